@@ -1,0 +1,3 @@
+from frugan.cli import main
+
+main()

@@ -1,0 +1,16 @@
+"""The StyleGAN2 networks."""
+
+from frugan.networks.discriminator import Discriminator, DiscriminatorConfig
+from frugan.networks.generator import Generator, GeneratorConfig, Mapping, MappingConfig
+from frugan.networks.synthesis import Synthesis, SynthesisConfig
+
+__all__ = [
+    "Discriminator",
+    "DiscriminatorConfig",
+    "Generator",
+    "GeneratorConfig",
+    "Mapping",
+    "MappingConfig",
+    "Synthesis",
+    "SynthesisConfig",
+]

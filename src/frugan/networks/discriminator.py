@@ -1,0 +1,153 @@
+"""The StyleGAN2 discriminator: images in, one logit each out (Karras et al. 2020, Fig. 7)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from frugan.errors import FruganError
+from frugan.networks.generator import Mapping, MappingConfig
+from frugan.networks.layers import EqualizedConv2d, EqualizedLinear
+from frugan.networks.synthesis import ARCHITECTURES, Architecture, block_name, level_channels
+from frugan.ops.fir import downsample, normalized_filter
+from frugan.resolution import base_grid
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """Everything that decides the discriminator's shape. `resolution` is (height, width).
+
+    `mbstd_group`: samples in a minibatch-standard-deviation group (None: the whole batch). `mapping`: the network behind
+    the label embedding; the paper's own code had 0 layers with `lr_multiplier` 0.1, the PyTorch release 8 with 0.01.
+    """
+
+    resolution: tuple[int, int]
+    channels: int = 3
+    label_size: int = 0
+    channel_base: int = 32768
+    channel_max: int = 512
+    architecture: Architecture = "resnet"
+    clamp: float | None = None
+    low_precision_blocks: int = 4
+    resample_filter: tuple[float, ...] = (1, 3, 3, 1)
+    mbstd_group: int | None = 4
+    mbstd_channels: int = 1
+    cmap_dim: int | None = None
+    mapping: MappingConfig = MappingConfig()
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ARCHITECTURES:
+            raise FruganError(f"architecture {self.architecture!r}: choose one of {', '.join(ARCHITECTURES)}")
+
+
+def minibatch_std(x: Tensor, group: int | None, channels: int) -> Tensor:
+    """Appends `channels` feature maps that tell how much the samples of a group differ.
+
+    x `[N, C, H, W]` → `[N, C + channels, H, W]` (Karras et al. 2018, section 3). Group j holds samples j, j + N/group, …
+    """
+    n, c, h, w = x.shape
+    group = n if group is None else min(group, n)
+    if n % group or c % channels:
+        raise FruganError(
+            f"minibatch standard deviation: a batch of {n} does not divide into groups of {group}, or {c} feature maps "
+            f"into {channels} parts; choose a batch (per device) that is a multiple of the group"
+        )
+    y = x.float().reshape(group, n // group, channels, c // channels, h, w)
+    y = (y.var(dim=0, correction=0) + 1e-8).sqrt().mean(dim=(2, 3, 4))
+    y = y.reshape(1, n // group, channels, 1, 1).expand(group, n // group, channels, h, w).reshape(n, channels, h, w)
+    return torch.cat([x, y.to(x.dtype)], dim=1)
+
+
+class DiscriminatorBlock(nn.Module):
+    """One resolution: two 3×3 convolutions, the second halving the size."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, image_channels: int, *, is_first: bool, config: DiscriminatorConfig
+    ) -> None:
+        super().__init__()
+        conv = {"activation": "lrelu", "clamp": config.clamp}
+        down = {"resample": "down", "resample_filter": config.resample_filter}
+        self.fromrgb = self.skip = None
+        if is_first or config.architecture == "skip":
+            self.fromrgb = EqualizedConv2d(image_channels, in_channels, 1, **conv)
+        self.conv0 = EqualizedConv2d(in_channels, in_channels, 3, **conv)
+        self.conv1 = EqualizedConv2d(in_channels, out_channels, 3, **conv, **down)
+        if config.architecture == "resnet":
+            self.skip = EqualizedConv2d(in_channels, out_channels, 1, bias=False, **down)
+        self.resample_filter: Tensor | None
+        pyramid = normalized_filter(config.resample_filter) if config.architecture == "skip" else None
+        self.register_buffer("resample_filter", pyramid, persistent=False)
+
+    def forward(self, x: Tensor | None, image: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """x `[N, I, H, W]` (None in the first block), image `[N, C, H, W]` → both at `[H/2, W/2]` ('skip') or x alone."""
+        if self.fromrgb is not None:
+            y = self.fromrgb(image.to(dtype=dtype, memory_format=torch.channels_last))
+            x = y if x is None else x.to(dtype) + y
+        assert x is not None
+        x = x.to(dtype=dtype, memory_format=torch.channels_last)
+        if self.resample_filter is not None:
+            image = downsample(image, self.resample_filter)
+        if self.skip is None:
+            return self.conv1(self.conv0(x)), image
+        shortcut = self.skip(x, gain=math.sqrt(0.5))
+        return shortcut + self.conv1(self.conv0(x), gain=math.sqrt(0.5)), image
+
+
+class Epilogue(nn.Module):
+    """Minibatch standard deviation, a convolution and two dense layers on the base grid, in float32."""
+
+    def __init__(self, channels: int, size: tuple[int, int], out_features: int, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        self.group, self.std_channels = config.mbstd_group, config.mbstd_channels
+        self.fromrgb = None
+        if config.architecture == "skip":
+            self.fromrgb = EqualizedConv2d(config.channels, channels, 1, activation="lrelu")
+        self.conv = EqualizedConv2d(channels + self.std_channels, channels, 3, activation="lrelu", clamp=config.clamp)
+        self.fc = EqualizedLinear(channels * size[0] * size[1], channels, activation="lrelu")
+        self.out = EqualizedLinear(channels, out_features)
+
+    def forward(self, x: Tensor, image: Tensor) -> Tensor:
+        x = x.float()
+        if self.fromrgb is not None:
+            x = x + self.fromrgb(image)
+        if self.std_channels:
+            x = minibatch_std(x, self.group, self.std_channels)
+        x = self.conv(x)
+        return self.out(self.fc(x.contiguous().flatten(1)))
+
+
+class Discriminator(nn.Module):
+    """Images float `[N, C, H, W]` in [-1, 1] (and labels `[N, K]`) → logits float32 `[N]`, high for real.
+
+    Labels enter by projection (Miyato & Koyama 2018): the logit is the dot product of image features and an embedding.
+    """
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        self.config = config
+        h0, w0, doublings = base_grid(*config.resolution)
+        self.sizes = [(h0 << i, w0 << i) for i in range(doublings, -1, -1)]
+        self.num_low_precision = min(config.low_precision_blocks, doublings)
+        widths = [level_channels(i, config.channel_base, config.channel_max) for i in range(doublings, -1, -1)]
+        for i, size in enumerate(self.sizes[:-1]):
+            block = DiscriminatorBlock(widths[i], widths[i + 1], config.channels, is_first=i == 0, config=config)
+            self.add_module(block_name(size), block)
+        self.cmap_dim = 0 if not config.label_size else config.cmap_dim or widths[-1]
+        self.add_module(block_name(self.sizes[-1]), Epilogue(widths[-1], self.sizes[-1], self.cmap_dim or 1, config))
+        if config.label_size:
+            self.mapping = Mapping(0, config.label_size, self.cmap_dim, 1, config.mapping, track_average=False)
+
+    def forward(self, images: Tensor, c: Tensor | None = None, *, dtype: torch.dtype = torch.float32) -> Tensor:
+        """`dtype` is what the low-precision blocks compute in."""
+        x, image = None, images
+        for i, size in enumerate(self.sizes[:-1]):
+            block = self.get_submodule(block_name(size))
+            x, image = block(x, image, dtype if i < self.num_low_precision else torch.float32)
+        logits = self.get_submodule(block_name(self.sizes[-1]))(x, image)
+        if not self.cmap_dim:
+            return logits.squeeze(1)
+        cmap = self.mapping.features(None, c)
+        return (logits * cmap).sum(dim=1) / math.sqrt(self.cmap_dim)

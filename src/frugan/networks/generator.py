@@ -1,0 +1,162 @@
+"""The StyleGAN2 generator: a mapping network and a synthesis network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from frugan.errors import FruganError
+from frugan.networks.layers import EqualizedLinear, normalize_2nd_moment
+from frugan.networks.synthesis import Noise, Synthesis, SynthesisConfig
+
+
+@dataclass(frozen=True)
+class MappingConfig:
+    """`num_layers` layers of `layer_features` (None: w_dim); `lr_multiplier` slows them down against the rest."""
+
+    num_layers: int = 8
+    layer_features: int | None = None
+    lr_multiplier: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.num_layers < 0:
+            raise FruganError(f"mapping network of {self.num_layers} layers: give 0 or more")
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Everything that decides the generator's shape. `resolution` is (height, width)."""
+
+    resolution: tuple[int, int]
+    channels: int = 3
+    label_size: int = 0
+    z_dim: int = 512
+    w_dim: int = 512
+    mapping: MappingConfig = MappingConfig()
+    synthesis: SynthesisConfig = SynthesisConfig()
+
+
+class Mapping(nn.Module):
+    """z `[N, z_dim]` and labels c `[N, K]` → ws `[N, num_ws, w_dim]` (StyleGAN2; labels as in StyleGAN2-ADA).
+
+    With `z_dim` 0 it embeds labels alone, as a conditional discriminator needs: `[N, w_dim]` is then `features(None, c)`.
+    """
+
+    w_avg: Tensor
+
+    def __init__(
+        self, z_dim: int, label_size: int, w_dim: int, num_ws: int, config: MappingConfig, *, track_average: bool = True
+    ) -> None:
+        super().__init__()
+        self.z_dim, self.label_size, self.w_dim, self.num_ws = z_dim, label_size, w_dim, num_ws
+        self.num_layers = config.num_layers
+        embedding = w_dim if label_size else 0
+        hidden = config.layer_features or w_dim
+        widths = [z_dim + embedding, *[hidden] * (config.num_layers - 1), w_dim][: config.num_layers + 1]
+        if config.num_layers == 0 and z_dim + embedding != w_dim:
+            raise FruganError(f"a mapping network of 0 layers needs inputs as wide as w ({w_dim}), not {z_dim + embedding}")
+        if label_size:
+            self.embed = EqualizedLinear(label_size, w_dim)
+        for i, (before, after) in enumerate(zip(widths[:-1], widths[1:])):
+            layer = EqualizedLinear(before, after, lr_multiplier=config.lr_multiplier, activation="lrelu")
+            self.add_module(f"fc{i}", layer)
+        if track_average:
+            self.register_buffer("w_avg", torch.zeros(w_dim))
+
+    def features(self, z: Tensor | None, c: Tensor | None) -> Tensor:
+        """z `[N, z_dim]`, c `[N, K]` → w `[N, w_dim]`."""
+        parts = [] if z is None else [normalize_2nd_moment(z.float())]
+        if self.label_size:
+            if c is None or c.shape[-1] != self.label_size:
+                given = "none" if c is None else f"of size {c.shape[-1]}"
+                raise FruganError(f"this network needs labels of size {self.label_size}, got {given}")
+            parts.append(normalize_2nd_moment(self.embed(c.float())))
+        x = torch.cat(parts, dim=1)
+        for i in range(self.num_layers):
+            x = self.get_submodule(f"fc{i}")(x)
+        return x
+
+    def forward(
+        self, z: Tensor, c: Tensor | None = None, *, truncation: float = 1.0, truncation_cutoff: int | None = None
+    ) -> Tensor:
+        """`truncation` ψ pulls w towards its average, in the first `truncation_cutoff` layers only if that is given."""
+        ws = self.features(z, c)[:, None].repeat(1, self.num_ws, 1)
+        if truncation == 1:
+            return ws
+        head = ws[:, :truncation_cutoff]
+        return torch.cat([self.w_avg.lerp(head, truncation), ws[:, head.shape[1] :]], dim=1)
+
+    @torch.no_grad()
+    def update_average(self, w: Tensor, decay: float = 0.995) -> None:
+        """Moves the running average of w (used by truncation) towards the mean of w `[N, w_dim]`."""
+        self.w_avg.lerp_(w.detach().float().mean(dim=0), 1 - decay)
+
+
+class Generator(nn.Module):
+    """z, c → images float32 `[N, C, H, W]`, nominally in [-1, 1]. Calling it never changes it."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.z_dim, self.w_dim, self.label_size = config.z_dim, config.w_dim, config.label_size
+        self.resolution, self.channels = config.resolution, config.channels
+        self.synthesis = Synthesis(config.resolution, config.channels, config.w_dim, config.synthesis)
+        self.num_ws = self.synthesis.num_ws
+        self.mapping = Mapping(config.z_dim, config.label_size, config.w_dim, self.num_ws, config.mapping)
+
+    def forward(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        *,
+        truncation: float = 1.0,
+        truncation_cutoff: int | None = None,
+        noise: Noise = "random",
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        ws = self.mapping(z, c, truncation=truncation, truncation_cutoff=truncation_cutoff)
+        return self.synthesis(ws, noise=noise, generator=generator)
+
+    def latents(self, seeds: Sequence[int]) -> Tensor:
+        """seeds → z `[N, z_dim]` float32 on the CPU; a seed means the same latent on every device and version."""
+        return torch.from_numpy(np.stack([np.random.RandomState(s).randn(self.z_dim) for s in seeds])).float()
+
+    @torch.no_grad()
+    def sample(
+        self,
+        seeds: Sequence[int],
+        *,
+        c: Tensor | None = None,
+        truncation: float = 1.0,
+        truncation_cutoff: int | None = None,
+        noise: Noise = "const",
+        batch: int = 16,
+    ) -> Tensor:
+        """seeds → images float32 `[N, C, H, W]` on the generator's device; labels c `[K]` or `[N, K]`."""
+        return torch.cat(
+            list(
+                self.sample_batches(
+                    seeds, c=c, truncation=truncation, truncation_cutoff=truncation_cutoff, noise=noise, batch=batch
+                )
+            )
+        )
+
+    @torch.no_grad()
+    def sample_batches(
+        self, seeds: Sequence[int], *, c: Tensor | None = None, batch: int = 16, noise: Noise = "const", **truncation
+    ) -> Iterator[Tensor]:
+        """As `sample`, `batch` images at a time."""
+        device = self.mapping.w_avg.device
+        if c is not None and c.ndim == 1:
+            c = c.expand(len(seeds), -1)
+        for i in range(0, len(seeds), batch):
+            chunk = seeds[i : i + batch]
+            labels = None if c is None else c[i : i + batch].to(device)
+            generator = None
+            if noise == "random":
+                generator = torch.Generator(device).manual_seed(int(chunk[0]))
+            yield self(self.latents(chunk).to(device), labels, noise=noise, generator=generator, **truncation)

@@ -1,0 +1,98 @@
+"""Layers with an equalised learning rate (Karras et al., "Progressive Growing of GANs", 2018, section 4.1).
+
+Weights are stored with unit variance and scaled by 1/√fan-in at run time, so that Adam moves every layer alike. The gain
+√2 of a leaky ReLU is folded into the scale: the activation is positively homogeneous.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from frugan.ops.fir import conv_downsample, conv_upsample, normalized_filter
+
+Activation = Literal["linear", "lrelu"]
+ACTIVATION_GAIN: dict[Activation, float] = {"linear": 1.0, "lrelu": math.sqrt(2)}
+
+
+def activate(x: Tensor, activation: Activation, clamp: float | None = None) -> Tensor:
+    """Leaky ReLU of slope 0.2 (or nothing), then a clamp to ±`clamp`. The activation's gain is the caller's to fold in."""
+    if activation == "lrelu":
+        x = F.leaky_relu(x, 0.2)
+    return x if clamp is None else x.clamp(-clamp, clamp)
+
+
+def normalize_2nd_moment(x: Tensor) -> Tensor:
+    """`[N, D]` → the same with unit mean square along D."""
+    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+
+
+class EqualizedLinear(nn.Module):
+    """`[N, I]` → `[N, O]`. `lr_multiplier` scales what an optimiser step does to weights and bias."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias_init: float = 0.0,
+        lr_multiplier: float = 1.0,
+        activation: Activation = "linear",
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full((out_features,), float(bias_init)))
+        self.activation: Activation = activation
+        self.bias_gain = lr_multiplier * ACTIVATION_GAIN[activation]
+        self.weight_gain = self.bias_gain / math.sqrt(in_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activate(F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain), self.activation)
+
+
+class EqualizedConv2d(nn.Module):
+    """`[N, I, H, W]` → `[N, O, H, W]`, or 2× up- or down-sampled; computes in x's dtype.
+
+    The clamp acts on the activation, scaled like it by the `gain` of the call.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        bias: bool = True,
+        activation: Activation = "linear",
+        resample: Literal["up", "down"] | None = None,
+        resample_filter: tuple[float, ...] = (1, 3, 3, 1),
+        clamp: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.activation: Activation = activation
+        self.resample = resample
+        self.clamp = clamp
+        self.bias_gain = ACTIVATION_GAIN[activation]
+        self.weight_gain = self.bias_gain / math.sqrt(in_channels * kernel_size**2)
+        self.resample_filter: Tensor | None
+        self.register_buffer("resample_filter", normalized_filter(resample_filter) if resample else None, persistent=False)
+
+    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        weight = (self.weight * (self.weight_gain * gain)).to(x.dtype)
+        bias = None if self.bias is None else (self.bias * (self.bias_gain * gain)).to(x.dtype)
+        if self.resample is None:
+            y = F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+        elif self.resample == "down":
+            assert self.resample_filter is not None
+            y = conv_downsample(x, weight, self.resample_filter, bias)
+        else:
+            assert self.resample_filter is not None
+            y = conv_upsample(x, weight, self.resample_filter)
+            y = y if bias is None else y + bias[:, None, None]
+        return activate(y, self.activation, None if self.clamp is None else self.clamp * gain)

@@ -1,0 +1,21 @@
+"""What the networks are trained for: adversarial losses and penalties, as functions of logits and callables."""
+
+from frugan.objectives.adversarial import LOSSES, AdversarialLoss, NonSaturating
+from frugan.objectives.penalties import (
+    gradient_norm,
+    path_length_noise,
+    path_length_penalty,
+    path_lengths,
+    r1_penalty,
+)
+
+__all__ = [
+    "LOSSES",
+    "AdversarialLoss",
+    "NonSaturating",
+    "gradient_norm",
+    "path_length_noise",
+    "path_length_penalty",
+    "path_lengths",
+    "r1_penalty",
+]

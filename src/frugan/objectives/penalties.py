@@ -1,0 +1,56 @@
+"""Gradient penalties: R1 on the discriminator, path length on the generator.
+
+Each is a pure function of a callable and tensors. The inner gradient is taken with `torch.func.grad`, which eager mode
+differentiates again and `torch.compile` can trace.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Critic = Callable[[Tensor], Tensor]
+
+
+def gradient_norm(critic: Critic, images: Tensor) -> Tensor:
+    """‖∇ₓ D(x)‖² of each image, summed over its pixels and channels: `[N, C, H, W]` → `[N]`.
+
+    R1 is γ/2 times its mean (Mescheder et al., "Which Training Methods for GANs do actually Converge?", 2018, eq. 9).
+    """
+    grad = torch.func.grad(lambda x: critic(x).sum())(images)
+    return grad.square().sum(dim=(1, 2, 3))
+
+
+def r1_penalty(critic: Critic, images: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    """(γ/2·mean ‖∇ₓ D(x)‖² as a scalar, the logits `[N]` found on the way)."""
+
+    def summed(x: Tensor) -> tuple[Tensor, Tensor]:
+        logits = critic(x)
+        return logits.sum(), logits
+
+    grad, logits = torch.func.grad(summed, has_aux=True)(images)
+    return grad.square().sum(dim=(1, 2, 3)).mean() * (gamma / 2), logits
+
+
+def path_length_noise(image_shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """y ~ N(0, I)/√(H·W), on the generator's device: a random direction in image space."""
+    y = torch.randn(image_shape, generator=generator, device=generator.device)
+    return y / math.sqrt(image_shape[2] * image_shape[3])
+
+
+def path_lengths(synthesis: Critic, ws: Tensor, y: Tensor) -> Tensor:
+    """‖Jᵀy‖ for each sample, root mean square over the L layers: ws `[N, L, D]`, y `[N, C, H, W]` → `[N]`.
+
+    Karras et al. 2020, eq. 4.
+    """
+    grad = torch.func.grad(lambda ws: (synthesis(ws) * y).sum())(ws)
+    return grad.square().sum(dim=2).mean(dim=1).sqrt()
+
+
+def path_length_penalty(lengths: Tensor, mean: Tensor, decay: float = 0.01) -> tuple[Tensor, Tensor]:
+    """Lengths `[N]` and their running mean a → (mean of (length − a′)², the new a′ = a + decay·(mean length − a))."""
+    mean = mean.lerp(lengths.detach().mean(), decay)
+    return (lengths - mean).square().mean(), mean

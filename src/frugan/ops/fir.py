@@ -1,0 +1,106 @@
+"""FIR resampling of images: zero-insertion, filtering and decimation in one operation.
+
+A filter is a float tensor, `[taps]` (separable: the same on both axes) or `[taps_y, taps_x]`. Filtering is true
+convolution: the filter is mirrored as it slides, unless `flip` is set. Outside the image there are zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def normalized_filter(taps: Sequence[float] | Tensor) -> Tensor:
+    """Filter taps → float32 2-D filter with unit sum; 1-D taps become their outer product."""
+    f = torch.as_tensor(taps, dtype=torch.float32)
+    if f.ndim == 1:
+        f = torch.outer(f, f)
+    return f / f.sum()
+
+
+def upfirdn(
+    x: Tensor,
+    f: Tensor,
+    *,
+    up: int | tuple[int, int] = 1,
+    down: int | tuple[int, int] = 1,
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    flip: bool = False,
+    gain: float = 1.0,
+) -> Tensor:
+    """Insert `up − 1` zeros after every pixel, pad, convolve with `f`, keep every `down`-th pixel.
+
+    Args:
+        x: `[N, C, H, W]`, any float dtype.
+        f: filter, `[taps]` or `[taps_y, taps_x]`.
+        up, down: factors, one number or (x, y).
+        padding: zeros to add to the zero-inserted image at (left, right, top, bottom); negative numbers crop.
+        flip: correlate instead of convolving.
+        gain: factor on the result.
+
+    Returns:
+        `[N, C, (H·up_y + top + bottom − taps_y) // down_y + 1, …]`, in x's dtype.
+    """
+    up_x, up_y = (up, up) if isinstance(up, int) else up
+    down_x, down_y = (down, down) if isinstance(down, int) else down
+    f = torch.outer(f, f) if f.ndim == 1 else f
+    kernel = (f * gain).to(x.dtype)
+    if flip:
+        kernel = kernel.flip(0, 1)
+    taps_y, taps_x = f.shape
+    channels = x.shape[1]
+    left, right, top, bottom = padding
+
+    if up_x == up_y == 1:
+        weight = kernel.flip(0, 1).expand(channels, 1, taps_y, taps_x)
+        return F.conv2d(F.pad(x, padding), weight, stride=(down_y, down_x), groups=channels)
+
+    # A transposed convolution is zero-insertion and convolution at once. Its output begins taps − 1 pixels before the
+    # first whole window and lacks the zeros behind the last pixel, so padding turns into a shift.
+    weight = kernel.expand(channels, 1, taps_y, taps_x)
+    full = F.conv_transpose2d(x, weight, stride=(up_y, up_x), groups=channels)
+    out_w = x.shape[3] * up_x + left + right - taps_x + 1
+    out_h = x.shape[2] * up_y + top + bottom - taps_y + 1
+    shift_x, shift_y = left - taps_x + 1, top - taps_y + 1
+    y = F.pad(full, (shift_x, out_w - full.shape[3] - shift_x, shift_y, out_h - full.shape[2] - shift_y))
+    return y[:, :, ::down_y, ::down_x] if down_x * down_y > 1 else y
+
+
+def upsample(x: Tensor, f: Tensor, factor: int = 2) -> Tensor:
+    """`[N, C, H, W]` → `[N, C, factor·H, factor·W]`, low-passed by the square filter `f` `[taps, taps]`."""
+    taps = f.shape[-1]
+    before, after = (taps + factor - 1) // 2, (taps - factor) // 2
+    return upfirdn(x, f, up=factor, padding=(before, after, before, after), gain=factor**2)
+
+
+def downsample(x: Tensor, f: Tensor, factor: int = 2) -> Tensor:
+    """`[N, C, H, W]` → `[N, C, H/factor, W/factor]`, low-passed by the square filter `f` `[taps, taps]`."""
+    taps = f.shape[-1]
+    before, after = (taps - factor + 1) // 2, (taps - factor) // 2
+    return upfirdn(x, f, down=factor, padding=(before, after, before, after))
+
+
+def conv_upsample(x: Tensor, weight: Tensor, f: Tensor) -> Tensor:
+    """2× up-sampling and convolution: zero-insertion ∗ weight ∗ f, "same" borders.
+
+    `x` `[N, I, H, W]`, `weight` `[O, I, k, k]` with odd k, `f` `[taps, taps]` → `[N, O, 2H, 2W]`.
+    """
+    k, taps = weight.shape[-1], f.shape[-1]
+    if k == 1:
+        return upsample(F.conv2d(x, weight), f)
+    y = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    before = (taps + 1) // 2 + k // 2 - (k - 1)
+    after = (taps - 2) // 2 + k // 2 - (k - 2)
+    return upfirdn(y, f, padding=(before, after, before, after), gain=4)
+
+
+def conv_downsample(x: Tensor, weight: Tensor, f: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Low-pass, convolution and 2× decimation: `x` `[N, I, H, W]`, `weight` `[O, I, k, k]` → `[N, O, H/2, W/2]`."""
+    k, taps = weight.shape[-1], f.shape[-1]
+    if k == 1:
+        return F.conv2d(downsample(x, f), weight, bias)
+    before, after = (taps - 1) // 2 + k // 2, (taps - 2) // 2 + k // 2
+    return F.conv2d(upfirdn(x, f, padding=(before, after, before, after)), weight, bias, stride=2)

@@ -1,0 +1,50 @@
+"""Modulated convolution (Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", 2020, eqs. 1–3)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from frugan.ops.fir import conv_upsample
+
+
+def modulated_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    *,
+    demodulate: bool = True,
+    resample_filter: Tensor | None = None,
+    gain: float = 1.0,
+) -> Tensor:
+    """Convolution whose weights are scaled per sample and input channel, then normalised per output channel.
+
+    w'_{oik} = s_i · w_{oik};  w'' = w' / sqrt(Σ_{ik} w'² + 1e-8). Both scalings commute with the convolution, so they are
+    applied to the activations, and the whole batch shares one set of weights.
+
+    Args:
+        x: `[N, I, H, W]`, any float dtype; weight: `[O, I, k, k]` float32; styles: `[N, I]` float32.
+        demodulate: whether to normalise.
+        resample_filter: `[taps, taps]`; if given, the image is up-sampled 2× on the way.
+        gain: factor on the result.
+
+    Returns:
+        `[N, O, H, W]` (or twice the size), in x's dtype.
+    """
+    if x.dtype == torch.float16 and demodulate:
+        # Demodulation undoes any scale of weights and styles; taking it out first keeps float16 within its range.
+        weight = weight * (weight[0].numel() ** -0.5 / weight.abs().amax(dim=(1, 2, 3), keepdim=True))
+        styles = styles / styles.abs().amax(dim=1, keepdim=True)
+
+    if demodulate:
+        power = styles.square() @ weight.square().sum(dim=(2, 3)).t()
+        scale = (power + 1e-8).rsqrt() * gain
+    else:
+        scale = None
+        styles = styles * gain
+
+    x = x * styles.to(x.dtype)[:, :, None, None]
+    w = weight.to(x.dtype)
+    y = F.conv2d(x, w, padding=w.shape[-1] // 2) if resample_filter is None else conv_upsample(x, w, resample_filter)
+    return y if scale is None else y * scale.to(x.dtype)[:, :, None, None]

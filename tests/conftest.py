@@ -1,0 +1,37 @@
+"""Shared fixtures. The same suite runs on another device with `--device cuda`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="torch device to test on")
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> torch.device:
+    return torch.device(request.config.getoption("--device"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_threads() -> None:
+    torch.set_num_threads(1)
+
+
+def load_golden(name: str) -> dict:
+    """A golden file as a dict of float32 tensors (and its JSON entries parsed)."""
+    with np.load(GOLDEN / name) as data:
+        return {k: json.loads(str(v)) if v.dtype.kind == "U" else torch.from_numpy(v) for k, v in data.items()}
+
+
+def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    """max |actual − expected| / max |expected|."""
+    return float((actual.detach().cpu() - expected).abs().max() / expected.abs().max().clamp_min(1e-12))

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.signal
+import torch
+import torch.nn.functional as F
+from conftest import load_golden, relative_error
+
+from frugan.ops.fir import conv_downsample, conv_upsample, downsample, normalized_filter, upfirdn, upsample
+
+GOLDEN = load_golden("upfirdn.npz")
+
+
+@pytest.mark.parametrize("i", range(len(GOLDEN["cases"])))
+def test_agrees_with_golden(i: int, device: torch.device) -> None:
+    case = dict(GOLDEN["cases"][i])
+    f = GOLDEN[case.pop("filter")].to(device)
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in case.items()}
+    options["flip"] = options.pop("flip_filter", False)
+    assert relative_error(upfirdn(GOLDEN["x"].to(device), f, **options), GOLDEN[f"y/{i}"]) < 1e-5
+
+
+@pytest.mark.parametrize("up", [1, 2, 3])
+@pytest.mark.parametrize("down", [1, 2, 3])
+def test_agrees_with_scipy(up: int, down: int) -> None:
+    """Without padding the operation is `scipy.signal.upfirdn` in two dimensions, less its incomplete windows."""
+    x = np.random.default_rng(0).normal(size=(9, 11))
+    f = np.random.default_rng(1).normal(size=(3, 4))
+    inserted = np.zeros((9 * up, 11 * up))
+    inserted[::up, ::up] = x
+    expected = scipy.signal.convolve2d(inserted, f, mode="valid")[::down, ::down]
+    actual = upfirdn(torch.from_numpy(x)[None, None], torch.from_numpy(f), up=up, down=down)
+    np.testing.assert_allclose(actual[0, 0].numpy(), expected, atol=1e-12)
+
+
+def test_gradients_to_second_order() -> None:
+    f = torch.randn(4, 4, dtype=torch.float64)
+    x = torch.randn(1, 2, 5, 6, dtype=torch.float64, requires_grad=True)
+    for options in ({"up": 2, "padding": (2, 1, 2, 1)}, {"down": 2, "padding": (1, 1, 1, 1)}):
+        assert torch.autograd.gradcheck(lambda x, o=options: upfirdn(x, f, **o), x)
+        assert torch.autograd.gradgradcheck(lambda x, o=options: upfirdn(x, f, **o).square(), x)
+
+
+def test_resampling_keeps_size_and_mean(device: torch.device) -> None:
+    f = normalized_filter((1, 3, 3, 1)).to(device)
+    x = torch.ones(2, 3, 6, 8, device=device)
+    assert upsample(x, f).shape == (2, 3, 12, 16)
+    assert downsample(x, f).shape == (2, 3, 3, 4)
+    assert torch.allclose(upsample(x, f)[:, :, 2:-2, 2:-2], torch.ones((), device=device))
+    assert torch.allclose(downsample(x, f)[:, :, 1:-1, 1:-1], torch.ones((), device=device))
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_convolving_resamplers_are_their_parts(k: int) -> None:
+    """Up: zero-insertion, convolution with weight, then with f. Down: f, then the convolution, then decimation."""
+    f = normalized_filter((1, 3, 3, 1)).double()
+    x = torch.randn(2, 3, 6, 8, dtype=torch.float64)
+    w = torch.randn(4, 3, k, k, dtype=torch.float64)
+    inserted = torch.zeros(2, 3, 12, 16, dtype=torch.float64)
+    inserted[:, :, ::2, ::2] = x
+    wide = F.conv2d(F.pad(inserted, (4, 4, 4, 4)), w.flip(2, 3), padding=k // 2)
+    expected = upfirdn(wide, f, padding=(2, 1, 2, 1), gain=4)[:, :, 4:-4, 4:-4]
+    torch.testing.assert_close(conv_upsample(x, w, f), expected)
+
+    wide = upfirdn(F.pad(x, (4, 4, 4, 4)), f, padding=(1, 2, 1, 2))
+    expected = F.conv2d(wide, w, padding=k // 2)[:, :, 4:-4:2, 4:-4:2]
+    torch.testing.assert_close(conv_downsample(x, w, f), expected)
