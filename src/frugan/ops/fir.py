@@ -56,12 +56,22 @@ def upfirdn(
 
     if up_x == up_y == 1:
         weight = kernel.flip(0, 1).expand(channels, 1, taps_y, taps_x)
-        return F.conv2d(F.pad(x, padding), weight, stride=(down_y, down_x), groups=channels)
+        if left == right >= 0 and top == bottom >= 0:
+            inner = (top, left)  # padding inside the convolution saves a copy
+        else:
+            x, inner = F.pad(x, padding), (0, 0)
+        if x.device.type == "cpu":  # oneDNN's gradient of a strided depthwise convolution is up to 10 times slower
+            return F.conv2d(x, weight, padding=inner, groups=channels)[:, :, ::down_y, ::down_x]
+        return F.conv2d(x, weight, padding=inner, stride=(down_y, down_x), groups=channels)
 
     # A transposed convolution is zero-insertion and convolution at once. Its output begins taps − 1 pixels before the
     # first whole window and lacks the zeros behind the last pixel, so padding turns into a shift.
+    if x.device.type == "cpu" and x.dtype != torch.float64:  # in float32: 20 times faster there than in bfloat16
+        wide, kernel = x.float(), kernel.float()
+    else:
+        wide = x
     weight = kernel.expand(channels, 1, taps_y, taps_x)
-    full = F.conv_transpose2d(x, weight, stride=(up_y, up_x), groups=channels)
+    full = F.conv_transpose2d(wide, weight, stride=(up_y, up_x), groups=channels).to(x.dtype)
     out_w = x.shape[3] * up_x + left + right - taps_x + 1
     out_h = x.shape[2] * up_y + top + bottom - taps_y + 1
     shift_x, shift_y = left - taps_x + 1, top - taps_y + 1

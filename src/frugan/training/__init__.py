@@ -1,1 +1,7 @@
+"""Training: one step, the loop around it, the state it moves, and how that state is kept."""
 
+from frugan.training.loop import StepReport, train
+from frugan.training.state import TrainingConfig, TrainState
+from frugan.training.step import ObjectiveConfig, Phases
+
+__all__ = ["ObjectiveConfig", "Phases", "StepReport", "TrainState", "TrainingConfig", "train"]

@@ -1,0 +1,40 @@
+"""frugan: train high-quality GANs from little data.
+
+for record in frugan.train("photos", "runs/photos"):
+    print(record["kimg"], record["r_t"], record["p"])
+
+G = frugan.load("runs/photos")
+images = G.sample(seeds=range(16), truncation=0.7)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from frugan.errors import FruganError
+
+if TYPE_CHECKING:
+    from frugan.data import DataConfig, open_dataset
+    from frugan.networks import Discriminator, Generator
+    from frugan.run import Run, load, train
+
+__version__ = "0.1.0"
+__all__ = ["DataConfig", "Discriminator", "FruganError", "Generator", "Run", "load", "open_dataset", "train"]
+
+# Torch takes seconds to import, and `frugan --help` needs none of it: each name is fetched when it is first asked for.
+_HOMES = {
+    "DataConfig": "data",
+    "open_dataset": "data",
+    "Discriminator": "networks",
+    "Generator": "networks",
+    "Run": "run",
+    "load": "run",
+    "train": "run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'frugan' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"frugan.{_HOMES[name]}"), name)

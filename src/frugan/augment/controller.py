@@ -1,0 +1,147 @@
+"""The controllers of p: how strongly to augment, judged by how much the discriminator overfits.
+
+Two heuristics look at the discriminator's raw logits of augmented images, averaged over a window of a few
+minibatches; both are 0 without overfitting and 1 at its worst (Karras et al. 2020, "Training GANs with Limited Data",
+equation 1):
+
+    r_v = (E[D_train] − E[D_val]) / (E[D_train] − E[D_gen])        r_t = E[sign(D_train)]
+
+At the end of a window p takes a small fixed step up where the heuristic exceeds its target, down where it falls short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import nan
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from frugan.errors import FruganError
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One row of `CONTROLLERS`: the heuristic that steers p, its default target, and the open range of targets."""
+
+    heuristic: Literal["r_t", "r_v"] | None = None
+    target: float = nan
+    targets: tuple[float, float] = (-1, 1)
+
+
+CONTROLLERS: dict[str, Rule] = {
+    "rt": Rule("r_t", 0.6, (-1, 1)),
+    "rv": Rule("r_v", 0.5, (0, 1)),
+    "fixed": Rule(),
+    "none": Rule(),
+}
+
+
+@dataclass(frozen=True)
+class ControllerConfig:
+    kind: Literal["rt", "rv", "fixed", "none"] = "rt"
+    """A row of `CONTROLLERS`. "rv" needs the logits of held-out images; "fixed" keeps `p_init`, "none" keeps 0."""
+    target: float | None = None
+    """What the heuristic is driven to; None: 0.6 for r_t, 0.5 for r_v."""
+    interval: int = 4
+    """Minibatches in a window."""
+    speed_kimg: float = 500
+    """Thousands of real images in which p could go from 0 to 1; 100 suits fine-tuning."""
+    p_init: float = 0.0
+    p_max: float = 0.85
+    """Where the moving p stops: near 1 the augmentations leak into the generated images. 0 leaves it without a cap."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in CONTROLLERS:
+            raise FruganError(f"unknown controller {self.kind!r}; choose from {', '.join(CONTROLLERS)}")
+        rule = CONTROLLERS[self.kind]
+        low, high = rule.targets
+        if self.target is not None and not rule.heuristic:
+            raise FruganError(f"controller {self.kind!r} has no target, but {self.target} was given; leave it out")
+        if self.target is not None and not low < self.target < high:
+            raise FruganError(f"the target of {rule.heuristic} is {self.target}; it must lie between {low} and {high}")
+        if self.interval < 1:
+            raise FruganError(f"interval is {self.interval} minibatches; it must be at least 1")
+        if not self.speed_kimg > 0:
+            raise FruganError(f"speed_kimg is {self.speed_kimg}; it must be positive (the paper uses 500)")
+        if not 0 <= self.p_max <= 1:
+            raise FruganError(f"p_max is {self.p_max}; it must lie in (0, 1], or be 0 for no cap")
+        if self.kind == "none" and self.p_init:
+            raise FruganError(f'p_init is {self.p_init}, but controller "none" keeps p at 0; use "fixed"')
+        highest = self.p_max if rule.heuristic and self.p_max else 1
+        if not 0 <= self.p_init <= highest:
+            raise FruganError(f"p_init is {self.p_init}; it must lie between 0 and {highest}")
+
+
+class Controller:
+    """Holds p and the sums of the current window, all on the device; nothing is read back to the host.
+
+    `p`, `r_t`, `r_v` are 0-d float32; the heuristics are those of the last complete window, NaN where not observed.
+    `sums` is float32 `[3, 3]`: Σ logits, Σ sign, count (columns) of real, generated and held-out images (rows);
+    several processes add theirs up before `update`.
+    """
+
+    def __init__(self, config: ControllerConfig, *, device: torch.device | str | None = None) -> None:
+        self.config = config
+        self.rule = CONTROLLERS[config.kind]
+        self.target = self.rule.target if config.target is None else config.target
+        self.p, self.r_t, self.r_v = torch.tensor([config.p_init, nan, nan], dtype=torch.float32, device=device)
+        self.sums = torch.zeros(3, 3, device=device)
+        self.minibatches = 0
+        self.images = 0
+
+    @torch.no_grad()
+    def observe(
+        self, *, real: Tensor | None = None, generated: Tensor | None = None, held_out: Tensor | None = None
+    ) -> None:
+        """Adds raw logits of augmented images to the window. Steering by r_v needs all three kinds in every window."""
+        for row, logits in zip(self.sums, (real, generated, held_out)):
+            if logits is not None:
+                x = logits.detach().to(torch.float32)
+                row[:2] += torch.stack([x.sum(), x.sign().sum()])
+                row[2] += x.numel()
+
+    @torch.no_grad()
+    def update(self, images: int) -> None:
+        """Counts one minibatch of so many real images; at the end of a window sets r_t and r_v, and moves p."""
+        self.minibatches += 1
+        self.images += images
+        if self.minibatches < self.config.interval:
+            return
+        logits, signs = (self.sums[:, :2] / self.sums[:, 2:]).unbind(1)  # 0/0 = NaN: not observed
+        real, generated, held_out = logits
+        self.r_t = signs[0]
+        self.r_v = (real - held_out) / (real - generated).clamp_min(1e-8)
+        if self.rule.heuristic:
+            excess = getattr(self, self.rule.heuristic) - self.target
+            step = self.images / (self.config.speed_kimg * 1000)
+            p = self.p + excess.sign().nan_to_num(0) * step
+            self.p = p.clamp(0, self.config.p_max or None)
+        self.sums = torch.zeros_like(self.sums)
+        self.minibatches = self.images = 0
+
+    @property
+    def at_cap(self) -> Tensor:
+        """0-d bool: whether a moving p rests at its cap, where it can do no more against overfitting."""
+        if not (self.rule.heuristic and self.config.p_max):
+            return torch.zeros_like(self.p, dtype=torch.bool)
+        return self.p >= self.config.p_max
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that changes, copied."""
+        counts = {name: torch.tensor(getattr(self, name)) for name in _COUNTS}
+        return {name: getattr(self, name).clone() for name in _TENSORS} | counts
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes up where `state_dict` left off, on this controller's device."""
+        if missing := [name for name in _TENSORS + _COUNTS if name not in state]:
+            raise FruganError(f"the controller's saved state lacks {', '.join(missing)}; it is from another version")
+        for name in _TENSORS:
+            setattr(self, name, state[name].to(self.p.device, copy=True))
+        for name in _COUNTS:
+            setattr(self, name, int(state[name]))
+
+
+_TENSORS, _COUNTS = ("p", "r_t", "r_v", "sums"), ("minibatches", "images")

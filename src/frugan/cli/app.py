@@ -1,0 +1,53 @@
+"""The program `frugan`: its commands, and how it ends."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from frugan.cli import data, demo, generate, train
+from frugan.errors import FruganError
+
+app = typer.Typer(
+    name="frugan",
+    help="Train high-quality GANs from little data.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train.train)
+app.command("resume")(train.resume)
+app.command("generate")(generate.generate)
+app.command("demo")(demo.demo)
+app.add_typer(data.app, name="data")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import frugan
+
+        typer.echo(f"frugan {frugan.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Train high-quality GANs from little data."""
+
+
+def main() -> None:
+    """Runs the program. What the user can mend is one sentence on stderr and exit code 2; Ctrl-C is 130."""
+    try:
+        app()
+    except FruganError as error:
+        typer.echo(f"frugan: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("frugan: interrupted", err=True)
+        sys.exit(130)

@@ -1,0 +1,69 @@
+"""What several commands share: parsing of sizes and seeds, a progress bar, signals."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rich.console import Console
+
+from frugan.errors import FruganError
+
+console = Console(highlight=False)
+
+
+def parse_resolution(text: str | None) -> tuple[int, int] | None:
+    """"64" → (64, 64); "48x64" → (48, 64): height x width."""
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdigit() and int(part) for part in parts):
+        raise FruganError(f"resolution {text!r}: give one number for square pictures, or HEIGHTxWIDTH, for instance 48x64")
+    return int(parts[0]), int(parts[-1])
+
+
+def parse_seeds(text: str) -> list[int]:
+    """"0-3,8" → [0, 1, 2, 3, 8]."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise FruganError(f"seeds {text!r}: give numbers and ranges, for instance 0-15,42")
+        if int(last or first) >= 2**32:
+            raise FruganError(f"seed {last or first}: the largest one is {2**32 - 1}")
+        seeds += range(int(first), int(last or first) + 1)
+    return seeds
+
+
+@contextmanager
+def bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar that takes (done, total)."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(label, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM ask for a stop after the step at hand; a second Ctrl-C stops at once."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        console.print("stopping after this step; a checkpoint will be written (Ctrl-C again to stop at once)")
+
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = {kind: signal.signal(kind, ask) for kind in kinds}
+    try:
+        yield asked.is_set
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

@@ -1,0 +1,232 @@
+"""`frugan train` and `frugan resume`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from typer import Option
+
+from frugan.cli.common import bar, console, parse_resolution, stop_on_signal
+
+if TYPE_CHECKING:
+    from frugan.config import Derived, RunConfig
+    from frugan.data import Dataset
+    from frugan.run import Run
+
+DATA = "Data"
+AUGMENTATION = "Augmentation"
+NETWORKS = "Networks"
+OPTIMISATION = "Optimisation"
+REPORTING = "Reporting"
+MACHINE = "Machine"
+
+Architecture = Literal["skip", "resnet", "orig"]
+
+
+def train(
+    data: Annotated[str, typer.Argument(help="A folder, zip, .npy or .npz of pictures.")],
+    out: Annotated[Path, Option("--out", "-o", help="The run directory to make.")],
+    preset: Annotated[
+        str, Option(help="auto, stylegan2, paper256, paper512, paper1024, cifar, cifarbaseline, or tiny (for a CPU).")
+    ] = "auto",
+    kimg: Annotated[float | None, Option(help="Length of training: thousands of real images shown.")] = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="Show the resolved configuration and what it costs; train nothing.")] = False,
+    seed: Annotated[int, Option(help="Seed of everything random.")] = 0,
+    # data
+    resolution: Annotated[str | None, Option(help="R or HxW in pixels; default: from the pictures.", rich_help_panel=DATA)] = None,
+    channels: Annotated[Literal["auto", "L", "LA", "RGB", "RGBA"], Option(help="Convert all pictures to these.", rich_help_panel=DATA)] = "auto",
+    fit: Annotated[Literal["crop", "letterbox"], Option(help="How pictures of another shape are fitted.", rich_help_panel=DATA)] = "crop",
+    filter: Annotated[Literal["lanczos", "box"], Option(help="Resizing filter, antialiased.", rich_help_panel=DATA)] = "lanczos",
+    background: Annotated[Literal["white", "black"], Option(help="Behind dropped transparency and letterboxes.", rich_help_panel=DATA)] = "white",
+    mirror: Annotated[bool, Option("--mirror", help="Double the set by x-flips.", rich_help_panel=DATA)] = False,
+    conditional: Annotated[bool, Option("--conditional", help="Learn one picture kind per label.", rich_help_panel=DATA)] = False,
+    labels: Annotated[str, Option(help="Where labels come from: auto, folders, or a .csv or .json file.", rich_help_panel=DATA)] = "auto",
+    balanced: Annotated[bool, Option("--balanced", help="Draw all classes equally often.", rich_help_panel=DATA)] = False,
+    held_out: Annotated[float, Option(help="Set aside for r_v and metrics: a fraction below 1, or a count.", rich_help_panel=DATA)] = 0,
+    strict: Annotated[bool, Option("--strict", help="Refuse unreadable pictures instead of skipping them.", rich_help_panel=DATA)] = False,
+    # augmentation
+    augment: Annotated[Literal["ada", "fixed", "none"], Option(help="Adaptive, with fixed --p, or none.", rich_help_panel=AUGMENTATION)] = "ada",
+    controller: Annotated[Literal["rt", "rv"], Option(help="The overfitting heuristic that steers p; rv needs --held-out.", rich_help_panel=AUGMENTATION)] = "rt",
+    target: Annotated[float | None, Option(help="Its target. [default: 0.6 for rt, 0.5 for rv]", rich_help_panel=AUGMENTATION)] = None,
+    p: Annotated[float | None, Option(help="The fixed probability, with --augment fixed.", rich_help_panel=AUGMENTATION)] = None,
+    p_max: Annotated[float, Option(help="Cap on p, against leaks; 0: no cap, as published.", rich_help_panel=AUGMENTATION)] = 0.85,
+    ada_kimg: Annotated[float | None, Option(help="kimg for p to go from 0 to 1. [default: 500; tiny: 50]", rich_help_panel=AUGMENTATION)] = None,
+    transforms: Annotated[str, Option(help="blit, geom, color, filter, noise, cutout, bg, bgc, bgcf, bgcfn, bgcfnc, or names joined by commas.", rich_help_panel=AUGMENTATION)] = "bgc",
+    # networks
+    channel_base: Annotated[int | None, Option(help="Feature maps × resolution.", rich_help_panel=NETWORKS)] = None,
+    channel_max: Annotated[int | None, Option(help="Most feature maps.", rich_help_panel=NETWORKS)] = None,
+    latent: Annotated[int | None, Option(help="Width of z and w.", rich_help_panel=NETWORKS)] = None,
+    mapping_layers: Annotated[int | None, Option(help="Depth of the mapping network.", rich_help_panel=NETWORKS)] = None,
+    d_mapping_layers: Annotated[int | None, Option(help="Depth of the discriminator's label mapping; 0 as in the paper. [default: 0]", rich_help_panel=NETWORKS)] = None,
+    g_architecture: Annotated[Architecture | None, Option(help="Generator. [default: skip]", rich_help_panel=NETWORKS)] = None,
+    d_architecture: Annotated[Architecture | None, Option(help="Discriminator. [default: resnet; cifar: orig]", rich_help_panel=NETWORKS)] = None,
+    mbstd_group: Annotated[int | None, Option(help="Samples in a minibatch-std group.", rich_help_panel=NETWORKS)] = None,
+    # optimisation
+    batch: Annotated[int | None, Option(help="Images a step.", rich_help_panel=OPTIMISATION)] = None,
+    batch_per_device: Annotated[int | None, Option(help="Images at once, to save memory; divides --batch.", rich_help_panel=OPTIMISATION)] = None,
+    gamma: Annotated[float | None, Option(help="R1 weight: higher is steadier, and blander.", rich_help_panel=OPTIMISATION)] = None,
+    lr: Annotated[float | None, Option(help="Learning rate of both networks.", rich_help_panel=OPTIMISATION)] = None,
+    path_length_weight: Annotated[float | None, Option(help="Path-length penalty; 0: off.", rich_help_panel=OPTIMISATION)] = None,
+    style_mixing: Annotated[float | None, Option(help="Probability of style mixing.", rich_help_panel=OPTIMISATION)] = None,
+    ema_kimg: Annotated[float | None, Option(help="Half-life of the generator's average, in kimg.", rich_help_panel=OPTIMISATION)] = None,
+    # reporting
+    tick: Annotated[float | None, Option(help="kimg between records. [default: 4, or 1/100 of a short run]", rich_help_panel=REPORTING)] = None,
+    samples_every: Annotated[float | None, Option(help="kimg between sample sheets. [default: 1/20 of the run, at most 50]", rich_help_panel=REPORTING)] = None,
+    checkpoint_every: Annotated[float | None, Option(help="kimg between checkpoints. [default: 1/20 of the run, at most 50]", rich_help_panel=REPORTING)] = None,
+    keep_last: Annotated[int, Option(help="Checkpoints kept, besides the best.", rich_help_panel=REPORTING)] = 2,
+    evaluate_every: Annotated[float, Option(help="kimg between evaluations; 0: none. Needs the extra frugan\\[metrics].", rich_help_panel=REPORTING)] = 0,
+    evaluate_samples: Annotated[int | None, Option(help="Images generated for one. [default: 5000]", rich_help_panel=REPORTING)] = None,
+    metrics: Annotated[str, Option(help="Names joined by commas; the first chooses the best checkpoint.", rich_help_panel=REPORTING)] = "kid",
+    # machine
+    device: Annotated[str, Option(help="auto, cpu, cuda, mps.", rich_help_panel=MACHINE)] = "auto",
+    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Option(help="Of the highest resolutions.", rich_help_panel=MACHINE)] = "auto",
+    compile: Annotated[Literal["auto", "on", "off"], Option(help="torch.compile: auto where it pays back.", rich_help_panel=MACHINE)] = "auto",
+    threads: Annotated[int | None, Option(help="CPU threads. [default: all cores]", rich_help_panel=MACHINE)] = None,
+) -> None:  # fmt: skip
+    """Train a GAN on a folder (or zip, or array) of pictures.
+
+    The run directory gets checkpoints, samples, stats and an index.html to look at. Stop whenever you like: frugan
+    resume goes on exactly where it stopped.
+    """
+    from frugan.config import Options
+    from frugan.data import DataConfig
+    from frugan.run import Run, choose_device, plan
+
+    set_threads(threads)
+    chosen = choose_device(device)
+    source = DataConfig(
+        path=data,
+        resolution=parse_resolution(resolution),
+        channels=channels,
+        fit=fit,
+        filter=filter,
+        background=background,
+        labels=labels if conditional or balanced else "none",
+        mirror=mirror,
+        strict=strict,
+        held_out=held_out,
+        balanced=balanced,
+    )
+    options = Options(
+        preset=preset,
+        kimg=kimg,
+        batch=batch,
+        batch_per_device=batch_per_device,
+        gamma=gamma,
+        lr=lr,
+        augment=augment,
+        controller=controller,
+        target=target,
+        p=p,
+        p_max=p_max,
+        ada_kimg=ada_kimg,
+        transforms=transforms,
+        conditional=conditional,
+        seed=seed,
+        precision=precision,
+        compile=compile,
+        mapping_layers=mapping_layers,
+        d_mapping_layers=d_mapping_layers,
+        channel_base=channel_base,
+        channel_max=channel_max,
+        latent=latent,
+        g_architecture=g_architecture,
+        d_architecture=d_architecture,
+        mbstd_group=mbstd_group,
+        style_mixing=style_mixing,
+        path_length_weight=path_length_weight,
+        ema_kimg=ema_kimg,
+        tick=tick,
+        samples_every=samples_every,
+        checkpoint_every=checkpoint_every,
+        keep_last=keep_last,
+        evaluate_every=evaluate_every,
+        evaluate_samples=evaluate_samples,
+        metrics=metrics,
+    )
+    with bar("reading pictures") as progress:
+        config, derived, dataset = plan(options, source, device=chosen, progress=progress)
+    describe(dataset, derived)
+    if dry_run:
+        show_cost(config, str(chosen))
+        return
+    follow(Run.create(out, config), device=str(chosen), dataset=dataset)
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    kimg: Annotated[float | None, Option(help="The new total length, in kimg.")] = None,
+    device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
+    threads: Annotated[int | None, Option(help="CPU threads. [default: all cores]")] = None,
+) -> None:
+    """Go on with a run from its latest checkpoint, exactly as if it had never stopped."""
+    from frugan.run import Run
+
+    set_threads(threads)
+    follow(Run(run), device=device, kimg=kimg)
+
+
+def follow(run: Run, *, device: str, dataset: Dataset | None = None, kimg: float | None = None) -> None:
+    """Trains with a live display; says in the end where to look."""
+    from frugan.tracking import Progress
+
+    total = kimg or run.config.kimg
+    found = run.latest()
+    start = found.images / 1000 if found else 0.0
+    last = None
+    with stop_on_signal() as stop, Progress(total_kimg=total, start_kimg=start, console=console) as display:
+        for last in run.train(kimg=kimg, device=device, dataset=dataset, stop=stop):
+            display.log(last)
+    at = f"{last['kimg']:g}" if last else f"{start:g}"
+    console.print(f"{at} of {total:g} kimg. Look at {run.path / 'index.html'}")
+    if not last or last["kimg"] < total:
+        if last:
+            console.print(f"Go on with: frugan resume {run.path}")
+        else:
+            console.print(f"Nothing left to do; train longer with: frugan resume {run.path} --kimg {total * 2:g}")
+
+
+def set_threads(threads: int | None) -> None:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def describe(dataset: Dataset, derived: list[Derived]) -> None:
+    """What the run stands on: the data, and every value that nobody asked for."""
+    from rich.table import Table
+
+    h, w = dataset.resolution
+    console.print(
+        f"{len(dataset.train_indices)} pictures of {h}x{w}, {dataset.channels} channels"
+        + (f"; {len(dataset.held_out_indices)} held out" if len(dataset.held_out_indices) else "")
+        + (f"; labels of size {dataset.label_size}" if dataset.label_size else "")
+    )
+    if dataset.skipped:
+        console.print(f"[yellow]{len(dataset.skipped)} files skipped:[/yellow]")
+        for name, reason in dataset.skipped:
+            console.print(f"  {name}: {reason}", markup=False)
+    table = Table("setting", "value", "because", box=None, pad_edge=False, header_style="dim")
+    for row in derived:
+        table.add_row(row.name, f"{row.value:g}" if isinstance(row.value, float) else str(row.value), row.reason)
+    console.print(table)
+
+
+def show_cost(config: RunConfig, device: str) -> None:
+    """The configuration as it would be written, parameter counts, and measured cost."""
+    import yaml
+
+    from frugan.config import to_dict
+    from frugan.estimate import estimate
+
+    console.print(yaml.safe_dump(to_dict(config), sort_keys=False), markup=False)
+    with console.status("timing one pass of each phase"):
+        cost = estimate(config, device)
+    console.print(
+        f"generator {cost.generator_parameters:,} parameters; discriminator {cost.discriminator_parameters:,}\n"
+        f"about {cost.seconds_per_kimg:.3g} s/kimg on {device}: {cost.seconds_per_kimg * config.kimg / 3600:.3g} hours "
+        f"for {config.kimg:g} kimg\nabout {cost.memory_bytes / 2**20:,.0f} MiB of memory"
+    )

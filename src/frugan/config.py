@@ -1,0 +1,341 @@
+"""A run's whole configuration: the parts' own configs, the presets, and how the rest is derived and explained."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import cattrs
+import yaml
+
+from frugan.augment import AugmentConfig, ControllerConfig, parse_transforms
+from frugan.data import DataConfig
+from frugan.errors import FruganError
+from frugan.metrics import EvaluateConfig
+from frugan.networks import DiscriminatorConfig, GeneratorConfig, MappingConfig, SynthesisConfig
+from frugan.training import ObjectiveConfig, TrainingConfig
+
+PresetName = Literal["auto", "stylegan2", "paper256", "paper512", "paper1024", "cifar", "cifarbaseline", "tiny"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One column of the table below. None: derived from resolution and batch."""
+
+    kimg: int
+    batch: int | None
+    mbstd_group: int | None
+    channel_base: int | None
+    lr: float | None
+    r1_gamma: float | None
+    ema_half_life_kimg: float | None
+    ema_ramp: float | None
+    mapping_layers: int
+    path_length_weight: float = 2.0
+    style_mixing: float = 0.9
+    discriminator: Literal["resnet", "orig"] = "resnet"
+    channel_max: int = 512
+    latent: int = 512
+    ada_speed_kimg: float = 500
+
+
+# Karras et al. 2020 ("Limited Data"), appendix D; `auto` as in the paper's code; `tiny` is measured in docs/small-presets.md.
+# fmt: off
+PRESETS: dict[str, Preset] = {
+    #                         kimg  batch mbstd   base     lr  gamma    ema  ramp  map
+    "auto":          Preset( 25000, None, None,  None,  None,  None,  None, 0.05,   2),
+    "stylegan2":     Preset( 25000,   32,    4, 32768, .0020,  10.0,  10.0, None,   8),
+    "paper256":      Preset( 25000,   64,    8, 16384, .0025,   1.0,  20.0, None,   8),
+    "paper512":      Preset( 25000,   64,    8, 32768, .0025,   0.5,  20.0, None,   8),
+    "paper1024":     Preset( 25000,   32,    4, 32768, .0020,   2.0,  10.0, None,   8),
+    "cifar":         Preset(100000,   64,   32, 32768, .0025,  0.01, 500.0, 0.05,   2, path_length_weight=0, style_mixing=0, discriminator="orig"),
+    "cifarbaseline": Preset(100000,   64,   32, 32768, .0025,  0.01, 500.0, 0.05,   8),
+    "tiny":          Preset(   100,   16,    4,  1024, .0025,   1.0,   5.0, 0.05,   2, channel_max=64, latent=128, ada_speed_kimg=50),
+}
+# fmt: on
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """What a run writes, and when, in kimg. `keep_last` checkpoints are kept besides the best by metric."""
+
+    tick_kimg: float = 4.0
+    samples_kimg: float = 50.0
+    checkpoint_kimg: float = 50.0
+    evaluate_kimg: float = 0.0
+    keep_last: int = 2
+    metric: str = "kid"
+
+    def __post_init__(self) -> None:
+        if min(self.tick_kimg, self.samples_kimg, self.checkpoint_kimg) <= 0 or self.evaluate_kimg < 0:
+            raise FruganError("reporting intervals are kimg above 0 (evaluation: 0 switches it off)")
+        if self.keep_last < 1:
+            raise FruganError(f"keep {self.keep_last} checkpoints: keep at least 1, or there is nothing to resume from")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides a run. Written to config.yaml in the run directory and read back from it to resume."""
+
+    kimg: float
+    data: DataConfig
+    conditional: bool
+    generator: GeneratorConfig
+    discriminator: DiscriminatorConfig
+    augment: AugmentConfig
+    controller: ControllerConfig
+    objective: ObjectiveConfig
+    training: TrainingConfig
+    report: ReportConfig
+    evaluate: EvaluateConfig
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may ask for; None means: let the preset, the data and the machine decide."""
+
+    preset: str = "auto"
+    kimg: float | None = None
+    batch: int | None = None
+    batch_per_device: int | None = None
+    gamma: float | None = None
+    lr: float | None = None
+    augment: Literal["ada", "fixed", "none"] = "ada"
+    controller: Literal["rt", "rv"] = "rt"
+    target: float | None = None
+    p: float | None = None
+    p_max: float | None = None
+    ada_kimg: float | None = None
+    transforms: str = "bgc"
+    conditional: bool = False
+    seed: int = 0
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
+    mapping_layers: int | None = None
+    d_mapping_layers: int | None = None
+    channel_base: int | None = None
+    channel_max: int | None = None
+    latent: int | None = None
+    g_architecture: Literal["skip", "resnet", "orig"] | None = None
+    d_architecture: Literal["skip", "resnet", "orig"] | None = None
+    mbstd_group: int | None = None
+    style_mixing: float | None = None
+    path_length_weight: float | None = None
+    ema_kimg: float | None = None
+    tick: float | None = None
+    samples_every: float | None = None
+    checkpoint_every: float | None = None
+    keep_last: int = 2
+    evaluate_every: float = 0.0
+    evaluate_samples: int | None = None
+    metrics: str = "kid"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the configuration depends on besides the options: the data and the machine."""
+
+    resolution: tuple[int, int]
+    channels: int
+    label_size: int
+    images: int
+    held_out: int
+    device: str = "cpu"
+    bf16: bool = False
+
+
+@dataclass(frozen=True)
+class Derived:
+    """One value that nobody asked for, and why it is what it is."""
+
+    name: str
+    value: Any
+    reason: str
+
+
+@dataclass
+class _Notes:
+    rows: list[Derived] = field(default_factory=list)
+
+    def __call__(self, name: str, asked: Any, preset: Any, derived: Any, reason: str, preset_name: str) -> Any:
+        """The first of asked, preset, derived that is given; all but the first are noted."""
+        if asked is not None:
+            return asked
+        value, why = (derived, reason) if preset is None else (preset, f"preset {preset_name}")
+        self.rows.append(Derived(name, value, why))
+        return value
+
+
+def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig, list[Derived]]:
+    """Options, preset, data and machine → the whole configuration, and a line for each value that was derived.
+
+    Raises `FruganError` on anything that cannot be trained, before anything is built.
+    """
+    if options.preset not in PRESETS:
+        raise FruganError(f"preset {options.preset!r}: choose one of {', '.join(PRESETS)}")
+    preset = PRESETS[options.preset]
+    notes = _Notes()
+    h, w = facts.resolution
+    side = math.sqrt(h * w)
+
+    def pick(name: str, asked: Any, from_preset: Any, derived: Any = None, reason: str = "") -> Any:
+        return notes(name, asked, from_preset, derived, reason, options.preset)
+
+    batch = pick("batch", options.batch, preset.batch, int(max(min(4096 / side, 32), 1)), "min(4096 / side, 32)")
+    per_device = pick("batch_per_device", options.batch_per_device, None, batch, "the whole batch at once")
+    mbstd = pick("mbstd_group", options.mbstd_group, preset.mbstd_group, None, "")
+    if mbstd is None:
+        mbstd = min(per_device, 4)
+        notes.rows[-1] = Derived("mbstd_group", mbstd, "4, or the batch where that is smaller")
+    base = pick("channel_base", options.channel_base, preset.channel_base, 32768 if side >= 512 else 16384, f"side {side:g}")
+    channel_max = pick("channel_max", options.channel_max, preset.channel_max)
+    lr = pick("lr", options.lr, preset.lr, 0.002 if side >= 1024 else 0.0025, f"side {side:g}")
+    gamma = pick("gamma", options.gamma, preset.r1_gamma, 0.0002 * side**2 / batch, "0.0002 · H·W / batch")
+    ema = pick("ema_kimg", options.ema_kimg, preset.ema_half_life_kimg, batch * 10 / 32, "batch · 10 / 32")
+    kimg = pick("kimg", options.kimg, preset.kimg)
+    mapping_layers = pick("mapping_layers", options.mapping_layers, preset.mapping_layers)
+    latent = pick("latent", options.latent, preset.latent)
+    mixing = pick("style_mixing", options.style_mixing, preset.style_mixing)
+    path_length = pick("path_length_weight", options.path_length_weight, preset.path_length_weight)
+    d_architecture = pick("d_architecture", options.d_architecture, preset.discriminator)
+    speed = pick("ada_kimg", options.ada_kimg, preset.ada_speed_kimg)
+
+    if kimg <= 0:
+        raise FruganError(f"kimg {kimg:g}: train for more than 0 (thousands of images shown to the discriminator)")
+    if batch % per_device or per_device % min(mbstd, per_device):
+        raise FruganError(
+            f"batch {batch} must be a multiple of batch per device {per_device}, and that of the minibatch-std group {mbstd}"
+        )
+    if facts.images < per_device:
+        raise FruganError(
+            f"{facts.images} training pictures are fewer than a batch of {per_device}; add pictures or lower --batch-per-device"
+        )
+    if options.conditional and not facts.label_size:
+        raise FruganError(
+            "--conditional needs labels, and this data has none; put each class into a folder of its own, or add a labels.csv"
+        )
+    if options.controller == "rv" and not facts.held_out and options.augment == "ada":
+        raise FruganError("the rv controller needs held-out pictures; set some aside, for instance --held-out 0.1")
+    if options.p is not None and options.augment != "fixed":
+        raise FruganError(f"--p {options.p:g} fixes the augmentation probability; add --augment fixed")
+    if options.augment == "fixed" and options.p is None:
+        raise FruganError("--augment fixed needs a probability, for instance --p 0.2")
+
+    precision = options.precision
+    if precision == "auto":
+        precision = ("bf16" if facts.bf16 else "fp16") if facts.device == "cuda" else "fp32"
+        reason = {"bf16": "this GPU computes in bfloat16", "fp16": "this GPU has no bfloat16"}
+        notes.rows.append(Derived("precision", precision, reason.get(precision, f"device {facts.device}")))
+    if options.compile == "auto":
+        compiled = facts.device == "cuda" and kimg >= 200
+        reason = "pays back on a GPU over 200 kimg or more" if compiled else "does not pay back: no GPU, or a short run"
+        notes.rows.append(Derived("compile", compiled, reason))
+    else:
+        compiled = options.compile == "on"
+
+    label_size = facts.label_size if options.conditional else 0
+    clamp = 256.0 if precision == "fp16" else None
+    kind = {"ada": options.controller, "fixed": "fixed", "none": "none"}[options.augment]
+    p_max = 0.85 if options.p_max is None else options.p_max
+    every = max(kimg / 20, 1.0)
+    config = RunConfig(
+        kimg=kimg,
+        data=data,
+        conditional=options.conditional,
+        generator=GeneratorConfig(
+            resolution=facts.resolution,
+            channels=facts.channels,
+            label_size=label_size,
+            z_dim=latent,
+            w_dim=latent,
+            mapping=MappingConfig(num_layers=mapping_layers),
+            synthesis=SynthesisConfig(
+                channel_base=base,
+                channel_max=channel_max,
+                clamp=clamp,
+                architecture=options.g_architecture or "skip",
+            ),
+        ),
+        discriminator=DiscriminatorConfig(
+            resolution=facts.resolution,
+            channels=facts.channels,
+            label_size=label_size,
+            channel_base=base,
+            channel_max=channel_max,
+            architecture=d_architecture,
+            clamp=clamp,
+            mbstd_group=mbstd,
+            mapping=d_mapping(options.d_mapping_layers),
+        ),
+        augment=AugmentConfig(transforms=() if options.augment == "none" else parse_transforms(options.transforms)),
+        controller=ControllerConfig(
+            kind=kind,  # pyright: ignore[reportArgumentType]
+            target=options.target,
+            speed_kimg=speed,
+            p_init=options.p or 0.0,
+            p_max=p_max if options.augment == "ada" else 0.0,
+        ),
+        objective=ObjectiveConfig(r1_gamma=gamma, path_length_weight=path_length, style_mixing=mixing),
+        training=TrainingConfig(
+            batch=batch,
+            batch_per_device=per_device,
+            generator_lr=lr,
+            discriminator_lr=lr,
+            ema_half_life_kimg=ema,
+            ema_ramp=preset.ema_ramp,
+            seed=options.seed,
+            precision=precision,
+            compile=compiled,
+        ),
+        report=ReportConfig(
+            tick_kimg=options.tick or (4.0 if kimg >= 400 else max(kimg / 100, 0.5)),
+            samples_kimg=options.samples_every or min(every, 50.0),
+            checkpoint_kimg=options.checkpoint_every or min(every, 50.0),
+            evaluate_kimg=options.evaluate_every,
+            keep_last=options.keep_last,
+            metric=options.metrics.split(",")[0],
+        ),
+        evaluate=EvaluateConfig(
+            metrics=tuple(options.metrics.split(",")),
+            **({} if options.evaluate_samples is None else {"samples": options.evaluate_samples}),
+        ),
+    )
+    return config, notes.rows
+
+
+def d_mapping(layers: int | None) -> MappingConfig:
+    """The discriminator's label mapping: the paper's (0 layers, multiplier 0.1) by default, else n layers at 0.01."""
+    return MappingConfig(num_layers=layers, lr_multiplier=0.01) if layers else MappingConfig(num_layers=0, lr_multiplier=0.1)
+
+
+_converter = cattrs.Converter(forbid_extra_keys=True)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config dataclass as plain values, tuples as lists."""
+    return _plain(dataclasses.asdict(config))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, (tuple, list)) else value
+
+
+def save_config(config: RunConfig, file: Path) -> None:
+    file.write_text(yaml.safe_dump(to_dict(config), sort_keys=False), "utf-8")
+
+
+def load_config(file: Path) -> RunConfig:
+    """Raises `FruganError` naming what cannot be understood."""
+    try:
+        return _converter.structure(yaml.safe_load(file.read_text("utf-8")), RunConfig)
+    except (OSError, yaml.YAMLError) as error:
+        raise FruganError(f"{file} cannot be read: {error}") from error
+    except cattrs.BaseValidationError as error:
+        reasons = "; ".join(cattrs.transform_error(error, path="config"))
+        raise FruganError(f"{file} does not describe a run: {reasons}") from error

@@ -1,0 +1,23 @@
+"""Pictures in, batches out: sources, labels, the decoded cache, the data set, sampling, inspection, demo pictures."""
+
+from frugan.data.avatars import STYLES, Avatars, draw_avatars
+from frugan.data.dataset import DataConfig, Dataset, draw_labels, open_dataset
+from frugan.data.inspection import Inspection, contact_sheet, inspect
+from frugan.data.prepare import Prepared, prepare
+from frugan.data.sampler import Sampler
+
+__all__ = [
+    "STYLES",
+    "Avatars",
+    "DataConfig",
+    "Dataset",
+    "Inspection",
+    "Prepared",
+    "Sampler",
+    "contact_sheet",
+    "draw_avatars",
+    "draw_labels",
+    "inspect",
+    "open_dataset",
+    "prepare",
+]

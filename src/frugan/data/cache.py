@@ -1,0 +1,322 @@
+"""Pictures decoded once: a memory-mapped array per content and settings, built in parallel, shared between processes.
+
+    <root>/<key>/pixels.npy   uint8 or uint16 [N, H, W, C]
+                 meta.json    names, what was skipped and why, the settings, hashes of the pixels; written last
+    <root>/stamps/<stamp>     which content a path held when its files last had these sizes and times
+
+An entry appears by one rename, so it is whole or not there. No locks: two processes that build the same entry both
+finish, and the second throws its own away. A killed process leaves a scratch folder that the next build removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+from PIL import UnidentifiedImageError
+
+from frugan.data.decode import Header, convert, resize
+from frugan.data.files import Progress, in_threads
+from frugan.data.plan import PixelConfig, Plan, make_plan
+from frugan.data.sources import Source
+from frugan.errors import FruganError
+
+FORMAT = 1  # rises when the same pictures and settings come to mean other pixels
+
+_BLOCK = 1 << 24  # bytes per hash
+_BLOCKS_CHECKED = 64  # of a larger entry as many, evenly spread: opening must not read a huge set
+_SCRATCH = ".building-"
+_ABANDONED_AFTER_S = 86_400
+
+
+@dataclass(frozen=True)
+class CachedPixels:
+    """Pixels `[N, H, W, C]`, read-only and memory-mapped, with each picture's name and the pictures left out."""
+
+    pixels: np.ndarray
+    names: list[str]
+    skipped: list[tuple[str, str]]
+    alpha: bool
+    digest: str
+    folder: Path
+
+
+def cache_root(cache_dir: str | Path | None = None) -> Path:
+    """The folder that holds the cache: the argument, else `$FRUGAN_CACHE`, else the user's cache folder. Created."""
+    chosen = cache_dir or os.environ.get("FRUGAN_CACHE") or platformdirs.user_cache_dir("frugan")
+    root = Path(chosen).expanduser() / "data"
+    try:
+        (root / "stamps").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FruganError(
+            f"the cache folder {root} cannot be made ({error}); set FRUGAN_CACHE to a writable one"
+        ) from error
+    return root
+
+
+def cached_pixels(
+    source: Source, config: PixelConfig, *, cache_dir: str | Path | None = None, progress: Progress = None
+) -> CachedPixels:
+    """The decoded pictures of a source, from the cache or into it."""
+    root = cache_root(cache_dir)
+    count = len(source.names)
+    stepped = _steps(progress, 3 * count)
+    content = content_of(source, root, stepped)
+    settings = json.dumps([FORMAT, content, asdict(config)])
+    folder = root / hashlib.sha256(settings.encode()).hexdigest()[:32]
+    for _ in range(3):  # once, unless another process removes an entry that it finds damaged just after it was built
+        if (entry := _load(folder)) is not None:
+            if progress:
+                progress(3 * count, 3 * count)
+            return entry
+        _remove_abandoned(root)
+        _build(folder, source, config, stepped)
+    raise FruganError(
+        f"the cache entry {folder} stays damaged after building it anew; check that disk, or set FRUGAN_CACHE"
+    )
+
+
+def content_of(source: Source, root: Path, step: Callable[[int], None]) -> str:
+    """A hash of names and contents, read again only where a size or a time has changed."""
+    memo = root / "stamps" / source.stamp()
+    with contextlib.suppress(OSError):
+        if len(known := memo.read_text()) == 64:
+            return known
+    total = hashlib.sha256()
+    for done, (name, digest) in enumerate(zip(source.names, digests(source)), 1):
+        total.update(json.dumps([name, digest.hex() if digest else None]).encode())
+        step(done)
+    total.update(json.dumps(source.unreadable).encode())
+    scratch = memo.with_name(f"{_SCRATCH}{uuid.uuid4().hex}")
+    scratch.write_text(total.hexdigest())
+    os.replace(scratch, memo)
+    return total.hexdigest()
+
+
+def digests(source: Source) -> Iterator[bytes | None]:
+    """Each picture's content hash in order, None where it cannot even be read."""
+
+    def digest(index: int) -> bytes | None:
+        try:
+            return source.digest(index)
+        except Exception:
+            return None  # `headers` says why
+
+    return in_threads(digest, range(len(source.names)))
+
+
+def headers(source: Source, step: Callable[[int], None] = lambda done: None) -> list[Header | str]:
+    """Each picture's header, or the reason why it has none."""
+
+    def header(index: int) -> Header | str:
+        try:
+            return source.header(index)
+        except Exception as error:  # a decoder given a broken file raises anything at all
+            return _reason(error)
+
+    found = []
+    for item in in_threads(header, range(len(source.names))):
+        found.append(item)
+        step(len(found))
+    return found
+
+
+def refuse_skipped(skipped: Sequence[tuple[str, str]], count: int) -> None:
+    """What `--strict` does: raises `FruganError` where anything was skipped."""
+    if skipped:
+        name, reason = skipped[0]
+        raise FruganError(
+            f"{len(skipped)} of {count + len(skipped)} pictures cannot be read, the first is {name} ({reason}); "
+            "mend or remove them, or leave out --strict to skip them"
+        )
+
+
+def _build(folder: Path, source: Source, config: PixelConfig, step: Callable[[int], None]) -> None:
+    """Decodes everything into a scratch folder beside `folder` and renames it."""
+    count = len(source.names)
+    heads = headers(source, lambda done: step(count + done))
+    lost = source.unreadable + [(source.names[i], head) for i, head in enumerate(heads) if isinstance(head, str)]
+    rows = [i for i, head in enumerate(heads) if isinstance(head, Header)]
+    names = [source.names[i] for i in rows]
+    if not rows:
+        raise _nothing_readable(source, lost)
+    plan = make_plan(config, names, [head for head in heads if isinstance(head, Header)], alpha=source.alpha)
+    scratch = folder.with_name(f"{_SCRATCH}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    scratch.mkdir()
+    try:
+        file = scratch / "pixels.npy"
+        reasons = _decode(file, source, rows, plan, config, lambda done: step(2 * count + done))
+        lost += [(name, reason) for name, reason in zip(names, reasons) if reason]
+        if all(reasons):
+            raise _nothing_readable(source, lost)
+        if any(reasons):
+            _keep_rows(file, [row for row, reason in enumerate(reasons) if not reason])
+        size = file.stat().st_size
+        meta = {
+            "format": FORMAT,
+            "source": str(source.path),
+            "settings": asdict(config),
+            "alpha": plan.alpha,
+            "names": [name for name, reason in zip(names, reasons) if not reason],
+            "skipped": sorted(lost),
+            "bytes": size,
+            "blocks": [_block_hash(file, i) for i in range(-(-size // _BLOCK))],
+        }
+        (scratch / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+        _publish(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _decode(
+    file: Path, source: Source, rows: Sequence[int], plan: Plan, config: PixelConfig, step: Callable[[int], None]
+) -> list[str]:
+    """Writes the pictures' pixels to the file, in order, and says of each why that failed, or ""."""
+    shape = (len(rows), *plan.resolution, plan.channels)
+    dtype = np.dtype(np.uint8 if plan.depth == 8 else np.uint16)
+    _require_space(file.parent, int(np.prod(shape)) * dtype.itemsize)
+    pixels = np.lib.format.open_memmap(file, "w+", dtype, shape)
+
+    def decode(slot: int) -> str:
+        try:
+            picture = _fitted(source.pixels(rows[slot]), plan, config)
+        except Exception as error:  # as in `headers`
+            return _reason(error)
+        pixels[slot] = picture
+        return ""
+
+    reasons = []
+    for reason in in_threads(decode, range(len(rows))):
+        reasons.append(reason)
+        step(len(reasons))
+    pixels.flush()
+    return reasons
+
+
+def _fitted(pixels: np.ndarray, plan: Plan, config: PixelConfig) -> np.ndarray:
+    if plan.depth == 16 and pixels.dtype == np.uint8:
+        pixels = pixels.astype(np.uint16) * 257
+    if plan.alpha and pixels.shape[-1] in (1, 3):  # before resizing, so that added borders are transparent
+        pixels = convert(pixels, plan.channels)
+    alpha = plan.alpha or (pixels.shape[-1] != plan.channels and pixels.shape[-1] in (2, 4))
+    pixels = resize(
+        pixels, plan.resolution, fit=config.fit, filter=config.filter, background=config.background, alpha=alpha
+    )
+    return convert(pixels, plan.channels, config.background)  # after, where there are fewer pixels
+
+
+def _keep_rows(file: Path, rows: Sequence[int]) -> None:
+    pixels = np.load(file, mmap_mode="r")
+    shorter = file.with_name("shorter.npy")
+    kept = np.lib.format.open_memmap(shorter, "w+", pixels.dtype, (len(rows), *pixels.shape[1:]))
+    for target, row in enumerate(rows):
+        kept[target] = pixels[row]
+    kept.flush()
+    del pixels, kept  # closed, so that the file can be replaced
+    os.replace(shorter, file)
+
+
+def _load(folder: Path) -> CachedPixels | None:
+    """The entry, or None where there is none or it is damaged."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        file = folder / "pixels.npy"
+        blocks: list[str] = meta["blocks"]
+        checked = np.unique(np.linspace(0, len(blocks) - 1, _BLOCKS_CHECKED).round().astype(int))
+        if file.stat().st_size != meta["bytes"] or any(_block_hash(file, i) != blocks[i] for i in checked):
+            return None
+        pixels = np.load(file, mmap_mode="r", allow_pickle=False)
+        if len(pixels) != len(meta["names"]):
+            return None
+        skipped = [(name, reason) for name, reason in meta["skipped"]]
+        digest = hashlib.sha256(json.dumps(blocks).encode()).hexdigest()
+        return CachedPixels(pixels, meta["names"], skipped, meta["alpha"], digest, folder)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _block_hash(file: Path, index: int) -> str:
+    with open(file, "rb") as stream:
+        stream.seek(index * _BLOCK)
+        return hashlib.sha256(stream.read(_BLOCK)).hexdigest()
+
+
+def _publish(scratch: Path, folder: Path) -> None:
+    for attempt in range(3):
+        try:
+            os.rename(scratch, folder)
+            return
+        except OSError:
+            if _load(folder) is not None:
+                return  # another process was first: same content, same settings, same pixels
+            if attempt == 2:
+                raise
+            with contextlib.suppress(OSError):  # damaged: out of the way in one step, then away
+                aside = folder.with_name(f"{scratch.name}-damaged")
+                os.rename(folder, aside)
+                shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove_abandoned(root: Path) -> None:
+    for scratch in root.glob(f"{_SCRATCH}*"):
+        if _abandoned(scratch):
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _abandoned(scratch: Path) -> bool:
+    """Its process is gone (where that can be known), or nothing in it has changed for a day."""
+    with contextlib.suppress(OSError, ValueError):
+        host, pid = scratch.name.removeprefix(_SCRATCH).split("-damaged")[0].rsplit("-", 2)[:2]
+        if os.name == "posix" and host == socket.gethostname() and not _alive(int(pid)):
+            return True
+        newest = max(path.stat().st_mtime for path in [scratch, *scratch.iterdir()])
+        return time.time() - newest > _ABANDONED_AFTER_S
+    return False
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _require_space(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise FruganError(
+            f"the decoded pictures need {size / 1e9:.1f} GB but {folder.parent} has {free / 1e9:.1f} GB free; "
+            "make room, set FRUGAN_CACHE to another disk, or choose a smaller --resolution"
+        )
+
+
+def _nothing_readable(source: Source, lost: Sequence[tuple[str, str]]) -> FruganError:
+    name, reason = lost[0]
+    return FruganError(
+        f"none of the {len(lost)} pictures in {source.path} can be read, the first is {name} ({reason}); "
+        "check that they open elsewhere"
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "no picture in a known format, or its beginning is damaged"
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _steps(progress: Progress, total: int) -> Callable[[int], None]:
+    return (lambda done: progress(done, total)) if progress else (lambda done: None)

@@ -1,0 +1,263 @@
+"""The data set as training sees it: pixels in memory, labels, a held-out split. Nothing is decoded here any more."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frugan.data.cache import CachedPixels, cached_pixels, refuse_skipped
+from frugan.data.decode import CHANNELS, FILTERS, Background, Filter, Fit
+from frugan.data.labels import Labels, read_labels
+from frugan.data.plan import PixelConfig, size_name
+from frugan.data.sampler import Sampler
+from frugan.data.sources import open_source
+from frugan.errors import FruganError
+from frugan.pictures import to_float
+from frugan.resolution import base_grid
+
+_RESIDENT_SHARE = 0.25  # of a device's free memory: the rest is for training
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which pictures, and what becomes of them.
+
+    `resolution` is (H, W), derived from the pictures when None. `channels` "auto" keeps what all pictures have.
+    `fit` "crop" cuts the largest centred part, "letterbox" keeps all and adds borders. `filter` "lanczos" keeps most
+    detail, "box" averages, as in the usual downscaled FFHQ. `background` lies behind transparency that is dropped and
+    in the borders of a letterbox. `labels` is "none", "auto", "folders" or a file (see `frugan.data.labels`).
+    `held_out` pictures (a fraction below 1, a count from 1) never train. `mirror` doubles the set by x-flips;
+    `balanced` draws all classes equally often; `strict` refuses pictures that cannot be read, instead of skipping them.
+    """
+
+    path: str
+    resolution: tuple[int, int] | None = None
+    channels: Literal["auto", "L", "LA", "RGB", "RGBA"] = "auto"
+    fit: Fit = "crop"
+    filter: Filter = "lanczos"
+    background: Background = "white"
+    labels: str = "none"
+    mirror: bool = False
+    strict: bool = False
+    held_out: float = 0
+    held_out_seed: int = 0
+    balanced: bool = False
+
+    def __post_init__(self) -> None:
+        if self.resolution is not None:
+            base_grid(*self.resolution)
+        _one_of("channels", self.channels, ("auto", *CHANNELS))
+        _one_of("fit", self.fit, ("crop", "letterbox"))
+        _one_of("filter", self.filter, tuple(FILTERS))
+        _one_of("background", self.background, ("white", "black"))
+        if not 0 <= self.held_out < float("inf") or (self.held_out > 1 and self.held_out != int(self.held_out)):
+            raise FruganError(f"held-out is {self.held_out}; give a fraction from 0 to 1, or a whole count of pictures")
+        if self.balanced and self.labels == "none":
+            raise FruganError(
+                "balanced sampling needs classes; say where they are with --labels, or leave out --balanced"
+            )
+
+    @property
+    def pixels(self) -> PixelConfig:
+        return PixelConfig(self.resolution, self.channels, self.fit, self.filter, self.background)
+
+
+def open_dataset(
+    config: DataConfig,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    cache_dir: str | Path | None = None,
+) -> Dataset:
+    """Opens a set of pictures, decoding them into the cache first where that has not been done.
+
+    `progress(done, total)` counts steps, three per picture. Raises `FruganError` for every mistake a user can mend.
+    """
+    source = open_source(config.path)
+    cached = cached_pixels(source, config.pixels, cache_dir=cache_dir, progress=progress)
+    if config.strict:
+        refuse_skipped(cached.skipped, len(cached.names))
+    return Dataset(config, cached, read_labels(source, config.labels, cached.names))
+
+
+class Dataset:
+    """N pictures of one shape. Picture numbers from N to 2N − 1 are the x-flipped copies.
+
+    `pixels`: uint8 or uint16 `[N, H, W, C]`, memory-mapped. `labels`: float32 `[N, K]`, K = 0 without labels.
+    `train_indices`, `held_out_indices`: int64, disjoint, together 0 … N − 1. `skipped`: (name, reason) of every
+    picture left out.
+    """
+
+    def __init__(self, config: DataConfig, cached: CachedPixels, labels: Labels) -> None:
+        self.config = config
+        self.pixels = cached.pixels
+        self.names = cached.names
+        self.skipped = cached.skipped
+        self.alpha = cached.alpha
+        self.labels = labels.values
+        self.class_names = labels.class_names
+        self.label_origin = labels.origin
+        self.cache_folder = cached.folder
+        self.train_indices, self.held_out_indices = split(self.names, config.held_out, config.held_out_seed)
+        self.fingerprint = _fingerprint(config, cached, labels)
+        self._resident: Tensor | None = None
+        if config.balanced:
+            self._classes  # noqa: B018 — to find labels that are no classes now, not at the first draw
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def resolution(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[2]
+
+    @property
+    def channels(self) -> int:
+        return self.pixels.shape[3]
+
+    @property
+    def label_size(self) -> int:
+        return self.labels.shape[1]
+
+    @property
+    def stream_indices(self) -> np.ndarray:
+        """What one epoch of training sees, int64: the training pictures, with their x-flipped copies if mirrored."""
+        own = self.train_indices
+        return np.concatenate([own, own + len(self)]) if self.config.mirror else own
+
+    def images(self, indices: np.ndarray, *, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Pictures as float32 `[n, C, H, W]` in [-1, 1] and their labels, float32 `[n, K]`, on the device."""
+        device = torch.device(device)
+        indices = np.asarray(indices, np.int64)
+        if len(indices) and not 0 <= indices.min() <= indices.max() < 2 * len(self):
+            raise IndexError(f"picture numbers run from 0 to {2 * len(self) - 1}, mirrored copies included")
+        rows, flipped = indices % len(self), indices >= len(self)
+        images = self._gather(rows, device)
+        if flipped.any():
+            mask = torch.from_numpy(flipped).to(device)
+            images = torch.where(mask[:, None, None, None], images.flip(3), images)
+        return images, torch.from_numpy(self.labels[rows]).to(device)
+
+    def resident(self, device: torch.device | str, *, limit_bytes: int | None = None) -> bool:
+        """Keeps all pixels on the device, if they fit; `images` then gathers there. Says whether it does.
+
+        They fit within `limit_bytes`, by default a quarter of a CUDA (or ROCm) device's free memory, 1 GiB on others
+        and nothing on the CPU, where the memory map already is what it would be.
+        """
+        device = torch.device(device)
+        if limit_bytes is None:
+            limit_bytes = _resident_limit(device)
+        if self.pixels.nbytes > limit_bytes or (self.pixels.dtype == np.uint16 and device.type not in ("cpu", "cuda")):
+            return False
+        bits = np.array(self.pixels)  # 16-bit pixels travel as int16: torch.uint16 cannot be gathered everywhere
+        self._resident = torch.from_numpy(bits.view(np.int16) if bits.dtype == np.uint16 else bits).to(device)
+        return True
+
+    def sampler(self, seed: int = 0) -> Sampler:
+        """An endless stream of picture numbers for training."""
+        indices = self.stream_indices
+        return Sampler(indices, seed=seed, classes=self._classes[indices % len(self)] if self.config.balanced else None)
+
+    @cached_property
+    def label_pool(self) -> Tensor:
+        """float32 `[M, K]`: rows that fakes' labels are drawn from, equally likely, as in the training stream."""
+        labels = self.labels[self.train_indices]
+        return torch.from_numpy(np.unique(labels, axis=0) if self.config.balanced else labels)
+
+    def require(self, count: int, purpose: str) -> None:
+        """Raises `FruganError` where fewer than `count` pictures are there to train on."""
+        available = len(self.stream_indices)
+        if available < count:
+            raise FruganError(
+                f"{purpose} needs {count} pictures but {self.config.path} gives {available} to train on "
+                f"({len(self.held_out_indices)} held out, {len(self.skipped)} unreadable); "
+                "add pictures, use --mirror, or choose a smaller number"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """What a run keeps of its data, for JSON: sizes, the split by name, what was skipped, the fingerprint."""
+        return {
+            "path": self.config.path,
+            "pictures": len(self),
+            "resolution": list(self.resolution),
+            "resolution_name": size_name(self.resolution),
+            "channels": self.channels,
+            "bits": 8 * self.pixels.dtype.itemsize,
+            "label_size": self.label_size,
+            "label_origin": self.label_origin,
+            "class_names": self.class_names,
+            "held_out": [self.names[i] for i in self.held_out_indices],
+            "held_out_seed": self.config.held_out_seed,
+            "mirror": self.config.mirror,
+            "skipped": [list(item) for item in self.skipped],
+            "fingerprint": self.fingerprint,
+        }
+
+    @cached_property
+    def _classes(self) -> np.ndarray:
+        """int64 `[N]`. Raises `FruganError` unless every picture has exactly one class."""
+        one_hot = ((self.labels == 0) | (self.labels == 1)).all() and (self.labels.sum(1) == 1).all()
+        if self.label_size < 2 or not one_hot:
+            raise FruganError(
+                "balanced sampling needs one class per picture, but the labels are numbers or several at once"
+            )
+        return self.labels.argmax(1)
+
+    def _gather(self, rows: np.ndarray, device: torch.device) -> Tensor:
+        kept = self._resident
+        if kept is not None and kept.device.type == device.type and device.index in (None, kept.device.index):
+            pixels = kept[torch.from_numpy(rows).to(device)]
+            return to_float(pixels.view(torch.uint16) if pixels.dtype == torch.int16 else pixels)
+        pixels = torch.from_numpy(self.pixels[rows])
+        if pixels.dtype == torch.uint16:  # converted on the host, for devices that do not know the type
+            return to_float(pixels).to(device)
+        return to_float(pixels.to(device))
+
+
+def draw_labels(dataset: Dataset, n: int, *, generator: torch.Generator) -> Tensor:
+    """Labels for n fakes, float32 `[n, K]` on the generator's device, distributed as those of the training stream."""
+    pool = dataset.label_pool.to(generator.device)
+    return pool[torch.randint(len(pool), (n,), generator=generator, device=generator.device)]
+
+
+def split(names: list[str], held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(train, held out): sorted int64 positions. Which are held out follows from their names and the seed alone.
+
+    Every name has a fixed random rank and the lowest are held out: more pictures change the split as little as can be.
+    """
+    count = round(held_out * len(names)) if held_out < 1 else int(held_out)
+    count = max(count, 1) if held_out > 0 else 0
+    if count >= len(names):
+        raise FruganError(
+            f"holding out {count} of {len(names)} pictures leaves none to train on; choose a smaller --held-out"
+        )
+    ranks = [hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogateescape")).digest() for name in names]
+    order = np.array(sorted(range(len(names)), key=ranks.__getitem__), np.int64)
+    return np.sort(order[count:]), np.sort(order[:count])
+
+
+def _resident_limit(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(_RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0])
+    return 0 if device.type == "cpu" else 1 << 30
+
+
+def _fingerprint(config: DataConfig, cached: CachedPixels, labels: Labels) -> str:
+    settings = [cached.names, config.mirror, config.held_out, config.held_out_seed, config.balanced, labels.class_names]
+    digest = hashlib.sha256(f"{cached.digest}{json.dumps(settings)}{labels.values.shape}".encode())
+    digest.update(labels.values.tobytes())
+    return digest.hexdigest()
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise FruganError(f"{name} is {value!r}; choose one of {', '.join(choices)}")

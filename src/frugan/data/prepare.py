@@ -1,0 +1,104 @@
+"""Writes a set out again, decoded, resized and labelled: to move it, keep it, or load it with other programs."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from frugan.data.dataset import DataConfig, Dataset, open_dataset
+from frugan.data.files import Progress, building, in_threads
+from frugan.data.labels import one_hot
+from frugan.errors import FruganError
+from frugan.pictures import picture
+
+_PER_FOLDER = 1000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` has written, and the set that it was written from."""
+
+    path: Path
+    count: int
+    bytes: int
+    dataset: Dataset
+
+
+def prepare(
+    config: DataConfig, out: str | Path, *, progress: Progress = None, cache_dir: str | Path | None = None
+) -> Prepared:
+    """Writes all pictures of a set, at its resolution, to `out`: a .zip, a .npz or else a folder, whole or not at all.
+
+    Folder and zip hold PNG files and dataset.json in the layout of StyleGAN data sets; a .npz holds `images`
+    `[N, H, W, C]` and `labels`, and takes any channel count and depth. Raises `FruganError` where `out` is taken, or
+    where PNG files cannot hold the pixels.
+    """
+    out = Path(out).expanduser()
+    decoding = (lambda done, total: progress(done, total + total // 3)) if progress else None
+    with building(out) as target:
+        dataset = open_dataset(config, progress=decoding, cache_dir=cache_dir)
+        if out.suffix.lower() == ".npz":
+            arrays = {"images": dataset.pixels} | ({"labels": _labels(dataset)} if dataset.label_size else {})
+            np.savez(target, **arrays)  # pyright: ignore[reportArgumentType]
+        else:
+            _refuse_what_png_cannot_hold(dataset)
+            write = _write_zip if out.suffix.lower() == ".zip" else _write_folder
+            write(target, _files(dataset, progress))
+        size = sum(file.stat().st_size for file in [target, *target.rglob("*")] if file.is_file())
+    return Prepared(out, len(dataset), size, dataset)
+
+
+def _write_folder(target: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    for name, content in files:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_bytes(content)
+
+
+def _write_zip(target: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in files:
+            archive.writestr(name, content)
+
+
+def _files(dataset: Dataset, progress: Progress) -> Iterator[tuple[str, bytes]]:
+    """Every picture as PNG, then dataset.json."""
+    count = len(dataset)
+    names = [f"{row // _PER_FOLDER:05d}/img{row:08d}.png" for row in range(count)]
+    for row, png in enumerate(in_threads(lambda row: _png(dataset.pixels[row]), range(count))):
+        yield names[row], png
+        if progress:
+            progress(3 * count + row + 1, 4 * count)
+    labels = [list(pair) for pair in zip(names, _labels(dataset).tolist())] if dataset.label_size else None
+    index = {"labels": labels} | ({"class_names": dataset.class_names} if dataset.class_names else {})
+    yield "dataset.json", json.dumps(index).encode()
+
+
+def _labels(dataset: Dataset) -> np.ndarray:
+    """Class numbers int64 `[N]` where the labels are one-hot and the last class occurs; else the rows as they are."""
+    labels = dataset.labels
+    codes = labels.argmax(1)
+    plain = np.array_equal(one_hot(codes, labels.shape[1]), labels) and codes.max() == labels.shape[1] - 1
+    return codes if plain else labels
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    image = picture(pixels) if pixels.dtype == np.uint8 else Image.fromarray(np.ascontiguousarray(pixels[..., 0]))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def _refuse_what_png_cannot_hold(dataset: Dataset) -> None:
+    limit = 4 if dataset.pixels.dtype == np.uint8 else 1  # Pillow writes 16 bits for grey only
+    if dataset.channels > limit:
+        raise FruganError(
+            f"{dataset.config.path} gives {dataset.channels} channels of {8 * dataset.pixels.dtype.itemsize} bits, "
+            "which cannot be written as PNG; name an output that ends in .npz"
+        )

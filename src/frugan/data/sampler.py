@@ -1,0 +1,67 @@
+"""An endless shuffled stream of picture numbers that can be stopped and continued anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from frugan.errors import FruganError
+
+
+class Sampler:
+    """Draws every index once per epoch, in an order that follows from (seed, epoch) alone.
+
+    With `classes` (int `[N]`, one per index) every draw first picks a class, all equally likely, then the next picture
+    of that class's own shuffled round.
+    """
+
+    def __init__(self, indices: np.ndarray, *, seed: int = 0, classes: np.ndarray | None = None) -> None:
+        if len(indices) == 0:
+            raise FruganError("there are no pictures to draw from; give more, or a smaller --held-out")
+        self._indices = np.asarray(indices, np.int64)
+        self._classes = classes
+        self._seed, self._epoch, self._position = seed, 0, 0
+        self._order = self._shuffle()
+
+    def next(self, n: int) -> np.ndarray:
+        """The next n indices, int64 `[n]`; an epoch's end may fall anywhere within."""
+        parts = []
+        while n > 0:
+            if self._position == len(self._order):
+                self._epoch, self._position = self._epoch + 1, 0
+                self._order = self._shuffle()
+            part = self._order[self._position : self._position + n]
+            parts.append(part)
+            self._position += len(part)
+            n -= len(part)
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in the stream, as numbers that JSON keeps."""
+        return {"seed": self._seed, "epoch": self._epoch, "position": self._position, "size": len(self._indices)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues exactly where the state was taken. Raises `FruganError` for another set's state."""
+        if state["size"] != len(self._indices):
+            raise FruganError(
+                f"the saved run draws from {state['size']} pictures but there are {len(self._indices)} now; "
+                "resume with the same pictures, --mirror and --held-out"
+            )
+        self._seed, self._epoch, self._position = state["seed"], state["epoch"], state["position"]
+        self._order = self._shuffle()
+
+    def _shuffle(self) -> np.ndarray:
+        generator = np.random.default_rng([self._seed, self._epoch])
+        if self._classes is None:
+            return generator.permutation(self._indices)
+        members = [self._indices[self._classes == c] for c in np.unique(self._classes)]
+        draws = generator.integers(len(members), size=len(self._indices))
+        order = np.empty_like(self._indices)
+        for c, own in enumerate(members):
+            wanted = int((draws == c).sum())
+            rounds = [generator.permutation(own) for _ in range(-(-wanted // len(own)))]
+            if rounds:
+                order[draws == c] = np.concatenate(rounds)[:wanted]
+        return order

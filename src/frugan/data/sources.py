@@ -1,0 +1,293 @@
+"""Where pictures come from: a folder, a zip, an array file. Everything else sees a `Source`."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zipfile
+from abc import ABC, abstractmethod
+from collections import Counter
+from pathlib import Path
+from typing import BinaryIO, Protocol, cast
+
+import numpy as np
+
+from frugan.data.decode import FORMATS, Header, read_header, read_pixels
+from frugan.errors import FruganError
+
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+CONTAINERS = (".zip", ".npy", ".npz")
+
+_LARGEST_MEMBER = 1 << 30  # bytes that one zip member may unpack to
+_IMAGE_KEYS = ("images", "x", "X", "data", "pixels", "arr_0")
+_LABEL_KEYS = ("labels", "label", "y", "Y", "targets")
+_LITTER = ("__macosx", "thumbs.db", "desktop.ini")
+
+
+class Source(Protocol):
+    """Pictures by name. `names` are sorted, relative and "/"-separated; a picture is asked for by its place there."""
+
+    path: Path
+    kind: str
+    names: list[str]
+    unreadable: list[tuple[str, str]]  # (name, reason): known to be lost before any decoding
+    ignored: Counter[str]  # suffixes of files that are no pictures
+    alpha: bool  # whether a second or fourth channel is opacity
+
+    def stamp(self) -> str:
+        """Changes when anything may have changed; costs no reading."""
+        ...
+
+    def digest(self, index: int) -> bytes:
+        """A hash of the stored content."""
+        ...
+
+    def header(self, index: int) -> Header: ...
+    def pixels(self, index: int) -> np.ndarray:
+        """uint8 or uint16 `[H, W, C]`. Raises anything at all where the picture is broken."""
+        ...
+
+    def text(self, name: str) -> str | None:
+        """A text file at the top (or at the top of the only folder), such as dataset.json or labels.csv; else None."""
+        ...
+
+    def stored_labels(self) -> np.ndarray | None:
+        """Labels kept in the array file itself: `[N]` or `[N, K]`."""
+        ...
+
+
+def open_source(path: str | Path) -> Source:
+    """Raises `FruganError` where there is nothing, or nothing that holds pictures."""
+    path = Path(path).expanduser()
+    if path.is_dir():
+        source: Source = Folder(path)
+    elif not path.exists():
+        raise FruganError(f"there is no file or folder {path}; check the path")
+    elif path.suffix.lower() == ".zip":
+        source = Zip(path)
+    elif path.suffix.lower() in (".npy", ".npz"):
+        source = Arrays(path)
+    else:
+        raise FruganError(f"{path} is a single file; give a folder of pictures or a {', '.join(CONTAINERS)} file")
+    if not source.names and not source.unreadable:
+        found = ", ".join(f"{count} × {suffix or 'no suffix'}" for suffix, count in source.ignored.most_common(5))
+        raise FruganError(
+            f"{path} holds no pictures (files ending in {', '.join(SUFFIXES)}); found: {found or 'nothing'}; "
+            "convert the pictures or give another path"
+        )
+    return source
+
+
+class _Files(ABC):
+    """What folder and zip share: encoded pictures behind names."""
+
+    alpha = True
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.path, self.kind = path, kind
+        self.names: list[str] = []
+        self.unreadable: list[tuple[str, str]] = []
+        self.ignored: Counter[str] = Counter()
+
+    def _list(self, files: list[str]) -> None:
+        """Sorts files into pictures and others; hidden files and what operating systems leave count as neither."""
+        for file in files:
+            parts = file.split("/")
+            if any(part.startswith(".") or part.lower() in _LITTER for part in parts):
+                continue
+            if file.lower().endswith(SUFFIXES):
+                self.names.append(file)
+            else:
+                self.ignored[os.path.splitext(file)[1].lower()] += 1
+        self.names.sort()
+
+    @abstractmethod
+    def open(self, name: str) -> BinaryIO: ...
+
+    @abstractmethod
+    def has(self, name: str) -> bool: ...
+
+    def header(self, index: int) -> Header:
+        with self.open(self.names[index]) as file:
+            return read_header(file)
+
+    def pixels(self, index: int) -> np.ndarray:
+        with self.open(self.names[index]) as file:
+            return read_pixels(file)
+
+    def text(self, name: str) -> str | None:
+        tops = {picture.split("/")[0] for picture in self.names}
+        places = [name, f"{next(iter(tops))}/{name}"] if len(tops) == 1 else [name]
+        for place in filter(self.has, places):
+            with self.open(place) as file:
+                return _as_text(file.read(), f"{self.path}/{place}")
+        return None
+
+    def stored_labels(self) -> None:
+        return None
+
+
+class Folder(_Files):
+    """A folder, flat or nested. Links are followed, each real folder once."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "folder")
+        files, seen = [], {path.resolve()}
+        for folder, subfolders, here in os.walk(path, followlinks=True):
+            at = Path(folder)
+            fresh = {name: real for name in subfolders if (real := (at / name).resolve()) not in seen}
+            seen |= set(fresh.values())
+            subfolders[:] = sorted(fresh)
+            files += [(at / name).relative_to(path).as_posix() for name in here]
+        self._list(files)
+        lost = {name for name in self.names if not (path / name).is_file()}
+        self.unreadable = [(name, "a link to nothing, or no regular file") for name in sorted(lost)]
+        self.names = [name for name in self.names if name not in lost]
+
+    def open(self, name: str) -> BinaryIO:
+        return open(self.path / name, "rb")
+
+    def has(self, name: str) -> bool:
+        return (self.path / name).is_file()
+
+    def stamp(self) -> str:
+        return _stamp(self.path, *(self.path / name for name in self.names))
+
+    def digest(self, index: int) -> bytes:
+        with open(self.path / self.names[index], "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+
+
+class Zip(_Files):
+    """A zip of pictures, stored or deflated, read in place: nothing is ever unpacked to disk."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "zip")
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise FruganError(f"{path} cannot be read as a zip ({error}); make it anew or unpack it by hand") from error
+        self._members = {m.filename.replace("\\", "/"): m for m in self._zip.infolist() if not m.is_dir()}
+        self._list(list(self._members))
+        reasons = {name: _unfit(self._members[name]) for name in self.names}
+        self.unreadable = [(name, reason) for name, reason in reasons.items() if reason]
+        self.names = [name for name, reason in reasons.items() if not reason]
+
+    def open(self, name: str) -> BinaryIO:
+        return io.BytesIO(self._zip.read(self._members[name]))
+
+    def header(self, index: int) -> Header:
+        with self._zip.open(self._members[self.names[index]]) as file:
+            return read_header(cast(BinaryIO, file))
+
+    def has(self, name: str) -> bool:
+        return name in self._members
+
+    def stamp(self) -> str:
+        return _stamp(self.path)
+
+    def digest(self, index: int) -> bytes:
+        return hashlib.sha256(self._zip.read(self._members[self.names[index]])).digest()
+
+
+class Arrays:
+    """A .npy or .npz array: uint8 or uint16 `[N, H, W]`, `[N, H, W, C]` or, where that is plain, `[N, C, H, W]`."""
+
+    alpha = False
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.kind = path, path.suffix.lower()[1:]
+        self.unreadable: list[tuple[str, str]] = []
+        self.ignored: Counter[str] = Counter()
+        try:
+            loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise FruganError(
+                f"{path} cannot be read as a NumPy file ({error}); save it anew with numpy.save"
+            ) from error
+        self._labels = None
+        if isinstance(loaded, np.lib.npyio.NpzFile):
+            with loaded:
+                key = next((k for k in _IMAGE_KEYS if k in loaded), None)
+                if key is None:
+                    raise FruganError(
+                        f"{path} has no array named {' or '.join(_IMAGE_KEYS)}, only {list(loaded)}; rename it"
+                    )
+                label_key = next((k for k in _LABEL_KEYS if k in loaded), None)
+                self._labels = loaded[label_key] if label_key else None
+                loaded = loaded[key]
+        self._pixels = _as_nhwc(loaded, path)
+        digits = max(6, len(str(len(self._pixels))))
+        self.names = [f"{i:0{digits}d}" for i in range(len(self._pixels))]
+
+    def stamp(self) -> str:
+        return _stamp(self.path)
+
+    def digest(self, index: int) -> bytes:
+        return hashlib.sha256(self.pixels(index).tobytes()).digest()
+
+    def header(self, index: int) -> Header:
+        h, w, c = self._pixels.shape[1:]
+        depth = 8 if self._pixels.dtype == np.uint8 else 16
+        return Header(h, w, c, depth, self.kind, f"uint{depth} × {c}")
+
+    def pixels(self, index: int) -> np.ndarray:
+        return np.ascontiguousarray(self._pixels[index], self._pixels.dtype.newbyteorder("="))
+
+    def text(self, name: str) -> None:
+        return None
+
+    def stored_labels(self) -> np.ndarray | None:
+        return self._labels
+
+
+def _as_nhwc(array: np.ndarray, path: Path) -> np.ndarray:
+    if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
+        raise FruganError(
+            f"{path} holds {array.dtype} numbers, but pictures must be uint8 (0 to 255) or uint16 (0 to 65535); "
+            "scale, round and convert them first"
+        )
+    if array.ndim == 3:
+        return array[..., None]
+    if array.ndim == 4:
+        if array.shape[3] < min(array.shape[1:3]):
+            return array
+        if array.shape[1] < min(array.shape[2:]):
+            return array.transpose(0, 2, 3, 1)
+    raise FruganError(
+        f"{path} has shape {array.shape}, which is not plainly (N, H, W), (N, H, W, C) or (N, C, H, W) with fewer "
+        "channels than rows and columns; transpose it to (N, H, W, C)"
+    )
+
+
+def _unfit(member: zipfile.ZipInfo) -> str:
+    if member.flag_bits & 1:
+        return "encrypted"
+    if member.file_size > _LARGEST_MEMBER:
+        return f"unpacks to {member.file_size:,} bytes; the limit is {_LARGEST_MEMBER:,}"
+    return ""
+
+
+def _as_text(content: bytes, where: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FruganError(f"{where} is not UTF-8 text ({error}); save it as UTF-8") from error
+
+
+def _stamp(top: Path, *rest: Path) -> str:
+    digest = hashlib.sha256(os.fsencode(top.resolve()))
+    for path in rest or (top,):
+        stat = path.stat()
+        digest.update(
+            os.fsencode(path) + f"\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\0{stat.st_ino}\n".encode()
+        )
+    return digest.hexdigest()
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 text file given by the user. Raises `FruganError` where there is none."""
+    if not path.is_file():
+        raise FruganError(f"there is no file {path}; check the path")
+    return _as_text(path.read_bytes(), str(path))

@@ -1,0 +1,101 @@
+"""What a configuration costs, before it is trained: parameters, time and memory, from one pass of each phase."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from frugan.config import RunConfig
+from frugan.networks import Discriminator, Generator
+from frugan.objectives import path_length_noise
+from frugan.run import choose_device, make_pipeline
+from frugan.training import Phases
+from frugan.training.step import training_only
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Memory is weights, optimiser state and gradients, and what the largest phase keeps for its backward pass."""
+
+    generator_parameters: int
+    discriminator_parameters: int
+    seconds_per_kimg: float
+    memory_bytes: int
+
+
+def estimate(config: RunConfig, device: str = "auto") -> Cost:
+    """Times each phase on a minibatch-std group of noise images, and scales up to the batch. Trains nothing."""
+    place = choose_device(device)
+    G, D = Generator(config.generator).to(place), Discriminator(config.discriminator).to(place)
+    phases = Phases(G, D, make_pipeline(config, place), config.objective, precision=config.training.precision)
+    objective = config.objective
+    n = min(config.training.batch_per_device, max(config.discriminator.mbstd_group or 1, 4))
+    rng = torch.Generator(place).manual_seed(0)
+    labels = torch.zeros(1, config.generator.label_size, device=place)
+    shape = torch.Size((n, config.generator.channels, *config.generator.resolution))
+    images = torch.randn(shape, generator=rng, device=place)
+    c = labels.expand(n, -1)
+    draw = phases.augment.draw
+
+    def generator() -> Tensor:
+        return phases.generator(phases.draw_latents(n, labels, rng), draw(n, 0.5, generator=rng))[0]
+
+    def path_length() -> Tensor:
+        latents = phases.draw_latents(n, labels, rng)
+        return phases.path_length(latents, path_length_noise(shape, rng), torch.zeros((), device=place))[0]
+
+    def discriminator() -> Tensor:
+        latents = phases.draw_latents(n, labels, rng)
+        draws = draw(n, 0.5, generator=rng), draw(n, 0.5, generator=rng)
+        return phases.discriminator(images, c, draws[0], phases.fakes(latents), latents.c, draws[1])[0]
+
+    def r1() -> Tensor:
+        return phases.r1(images, c, draw(n, 0.5, generator=rng))
+
+    seconds, kept = 0.0, 0
+    plans: list[tuple[Callable[[], Tensor], torch.nn.Module, torch.nn.Module, float]] = [
+        (generator, G, D, 1.0),
+        (discriminator, D, G, 1.0),
+    ]
+    if objective.path_length_weight:
+        plans.append((path_length, G, D, 1 / objective.path_length_interval / objective.path_length_shrink))
+    if objective.r1_gamma:
+        plans.append((r1, D, G, 1 / objective.r1_interval))
+    for phase, network, other, share in plans:
+        with training_only(network, other):
+            phase().backward()  # the first pass also builds caches
+            elapsed, saved = _measure(phase, place)
+        seconds += elapsed * share / n
+        kept = max(kept, round(saved * config.training.batch_per_device / n))
+    counts = [sum(p.numel() for p in net.parameters()) for net in (G, D)]
+    weights = 4 * (counts[0] * 5 + counts[1] * 4)  # weights, gradients, two moments; and the generator's average
+    return Cost(counts[0], counts[1], seconds * 1000, weights + kept)
+
+
+def _measure(phase: Callable[[], Tensor], device: torch.device) -> tuple[float, int]:
+    """(seconds of a forward and backward pass, bytes kept between them)"""
+    sizes: dict[int, int] = {}
+
+    def note(t: Tensor) -> Tensor:
+        storage = t.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
+        return t
+
+    _wait(device)
+    started = time.perf_counter()
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+        loss = phase()
+    loss.backward()
+    _wait(device)
+    return time.perf_counter() - started, sum(sizes.values())
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -1,0 +1,445 @@
+"""A run: a directory that holds a configuration, what training wrote so far, and all it takes to go on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import torch
+from torch import Tensor
+
+from frugan import tracking
+from frugan.augment import AugmentPipeline
+from frugan.config import Derived, Facts, Options, RunConfig, load_config, resolve, save_config
+from frugan.data import DataConfig, Dataset, open_dataset
+from frugan.errors import FruganError
+from frugan.metrics import METRICS, Evaluator
+from frugan.networks import Generator
+from frugan.pictures import grid, save_picture, to_uint8
+from frugan.training import Phases, TrainState, checkpoint
+from frugan.training import train as training_steps
+
+Record = dict[str, Any]
+Advance = Callable[[int, int], None]
+
+MAX_ROLLBACKS = 3
+CAP_WARNING_KIMG = 20
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """"auto": CUDA (or ROCm), then Apple's MPS, then the CPU. Raises `FruganError` if the device asked for is not there."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in available.items() if there))
+    kind = name.split(":")[0]
+    if kind not in available:
+        raise FruganError(f"device {name!r}: choose auto, {', '.join(available)}")
+    if not available[kind]:
+        raise FruganError(f"device {name!r} is not available to this PyTorch ({torch.__version__}); try --device auto")
+    return torch.device(name)
+
+
+def plan(
+    options: Options, data: DataConfig, *, device: torch.device, progress: Advance | None = None
+) -> tuple[RunConfig, list[Derived], Dataset]:
+    """Opens the data and resolves the configuration; writes nothing but the data's cache."""
+    dataset = open_dataset(data, progress=progress)
+    facts = Facts(
+        resolution=dataset.resolution,
+        channels=dataset.channels,
+        label_size=dataset.label_size,
+        images=len(dataset.train_indices),
+        held_out=len(dataset.held_out_indices),
+        device=device.type,
+        bf16=device.type == "cuda" and torch.cuda.is_bf16_supported(),
+    )
+    config, derived = resolve(options, data, facts)
+    return config, derived, dataset
+
+
+class Run:
+    """A run directory. `Run.create` begins one, `Run(path)` opens one; `train` starts or continues it."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not (self.path / "config.yaml").is_file():
+            raise FruganError(f"{self.path} is not a run: it has no config.yaml")
+        self.config = load_config(self.path / "config.yaml")
+
+    @classmethod
+    def create(cls, path: str | Path, config: RunConfig) -> Run:
+        path = Path(path)
+        if (path / "config.yaml").exists():
+            raise FruganError(f"{path} holds a run already; continue it with `frugan resume {path}`, or choose another --out")
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise FruganError(f"{path} exists and is not an empty directory; choose another --out")
+        path.mkdir(parents=True, exist_ok=True)
+        save_config(config, path / "config.yaml")
+        return cls(path)
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def latest(self) -> checkpoint.Checkpoint | None:
+        """The newest checkpoint that verifies."""
+        return checkpoint.latest(self.checkpoints)
+
+    def best(self) -> checkpoint.Checkpoint | None:
+        """The checkpoint with the best metric so far, if any was measured."""
+        facts = self._read("best.json")
+        found = checkpoint.Checkpoint(self.checkpoints / facts["checkpoint"]) if facts else None
+        return found if found and found.path.is_dir() else None
+
+    def train(
+        self,
+        *,
+        kimg: float | None = None,
+        device: str | torch.device = "auto",
+        dataset: Dataset | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Record]:
+        """Trains on from the latest checkpoint, yielding a record each tick (docs/run-directory.md lists its fields).
+
+        `kimg` is the new total. When `stop()` becomes true, or the iterator is closed, a checkpoint is written and
+        training ends after the step at hand. The directory is locked meanwhile.
+        """
+        device = choose_device(device) if isinstance(device, str) else device
+        with ExitStack() as stack:
+            self._lock(stack)
+            total = kimg or self.config.kimg
+            session = _Session(self, device, dataset or open_dataset(self.config.data), total)
+            stack.enter_context(closing(session))
+            yield from session.records(stop)
+
+    def _lock(self, stack: ExitStack) -> None:
+        lock = filelock.FileLock(self.path / ".lock", timeout=0)
+        try:
+            stack.enter_context(lock)
+        except filelock.Timeout:
+            raise FruganError(f"{self.path} is being trained by another process; wait for it, or stop it first") from None
+
+    def _read(self, name: str) -> Record | None:
+        file = self.path / name
+        return json.loads(file.read_text("utf-8")) if file.is_file() else None
+
+    def write(self, name: str, value: Mapping[str, Any]) -> None:
+        """Writes a JSON file of the run directory, whole or not at all."""
+        tracking.write_json(self.path / name, value)
+
+
+class _Session:
+    """One stretch of training in a run directory: what is open while it lasts."""
+
+    def __init__(self, run: Run, device: torch.device, dataset: Dataset, total_kimg: float) -> None:
+        self.run, self.config, self.dataset = run, run.config, dataset
+        self.total_images = round(total_kimg * 1000)
+        config = run.config
+        self._check_data()
+        self.state = TrainState.create(
+            config.generator,
+            config.discriminator,
+            config=config.training,
+            objective=config.objective,
+            controller=config.controller,
+            sampler=dataset.sampler(config.training.seed),
+            device=device,
+        )
+        augment = make_pipeline(config, device)
+        self.phases = Phases(
+            self.state.G,
+            self.state.D,
+            augment,
+            config.objective,
+            precision=config.training.precision,
+            compiled=config.training.compile,
+        )
+        self.labels = dataset.label_pool.to(device)
+        self.steps = training_steps(self.state, self.phases, dataset, self.labels, config.training)
+        self.evaluator = self._evaluator(device) if config.report.evaluate_kimg else None
+        self.warnings: list[str] = []
+        self.seconds_before = 0.0
+        self.at_cap_since: float | None = None
+        self.last_metrics: Record = {}
+
+        found = run.latest()
+        if found:
+            found.restore(self.state)
+        stats_file = run.path / "stats.jsonl"
+        self.stats_log = tracking.JsonLines(stats_file)
+        self.stats_log.truncate(after_kimg=self.state.kimg)
+        if past := tracking.read_stats(stats_file):
+            self.seconds_before = past[-1].get("seconds_total") or 0.0
+        tensorboard = tracking.TensorBoard(run.path / "tensorboard", purge_after=self.state.images if found else None)
+        self.trackers = tracking.Trackers(self.stats_log, tensorboard)
+        self.started = time.perf_counter()
+        self.page = tracking.Page(run.path)
+        dataset.resident(device)
+        if not found:
+            self._introduce()
+
+    def close(self) -> None:
+        self.trackers.close()
+
+    def records(self, stop: Callable[[], bool]) -> Iterator[Record]:
+        """Trains until the total, a stop, or an error; the last good checkpoint stands whatever happens."""
+        state, report = self.state, self.config.report
+        self._status("running" if state.images < self.total_images else "finished")
+        try:
+            while state.images < self.total_images:
+                since = state.images
+                record, stopping = self._tick(stop)
+                if record["bad_streak"] >= self.config.training.max_bad_steps:
+                    self._roll_back(record)
+                    continue
+                finished = state.images >= self.total_images
+                save = finished or stopping or _passed(report.checkpoint_kimg, since, state.images)
+                if self.evaluator and (finished or _passed(report.evaluate_kimg, since, state.images)):
+                    save |= self._evaluate(record)
+                if finished or _passed(report.samples_kimg, since, state.images):
+                    self._samples(f"samples-{round(state.kimg):06d}")
+                if save:
+                    self.save()
+                self.trackers.log(record)
+                self._status("finished" if finished else "interrupted" if stopping else "running")
+                yield record
+                if stopping:
+                    return
+        except GeneratorExit:
+            self.save()
+            self._status("interrupted")
+            raise
+        except BaseException:
+            self._status("failed")
+            raise
+
+    def _tick(self, stop: Callable[[], bool]) -> tuple[Record, bool]:
+        """Steps until a record is due; the record, and whether to stop after it."""
+        started, since = time.perf_counter(), self.state.images
+        for step in self.steps:
+            stopping = stop()
+            before = step.images - self.config.training.batch
+            if stopping or step.images >= self.total_images or _passed(self.config.report.tick_kimg, before, step.images):
+                measured = step.stats.collect()
+                return self._record(measured, time.perf_counter() - started, step.images - since), stopping
+        raise AssertionError("the training loop has no end of its own")
+
+    def save(self) -> None:
+        """A checkpoint, unless the weights have gone bad; older ones beyond those kept go."""
+        if not checkpoint.is_finite(self.state):
+            self._warn("weights are not finite: no checkpoint was written")
+            return
+        checkpoint.save(self.run.checkpoints, self.state, self.last_metrics)
+        best = self.run.best()
+        keep = {best.path} if best else set()
+        checkpoint.prune(self.run.checkpoints, keep_last=self.config.report.keep_last, keep=keep)
+
+    def _record(self, measured: Record, seconds: float, images: int) -> Record:
+        state = self.state
+        r_t, r_v, p, at_cap = (
+            float(v) for v in torch.stack([*map(torch.as_tensor, self._heuristics())]).float().tolist()
+        )
+        record: Record = {
+            "kimg": state.kimg,
+            "images": state.images,
+            "step": state.step,
+            "seconds": seconds,
+            "seconds_total": self.seconds_before + time.perf_counter() - self.started,
+            "seconds_per_kimg": seconds / images * 1000 if images else None,
+            "p": p,
+            "r_t": r_t,
+            "r_v": r_v,
+            **measured,
+            **tracking.memory(state.device),
+        }
+        if measured.get("non_finite"):
+            self._warn(f"{measured['non_finite']:.0f} steps with non-finite gradients before {state.kimg:.0f} kimg")
+        if at_cap and self.config.controller.p_max:
+            self.at_cap_since = state.kimg if self.at_cap_since is None else self.at_cap_since
+            if state.kimg - self.at_cap_since >= CAP_WARNING_KIMG:
+                self._warn(
+                    f"p has rested at its cap of {self.config.controller.p_max:g} since {self.at_cap_since:.0f} kimg: "
+                    "the set is very small for this network; augmentation alone no longer holds overfitting back"
+                )
+        else:
+            self.at_cap_since = None
+        return record
+
+    def _heuristics(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        controller = self.state.controller
+        return controller.r_t, controller.r_v, controller.p, controller.at_cap
+
+    def _roll_back(self, record: Record) -> None:
+        found = self.run.latest()
+        rollbacks = self.state.rollbacks + 1
+        if found is None or rollbacks > MAX_ROLLBACKS:
+            raise FruganError(
+                f"training diverged at {self.state.kimg:.0f} kimg, {rollbacks} times: {record['bad_streak']:.0f} steps in a row "
+                "had non-finite gradients; lower --lr, raise --gamma, or try --precision fp32"
+            )
+        diverged = self.state.kimg
+        found.restore(self.state)
+        self.state.rollbacks = rollbacks
+        self.state.reseed(rollbacks)
+        self.stats_log.truncate(after_kimg=self.state.kimg)
+        self._warn(f"diverged at {diverged:.0f} kimg: went back to {self.state.kimg:.0f} kimg with new random numbers")
+
+    def _evaluate(self, record: Record) -> bool:
+        """Adds metrics to the record; whether this is the best generator so far."""
+        assert self.evaluator is not None
+        values = self.evaluator(self.state.ema)
+        self.last_metrics = values
+        record |= {f"metric/{k}": v for k, v in values.items()}
+        name = METRICS[self.config.report.metric].names[0]
+        best = self.run._read("best.json")
+        sign = -1 if METRICS[self.config.report.metric].higher_is_better else 1
+        if best and sign * best["value"] <= sign * values[name]:
+            return False
+        kept = checkpoint.save(self.run.checkpoints, self.state, values)
+        self.run.write(
+            "best.json", {"metric": name, "value": values[name], "kimg": self.state.kimg, "checkpoint": kept.path.name}
+        )
+        return True
+
+    def _evaluator(self, device: torch.device) -> Evaluator:
+        held_out = self.dataset.held_out_indices
+        reference = held_out if len(held_out) else self.dataset.train_indices
+        return Evaluator(
+            self.dataset.pixels[reference],
+            self.config.evaluate,
+            device=device,
+            labels=self.dataset.label_pool.numpy(),
+        )
+
+    def _introduce(self) -> None:
+        """What a run directory holds before the first step."""
+        run, dataset = self.run, self.dataset
+        run.write("environment.json", tracking.environment())
+        run.write("data.json", dataset.describe())
+        columns, rows = grid_shape(dataset.resolution)
+        picks = np.random.default_rng(0).permutation(dataset.train_indices)[: columns * rows]
+        reals, _ = dataset.images(np.sort(picks))
+        save_picture(grid(to_uint8(reals), columns=columns), run.path / "reals.png")
+        self._samples("samples-init")
+        self.save()
+
+    def _check_data(self) -> None:
+        """A run goes on only with the data it began with."""
+        data = self.run._read("data.json")
+        if data and data["fingerprint"] != self.dataset.fingerprint:
+            raise FruganError(
+                f"the pictures at {self.config.data.path} have changed since this run began; restore them, or begin a new run"
+            )
+
+    def _samples(self, name: str) -> None:
+        columns, rows = grid_shape(self.dataset.resolution)
+        seeds = list(range(columns * rows))
+        c = grid_labels(self.labels.cpu(), columns, rows)
+        images = self.state.ema.sample(seeds, c=c)
+        save_picture(grid(to_uint8(images), columns=columns), self.run.path / "samples" / f"{name}.png")
+
+    def _warn(self, message: str) -> None:
+        if message not in self.warnings:
+            self.warnings.append(message)
+
+    def _status(self, status: str) -> None:
+        self.run.write(
+            "run.json",
+            {
+                "name": self.run.path.resolve().name,
+                "status": status,
+                "kimg": self.state.kimg,
+                "total_kimg": self.total_images / 1000,
+                "images_in_set": len(self.dataset.train_indices),
+                "held_out": len(self.dataset.held_out_indices),
+                "resolution": list(self.dataset.resolution),
+                "channels": self.dataset.channels,
+                "device": str(self.state.device),
+                "target": self.config.controller.target,
+                "controller": self.config.controller.kind,
+                "skipped_files": [list(s) for s in self.dataset.skipped],
+                "warnings": self.warnings,
+            },
+        )
+        self.page.write()
+
+
+def _passed(every_kimg: float, before: int, after: int) -> bool:
+    """Whether a multiple of the interval lies in (before, after], both counted in images."""
+    every = every_kimg * 1000
+    return bool(every) and after // every > before // every
+
+
+def make_pipeline(config: RunConfig, device: torch.device) -> AugmentPipeline:
+    """The augmentation that a run's configuration asks for."""
+    size = config.generator.resolution
+    return AugmentPipeline(config.augment, channels=config.generator.channels, resolution=size, device=device)
+
+
+def grid_shape(resolution: tuple[int, int]) -> tuple[int, int]:
+    """(columns, rows) of a sample sheet: about 1000 pixels wide, 12 × 8 at most."""
+    h, w = resolution
+    return min(max(1024 // w, 4), 12), min(max(768 // h, 3), 8)
+
+
+def grid_labels(labels: Tensor, columns: int, rows: int) -> Tensor | None:
+    """Labels `[columns·rows, K]` for a sheet with one class a column, from training labels `[N, K]`; None without labels."""
+    if not labels.shape[1]:
+        return None
+    kinds = labels.unique(dim=0).flip(0)  # one-hot rows: the first class first
+    if len(kinds) > columns:
+        kinds = kinds[torch.linspace(0, len(kinds) - 1, columns).long()]
+    return kinds[torch.arange(columns) % len(kinds)].repeat(rows, 1)
+
+
+def load(path: str | Path) -> Generator:
+    """The generator of a run (the best by its metric, else the newest) or of a checkpoint directory, on the CPU."""
+    path = Path(path)
+    if (path / "config.yaml").is_file():
+        run = Run(path)
+        found = run.best() or run.latest()
+        if found is None:
+            raise FruganError(f"{path} has no checkpoint yet")
+        path = found.path
+    if not path.is_dir():
+        raise FruganError(f"{path} is neither a run nor a checkpoint: no such directory")
+    return checkpoint.load_generator(path)
+
+
+def train(
+    data: str | Path | DataConfig,
+    out: str | Path,
+    *,
+    device: str = "auto",
+    stop: Callable[[], bool] = lambda: False,
+    **options: Any,
+) -> Iterator[Record]:
+    """Trains a GAN on pictures, yielding a record each tick: `for record in frugan.train("photos", "runs/photos"): …`
+
+    `options` are the fields of `frugan.config.Options`, and of `frugan.data.DataConfig` besides its path.
+    """
+    data_fields = DataConfig.__dataclass_fields__.keys() - {"path"}
+    for_data = {k: options.pop(k) for k in list(options) if k in data_fields}
+    unknown = options.keys() - Options.__dataclass_fields__.keys()
+    if unknown:
+        raise FruganError(f"unknown option {sorted(unknown)[0]!r}; see frugan.config.Options and frugan.data.DataConfig")
+    if not isinstance(data, DataConfig):
+        data = DataConfig(path=str(data), **for_data)
+    chosen = choose_device(device)
+    config, _, dataset = plan(Options(**options), data, device=chosen)
+    return Run.create(out, config).train(device=chosen, dataset=dataset, stop=stop)
+
+
+def read_class_names(path: str | Path) -> list[str] | None:
+    """The class names of the run at `path`, or of the run that the checkpoint at `path` belongs to."""
+    for directory in (Path(path), Path(path).resolve().parent.parent):
+        file = directory / "data.json"
+        if file.is_file():
+            return json.loads(file.read_text("utf-8")).get("class_names")
+    return None

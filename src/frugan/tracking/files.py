@@ -1,0 +1,95 @@
+"""Files that survive being killed at any moment: JSON written whole or not at all, JSON lines that repair themselves."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from frugan.tracking.tracker import Record
+
+
+def plain(value: Any) -> Any:
+    """Numbers, tensors, arrays and containers as strict JSON values: nan and ±inf become None."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, float):  # also numpy.float64
+        return float(value) if math.isfinite(value) else None
+    if hasattr(value, "tolist"):  # NumPy's and PyTorch's arrays and scalars
+        return plain(value.tolist())
+    return str(value) if isinstance(value, os.PathLike) else value
+
+
+def write_text(path: str | Path, text: str, *, durable: bool = True) -> None:
+    """Replaces a file in one step: a reader, or a crash, sees the old text or the new one, whole.
+
+    `durable` waits until the disk has it, so that a power failure cannot lose it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with unfinished.open("w", encoding="utf-8") as file:
+            file.write(text)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes a JSON file, whole or not at all; nan and ±inf become null."""
+    write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_stats(path: str | Path) -> list[dict[str, Any]]:
+    """The records of a JSON lines file, oldest first; a missing file has none.
+
+    A line that is no JSON object (the last one, where a kill cut it off) is passed over: a report must not stop a run.
+    """
+    try:
+        lines = Path(path).read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    return [record for line in lines if isinstance(record := _parsed(line), dict)]
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:  # also bytes that are not UTF-8
+        return None
+
+
+class JsonLines:
+    """Appends one JSON object a record to a file. What was torn by a kill is repaired when the file is opened again."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists():
+            self._rewrite(read_stats(self.path))
+
+    def log(self, record: Record) -> None:
+        line = json.dumps(plain(record), separators=(",", ":"), allow_nan=False)
+        with self.path.open("a", encoding="utf-8") as file:  # opened each time, so that nothing waits in a buffer
+            file.write(line + "\n")
+
+    def truncate(self, after_kimg: float) -> None:
+        """Drops records later than the checkpoint that training goes on from; they will be written again."""
+        self._rewrite([r for r in read_stats(self.path) if (r.get("kimg") or 0) <= after_kimg])
+
+    def close(self) -> None:
+        pass
+
+    def _rewrite(self, records: list[dict[str, Any]]) -> None:
+        text = "".join(json.dumps(r, separators=(",", ":")) + "\n" for r in records)
+        if not self.path.exists() or self.path.read_text("utf-8", "replace") != text:
+            write_text(self.path, text)

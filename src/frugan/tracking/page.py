@@ -1,0 +1,166 @@
+"""A run's page: one HTML file with curves and pictures that opens from disk, with no network and no server."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from frugan.tracking.charts import charts
+from frugan.tracking.files import plain, read_stats, write_text
+from frugan.tracking.text import duration, number
+from frugan.tracking.tracker import Record
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+_SAMPLES = re.compile(r"samples-(init|\d+)\.png")
+_THUMBNAILS = 12
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A sample sheet: its address relative to the page, and when it was made."""
+
+    src: str
+    label: str
+
+
+class Page:
+    """Writes `index.html` of a run directory from the files found there; what is missing or unreadable is left out.
+
+    A tracker: it rewrites the page at each record, so put it behind the one that writes stats.jsonl.
+    """
+
+    def __init__(self, run_dir: str | Path) -> None:
+        self.run_dir = Path(run_dir)
+
+    def log(self, record: Record) -> None:  # noqa: ARG002: all that it shows is read from disk
+        self.write()
+
+    def close(self) -> None:
+        self.write()
+
+    def write(self) -> Path:
+        """Replaces the page in one step; returns its path."""
+        path = self.run_dir / "index.html"
+        write_text(path, self.render(), durable=False)
+        return path
+
+    def render(self) -> str:
+        """The page as HTML, as it would be written now."""
+        records = read_stats(self.run_dir / "stats.jsonl")
+        run = _read_json(self.run_dir / "run.json")
+        config = _read_config(self.run_dir / "config.yaml")
+        controller = config.get("controller") if isinstance(config, Mapping) else None
+        drawn = charts(records, controller if isinstance(controller, Mapping) else None)
+        samples = find_samples(self.run_dir)
+        return self._template.render(
+            name=run.get("name") or self.run_dir.resolve().name,
+            status=run.get("status"),
+            kimg=_latest(records, "kimg") or run.get("kimg") or 0,
+            total_kimg=run.get("total_kimg"),
+            facts=list(_facts(run, records)),
+            written=datetime.now().astimezone().isoformat(" ", "minutes"),
+            reals="reals.png" if (self.run_dir / "reals.png").is_file() else None,
+            samples=samples,
+            thumbnails=_spread(len(samples), _THUMBNAILS),
+            data=plain({"charts": [asdict(c) for c in drawn], "samples": [asdict(s) for s in samples]}),
+            warnings=run.get("warnings") or [],
+            skipped=run.get("skipped_files") or [],
+            config=list(_flat(config)),
+            environment=list(_flat(_read_json(self.run_dir / "environment.json"))),
+        )
+
+    @cached_property
+    def _template(self) -> Template:
+        from jinja2 import Environment, StrictUndefined
+
+        assets = files("frugan.tracking") / "assets"
+        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        environment.filters["number"] = number
+        environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+        environment.globals["asset"] = lambda name: (assets / name).read_text("utf-8")
+        return environment.from_string((assets / "page.html.j2").read_text("utf-8"))
+
+
+def find_samples(run_dir: Path) -> list[Picture]:
+    """The sample sheets of a run, oldest first: before training, then by kimg."""
+    found: list[tuple[int, Picture]] = []
+    for path in (run_dir / "samples").glob("samples-*.png"):
+        if match := _SAMPLES.fullmatch(path.name):
+            kimg = -1 if match[1] == "init" else int(match[1])
+            label = "before training" if kimg < 0 else f"{kimg:,} kimg"
+            found.append((kimg, Picture(f"samples/{path.name}", label)))
+    return [picture for _, picture in sorted(found, key=lambda f: f[0])]
+
+
+def _facts(run: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """What the head of the page says, as (name, value)."""
+    pace = _latest(records, "seconds_per_kimg")
+    if pace:
+        yield "speed", f"{number(pace)} s/kimg"
+    if (elapsed := _latest(records, "seconds_total")) is not None:
+        yield "elapsed", duration(elapsed)
+    total, kimg = run.get("total_kimg"), _latest(records, "kimg")
+    if run.get("status") == "running" and pace and total and kimg is not None:
+        yield "left, about", duration((total - kimg) * pace)
+    for name in ("p", "r_t", "r_v"):
+        if (value := _latest(records, name)) is not None:
+            yield name, f"{value:.3f}"
+    for name, title in (("images_in_set", "pictures"), ("held_out", "held out")):
+        if run.get(name):
+            yield title, number(run[name])
+    if isinstance(size := run.get("resolution"), list):
+        channels = run.get("channels")
+        yield "size", "×".join(map(str, size)) + (f", {channels} channels" if channels else "")
+    if run.get("device"):
+        yield "device", str(run["device"])
+    if bad := sum(r.get("non_finite") or 0 for r in records):
+        yield "non-finite steps", number(bad)
+
+
+def _latest(records: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    return next((r[name] for r in reversed(records) if isinstance(r.get(name), (int, float))), None)
+
+
+def _spread(count: int, limit: int) -> list[int]:
+    """Up to `limit` indices below `count`, evenly from the first to the last."""
+    if count <= limit:
+        return list(range(count))
+    return [round(i * (count - 1) / (limit - 1)) for i in range(limit)]
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _read_config(file: Path) -> Any:
+    try:
+        return yaml.safe_load(file.read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Nested mappings as rows (dotted name, text)."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list) and any(isinstance(v, Mapping) for v in value):
+        for i, inner in enumerate(value):
+            yield from _flat(inner, f"{name}.{i}")
+    elif name:
+        yield name, " ".join(map(str, value)) if isinstance(value, list) else "–" if value is None else str(value)

@@ -1,0 +1,119 @@
+"""The display on the terminal while a run trains."""
+
+from __future__ import annotations
+
+import atexit
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from frugan.tracking.files import plain
+from frugan.tracking.text import duration, number, size
+from frugan.tracking.tracker import Record
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+_SHORT = {
+    "p": "p",
+    "r_t": "r_t",
+    "r_v": "r_v",
+    "loss/generator": "G",
+    "loss/discriminator": "D",
+    "non_finite": "non-finite",
+}
+
+
+class Progress:
+    """A live bar over kimg with the latest figures; one plain line a record where the output is no terminal.
+
+    A context manager. It never raises, and gives the terminal back at its end, on Ctrl-C and at exit.
+
+    Args:
+        total_kimg: where the run ends.
+        start_kimg: where it resumes.
+        console: a rich console; by default standard output.
+    """
+
+    def __init__(self, total_kimg: float, *, start_kimg: float = 0.0, console: Console | None = None) -> None:
+        from rich.console import Console
+
+        self.total_kimg, self.kimg = total_kimg, start_kimg
+        self.console = console or Console()
+        self._latest: dict[str, Any] = {}
+        self._tick_time = time.monotonic()
+        self._live: Any = None
+
+    def __enter__(self) -> Progress:
+        self._start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def log(self, record: Record) -> None:
+        """Shows a tick's record, or one that only adds metrics."""
+        with suppress(Exception):  # a display must not stop a run
+            record = {k: v for k, v in plain(record).items() if v is not None}
+            self.kimg = record.get("kimg", self.kimg)
+            self._latest |= record
+            self._tick_time = time.monotonic()
+            if self.console.is_terminal:
+                self._start()
+            else:
+                self._line("  ".join([f"{self.kimg:8.1f} / {self.total_kimg:g} kimg", *self._figures(record)]))
+
+    def say(self, message: str) -> None:
+        """Prints a line above the bar."""
+        with suppress(Exception):
+            self._line(message)
+
+    def close(self) -> None:
+        with suppress(Exception):
+            atexit.unregister(self.close)
+            if self._live:
+                self._live.stop()
+                self._live = None
+
+    def _start(self) -> None:
+        with suppress(Exception):
+            if self._live is None and self.console.is_terminal:
+                from rich.live import Live
+
+                atexit.register(self.close)
+                self._live = Live(get_renderable=self._render, console=self.console, refresh_per_second=2)
+                self._live.start()
+
+    def _line(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _figures(self, record: Record) -> list[str]:
+        """The figures of a record as short ASCII texts, those that it has."""
+        found: list[str] = []
+        if pace := record.get("seconds_per_kimg"):
+            elapsed = time.monotonic() - self._tick_time
+            left = max((self.total_kimg - self.kimg) * pace - elapsed, 0.0)
+            found += [f"{pace:.3g} s/kimg", f"ETA {duration(left)}"]
+        found += [
+            f"{short} {number(record[name]) if name == 'non_finite' else f'{record[name]:.3f}'}"
+            for name, short in _SHORT.items()
+            if name in record and (name != "non_finite" or record[name])
+        ]
+        if memory := record.get("memory_bytes") or record.get("host_memory_bytes"):
+            found.append(size(memory))
+        return found + [f"{k.removeprefix('metric/')} {number(v)}" for k, v in record.items() if k.startswith("metric/")]
+
+    def _render(self) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        head = Table.grid(padding=(0, 1), expand=True)
+        head.add_column(ratio=1)
+        head.add_column(justify="right", no_wrap=True)
+        head.add_row(
+            ProgressBar(total=self.total_kimg, completed=min(self.kimg, self.total_kimg)),
+            Text(f"{self.kimg:.1f} / {self.total_kimg:g} kimg"),
+        )
+        return Group(head, Text("  ".join(self._figures(self._latest)), style="dim"))

@@ -1,0 +1,69 @@
+"""Records as TensorBoard event files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frugan.tracking.files import plain
+from frugan.tracking.tracker import Record
+
+_COUNTERS = {"kimg", "images"}  # they are the horizontal axis
+
+
+class TensorBoard:
+    """Scalars and histograms by image count (`global_step` = images shown to the discriminator).
+
+    `purge_after`: the image count that training resumes from; TensorBoard hides what an earlier process wrote beyond it.
+    A record that goes back in time, after a roll-back, hides the later ones likewise.
+    """
+
+    def __init__(self, path: str | Path, *, purge_after: int | None = None) -> None:
+        self.path = Path(path)
+        self._images = -1
+        self._open(None if purge_after is None else purge_after + 1)
+
+    def _open(self, purge_step: int | None) -> None:
+        from tensorboardX import SummaryWriter  # takes most of a second to import
+
+        self._writer = SummaryWriter(str(self.path), purge_step=purge_step)
+
+    def log(self, record: Record) -> None:
+        images = int(record["images"] if "images" in record else record["kimg"] * 1000)
+        if images < self._images:
+            self._writer.close()
+            self._open(purge_step=images)
+        self._images = images
+        for name, value in record.items():
+            value = plain(value)
+            if isinstance(value, Mapping):
+                if value.get("count"):
+                    self._writer.add_histogram_raw(name, **_raw(value), global_step=images)
+            elif isinstance(value, (int, float)) and name not in _COUNTERS:
+                self._writer.add_scalar(name, value, images)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _raw(histogram: Mapping[str, Any]) -> dict[str, Any]:
+    """A `Histogram` dict as TensorBoard's: upper bin limits, from the first bin that is not empty to the last."""
+    counts = np.array([histogram["below"], *histogram["counts"], histogram["above"]], np.float64)
+    low, high = histogram["edges"]
+    limits = np.append(np.linspace(low, high, len(counts) - 1), max(high, histogram["max"]))
+    filled = np.flatnonzero(counts)
+    used = slice(filled[0], filled[-1] + 1)
+    n, mean, std = (histogram[k] for k in ("count", "mean", "std"))
+    return {
+        "min": histogram["min"],
+        "max": histogram["max"],
+        "num": n,
+        "sum": mean * n,
+        "sum_squares": (std**2 + mean**2) * n,
+        "bucket_limits": limits[used].tolist(),
+        "bucket_counts": counts[used].tolist(),
+    }

@@ -1,0 +1,186 @@
+"""The one object that holds everything about a training run in progress. What is not in it does not exist."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from frugan.augment import Controller, ControllerConfig
+from frugan.data import Sampler
+from frugan.errors import FruganError
+from frugan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from frugan.training.step import DTYPES, ObjectiveConfig, Precision
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The optimiser and its schedule.
+
+    `batch` images a step, worked through `batch_per_device` at a time. `ema_half_life_kimg`: of the generator's moving
+    average; `ema_ramp` keeps it at most that fraction of the images seen so far (None: no ramp-up). After
+    `max_bad_steps` steps in a row with a non-finite gradient, training goes back to its last checkpoint.
+    """
+
+    batch: int = 32
+    batch_per_device: int = 32
+    generator_lr: float = 0.0025
+    discriminator_lr: float = 0.0025
+    beta1: float = 0.0
+    beta2: float = 0.99
+    eps: float = 1e-8
+    ema_half_life_kimg: float = 10.0
+    ema_ramp: float | None = 0.05
+    seed: int = 0
+    precision: Precision = "fp32"
+    compile: bool = False
+    max_bad_steps: int = 16
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.batch_per_device < 1 or self.batch % self.batch_per_device:
+            raise FruganError(
+                f"batch {self.batch} is not a multiple of batch per device {self.batch_per_device}; "
+                "choose one that divides it"
+            )
+        if min(self.generator_lr, self.discriminator_lr, self.ema_half_life_kimg) <= 0:
+            raise FruganError("learning rates and the EMA half-life must be above 0")
+        if self.precision not in DTYPES:
+            raise FruganError(f"precision {self.precision!r}: choose one of {', '.join(DTYPES)}")
+
+
+def lazy_adam(network: nn.Module, lr: float, config: TrainingConfig, interval: int | None) -> torch.optim.Adam:
+    """Adam, its rates corrected for the extra step of a penalty applied every `interval` steps (StyleGAN2, appendix B)."""
+    c = 1.0 if interval is None else interval / (interval + 1)
+    betas = (config.beta1**c, config.beta2**c)
+    return torch.optim.Adam(network.parameters(), lr=lr * c, betas=betas, eps=config.eps, fused=True)
+
+
+class TrainState:
+    """Networks, optimisers, controller, counters, random generator and the sampler's position.
+
+    `ema` is the moving average of `G`: the network one keeps. `images` and `step` count what training has seen.
+    """
+
+    def __init__(
+        self,
+        G: Generator,
+        D: Discriminator,
+        *,
+        config: TrainingConfig,
+        objective: ObjectiveConfig,
+        controller: ControllerConfig,
+        sampler: Sampler,
+        device: torch.device,
+    ) -> None:
+        self.G, self.D = G.to(device).train(), D.to(device).train()
+        self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
+        lazy_g = objective.path_length_interval if objective.path_length_weight else None
+        lazy_d = objective.r1_interval if objective.r1_gamma else None
+        self.optimizer_G = lazy_adam(self.G, config.generator_lr, config, lazy_g)
+        self.optimizer_D = lazy_adam(self.D, config.discriminator_lr, config, lazy_d)
+        self.controller = Controller(controller, device=device)
+        self.sampler = sampler
+        self.rng = torch.Generator(device).manual_seed(config.seed)
+        self.path_length_mean = torch.zeros((), device=device)
+        self.bad_streak = torch.zeros((), dtype=torch.int64, device=device)
+        self.images = 0
+        self.step = 0
+        self.rollbacks = 0
+
+    @classmethod
+    def create(
+        cls, generator: GeneratorConfig, discriminator: DiscriminatorConfig, *, config: TrainingConfig, **parts: Any
+    ) -> TrainState:
+        """Fresh networks, initialised from `config.seed` alone, whatever the device."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            G, D = Generator(generator), Discriminator(discriminator)
+        return cls(G, D, config=config, **parts)
+
+    @property
+    def device(self) -> torch.device:
+        return self.path_length_mean.device
+
+    @property
+    def kimg(self) -> float:
+        return self.images / 1000
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"G": self.G, "D": self.D, "ema": self.ema}
+
+    def optimizers(self) -> dict[str, torch.optim.Adam]:
+        return {"G": self.optimizer_G, "D": self.optimizer_D}
+
+    def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """(tensors by name, everything else as JSON-able values). Round-trips bit for bit with `load_state_dict`."""
+        tensors = {f"{name}/{k}": v for name, net in self.networks().items() for k, v in net.state_dict().items()}
+        for name, optimizer in self.optimizers().items():
+            for i, slots in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer_{name}/{i}/{slot}": value for slot, value in slots.items()}
+        tensors |= {f"controller/{k}": v for k, v in self.controller.state_dict().items()}
+        tensors |= {
+            "rng": self.rng.get_state(),
+            "path_length_mean": self.path_length_mean,
+            "bad_streak": self.bad_streak,
+        }
+        facts = {
+            "images": self.images,
+            "step": self.step,
+            "rollbacks": self.rollbacks,
+            "device": self.device.type,
+            "sampler": self.sampler.state_dict(),
+        }
+        return tensors, facts
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Raises `FruganError` if the tensors are not those of such a state."""
+        groups = _by_prefix(tensors)
+        try:
+            for name, net in self.networks().items():
+                net.load_state_dict(groups[name])
+            for name, optimizer in self.optimizers().items():
+                slots: dict[int, dict[str, Tensor]] = {}
+                for key, value in groups.get(f"optimizer_{name}", {}).items():
+                    i, slot = key.split("/")
+                    slots.setdefault(int(i), {})[slot] = value
+                optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+            self.controller.load_state_dict(groups["controller"])
+        except (KeyError, RuntimeError) as error:
+            raise FruganError(f"the checkpoint does not fit this configuration: {error}") from error
+        self.path_length_mean = tensors["path_length_mean"].to(self.device)
+        self.bad_streak = tensors["bad_streak"].to(self.device)
+        self.images, self.step, self.rollbacks = facts["images"], facts["step"], facts["rollbacks"]
+        self.sampler.load_state_dict(facts["sampler"])
+        if facts["device"] == self.device.type:
+            self.rng.set_state(tensors["rng"].cpu())
+        else:  # another kind of device draws other numbers from the same state: start a stream of its own
+            self.reseed(self.step)
+
+    def reseed(self, salt: int) -> None:
+        """A new random stream, which depends on the seed of the old one and `salt` alone."""
+        self.rng.manual_seed((self.rng.initial_seed() + 0x9E3779B97F4A7C15 * (salt + 1)) % 2**63)
+
+    @torch.no_grad()
+    def update_average(self, images: int, half_life_kimg: float, ramp: float | None) -> float:
+        """ema ← ema·β + G·(1 − β) with β = ½^(images / half-life in images); buffers are copied. Returns β."""
+        half_life = half_life_kimg * 1000
+        if ramp is not None:
+            half_life = min(half_life, self.images * ramp)
+        beta = 0.5 ** (images / max(half_life, 1e-8))
+        average = torch.optim.swa_utils.get_ema_multi_avg_fn(beta)
+        average(list(self.ema.parameters()), list(self.G.parameters()), 1)
+        for kept, live in zip(self.ema.buffers(), self.G.buffers()):
+            kept.copy_(live)
+        return beta
+
+
+def _by_prefix(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    groups: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        prefix, _, rest = key.partition("/")
+        groups.setdefault(prefix, {})[rest] = value
+    return groups

@@ -1,0 +1,50 @@
+"""Numbers gathered on the device between two reports, read by the host once a report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frugan.tracking import Histogram
+
+SOURCES = ("real", "generated", "held_out")
+
+
+class Stats:
+    """Means, maxima and logit distributions since the last `collect`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._clear()
+
+    def _clear(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._maxima: dict[str, Tensor] = {}
+        self.logits = {source: Histogram(device=self.device) for source in SOURCES}
+
+    @torch.no_grad()
+    def mean(self, name: str, value: Tensor) -> None:
+        """Averages a scalar over the calls that give one."""
+        self._sums[name] = self._sums[name] + value.detach() if name in self._sums else value.detach().clone()
+        self._counts[name] = self._counts.get(name, 0) + 1
+
+    def total(self, name: str, value: Tensor) -> None:
+        """Adds a scalar up."""
+        self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+        self._counts[name] = 1
+
+    def maximum(self, name: str, value: Tensor) -> None:
+        self._maxima[name] = torch.maximum(self._maxima[name], value) if name in self._maxima else value.clone()
+
+    def collect(self) -> dict[str, Any]:
+        """The numbers as Python values; a new window begins."""
+        names = [*self._sums, *self._maxima]
+        values = [self._sums[k].float() / self._counts[k] for k in self._sums]
+        values += [v.float() for v in self._maxima.values()]
+        record: dict[str, Any] = dict(zip(names, torch.stack(values).tolist())) if values else {}
+        record |= {f"logits/{source}": h.to_dict() for source, h in self.logits.items() if h.seen}
+        self._clear()
+        return record

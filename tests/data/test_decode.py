@@ -1,0 +1,209 @@
+"""Every format and mode, 16 bits, orientation, conversions, and resizing against Pillow."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from frugan.data.decode import CHANNELS, FILTERS, FORMATS, convert, read_header, read_pixels, resize
+
+
+def _file(image: Image.Image, format: str, **options) -> io.BytesIO:
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    file.seek(0)
+    return file
+
+
+def _reread(content: bytes) -> np.ndarray:
+    header = read_header(io.BytesIO(content))
+    pixels = read_pixels(io.BytesIO(content))
+    assert (header.height, header.width, header.channels) == pixels.shape
+    assert header.depth == 8 * pixels.dtype.itemsize
+    return pixels
+
+
+OPAQUE = ("JPEG", "GIF", "BMP")  # hold no partial opacity
+
+
+@pytest.mark.parametrize(
+    ("format", "mode"), [(f, m) for f in FORMATS for m in ("L", "RGB", "RGBA") if not (m == "RGBA" and f in OPAQUE)]
+)
+def test_every_format(format: str, mode: str, noise) -> None:
+    size = (6, 9, CHANNELS[mode])
+    pixels = np.broadcast_to(noise(1, 1, size[2]), size).copy()
+    image = Image.fromarray(pixels[..., 0] if mode == "L" else pixels)
+    options = {"lossless": True, "exact": True} if format == "WEBP" else {}
+    read = _reread(_file(image, format, **options).getvalue())
+    expected = pixels
+    if mode == "L" and format in ("WEBP", "GIF"):  # colour formats
+        expected = pixels.repeat(3, -1)
+    assert read.shape == expected.shape
+    assert np.abs(read.astype(int) - expected).max() <= (3 if format == "JPEG" else 0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "channels"), [("1", 1), ("P", 3), ("CMYK", 3), ("LA", 2), ("I;16", 1), ("YCbCr", 3)]
+)
+def test_modes(mode: str, channels: int, noise) -> None:
+    grey = noise(5, 7)
+    if mode == "I;16":
+        image, format = Image.fromarray(grey.astype(np.uint16) * 200), "PNG"
+    else:
+        format = {"CMYK": "TIFF", "YCbCr": "TIFF"}.get(mode, "PNG")
+        image = Image.fromarray(np.stack([grey] * 3, -1)).convert("L" if mode == "LA" else "RGB").convert(mode)
+    read = _reread(_file(image, format).getvalue())
+    assert read.shape == (5, 7, channels)
+    expected = np.asarray(image if mode in ("I;16", "LA") else image.convert("L" if channels == 1 else "RGB"))
+    np.testing.assert_array_equal(read.reshape(expected.shape), expected)
+
+
+def test_palette_with_transparency_becomes_rgba() -> None:
+    image = Image.new("P", (4, 4))
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.putpixel((1, 0), 1)
+    for format in ("PNG", "GIF"):
+        read = _reread(_file(image, format, transparency=1).getvalue())
+        assert read.shape == (4, 4, 4)
+        assert read[0, 1, 3] == 0
+        assert read[0, 0].tolist() == [255, 0, 0, 255]
+
+
+def test_first_frame_of_an_animation(noise) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime")]
+    for format in ("GIF", "WEBP", "TIFF"):
+        read = _reread(_file(frames[0], format, save_all=True, append_images=frames[1:]).getvalue())
+        assert np.abs(read[0, 0].astype(int) - [255, 0, 0]).max() <= 2
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_sixteen_bits_survive(channels: int, noise, png16) -> None:
+    pixels = noise(11, 7, channels, dtype=np.uint16)
+    np.testing.assert_array_equal(_reread(png16(pixels)), pixels)
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_adobe_deflate"])
+def test_sixteen_bit_grey_tiff(compression: str | None, noise) -> None:
+    pixels = noise(5, 6, dtype=np.uint16)
+    read = _reread(_file(Image.fromarray(pixels), "TIFF", compression=compression).getvalue())
+    np.testing.assert_array_equal(read[..., 0], pixels)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_sixteen_bit_colour_tiff(channels: int, order: str, noise) -> None:
+    pixels = noise(5, 6, channels, dtype=np.uint16)
+    np.testing.assert_array_equal(_reread(_tiff16(pixels, order)), pixels)
+
+
+def _tiff16(pixels: np.ndarray, order: str) -> bytes:
+    """A TIFF written by hand: Pillow writes no 16-bit colour."""
+    h, w, c = pixels.shape
+    data = pixels.astype(f"{order}u2").tobytes()
+    tags = [(256, w), (257, h), (258, None), (259, 1), (262, 2), (273, 8), (277, c), (278, h), (279, len(data))]
+    tags += [(338, 2)] if c == 4 else []
+    number = lambda value, size: int(value).to_bytes(size, "little" if order == "<" else "big")  # noqa: E731
+    after = 8 + len(data) + 2 + 12 * len(tags) + 4
+    directory = number(len(tags), 2)
+    for tag, value in tags:
+        if value is None:
+            directory += number(tag, 2) + number(3, 2) + number(c, 4) + number(after, 4)
+        else:
+            directory += number(tag, 2) + number(4, 2) + number(1, 4) + number(value, 4)
+    head = (b"II" if order == "<" else b"MM") + number(42, 2) + number(8 + len(data), 4)
+    return head + data + directory + number(0, 4) + number(16, 2) * c
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_exif_orientation(orientation: int, dtype: type, noise) -> None:
+    image = Image.fromarray(noise(4, 6, dtype=dtype))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = _file(image, "PNG", exif=exif).getvalue()
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))))
+    np.testing.assert_array_equal(_reread(content)[..., 0], upright)
+
+
+def test_floating_point_pixels_are_refused() -> None:
+    content = _file(Image.new("F", (4, 4)), "TIFF").getvalue()
+    with pytest.raises(ValueError, match="floating-point"):
+        read_header(io.BytesIO(content))
+
+
+def test_bombs_are_refused() -> None:
+    with pytest.raises(Image.DecompressionBombError):
+        read_header(_file(Image.new("1", (20_000, 20_000)), "PNG"))
+
+
+@pytest.mark.parametrize("channels", CHANNELS.values())
+@pytest.mark.parametrize("into", CHANNELS)
+@pytest.mark.parametrize("background", ["white", "black"])
+def test_convert_agrees_with_pillow(channels: int, into: str, background: str, noise) -> None:
+    pixels = noise(6, 5, channels)
+    image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    if channels in (2, 4) and into in ("L", "RGB"):
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
+    expected = np.asarray(image.convert(into)).reshape(6, 5, CHANNELS[into]).astype(int)
+    actual = convert(pixels, CHANNELS[into], background)  # type: ignore[arg-type]
+    assert actual.dtype == np.uint8
+    assert np.abs(actual - expected).max() <= 1
+
+
+@pytest.mark.parametrize("filter", FILTERS)
+@pytest.mark.parametrize("shape", [(60, 100, 3), (100, 60, 1), (37, 41, 4), (20, 20, 2), (9, 9, 3)])
+@pytest.mark.parametrize("target", [(16, 16), (12, 16), (16, 12)])
+def test_crop_is_the_largest_centred_one(filter: str, shape: tuple, target: tuple, noise) -> None:
+    pixels = noise(*shape)
+    h, w = shape[:2]
+    keep = min(h / target[0], w / target[1])
+    kh, kw = keep * target[0], keep * target[1]
+    box = ((w - kw) / 2, (h - kh) / 2, (w + kw) / 2, (h + kh) / 2)
+    image = Image.fromarray(pixels[..., 0] if shape[2] == 1 else pixels)
+    expected = np.asarray(image.resize(target[::-1], FILTERS[filter], box=box)).reshape(*target, -1)
+    actual = resize(pixels, target, filter=filter, alpha=shape[2] in (2, 4))  # type: ignore[arg-type]
+    assert np.abs(actual.astype(int) - expected).max() <= 1  # the box may differ in its last bit
+
+
+def test_letterbox_keeps_everything_and_centres_it(noise) -> None:
+    pixels = noise(20, 40, 3)
+    inner = np.asarray(Image.fromarray(pixels).resize((32, 16), Image.Resampling.LANCZOS))
+    for background, value in (("white", 255), ("black", 0)):
+        sheet = resize(pixels, (32, 32), fit="letterbox", background=background)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(sheet[8:24], inner)
+        assert (np.r_[sheet[:8], sheet[24:]] == value).all()
+    transparent = resize(noise(20, 40, 4), (32, 32), fit="letterbox", alpha=True)
+    assert (transparent[:8] == 0).all()
+
+
+def test_numbers_outside_eight_bits_follow_the_same_path(noise) -> None:
+    """16-bit and many-channel pixels agree with Pillow's 8-bit resizing up to its rounding."""
+    pixels = noise(40, 30, 3)
+    expected = resize(pixels, (16, 12)).astype(int)
+    wide = resize(pixels.astype(np.uint16) * 257, (16, 12))
+    assert wide.dtype == np.uint16
+    assert np.abs(wide / 257 - expected).max() < 2  # Pillow rounds between the two directions
+    many = resize(np.concatenate([pixels, pixels], -1), (16, 12))
+    assert np.abs(many.astype(int) - np.concatenate([expected] * 2, -1)).max() <= 2
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_alpha_weighs_colours(dtype: type) -> None:
+    """What transparent pixels hide never bleeds into the visible ones."""
+    top = np.iinfo(dtype).max
+    pixels = np.zeros((8, 8, 4), dtype)
+    pixels[:, :4] = [top, 0, 0, top]
+    pixels[:, 4:] = [0, top, 0, 0]
+    small = resize(pixels, (2, 3), fit="letterbox", filter="box", alpha=True)
+    visible = small[small[..., 3] > top // 8]
+    assert (visible[:, 0] >= 0.98 * top).all()
+    assert (visible[:, 1] == 0).all()
+
+
+def test_the_right_size_is_left_alone(noise) -> None:
+    pixels = noise(8, 8, 4)
+    assert resize(pixels, (8, 8), alpha=True) is pixels

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import pywt
+import torch
+from conftest import load_golden
+from torch import Tensor
+
+from frugan.ops import warp
+from frugan.ops.warp import SYM6, AffineWarp, downsampling_matrix, reflect, upsampling_matrix
+
+SIZES = [(4, 4), (5, 9), (8, 8), (12, 16), (48, 64), (32, 32)]
+
+
+def affine(n: int, *, angle: float = 0.0, zoom: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)) -> Tensor:
+    c, s = zoom * math.cos(angle), zoom * math.sin(angle)
+    return torch.tensor([[c, -s, shift[0]], [s, c, shift[1]], [0, 0, 1]]).repeat(n, 1, 1)
+
+
+def images(*shape: int, device: torch.device | None = None) -> Tensor:
+    return (torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1).to(device)
+
+
+def literal_warp(image: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+    """The definition, sample by sample, in float64: extend by reflection, filter, interpolate, filter. `[H, W]`."""
+    h = np.array(pywt.Wavelet("sym6").dec_lo)
+    pads = [2 * size + 16 for size in image.shape]
+    x = np.pad(image, [(p, p) for p in pads], mode="reflect")
+    for axis in (0, 1):
+        x = np.moveaxis(x, axis, 0)
+        stuffed = np.zeros((2 * len(x), x.shape[1]))
+        stuffed[::2] = x
+        x = np.stack([np.convolve(column, h * math.sqrt(2)) for column in stuffed.T], 1)[5:-6]
+        x = np.moveaxis(x, 0, axis)
+
+    samples = np.zeros([2 * size + 10 for size in image.shape])
+    for m, n in np.ndindex(*samples.shape):
+        centre = [(size - 1) / 2 for size in image.shape]
+        px, py, _ = inverse @ [(n - 5) / 2 - centre[1], (m - 5) / 2 - centre[0], 1]
+        if any(abs(p) > 1.5 * size - 1 for p, size in zip((py, px), image.shape)):
+            continue  # more than W − 1 pixels outside
+        v, u = 2 * (py + centre[0] + pads[0]), 2 * (px + centre[1] + pads[1])
+        i, j = math.floor(v), math.floor(u)
+        fv, fu = v - i, u - j
+        samples[m, n] = [1 - fv, fv] @ x[i : i + 2, j : j + 2] @ [1 - fu, fu]
+    for axis in (0, 1):
+        s = np.moveaxis(samples, axis, 0)
+        s = np.stack([np.correlate(column, h / math.sqrt(2), "valid")[::2] for column in s.T], 1)
+        samples = np.moveaxis(s, 0, axis)
+    return samples
+
+
+def test_filter_is_sym6() -> None:
+    np.testing.assert_allclose(SYM6, pywt.Wavelet("sym6").dec_lo, atol=1e-15)
+    golden = load_golden("augment_filters.npz")["geometric_lowpass"]
+    np.testing.assert_allclose(np.array(SYM6) / sum(SYM6), golden, atol=1e-7)
+
+
+@pytest.mark.parametrize("size", [2, 4, 7, 16])
+def test_reflect_is_numpy_reflection(size: int) -> None:
+    padded = np.pad(np.arange(size), 40, mode="reflect")
+    np.testing.assert_array_equal(reflect(np.arange(-40, size + 40), size), padded)
+
+
+@pytest.mark.parametrize("size", [4, 5, 32])
+def test_upsampling_then_downsampling_is_the_identity(size: int) -> None:
+    up, down = upsampling_matrix(size), downsampling_matrix(size)
+    wrapped = up[np.arange(-5, 2 * size + 5) % (4 * (size - 1))]
+    np.testing.assert_allclose(down @ wrapped, np.eye(size), atol=1e-11)
+    np.testing.assert_allclose(up.sum(1), 1, atol=1e-11)  # a constant stays the same constant
+    np.testing.assert_array_equal(up[0], up[-1])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_identity_returns_the_image(size: tuple[int, int], device: torch.device) -> None:
+    x = images(2, 3, *size, device=device)
+    out = AffineWarp(size, device)(x, affine(2).to(device))
+    assert torch.allclose(out, x, atol=2e-5)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (6, 9), (13, 8)])
+@pytest.mark.parametrize(
+    "inverse",
+    [
+        affine(1, angle=0.7, zoom=1.2, shift=(1.3, -0.6)),
+        affine(1, angle=-2.5, zoom=0.6),
+        affine(1, shift=(2.25, -1.75)),
+    ],
+    ids=["turn-shrink-shift", "turn-grow", "shift"],
+)
+def test_agrees_with_the_definition(size: tuple[int, int], inverse: Tensor) -> None:
+    x = images(1, 1, *size)
+    expected = literal_warp(x[0, 0].double().numpy(), inverse[0].double().numpy())
+    out = AffineWarp(size)(x, inverse)[0, 0]
+    np.testing.assert_allclose(out.numpy(), expected, atol=1e-4)
+
+
+def test_whole_pixel_shift_moves_pixels_and_reflects() -> None:
+    x = images(1, 2, 12, 16)
+    out = AffineWarp((12, 16))(x, affine(1, shift=(-3, 2)))
+    columns, rows = reflect(np.arange(16) - 3, 16), reflect(np.arange(12) + 2, 12)
+    assert torch.allclose(out, x[:, :, rows][:, :, :, columns], atol=2e-5)
+
+
+def test_mirror_and_quarter_turns_of_smooth_images() -> None:
+    """sym6 is not quite symmetric, hence the tolerance: its mean lies at tap 5.1, and a mirror shifts by 0.1 pixel."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 64), indexing="ij")
+    picture = (torch.cos(torch.pi * x) * torch.cos(torch.pi * y) + torch.cos(torch.pi * (x - 1) / 2))[None, None]
+    warp_64 = AffineWarp((64, 64))
+    mirror = torch.diag(torch.tensor([-1.0, 1, 1]))[None]
+    assert torch.allclose(warp_64(picture, mirror), picture.flip(3), atol=0.03)
+    for k in range(4):
+        turned = warp_64(picture, affine(1, angle=k * math.pi / 2))
+        assert torch.allclose(turned, torch.rot90(picture, k, (2, 3)), atol=0.03)
+
+
+def test_beyond_the_reflection_is_zero() -> None:
+    out = AffineWarp((24, 24))(torch.ones(1, 1, 24, 24), affine(1, zoom=10))[0, 0]
+    assert (out[:4] == 0).all()
+    assert (out[:, -4:] == 0).all()
+    assert torch.allclose(out[11:13, 11:13], torch.ones(2, 2), atol=1e-2)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (64, 48), (100, 33)])
+def test_blocks_of_the_band_equal_the_dense_matrix(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    x, inverse = images(2, 3, *size), affine(2, angle=0.4, zoom=1.1)
+    results = []
+    for dense_up_to in (10**6, 0):
+        monkeypatch.setattr(warp, "_DENSE_UP_TO", dense_up_to)
+        results.append(AffineWarp(size)(x, inverse))
+    assert torch.allclose(*results, atol=1e-5)
+
+
+def test_a_large_batch_in_parts_equals_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, inverse = images(5, 3, 8, 8), affine(5, angle=0.4, zoom=1.1)
+    whole = AffineWarp((8, 8))(x, inverse)
+    monkeypatch.setattr(warp, "_WORKSPACE_CPU", 2 * 3 * 29**2)
+    assert torch.allclose(AffineWarp((8, 8))(x, inverse), whole, atol=1e-6)
+
+
+def test_derivatives_in_float64() -> None:
+    x = images(2, 2, 4, 5).double().requires_grad_()
+    warp_45, inverse = AffineWarp((4, 5)), affine(2, angle=0.4, zoom=1.1, shift=(0.5, 0.2))
+    assert torch.autograd.gradcheck(lambda x: warp_45(x, inverse), x)
+    assert torch.autograd.gradgradcheck(lambda x: warp_45(x, inverse).square(), x)
+
+
+def test_derivative_is_the_adjoint() -> None:
+    x, v = images(2, 3, 16, 16).requires_grad_(), images(2, 3, 16, 16).flip(0)
+    out = AffineWarp((16, 16))(x, affine(2, angle=1, zoom=1.5))
+    (gradient,) = torch.autograd.grad(out, x, v)
+    assert torch.allclose((gradient * x).sum(), (v * out).sum(), rtol=1e-4)
