@@ -50,7 +50,7 @@ def rounded_uniform(reach: float) -> dict[int, float]:
 # the discrete ones, given that they fire: the probability of each value, for each column
 DISCRETE = {
     "xflip": [{0: 0.5, 1: 0.5}],
-    "rotate90": [{k: 0.25 for k in range(4)}],
+    "rotate90": [dict.fromkeys(range(4), 0.25)],
     "xint": [rounded_uniform(0.125 * W), rounded_uniform(0.125 * H)],
     "lumaflip": [{0: 0.5, 1: 0.5}],
 }

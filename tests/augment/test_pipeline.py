@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from conftest import load_golden, relative_error
 from torch import Tensor
 
+from conftest import load_golden, relative_error
 from frugan.augment import PRESETS, TRANSFORMS, AugmentConfig, AugmentPipeline, parse_transforms
 from frugan.errors import FruganError
 
@@ -130,9 +130,7 @@ def test_bad_input_is_refused() -> None:
 
 def test_tensor_and_number_p_draw_the_same() -> None:
     augment = pipeline("bgcfnc", 3, 8, 8)
-    for a, b in zip(
-        augment.draw(5, 0.3, generator=seeded()), augment.draw(5, torch.tensor(0.3), generator=seeded())
-    ):
+    for a, b in zip(augment.draw(5, 0.3, generator=seeded()), augment.draw(5, torch.tensor(0.3), generator=seeded())):
         assert a is not None
         assert torch.equal(a, b)
 

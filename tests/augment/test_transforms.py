@@ -8,8 +8,8 @@ import pywt
 import scipy.linalg
 import scipy.signal
 import torch
-from conftest import load_golden
 
+from conftest import load_golden
 from frugan.augment.transforms import (
     BAND_POWER,
     PRESETS,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import pywt
 import torch
-from conftest import load_golden
 from torch import Tensor
 
+from conftest import load_golden
 from frugan.ops import warp
 from frugan.ops.warp import SYM6, AffineWarp, downsampling_matrix, reflect, upsampling_matrix
 

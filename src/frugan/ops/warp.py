@@ -129,7 +129,7 @@ class AffineWarp:
 
     def _warp(self, images: Tensor, inverse: Tensor) -> Tensor:
         rings = _separable(self.up, images)
-        samples = _Sample.apply(rings, self._grid(inverse).to(images.dtype))
+        samples = _sample(rings, self._grid(inverse).to(images.dtype))
         return _separable(self.down, samples)
 
     def _grid(self, inverse: Tensor) -> Tensor:
@@ -149,16 +149,23 @@ def _separable(maps: list[RowMap], x: Tensor) -> Tensor:
     return along_h(along_w(x.mT).mT)
 
 
+def _sample(image: Tensor, grid: Tensor) -> Tensor:
+    # In a compiled region a custom Function inside `torch.func.grad` has no second derivative (PyTorch 2.13).
+    return _grid_sample(image, grid) if torch.compiler.is_compiling() else _Sample.apply(image, grid)
+
+
+def _grid_sample(image: Tensor, grid: Tensor) -> Tensor:
+    return F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+
+
 class _Sample(torch.autograd.Function):
     """Bilinear sampling as a linear map of the image: its derivative is its adjoint, whose derivative it is in turn.
 
-    `grid_sample` alone is twice differentiable in recent PyTorch only, and would keep the image for a derivative that
+    `grid_sample` alone is twice differentiable in recent PyTorch only, and keeps the whole rings for a derivative that
     nobody asks for: the grid's.
     """
 
-    @staticmethod
-    def forward(image: Tensor, grid: Tensor) -> Tensor:
-        return F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    forward = staticmethod(_grid_sample)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
@@ -166,8 +173,8 @@ class _Sample(torch.autograd.Function):
         ctx.size = inputs[0].shape
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Spread.apply(gradient, ctx.saved_tensors[0], ctx.size), None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return _Spread.apply(gradients[0], ctx.saved_tensors[0], ctx.size), None
 
 
 class _Spread(torch.autograd.Function):
@@ -185,5 +192,5 @@ class _Spread(torch.autograd.Function):
         ctx.save_for_backward(inputs[1])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _Sample.apply(gradient, ctx.saved_tensors[0]), None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return _Sample.apply(gradients[0], ctx.saved_tensors[0]), None, None

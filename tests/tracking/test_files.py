@@ -1,0 +1,135 @@
+"""JSON lines and JSON files: what is written can be read, whatever stopped the writing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from frugan.tracking import JsonLines, Trackers, read_stats, write_json
+
+
+def write(path: Path, *kimgs: float) -> JsonLines:
+    log = JsonLines(path)
+    for kimg in kimgs:
+        log.log({"kimg": kimg, "p": kimg / 100})
+    return log
+
+
+def kimgs(path: Path) -> list[float]:
+    return [r["kimg"] for r in read_stats(path)]
+
+
+def test_appends_across_openings(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "stats.jsonl"
+    assert read_stats(path) == []
+    write(path, 1.0, 2.0).close()
+    write(path, 3.0)
+    assert read_stats(path) == [{"kimg": k, "p": k / 100} for k in (1.0, 2.0, 3.0)]
+
+
+@pytest.mark.parametrize("torn", [b'{"kimg":9.0,"lo', b'{"kimg":9.0}'[:-1], b"\x00" * 20, b'{"name":"\xc3', b"17"])
+def test_torn_end_is_repaired(tmp_path: Path, torn: bytes) -> None:
+    path = tmp_path / "stats.jsonl"
+    write(path, 1.0, 2.0)
+    with path.open("ab") as file:
+        file.write(torn)
+    assert kimgs(path) == [1.0, 2.0]
+    write(path, 3.0)
+    assert kimgs(path) == [1.0, 2.0, 3.0]
+    assert [json.loads(line)["kimg"] for line in path.read_text().splitlines()] == [1.0, 2.0, 3.0]
+
+
+def test_a_whole_last_line_without_its_newline_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "stats.jsonl"
+    path.write_text('{"kimg": 1.0}\n{"kimg": 2.0}')
+    write(path, 3.0)
+    assert kimgs(path) == [1.0, 2.0, 3.0]
+
+
+def test_truncate_drops_what_comes_after_the_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "stats.jsonl"
+    log = write(path, 1.0, 2.0, 3.0)
+    log.truncate(after_kimg=2.0)
+    assert kimgs(path) == [1.0, 2.0]
+    log.log({"kimg": 2.5})
+    assert kimgs(path) == [1.0, 2.0, 2.5]
+    log.truncate(after_kimg=0)
+    assert path.read_text() == ""
+    assert [p.name for p in tmp_path.iterdir()] == ["stats.jsonl"]
+
+
+def test_values_become_strict_json(tmp_path: Path) -> None:
+    path = tmp_path / "stats.jsonl"
+    JsonLines(path).log(
+        {
+            "nan": float("nan"),
+            "inf": -np.inf,
+            "numpy": np.float32(0.5),
+            "float64": np.float64("nan"),
+            "int": np.int64(3),
+            "tensor": torch.tensor(2.5),
+            "bad tensor": torch.tensor([1.0, torch.inf]),
+            "array": np.arange(2),
+            "nested": {"mean": np.nan, "edges": (1, 2)},
+            "path": tmp_path,
+            "text": "ü\n",
+            "flag": np.bool_(True),
+        }
+    )
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    (line,) = path.read_text("utf-8").splitlines()
+    assert json.loads(line, parse_constant=refuse) == {
+        "nan": None,
+        "inf": None,
+        "numpy": 0.5,
+        "float64": None,
+        "int": 3,
+        "tensor": 2.5,
+        "bad tensor": [1.0, None],
+        "array": [0, 1],
+        "nested": {"mean": None, "edges": [1, 2]},
+        "path": str(tmp_path),
+        "text": "ü\n",
+        "flag": True,
+    }
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    write_json(path, {"status": "running", "worst": float("nan")})
+    with pytest.raises(TypeError):
+        write_json(path, {"status": object()})
+    assert json.loads(path.read_text()) == {"status": "running", "worst": None}
+    with pytest.raises(UnicodeEncodeError):
+        write_json(path, {"status": "\ud800"})
+    assert json.loads(path.read_text())["status"] == "running"
+    assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_trackers_close_all_in_order_even_if_one_fails() -> None:
+    events: list[tuple[str, object]] = []
+
+    class Spy:
+        def __init__(self, name: str, *, fails: bool = False) -> None:
+            self.name, self.fails = name, fails
+
+        def log(self, record: object) -> None:
+            events.append((self.name, record))
+
+        def close(self) -> None:
+            events.append((self.name, "close"))
+            if self.fails:
+                raise OSError("disk full")
+
+    trackers = Trackers(Spy("a", fails=True), Spy("b"))
+    trackers.log({"kimg": 1})
+    with pytest.raises(OSError, match="disk full"):
+        trackers.close()
+    assert events == [("a", {"kimg": 1}), ("b", {"kimg": 1}), ("a", "close"), ("b", "close")]

@@ -1,0 +1,107 @@
+"""A resume is a resume: however a run was stopped, going on gives bit for bit the run that never stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+import frugan
+from frugan.run import Run
+from frugan.tracking import read_stats
+
+from .conftest import TINY
+
+TIMES = ("seconds", "seconds_total", "seconds_per_kimg", "memory_bytes", "host_memory_bytes", "device_memory_bytes")
+
+
+def final_tensors(run: Path) -> dict[str, torch.Tensor]:
+    found = Run(run).latest()
+    assert found is not None
+    return safetensors.torch.load_file(found.path / "training.safetensors")
+
+
+def comparable(run: Path) -> list[dict]:
+    return [{k: v for k, v in row.items() if k not in TIMES and "memory" not in k} for row in read_stats(run / "stats.jsonl")]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    os.environ["FRUGAN_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
+    list(frugan.train(pictures, out, device="cpu", **TINY))
+    return out
+
+
+def assert_same(run: Path, reference: Path) -> None:
+    ours, theirs = final_tensors(run), final_tensors(reference)
+    assert ours.keys() == theirs.keys()
+    different = [k for k in ours if not torch.equal(ours[k], theirs[k])]
+    assert not different
+
+
+def test_the_state_is_whole(reference: Path) -> None:
+    """What must be in a checkpoint, by name; without any one of them a resume would drift."""
+    tensors = final_tensors(reference)
+    for prefix in ("G/", "D/", "ema/", "optimizer_G/", "optimizer_D/", "controller/p", "rng", "path_length_mean"):
+        assert any(k.startswith(prefix) for k in tensors), prefix
+    assert tensors["controller/p"] > 0
+
+
+def test_stopped_between_steps_and_resumed(tmp_path: Path, pictures: Path, reference: Path) -> None:
+    """Stops at a step that is neither a tick nor a checkpoint."""
+    calls = iter(range(10**6))
+    list(frugan.train(pictures, tmp_path / "run", device="cpu", stop=lambda: next(calls) == 6, **TINY))
+    assert Run(tmp_path / "run").latest().images == 7 * 8
+    list(Run(tmp_path / "run").train(device="cpu"))
+    assert_same(tmp_path / "run", reference)
+
+
+def test_abandoned_iterator_and_resumed(tmp_path: Path, pictures: Path, reference: Path) -> None:
+    records = frugan.train(pictures, tmp_path / "run", device="cpu", **TINY)
+    next(records)
+    records.close()
+    list(Run(tmp_path / "run").train(device="cpu"))
+    assert_same(tmp_path / "run", reference)
+    assert comparable(tmp_path / "run") == comparable(reference)
+
+
+SCRIPT = """
+import sys, torch, frugan
+from frugan.cli.common import stop_on_signal
+torch.set_num_threads(1)
+with stop_on_signal() as stop:
+    for record in frugan.train(sys.argv[1], sys.argv[2], device="cpu", stop=stop, **eval(sys.argv[3])):
+        print(record["kimg"], flush=True)
+"""
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
+def test_signalled_and_resumed(tmp_path: Path, pictures: Path, reference: Path, kind: signal.Signals) -> None:
+    run = tmp_path / "run"
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, pictures, run, repr(TINY)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for _ in range(2):  # past the first checkpoint
+        process.stdout.readline()
+    time.sleep(0.05)
+    process.send_signal(kind)
+    process.communicate(timeout=60)
+    assert process.returncode == (-signal.SIGKILL if kind == signal.SIGKILL else 0)
+    list(Run(run).train(device="cpu"))
+    assert_same(run, reference)
+    if kind == signal.SIGKILL:
+        assert comparable(run) == comparable(reference)
+
+
+def test_longer_total(tmp_path: Path, pictures: Path, reference: Path) -> None:
+    """Training half as long first, then to the full length, is the same as training to the full length."""
+    list(frugan.train(pictures, tmp_path / "run", device="cpu", **{**TINY, "kimg": 0.08}))
+    list(Run(tmp_path / "run").train(kimg=0.16, device="cpu"))
+    assert_same(tmp_path / "run", reference)

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import frugan
+from frugan.errors import FruganError
+from frugan.run import Run
+from frugan.tracking import read_stats
+from frugan.training import checkpoint
+
+from .conftest import TINY
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    out = tmp_path_factory.mktemp("run") / "run"
+    list(frugan.train(pictures, out, device="cpu", **TINY))
+    return out
+
+
+def test_directory(run: Path) -> None:
+    for name in ("config.yaml", "environment.json", "data.json", "run.json", "stats.jsonl", "reals.png", "index.html"):
+        assert (run / name).stat().st_size > 0, name
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+    assert {p.name for p in (run / "samples").iterdir()} >= {"samples-init.png"}
+    assert len(list((run / "checkpoints").iterdir())) == 2
+    assert not [p for p in run.rglob("*") if p.suffix in (".pkl", ".pt", ".pth")]
+
+
+def test_records(run: Path) -> None:
+    records = read_stats(run / "stats.jsonl")
+    assert [r["kimg"] for r in records] == pytest.approx([0.04, 0.08, 0.12, 0.16])
+    for name in ("loss/generator", "loss/discriminator", "penalty/path_length", "p", "r_t", "r_v", "seconds_per_kimg"):
+        assert all(np.isfinite(r[name]) for r in records if name != "penalty/path_length" or name in r), name
+    for source in ("real", "generated", "held_out"):
+        assert records[0][f"logits/{source}"]["count"] > 0
+    assert records[0]["logits/real"]["count"] == 40
+
+
+def test_held_out_pictures_never_train(run: Path) -> None:
+    facts = json.loads((run / "data.json").read_text())
+    assert len(facts["held_out"]) == 8
+    assert facts["pictures"] == 40
+
+
+def test_generator_comes_back(run: Path) -> None:
+    G = frugan.load(run)
+    images = G.sample(seeds=[0, 1, 2], truncation=0.7)
+    assert images.shape == (3, 3, 16, 16)
+    torch.testing.assert_close(images[1:2], G.sample(seeds=[1], truncation=0.7))
+    ws = G.mapping(G.latents([0]))
+    assert ws.shape == (1, G.num_ws, 16)
+    for noise in ("const", "none"):
+        torch.testing.assert_close(G.synthesis(ws, noise=noise), G.synthesis(ws, noise=noise))
+
+
+def test_damaged_checkpoint_is_passed_over(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    newest = Run(copy).latest()
+    weights = newest.path / "training.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(FruganError, match=r"training\.safetensors is not what was written"):
+        newest.verify()
+    assert Run(copy).latest().images < newest.images
+
+
+def test_unfinished_checkpoint_is_not_seen(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    left = copy / "checkpoints" / ".checkpoint-000009.000.123"
+    left.mkdir()
+    assert all(c.path != left for c in checkpoint.all_checkpoints(copy / "checkpoints"))
+    checkpoint.prune(copy / "checkpoints", keep_last=1, keep=set())
+    assert not left.exists()
+    assert len(checkpoint.all_checkpoints(copy / "checkpoints")) == 1
+
+
+def test_non_finite_gradients_roll_back(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients that turn to NaN for good end in a roll-back; after too many of these, in an error that names remedies."""
+    from frugan.training import loop
+
+    healthy, calls = loop.update, iter(range(10**6))
+
+    def poisoned(state, name, config, stats):
+        if next(calls) > 20:
+            next(state.networks()[name].parameters()).grad.fill_(torch.nan)
+        healthy(state, name, config, stats)
+
+    monkeypatch.setattr(loop, "update", poisoned)
+    with pytest.raises(FruganError, match="diverged"):
+        list(frugan.train(pictures, tmp_path / "run", device="cpu", **{**TINY, "kimg": 2.0}))
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["status"] == "failed"
+    assert any("went back" in w for w in facts["warnings"])
+    monkeypatch.undo()
+    list(Run(tmp_path / "run").train(kimg=0.16, device="cpu"))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
+
+
+def test_one_bad_step_is_survived(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from frugan.training import loop
+
+    healthy, calls = loop.update, iter(range(10**6))
+
+    def poisoned(state, name, config, stats):
+        if next(calls) == 5:
+            next(state.networks()[name].parameters()).grad.view(-1)[0] = torch.inf
+        healthy(state, name, config, stats)
+
+    monkeypatch.setattr(loop, "update", poisoned)
+    records = list(frugan.train(pictures, tmp_path / "run", device="cpu", **TINY))
+    assert records[0]["non_finite"] == 1
+    assert sum(r["non_finite"] for r in records) == 1
+    assert all(torch.isfinite(p).all() for p in frugan.load(tmp_path / "run").parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"preset": "huge"}, "preset 'huge'"),
+        ({"batch": 10, "batch_per_device": 4}, "multiple"),
+        ({"batch": 64, "batch_per_device": 64, "mbstd_group": 4}, "fewer than a batch"),
+        ({"p": 0.3}, "--augment fixed"),
+        ({"augment": "fixed", "target": None}, "needs a probability"),
+        ({"controller": "rv", "held_out": 0}, "held-out"),
+        ({"conditional": True}, "--conditional needs labels"),
+        ({"transforms": "bgc,swirl"}, "swirl"),
+        ({"kimg": -1}, "kimg -1"),
+        ({"gamma": -1}, "gamma"),
+        ({"target": 3.0}, "3.0"),
+        ({"p_max": 1.5}, "1.5"),
+        ({"sharpness": 3}, "unknown option 'sharpness'"),
+        ({"resolution": (17, 16)}, "17x16"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(tmp_path: Path, pictures: Path, options: dict, message: str) -> None:
+    with pytest.raises(FruganError, match=message):
+        next(frugan.train(pictures, tmp_path / "run", device="cpu", **{**TINY, **options}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_not_overwritten(run: Path, pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(FruganError, match="frugan resume"):
+        frugan.train(pictures, run, device="cpu", **TINY)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FruganError, match="not an empty directory"):
+        frugan.train(pictures, tmp_path, device="cpu", **TINY)
+
+
+def test_two_processes_do_not_share_a_run(tmp_path: Path, pictures: Path) -> None:
+    records = frugan.train(pictures, tmp_path / "run", device="cpu", **TINY)
+    next(records)
+    with pytest.raises(FruganError, match="another process"):
+        next(Run(tmp_path / "run").train(device="cpu"))
+    records.close()
+
+
+def test_changed_data_is_noticed(tmp_path: Path, pictures: Path) -> None:
+    copy = tmp_path / "pictures"
+    shutil.copytree(pictures, copy)
+    list(frugan.train(copy, tmp_path / "run", device="cpu", **{**TINY, "kimg": 0.04}))
+    Image.new("RGB", (16, 16)).save(copy / "even" / "new.png")
+    with pytest.raises(FruganError, match="have changed"):
+        next(Run(tmp_path / "run").train(kimg=0.08, device="cpu"))
+
+
+KINDS = [
+    {"conditional": True, "labels": "folders"},
+    {"resolution": (12, 16), "channels": "RGBA"},
+    {"channels": "L", "mirror": True},
+    {"g_architecture": "resnet", "d_architecture": "skip", "style_mixing": 0, "path_length_weight": 0},
+    {"g_architecture": "orig", "d_architecture": "orig", "transforms": "bgcfnc"},
+    {"augment": "none", "target": None, "precision": "bf16"},
+    {"augment": "fixed", "p": 0.4, "target": None},
+    {"controller": "rv", "target": None, "batch": 16, "batch_per_device": 8},
+]
+
+
+@pytest.mark.parametrize("options", KINDS, ids=lambda o: ",".join(o))
+def test_kinds_of_run(tmp_path: Path, pictures: Path, options: dict) -> None:
+    records = list(frugan.train(pictures, tmp_path / "run", device="cpu", **{**TINY, "kimg": 0.08, **options}))
+    assert records[-1]["kimg"] == pytest.approx(0.08)
+    G = frugan.load(tmp_path / "run")
+    c = torch.eye(G.label_size)[:1].repeat(2, 1) if G.label_size else None
+    images = G.sample(seeds=[0, 1], c=c)
+    assert images.shape[2:] == options.get("resolution", (16, 16))
+    assert torch.isfinite(images).all()
+    if "p" in options:
+        assert all(r["p"] == pytest.approx(options["p"]) for r in records)
+    if options.get("augment") == "none":
+        assert all(r["p"] == 0 for r in records)
+
+
+def test_accumulation_makes_the_same_batch(pictures: Path) -> None:
+    """Gradients of a batch in two halves are those of the whole batch, where samples do not interact."""
+    from frugan.augment import AugmentConfig, AugmentPipeline
+    from frugan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, SynthesisConfig
+    from frugan.training import ObjectiveConfig, Phases
+
+    torch.manual_seed(0)
+    G = Generator(GeneratorConfig((16, 16), z_dim=8, w_dim=8, synthesis=SynthesisConfig(64, 8)))
+    D = Discriminator(DiscriminatorConfig((16, 16), channel_base=64, channel_max=8, mbstd_channels=0))
+    pipeline = AugmentPipeline(AugmentConfig(()), channels=3, resolution=(16, 16))
+    phases = Phases(G, D, pipeline, ObjectiveConfig())
+    rng = torch.Generator().manual_seed(0)
+    real, fake, c = torch.randn(8, 3, 16, 16), torch.randn(8, 3, 16, 16), torch.zeros(8, 0)
+    draw = pipeline.draw(4, 0.0, generator=rng)
+    phases.discriminator(real, c, draw, fake, c, draw)[0].backward()
+    whole = [p.grad.clone() for p in D.parameters()]
+    D.zero_grad()
+    for half in (slice(0, 4), slice(4, 8)):
+        loss = phases.discriminator(real[half], c[half], draw, fake[half], c[half], draw)[0]
+        (loss / 2).backward()
+    for one, p in zip(whole, D.parameters()):
+        torch.testing.assert_close(one, p.grad, atol=1e-6, rtol=1e-4)
