@@ -231,11 +231,7 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
         reason = {"bf16": "this GPU computes in bfloat16", "fp16": "this GPU has no bfloat16"}
         notes.rows.append(Derived("precision", precision, reason.get(precision, f"device {facts.device}")))
     if options.compile == "auto":
-        compiled = facts.device == "cuda" and kimg >= 200
-        reason = "pays back on a GPU over 200 kimg or more" if compiled else "does not pay back: no GPU, or a short run"
-        notes.rows.append(Derived("compile", compiled, reason))
-    else:
-        compiled = options.compile == "on"
+        notes.rows.append(Derived("compile", False, "not measured to pay back"))
 
     label_size = facts.label_size if options.conditional else 0
     clamp = 256.0 if precision == "fp16" else None
@@ -289,7 +285,7 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
             ema_ramp=preset.ema_ramp,
             seed=options.seed,
             precision=precision,
-            compile=compiled,
+            compile=options.compile == "on",
         ),
         report=ReportConfig(
             tick_kimg=options.tick or (4.0 if kimg >= 400 else max(kimg / 100, 0.5)),

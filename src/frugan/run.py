@@ -296,9 +296,9 @@ class _Session:
         values = self.evaluator(self.state.ema)
         self.last_metrics = values
         record |= {f"metric/{k}": v for k, v in values.items()}
-        name = METRICS[self.config.report.metric].names[0]
+        name = self.config.report.metric
         best = self.run._read("best.json")
-        sign = -1 if METRICS[self.config.report.metric].higher_is_better else 1
+        sign = -1 if METRICS[name].higher_is_better else 1
         if best and sign * best["value"] <= sign * values[name]:
             return False
         kept = checkpoint.save(self.run.checkpoints, self.state, values)
@@ -311,9 +311,11 @@ class _Session:
         held_out = self.dataset.held_out_indices
         reference = held_out if len(held_out) else self.dataset.train_indices
         return Evaluator(
-            self.dataset.pixels[reference],
+            self.dataset.pixels,
             self.config.evaluate,
             device=device,
+            indices=reference,
+            cache=self.dataset.cache_folder / "features",
             labels=self.dataset.label_pool.numpy(),
         )
 

@@ -45,9 +45,7 @@ def test_every_format(format: str, mode: str, noise) -> None:
     assert np.abs(read.astype(int) - expected).max() <= (3 if format == "JPEG" else 0)
 
 
-@pytest.mark.parametrize(
-    ("mode", "channels"), [("1", 1), ("P", 3), ("CMYK", 3), ("LA", 2), ("I;16", 1), ("YCbCr", 3)]
-)
+@pytest.mark.parametrize(("mode", "channels"), [("1", 1), ("P", 3), ("CMYK", 3), ("LA", 2), ("I;16", 1), ("YCbCr", 3)])
 def test_modes(mode: str, channels: int, noise) -> None:
     grey = noise(5, 7)
     if mode == "I;16":

@@ -157,6 +157,16 @@ def test_what_else_is_there_is_told(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
+def test_damaged_array_files_are_told(tmp_path: Path, noise) -> None:
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "a.npz", images=noise(20, 16, 16))
+        content = bytearray((tmp_path / "a.npz").read_bytes())
+        content[400:900] = bytes(500)
+        (tmp_path / "a.npz").write_bytes(content)
+        with pytest.raises(FruganError, match="cannot be read as a NumPy file"):
+            open_source(tmp_path / "a.npz")
+
+
 def test_pickles_are_not_opened(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{"a": 1}], object), allow_pickle=True)
     with pytest.raises(FruganError, match="NumPy file"):

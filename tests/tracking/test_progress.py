@@ -61,18 +61,25 @@ def test_live_display_shows_the_figures_and_gives_the_terminal_back() -> None:
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, RuntimeError])
 def test_an_interruption_gives_the_terminal_back(error: type[BaseException]) -> None:
     screen, out = console(terminal=True)
-    with pytest.raises(error), Progress(100, console=screen) as progress:
-        progress.log(RECORD)
-        raise error
+
+    def train() -> None:
+        with Progress(100, console=screen) as progress:
+            progress.log(RECORD)
+            raise error
+
+    with pytest.raises(error):
+        train()
     assert out.getvalue().rindex(SHOW_CURSOR) > out.getvalue().rindex(HIDE_CURSOR)
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_never_raises(terminal: bool) -> None:
+@pytest.mark.parametrize("error", [OSError, BrokenPipeError])
+def test_never_raises(monkeypatch: pytest.MonkeyPatch, terminal: bool, error: type[OSError]) -> None:
     class Broken(io.StringIO):
         def write(self, _: str) -> int:
-            raise BrokenPipeError
+            raise error
 
+    monkeypatch.setattr("os.dup2", lambda *_: None)  # rich sends this process's standard output away before it exits
     with Progress(100, console=Console(file=Broken(), force_terminal=terminal)) as progress:
         progress.log(RECORD)
         progress.log({"kimg": "nonsense", "p": "?"})

@@ -34,13 +34,6 @@ def test_scalars_by_image_count(tmp_path: Path) -> None:
     assert scalars == [(4000, "p", 0.25), (8000, "metric/kid", 0.5), (8000, "loss/generator", 1.5)]
 
 
-def test_each_record_is_on_disk_at_once(tmp_path: Path) -> None:
-    board = TensorBoard(tmp_path)
-    board.log({"images": 1, "p": 0.5})
-    assert [v.tag for e in events(tmp_path) for v in e.summary.value] == ["p"]
-    board.close()
-
-
 @pytest.mark.parametrize("scale", [0.1, 3, 40])
 def test_histograms(tmp_path: Path, scale: float) -> None:
     values = torch.from_numpy(np.random.default_rng(0).normal(0.2, scale, 1000))

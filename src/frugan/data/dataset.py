@@ -252,7 +252,14 @@ def _resident_limit(device: torch.device) -> int:
 
 
 def _fingerprint(config: DataConfig, cached: CachedPixels, labels: Labels) -> str:
-    settings = [cached.names, config.mirror, float(config.held_out), config.held_out_seed, config.balanced, labels.class_names]
+    settings = [
+        cached.names,
+        config.mirror,
+        float(config.held_out),
+        config.held_out_seed,
+        config.balanced,
+        labels.class_names,
+    ]
     digest = hashlib.sha256(f"{cached.digest}{json.dumps(settings)}{labels.values.shape}".encode())
     digest.update(labels.values.tobytes())
     return digest.hexdigest()

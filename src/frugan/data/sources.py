@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from pathlib import Path
@@ -200,24 +201,8 @@ class Arrays:
         self.path, self.kind = path, path.suffix.lower()[1:]
         self.unreadable: list[tuple[str, str]] = []
         self.ignored: Counter[str] = Counter()
-        try:
-            loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise FruganError(
-                f"{path} cannot be read as a NumPy file ({error}); save it anew with numpy.save"
-            ) from error
-        self._labels = None
-        if isinstance(loaded, np.lib.npyio.NpzFile):
-            with loaded:
-                key = next((k for k in _IMAGE_KEYS if k in loaded), None)
-                if key is None:
-                    raise FruganError(
-                        f"{path} has no array named {' or '.join(_IMAGE_KEYS)}, only {list(loaded)}; rename it"
-                    )
-                label_key = next((k for k in _LABEL_KEYS if k in loaded), None)
-                self._labels = loaded[label_key] if label_key else None
-                loaded = loaded[key]
-        self._pixels = _as_nhwc(loaded, path)
+        found, self._labels = _load_arrays(path)
+        self._pixels = _as_nhwc(found, path)
         digits = max(6, len(str(len(self._pixels))))
         self.names = [f"{i:0{digits}d}" for i in range(len(self._pixels))]
 
@@ -240,6 +225,24 @@ class Arrays:
 
     def stored_labels(self) -> np.ndarray | None:
         return self._labels
+
+
+def _load_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pictures and, from a .npz, labels where there are some."""
+    try:
+        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded, None
+        with loaded:
+            keys = [next((key for key in wanted if key in loaded), None) for wanted in (_IMAGE_KEYS, _LABEL_KEYS)]
+            images, labels = (loaded[key] if key else None for key in keys)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise FruganError(f"{path} cannot be read as a NumPy file ({error}); save it anew with numpy.save") from error
+    if images is None:
+        raise FruganError(
+            f"{path} has no array named {' or '.join(_IMAGE_KEYS)}, only {', '.join(loaded.files)}; rename it"
+        )
+    return images, labels
 
 
 def _as_nhwc(array: np.ndarray, path: Path) -> np.ndarray:

@@ -6,10 +6,12 @@ from frugan.metrics.distances import (
     density_coverage,
     frechet_distance,
     kernel_distance,
+    kernel_distance_full,
+    moments,
     precision_recall,
 )
-from frugan.metrics.evaluate import EvaluateConfig, Evaluator, sample_images
-from frugan.metrics.features import FEATURES, Features, load_features
+from frugan.metrics.evaluate import EvaluateConfig, Evaluator, GeneratorLike, sample_images
+from frugan.metrics.features import FEATURES, Features, ModuleFeatures, load_features
 
 __all__ = [
     "FEATURES",
@@ -17,11 +19,15 @@ __all__ = [
     "EvaluateConfig",
     "Evaluator",
     "Features",
+    "GeneratorLike",
     "Metric",
+    "ModuleFeatures",
     "density_coverage",
     "frechet_distance",
     "kernel_distance",
+    "kernel_distance_full",
     "load_features",
+    "moments",
     "precision_recall",
     "sample_images",
 ]

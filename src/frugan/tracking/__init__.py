@@ -1,8 +1,8 @@
 """What a run tells about itself while it trains: records on disk, TensorBoard, a page to look at, a live display."""
 
-from frugan.tracking.machine import environment, memory
 from frugan.tracking.files import JsonLines, read_stats, write_json
 from frugan.tracking.histogram import Histogram
+from frugan.tracking.machine import environment, memory
 from frugan.tracking.page import Page
 from frugan.tracking.progress import Progress
 from frugan.tracking.tensorboard import TensorBoard

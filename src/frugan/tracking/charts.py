@@ -1,18 +1,23 @@
-"""The charts of a run's page as plain data: which figures go together, thinned out so that a long run stays a small page."""
+"""The charts of a run's page as plain data: what belongs together, thinned out so that a long run is a small page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any, Literal
 
 import numpy as np
+
+from frugan.tracking.tracker import Record
 
 POINTS = 400  # of a curve, about: more than a chart has pixels to tell apart
 
 _HIGHER_IS_BETTER = ("precision", "recall", "density", "coverage", "inception_score")
 
-Color = Literal["real", "generated", "held_out", "a", "b", "c", "d"]
+Color = str
+"""A variable of page.css, which knows light and dark."""
+
 _COLORS: tuple[Color, ...] = ("a", "b", "c", "d")
 _SOURCES: dict[Color, str] = {"real": "real", "generated": "generated", "held_out": "held out"}
 
@@ -62,20 +67,21 @@ class _Curve:
     spread: np.ndarray | None = None
 
 
-def charts(records: Sequence[Mapping[str, Any]], controller: Mapping[str, Any] | None = None) -> list[Chart]:
-    """Every chart that the records have figures for. `controller`: kind, target and p_max from the run's configuration."""
+def charts(records: Sequence[Record], controller: Mapping[str, Any] | None = None) -> list[Chart]:
+    """Every chart that the records have figures for. `controller` is the configuration's: kind, target, p_max."""
+    names = list(dict.fromkeys(name for record in records for name in record))
     return [
         chart
         for chart in (
             _augmentation(records, controller or {}),
             _outputs(records),
             _latest_outputs(records),
-            _family(records, "Losses", "loss/"),
-            *_metrics(records),
-            _family(records, "Penalties", "penalty/", log=True),
-            _family(records, "Path length", "path_length", note="Running mean of |Jᵀy|."),
-            _family(records, "Gradient norms", "grad_norm/", log=True),
-            _family(records, "Speed", "seconds_per_kimg", note="Seconds for 1,000 images shown."),
+            _family(records, names, "Losses", "loss/"),
+            *_metrics(records, names),
+            _family(records, names, "Penalties", "penalty/", log=True),
+            _family(records, names, "Path length", "path_length", note="Running mean of |Jᵀy|."),
+            _family(records, names, "Gradient norms", "grad_norm/", log=True),
+            _family(records, names, "Speed", "seconds_per_kimg", note="Seconds for 1,000 images shown."),
             _memory(records),
         )
         if chart
@@ -91,7 +97,7 @@ def thin(columns: Sequence[np.ndarray], points: int = POINTS) -> np.ndarray:
     if rows <= points:
         return np.arange(rows)
     keep = {0, rows - 1}
-    width = -(-rows * 2 * len(columns) // points)
+    width = -(-rows // max(points // (2 * len(columns)), 1))
     for column in columns:
         padded = np.pad(column, (0, -rows % width), constant_values=np.nan).reshape(-1, width)
         starts = np.flatnonzero(~np.isnan(padded).all(1))
@@ -100,7 +106,7 @@ def thin(columns: Sequence[np.ndarray], points: int = POINTS) -> np.ndarray:
     return np.array(sorted(keep))
 
 
-def _column(records: Sequence[Mapping[str, Any]], name: str, part: str | None = None) -> np.ndarray:
+def _column(records: Sequence[Record], name: str, part: str | None = None) -> np.ndarray:
     """One figure of all records as float64, nan where it is missing; `part` of a histogram's dict."""
     values = (r.get(name) for r in records)
     if part:
@@ -113,7 +119,7 @@ def _short(values: np.ndarray) -> list[float | None]:
     return [None if v != v else float(f"{v:.5g}") for v in values.tolist()]
 
 
-def _chart(title: str, records: Sequence[Mapping[str, Any]], curves: Sequence[_Curve], **options: Any) -> Chart | None:
+def _chart(title: str, records: Sequence[Record], curves: Sequence[_Curve], **options: Any) -> Chart | None:
     """A chart over kimg of the curves that have any value."""
     curves = [c for c in curves if not np.isnan(c.column).all()]
     if not curves:
@@ -134,22 +140,21 @@ def _chart(title: str, records: Sequence[Mapping[str, Any]], curves: Sequence[_C
         )
         for c in curves
     ]
-    return Chart(title, _short(kimg[rows]), series, **options)  # pyright: ignore[reportArgumentType]
+    return Chart(title, kimg[rows].round(3).tolist(), series, **options)
 
 
 def _family(
-    records: Sequence[Mapping[str, Any]], title: str, prefix: str, *, note: str = "", log: bool = False
+    records: Sequence[Record], names: Sequence[str], title: str, prefix: str, *, note: str = "", log: bool = False
 ) -> Chart | None:
-    """All scalars whose names begin alike, in the order in which they turned up."""
-    names = [n for n in dict.fromkeys(n for r in records for n in r) if n.startswith(prefix)]
+    """All scalars whose names begin alike."""
     curves = [
-        _Curve(n.removeprefix(prefix).replace("_", " ") or title.lower(), _column(records, n), _COLORS[i % len(_COLORS)])
-        for i, n in enumerate(names)
+        _Curve(name.removeprefix(prefix).replace("_", " ") or title.lower(), _column(records, name), color)
+        for name, color in zip((n for n in names if n.startswith(prefix)), cycle(_COLORS))
     ]
     return _chart(title, records, curves, note=note, log=log)
 
 
-def _augmentation(records: Sequence[Mapping[str, Any]], controller: Mapping[str, Any]) -> Chart | None:
+def _augmentation(records: Sequence[Record], controller: Mapping[str, Any]) -> Chart | None:
     curves = [
         _Curve("p", _column(records, "p"), "a"),
         _Curve("r_t", _column(records, "r_t"), "b"),
@@ -167,7 +172,7 @@ def _augmentation(records: Sequence[Mapping[str, Any]], controller: Mapping[str,
     return _chart("Augmentation", records, curves, note=note, lines=lines)
 
 
-def _outputs(records: Sequence[Mapping[str, Any]]) -> Chart | None:
+def _outputs(records: Sequence[Record]) -> Chart | None:
     curves = [
         _Curve(label, _column(records, f"logits/{s}", "mean"), s, _column(records, f"logits/{s}", "std"))
         for s, label in _SOURCES.items()
@@ -176,22 +181,20 @@ def _outputs(records: Sequence[Mapping[str, Any]]) -> Chart | None:
     return _chart("Discriminator outputs", records, curves, note=note, lines=[Line("", 0.0, "d")])
 
 
-def _latest_outputs(records: Sequence[Mapping[str, Any]]) -> Chart | None:
+def _newest(records: Sequence[Record], name: str) -> Mapping[str, Any] | None:
+    """The last histogram of that name that is not empty."""
+    histograms = (r.get(name) for r in reversed(records))
+    return next((h for h in histograms if isinstance(h, Mapping) and h.get("count")), None)
+
+
+def _latest_outputs(records: Sequence[Record]) -> Chart | None:
     """The newest distribution of each source over one another; what lies outside the edges is put into the end bins."""
-    newest: dict[Color, Mapping[str, Any]] = {}
-    for record in reversed(records):
-        for source in _SOURCES:
-            histogram = record.get(f"logits/{source}")
-            if source not in newest and isinstance(histogram, Mapping) and histogram.get("count"):
-                newest[source] = histogram
-        if len(newest) == len(_SOURCES):
-            break
+    newest = {source: h for source in _SOURCES if (h := _newest(records, f"logits/{source}"))}
     if not newest:
         return None
     low, high = next(iter(newest.values()))["edges"]
     shares: dict[Color, np.ndarray] = {}
-    for source in (s for s in _SOURCES if s in newest):
-        h = newest[source]
+    for source, h in newest.items():
         counts = np.array(h["counts"], np.float64)
         counts[[0, -1]] += h["below"], h["above"]
         shares[source] = counts / h["count"]
@@ -204,11 +207,10 @@ def _latest_outputs(records: Sequence[Mapping[str, Any]]) -> Chart | None:
     return Chart("Discriminator outputs now", edges, series, note=note, kind="histogram", x_label="output")
 
 
-def _metrics(records: Sequence[Mapping[str, Any]]) -> list[Chart | None]:
+def _metrics(records: Sequence[Record], names: Sequence[str]) -> list[Chart | None]:
     """One chart a metric, its best value marked."""
-    names = [n for n in dict.fromkeys(n for r in records for n in r) if n.startswith("metric/")]
     found: list[Chart | None] = []
-    for name in names:
+    for name in (n for n in names if n.startswith("metric/")):
         column = _column(records, name)
         if np.isnan(column).all():
             continue
@@ -222,7 +224,7 @@ def _metrics(records: Sequence[Mapping[str, Any]]) -> list[Chart | None]:
     return found
 
 
-def _memory(records: Sequence[Mapping[str, Any]]) -> Chart | None:
+def _memory(records: Sequence[Record]) -> Chart | None:
     curves = [
         _Curve("device", _column(records, "memory_bytes") / 1e9, "a"),
         _Curve("host", _column(records, "host_memory_bytes") / 1e9, "b"),

@@ -1,4 +1,4 @@
-"""Files that survive being killed at any moment: JSON written whole or not at all, JSON lines that repair themselves."""
+"""Files that survive a kill at any moment: JSON written whole or not at all, JSON lines that repair themselves."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from importlib.resources import files
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from frugan.tracking.charts import charts
-from frugan.tracking.files import plain, read_stats, write_text
+from frugan.tracking.files import read_stats, write_text
 from frugan.tracking.text import duration, number
 from frugan.tracking.tracker import Record
 
@@ -43,7 +43,8 @@ class Page:
     def __init__(self, run_dir: str | Path) -> None:
         self.run_dir = Path(run_dir)
 
-    def log(self, record: Record) -> None:  # noqa: ARG002: all that it shows is read from disk
+    def log(self, record: Record) -> None:
+        """Rewrites the page; what it shows is read from disk."""
         self.write()
 
     def close(self) -> None:
@@ -73,7 +74,7 @@ class Page:
             reals="reals.png" if (self.run_dir / "reals.png").is_file() else None,
             samples=samples,
             thumbnails=_spread(len(samples), _THUMBNAILS),
-            data=plain({"charts": [asdict(c) for c in drawn], "samples": [asdict(s) for s in samples]}),
+            data={"charts": drawn, "samples": samples},
             warnings=run.get("warnings") or [],
             skipped=run.get("skipped_files") or [],
             config=list(_flat(config)),
@@ -87,7 +88,7 @@ class Page:
         assets = files("frugan.tracking") / "assets"
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         environment.filters["number"] = number
-        environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+        environment.policies["json.dumps_kwargs"] = {"default": vars, "separators": (",", ":"), "allow_nan": False}
         environment.globals["asset"] = lambda name: (assets / name).read_text("utf-8")
         return environment.from_string((assets / "page.html.j2").read_text("utf-8"))
 
@@ -103,7 +104,7 @@ def find_samples(run_dir: Path) -> list[Picture]:
     return [picture for _, picture in sorted(found, key=lambda f: f[0])]
 
 
-def _facts(run: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+def _facts(run: Mapping[str, Any], records: Sequence[Record]) -> Iterator[tuple[str, str]]:
     """What the head of the page says, as (name, value)."""
     pace = _latest(records, "seconds_per_kimg")
     if pace:
@@ -125,10 +126,10 @@ def _facts(run: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> Iter
     if run.get("device"):
         yield "device", str(run["device"])
     if bad := sum(r.get("non_finite") or 0 for r in records):
-        yield "non-finite steps", number(bad)
+        yield "non-finite updates", number(bad)
 
 
-def _latest(records: Sequence[Mapping[str, Any]], name: str) -> float | None:
+def _latest(records: Sequence[Record], name: str) -> float | None:
     return next((r[name] for r in reversed(records) if isinstance(r.get(name), (int, float))), None)
 
 
@@ -163,4 +164,4 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
         for i, inner in enumerate(value):
             yield from _flat(inner, f"{name}.{i}")
     elif name:
-        yield name, " ".join(map(str, value)) if isinstance(value, list) else "–" if value is None else str(value)
+        yield name, "–" if value in (None, []) else " ".join(map(str, value)) if isinstance(value, list) else str(value)

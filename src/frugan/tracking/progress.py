@@ -14,6 +14,9 @@ from frugan.tracking.tracker import Record
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+# A display must not stop a run; rich exits on a broken pipe (`frugan train … | head`).
+_ANY = (Exception, SystemExit)
+
 _SHORT = {
     "p": "p",
     "r_t": "r_t",
@@ -53,7 +56,7 @@ class Progress:
 
     def log(self, record: Record) -> None:
         """Shows a tick's record, or one that only adds metrics."""
-        with suppress(Exception):  # a display must not stop a run
+        with suppress(*_ANY):
             record = {k: v for k, v in plain(record).items() if v is not None}
             self.kimg = record.get("kimg", self.kimg)
             self._latest |= record
@@ -65,18 +68,18 @@ class Progress:
 
     def say(self, message: str) -> None:
         """Prints a line above the bar."""
-        with suppress(Exception):
+        with suppress(*_ANY):
             self._line(message)
 
     def close(self) -> None:
-        with suppress(Exception):
+        with suppress(*_ANY):
             atexit.unregister(self.close)
             if self._live:
                 self._live.stop()
                 self._live = None
 
     def _start(self) -> None:
-        with suppress(Exception):
+        with suppress(*_ANY):
             if self._live is None and self.console.is_terminal:
                 from rich.live import Live
 
@@ -101,7 +104,9 @@ class Progress:
         ]
         if memory := record.get("memory_bytes") or record.get("host_memory_bytes"):
             found.append(size(memory))
-        return found + [f"{k.removeprefix('metric/')} {number(v)}" for k, v in record.items() if k.startswith("metric/")]
+        return found + [
+            f"{k.removeprefix('metric/')} {number(v)}" for k, v in record.items() if k.startswith("metric/")
+        ]
 
     def _render(self) -> RenderableType:
         from rich.console import Group

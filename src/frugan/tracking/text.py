@@ -30,10 +30,8 @@ def number(value: float | None) -> str:
 
 def size(count: float) -> str:
     """Bytes in decimal units: 2147483648 → "2.1 GB"."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            break
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while count >= 1000 and len(units) > 1:
         count /= 1000
-    else:
-        unit = "TB"
-    return f"{count:.3g} {unit}" if count < 100 else f"{count:.0f} {unit}"
+        del units[0]
+    return f"{count:.3g} {units[0]}" if count < 100 else f"{count:.0f} {units[0]}"
