@@ -63,7 +63,9 @@ def pictures_path(root: Path, size: int) -> Path:
     return root / f"pictures-{size}"
 
 
-def final_distances(root: Path, runs: list[tuple[int, str, int]], samples: int) -> dict[tuple[int, str, int], dict[str, float]]:
+def final_distances(
+    root: Path, runs: list[tuple[int, str, int]], samples: int
+) -> dict[tuple[int, str, int], dict[str, float]]:
     """KID, recall and coverage of the last and of the best checkpoint, with more samples than during training."""
     found = {}
     for key in runs:

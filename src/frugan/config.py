@@ -191,7 +191,9 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
     if mbstd is None:
         mbstd = min(per_device, 4)
         notes.rows[-1] = Derived("mbstd_group", mbstd, "4, or the batch where that is smaller")
-    base = pick("channel_base", options.channel_base, preset.channel_base, 32768 if side >= 512 else 16384, f"side {side:g}")
+    base = pick(
+        "channel_base", options.channel_base, preset.channel_base, 32768 if side >= 512 else 16384, f"side {side:g}"
+    )
     channel_max = pick("channel_max", options.channel_max, preset.channel_max)
     lr = pick("lr", options.lr, preset.lr, 0.002 if side >= 1024 else 0.0025, f"side {side:g}")
     gamma = pick("gamma", options.gamma, preset.r1_gamma, 0.0002 * side**2 / batch, "0.0002 · H·W / batch")
@@ -297,7 +299,7 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
         ),
         evaluate=EvaluateConfig(
             metrics=tuple(options.metrics.split(",")),
-            **({} if options.evaluate_samples is None else {"samples": options.evaluate_samples}),
+            samples=options.evaluate_samples or EvaluateConfig.samples,
         ),
     )
     return config, notes.rows
@@ -305,7 +307,11 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
 
 def d_mapping(layers: int | None) -> MappingConfig:
     """The discriminator's label mapping: the paper's (0 layers, multiplier 0.1) by default, else n layers at 0.01."""
-    return MappingConfig(num_layers=layers, lr_multiplier=0.01) if layers else MappingConfig(num_layers=0, lr_multiplier=0.1)
+    return (
+        MappingConfig(num_layers=layers, lr_multiplier=0.01)
+        if layers
+        else MappingConfig(num_layers=0, lr_multiplier=0.1)
+    )
 
 
 _converter = cattrs.Converter(forbid_extra_keys=True)

@@ -33,7 +33,7 @@ CAP_WARNING_KIMG = 20
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """"auto": CUDA (or ROCm), then Apple's MPS, then the CPU. Raises `FruganError` if the device asked for is not there."""
+    """ "auto": CUDA (or ROCm), then Apple's MPS, then the CPU. Raises `FruganError` if the device asked for is not there."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, there in available.items() if there))
@@ -76,7 +76,9 @@ class Run:
     def create(cls, path: str | Path, config: RunConfig) -> Run:
         path = Path(path)
         if (path / "config.yaml").exists():
-            raise FruganError(f"{path} holds a run already; continue it with `frugan resume {path}`, or choose another --out")
+            raise FruganError(
+                f"{path} holds a run already; continue it with `frugan resume {path}`, or choose another --out"
+            )
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise FruganError(f"{path} exists and is not an empty directory; choose another --out")
         path.mkdir(parents=True, exist_ok=True)
@@ -123,7 +125,9 @@ class Run:
         try:
             stack.enter_context(lock)
         except filelock.Timeout:
-            raise FruganError(f"{self.path} is being trained by another process; wait for it, or stop it first") from None
+            raise FruganError(
+                f"{self.path} is being trained by another process; wait for it, or stop it first"
+            ) from None
 
     def _read(self, name: str) -> Record | None:
         file = self.path / name
@@ -225,7 +229,11 @@ class _Session:
         for step in self.steps:
             stopping = stop()
             before = step.images - self.config.training.batch
-            if stopping or step.images >= self.total_images or _passed(self.config.report.tick_kimg, before, step.images):
+            if (
+                stopping
+                or step.images >= self.total_images
+                or _passed(self.config.report.tick_kimg, before, step.images)
+            ):
                 measured = step.stats.collect()
                 return self._record(measured, time.perf_counter() - started, step.images - since), stopping
         raise AssertionError("the training loop has no end of its own")
@@ -430,7 +438,9 @@ def train(
     for_data = {k: options.pop(k) for k in list(options) if k in data_fields}
     unknown = options.keys() - Options.__dataclass_fields__.keys()
     if unknown:
-        raise FruganError(f"unknown option {sorted(unknown)[0]!r}; see frugan.config.Options and frugan.data.DataConfig")
+        raise FruganError(
+            f"unknown option {sorted(unknown)[0]!r}; see frugan.config.Options and frugan.data.DataConfig"
+        )
     if not isinstance(data, DataConfig):
         data = DataConfig(path=str(data), **for_data)
     chosen = choose_device(device)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import load_golden, relative_error
 
+from conftest import load_golden, relative_error
 from frugan.networks import (
     Discriminator,
     DiscriminatorConfig,

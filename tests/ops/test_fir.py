@@ -5,8 +5,8 @@ import pytest
 import scipy.signal
 import torch
 import torch.nn.functional as F
-from conftest import load_golden, relative_error
 
+from conftest import load_golden, relative_error
 from frugan.ops.fir import conv_downsample, conv_upsample, downsample, normalized_filter, upfirdn, upsample
 
 GOLDEN = load_golden("upfirdn.npz")

@@ -29,7 +29,10 @@ def final_tensors(run: Path) -> dict[str, torch.Tensor]:
 
 
 def comparable(run: Path) -> list[dict]:
-    return [{k: v for k, v in row.items() if k not in TIMES and "memory" not in k} for row in read_stats(run / "stats.jsonl")]
+    return [
+        {k: v for k, v in row.items() if k not in TIMES and "memory" not in k}
+        for row in read_stats(run / "stats.jsonl")
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +89,9 @@ with stop_on_signal() as stop:
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
 def test_signalled_and_resumed(tmp_path: Path, pictures: Path, reference: Path, kind: signal.Signals) -> None:
     run = tmp_path / "run"
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, pictures, run, repr(TINY)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, pictures, run, repr(TINY)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     for _ in range(2):  # past the first checkpoint
         process.stdout.readline()

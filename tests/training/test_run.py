@@ -143,7 +143,9 @@ def test_one_bad_step_is_survived(tmp_path: Path, pictures: Path, monkeypatch: p
         ({"resolution": (17, 16)}, "17x16"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_written(tmp_path: Path, pictures: Path, options: dict, message: str) -> None:
+def test_mistakes_are_told_before_anything_is_written(
+    tmp_path: Path, pictures: Path, options: dict, message: str
+) -> None:
     with pytest.raises(FruganError, match=message):
         next(frugan.train(pictures, tmp_path / "run", device="cpu", **{**TINY, **options}))
     assert not (tmp_path / "run").exists()

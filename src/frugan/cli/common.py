@@ -16,17 +16,19 @@ console = Console(highlight=False)
 
 
 def parse_resolution(text: str | None) -> tuple[int, int] | None:
-    """"64" → (64, 64); "48x64" → (48, 64): height x width."""
+    """ "64" → (64, 64); "48x64" → (48, 64): height x width."""
     if text is None:
         return None
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(part.isdigit() and int(part) for part in parts):
-        raise FruganError(f"resolution {text!r}: give one number for square pictures, or HEIGHTxWIDTH, for instance 48x64")
+        raise FruganError(
+            f"resolution {text!r}: give one number for square pictures, or HEIGHTxWIDTH, for instance 48x64"
+        )
     return int(parts[0]), int(parts[-1])
 
 
 def parse_seeds(text: str) -> list[int]:
-    """"0-3,8" → [0, 1, 2, 3, 8]."""
+    """ "0-3,8" → [0, 1, 2, 3, 8]."""
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")

@@ -36,7 +36,9 @@ def inspect(
     filter: Filter = "lanczos",
     background: Background = "white",
     labels: Labels = "auto",
-    sheet: Annotated[Path | None, Option(help="Where to write the contact sheet. [default: contact-sheet-NAME.png]")] = None,
+    sheet: Annotated[
+        Path | None, Option(help="Where to write the contact sheet. [default: contact-sheet-NAME.png]")
+    ] = None,
     as_json: Annotated[bool, Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Say what is there, and what training would do with it."""

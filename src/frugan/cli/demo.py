@@ -41,5 +41,7 @@ def demo(
         describe(dataset, derived)
         follow(Run.create(run, config), device=str(chosen), dataset=dataset)
     sheets = sorted((run / "samples").glob("samples-0*.png"))
-    console.print(f"real pictures:      {run / 'reals.png'}\ngenerated pictures: {sheets[-1] if sheets else run / 'samples'}")
+    console.print(
+        f"real pictures:      {run / 'reals.png'}\ngenerated pictures: {sheets[-1] if sheets else run / 'samples'}"
+    )
     console.print(f"make more:          frugan generate {run} --seeds 0-63 --grid --out {out / 'generated'}")

@@ -18,7 +18,9 @@ def generate(
     truncation: Annotated[float, Option(help="ψ: below 1 more typical, less varied.")] = 1.0,
     truncation_cutoff: Annotated[int | None, Option(help="Truncate only this many of the first layers.")] = None,
     noise: Annotated[Literal["const", "random", "none"], Option(help="The fine grain.")] = "const",
-    label: Annotated[str | None, Option("--class", help="Class name or number, or label values joined by commas.")] = None,
+    label: Annotated[
+        str | None, Option("--class", help="Class name or number, or label values joined by commas.")
+    ] = None,
     grid: Annotated[bool, Option("--grid", help="One sheet, grid.png, instead of single pictures.")] = False,
     batch: Annotated[int, Option(help="Pictures made at once.")] = 16,
     device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -58,10 +59,12 @@ class Mapping(nn.Module):
         hidden = config.layer_features or w_dim
         widths = [z_dim + embedding, *[hidden] * (config.num_layers - 1), w_dim][: config.num_layers + 1]
         if config.num_layers == 0 and z_dim + embedding != w_dim:
-            raise FruganError(f"a mapping network of 0 layers needs inputs as wide as w ({w_dim}), not {z_dim + embedding}")
+            raise FruganError(
+                f"a mapping network of 0 layers needs inputs as wide as w ({w_dim}), not {z_dim + embedding}"
+            )
         if label_size:
             self.embed = EqualizedLinear(label_size, w_dim)
-        for i, (before, after) in enumerate(zip(widths[:-1], widths[1:])):
+        for i, (before, after) in enumerate(pairwise(widths)):
             layer = EqualizedLinear(before, after, lr_multiplier=config.lr_multiplier, activation="lrelu")
             self.add_module(f"fc{i}", layer)
         if track_average:

@@ -81,7 +81,9 @@ class EqualizedConv2d(nn.Module):
         self.bias_gain = ACTIVATION_GAIN[activation]
         self.weight_gain = self.bias_gain / math.sqrt(in_channels * kernel_size**2)
         self.resample_filter: Tensor | None
-        self.register_buffer("resample_filter", normalized_filter(resample_filter) if resample else None, persistent=False)
+        self.register_buffer(
+            "resample_filter", normalized_filter(resample_filter) if resample else None, persistent=False
+        )
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
         weight = (self.weight * (self.weight_gain * gain)).to(x.dtype)

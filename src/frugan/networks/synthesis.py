@@ -56,7 +56,14 @@ class StyledConv(nn.Module):
     """Modulated 3×3 convolution, noise, bias and leaky ReLU."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, w_dim: int, size: tuple[int, int], *, up: bool, config: SynthesisConfig
+        self,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        size: tuple[int, int],
+        *,
+        up: bool,
+        config: SynthesisConfig,
     ) -> None:
         super().__init__()
         self.affine = EqualizedLinear(w_dim, in_channels, bias_init=1)

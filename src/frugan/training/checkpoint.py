@@ -1,11 +1,11 @@
 """Checkpoints: directories of safetensors and JSON, written whole or not at all, and verified when read.
 
-    checkpoint-000200.064/     kimg
-        model.safetensors      the moving average of the generator, for use …
-        config.json            … and what it takes to build it
-        training.safetensors   the whole training state
-        training.json          its counters
-        manifest.json          size and SHA-256 of each file
+checkpoint-000200.064/     kimg
+    model.safetensors      the moving average of the generator, for use …
+    config.json            … and what it takes to build it
+    training.safetensors   the whole training state
+    training.json          its counters
+    manifest.json          size and SHA-256 of each file
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ def save_generator(directory: Path, generator: Generator) -> None:
     """model.safetensors and config.json."""
     tensors = {k: v.detach().contiguous().cpu().clone() for k, v in generator.state_dict().items()}
     safetensors.torch.save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
-    _write_json(directory / "config.json", {"architecture": "stylegan2", "generator": _converter.unstructure(generator.config)})
+    _write_json(
+        directory / "config.json", {"architecture": "stylegan2", "generator": _converter.unstructure(generator.config)}
+    )
 
 
 def load_generator(directory: Path) -> Generator:

@@ -82,7 +82,7 @@ def train_step(
     with training_only(state.G, state.D):
         for _ in range(rounds):
             drawn = latents(n)
-            loss, logits = phases.generator(drawn, phases.augment.draw(n, p, generator=rng))
+            loss, _ = phases.generator(drawn, phases.augment.draw(n, p, generator=rng))
             (loss / rounds).backward()
             track(drawn)
             stats.mean("loss/generator", loss)

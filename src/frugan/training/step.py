@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from frugan.augment import AugmentPipeline, Draw
 from frugan.errors import FruganError
 from frugan.networks import Discriminator, Generator
-from frugan.objectives import LOSSES, path_length_noise, path_length_penalty, path_lengths, r1_penalty
+from frugan.objectives import LOSSES, path_length_penalty, path_lengths, r1_penalty
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
