@@ -335,7 +335,7 @@ def save_config(config: RunConfig, file: Path) -> None:
 def load_config(file: Path) -> RunConfig:
     """Raises `FruganError` naming what cannot be understood."""
     try:
-        return _converter.structure(yaml.safe_load(file.read_text("utf-8")), RunConfig)
+        return _converter.structure(yaml.safe_load(file.read_text("utf-8")) or {}, RunConfig)
     except (OSError, yaml.YAMLError) as error:
         raise FruganError(f"{file} cannot be read: {error}") from error
     except cattrs.BaseValidationError as error:

@@ -16,6 +16,8 @@ from frugan.errors import FruganError
 
 RGB = tuple[float, float, float]
 
+_CPU_BATCH = 16  # of more, the activations fall out of the caches and a picture costs twice as much
+
 
 class Features(Protocol):
     """`name` says which network; `digest` hashes its weights and preprocessing: all that the numbers depend on."""
@@ -53,6 +55,10 @@ class ModuleFeatures:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
+        batch = _CPU_BATCH if self.device.type == "cpu" else max(len(images), 1)
+        return torch.cat([self._look(some) for some in images.split(batch)])
+
+    def _look(self, images: Tensor) -> Tensor:
         size = (self.input_size, self.input_size)
         x = on_white(images.to(self.device, torch.float32)).add(1).div(2)
         x = F.interpolate(x, size=size, mode="bicubic", antialias=True).clamp(0, 1)
