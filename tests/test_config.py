@@ -53,7 +53,11 @@ def test_what_is_asked_for_wins_and_is_not_derived() -> None:
 
 
 def test_precision_follows_the_device() -> None:
-    for device, bf16, expected, clamp in (("cpu", False, "fp32", None), ("cuda", True, "bf16", None), ("cuda", False, "fp16", 256)):
+    for device, bf16, expected, clamp in (
+        ("cpu", False, "fp32", None),
+        ("cuda", True, "bf16", None),
+        ("cuda", False, "fp16", 256),
+    ):
         config, _ = resolve(Options(), DATA, replace(FACTS, device=device, bf16=bf16))
         assert config.training.precision == expected
         assert config.generator.synthesis.clamp == config.discriminator.clamp == clamp

@@ -45,7 +45,13 @@ def test_saved_modes(tmp_path: Path, channels: int, mode: str) -> None:
 
 @pytest.mark.parametrize(
     ("size", "expected"),
-    [((32, 32), (4, 4, 3)), ((1024, 1024), (4, 4, 8)), ((48, 64), (3, 4, 4)), ((64, 96), (4, 6, 4)), ((8, 8), (4, 4, 1))],
+    [
+        ((32, 32), (4, 4, 3)),
+        ((1024, 1024), (4, 4, 8)),
+        ((48, 64), (3, 4, 4)),
+        ((64, 96), (4, 6, 4)),
+        ((8, 8), (4, 4, 1)),
+    ],
 )
 def test_base_grid(size: tuple[int, int], expected: tuple[int, int, int]) -> None:
     assert base_grid(*size) == expected

@@ -211,10 +211,12 @@ def test_damage_is_noticed_and_mended(damage: str, folder: Path, cache: Path) ->
 
 def test_the_second_of_two_builders_throws_its_own_away(folder: Path, cache: Path, monkeypatch) -> None:
     first = _open(folder)
+    kept = first.folder.stat().st_ino
     load, calls = cache_module._load, iter([None])
     monkeypatch.setattr(cache_module, "_load", lambda entry: next(calls, load(entry)))  # as if not there yet
     second = _open(folder)
     assert second.digest == first.digest
+    assert second.folder.stat().st_ino == kept
     assert _entries(cache) == [first.folder.name]
 
 
@@ -310,6 +312,29 @@ def test_a_cache_folder_that_cannot_be(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FruganError, match="set FRUGAN_CACHE"):
         _open(folder, cache_dir=tmp_path / "file")
+
+
+def test_a_cache_that_can_only_be_read_still_serves(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    first = _open(folder)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("read-only")
+
+    for function in ("mkdir", "write_text"):
+        monkeypatch.setattr(Path, function, refuse)
+    monkeypatch.setattr(cache_module, "cache_root", lambda cache_dir: first.folder.parent)
+    folder.rename(tmp_path / "moved")
+    assert _open(tmp_path / "moved").folder == first.folder
+    with pytest.raises(FruganError, match=r"cannot be written to \(read-only\); set FRUGAN_CACHE"):
+        _open(tmp_path / "moved", PixelConfig((6, 6)))
+
+
+def test_running_out_of_memory_is_no_fault_of_a_file(folder: Path, monkeypatch, cache: Path) -> None:
+    source = open_source(folder)
+    monkeypatch.setattr(source, "pixels", lambda index: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(MemoryError):
+        cached_pixels(source, PixelConfig())
+    assert _entries(cache) == []
 
 
 def test_cache_dir_wins_over_the_environment(folder: Path, cache: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Demo pictures: avatars of the CC0 DiceBear styles, drawn here, with their attributes as labels.
 
-Everything comes from installed packages (`pip install 'frugan[demo]'`): nothing is fetched. Avatar number i of seed s
-is the same picture on every machine, so `offset` cuts disjoint sets (training, held out) from one endless sequence.
+Everything comes from installed packages (`pip install 'frugan[demo]'`): nothing is fetched. Avatar number i of seed s is
+always the same picture, so `offset` cuts disjoint sets (training, held out) from one endless sequence.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 
-from frugan.data.files import building
+from frugan.data.files import Progress, building
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def draw_avatars(
     offset: int = 0,
     background: Background = "style",
     processes: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
 ) -> Avatars:
     """Draws avatars `offset` … `offset + count − 1` of the sequence that `seed` starts, at size×size pixels.
 

@@ -59,9 +59,7 @@ def cache_root(cache_dir: str | Path | None = None) -> Path:
     try:
         (root / "stamps").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FruganError(
-            f"the cache folder {root} cannot be made ({error}); set FRUGAN_CACHE to a writable one"
-        ) from error
+        raise _not_writable(root, error) from error
     return root
 
 
@@ -98,9 +96,10 @@ def content_of(source: Source, root: Path, step: Callable[[int], None]) -> str:
         total.update(json.dumps([name, digest.hex() if digest else None]).encode())
         step(done)
     total.update(json.dumps(source.unreadable).encode())
-    scratch = memo.with_name(f"{_SCRATCH}{uuid.uuid4().hex}")
-    scratch.write_text(total.hexdigest())
-    os.replace(scratch, memo)
+    with contextlib.suppress(OSError):  # a cache that is only read serves as well
+        scratch = memo.with_name(f"{_SCRATCH}{uuid.uuid4().hex}")
+        scratch.write_text(total.hexdigest())
+        os.replace(scratch, memo)
     return total.hexdigest()
 
 
@@ -153,7 +152,10 @@ def _build(folder: Path, source: Source, config: PixelConfig, step: Callable[[in
         raise _nothing_readable(source, lost)
     plan = make_plan(config, names, [head for head in heads if isinstance(head, Header)], alpha=source.alpha)
     scratch = folder.with_name(f"{_SCRATCH}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
-    scratch.mkdir()
+    try:
+        scratch.mkdir()
+    except OSError as error:
+        raise _not_writable(folder.parent, error) from error
     try:
         file = scratch / "pixels.npy"
         reasons = _decode(file, source, rows, plan, config, lambda done: step(2 * count + done))
@@ -304,6 +306,10 @@ def _require_space(folder: Path, size: int) -> None:
         )
 
 
+def _not_writable(root: Path, error: OSError) -> FruganError:
+    return FruganError(f"the cache folder {root} cannot be written to ({error}); set FRUGAN_CACHE to another one")
+
+
 def _nothing_readable(source: Source, lost: Sequence[tuple[str, str]]) -> FruganError:
     name, reason = lost[0]
     return FruganError(
@@ -313,6 +319,8 @@ def _nothing_readable(source: Source, lost: Sequence[tuple[str, str]]) -> Frugan
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        raise error  # says nothing about the file, so it must not be remembered as its fault
     if isinstance(error, UnidentifiedImageError):
         return "no picture in a known format, or its beginning is damaged"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from frugan.data.cache import CachedPixels, cached_pixels, refuse_skipped
 from frugan.data.decode import CHANNELS, FILTERS, Background, Filter, Fit
+from frugan.data.files import Progress
 from frugan.data.labels import Labels, read_labels
 from frugan.data.plan import PixelConfig, size_name
 from frugan.data.sampler import Sampler
@@ -74,7 +74,7 @@ class DataConfig:
 def open_dataset(
     config: DataConfig,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
     cache_dir: str | Path | None = None,
 ) -> Dataset:
     """Opens a set of pictures, decoding them into the cache first where that has not been done.

@@ -109,7 +109,7 @@ FEATURES: dict[str, Callable[[torch.device | str], Features]] = {
     "efficientnet-lite0": efficientnet_lite0,
     "efficientnet-lite0-224": partial(efficientnet_lite0, input_size=224),
 }
-"""At 128 pixels a picture costs a quarter of what it does at the network's own 224; small ones gain nothing by more."""
+"""At 128 pixels a picture costs about a third of what it does at the network's own 224; small ones gain nothing by more."""
 
 
 def load_features(name: str, device: torch.device | str = "cpu") -> Features:
