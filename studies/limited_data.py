@@ -48,6 +48,7 @@ def one_run(root: Path, size: int, arm: str, seed: int, kimg: float, every: floa
             tick=4,
             evaluate_every=every,
             evaluate_samples=2000,
+            metrics="kid_full",
             **options,
         )
     for _ in records:
@@ -71,11 +72,13 @@ def final_distances(
     for key in runs:
         run = Run(run_path(root, *key))
         dataset = frugan.open_dataset(run.config.data)
-        config = EvaluateConfig(metrics=("kid", "pr", "dc"), samples=samples)
-        evaluator = Evaluator(dataset.pixels[dataset.held_out_indices], config)
+        config = EvaluateConfig(metrics=("kid_full", "precision", "density"), samples=samples)
+        evaluator = Evaluator(
+            dataset.pixels, config, indices=dataset.held_out_indices, cache=dataset.cache_folder / "features"
+        )
         best = run.best()
         found[key] = evaluator(frugan.load(run.latest().path))
-        found[key]["best_kid"] = evaluator(frugan.load(best.path))["kid"] if best else float("nan")
+        found[key]["best_kid"] = evaluator(frugan.load(best.path))["kid_full"] if best else float("nan")
     return found
 
 
@@ -103,7 +106,7 @@ def main() -> None:
     for size in args.sizes:
         if not pictures_path(args.out, size).exists():
             draw_avatars("critters", size + HELD_OUT, 32, pictures_path(args.out, size))
-    runs = list(itertools.product(args.sizes, args.arms, args.seeds))
+    runs = [(n, arm, seed) for n, seed, arm in itertools.product(args.sizes, args.seeds, args.arms)]
     options = {"precision": args.precision}
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(one_run, args.out, *key, args.kimg, args.every, args.threads, options) for key in runs]
@@ -117,16 +120,16 @@ def main() -> None:
         records, d = read_stats(run_path(args.out, *key) / "stats.jsonl"), distances[key]
         tail = [tail_mean(records, name) for name in ("r_t", "r_v", "p", "seconds_per_kimg")]
         print(
-            f"| {key[0]} | {key[1]} | {key[2]} | {d['kid'] * 1e3:.1f} | {d['best_kid'] * 1e3:.1f} | {d['recall']:.3f} | "
+            f"| {key[0]} | {key[1]} | {key[2]} | {d['kid_full'] * 1e3:.1f} | {d['best_kid'] * 1e3:.1f} | {d['recall']:.3f} | "
             f"{d['coverage']:.3f} | {tail[0]:.2f} | {tail[1]:.2f} | {tail[2]:.2f} | {tail[3]:.1f} |"
         )
     print("\n| pictures | seed | KID·10³ by kimg, none | ada |\n|--:|--:|---|---|")
     for size, seed in itertools.product(args.sizes, args.seeds):
         curves = [
             " ".join(
-                f"{r['metric/kid'] * 1e3:.0f}@{r['kimg']:.0f}"
+                f"{r['metric/kid_full'] * 1e3:.0f}@{r['kimg']:.0f}"
                 for r in read_stats(run_path(args.out, size, arm, seed) / "stats.jsonl")
-                if r.get("metric/kid") is not None
+                if r.get("metric/kid_full") is not None
             )
             for arm in args.arms
         ]

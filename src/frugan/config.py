@@ -54,7 +54,7 @@ PRESETS: dict[str, Preset] = {
     "paper1024":     Preset( 25000,   32,    4, 32768, .0020,   2.0,  10.0, None,   8),
     "cifar":         Preset(100000,   64,   32, 32768, .0025,  0.01, 500.0, 0.05,   2, path_length_weight=0, style_mixing=0, discriminator="orig"),
     "cifarbaseline": Preset(100000,   64,   32, 32768, .0025,  0.01, 500.0, 0.05,   8),
-    "tiny":          Preset(   100,   16,    4,  1024, .0025,   1.0,   5.0, 0.05,   2, channel_max=64, latent=128, ada_speed_kimg=50),
+    "tiny":          Preset(   100,   16,    4,   512, .0100,   2.0,   5.0, 0.05,   2, path_length_weight=0, style_mixing=0, channel_max=128, latent=128, ada_speed_kimg=50),
 }
 # fmt: on
 
@@ -229,9 +229,9 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
 
     precision = options.precision
     if precision == "auto":
-        precision = ("bf16" if facts.bf16 else "fp16") if facts.device == "cuda" else "fp32"
-        reason = {"bf16": "this GPU computes in bfloat16", "fp16": "this GPU has no bfloat16"}
-        notes.rows.append(Derived("precision", precision, reason.get(precision, f"device {facts.device}")))
+        precision = "bf16" if facts.bf16 else "fp16" if facts.device == "cuda" else "fp32"
+        reason = "bfloat16 pays on this device" if facts.bf16 else "bfloat16 does not pay on this device"
+        notes.rows.append(Derived("precision", precision, reason))
     if options.compile == "auto":
         notes.rows.append(Derived("compile", False, "not measured to pay back"))
 

@@ -45,6 +45,24 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+def bf16_pays(device: torch.device) -> bool:
+    """Whether bfloat16 is worth it there: native on a GPU; on a CPU measured, since only some have the instructions."""
+    if device.type != "cpu":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+    def seconds(dtype: torch.dtype) -> float:
+        x = torch.zeros(16, 64, 16, 16, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        w = torch.zeros(64, 64, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        times = []
+        for _ in range(7):
+            started = time.perf_counter()
+            torch.nn.functional.conv2d(x, w, padding=1)
+            times.append(time.perf_counter() - started)
+        return min(times)
+
+    return seconds(torch.float32) > 1.3 * seconds(torch.bfloat16)
+
+
 def plan(
     options: Options, data: DataConfig, *, device: torch.device, progress: Advance | None = None
 ) -> tuple[RunConfig, list[Derived], Dataset]:
@@ -57,7 +75,7 @@ def plan(
         images=len(dataset.train_indices),
         held_out=len(dataset.held_out_indices),
         device=device.type,
-        bf16=device.type == "cuda" and torch.cuda.is_bf16_supported(),
+        bf16=bf16_pays(device),
     )
     config, derived = resolve(options, data, facts)
     return config, derived, dataset

@@ -122,7 +122,7 @@ def test_noise_modes() -> None:
     assert not torch.equal(G.synthesis(ws, noise="const"), G.synthesis(ws, noise="none"))
     drawn = G.synthesis.draw_noise(2, torch.Generator().manual_seed(0))
     assert torch.equal(G.synthesis(ws, noise=drawn), one)
-    with pytest.raises(FruganError, match="needs a torch.Generator"):
+    with pytest.raises(FruganError, match="needs a torch"):
         G.synthesis(ws)
     with pytest.raises(FruganError, match="'loud'"):
         G.synthesis(ws, noise="loud")

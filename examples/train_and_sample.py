@@ -1,0 +1,18 @@
+"""Train on a folder of pictures and save sixteen new ones: python examples/train_and_sample.py photos runs/photos"""
+
+import sys
+
+import frugan
+from frugan.pictures import grid, save_picture, to_uint8
+
+
+def main(pictures: str, out: str, **options) -> None:
+    for record in frugan.train(pictures, out, **options):
+        print(f"{record['kimg']:.1f} kimg  r_t {record['r_t']:.2f}  p {record['p']:.3f}")
+    G = frugan.load(out)
+    images = G.sample(seeds=range(16), truncation=0.7)
+    print("look at", save_picture(grid(to_uint8(images), columns=4), f"{out}/sixteen.png"))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3], preset="tiny", kimg=50)

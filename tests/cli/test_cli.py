@@ -1,0 +1,168 @@
+"""The program as a user meets it: exit codes, one-sentence errors, the files that come out."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+
+from frugan.augment import PRESETS as TRANSFORM_PRESETS
+from frugan.cli.app import app
+from frugan.cli.common import parse_resolution, parse_seeds
+from frugan.config import PRESETS
+from frugan.data import STYLES
+from frugan.errors import FruganError
+
+SMALL = shlex.split(
+    "--preset tiny --batch 8 --channel-base 64 --channel-max 8 --latent 16 --kimg 0.04 --tick 0.02 "
+    "--samples-every 0.02 --checkpoint-every 0.02 --device cpu --threads 1"
+)
+
+
+def frugan(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    command = [sys.executable, "-m", "frugan", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=120)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["FRUGAN_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for i in range(24):
+        target = folder / ("cat" if i % 2 else "dog") / f"{i}.png"
+        target.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(target)
+    (folder / "broken.png").write_bytes(b"not a picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    out = tmp_path_factory.mktemp("run") / "run"
+    done = frugan("train", pictures, "--out", out, "--conditional", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert "broken.png" in done.stdout
+    assert f"Look at {out / 'index.html'}" in re.sub(r"\n", "", done.stdout) or "index.html" in done.stdout
+    return out
+
+
+def test_train_resume_generate(run: Path, tmp_path: Path) -> None:
+    again = frugan("resume", run, "--kimg", 0.08, "--device", "cpu", "--threads", 1)
+    assert again.returncode == 0, again.stderr
+    assert "0.08 of 0.08 kimg" in again.stdout
+    done = frugan("generate", run, "--seeds", "0-2,7", "--class", "cat", "--out", tmp_path / "out", "--truncation", 0.7)
+    assert done.returncode == 0, done.stderr
+    names = [p.name for p in sorted((tmp_path / "out").iterdir())]
+    assert names == ["seed0000.png", "seed0001.png", "seed0002.png", "seed0007.png"]
+    done = frugan("generate", run, "--seeds", "0-3", "--class", 1, "--grid", "--out", tmp_path / "out")
+    with Image.open(tmp_path / "out" / "grid.png") as image:
+        assert image.size == (32, 32)
+
+
+def test_classes_differ_and_seeds_repeat(run: Path, tmp_path: Path) -> None:
+    for label, out in (("cat", "a"), ("dog", "b"), ("cat", "c")):
+        frugan("generate", run, "--seeds", "5", "--class", label, "--out", tmp_path / out)
+    first, second, third = ((tmp_path / out / "seed0005.png").read_bytes() for out in "abc")
+    assert first == third
+    assert first != second
+
+
+def test_dry_run_writes_nothing(pictures: Path, tmp_path: Path) -> None:
+    done = frugan("train", pictures, "--out", tmp_path / "run", "--dry-run", *SMALL)
+    assert done.returncode == 0, done.stderr
+    for word in ("parameters", "s/kimg", "MiB", "r1_gamma", "because"):
+        assert word in done.stdout, word
+    assert not (tmp_path / "run").exists()
+
+
+MISTAKES = [
+    (["train", "/nowhere", "--out", "x"], "/nowhere"),
+    (["train", "{pictures}", "--out", "x", "--strict"], "broken.png"),
+    (["train", "{pictures}", "--out", "x", "--resolution", "17"], "17x17"),
+    (["train", "{pictures}", "--out", "x", "--resolution", "big"], "'big'"),
+    (["train", "{pictures}", "--out", "x", "--batch", "6", "--batch-per-device", "4"], "multiple"),
+    (["train", "{pictures}", "--out", "x", "--batch", "512"], "fewer than a batch"),
+    (["train", "{pictures}", "--out", "x", "--preset", "huge"], "'huge'"),
+    (["train", "{pictures}", "--out", "x", "--p", "0.5"], "--augment fixed"),
+    (["train", "{pictures}", "--out", "x", "--augment", "none", "--target", "0.5"], "target"),
+    (["train", "{pictures}", "--out", "x", "--transforms", "swirl"], "swirl"),
+    (["train", "{pictures}", "--out", "x", "--device", "tpu"], "tpu"),
+    (["train", "{pictures}", "--out", "x", "--held-out", "24"], "24"),
+    (["train", "{pictures}", "--out", "x", "--evaluate-every", "1", "--metrics", "beauty"], "beauty"),
+    (["train", "{pictures}", "--outt", "x"], "--out"),
+    (["train", "{pictures}", "--out", "x", "--augment", "maybe"], "maybe"),
+    (["resume", "/nowhere"], "not a run"),
+    (["generate", "/nowhere", "--out", "x"], "no such directory"),
+    (["generate", "{run}", "--out", "x"], "--class"),
+    (["generate", "{run}", "--out", "x", "--class", "horse"], "cat, dog"),
+    (["generate", "{run}", "--out", "x", "--seeds", "a-b"], "'a-b'"),
+    (["data", "inspect", "/nowhere"], "/nowhere"),
+    (["data", "sample", "x", "--style", "cubism"], "cubism"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "word"), MISTAKES, ids=lambda v: " ".join(v) if isinstance(v, list) else v)
+def test_mistakes(arguments: list[str], word: str, pictures: Path, run: Path, tmp_path: Path) -> None:
+    done = frugan(*(a.format(pictures=pictures, run=run) for a in arguments), cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_inspect_and_prepare(pictures: Path, tmp_path: Path) -> None:
+    seen = frugan("data", "inspect", pictures, cwd=tmp_path)
+    assert seen.returncode == 0, seen.stderr
+    for word in ("24", "16x16", "broken.png", "cat"):
+        assert word in seen.stdout, word
+    assert list(tmp_path.glob("contact-sheet-*.png"))
+    made = frugan("data", "prepare", pictures, tmp_path / "set.zip", "--resolution", 8)
+    assert made.returncode == 0, made.stderr
+    again = frugan("data", "inspect", tmp_path / "set.zip", cwd=tmp_path)
+    assert "8x8" in again.stdout
+
+
+def test_sample_draws(tmp_path: Path) -> None:
+    done = frugan("data", "sample", tmp_path / "critters", "--count", 3, "--size", 16)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "critters").glob("*.png"))) == 3
+
+
+def test_help_names_every_row_of_the_tables() -> None:
+    """The help cannot import the tables without importing torch; so it is checked against them here."""
+    options = {
+        o.name: o.help or ""
+        for c in typer.main.get_command(app).commands.values()
+        for o in c.params
+        if hasattr(o, "help")
+    }  # pyright: ignore
+    for name in PRESETS:
+        assert name in options["preset"]
+    for name in TRANSFORM_PRESETS:
+        assert name in options["transforms"]
+    for name in STYLES:
+        assert name in options["style"]
+
+
+def test_parsing() -> None:
+    assert parse_resolution(None) is None
+    assert parse_resolution("64") == (64, 64)
+    assert parse_resolution("48x64") == (48, 64)
+    assert parse_seeds("0-2,9") == [0, 1, 2, 9]
+    for text in ("", "3-", "-4", "1,,2", "9" * 12):
+        with pytest.raises(FruganError):
+            parse_seeds(text)
