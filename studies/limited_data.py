@@ -42,6 +42,7 @@ def one_run(root: Path, size: int, arm: str, seed: int, kimg: float, every: floa
             DataConfig(path=str(pictures_path(root, size)), held_out=HELD_OUT),
             out,
             preset="tiny",
+            gamma=2.0,  # the preset's 8 holds overfitting back by itself, and the question is what ADA does
             kimg=kimg,
             augment=arm,
             seed=seed,

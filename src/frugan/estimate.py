@@ -19,7 +19,10 @@ from frugan.training.step import training_only
 
 @dataclass(frozen=True)
 class Cost:
-    """Memory is weights, optimiser state and gradients, and what the largest phase keeps for its backward pass."""
+    """Memory is weights, optimiser state and gradients, and what the largest phase keeps for its backward pass.
+
+    A penalty's second backward pass is taken to keep twice what its network's main phase keeps: a rough figure.
+    """
 
     generator_parameters: int
     discriminator_parameters: int
@@ -56,28 +59,41 @@ def estimate(config: RunConfig, device: str = "auto") -> Cost:
     def r1() -> Tensor:
         return phases.r1(images, c, draw(n, 0.5, generator=rng))
 
-    seconds, kept = 0.0, 0
-    plans: list[tuple[Callable[[], Tensor], torch.nn.Module, torch.nn.Module, float]] = [
-        (generator, G, D, 1.0),
-        (discriminator, D, G, 1.0),
+    seconds, kept, largest = 0.0, 0, 0
+    plans: list[tuple[Callable[[], Tensor], torch.nn.Module, torch.nn.Module, float, bool]] = [
+        (generator, G, D, 1.0, False),
+        (discriminator, D, G, 1.0, False),
     ]
     if objective.path_length_weight:
-        plans.append((path_length, G, D, 1 / objective.path_length_interval / objective.path_length_shrink))
+        plans.append((path_length, G, D, 1 / objective.path_length_interval / objective.path_length_shrink, True))
     if objective.r1_gamma:
-        plans.append((r1, D, G, 1 / objective.r1_interval))
-    for phase, network, other, share in plans:
+        plans.append((r1, D, G, 1 / objective.r1_interval, True))
+    for phase, network, other, share, is_penalty in plans:
         with training_only(network, other):
-            phase().backward()  # the first pass also builds caches
-            elapsed, saved = _measure(phase, place)
-        seconds += elapsed * share / n
-        kept = max(kept, round(saved * config.training.batch_per_device / n))
+            if is_penalty:
+                saved = 2 * kept  # functional gradients do not let saved tensors be counted
+            else:
+                saved = _bytes_kept(phase) * config.training.batch_per_device // n
+                kept = max(kept, saved)
+            largest = max(largest, saved)
+            phase().backward()  # the first passes also build caches
+            seconds += _seconds(phase, place) * share / n
     counts = [sum(p.numel() for p in net.parameters()) for net in (G, D)]
     weights = 4 * (counts[0] * 5 + counts[1] * 4)  # weights, gradients, two moments; and the generator's average
-    return Cost(counts[0], counts[1], seconds * 1000, weights + kept)
+    return Cost(counts[0], counts[1], seconds * 1000, weights + largest)
 
 
-def _measure(phase: Callable[[], Tensor], device: torch.device) -> tuple[float, int]:
-    """(seconds of a forward and backward pass, bytes kept between them)"""
+def _seconds(phase: Callable[[], Tensor], device: torch.device) -> float:
+    """Of a forward and backward pass."""
+    _wait(device)
+    started = time.perf_counter()
+    phase().backward()
+    _wait(device)
+    return time.perf_counter() - started
+
+
+def _bytes_kept(phase: Callable[[], Tensor]) -> int:
+    """What autograd holds between the forward and the backward pass."""
     sizes: dict[int, int] = {}
 
     def note(t: Tensor) -> Tensor:
@@ -85,13 +101,10 @@ def _measure(phase: Callable[[], Tensor], device: torch.device) -> tuple[float, 
         sizes[storage.data_ptr()] = storage.nbytes()
         return t
 
-    _wait(device)
-    started = time.perf_counter()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
         loss = phase()
     loss.backward()
-    _wait(device)
-    return time.perf_counter() - started, sum(sizes.values())
+    return sum(sizes.values())
 
 
 def _wait(device: torch.device) -> None:

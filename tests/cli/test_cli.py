@@ -42,7 +42,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(0)
-    for i in range(24):
+    for i in range(40):
         target = folder / ("cat" if i % 2 else "dog") / f"{i}.png"
         target.parent.mkdir(exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(target)
@@ -101,7 +101,7 @@ MISTAKES = [
     (["train", "{pictures}", "--out", "x", "--augment", "none", "--target", "0.5"], "target"),
     (["train", "{pictures}", "--out", "x", "--transforms", "swirl"], "swirl"),
     (["train", "{pictures}", "--out", "x", "--device", "tpu"], "tpu"),
-    (["train", "{pictures}", "--out", "x", "--held-out", "24"], "24"),
+    (["train", "{pictures}", "--out", "x", "--held-out", "40"], "40"),
     (["train", "{pictures}", "--out", "x", "--evaluate-every", "1", "--metrics", "beauty"], "beauty"),
     (["train", "{pictures}", "--outt", "x"], "--out"),
     (["train", "{pictures}", "--out", "x", "--augment", "maybe"], "maybe"),
@@ -127,7 +127,7 @@ def test_mistakes(arguments: list[str], word: str, pictures: Path, run: Path, tm
 def test_inspect_and_prepare(pictures: Path, tmp_path: Path) -> None:
     seen = frugan("data", "inspect", pictures, cwd=tmp_path)
     assert seen.returncode == 0, seen.stderr
-    for word in ("24", "16x16", "broken.png", "cat"):
+    for word in ("40", "16x16", "broken.png", "cat"):
         assert word in seen.stdout, word
     assert list(tmp_path.glob("contact-sheet-*.png"))
     made = frugan("data", "prepare", pictures, tmp_path / "set.zip", "--resolution", 8)

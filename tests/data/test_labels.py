@@ -48,7 +48,7 @@ def test_folders_below_a_common_one(tmp_path: Path, pictures) -> None:
 
 def test_flat_pictures_have_no_labels(tmp_path: Path, pictures) -> None:
     pictures(tmp_path, ["a.png", "b.png"])
-    assert find_labels(open_source(tmp_path)) == "none"
+    assert find_labels(open_source(tmp_path), ["a.png", "b.png"]) == "none"
     with pytest.raises(FruganError, match=r"has no labels .* --labels"):
         _read(tmp_path)
 
@@ -74,7 +74,7 @@ def test_dataset_json(kind: str, form: str, folder: Path) -> None:
 
 def test_dataset_json_without_labels_is_obeyed(folder: Path) -> None:
     (folder / "dataset.json").write_text('{"labels": null}')
-    assert find_labels(open_source(folder)) == "none"
+    assert find_labels(open_source(folder), NAMES) == "none"
     with pytest.raises(FruganError, match="null"):
         _read(folder, "dataset.json")
 

@@ -155,11 +155,12 @@ def _opened(
     """The set with the labels asked for, else those found; without, where they are at fault."""
     problems = []
     lenient = replace(config, strict=False)
+    dataset = open_dataset(replace(lenient, labels="none", balanced=False), progress=progress, cache_dir=cache_dir)
     try:
-        labels = find_labels(source) if config.labels in ("none", "auto") else config.labels
-        dataset = open_dataset(replace(lenient, labels=labels), progress=progress, cache_dir=cache_dir)
+        labels = find_labels(source, dataset.names) if config.labels in ("none", "auto") else config.labels
+        if labels != "none" or config.balanced:
+            dataset = open_dataset(replace(lenient, labels=labels), cache_dir=cache_dir)
     except FruganError as error:
-        dataset = open_dataset(replace(lenient, labels="none", balanced=False), progress=progress, cache_dir=cache_dir)
         problems.append(str(error))
     if config.strict and dataset.skipped:
         problems.append(

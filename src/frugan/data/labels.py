@@ -40,7 +40,7 @@ def read_labels(source: Source, specification: str, names: Sequence[str]) -> Lab
 
     Raises `FruganError` where there are none, where a picture has no label, or where a label makes no sense.
     """
-    if specification == "auto" and (specification := find_labels(source)) == "none":
+    if specification == "auto" and (specification := find_labels(source, names)) == "none":
         raise FruganError(
             f"{source.path} has no labels (no dataset.json, labels.csv, label array or class folders); "
             "name them with --labels FILE.csv or train without --conditional"
@@ -60,15 +60,15 @@ def read_labels(source: Source, specification: str, names: Sequence[str]) -> Lab
     return _from_file(source, match["path"], match["columns"], names)
 
 
-def find_labels(source: Source) -> str:
-    """What "auto" stands for here: "array", "dataset.json", "labels.csv", "folders" or "none"."""
+def find_labels(source: Source, names: Sequence[str]) -> str:
+    """What "auto" stands for with these readable pictures: "array", "dataset.json", "labels.csv", "folders" or "none"."""
     if source.stored_labels() is not None:
         return "array"
     if (text := source.text("dataset.json")) is not None:
         return "none" if _json_rows(text, "dataset.json") is None else "dataset.json"
     if source.text("labels.csv") is not None:
         return "labels.csv"
-    folders = _class_folders(source.names)
+    folders = _class_folders(names)
     return "folders" if len(set(folders)) > 1 and "" not in folders else "none"
 
 
@@ -87,8 +87,8 @@ def _from_array(source: Source, names: Sequence[str]) -> Labels:
 
 
 def _from_folders(source: Source, names: Sequence[str]) -> Labels:
-    folders = _class_folders(source.names)
-    stray = next((name for name, folder in zip(source.names, folders) if not folder), None)
+    folders = _class_folders(names)
+    stray = next((name for name, folder in zip(names, folders) if not folder), None)
     if stray is not None:
         raise FruganError(
             f"{stray} lies in no class folder of {source.path}; move it into one, or use --labels FILE.csv"
@@ -96,8 +96,8 @@ def _from_folders(source: Source, names: Sequence[str]) -> Labels:
     class_names = sorted(set(folders))
     if len(class_names) < 2:
         raise FruganError(f"{source.path} has a single class folder, {class_names[0]!r}; train without --conditional")
-    code = {name: class_names.index(folder) for name, folder in zip(source.names, folders)}
-    return Labels(one_hot(np.array([code[name] for name in names]), len(class_names)), class_names, "sub-folders")
+    codes = np.array([class_names.index(folder) for folder in folders])
+    return Labels(one_hot(codes, len(class_names)), class_names, "sub-folders")
 
 
 def _class_folders(names: Sequence[str]) -> list[str]:
