@@ -113,7 +113,7 @@ class Run:
 
     def best(self) -> checkpoint.Checkpoint | None:
         """The checkpoint with the best metric so far, if any was measured."""
-        facts = self._read("best.json")
+        facts = self.read("best.json")
         found = checkpoint.Checkpoint(self.checkpoints / facts["checkpoint"]) if facts else None
         return found if found and found.path.is_dir() else None
 
@@ -147,7 +147,8 @@ class Run:
                 f"{self.path} is being trained by another process; wait for it, or stop it first"
             ) from None
 
-    def _read(self, name: str) -> Record | None:
+    def read(self, name: str) -> Record | None:
+        """A JSON file of the run directory, or None where there is none yet."""
         file = self.path / name
         return json.loads(file.read_text("utf-8")) if file.is_file() else None
 
@@ -185,7 +186,7 @@ class _Session:
         self.labels = dataset.label_pool.to(device)
         self.steps = training_steps(self.state, self.phases, dataset, self.labels, config.training)
         self.evaluator = self._evaluator(device) if config.report.evaluate_kimg else None
-        self.warnings: list[str] = []
+        self.warnings: list[str] = (run.read("run.json") or {}).get("warnings", [])
         self.seconds_before = 0.0
         self.at_cap_since: float | None = None
         self.last_metrics: Record = {}
@@ -323,7 +324,7 @@ class _Session:
         self.last_metrics = values
         record |= {f"metric/{k}": v for k, v in values.items()}
         name = self.config.report.metric
-        best = self.run._read("best.json")
+        best = self.run.read("best.json")
         sign = -1 if METRICS[name].higher_is_better else 1
         if best and sign * best["value"] <= sign * values[name]:
             return False
@@ -359,7 +360,7 @@ class _Session:
 
     def _check_data(self) -> None:
         """A run goes on only with the data it began with."""
-        data = self.run._read("data.json")
+        data = self.run.read("data.json")
         if data and data["fingerprint"] != self.dataset.fingerprint:
             raise FruganError(
                 f"the pictures at {self.config.data.path} have changed since this run began; restore them, or begin a new run"

@@ -124,6 +124,15 @@ def test_one_bad_step_is_survived(tmp_path: Path, pictures: Path, monkeypatch: p
     assert all(torch.isfinite(p).all() for p in frugan.load(tmp_path / "run").parameters())
 
 
+def test_resting_at_the_cap_is_told(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frugan.run.CAP_WARNING_KIMG", 0.04)
+    out = tmp_path / "run"
+    records = list(frugan.train(pictures, out, device="cpu", **{**TINY, "p_max": 0.3, "ada_kimg": 0.05}))
+    assert records[-1]["p"] == pytest.approx(0.3)
+    (warning,) = json.loads((out / "run.json").read_text())["warnings"]
+    assert "p has rested at its cap of 0.3" in warning
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -183,6 +192,7 @@ KINDS = [
     {"g_architecture": "resnet", "d_architecture": "skip", "style_mixing": 0, "path_length_weight": 0},
     {"g_architecture": "orig", "d_architecture": "orig", "transforms": "bgcfnc"},
     {"augment": "none", "target": None, "precision": "bf16"},
+    {"transforms": "bgcfnc", "precision": "fp16"},
     {"augment": "fixed", "p": 0.4, "target": None},
     {"controller": "rv", "target": None, "batch": 16, "batch_per_device": 8},
 ]
@@ -225,3 +235,16 @@ def test_accumulation_makes_the_same_batch(pictures: Path) -> None:
         (loss / 2).backward()
     for one, p in zip(whole, D.parameters()):
         torch.testing.assert_close(one, p.grad, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from inside torch's compiler
+def test_compiled_training_follows_eager(tmp_path: Path, pictures: Path) -> None:
+    """The same draws, the same losses within rounding: in the first record the networks have hardly parted."""
+    first = []
+    for name in ("off", "on"):
+        options = {**TINY, "kimg": 0.04, "compile": name, "path_length_weight": 2.0}
+        records = list(frugan.train(pictures, tmp_path / name, device="cpu", **options))
+        first.append(records[0])
+    for key in ("loss/generator", "loss/discriminator", "penalty/r1", "penalty/path_length"):
+        assert first[0][key] == pytest.approx(first[1][key], rel=1e-3), key
