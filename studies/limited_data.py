@@ -42,7 +42,6 @@ def one_run(root: Path, size: int, arm: str, seed: int, kimg: float, every: floa
             DataConfig(path=str(pictures_path(root, size)), held_out=HELD_OUT),
             out,
             preset="tiny",
-            gamma=2.0,  # the preset's 8 holds overfitting back by itself, and the question is what ADA does
             kimg=kimg,
             augment=arm,
             seed=seed,
@@ -100,6 +99,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads a run")
     parser.add_argument("--samples", type=int, default=5000, help="generated pictures in the final evaluation")
+    parser.add_argument(
+        "--gamma",
+        type=float,
+        default=2.0,
+        help="the preset's 8 holds overfitting back by itself, and the question is ADA",
+    )
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--out", type=Path, default=Path("runs/limited-data"))
     args = parser.parse_args()
@@ -108,7 +113,7 @@ def main() -> None:
         if not pictures_path(args.out, size).exists():
             draw_avatars("critters", size + HELD_OUT, 32, pictures_path(args.out, size))
     runs = [(n, arm, seed) for n, seed, arm in itertools.product(args.sizes, args.seeds, args.arms)]
-    options = {"precision": args.precision}
+    options = {"precision": args.precision, "gamma": args.gamma}
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(one_run, args.out, *key, args.kimg, args.every, args.threads, options) for key in runs]
         for job in jobs:
