@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 DATA = "Data"
 AUGMENTATION = "Augmentation"
-NETWORKS = "Networks"
-OPTIMISATION = "Optimisation"
+NETWORKS = "Networks (defaults: the preset's)"
+OPTIMISATION = "Optimisation (defaults: the preset's)"
 REPORTING = "Reporting"
 MACHINE = "Machine"
 
@@ -82,7 +82,7 @@ def train(
     # machine
     device: Annotated[str, Option(help="auto, cpu, cuda, mps.", rich_help_panel=MACHINE)] = "auto",
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Option(help="Of the highest resolutions.", rich_help_panel=MACHINE)] = "auto",
-    compile: Annotated[Literal["auto", "on", "off"], Option(help="torch.compile: auto where it pays back.", rich_help_panel=MACHINE)] = "auto",
+    compile: Annotated[Literal["auto", "on", "off"], Option(help="torch.compile; auto: off, until it is measured to pay back.", rich_help_panel=MACHINE)] = "auto",
     threads: Annotated[int | None, Option(help="CPU threads. [default: all cores]", rich_help_panel=MACHINE)] = None,
 ) -> None:  # fmt: skip
     """Train a GAN on a folder (or zip, or array) of pictures.
