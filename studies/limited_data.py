@@ -23,7 +23,6 @@ import torch
 
 import frugan
 from frugan.data import DataConfig, draw_avatars
-from frugan.metrics import EvaluateConfig, Evaluator
 from frugan.run import Run
 from frugan.tracking import read_stats
 
@@ -69,16 +68,16 @@ def final_distances(
 ) -> dict[tuple[int, str, int], dict[str, float]]:
     """KID, recall and coverage of the last and of the best checkpoint, with more samples than during training."""
     found = {}
+    metrics = {"metrics": ("kid_full", "precision", "density"), "samples": samples}
     for key in runs:
         run = Run(run_path(root, *key))
-        dataset = frugan.open_dataset(run.config.data)
-        config = EvaluateConfig(metrics=("kid_full", "precision", "density"), samples=samples)
-        evaluator = Evaluator(
-            dataset.pixels, config, indices=dataset.held_out_indices, cache=dataset.cache_folder / "features"
-        )
         best = run.best()
-        found[key] = evaluator(frugan.load(run.latest().path))
-        found[key]["best_kid"] = evaluator(frugan.load(best.path))["kid_full"] if best else float("nan")
+        found[key] = frugan.evaluate(run.latest().path, **metrics).values
+        found[key]["best_kid"] = float("nan")
+        if best:
+            found[key]["best_kid"] = frugan.evaluate(best.path, **{**metrics, "metrics": ("kid_full",)}).values[
+                "kid_full"
+            ]
     return found
 
 

@@ -16,16 +16,28 @@ from frugan.errors import FruganError
 
 if TYPE_CHECKING:
     from frugan.data import DataConfig, open_dataset
+    from frugan.evaluation import evaluate
     from frugan.networks import Discriminator, Generator
     from frugan.run import Run, load, train
 
 __version__ = "0.1.0"
-__all__ = ["DataConfig", "Discriminator", "FruganError", "Generator", "Run", "load", "open_dataset", "train"]
+__all__ = [
+    "DataConfig",
+    "Discriminator",
+    "FruganError",
+    "Generator",
+    "Run",
+    "evaluate",
+    "load",
+    "open_dataset",
+    "train",
+]
 
 # Torch takes seconds to import, and `frugan --help` needs none of it: each name is fetched when it is first asked for.
 _HOMES = {
     "DataConfig": "data",
     "open_dataset": "data",
+    "evaluate": "evaluation",
     "Discriminator": "networks",
     "Generator": "networks",
     "Run": "run",

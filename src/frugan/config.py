@@ -15,7 +15,7 @@ import yaml
 from frugan.augment import AugmentConfig, ControllerConfig, parse_transforms
 from frugan.data import DataConfig
 from frugan.errors import FruganError
-from frugan.metrics import EvaluateConfig
+from frugan.metrics import EvaluateConfig, default_metric
 from frugan.networks import DiscriminatorConfig, GeneratorConfig, MappingConfig, SynthesisConfig
 from frugan.training import ObjectiveConfig, TrainingConfig
 
@@ -68,7 +68,6 @@ class ReportConfig:
     checkpoint_kimg: float = 50.0
     evaluate_kimg: float = 0.0
     keep_last: int = 2
-    metric: str = "kid"
 
     def __post_init__(self) -> None:
         if min(self.tick_kimg, self.samples_kimg, self.checkpoint_kimg) <= 0 or self.evaluate_kimg < 0:
@@ -132,7 +131,7 @@ class Options:
     keep_last: int = 2
     evaluate_every: float = 0.0
     evaluate_samples: int | None = None
-    metrics: str = "kid"
+    metrics: str | None = None
 
 
 @dataclass(frozen=True)
@@ -235,6 +234,11 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
     if options.compile == "auto":
         notes.rows.append(Derived("compile", False, "not measured to pay back"))
 
+    reference = facts.held_out or facts.images
+    metrics = options.metrics or default_metric(reference)
+    if options.evaluate_every and not options.metrics:
+        notes.rows.append(Derived("metrics", metrics, f"{reference} pictures to compare with"))
+
     label_size = facts.label_size if options.conditional else 0
     clamp = 256.0 if precision == "fp16" else None
     kind = {"ada": options.controller, "fixed": "fixed", "none": "none"}[options.augment]
@@ -295,10 +299,9 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
             checkpoint_kimg=options.checkpoint_every or min(every, 50.0),
             evaluate_kimg=options.evaluate_every,
             keep_last=options.keep_last,
-            metric=options.metrics.split(",")[0],
         ),
         evaluate=EvaluateConfig(
-            metrics=tuple(options.metrics.split(",")),
+            metrics=tuple(metrics.split(",")),
             samples=options.evaluate_samples or EvaluateConfig.samples,
         ),
     )

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import filelock
 import numpy as np
@@ -19,7 +19,7 @@ from frugan.augment import AugmentPipeline
 from frugan.config import Derived, Facts, Options, RunConfig, load_config, resolve, save_config
 from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.errors import FruganError
-from frugan.metrics import METRICS, Evaluator
+from frugan.metrics import METRICS, Evaluator, Pictures
 from frugan.networks import Generator
 from frugan.pictures import grid, save_picture, to_uint8
 from frugan.training import Phases, TrainState, checkpoint
@@ -124,17 +124,20 @@ class Run:
         device: str | torch.device = "auto",
         dataset: Dataset | None = None,
         stop: Callable[[], bool] = lambda: False,
+        evaluating: Advance | None = None,
     ) -> Iterator[Record]:
         """Trains on from the latest checkpoint, yielding a record each tick (docs/run-directory.md lists its fields).
 
         `kimg` is the new total. When `stop()` becomes true, or the iterator is closed, a checkpoint is written and
-        training ends after the step at hand. The directory is locked meanwhile.
+        training ends after the step at hand. The directory is locked meanwhile. `evaluating(done, total)` hears how far
+        an evaluation is, in images.
         """
         device = choose_device(device) if isinstance(device, str) else device
         with ExitStack() as stack:
             self._lock(stack)
             total = kimg or self.config.kimg
             session = _Session(self, device, dataset or open_dataset(self.config.data), total)
+            session.evaluating = evaluating
             stack.enter_context(closing(session))
             yield from session.records(stop)
 
@@ -190,6 +193,7 @@ class _Session:
         self.seconds_before = 0.0
         self.at_cap_since: float | None = None
         self.last_metrics: Record = {}
+        self.evaluating: Advance | None = None
 
         found = run.latest()
         if found:
@@ -320,13 +324,15 @@ class _Session:
     def _evaluate(self, record: Record) -> bool:
         """Adds metrics to the record; whether this is the best generator so far."""
         assert self.evaluator is not None
-        values = self.evaluator(self.state.ema)
-        self.last_metrics = values
+        card = self.evaluator(self.state.ema, self.evaluating)
+        card.subject["kimg"] = self.state.kimg
+        card.save(self.run.path / "evaluations" / f"training-{round(self.state.kimg):06d}.json")
+        self.last_metrics = values = card.values
         record |= {f"metric/{k}": v for k, v in values.items()}
-        name = self.config.report.metric
+        name = self.config.evaluate.metrics[0]
         best = self.run.read("best.json")
         sign = -1 if METRICS[name].higher_is_better else 1
-        if best and sign * best["value"] <= sign * values[name]:
+        if best and best["metric"] == name and sign * best["value"] <= sign * values[name]:
             return False
         kept = checkpoint.save(self.run.checkpoints, self.state, values)
         self.run.write(
@@ -335,15 +341,15 @@ class _Session:
         return True
 
     def _evaluator(self, device: torch.device) -> Evaluator:
-        held_out = self.dataset.held_out_indices
-        reference = held_out if len(held_out) else self.dataset.train_indices
+        dataset = self.dataset
+        held_out = len(dataset.held_out_indices)
         return Evaluator(
-            self.dataset.pixels,
+            pictures_of(dataset, "held-out" if held_out else "train"),
             self.config.evaluate,
+            train=pictures_of(dataset, "stream") if held_out else None,
+            labels=dataset.label_pool.numpy(),
             device=device,
-            indices=reference,
-            cache=self.dataset.cache_folder / "features",
-            labels=self.dataset.label_pool.numpy(),
+            cache=dataset.cache_folder / "features",
         )
 
     def _introduce(self) -> None:
@@ -427,18 +433,34 @@ def grid_labels(labels: Tensor, columns: int, rows: int) -> Tensor | None:
     return kinds[torch.arange(columns) % len(kinds)].repeat(rows, 1)
 
 
-def load(path: str | Path) -> Generator:
-    """The generator of a run (the best by its metric, else the newest) or of a checkpoint directory, on the CPU."""
+def pictures_of(dataset: Dataset, which: Literal["train", "held-out", "all", "stream"]) -> Pictures:
+    """Part of a data set as metrics take it; "stream" is what training sees, x-flipped copies included."""
+    rows = {
+        "train": dataset.train_indices,
+        "held-out": dataset.held_out_indices,
+        "all": np.arange(len(dataset)),
+        "stream": dataset.stream_indices,
+    }[which]
+    return Pictures(dataset.pixels, rows, dataset.labels, dataset.names, dataset.class_names)
+
+
+def generator_folder(path: str | Path) -> Path:
+    """The directory that holds the generator: of a run, its best checkpoint by its metric, else the newest; or `path`."""
     path = Path(path)
     if (path / "config.yaml").is_file():
         run = Run(path)
         found = run.best() or run.latest()
         if found is None:
             raise FruganError(f"{path} has no checkpoint yet")
-        path = found.path
+        return found.path
     if not path.is_dir():
         raise FruganError(f"{path} is neither a run nor a checkpoint: no such directory")
-    return checkpoint.load_generator(path)
+    return path
+
+
+def load(path: str | Path) -> Generator:
+    """The generator of a run (the best by its metric, else the newest) or of a checkpoint directory, on the CPU."""
+    return checkpoint.load_generator(generator_folder(path))
 
 
 def train(

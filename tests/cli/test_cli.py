@@ -81,6 +81,22 @@ def test_classes_differ_and_seeds_repeat(run: Path, tmp_path: Path) -> None:
     assert first != second
 
 
+def test_evaluate_and_compare(run: Path, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        options = ["--samples", 12, "--metrics", "kid_full,recall", "--seed", seed, "--out", tmp_path / f"{seed}.json"]
+        done = frugan("evaluate", run, *options, "--device", "cpu")
+        assert done.returncode == 0, done.stderr
+        for word in ("kid_full", "recall", "reference_count", "features_digest", "truncation"):
+            assert word in done.stdout, word
+    done = frugan("compare", tmp_path / "0.json", tmp_path / "1.json")
+    assert done.returncode == 0, done.stderr
+    assert "difference" in done.stdout
+    frugan("evaluate", run, "--samples", 13, "--metrics", "kid_full", "--out", tmp_path / "2.json", "--device", "cpu")
+    done = frugan("compare", tmp_path / "0.json", tmp_path / "2.json")
+    assert done.returncode == 2
+    assert "samples is 12 and 13" in done.stderr
+
+
 def test_dry_run_writes_nothing(pictures: Path, tmp_path: Path) -> None:
     done = frugan("train", pictures, "--out", tmp_path / "run", "--dry-run", *SMALL)
     assert done.returncode == 0, done.stderr
@@ -90,6 +106,14 @@ def test_dry_run_writes_nothing(pictures: Path, tmp_path: Path) -> None:
 
 
 MISTAKES = [
+    (["evaluate", "{pictures}"], "holds no generator"),
+    (["evaluate", "{run}", "--metrics", "beauty"], "beauty"),
+    (["evaluate", "{run}", "--metrics", "memorisation"], "hold some out"),
+    (["evaluate", "{run}", "--against", "held-out"], "no pictures were held out"),
+    (["evaluate", "{run}", "--features", "inception", "--weights", "/nowhere.pth"], "/nowhere.pth"),
+    (["evaluate", "{run}", "--features", "vgg"], "'vgg'"),
+    (["evaluate", "{run}", "--features", "net.onnx", "--input-size", "8", "--mean", "1,2", "--std", "1,1,1"], "--mean"),
+    (["compare", "/nowhere.json", "/nowhere.json"], "/nowhere.json"),
     (["train", "/nowhere", "--out", "x"], "/nowhere"),
     (["train", "{pictures}", "--out", "x", "--strict"], "broken.png"),
     (["train", "{pictures}", "--out", "x", "--resolution", "17"], "17x17"),

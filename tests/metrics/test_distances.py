@@ -5,19 +5,18 @@ from math import comb
 import numpy as np
 import pytest
 import scipy.linalg
+import torch
 from sklearn.metrics.pairwise import polynomial_kernel
-from sklearn.neighbors import NearestNeighbors
 
 from frugan.errors import FruganError
 from frugan.metrics import distances
 from frugan.metrics.distances import (
-    METRICS,
-    density_coverage,
+    Moments,
     frechet_distance,
+    frechet_distance_extrapolated,
+    inception_score,
     kernel_distance,
     kernel_distance_full,
-    moments,
-    precision_recall,
 )
 
 RNG = np.random.default_rng
@@ -64,6 +63,20 @@ def test_kernel_distance_of_subsets() -> None:
     assert equal == pytest.approx((kernel_distance_full(real[:130], generated), 0), abs=1e-12)
 
 
+@pytest.mark.parametrize("size", [20, 100, 130])
+def test_subsets_share_their_pairs_and_change_nothing(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many subsets are summed from all pairs at once; few, each alone. Both are the mean over the same subsets."""
+    real, generated = sets()
+    rng = RNG(0)
+    draws = [(rng.choice(150, size, replace=False), rng.choice(130, size, replace=False)) for _ in range(20)]
+    expected = [mmd(real[rows], generated[others]) for rows, others in draws]
+    found = kernel_distance(real, generated, subsets=20, subset_size=size)
+    assert found == pytest.approx((np.mean(expected), np.std(expected)), rel=1e-9)
+    assert (size > 50) == (4 * 20 * size**2 >= (150 + 130) ** 2)
+    few = kernel_distance(real, generated, subsets=1, subset_size=size)
+    assert few == pytest.approx((expected[0], 0), rel=1e-9, abs=1e-12)
+
+
 def test_kernel_distance_of_gaussians() -> None:
     """In one dimension E(xy + 1)³ is a sum over moments, and MMD² is Σⱼ C(3, j) (E xʲ − E yʲ)²."""
 
@@ -88,9 +101,10 @@ def test_kernel_distance_is_unbiased_for_few_samples() -> None:
 @pytest.mark.parametrize("cuts", [[], [60], [2, 3, 149], list(range(1, 150))])
 def test_streaming_moments_equal_batch(cuts: list[int]) -> None:
     x = sets()[0] + 1e4  # far from the origin: a difference of large sums would lose half the digits
-    mean, covariance = moments(iter(np.split(x, cuts)))
-    np.testing.assert_allclose(mean, x.mean(0), rtol=1e-13)
-    np.testing.assert_allclose(covariance, np.cov(x.T), atol=1e-9)
+    found = Moments.of(iter(np.split(x, cuts)))
+    assert found.count == len(x)
+    np.testing.assert_allclose(found.mean, x.mean(0), rtol=1e-13)
+    np.testing.assert_allclose(found.covariance, np.cov(x.T), atol=1e-9)
 
 
 def test_frechet_distance_of_commuting_gaussians() -> None:
@@ -120,90 +134,39 @@ def test_frechet_distance_of_singular_covariances() -> None:
     assert frechet_distance(mean, 0 * a @ a.T, mean, b @ b.T) == pytest.approx(np.trace(b @ b.T))
 
 
-def within(points: np.ndarray, centres: np.ndarray, k: int) -> np.ndarray:
-    """bool `[N, M]`: point i lies in the ball of centre j, by scikit-learn's neighbours."""
-    radii = NearestNeighbors(n_neighbors=k).fit(centres).kneighbors()[0][:, -1]  # without arguments: not oneself
-    distance, index = NearestNeighbors(n_neighbors=len(centres), algorithm="brute").fit(centres).kneighbors(points)
-    table = np.empty_like(distance)
-    np.put_along_axis(table, index, distance, axis=1)
-    return table < radii
-
-
-@pytest.mark.usefixtures("_blocks")
-@pytest.mark.parametrize("k", [1, 3, 5])
-def test_manifolds_agree_with_sklearn(k: int) -> None:
-    real, generated = sets(d=4)
-    forward, backward = within(generated, real, k), within(real, generated, k)
-    assert precision_recall(real, generated, k) == pytest.approx((forward.any(1).mean(), backward.any(1).mean()))
-    expected = forward.sum() / (k * len(generated)), forward.any(0).mean()
-    assert density_coverage(real, generated, k) == pytest.approx(expected)
-    assert 0.1 < expected[1] < 0.99
-
-
-def test_equal_distributions_have_unit_density_and_known_coverage() -> None:
+def test_extrapolation_takes_away_the_bias_of_few_samples() -> None:
+    """Samples of one Gaussian against its exact moments: FID is far above 0 at any count, FID∞ is not."""
     rng = RNG(0)
-    values = [density_coverage(rng.normal(size=(400, 3)), rng.normal(size=(400, 3)), k=3) for _ in range(10)]
-    density, coverage = np.mean(values, axis=0)
-    assert density == pytest.approx(1, abs=0.05)
-    assert coverage == pytest.approx(1 - 0.5**3, abs=0.02)
+    mixing = rng.normal(size=(8, 8)) / 3
+    truth = Moments(1000, np.zeros(8), mixing @ mixing.T * 999)
+    found = [frechet_distance_extrapolated(truth, rng.normal(size=(600, 8)) @ mixing.T, seed=i) for i in range(12)]
+    plain = []
+    for _ in range(12):
+        own = Moments.of([rng.normal(size=(600, 8)) @ mixing.T])
+        plain.append(frechet_distance(truth.mean, truth.covariance, own.mean, own.covariance))
+    values = np.array([value for value, _ in found])
+    assert abs(values.mean()) < 3 * values.std() / np.sqrt(len(values)) + 0.1 * np.mean(plain)
+    assert np.mean(plain) > 0.005
+    assert all(error > 0 for _, error in found)
 
 
-def test_a_lost_mode_costs_recall_not_precision() -> None:
+def test_extrapolation_of_fewer_samples_than_dimensions() -> None:
     rng = RNG(0)
-    modes = np.repeat(np.eye(4) * 20, 60, axis=0)
-    real, generated = modes + rng.normal(size=modes.shape), modes + rng.normal(size=modes.shape)
-    precision, recall = precision_recall(real, generated[:120])
-    assert precision > 0.85
-    assert 0.4 < recall < 0.5
-    assert density_coverage(real, generated[:120])[1] < 0.55
-    outlier = np.concatenate([generated, np.full((240, 4), 100.0)])
-    assert precision_recall(real, outlier)[0] == pytest.approx(precision_recall(real, generated)[0] / 2)
+    truth = Moments.of([rng.normal(size=(400, 50))])
+    value, error = frechet_distance_extrapolated(truth, rng.normal(size=(60, 50)))
+    assert np.isfinite([value, error]).all()
+    with pytest.raises(FruganError, match="2 generated samples"):
+        frechet_distance_extrapolated(truth, rng.normal(size=(2, 50)))
 
 
-IDEAL = {"precision": (1, 1), "recall": (1, 1), "coverage": (1, 1), "density": (1, 1.2)}
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_every_metric(name: str) -> None:
-    """Identical sets are ideal, order is nothing, and farther is worse."""
-    metric = METRICS[name]
-    real, generated = sets()
-    which = metric.names.index(name)
-
-    def value(x: np.ndarray, y: np.ndarray) -> float:
-        numbers = metric.compute(x, y)
-        assert len(numbers) == len(metric.names)
-        return numbers[which]
-
-    low, high = IDEAL.get(name, (-0.2, 1e-9))  # an unbiased estimate's ideal lies a little below 0
-    assert low - 1e-9 <= value(real, real) <= high + 1e-9
-    shuffled = RNG(1).permutation(real), RNG(2).permutation(generated)
-    tolerance = 0.05 if name == "kid" else 1e-9  # its subsets are drawn by position
-    assert value(*shuffled) == pytest.approx(value(real, generated), rel=tolerance)
-    near, far = value(real, generated), value(real, generated + 2)
-    assert (far < near) == metric.higher_is_better
-    assert far != near
-
-
-def test_float32_features_are_measured_in_float64() -> None:
-    real, generated = (x.astype(np.float32) for x in sets())
-    for metric in METRICS.values():
-        assert metric.compute(real, generated) == metric.compute(real.astype(float), generated.astype(float))  # pyright: ignore[reportArgumentType]
-
-
-@pytest.mark.parametrize("name", METRICS)
-@pytest.mark.parametrize(
-    "real, generated, says",
-    [
-        (np.zeros((20, 3)), np.zeros((20, 4)), "cannot be compared"),
-        (np.zeros(20), np.zeros(20), "cannot be compared"),
-        (np.zeros((20, 3)), np.zeros((1, 3)), "1 generated"),
-        (np.full((20, 3), np.nan), np.zeros((20, 3)), "not finite"),
-    ],
-)
-def test_bad_features_are_refused(name: str, real: np.ndarray, generated: np.ndarray, says: str) -> None:
-    with pytest.raises(FruganError, match=says):
-        METRICS[name].compute(real, generated)
+def test_inception_score_of_known_predictions() -> None:
+    sure = np.eye(5)[np.arange(100) % 5] * 1000.0
+    assert inception_score(sure, splits=4) == pytest.approx((5, 0))
+    assert inception_score(np.zeros((100, 5))) == pytest.approx((1, 0))
+    assert inception_score(sure[:1].repeat(50, 0)) == pytest.approx((1, 0))
+    for logits, splits in ((np.zeros(5), 1), (np.zeros((5, 2)), 6), (np.full((20, 2), np.nan), 2)):
+        with pytest.raises(FruganError, match=r"logits|not finite"):
+            inception_score(logits, splits)
 
 
 def test_bad_options_are_refused() -> None:
@@ -212,7 +175,42 @@ def test_bad_options_are_refused() -> None:
         kernel_distance(real, generated, subsets=0)
     with pytest.raises(FruganError, match="subsets of 1"):
         kernel_distance(real, generated, subset_size=1)
-    with pytest.raises(FruganError, match="k = 0"):
-        precision_recall(real, generated, k=0)
     with pytest.raises(FruganError, match="at least 2"):
-        moments([real[:1]])
+        _ = Moments.of([real[:1]]).covariance
+
+
+@pytest.mark.filterwarnings("ignore:Metric .* will save all:UserWarning")
+@pytest.mark.parametrize("splits", [2, 10])
+def test_agreement_with_torchmetrics(splits: int) -> None:
+    """FID, KID and Inception score of the same features, by an independent library."""
+    from torchmetrics.image.fid import FrechetInceptionDistance
+    from torchmetrics.image.inception import InceptionScore
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    class Same(torch.nn.Module):
+        num_features = 12
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    real, generated = sets()
+    generated = generated[:100]
+    x, y = torch.from_numpy(real), torch.from_numpy(generated)
+    fid = FrechetInceptionDistance(feature=Same(), input_img_size=(1, 1, 1)).set_dtype(torch.float64)
+    kid = KernelInceptionDistance(feature=Same(), subsets=1, subset_size=100).set_dtype(torch.float64)
+    for theirs in (fid, kid):
+        theirs.update(x if theirs is fid else x[:100], real=True)
+        theirs.update(y, real=False)
+    a, b = Moments.of([real]), Moments.of([generated])
+    ours = frechet_distance(a.mean, a.covariance, b.mean, b.covariance)
+    assert ours == pytest.approx(fid.compute().item(), rel=1e-6)
+    assert kernel_distance_full(real[:100], generated) == pytest.approx(kid.compute()[0].item(), rel=1e-6)
+    score = InceptionScore(feature=Same(), splits=splits).set_dtype(torch.float64)
+    score.update(y)
+    torch.manual_seed(0)
+    order = torch.randperm(100).numpy()
+    torch.manual_seed(0)
+    mean, std = score.compute()
+    assert inception_score(generated[order], splits)[0] == pytest.approx(mean.item(), rel=1e-6)
+    ours = inception_score(generated[order], splits)[1] * np.sqrt(splits / (splits - 1))  # theirs is over n − 1
+    assert ours == pytest.approx(std.item(), rel=1e-6)

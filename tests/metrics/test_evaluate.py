@@ -9,7 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from frugan.errors import FruganError
-from frugan.metrics import METRICS, EvaluateConfig, Evaluator, kernel_distance_full, sample_images
+from frugan.metrics import (
+    METRICS,
+    EvaluateConfig,
+    EvaluationCard,
+    Evaluator,
+    Pictures,
+    kernel_distance_full,
+    sample_images,
+)
 from frugan.networks import Generator, GeneratorConfig, SynthesisConfig
 from frugan.pictures import to_float, to_uint8
 
@@ -24,7 +32,8 @@ class Toy:
     def __init__(self, label_size: int = 0, scale: float = 0.5) -> None:
         self.label_size, self.scale = label_size, scale
 
-    def mapping(self, z: Tensor, c: Tensor | None) -> Tensor:
+    def mapping(self, z: Tensor, c: Tensor | None, truncation: float = 1.0) -> Tensor:
+        z = z * truncation
         assert (c is None) == (self.label_size == 0)
         return z if c is None else z * 0 + c[:, :1]
 
@@ -55,9 +64,11 @@ class Averages:
     """Features: the image at 4×4. Counts the images that it has looked at."""
 
     name = "averages"
+    preprocessing = "none"
 
     def __init__(self, digest: str = "a") -> None:
         self.digest, self.seen = digest, 0
+        self.classify = lambda features: np.asarray(features, np.float64)[:, :5] * 4
 
     def __call__(self, images: Tensor) -> Tensor:
         self.seen += len(images)
@@ -81,14 +92,22 @@ def small_generator(label_size: int = 0) -> Generator:
     return generator
 
 
-def evaluator(reference: np.ndarray = REFERENCE, **options: Any) -> Evaluator:
-    config = {key: options.pop(key) for key in ("samples", "metrics", "seed", "batch") if key in options}
-    config = EvaluateConfig(**{"samples": 50, **config})
-    return Evaluator(reference, config, **{"features": Averages(), **options})
+CONFIG = EvaluateConfig.__dataclass_fields__
+
+
+def evaluator(reference: np.ndarray = REFERENCE, rows: np.ndarray | None = None, **options: Any) -> Evaluator:
+    config = EvaluateConfig(
+        **{"samples": 50, **{key: options.pop(key) for key in list(options) if key in CONFIG and key != "features"}}
+    )
+    return Evaluator(Pictures(reference, rows), config, **{"features": Averages(), **options})
+
+
+def values(measure: Evaluator, generator: Any) -> dict[str, float]:
+    return measure(generator).values
 
 
 def samples(generator: Any, n: int = 10, **options: Any) -> Tensor:
-    return torch.cat(list(sample_images(generator, n, **options)))
+    return torch.cat([images for images, _ in sample_images(generator, range(n), **options)])
 
 
 @pytest.mark.parametrize("make", [Toy, small_generator])
@@ -127,15 +146,20 @@ def test_missing_labels_are_named(labels: np.ndarray | None) -> None:
         samples(Toy(label_size=2), labels=labels)
 
 
+TRAIN = Pictures(
+    np.random.default_rng(1).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8), names=[f"{i}.png" for i in range(40)]
+)
+
+
 def test_every_metric_is_given_as_asked() -> None:
     generator = Toy()
-    values = evaluator(metrics=tuple(METRICS))(generator)
-    assert set(values) == {name for metric in METRICS.values() for name in metric.names}
-    assert set(METRICS) <= set(values)
-    assert all(np.isfinite(value) for value in values.values())
+    found = values(evaluator(metrics=tuple(METRICS), train=TRAIN), generator)
+    assert set(found) == {name for metric in METRICS.values() for name in metric.names}
+    assert set(METRICS) <= set(found)
+    assert all(np.isfinite(value) for value in found.values())
     for name, metric in METRICS.items():
-        alone = evaluator(metrics=(name,))(generator)
-        assert alone == {key: pytest.approx(values[key]) for key in metric.names}
+        alone = values(evaluator(metrics=(name,), train=TRAIN), generator)
+        assert alone == {key: pytest.approx(found[key]) for key in metric.names}
 
 
 def test_the_number_is_that_of_the_parts() -> None:
@@ -144,40 +168,40 @@ def test_the_number_is_that_of_the_parts() -> None:
     generated = to_float(torch.from_numpy(to_uint8(samples(Toy(), 50, seed=3))))
     real = to_float(torch.from_numpy(REFERENCE))
     expected = kernel_distance_full(*(Averages()(x).double().numpy() for x in (real, generated)))
-    assert measure(Toy()) == {"kid_full": pytest.approx(expected, rel=1e-6)}
+    assert values(measure, Toy()) == {"kid_full": pytest.approx(expected, rel=1e-6)}
 
 
 def test_results_depend_on_the_seed_not_on_the_batch() -> None:
-    first = evaluator(batch=64)(Toy())
-    assert evaluator(batch=7)(Toy()) == pytest.approx(first)
-    assert evaluator(batch=64)(Toy()) == first
-    assert evaluator(seed=1)(Toy()) != pytest.approx(first)
+    first = values(evaluator(batch=64), Toy())
+    assert values(evaluator(batch=7), Toy()) == pytest.approx(first)
+    assert values(evaluator(batch=64), Toy()) == first
+    assert values(evaluator(seed=1), Toy()) != pytest.approx(first)
 
 
 def test_a_perfect_generator_and_worse_ones() -> None:
     measure = evaluator(samples=60, metrics=("kid_full", "fid", "recall", "precision"))
-    perfect, copies = measure(Replay(REFERENCE)), measure(Replay(REFERENCE[:3]))
+    perfect, copies = values(measure, Replay(REFERENCE)), values(measure, Replay(REFERENCE[:3]))
     assert perfect["precision"] == perfect["recall"] == 1
     assert perfect["fid"] == pytest.approx(0, abs=1e-9)
     assert perfect["kid_full"] < 0
     assert copies["precision"] == 1
     assert copies["recall"] < 0.2
     assert copies["kid_full"] > 0
-    assert copies["fid"] > measure(Replay(REFERENCE[:30]))["fid"] > 0.01
+    assert copies["fid"] > values(measure, Replay(REFERENCE[:30]))["fid"] > 0.01
 
 
 def test_reference_features_are_computed_once_and_kept(tmp_path: Path) -> None:
     features = Averages()
     first = evaluator(features=features, cache=tmp_path / "new")
     assert features.seen == 60
-    value = first(Toy())
+    value = values(first, Toy())
     first(Toy())
     assert features.seen == 160
     again = Averages()
     second = evaluator(features=again, cache=tmp_path / "new", batch=7)
     assert again.seen == 0
-    assert np.array_equal(second.reference, first.reference)
-    assert second(Toy()) == pytest.approx(value)
+    assert np.array_equal(second.real.features, first.real.features)
+    assert values(second, Toy()) == pytest.approx(value)
 
 
 def test_the_cache_knows_pixels_and_network(tmp_path: Path) -> None:
@@ -191,12 +215,12 @@ def test_the_cache_knows_pixels_and_network(tmp_path: Path) -> None:
 
 
 def test_a_damaged_cache_is_mended(tmp_path: Path) -> None:
-    expected = evaluator(cache=tmp_path).reference
+    expected = evaluator(cache=tmp_path).real.features
     (file,) = tmp_path.iterdir()
     for damage in (b"", b"no array", file.read_bytes()[:200]):
         file.write_bytes(damage)
         features = Averages()
-        assert np.array_equal(evaluator(features=features, cache=tmp_path).reference, expected)
+        assert np.array_equal(evaluator(features=features, cache=tmp_path).real.features, expected)
         assert features.seen == 60
         assert [file] == list(tmp_path.iterdir())
 
@@ -205,17 +229,21 @@ def test_a_memory_map_and_indices(tmp_path: Path) -> None:
     np.save(tmp_path / "pixels.npy", REFERENCE)
     mapped = np.load(tmp_path / "pixels.npy", mmap_mode="r")
     rows = np.arange(0, 60, 2)
-    expected = evaluator(REFERENCE[rows]).reference
-    assert np.array_equal(evaluator(mapped, indices=rows, cache=tmp_path / "cache").reference, expected)
-    wide = evaluator(REFERENCE.astype(np.uint16) * 257, indices=rows).reference
+    expected = evaluator(REFERENCE[rows]).real.features
+    assert np.array_equal(evaluator(mapped, rows=rows, cache=tmp_path / "cache").real.features, expected)
+    wide = evaluator(REFERENCE.astype(np.uint16) * 257, rows=rows).real.features
     np.testing.assert_allclose(wide, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     "options, says",
     [
-        ({"metrics": ("kid", "is")}, "'is': choose from kid, "),
+        ({"metrics": ("kid", "lpips")}, "'lpips': choose from kid, "),
         ({"features": "vgg"}, "'vgg': choose one of efficientnet-lite0"),
+        ({"metrics": ()}, "no metric asked for"),
+        ({"features": "inception", "mean": (0, 0, 0)}, "normalisation of its own"),
+        ({"features": "net.onnx", "input_size": 32}, "all three"),
+        ({"features": "a:b", "input_size": 32, "mean": (0, 0, 0), "std": (1, 0, 1)}, "above 0"),
         ({"samples": 9}, "9 samples .* at least 10"),
         ({"batch": 0}, "batches of 0"),
     ],
@@ -232,10 +260,141 @@ def test_too_small_a_reference_is_refused() -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_the_fewest_samples_are_enough_for_every_metric(name: str) -> None:
-    values = evaluator(REFERENCE[:10], samples=10, metrics=(name,))(Toy())
-    assert np.isfinite(values[name])
+    found = values(evaluator(REFERENCE[:10], samples=10, metrics=(name,), train=TRAIN), Toy())
+    assert np.isfinite(found[name])
 
 
 def test_with_the_default_network(device: torch.device) -> None:
-    measure = Evaluator(REFERENCE[:20], EvaluateConfig(samples=10, metrics=("fid", "kid")), device=device)
-    assert measure(small_generator().to(device))["fid"] > 0
+    config = EvaluateConfig(samples=10, metrics=("fid", "kid", "is"))
+    measure = Evaluator(Pictures(REFERENCE[:20]), config, device=device)
+    found = values(measure, small_generator().to(device))
+    assert found["fid"] > 0
+    assert 1 <= found["is"] < 1000
+
+
+def test_features_are_not_kept_unless_a_metric_holds_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FID alone goes by moments, batch by batch; with KID beside it the same number comes from the features."""
+    alone = values(evaluator(metrics=("fid",), batch=7), Toy())["fid"]
+    both = values(evaluator(metrics=("kid", "fid")), Toy())["fid"]
+    assert alone == pytest.approx(both, rel=1e-9)
+    seen: list[int] = []
+    monkeypatch.setattr("frugan.metrics.evaluate._join", lambda parts: seen.append(len(parts)) or np.concatenate(parts))
+    measure = evaluator(metrics=("fid",), batch=7)
+    del seen[:]
+    measure(Toy())
+    assert seen == []
+
+
+def test_truncation_reaches_the_mapping() -> None:
+    wide, narrow = (samples(Toy(), 50, truncation=t).std().item() for t in (1.0, 0.2))
+    assert narrow < 0.5 * wide
+    assert values(evaluator(truncation=0.2), Toy()) != values(evaluator(), Toy())
+
+
+def test_samples_may_be_taken_in_any_order() -> None:
+    generator = small_generator()
+    images = samples(generator)
+    some = torch.cat([x for x, _ in sample_images(generator, [7, 2, 5])])
+    torch.testing.assert_close(some, images[[7, 2, 5]], rtol=1e-4, atol=1e-5)
+
+
+def test_x_flipped_copies() -> None:
+    pictures = Pictures(REFERENCE, np.array([3, 63]), names=[str(i) for i in range(60)])
+    assert np.array_equal(pictures[:][1], REFERENCE[3][:, ::-1])
+    assert [pictures.name(i) for i in range(2)] == ["3", "3 (mirrored)"]
+
+
+def test_memorisation_is_found_where_it_was_planted() -> None:
+    """Half of what is generated are training pictures (seen in a mirror): named, and shown beside them."""
+    train = Pictures(TRAIN.pixels, np.arange(80), names=TRAIN.names)
+    held_out = np.random.default_rng(2).integers(0, 256, (300, 8, 8, 3), dtype=np.uint8)
+    fresh = np.random.default_rng(3).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    copies = np.concatenate([TRAIN.pixels[:, :, ::-1], fresh])
+    measure = evaluator(held_out, metrics=("memorisation",), samples=80, train=train)
+    found = measure(Replay(copies))
+    assert found.values["copied"] == pytest.approx(0.5, abs=0.05)
+    assert found.values["memorisation"] > 0.7
+    honest = values(measure, Replay(np.random.default_rng(4).integers(0, 256, (80, 8, 8, 3), dtype=np.uint8)))
+    assert honest["copied"] < 0.06
+    assert honest["memorisation"] == pytest.approx(0.5, abs=0.1)
+    assert len(found.nearest) == 8
+    for entry in found.nearest:
+        assert entry["names"][0] == f"{entry['sample']}.png (mirrored)"
+        assert entry["distances"] == sorted(entry["distances"])
+        assert entry["distances"][0] == pytest.approx(0, abs=1e-2)
+    with pytest.raises(FruganError, match="hold some out"):
+        evaluator(metrics=("memorisation",))
+
+
+def test_the_sheet_of_neighbours() -> None:
+    train = Pictures(TRAIN.pixels)
+    measure = evaluator(metrics=("memorisation",), train=train)
+    generator = Toy()
+    card = measure(generator)
+    sheet = measure.nearest_sheet(generator, card)
+    assert sheet.shape == (8 * 8, 8 * 6, 3)
+    entry = card.nearest[2]
+    ((image, _),) = sample_images(generator, [entry["sample"]])
+    assert np.array_equal(sheet[16:24, :8], to_uint8(image)[0])
+    assert np.array_equal(sheet[16:24, 8:16], TRAIN.pixels[entry["positions"][0]])
+
+
+def test_metrics_for_each_class() -> None:
+    """Class 1 is painted grey, class 0 varies like the reference of its own: only one of the two is bad."""
+    labels = np.eye(2, dtype=np.float32)[np.arange(60) % 2]
+
+    class TwoKinds(Toy):
+        def synthesis(self, ws: Tensor, *, noise: str, generator: torch.Generator) -> Tensor:
+            if ws[0, 0] == 0:
+                return torch.zeros(1, 3, 8, 8)
+            return torch.rand(len(ws), 3, 8, 8, generator=generator) * 2 - 1
+
+    config = EvaluateConfig(metrics=("kid_full", "coverage"), samples=200, per_class=True)
+    reference = Pictures(REFERENCE, labels=labels, class_names=["alive", "grey"])
+    card = Evaluator(reference, config, labels=labels, features=Averages())(TwoKinds(2))
+    assert set(card.per_class) == {"alive", "grey"}
+    assert card.per_class["alive"]["kid_full"] < card.values["kid_full"] < card.per_class["grey"]["kid_full"]
+    with pytest.raises(FruganError, match="conditional generator"):
+        evaluator(per_class=True)
+    with pytest.raises(FruganError, match="one class per picture"):
+        Evaluator(Pictures(REFERENCE, labels=labels + 0.5), config, labels=labels + 0.5, features=Averages())
+
+
+def test_the_card_says_how(tmp_path: Path) -> None:
+    card = evaluator(seed=3, truncation=0.7)(small_generator())
+    assert card.protocol["reference_count"] == 60
+    assert card.protocol["samples"] == 50
+    assert card.protocol["truncation"] == 0.7
+    assert card.subject["seed"] == 3
+    assert card.conditions["torch"] == torch.__version__
+    assert EvaluationCard.load(card.save(tmp_path / "new" / "card.json")) == card
+    again = evaluator(seed=3, truncation=0.7)(small_generator())
+    assert (again.values, again.protocol, again.subject) == (card.values, card.protocol, card.subject)
+    other = REFERENCE.copy()
+    other[0, 0, 0, 0] ^= 1
+    assert evaluator(other)(small_generator()).protocol["reference"] != card.protocol["reference"]
+
+
+def test_progress_is_told() -> None:
+    heard: list[tuple[int, int]] = []
+    evaluator(batch=20)(Toy(), lambda done, total: heard.append((done, total)))
+    assert heard == [(20, 50), (40, 50), (50, 50)]
+
+
+def _measure_together(rank: int, world: int, folder: str) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+    try:
+        measure = evaluator(metrics=("kid", "fid", "ppl_w_end"), cache=Path(folder) / "cache", samples=51)
+        measure(small_generator()).save(Path(folder) / f"{rank}.json")
+        evaluator(metrics=("fid",), samples=51)(small_generator()).save(Path(folder) / f"fid-{rank}.json")
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_several_processes_give_the_result_of_one(tmp_path: Path) -> None:
+    torch.multiprocessing.start_processes(_measure_together, args=(3, str(tmp_path)), nprocs=3, start_method="fork")
+    alone = values(evaluator(metrics=("kid", "fid", "ppl_w_end"), samples=51), small_generator())
+    for rank in range(3):
+        assert EvaluationCard.load(tmp_path / f"{rank}.json").values == pytest.approx(alone, rel=1e-5)
+        assert EvaluationCard.load(tmp_path / f"fid-{rank}.json").values["fid"] == pytest.approx(alone["fid"], rel=1e-5)
+    assert len(list((tmp_path / "cache").iterdir())) == 1

@@ -78,7 +78,7 @@ def train(
     keep_last: Annotated[int, Option(help="Checkpoints kept, besides the best.", rich_help_panel=REPORTING)] = 2,
     evaluate_every: Annotated[float, Option(help="kimg between evaluations; 0: none. Needs the extra frugan\\[metrics].", rich_help_panel=REPORTING)] = 0,
     evaluate_samples: Annotated[int | None, Option(help="Images generated for one. [default: 5000]", rich_help_panel=REPORTING)] = None,
-    metrics: Annotated[str, Option(help="Names joined by commas; the first chooses the best checkpoint.", rich_help_panel=REPORTING)] = "kid",
+    metrics: Annotated[str | None, Option(help="Names joined by commas; the first chooses the best checkpoint. [default: kid below 10,000 pictures, else fid]", rich_help_panel=REPORTING)] = None,
     # machine
     device: Annotated[str, Option(help="auto, cpu, cuda, mps.", rich_help_panel=MACHINE)] = "auto",
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Option(help="Of the highest resolutions.", rich_help_panel=MACHINE)] = "auto",
@@ -177,7 +177,7 @@ def follow(run: Run, *, device: str, dataset: Dataset | None = None, kimg: float
     start = found.images / 1000 if found else 0.0
     last = None
     with stop_on_signal() as stop, Progress(total_kimg=total, start_kimg=start, console=console) as display:
-        for last in run.train(kimg=kimg, device=device, dataset=dataset, stop=stop):
+        for last in run.train(kimg=kimg, device=device, dataset=dataset, stop=stop, evaluating=display.evaluating):
             display.log(last)
     at = f"{last['kimg']:g}" if last else f"{start:g}"
     console.print(f"{at} of {total:g} kimg. Look at {run.path / 'index.html'}")

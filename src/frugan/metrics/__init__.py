@@ -1,33 +1,48 @@
 """Numbers that say how good a generator is: distances between sets of features, and the networks that give them."""
 
+from frugan.metrics.card import EvaluationCard, compare
 from frugan.metrics.distances import (
-    METRICS,
-    Metric,
-    density_coverage,
+    Moments,
     frechet_distance,
+    frechet_distance_extrapolated,
+    inception_score,
     kernel_distance,
     kernel_distance_full,
-    moments,
-    precision_recall,
 )
-from frugan.metrics.evaluate import EvaluateConfig, Evaluator, GeneratorLike, sample_images
+from frugan.metrics.evaluate import EvaluateConfig, Evaluator, Pictures, default_metric
 from frugan.metrics.features import FEATURES, Features, ModuleFeatures, load_features
+from frugan.metrics.metric import METRICS, Evidence, FeatureSet, Metric
+from frugan.metrics.neighbours import density_coverage, memorisation, nearest, precision_recall
+from frugan.metrics.path_length import perceptual_path_length, trimmed_mean
+from frugan.metrics.sampling import GeneratorLike, sample_images
 
 __all__ = [
     "FEATURES",
     "METRICS",
     "EvaluateConfig",
+    "EvaluationCard",
     "Evaluator",
+    "Evidence",
+    "FeatureSet",
     "Features",
     "GeneratorLike",
     "Metric",
     "ModuleFeatures",
+    "Moments",
+    "Pictures",
+    "compare",
+    "default_metric",
     "density_coverage",
     "frechet_distance",
+    "frechet_distance_extrapolated",
+    "inception_score",
     "kernel_distance",
     "kernel_distance_full",
     "load_features",
-    "moments",
+    "memorisation",
+    "nearest",
+    "perceptual_path_length",
     "precision_recall",
     "sample_images",
+    "trimmed_mean",
 ]

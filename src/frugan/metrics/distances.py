@@ -6,8 +6,9 @@ N × M pairs at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,132 +16,169 @@ from numpy.typing import NDArray
 from frugan.errors import FruganError
 
 Array = NDArray[np.float64]
+Features2D = NDArray[np.floating[Any]]  # [N, D]; float32 is widened where it is used
 
 _BLOCK_PAIRS = 1 << 22  # 32 MiB
+NOT_FINITE = "some features are not finite; check the images and the feature network"
 
 
 def kernel_distance(
-    real: Array, generated: Array, *, subsets: int = 100, subset_size: int = 1000, seed: int = 0
+    real: Features2D, generated: Features2D, *, subsets: int = 100, subset_size: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
     """KID as usually given: mean and standard deviation of `kernel_distance_full` over random subsets of both sets.
 
     `subset_size` is lowered to the smaller set. The deviation is that of one subset, not of the mean. Bińkowski et al.,
     "Demystifying MMD GANs", 2018, §4.
     """
-    real, generated = _checked(real, generated)
-    size = min(subset_size, len(real), len(generated))
+    n, m = len(real), len(generated)
+    size = min(subset_size, n, m)
     if subsets < 1 or size < 2:
         raise FruganError(f"{subsets} subsets of {size}: KID needs at least 1 subset of at least 2 samples")
     rng = np.random.default_rng(seed)
-    values = [
-        kernel_distance_full(
-            real[rng.choice(len(real), size, replace=False)],
-            generated[rng.choice(len(generated), size, replace=False)],
-        )
-        for _ in range(subsets)
-    ]
+    draws = [(rng.choice(n, size, replace=False), rng.choice(m, size, replace=False)) for _ in range(subsets)]
+    if (n + m) ** 2 > 4 * subsets * size**2:  # all pairs are more than those of the subsets
+        values = [kernel_distance_full(real[rows], generated[others]) for rows, others in draws]
+    else:
+        values = _kernel_distance_of_subsets(*checked(real, generated), draws)
     return float(np.mean(values)), float(np.std(values))
 
 
-def kernel_distance_full(real: Array, generated: Array) -> float:
+def _kernel_distance_of_subsets(real: Array, generated: Array, draws: list[tuple[Any, Any]]) -> Array:
+    """`kernel_distance_full` of each pair of subsets. With S `[subsets, N]` of 0 and 1, Σ over a subset's pairs is
+    (S K Sᵀ)ₛₛ: each kernel value is computed once, however many subsets share it."""
+    own, other = np.zeros((len(draws), len(real))), np.zeros((len(draws), len(generated)))
+    for i, (rows, others) in enumerate(draws):
+        own[i, rows] = other[i, others] = 1
+
+    def sums(x: Array, y: Array, in_x: Array, in_y: Array) -> Array:
+        return sum(((in_x[:, rows] @ _kernel(x[rows], y)) * in_y).sum(axis=1) for rows in blocks(x, y))  # pyright: ignore[reportReturnType]
+
+    def within(x: Array, chosen: Array) -> Array:
+        itself = (np.square(x).sum(axis=1) / x.shape[1] + 1) ** 3
+        return (sums(x, x, chosen, chosen) - chosen @ itself) / (size * (size - 1))
+
+    size = len(draws[0][0])
+    across = sums(real, generated, own, other) / size**2
+    return within(real, own) + within(generated, other) - 2 * across
+
+
+def kernel_distance_full(real: Features2D, generated: Features2D) -> float:
     """The same squared maximum mean discrepancy, kernel (x·y/D + 1)³, unbiased, from all pairs at once (ibid., eq. 4).
 
     It estimates what `kernel_distance` does, with the least noise that the samples allow. Near 0 for equal
     distributions, below it by chance; not biased by the number of samples. Often shown × 1000.
     """
-    real, generated = _checked(real, generated)
-    across = sum(_kernel(real[rows], generated).sum() for rows in _blocks(real, generated))
+    real, generated = checked(real, generated)
+    across = sum(_kernel(real[rows], generated).sum() for rows in blocks(real, generated))
     pairs = len(real) * len(generated)
     return float(_kernel_mean_within(real) + _kernel_mean_within(generated) - 2 * across / pairs)
 
 
-def moments(batches: Iterable[Array]) -> tuple[Array, Array]:
-    """Batches `[n, D]` → their mean `[D]` and covariance `[D, D]` (over N − 1), one batch in memory at a time.
+@dataclass
+class Moments:
+    """Count, mean `[D]` and scatter `[D, D]` about it of a stream of features, one batch `[n, D]` in memory at a time.
 
     Chan, Golub & LeVeque 1983: each batch's own scatter about its own mean, merged; nothing cancels.
     """
-    n, mean, scatter = 0, np.zeros(()), np.zeros(())
-    for batch in batches:
+
+    count: int = 0
+    mean: Array = field(default_factory=lambda: np.zeros(()))
+    scatter: Array = field(default_factory=lambda: np.zeros(()))
+
+    @classmethod
+    def of(cls, batches: Iterable[Features2D]) -> Moments:
+        total = cls()
+        for batch in batches:
+            total.update(batch)
+        return total
+
+    def update(self, batch: Features2D) -> None:
         x = np.asarray(batch, np.float64)
-        m, own_mean = len(x), x.mean(axis=0)
-        delta = own_mean - mean
-        centred = x - own_mean
-        scatter = scatter + centred.T @ centred + np.outer(delta, delta) * (n * m / (n + m))
-        mean = mean + delta * (m / (n + m))
-        n += m
-    if n < 2:
-        raise FruganError(f"{n} samples have no covariance; give at least 2")
-    return mean, scatter / (n - 1)
+        if not len(x):
+            return
+        if not np.isfinite(x).all():
+            raise FruganError(NOT_FINITE)
+        mean = x.mean(axis=0)
+        centred = x - mean
+        self.merge(Moments(len(x), mean, centred.T @ centred))
+
+    def merge(self, other: Moments) -> None:
+        """Takes in another stream, as if its batches had come here."""
+        total = self.count + other.count
+        if not other.count:
+            return
+        delta = other.mean - self.mean
+        self.scatter = self.scatter + other.scatter + np.outer(delta, delta) * (self.count * other.count / total)
+        self.mean = self.mean + delta * (other.count / total)
+        self.count = total
+
+    @property
+    def covariance(self) -> Array:
+        """`[D, D]`, over count − 1."""
+        if self.count < 2:
+            raise FruganError(f"{self.count} samples have no covariance; give at least 2")
+        return self.scatter / (self.count - 1)
 
 
 def frechet_distance(mean: Array, covariance: Array, other_mean: Array, other_covariance: Array) -> float:
     """FID: ‖μ − μ'‖² + tr(Σ + Σ' − 2(Σ Σ')^½) for means `[D]` and covariances `[D, D]` (Heusel et al. 2017, eq. 6).
 
-    With Σ = VΛVᵀ, (Σ Σ')^½ has the singular values of Λ^½ Vᵀ V' Λ'^½ for eigenvalues: two symmetric decompositions and
-    no matrix square root, so covariances of fewer samples than dimensions are no harder than others. Biased upwards for
-    few samples: compare only at equal counts.
+    Biased upwards for few samples: compare only at equal counts.
     """
-    root, other_root = _scaled_eigenvectors(covariance), _scaled_eigenvectors(other_covariance)
-    trace = np.trace(covariance) + np.trace(other_covariance)
-    cross = np.linalg.svd(root.T @ other_root, compute_uv=False).sum()
-    return float(np.square(mean - other_mean).sum() + trace - 2 * cross)
+    return _frechet(mean, _root(covariance), other_mean, _root(other_covariance))
 
 
-def precision_recall(real: Array, generated: Array, k: int = 3) -> tuple[float, float]:
-    """The shares of generated samples within the real manifold, and of real ones within the generated manifold.
+def frechet_distance_extrapolated(
+    real: Moments, generated: Features2D, *, points: int = 15, seed: int = 0
+) -> tuple[float, float]:
+    """FID∞: what FID would be with endless generated samples, and the standard error of that estimate.
 
-    A manifold is the union of closed balls around samples, each out to its k-th nearest neighbour among them
-    (Kynkäänniemi et al., "Improved Precision and Recall Metric", 2019, eqs. 1 and 2).
+    FID's bias falls as 1/N; a line through FID at `points` counts from N/5 to N, random subsets each, is read where
+    1/N = 0 (Chong & Forsyth, "Effectively Unbiased FID and Inception Score", 2020). The reference's own bias stays.
+    The line is straight only where N/5 is well above the features' dimension.
     """
-    real, generated = _checked(real, generated, k)
-    return _share_covered(generated, real, k), _share_covered(real, generated, k)
+    n = len(generated)
+    counts = np.unique(np.linspace(n / 5, n, points).round().astype(int))
+    if len(counts) < 3 or counts[0] < 2:
+        raise FruganError(f"{n} generated samples at {points} counts: FID∞ needs at least 3 counts from 2 samples on")
+    rng, root = np.random.default_rng(seed), _root(real.covariance)
+
+    def distance(count: int) -> float:
+        x = np.asarray(generated[np.sort(rng.choice(n, count, replace=False))], np.float64)
+        mean = x.mean(axis=0)
+        factor = (x - mean).T / np.sqrt(count - 1)  # factor · factorᵀ is the covariance
+        if count > x.shape[1]:
+            factor = _root(factor @ factor.T)
+        return _frechet(real.mean, root, mean, factor)
+
+    line = np.stack([np.ones(len(counts)), 1 / counts], axis=1)
+    values = np.array([distance(count) for count in counts])
+    solution, *_ = np.linalg.lstsq(line, values, rcond=None)
+    variance = np.square(values - line @ solution).sum() / (len(counts) - 2)
+    return float(solution[0]), float(np.sqrt(variance * np.linalg.inv(line.T @ line)[0, 0]))
 
 
-def density_coverage(real: Array, generated: Array, k: int = 5) -> tuple[float, float]:
-    """How densely generated samples lie in the balls around real ones, and the share of those balls that hold any.
+def inception_score(logits: Features2D, splits: int = 10) -> tuple[float, float]:
+    """exp E KL(p(y|x) ‖ p(y)) over each of `splits` consecutive parts: mean and standard deviation (Salimans et al. 2016).
 
-    Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative Models", 2020. For equal
-    distributions and counts, the expected density is 1 (it may be more) and the expected coverage 1 − ½ᵏ.
+    logits `[N, K]`. From 1 to K. It knows no reference: a generator of one perfect picture a class scores best.
     """
-    real, generated = _checked(real, generated, k)
-    radii = _squared_radii(real, k)
-    inside, nearest = 0, np.full(len(real), np.inf)
-    for squared in _squared_distances(generated, real):
-        inside += np.count_nonzero(squared < radii)
-        nearest = np.minimum(nearest, squared.min(axis=0))
-    return inside / (k * len(generated)), float((nearest < radii).mean())
+    if logits.ndim != 2 or not 1 <= splits <= len(logits):
+        raise FruganError(f"logits {logits.shape} in {splits} parts: give [N, K], and 1 to N parts")
+    if not np.isfinite(logits).all():
+        raise FruganError(NOT_FINITE)
+    scores = []
+    for part in np.array_split(np.asarray(logits, np.float64), splits):
+        shifted = part - part.max(axis=1, keepdims=True)
+        log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        p = np.exp(log_p)
+        marginal = p.mean(axis=0)
+        log_marginal = np.log(np.maximum(marginal, np.finfo(np.float64).tiny))
+        scores.append(np.exp((p * (log_p - log_marginal)).sum(axis=1).mean()))
+    return float(np.mean(scores)), float(np.std(scores))
 
 
-@dataclass(frozen=True)
-class Metric:
-    """`compute` takes (real, generated) features and gives one number for each of `names`.
-
-    `higher_is_better` is about the name that the metric has in `METRICS`.
-    """
-
-    compute: Callable[[Array, Array], tuple[float, ...]]
-    names: tuple[str, ...]
-    higher_is_better: bool
-
-
-def _frechet(real: Array, generated: Array) -> tuple[float]:
-    real, generated = _checked(real, generated)
-    return (frechet_distance(*moments([real]), *moments([generated])),)
-
-
-METRICS: dict[str, Metric] = {
-    "kid": Metric(kernel_distance, ("kid", "kid_std"), higher_is_better=False),
-    "kid_full": Metric(lambda x, y: (kernel_distance_full(x, y),), ("kid_full",), higher_is_better=False),
-    "fid": Metric(_frechet, ("fid",), higher_is_better=False),
-    "precision": Metric(precision_recall, ("precision", "recall"), higher_is_better=True),
-    "recall": Metric(precision_recall, ("precision", "recall"), higher_is_better=True),
-    "density": Metric(density_coverage, ("density", "coverage"), higher_is_better=True),
-    "coverage": Metric(density_coverage, ("density", "coverage"), higher_is_better=True),
-}
-"""What can be measured, by the name of the number that one asks for; some come in pairs."""
-
-
-def _checked(real: Array, generated: Array, k: int = 1) -> tuple[Array, Array]:
+def checked(real: Features2D, generated: Features2D, k: int = 1) -> tuple[Array, Array]:
     real, generated = np.asarray(real, np.float64), np.asarray(generated, np.float64)
     if real.ndim != 2 or real.shape[1:] != generated.shape[1:]:
         raise FruganError(f"features {real.shape} and {generated.shape} cannot be compared: give [N, D] and [M, D]")
@@ -149,11 +187,11 @@ def _checked(real: Array, generated: Array, k: int = 1) -> tuple[Array, Array]:
             f"{len(real)} real and {len(generated)} generated samples with k = {k}: give k ≥ 1, and more than k of each"
         )
     if not (np.isfinite(real).all() and np.isfinite(generated).all()):
-        raise FruganError("some features are not finite; check the images and the feature network")
+        raise FruganError(NOT_FINITE)
     return real, generated
 
 
-def _blocks(x: Array, y: Array) -> Iterator[slice]:
+def blocks(x: Array, y: Array) -> Iterator[slice]:
     """Slices of x's rows, such that a slice against all of y is one block of pairs."""
     rows = max(_BLOCK_PAIRS // len(y), 1)
     return (slice(i, i + rows) for i in range(0, len(x), rows))
@@ -167,34 +205,24 @@ def _kernel(x: Array, y: Array) -> Array:
 def _kernel_mean_within(x: Array) -> float:
     """The kernel's mean over pairs of different samples; of each pair of blocks one is computed."""
     total = 0.0
-    for rows in _blocks(x, x):
+    for rows in blocks(x, x):
         block = _kernel(x[rows], x[rows.start :])
         own = block[:, : len(block)]
         total += 2 * block.sum() - own.sum() - np.trace(own)
     return total / (len(x) * (len(x) - 1))
 
 
-def _scaled_eigenvectors(covariance: Array) -> Array:
-    """V Λ^½; eigenvalues that are zero but for rounding, and might come out negative, are zero."""
+def _frechet(mean: Array, root: Array, other_mean: Array, other_root: Array) -> float:
+    """For factors `[D, …]` with A Aᵀ = Σ, (Σ Σ')^½ has the singular values of Aᵀ A' for eigenvalues: no matrix square
+    root, so covariances of fewer samples than dimensions are no harder than others."""
+    if mean.shape != other_mean.shape:
+        raise FruganError(f"features of sizes {mean.shape} and {other_mean.shape} cannot be compared")
+    cross = np.linalg.svd(root.T @ other_root, compute_uv=False).sum()
+    return float(np.square(mean - other_mean).sum() + np.square(root).sum() + np.square(other_root).sum() - 2 * cross)
+
+
+def _root(covariance: Array) -> Array:
+    """V Λ^½ of a symmetric matrix; eigenvalues that are zero but for rounding, and might come out negative, are zero."""
     values, vectors = np.linalg.eigh(covariance)
     floor = values[-1] * len(values) * np.finfo(np.float64).eps
     return vectors * np.sqrt(np.where(values > floor, values, 0))
-
-
-def _squared_distances(x: Array, y: Array) -> Iterator[Array]:
-    """‖x − y‖² of blocks of x against all of y: `[rows, M]`."""
-    norms = np.square(y).sum(axis=1)
-    for rows in _blocks(x, y):
-        own = np.square(x[rows]).sum(axis=1, keepdims=True)
-        yield np.maximum(own + norms - 2 * x[rows] @ y.T, 0)
-
-
-def _squared_radii(x: Array, k: int) -> Array:
-    """The squared distance of each sample to its k-th nearest neighbour, itself (the nearest) not counted."""
-    return np.concatenate([np.partition(squared, k, axis=1)[:, k] for squared in _squared_distances(x, x)])
-
-
-def _share_covered(points: Array, centres: Array, k: int) -> float:
-    radii = _squared_radii(centres, k)
-    inside = sum(np.count_nonzero((squared <= radii).any(axis=1)) for squared in _squared_distances(points, centres))
-    return inside / len(points)

@@ -46,6 +46,7 @@ class Progress:
         self._latest: dict[str, Any] = {}
         self._tick_time = time.monotonic()
         self._live: Any = None
+        self._activity = ""
 
     def __enter__(self) -> Progress:
         self._start()
@@ -65,6 +66,10 @@ class Progress:
                 self._start()
             else:
                 self._line("  ".join([f"{self.kimg:8.1f} / {self.total_kimg:g} kimg", *self._figures(record)]))
+
+    def evaluating(self, done: int, total: int) -> None:
+        """Shows how far an evaluation is, in images."""
+        self._activity = f"evaluating: {done} / {total} images" if done < total else ""
 
     def say(self, message: str) -> None:
         """Prints a line above the bar."""
@@ -121,4 +126,4 @@ class Progress:
             ProgressBar(total=self.total_kimg, completed=min(self.kimg, self.total_kimg)),
             Text(f"{self.kimg:.1f} / {self.total_kimg:g} kimg"),
         )
-        return Group(head, Text("  ".join(self._figures(self._latest)), style="dim"))
+        return Group(head, Text("  ".join([*self._figures(self._latest), self._activity]), style="dim"))

@@ -1,0 +1,104 @@
+"""`frugan evaluate` and `frugan compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from typer import Option
+
+from frugan.cli.common import bar, console
+from frugan.errors import FruganError
+
+if TYPE_CHECKING:
+    from frugan.metrics import EvaluationCard
+
+PICTURES = "Pictures"
+FEATURES = "Feature network"
+
+
+def evaluate(
+    source: Annotated[Path, typer.Argument(help="A run, or one of its checkpoints.")],
+    metrics: Annotated[str | None, Option(help="kid, kid_full, fid, fid_infinity, is, precision, recall, density, coverage, memorisation, ppl_w_full, ppl_w_end, ppl_z_full, ppl_z_end; joined by commas. [default: kid below 10,000 pictures, else fid]")] = None,
+    samples: Annotated[int, Option(help="Pictures generated.")] = 5000,
+    seed: Annotated[int, Option(help="Which ones: picture i follows from seed and i.")] = 0,
+    truncation: Annotated[float, Option(help="ψ: below 1 more typical, less varied.")] = 1.0,
+    per_class: Annotated[bool, Option("--per-class", help="The metrics for each class, too.")] = False,
+    data: Annotated[str | None, Option(help="Where the run's pictures are now; or those of a checkpoint without a run.", rich_help_panel=PICTURES)] = None,
+    reference: Annotated[str | None, Option(help="Other pictures to measure against, all of them.", rich_help_panel=PICTURES)] = None,
+    against: Annotated[Literal["auto", "held-out", "train", "all"], Option(help="Part of the run's pictures to measure against; auto: held-out, else train.", rich_help_panel=PICTURES)] = "auto",
+    features: Annotated[str, Option(help="efficientnet-lite0, inception, dinov2, clip; a TorchScript or .onnx file; package.module:callable.", rich_help_panel=FEATURES)] = "efficientnet-lite0",
+    weights: Annotated[str | None, Option(help="Their file, or their name on the Hugging Face hub.", rich_help_panel=FEATURES)] = None,
+    resize: Annotated[Literal["clean", "legacy"] | None, Option(help="Antialiased bicubic, or as TensorFlow 1 did. [default: clean; inception: legacy]", rich_help_panel=FEATURES)] = None,
+    input_size: Annotated[int | None, Option(help="Pixels a side that the network sees.", rich_help_panel=FEATURES)] = None,
+    mean: Annotated[str | None, Option(help="R,G,B in units of [0, 1], of a network of your own.", rich_help_panel=FEATURES)] = None,
+    std: Annotated[str | None, Option(help="R,G,B, likewise.", rich_help_panel=FEATURES)] = None,
+    path_distance: Annotated[Literal["features", "lpips"], Option(help="What path lengths are measured by.", rich_help_panel=FEATURES)] = "features",
+    out: Annotated[Path | None, Option("--out", "-o", help="The card, a .json file. [default: in the run's evaluations]")] = None,
+    batch: Annotated[int, Option(help="Pictures made at once.")] = 64,
+    device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
+) -> None:  # fmt: skip
+    """Measure a generator, and write a card that says how."""
+    from frugan.evaluation import evaluate as measure
+
+    options = {"metrics": tuple(metrics.split(","))} if metrics else {}
+    with bar("looking at pictures") as progress:
+        card = measure(
+            source,
+            data=data,
+            reference=reference,
+            against=against,
+            out=out,
+            device=device,
+            progress=progress,
+            samples=samples,
+            seed=seed,
+            truncation=truncation,
+            per_class=per_class,
+            features=features,
+            weights=weights,
+            resize=resize,
+            input_size=input_size,
+            mean=_rgb("mean", mean),
+            std=_rgb("std", std),
+            path_distance=path_distance,
+            batch=batch,
+            **options,
+        )
+    show(card)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="An evaluation card.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+) -> None:
+    """Set two evaluation cards side by side; refused where they were not measured alike."""
+    from rich.table import Table
+
+    from frugan.metrics import EvaluationCard
+    from frugan.metrics import compare as side_by_side
+
+    table = Table("metric", first.name, second.name, "difference", box=None, pad_edge=False, header_style="dim")
+    for name, (a, b) in side_by_side(*(EvaluationCard.load(file) for file in (first, second))).items():
+        table.add_row(name, f"{a:.6g}", f"{b:.6g}", f"{b - a:+.3g}")
+    console.print(table)
+
+
+def show(card: EvaluationCard) -> None:
+    from rich.table import Table
+
+    table = Table("", "", "", box=None, pad_edge=False, show_header=False)
+    for part, name, value in card.rows():
+        table.add_row(f"[dim]{part}[/dim]", name, value)
+    console.print(table)
+
+
+def _rgb(name: str, text: str | None) -> tuple[float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        r, g, b = (float(part) for part in text.split(","))
+    except ValueError:
+        raise FruganError(f"--{name} {text!r}: give three numbers, for instance 0.485,0.456,0.406") from None
+    return r, g, b

@@ -1,0 +1,105 @@
+"""Measuring a finished generator: which pictures it is held against, and the card that comes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+from frugan.data import DataConfig, Dataset, open_dataset
+from frugan.errors import FruganError
+from frugan.metrics import EvaluateConfig, EvaluationCard, Evaluator, default_metric
+from frugan.networks import Generator
+from frugan.pictures import save_picture
+from frugan.run import Advance, Run, choose_device, generator_folder, pictures_of
+from frugan.training import checkpoint
+
+Against = Literal["auto", "held-out", "train", "all"]
+
+_CHANNELS: dict[int, Literal["L", "LA", "RGB", "RGBA"]] = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+
+
+def evaluate(
+    source: str | Path,
+    *,
+    data: str | None = None,
+    reference: str | None = None,
+    against: Against = "auto",
+    out: str | Path | None = None,
+    device: str = "auto",
+    progress: Advance | None = None,
+    **options: Any,
+) -> EvaluationCard:
+    """Measures the generator of a run or of a checkpoint; `options` are the fields of `EvaluateConfig`.
+
+    The pictures are the run's own (`data`: where they are now, or for a checkpoint without a run). It is measured
+    `against` those held out ("auto": where there are any, else those trained on), or against `reference`, other
+    pictures, all of them. The card is saved to `out`, by default in the run's `evaluations`; beside it a sheet of
+    nearest neighbours where memorisation is measured.
+    """
+    source = Path(source)
+    folder = generator_folder(source)
+    place = choose_device(device)
+    generator = checkpoint.load_generator(folder).to(place)
+    run = Run(source) if (source / "config.yaml").is_file() else _run_of(folder)
+    own = _own_pictures(run, data, generator)
+    if reference is not None:
+        labelled = generator.label_size and (own is None or options.get("per_class"))
+        judged = open_dataset(_same_shape(own.config if own else None, reference, generator, labels=bool(labelled)))
+        against = "all" if against == "auto" else against
+    elif own is not None:
+        judged = own
+        against = ("held-out" if len(own.held_out_indices) else "train") if against == "auto" else against
+    else:
+        raise FruganError(f"{source} does not know its pictures: say where they are with --data, or give a --reference")
+    _check_shape(judged, generator)
+    if against == "held-out" and not len(judged.held_out_indices):
+        raise FruganError("no pictures were held out from this run's training; give others with --reference")
+    pictures = pictures_of(judged, against)  # pyright: ignore[reportArgumentType]
+    unseen = own is not None and (reference is not None or against == "held-out")
+    options = {"metrics": (default_metric(len(pictures)),), **options}
+    evaluator = Evaluator(
+        pictures,
+        EvaluateConfig(**options),
+        train=pictures_of(own, "stream") if own is not None and unseen else None,
+        labels=(own or judged).label_pool.numpy(),
+        device=place,
+        cache=judged.cache_folder / "features",
+        progress=progress,
+    )
+    card = evaluator(generator, progress)
+    card.subject.update(path=str(source), checkpoint=folder.name)
+    card.conditions.update(reference=judged.config.path, against=against)
+    file = Path(out) if out else (run.path / "evaluations" if run else Path()) / f"{folder.name}.json"
+    card.save(file)
+    if card.nearest:
+        save_picture(evaluator.nearest_sheet(generator, card), file.with_suffix(".nearest.png"))
+    return card
+
+
+def _run_of(folder: Path) -> Run | None:
+    """The run that a checkpoint directory lies in."""
+    home = folder.resolve().parent.parent
+    return Run(home) if (home / "config.yaml").is_file() else None
+
+
+def _own_pictures(run: Run | None, data: str | None, generator: Generator) -> Dataset | None:
+    if run is None:
+        return open_dataset(_same_shape(None, data, generator, labels=generator.label_size > 0)) if data else None
+    config = run.config.data
+    return open_dataset(dataclasses.replace(config, path=data) if data else config)
+
+
+def _same_shape(like: DataConfig | None, path: str, generator: Generator, *, labels: bool) -> DataConfig:
+    """Other pictures brought to the generator's shape in the way of the run's own; none mirrored, none held out."""
+    changes = {"path": path, "mirror": False, "balanced": False, "held_out": 0, "labels": "auto" if labels else "none"}
+    channels = _CHANNELS.get(generator.channels, "auto")
+    return dataclasses.replace(like or DataConfig(path), resolution=generator.resolution, channels=channels, **changes)
+
+
+def _check_shape(dataset: Dataset, generator: Generator) -> None:
+    theirs, ours = (*dataset.resolution, dataset.channels), (*generator.resolution, generator.channels)
+    if theirs != ours:
+        raise FruganError(
+            f"the pictures at {dataset.config.path} are {theirs} (height, width, channels), the generator makes {ours}"
+        )

@@ -1,0 +1,62 @@
+"""An evaluation card: a number, and all that one must know to cite it or to set another beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from frugan.errors import FruganError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class EvaluationCard:
+    """`values` by name, and for each class where that was asked for. `protocol`: what two cards must share to be compared.
+
+    `subject`: which generator, which seed. `conditions`: versions, device, time. `nearest`: the samples nearest to a
+    training picture, with the names of their neighbours and the distances, where memorisation was measured.
+    """
+
+    values: dict[str, float]
+    protocol: dict[str, Any]
+    subject: dict[str, Any] = field(default_factory=dict)
+    conditions: dict[str, Any] = field(default_factory=dict)
+    per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+    nearest: list[dict[str, Any]] = field(default_factory=list)
+
+    def save(self, file: Path) -> Path:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1), "utf-8")
+        return file
+
+    @classmethod
+    def load(cls, file: Path) -> EvaluationCard:
+        """Raises `FruganError` where the file is no card."""
+        try:
+            value = json.loads(file.read_text("utf-8"))
+            if value.pop("format") != FORMAT:
+                raise FruganError(f"{file} is an evaluation card of another format than {FORMAT}; measure again")
+            return cls(**value)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise FruganError(f"{file} is not an evaluation card: {error}") from error
+
+    def rows(self) -> Iterator[tuple[str, str, str]]:
+        """(part, name, value) of everything but the nearest neighbours, as text."""
+        yield from (("value", k, f"{v:.6g}") for k, v in self.values.items())
+        for name, values in self.per_class.items():
+            yield from ((f"class {name}", k, f"{v:.6g}") for k, v in values.items())
+        for part in ("protocol", "subject", "conditions"):
+            yield from ((part, k, str(v)) for k, v in getattr(self, part).items())
+
+
+def compare(a: EvaluationCard, b: EvaluationCard) -> dict[str, tuple[float, float]]:
+    """The values that both cards have, side by side. Raises `FruganError` naming every field of the protocol that differs."""
+    names = a.protocol | b.protocol
+    if different := [k for k in names if a.protocol.get(k) != b.protocol.get(k)]:
+        says = "; ".join(f"{k} is {a.protocol.get(k)} and {b.protocol.get(k)}" for k in different)
+        raise FruganError(f"these numbers cannot be compared, their protocols differ: {says}")
+    return {k: (a.values[k], b.values[k]) for k in a.values if k in b.values}

@@ -1,0 +1,81 @@
+"""Who lives beside whom: metrics made of nearest neighbours among features `[N, D]`, in float64, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from frugan.errors import FruganError
+from frugan.metrics.distances import Array, Features2D, blocks, checked
+
+
+def precision_recall(real: Features2D, generated: Features2D, k: int = 3) -> tuple[float, float]:
+    """The shares of generated samples within the real manifold, and of real ones within the generated manifold.
+
+    A manifold is the union of closed balls around samples, each out to its k-th nearest neighbour among them
+    (Kynkäänniemi et al., "Improved Precision and Recall Metric", 2019, eqs. 1 and 2).
+    """
+    real, generated = checked(real, generated, k)
+    return _share_covered(generated, real, k), _share_covered(real, generated, k)
+
+
+def density_coverage(real: Features2D, generated: Features2D, k: int = 5) -> tuple[float, float]:
+    """How densely generated samples lie in the balls around real ones, and the share of those balls that hold any.
+
+    Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative Models", 2020. For equal
+    distributions and counts, the expected density is 1 (it may be more) and the expected coverage 1 − ½ᵏ.
+    """
+    real, generated = checked(real, generated, k)
+    radii = _squared_radii(real, k)
+    inside, nearest = 0, np.full(len(real), np.inf)
+    for squared in _squared_distances(generated, real):
+        inside += np.count_nonzero(squared < radii)
+        nearest = np.minimum(nearest, squared.min(axis=0))
+    return inside / (k * len(generated)), float((nearest < radii).mean())
+
+
+def nearest(points: Features2D, others: Features2D, k: int = 1) -> tuple[Array, np.ndarray]:
+    """The k nearest of `others` to each point, nearest first: distances float64 `[N, k]`, their rows int64 `[N, k]`."""
+    points, others = np.asarray(points, np.float64), np.asarray(others, np.float64)
+    if not 1 <= k <= len(others):
+        raise FruganError(f"{k} nearest of {len(others)}: give 1 to {len(others)}")
+    distances, rows = [], []
+    for squared in _squared_distances(points, others):
+        near = np.argpartition(squared, k - 1, axis=1)[:, :k]
+        order = np.take_along_axis(squared, near, axis=1).argsort(axis=1, kind="stable")
+        rows.append(np.take_along_axis(near, order, axis=1))
+        distances.append(np.sqrt(np.take_along_axis(squared, rows[-1], axis=1)))
+    return np.concatenate(distances), np.concatenate(rows)
+
+
+def memorisation(generated: Array, unseen: Array, chance: float = 0.01) -> tuple[float, float]:
+    """Do samples lie nearer to training pictures than unseen pictures do? Takes distances `[N]`, `[M]` to the nearest one.
+
+    First, the probability that a sample is nearer than an unseen picture, ties counting half: above ½, the generator
+    copies; below, its samples are merely off (the Mann–Whitney statistic of Meehan et al., "A Non-Parametric Test to
+    Detect Data-Copying", 2020). Second, the share of samples nearer than all but `chance` of the unseen pictures:
+    `chance` is expected, more are copies, few or many.
+    """
+    order = np.sort(unseen)
+    below = np.searchsorted(order, generated, side="left") + np.searchsorted(order, generated, side="right")
+    return float(1 - below.mean() / (2 * len(order))), float((generated < np.quantile(order, chance)).mean())
+
+
+def _squared_distances(x: Array, y: Array) -> Iterator[Array]:
+    """‖x − y‖² of blocks of x against all of y: `[rows, M]`."""
+    norms = np.square(y).sum(axis=1)
+    for rows in blocks(x, y):
+        own = np.square(x[rows]).sum(axis=1, keepdims=True)
+        yield np.maximum(own + norms - 2 * x[rows] @ y.T, 0)
+
+
+def _squared_radii(x: Array, k: int) -> Array:
+    """The squared distance of each sample to its k-th nearest neighbour, itself (the nearest) not counted."""
+    return np.concatenate([np.partition(squared, k, axis=1)[:, k] for squared in _squared_distances(x, x)])
+
+
+def _share_covered(points: Array, centres: Array, k: int) -> float:
+    radii = _squared_radii(centres, k)
+    inside = sum(np.count_nonzero((squared <= radii).any(axis=1)) for squared in _squared_distances(points, centres))
+    return inside / len(points)

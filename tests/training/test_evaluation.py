@@ -1,0 +1,138 @@
+"""Measuring while training, and afterwards."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import frugan
+from frugan.errors import FruganError
+from frugan.metrics import EvaluationCard
+from frugan.run import Run
+from frugan.tracking import read_stats
+
+from .conftest import TINY
+
+OPTIONS = {"samples": 12, "metrics": ("kid_full", "recall")}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """12 of 40 pictures held out, two classes, measured every 0.08 kimg."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FRUGAN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        out = tmp_path_factory.mktemp("run") / "run"
+        options = {**TINY, "held_out": 12, "conditional": True, "labels": "folders", "mirror": True}
+        evaluation = {"evaluate_every": 0.08, "evaluate_samples": 12, "metrics": "kid_full,memorisation"}
+        list(frugan.train(pictures, out, device="cpu", **options, **evaluation))
+        return out
+
+
+def test_training_measures_when_due(run: Path) -> None:
+    records = read_stats(run / "stats.jsonl")
+    measured = {r["kimg"]: r["metric/kid_full"] for r in records if r.get("metric/kid_full") is not None}
+    assert list(measured) == pytest.approx([0.08, 0.16])  # never before the first step
+    best = json.loads((run / "best.json").read_text())
+    assert best["metric"] == "kid_full"
+    assert best["value"] == min(measured.values())
+    card = EvaluationCard.load(run / "evaluations" / "training-000000.json")  # the later of the two, of the same kimg
+    assert card.values["kid_full"] == pytest.approx(measured[max(measured)])
+    assert card.nearest
+
+
+def test_the_number_of_training_is_that_of_evaluate(run: Path) -> None:
+    """The same generator, pictures and protocol give the same number, whoever measures."""
+    last = Run(run).latest()
+    assert last is not None
+    card = frugan.evaluate(last.path, metrics=("kid_full",), samples=12, device="cpu")
+    training = EvaluationCard.load(run / "evaluations" / "training-000000.json")
+    assert card.values["kid_full"] == pytest.approx(training.values["kid_full"])
+    assert card.subject["generator"] == training.subject["generator"]
+    assert {**card.protocol, "train": training.protocol["train"]} == training.protocol
+    assert card.conditions["against"] == "held-out"
+    assert (run / "evaluations" / f"{last.path.name}.json").is_file()
+
+
+def test_references(run: Path, pictures: Path, tmp_path: Path) -> None:
+    counts = {
+        against: frugan.evaluate(run, against=against, **OPTIONS, out=tmp_path / "card.json").protocol[
+            "reference_count"
+        ]
+        for against in ("auto", "held-out", "train", "all")
+    }
+    assert counts == {"auto": 12, "held-out": 12, "train": 28, "all": 40}  # the reference is never mirrored
+    others = tmp_path / "others"
+    others.mkdir()
+    rng = np.random.default_rng(5)
+    for i in range(11):
+        Image.fromarray(rng.integers(0, 255, (20, 30, 4), dtype=np.uint8)).save(others / f"{i}.png")
+    card = frugan.evaluate(run, reference=str(others), **OPTIONS, out=tmp_path / "card.json")
+    assert card.protocol["reference_count"] == 11
+    assert card.conditions["against"] == "all"
+    assert card.protocol["reference"] != frugan.evaluate(run, **OPTIONS, out=tmp_path / "c.json").protocol["reference"]
+
+
+def test_memorisation_sheet_and_classes(run: Path, tmp_path: Path) -> None:
+    card = frugan.evaluate(
+        run,
+        metrics=("memorisation", "kid"),
+        samples=60,
+        against="held-out",
+        per_class=False,
+        out=tmp_path / "card.json",
+    )
+    assert EvaluationCard.load(tmp_path / "card.json") == card
+    with Image.open(tmp_path / "card.nearest.png") as sheet:
+        assert sheet.size == (16 * 6, 16 * 8)
+    assert any("mirrored" in name for entry in card.nearest for name in entry["names"])
+    classes = frugan.evaluate(
+        run, metrics=("kid",), against="train", samples=60, per_class=True, out=tmp_path / "c.json"
+    )
+    assert set(classes.per_class) == {"even", "odd"}
+
+
+def test_a_checkpoint_without_its_run(run: Path, pictures: Path, tmp_path: Path) -> None:
+    last = Run(run).latest()
+    assert last is not None
+    alone = shutil.copytree(last.path, tmp_path / "alone")
+    with pytest.raises(FruganError, match="say where they are with --data"):
+        frugan.evaluate(alone, **OPTIONS)
+    card = frugan.evaluate(alone, data=str(pictures), **OPTIONS, out=tmp_path / "card.json")
+    assert card.protocol["reference_count"] == 40
+    with pytest.raises(FruganError, match="no pictures were held out"):
+        frugan.evaluate(alone, data=str(pictures), against="held-out", **OPTIONS)
+
+
+def test_pictures_that_moved(run: Path, pictures: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(pictures, tmp_path / "moved")
+    a = frugan.evaluate(run, data=str(moved), **OPTIONS, out=tmp_path / "a.json")
+    b = frugan.evaluate(run, **OPTIONS, out=tmp_path / "b.json")
+    assert a.protocol == b.protocol
+    assert a.values == b.values
+
+
+def test_the_default_metric_goes_by_the_number_of_pictures(run: Path, pictures: Path) -> None:
+    from frugan.config import Facts, Options, resolve
+    from frugan.data import DataConfig
+    from frugan.metrics import default_metric
+
+    assert (default_metric(9_999), default_metric(10_000)) == ("kid", "fid")
+    for images, expected in ((500, "kid"), (20_000, "fid")):
+        facts = Facts(resolution=(32, 32), channels=3, label_size=0, images=images, held_out=0)
+        config, derived = resolve(Options(evaluate_every=10), DataConfig(str(pictures)), facts)
+        assert config.evaluate.metrics == (expected,)
+        assert any(row.name == "metrics" and str(images) in row.reason for row in derived)
+
+
+def test_the_averaged_generator_is_measured_as_it_is_kept(run: Path) -> None:
+    last = Run(run).latest()
+    assert last is not None
+    G = frugan.load(last.path)
+    assert not G.training
+    assert all(torch.isfinite(p).all() for p in G.parameters())
