@@ -60,7 +60,7 @@ def main() -> None:
     pictures = args.out / "pictures"
     if not pictures.exists():
         draw_avatars("critters", REFERENCE + TRAIN + OTHERS, 32, pictures)
-    pixels = np.asarray(open_dataset(DataConfig(str(pictures), channels="RGB")).pixels)
+    pixels = np.array(open_dataset(DataConfig(str(pictures), channels="RGB")).pixels)
     network = load_features("efficientnet-lite0")
 
     def features(some: np.ndarray) -> FeatureSet:

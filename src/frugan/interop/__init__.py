@@ -1,0 +1,31 @@
+"""Other people's files, read safely; and ours, written for other people's programs."""
+
+from pathlib import Path
+
+from frugan.errors import FruganError
+from frugan.interop.community import community_state, read_community, write_community
+from frugan.interop.pickles import read_pickle
+from frugan.interop.released import Imported, read_release
+
+__all__ = [
+    "Imported",
+    "community_state",
+    "read_community",
+    "read_network",
+    "read_pickle",
+    "read_release",
+    "write_community",
+]
+
+READERS = {".pkl": read_release, ".pickle": read_release, ".pt": read_community, ".pth": read_community}
+"""By the file's extension."""
+
+
+def read_network(path: str | Path) -> Imported:
+    """The networks in a foreign file, by its extension. Nothing in it is executed. Raises `FruganError`."""
+    path = Path(path)
+    if not path.is_file():
+        raise FruganError(f"there is no file {path}")
+    if path.suffix.lower() not in READERS:
+        raise FruganError(f"{path}: files that can be imported end in {', '.join(READERS)}")
+    return READERS[path.suffix.lower()](path)

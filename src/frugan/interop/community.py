@@ -1,0 +1,200 @@
+"""The `.pt` layout of the MIT-licensed community implementation of StyleGAN2: g_ema, g, d, latent_avg.
+
+Its weights are those of the releases under other names and with dimensions of one added; both ways go by one table.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from frugan.errors import FruganError
+from frugan.interop.pickles import MAX_BYTES
+from frugan.interop.released import Imported, State, build_discriminator, build_generator
+from frugan.networks import Discriminator, Generator
+from frugan.ops.fir import normalized_filter
+
+_STYLED = {
+    "weight": "conv.weight",
+    "affine.weight": "conv.modulation.weight",
+    "affine.bias": "conv.modulation.bias",
+    "bias": "activate.bias",
+    "noise_strength": "noise.weight",
+}
+_TO_RGB = {**_STYLED, "bias": "bias"}
+
+
+def community_name(name: str, size: int) -> str | None:
+    """What a released name is called there, for networks of `size` pixels; None where there is no such thing."""
+    if found := re.fullmatch(r"mapping\.fc(\d+)\.(weight|bias)", name):
+        return f"style.{int(found[1]) + 1}.{found[2]}"
+    if name == "mapping.w_avg":
+        return "latent_avg"
+    if name == "synthesis.b4.const":
+        return "input.input"
+    if found := re.fullmatch(r"synthesis\.b(\d+)\.(conv0|conv1|torgb)\.(.+)", name):
+        level, layer, kind = int(found[1]).bit_length() - 3, found[2], found[3]
+        number = 2 * level - 1 + int(layer == "conv1")  # of the layer, the first being conv1 of 4 pixels
+        if kind == "noise_const":
+            return f"noises.noise_{number}"
+        if layer == "torgb":
+            return f"{f'to_rgbs.{level - 1}' if level else 'to_rgb1'}.{_TO_RGB[kind]}" if kind in _TO_RGB else None
+        return f"{f'convs.{number - 1}' if level else 'conv1'}.{_STYLED[kind]}" if kind in _STYLED else None
+    fixed = {
+        f"b{size}.fromrgb.weight": "convs.0.0.weight",
+        f"b{size}.fromrgb.bias": "convs.0.1.bias",
+        "b4.conv.weight": "final_conv.0.weight",
+        "b4.conv.bias": "final_conv.1.bias",
+        **{f"b4.{ours}.{kind}": f"final_linear.{i}.{kind}" for i, ours in enumerate(("fc", "out")) for kind in ("weight", "bias")},
+    }  # fmt: skip
+    if found := re.fullmatch(r"b(\d+)\.(conv0\.weight|conv0\.bias|conv1\.weight|conv1\.bias|skip\.weight)", name):
+        block = size.bit_length() - int(found[1]).bit_length() + 1
+        theirs = {
+            "conv0.weight": "conv1.0.weight",
+            "conv0.bias": "conv1.1.bias",
+            "conv1.weight": "conv2.1.weight",
+            "conv1.bias": "conv2.2.bias",
+            "skip.weight": "skip.1.weight",
+        }[found[2]]
+        return f"convs.{block}.{theirs}"
+    return fixed.get(name)
+
+
+def _added(name: str) -> tuple[int, int]:
+    """How many dimensions of one the layout puts before and after a weight's own."""
+    if name.startswith("noises."):
+        return 2, 0
+    if re.fullmatch(r"to_rgb(1|s\.\d+)\.bias", name):
+        return 1, 2
+    return int(name == "input.input" or name.endswith(("conv.weight", "noise.weight"))), 0
+
+
+def read_community(path: str | Path) -> Imported:
+    """Reads such a file with PyTorch's allow-listed reader: nothing in it is executed. Raises `FruganError`."""
+    path = Path(path)
+    if path.stat().st_size > MAX_BYTES:
+        raise FruganError(f"{path} has {path.stat().st_size:,} bytes; the limit is {MAX_BYTES:,}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it asks for {asked[1]}, which no network needs" if asked else str(error).splitlines()[0]
+        raise FruganError(f"{path} is refused: {reason}") from error
+    except Exception as error:  # a damaged file ends in any kind of error
+        raise FruganError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("g_ema"), dict):
+        raise FruganError(f"{path} holds no g_ema: it is no StyleGAN2 checkpoint of the community layout")
+    average = content.get("latent_avg")
+    raw, d = content.get("g"), content.get("d")
+    return Imported(
+        build_generator(_generator_state(content["g_ema"], average), {}).eval().requires_grad_(False),
+        build_generator(_generator_state(raw, average), {}) if raw else None,
+        build_discriminator(_discriminator_state(d), {}) if d else None,
+        notes=[] if isinstance(average, Tensor) else ["the average of w is absent: truncation pulls towards 0"],
+    )
+
+
+def _generator_state(theirs: dict[str, Tensor], average: Any) -> State:
+    level = max((int(k.split(".")[1]) + 1 for k in theirs if k.startswith("to_rgbs.")), default=0)
+    size = 4 << min(level, 20)
+    styles = sum(bool(re.fullmatch(r"style\.\d+\.weight", k)) for k in theirs)
+    names = [f"mapping.fc{i}.{kind}" for i in range(min(styles, 100)) for kind in ("weight", "bias")]
+    kinds = [*_STYLED, "noise_const"]
+    names += ["synthesis.b4.const"]
+    for s in (4 << i for i in range(level + 1)):
+        layers = ("conv1", "torgb") if s == 4 else ("conv0", "conv1", "torgb")
+        names += [f"synthesis.b{s}.{layer}.{kind}" for layer in layers for kind in kinds]
+    state = _translate(names, theirs, size)
+    for name in [k for k in state if k.endswith("conv1.weight")]:  # the buffers may be absent: they can be made anew
+        block = name.removesuffix("conv1.weight")
+        side = int(re.sub(r"\D", "", block))
+        for layer in ("conv0", "conv1")[side == 4 :]:
+            state.setdefault(
+                f"{block}{layer}.noise_const", torch.randn(side, side, generator=torch.Generator().manual_seed(0))
+            )
+    w_dim = state["mapping.fc0.weight"].shape[0] if "mapping.fc0.weight" in state else 0
+    state["mapping.w_avg"] = average.reshape(-1) if isinstance(average, Tensor) else torch.zeros(w_dim)
+    return state
+
+
+def _discriminator_state(theirs: dict[str, Tensor]) -> State:
+    blocks = max((int(k.split(".")[1]) for k in theirs if k.startswith("convs.")), default=0)
+    size = 4 << min(blocks, 20)
+    names = [f"b{size}.fromrgb.weight", f"b{size}.fromrgb.bias"]
+    names += [f"b4.{layer}.{kind}" for layer in ("conv", "fc", "out") for kind in ("weight", "bias")]
+    for s in (8 << i for i in range(blocks)):
+        names += [
+            f"b{s}.{kind}" for kind in ("conv0.weight", "conv0.bias", "conv1.weight", "conv1.bias", "skip.weight")
+        ]
+    return _translate(names, theirs, size)
+
+
+def _translate(names: list[str], theirs: dict[str, Tensor], size: int) -> State:
+    """Our state dict; what of theirs is neither taken nor a kernel is named as an error."""
+    state, taken = {}, set()
+    for name in names:
+        other = community_name(name, size)
+        if other in theirs and isinstance(theirs[other], Tensor):
+            taken.add(other)
+            state[name] = _squeeze(other, theirs[other])
+    left = [k for k in theirs if k not in taken and not k.endswith(".kernel")]
+    if left:
+        raise FruganError(f"the weight {left[0]} ({len(left)} in all) has no place in a StyleGAN2 network")
+    return state
+
+
+def _squeeze(name: str, value: Tensor) -> Tensor:
+    before, after = _added(name)
+    own = value.shape[before : value.ndim - after]
+    if value.ndim < before + after or value.numel() != own.numel():
+        raise FruganError(f"the weight {name} of shape {tuple(value.shape)} has no place in a StyleGAN2 network")
+    return value.reshape(own)
+
+
+def community_state(network: Generator | Discriminator) -> State:
+    """A network's weights under the community's names and in its shapes, with the kernels that it keeps.
+
+    Raises `FruganError` where that implementation has no such network: labels, other architectures, not square.
+    """
+    config = network.config
+    if isinstance(network, Generator):
+        shape, expected = network.config.synthesis, "skip"
+    else:
+        shape, expected = network.config, "resnet"
+    size, width = config.resolution
+    if config.label_size or size != width or size & (size - 1) or shape.architecture != expected:
+        raise FruganError(
+            "the community layout knows square generators of architecture skip and discriminators of architecture resnet, "
+            f"without labels; this one is {size}x{width}, {shape.architecture}, with labels of size {config.label_size}"
+        )
+    state: State = {}
+    for name, value in network.state_dict().items():
+        theirs = community_name(name, size)
+        if theirs is None:
+            raise FruganError(f"the weight {name} has no place in the community layout")
+        before, after = _added(theirs)
+        state[theirs] = value.reshape(*[1] * before, *value.shape, *[1] * after)
+    kernel = normalized_filter(shape.resample_filter)
+    for i in range(size.bit_length() - 3):
+        if isinstance(network, Generator):
+            state |= {f"convs.{2 * i}.conv.blur.kernel": kernel * 4, f"to_rgbs.{i}.upsample.kernel": kernel * 4}
+        else:
+            state |= {f"convs.{i + 1}.conv2.0.kernel": kernel, f"convs.{i + 1}.skip.0.kernel": kernel}
+    return state
+
+
+def write_community(path: str | Path, generator: Generator, discriminator: Discriminator | None = None) -> Path:
+    """A file that the community implementation loads: g_ema, latent_avg, and g and d to train on."""
+    state = community_state(generator)
+    content: dict[str, Any] = {"latent_avg": state.pop("latent_avg"), "g_ema": state, "g": state}
+    if discriminator is not None:
+        content["d"] = community_state(discriminator)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(content, path)
+    return path
