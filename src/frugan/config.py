@@ -54,7 +54,7 @@ PRESETS: dict[str, Preset] = {
     "paper1024":     Preset( 25000,   32,    4, 32768, .0020,   2.0,  10.0, None,   8),
     "cifar":         Preset(100000,   64,   32, 32768, .0025,  0.01, 500.0, 0.05,   2, path_length_weight=0, style_mixing=0, discriminator="orig"),
     "cifarbaseline": Preset(100000,   64,   32, 32768, .0025,  0.01, 500.0, 0.05,   8),
-    "tiny":          Preset(   120,   16,    4,   512, .0100,   8.0,   5.0, 0.05,   2, path_length_weight=0, style_mixing=0, channel_max=128, latent=128, ada_speed_kimg=50),
+    "tiny":          Preset(   100,   16,    4,   512, .0100,   8.0,   5.0, 0.05,   2, path_length_weight=0, style_mixing=0, channel_max=128, latent=128, ada_speed_kimg=50),
 }
 # fmt: on
 

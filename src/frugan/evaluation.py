@@ -11,8 +11,7 @@ from frugan.errors import FruganError
 from frugan.metrics import EvaluateConfig, EvaluationCard, Evaluator, default_metric
 from frugan.networks import Generator
 from frugan.pictures import save_picture
-from frugan.run import Advance, Run, choose_device, generator_folder, pictures_of
-from frugan.training import checkpoint
+from frugan.run import Advance, Run, choose_device, generator_folder, load, pictures_of
 
 Against = Literal["auto", "held-out", "train", "all"]
 
@@ -30,7 +29,7 @@ def evaluate(
     progress: Advance | None = None,
     **options: Any,
 ) -> EvaluationCard:
-    """Measures the generator of a run or of a checkpoint; `options` are the fields of `EvaluateConfig`.
+    """Measures the generator of a run, of a checkpoint or of a foreign file; `options` are the fields of `EvaluateConfig`.
 
     The pictures are the run's own (`data`: where they are now, or for a checkpoint without a run). It is measured
     `against` those held out ("auto": where there are any, else those trained on), or against `reference`, other
@@ -38,9 +37,9 @@ def evaluate(
     nearest neighbours where memorisation is measured.
     """
     source = Path(source)
-    folder = generator_folder(source)
+    folder = source if source.is_file() else generator_folder(source)
     place = choose_device(device)
-    generator = checkpoint.load_generator(folder).to(place)
+    generator = load(folder).to(place)
     run = Run(source) if (source / "config.yaml").is_file() else _run_of(folder)
     own = _own_pictures(run, data, generator)
     if reference is not None:

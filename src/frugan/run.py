@@ -19,6 +19,7 @@ from frugan.augment import AugmentPipeline
 from frugan.config import Derived, Facts, Options, RunConfig, load_config, resolve, save_config
 from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.errors import FruganError
+from frugan.interop import read_network
 from frugan.metrics import METRICS, Evaluator, Pictures
 from frugan.networks import Generator
 from frugan.pictures import grid, save_picture, to_uint8
@@ -459,7 +460,10 @@ def generator_folder(path: str | Path) -> Path:
 
 
 def load(path: str | Path) -> Generator:
-    """The generator of a run (the best by its metric, else the newest) or of a checkpoint directory, on the CPU."""
+    """The generator of a run (the best by its metric, else the newest), of a checkpoint directory, or of a foreign file
+    (see `frugan.interop`), on the CPU."""
+    if Path(path).is_file():
+        return read_network(path).generator
     return checkpoint.load_generator(generator_folder(path))
 
 

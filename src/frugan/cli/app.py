@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from frugan.cli import data, demo, evaluate, generate, train
+from frugan.cli import convert, data, demo, evaluate, generate, train
 from frugan.errors import FruganError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("resume")(train.resume)
 app.command("generate")(generate.generate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
+app.command("import")(convert.import_)
 app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
 

@@ -19,7 +19,7 @@ FEATURES = "Feature network"
 
 
 def evaluate(
-    source: Annotated[Path, typer.Argument(help="A run, or one of its checkpoints.")],
+    source: Annotated[Path, typer.Argument(help="A run, one of its checkpoints, or a foreign .pkl or .pt.")],
     metrics: Annotated[str | None, Option(help="kid, kid_full, fid, fid_infinity, is, precision, recall, density, coverage, memorisation, ppl_w_full, ppl_w_end, ppl_z_full, ppl_z_end; joined by commas. [default: kid below 10,000 pictures, else fid]")] = None,
     samples: Annotated[int, Option(help="Pictures generated.")] = 5000,
     seed: Annotated[int, Option(help="Which ones: picture i follows from seed and i.")] = 0,

@@ -40,10 +40,10 @@ def community_name(name: str, size: int) -> str | None:
     if found := re.fullmatch(r"synthesis\.b(\d+)\.(conv0|conv1|torgb)\.(.+)", name):
         level, layer, kind = int(found[1]).bit_length() - 3, found[2], found[3]
         number = 2 * level - 1 + int(layer == "conv1")  # of the layer, the first being conv1 of 4 pixels
-        if kind == "noise_const":
-            return f"noises.noise_{number}"
         if layer == "torgb":
             return f"{f'to_rgbs.{level - 1}' if level else 'to_rgb1'}.{_TO_RGB[kind]}" if kind in _TO_RGB else None
+        if kind == "noise_const":
+            return f"noises.noise_{number}"
         return f"{f'convs.{number - 1}' if level else 'conv1'}.{_STYLED[kind]}" if kind in _STYLED else None
     fixed = {
         f"b{size}.fromrgb.weight": "convs.0.0.weight",

@@ -231,6 +231,6 @@ def _root(covariance: Array) -> Array:
     return vectors * np.sqrt(_above_rounding(values))
 
 
-def _above_rounding(values: Array) -> Array:
+def _above_rounding(values: NDArray[Any]) -> Array:
     """Ascending eigenvalues of a positive semidefinite matrix: those that are zero but for rounding are zero."""
     return np.where(values > values[-1] * len(values) * np.finfo(np.float64).eps, values, 0)
