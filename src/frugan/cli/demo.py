@@ -20,7 +20,7 @@ def demo(
     kimg: Annotated[float | None, Option(help="Length of training. [default: that of preset tiny]")] = None,
     device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
-    """Draw 1,000 small pictures and train a GAN on them: about ten minutes on two CPU cores.
+    """Draw 1,000 small pictures and train a GAN on them: seven to ten minutes on two CPU cores.
 
     Run it again to go on where it stopped. Needs the extra frugan\\[demo].
     """

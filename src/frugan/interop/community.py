@@ -89,6 +89,15 @@ def read_community(path: str | Path) -> Imported:
         raise FruganError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("g_ema"), dict):
         raise FruganError(f"{path} holds no g_ema: it is no StyleGAN2 checkpoint of the community layout")
+    try:
+        return _networks(content)
+    except FruganError as error:
+        raise FruganError(f"{path}: {error}") from error
+    except Exception as error:  # what a damaged file holds can be wrong in any way
+        raise FruganError(f"{path} holds damaged networks: {type(error).__name__}: {error}") from error
+
+
+def _networks(content: dict[str, Any]) -> Imported:
     average = content.get("latent_avg")
     raw, d = content.get("g"), content.get("d")
     return Imported(

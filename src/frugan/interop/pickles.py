@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 import struct
 from collections import OrderedDict
 from collections.abc import Callable
@@ -208,8 +209,12 @@ _CALLS: dict[tuple[str, str], Any] = {
 """All that a pickle may name, and what it gets."""
 
 
+_PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
+
+
 class _Unpickler(pickle.Unpickler):
     def __init__(self, file: io.BytesIO, persistent: Callable[[Any], Any] | None = None) -> None:
+        _check_promises(file)
         super().__init__(file)
         self._persistent = persistent
 
@@ -223,6 +228,15 @@ class _Unpickler(pickle.Unpickler):
         if self._persistent is None:
             raise Refused("an object kept elsewhere")
         return self._persistent(pid)
+
+
+def _check_promises(file: io.BytesIO) -> None:
+    """Refuses one pickle whose opcodes promise more than they bring: the reader would set aside memory for it."""
+    start = file.tell()
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if opcode.name in _PUTS and not 0 <= argument <= count:  # pyright: ignore[reportOptionalOperand]
+            raise Refused(f"place {argument} among at most {count} remembered objects")
+    file.seek(start)
 
 
 def read_pickle(path: Path) -> Any:

@@ -53,6 +53,15 @@ def read_release(path: str | Path) -> Imported:
     """
     path = Path(path)
     content = read_pickle(path)
+    try:
+        return _networks(content)
+    except FruganError as error:
+        raise FruganError(f"{path}: {error}") from error
+    except Exception as error:  # what a damaged file holds can be wrong in any way
+        raise FruganError(f"{path} holds damaged networks: {type(error).__name__}: {error}") from error
+
+
+def _networks(content: Any) -> Imported:
     if isinstance(content, dict) and isinstance(content.get("G_ema"), Record):
         parts = {name: _pytorch(content[key]) for name, key in _PARTS if isinstance(content.get(key), Record)}
         augment = content.get("augment_pipe")
@@ -62,7 +71,7 @@ def read_release(path: str | Path) -> Imported:
         parts = {"raw": _tensorflow(raw), "discriminator": _tensorflow(discriminator), "average": _tensorflow(average)}
         p = None
     else:
-        raise FruganError(f"{path} holds no StyleGAN2 networks: a dict with G_ema, or a tuple (G, D, Gs), is expected")
+        raise FruganError("it holds no StyleGAN2 networks: a dict with G_ema, or a tuple (G, D, Gs), is expected")
     notes: list[str] = []
     D = None
     if "discriminator" in parts:
