@@ -132,6 +132,8 @@ class Options:
     evaluate_every: float = 0.0
     evaluate_samples: int | None = None
     metrics: str | None = None
+    features: str | None = None
+    weights: str | None = None
 
 
 @dataclass(frozen=True)
@@ -303,8 +305,14 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
         evaluate=EvaluateConfig(
             metrics=tuple(metrics.split(",")),
             samples=options.evaluate_samples or EvaluateConfig.samples,
+            features=options.features or EvaluateConfig.features,
+            weights=options.weights,
         ),
     )
+    if options.evaluate_every and config.evaluate.any("needs_train") and not facts.held_out:
+        raise FruganError(
+            "memorisation needs pictures that are not trained on; set some aside, for instance --held-out 0.1"
+        )
     return config, notes.rows
 
 

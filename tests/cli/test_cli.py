@@ -97,6 +97,20 @@ def test_evaluate_and_compare(run: Path, tmp_path: Path) -> None:
     assert "samples is 12 and 13" in done.stderr
 
 
+def test_import(tmp_path: Path) -> None:
+    golden = Path(__file__).parents[1] / "golden" / "nvidia_pytorch.pkl"
+    done = frugan("import", golden, tmp_path / "network")
+    assert done.returncode == 0, done.stderr
+    assert "generator of 32x32, 3 channels" in done.stdout
+    for source, out in ((golden, "a"), (tmp_path / "network", "b")):
+        done = frugan("generate", source, "--seeds", "3", "--out", tmp_path / out)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a" / "seed0003.png").read_bytes() == (tmp_path / "b" / "seed0003.png").read_bytes()
+    done = frugan("import", golden, tmp_path / "network")
+    assert done.returncode == 2
+    assert "not an empty directory" in done.stderr
+
+
 def test_dry_run_writes_nothing(pictures: Path, tmp_path: Path) -> None:
     done = frugan("train", pictures, "--out", tmp_path / "run", "--dry-run", *SMALL)
     assert done.returncode == 0, done.stderr
@@ -113,6 +127,10 @@ MISTAKES = [
     (["evaluate", "{run}", "--features", "inception", "--weights", "/nowhere.pth"], "/nowhere.pth"),
     (["evaluate", "{run}", "--features", "vgg"], "'vgg'"),
     (["evaluate", "{run}", "--features", "net.onnx", "--input-size", "8", "--mean", "1,2", "--std", "1,1,1"], "--mean"),
+    (["train", "{pictures}", "--out", "x", "--evaluate-every", "1", "--metrics", "memorisation"], "--held-out"),
+    (["train", "{pictures}", "--out", "x", "--evaluate-every", "1", "--features", "vgg"], "'vgg'"),
+    (["import", "/nowhere.pkl", "x"], "/nowhere.pkl"),
+    (["import", "{pictures}/broken.png", "x"], ".pkl"),
     (["compare", "/nowhere.json", "/nowhere.json"], "/nowhere.json"),
     (["train", "/nowhere", "--out", "x"], "/nowhere"),
     (["train", "{pictures}", "--out", "x", "--strict"], "broken.png"),

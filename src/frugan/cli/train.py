@@ -79,6 +79,8 @@ def train(
     evaluate_every: Annotated[float, Option(help="kimg between evaluations; 0: none. Needs the extra frugan\\[metrics].", rich_help_panel=REPORTING)] = 0,
     evaluate_samples: Annotated[int | None, Option(help="Images generated for one. [default: 5000]", rich_help_panel=REPORTING)] = None,
     metrics: Annotated[str | None, Option(help="Names joined by commas; the first chooses the best checkpoint. [default: kid below 10,000 pictures, else fid]", rich_help_panel=REPORTING)] = None,
+    features: Annotated[str | None, Option(help="Feature network of the metrics, see frugan evaluate --help. [default: efficientnet-lite0]", rich_help_panel=REPORTING)] = None,
+    weights: Annotated[str | None, Option(help="Its weights' file.", rich_help_panel=REPORTING)] = None,
     # machine
     device: Annotated[str, Option(help="auto, cpu, cuda, mps.", rich_help_panel=MACHINE)] = "auto",
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Option(help="Of the highest resolutions.", rich_help_panel=MACHINE)] = "auto",
@@ -145,6 +147,8 @@ def train(
         evaluate_every=evaluate_every,
         evaluate_samples=evaluate_samples,
         metrics=metrics,
+        features=features,
+        weights=weights,
     )
     with bar("reading pictures") as progress:
         config, derived, dataset = plan(options, source, device=chosen, progress=progress)

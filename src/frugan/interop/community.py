@@ -15,7 +15,7 @@ from torch import Tensor
 
 from frugan.errors import FruganError
 from frugan.interop.pickles import MAX_BYTES
-from frugan.interop.released import Imported, State, build_discriminator, build_generator
+from frugan.interop.released import Imported, State, build_discriminator, build_generator, guarded
 from frugan.networks import Discriminator, Generator
 from frugan.ops.fir import normalized_filter
 
@@ -89,12 +89,7 @@ def read_community(path: str | Path) -> Imported:
         raise FruganError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("g_ema"), dict):
         raise FruganError(f"{path} holds no g_ema: it is no StyleGAN2 checkpoint of the community layout")
-    try:
-        return _networks(content)
-    except FruganError as error:
-        raise FruganError(f"{path}: {error}") from error
-    except Exception as error:  # what a damaged file holds can be wrong in any way
-        raise FruganError(f"{path} holds damaged networks: {type(error).__name__}: {error}") from error
+    return guarded(path, lambda: _networks(content))
 
 
 def _networks(content: dict[str, Any]) -> Imported:

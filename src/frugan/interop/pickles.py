@@ -234,7 +234,7 @@ def _check_promises(file: io.BytesIO) -> None:
     """Refuses one pickle whose opcodes promise more than they bring: the reader would set aside memory for it."""
     start = file.tell()
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        if opcode.name in _PUTS and not 0 <= argument <= count:  # pyright: ignore[reportOptionalOperand]
+        if opcode.name in _PUTS and not 0 <= (argument or 0) <= count:
             raise Refused(f"place {argument} among at most {count} remembered objects")
     file.seek(start)
 

@@ -6,7 +6,7 @@ Their shape is read off the weights: widths, depths, labels, architecture and fi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,11 +53,16 @@ def read_release(path: str | Path) -> Imported:
     """
     path = Path(path)
     content = read_pickle(path)
+    return guarded(path, lambda: _networks(content))
+
+
+def guarded(path: Path, build: Callable[[], Imported]) -> Imported:
+    """What `build` makes of the file's content, which can be wrong in any way: every error becomes a `FruganError`."""
     try:
-        return _networks(content)
+        return build()
     except FruganError as error:
         raise FruganError(f"{path}: {error}") from error
-    except Exception as error:  # what a damaged file holds can be wrong in any way
+    except Exception as error:
         raise FruganError(f"{path} holds damaged networks: {type(error).__name__}: {error}") from error
 
 
