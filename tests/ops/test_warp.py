@@ -77,8 +77,29 @@ def test_upsampling_then_downsampling_is_the_identity(size: int) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_identity_returns_the_image(size: tuple[int, int], device: torch.device) -> None:
     x = images(2, 3, *size, device=device)
-    out = AffineWarp(size, device)(x, affine(2).to(device))
-    assert torch.allclose(out, x, atol=2e-5)
+    warp = AffineWarp(size, device)
+    assert torch.allclose(warp._in_parts(x, affine(2).to(device), 1 << 30), x, atol=2e-5)
+    assert torch.allclose(warp(x, affine(2).to(device)), x, atol=2e-5)
+
+
+def test_images_that_stay_cost_nothing_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only those that move are warped; values and both derivatives are those of warping all."""
+    x = images(4, 2, 8, 8).double()
+    inverse = torch.cat([affine(1), affine(2, angle=0.4, zoom=1.1), affine(1)]).double()
+    warp = AffineWarp((8, 8))
+    every = warp._in_parts(x, inverse, 1 << 30)
+    counts: list[int] = []
+    monkeypatch.setattr(
+        AffineWarp,
+        "_warp",
+        lambda self, x, inverse, own=AffineWarp._warp: counts.append(len(x)) or own(self, x, inverse),
+    )
+    torch.testing.assert_close(warp(x, inverse), every, atol=1e-6, rtol=0)
+    assert counts == [2]
+    assert torch.autograd.gradcheck(lambda x: warp(x, inverse), x.requires_grad_())
+    assert torch.autograd.gradgradcheck(lambda x: warp(x, inverse).square(), x)
+    energy = torch.func.grad(lambda x: warp(x, inverse).square().sum())
+    torch.testing.assert_close(energy(x), torch.autograd.grad(warp(x, inverse).square().sum(), x)[0])
 
 
 @pytest.mark.parametrize("size", [(4, 4), (6, 9), (13, 8)])

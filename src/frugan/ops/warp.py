@@ -121,8 +121,18 @@ class AffineWarp:
         and y downwards, to the input position shown there. Beyond H − 1 or W − 1 reflected pixels on a side all is
         zero.
         """
-        per_image = self.up[0].size * self.up[1].size * images.shape[1]
-        some = max(1, (_WORKSPACE_CPU if images.device.type == "cpu" else _WORKSPACE) // per_image)
+        if images.device.type != "cpu" or torch.compiler.is_compiling():
+            return self._in_parts(images, inverse, _WORKSPACE)
+        # Where values can be looked at for nothing, images that stay as they are cost nothing.
+        moved = (inverse != torch.eye(3, dtype=inverse.dtype)).flatten(1).any(dim=1).nonzero().flatten()
+        if len(moved) == len(images):
+            return self._in_parts(images, inverse, _WORKSPACE_CPU)
+        if not len(moved):
+            return images
+        return images.index_copy(0, moved, self._in_parts(images[moved], inverse[moved], _WORKSPACE_CPU))
+
+    def _in_parts(self, images: Tensor, inverse: Tensor, workspace: int) -> Tensor:
+        some = max(1, workspace // (self.up[0].size * self.up[1].size * images.shape[1]))
         if images.shape[0] <= some:
             return self._warp(images, inverse)
         return torch.cat([self._warp(*part) for part in zip(images.split(some), inverse.split(some))])
