@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +16,8 @@ from frugan.augment import AugmentConfig, ControllerConfig, parse_transforms
 from frugan.data import DataConfig
 from frugan.errors import FruganError
 from frugan.metrics import EvaluateConfig, default_metric
-from frugan.networks import DiscriminatorConfig, GeneratorConfig, MappingConfig, SynthesisConfig
-from frugan.training import ObjectiveConfig, TrainingConfig
+from frugan.networks import DiscriminatorConfig, GeneratorConfig, MappingConfig
+from frugan.training import ObjectiveConfig, TrainingConfig, TransferConfig
 
 PresetName = Literal["auto", "stylegan2", "paper256", "paper512", "paper1024", "cifar", "cifarbaseline", "tiny"]
 
@@ -42,6 +42,9 @@ class Preset:
     latent: int = 512
     ada_speed_kimg: float = 500
 
+
+FINE_TUNING_ADA_KIMG = 100
+"""p moves this fast, in kimg from 0 to 1, when training starts from trained networks (Karras et al. 2020)."""
 
 # Karras et al. 2020 ("Limited Data"), appendix D; `auto` as in the paper's code; `tiny` is measured in docs/small-presets.md.
 # fmt: off
@@ -91,6 +94,7 @@ class RunConfig:
     training: TrainingConfig
     report: ReportConfig
     evaluate: EvaluateConfig
+    transfer: TransferConfig = TransferConfig()
 
 
 @dataclass(frozen=True)
@@ -134,11 +138,16 @@ class Options:
     metrics: str | None = None
     features: str | None = None
     weights: str | None = None
+    init_from: str | None = None
+    allow_partial: bool = False
+    freeze_d: str | None = None
+    freeze_g: str | None = None
+    freeze_mapping: bool = False
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the configuration depends on besides the options: the data and the machine."""
+    """What the configuration depends on besides the options: the data, the machine, and the networks to start from."""
 
     resolution: tuple[int, int]
     channels: int
@@ -147,6 +156,8 @@ class Facts:
     held_out: int
     device: str = "cpu"
     bf16: bool = False
+    generator: GeneratorConfig | None = None
+    discriminator: DiscriminatorConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -160,13 +171,17 @@ class Derived:
 
 @dataclass
 class _Notes:
+    preset: str
     rows: list[Derived] = field(default_factory=list)
 
-    def __call__(self, name: str, asked: Any, preset: Any, derived: Any, reason: str, preset_name: str) -> Any:
-        """The first of asked, preset, derived that is given; all but the first are noted."""
+    def __call__(
+        self, name: str, asked: Any, preset: Any, derived: Any = None, reason: str = "", source: Any = None
+    ) -> Any:
+        """The first that is given of asked, source, preset, derived; all but what was asked for are noted."""
         if asked is not None:
             return asked
-        value, why = (derived, reason) if preset is None else (preset, f"preset {preset_name}")
+        choices = ((source, "the networks to start from"), (preset, f"preset {self.preset}"))
+        value, why = next((choice for choice in choices if choice[0] is not None), (derived, reason))
         self.rows.append(Derived(name, value, why))
         return value
 
@@ -179,33 +194,30 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
     if options.preset not in PRESETS:
         raise FruganError(f"preset {options.preset!r}: choose one of {', '.join(PRESETS)}")
     preset = PRESETS[options.preset]
-    notes = _Notes()
+    pick = notes = _Notes(options.preset)
     h, w = facts.resolution
     side = math.sqrt(h * w)
 
-    def pick(name: str, asked: Any, from_preset: Any, derived: Any = None, reason: str = "") -> Any:
-        return notes(name, asked, from_preset, derived, reason, options.preset)
-
     batch = pick("batch", options.batch, preset.batch, int(max(min(4096 / side, 32), 1)), "min(4096 / side, 32)")
     per_device = pick("batch_per_device", options.batch_per_device, None, batch, "the whole batch at once")
-    mbstd = pick("mbstd_group", options.mbstd_group, preset.mbstd_group, None, "")
+    mbstd = pick("mbstd_group", options.mbstd_group, preset.mbstd_group)
     if mbstd is None:
         mbstd = min(per_device, 4)
         notes.rows[-1] = Derived("mbstd_group", mbstd, "4, or the batch where that is smaller")
-    base = pick(
-        "channel_base", options.channel_base, preset.channel_base, 32768 if side >= 512 else 16384, f"side {side:g}"
-    )
-    channel_max = pick("channel_max", options.channel_max, preset.channel_max)
     lr = pick("lr", options.lr, preset.lr, 0.002 if side >= 1024 else 0.0025, f"side {side:g}")
     gamma = pick("gamma", options.gamma, preset.r1_gamma, 0.0002 * side**2 / batch, "0.0002 · H·W / batch")
     ema = pick("ema_kimg", options.ema_kimg, preset.ema_half_life_kimg, batch * 10 / 32, "batch · 10 / 32")
     kimg = pick("kimg", options.kimg, preset.kimg)
-    mapping_layers = pick("mapping_layers", options.mapping_layers, preset.mapping_layers)
-    latent = pick("latent", options.latent, preset.latent)
     mixing = pick("style_mixing", options.style_mixing, preset.style_mixing)
     path_length = pick("path_length_weight", options.path_length_weight, preset.path_length_weight)
-    d_architecture = pick("d_architecture", options.d_architecture, preset.discriminator)
     speed = pick("ada_kimg", options.ada_kimg, preset.ada_speed_kimg)
+    ramp = preset.ema_ramp
+    if options.init_from and options.ada_kimg is None and speed > FINE_TUNING_ADA_KIMG:
+        speed = FINE_TUNING_ADA_KIMG
+        notes.rows[-1] = Derived("ada_kimg", speed, "fine-tuning")
+    if options.init_from and ramp is not None:
+        ramp = None
+        notes.rows.append(Derived("ema_ramp", "none", "fine-tuning"))
 
     if kimg <= 0:
         raise FruganError(f"kimg {kimg:g}: train for more than 0 (thousands of images shown to the discriminator)")
@@ -241,8 +253,7 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
     if options.evaluate_every and not options.metrics:
         notes.rows.append(Derived("metrics", metrics, f"{reference} pictures to compare with"))
 
-    label_size = facts.label_size if options.conditional else 0
-    clamp = 256.0 if precision == "fp16" else None
+    generator, discriminator = _networks(options, preset, facts, pick, mbstd, fp16=precision == "fp16")
     kind = {"ada": options.controller, "fixed": "fixed", "none": "none"}[options.augment]
     p_max = 0.85 if options.p_max is None else options.p_max
     every = max(kimg / 20, 1.0)
@@ -250,31 +261,8 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
         kimg=kimg,
         data=data,
         conditional=options.conditional,
-        generator=GeneratorConfig(
-            resolution=facts.resolution,
-            channels=facts.channels,
-            label_size=label_size,
-            z_dim=latent,
-            w_dim=latent,
-            mapping=MappingConfig(num_layers=mapping_layers),
-            synthesis=SynthesisConfig(
-                channel_base=base,
-                channel_max=channel_max,
-                clamp=clamp,
-                architecture=options.g_architecture or "skip",
-            ),
-        ),
-        discriminator=DiscriminatorConfig(
-            resolution=facts.resolution,
-            channels=facts.channels,
-            label_size=label_size,
-            channel_base=base,
-            channel_max=channel_max,
-            architecture=d_architecture,
-            clamp=clamp,
-            mbstd_group=mbstd,
-            mapping=d_mapping(options.d_mapping_layers),
-        ),
+        generator=generator,
+        discriminator=discriminator,
         augment=AugmentConfig(transforms=() if options.augment == "none" else parse_transforms(options.transforms)),
         controller=ControllerConfig(
             kind=kind,  # pyright: ignore[reportArgumentType]
@@ -290,7 +278,7 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
             generator_lr=lr,
             discriminator_lr=lr,
             ema_half_life_kimg=ema,
-            ema_ramp=preset.ema_ramp,
+            ema_ramp=ramp,
             seed=options.seed,
             precision=precision,
             compile=options.compile == "on",
@@ -308,12 +296,67 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
             features=options.features or EvaluateConfig.features,
             weights=options.weights,
         ),
+        transfer=TransferConfig(
+            init_from=options.init_from,
+            allow_partial=options.allow_partial,
+            freeze_d=options.freeze_d,
+            freeze_g=options.freeze_g,
+            freeze_mapping=options.freeze_mapping,
+        ),
     )
     if options.evaluate_every and config.evaluate.any("needs_train") and not facts.held_out:
         raise FruganError(
             "memorisation needs pictures that are not trained on; set some aside, for instance --held-out 0.1"
         )
     return config, notes.rows
+
+
+def _networks(
+    options: Options, preset: Preset, facts: Facts, pick: _Notes, mbstd: int, *, fp16: bool
+) -> tuple[GeneratorConfig, DiscriminatorConfig]:
+    """The shape of both networks: what is not asked for is that of the networks to start from, else the preset's."""
+    side = math.sqrt(facts.resolution[0] * facts.resolution[1])
+    g, d = facts.generator, facts.discriminator
+    base, reason = 32768 if side >= 512 else 16384, f"side {side:g}"
+    base = pick("channel_base", options.channel_base, preset.channel_base, base, reason, g and g.synthesis.channel_base)
+    most = pick("channel_max", options.channel_max, preset.channel_max, source=g and g.synthesis.channel_max)
+    layers = pick("mapping_layers", options.mapping_layers, preset.mapping_layers, source=g and g.mapping.num_layers)
+    latent = pick("latent", options.latent, preset.latent, source=g and g.w_dim)
+    d_architecture = pick("d_architecture", options.d_architecture, preset.discriminator, source=d and d.architecture)
+    shared: dict[str, Any] = {
+        "resolution": facts.resolution,
+        "channels": facts.channels,
+        "label_size": facts.label_size if options.conditional else 0,
+    }
+    g = g or GeneratorConfig(facts.resolution)
+    d = d or DiscriminatorConfig(facts.resolution, channel_base=base, channel_max=most)
+    clamp = {"clamp": 256.0} if fp16 else {}
+    generator = replace(
+        g,
+        **shared,
+        z_dim=options.latent or (g.z_dim if facts.generator else latent),
+        w_dim=latent,
+        mapping=replace(g.mapping, num_layers=layers),
+        synthesis=replace(
+            g.synthesis,
+            channel_base=base,
+            channel_max=most,
+            architecture=options.g_architecture or g.synthesis.architecture,
+            **clamp,
+        ),
+    )
+    asked = options.d_mapping_layers is not None or facts.discriminator is None
+    discriminator = replace(
+        d,
+        **shared,
+        channel_base=options.channel_base or d.channel_base,
+        channel_max=options.channel_max or d.channel_max,
+        architecture=d_architecture,
+        mbstd_group=mbstd,
+        mapping=d_mapping(options.d_mapping_layers) if asked else d.mapping,
+        **clamp,
+    )
+    return generator, discriminator
 
 
 def d_mapping(layers: int | None) -> MappingConfig:

@@ -6,8 +6,9 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import filelock
 import numpy as np
@@ -19,12 +20,13 @@ from frugan.augment import AugmentPipeline
 from frugan.config import Derived, Facts, Options, RunConfig, load_config, resolve, save_config
 from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.errors import FruganError
-from frugan.interop import read_network
+from frugan.interop import Imported, read_network
 from frugan.metrics import METRICS, Evaluator, Pictures
-from frugan.networks import Generator, load_generator
+from frugan.networks import Discriminator, Generator, load_generator
 from frugan.pictures import grid, save_picture, to_uint8
-from frugan.training import Phases, TrainState, checkpoint
+from frugan.training import Phases, StartReport, TrainState, checkpoint
 from frugan.training import train as training_steps
+from frugan.training.transfer import freeze, take_over
 
 Record = dict[str, Any]
 Advance = Callable[[int, int], None]
@@ -64,10 +66,28 @@ def bf16_pays(device: torch.device) -> bool:
     return seconds(torch.float32) > 1.3 * seconds(torch.bfloat16)
 
 
-def plan(
-    options: Options, data: DataConfig, *, device: torch.device, progress: Advance | None = None
-) -> tuple[RunConfig, list[Derived], Dataset]:
-    """Opens the data and resolves the configuration; writes nothing but the data's cache."""
+class Plan(NamedTuple):
+    """What a run would be: its configuration, why, on what pictures, and what it takes from other networks."""
+
+    config: RunConfig
+    derived: list[Derived]
+    dataset: Dataset
+    start: StartReport | None
+
+
+def plan(options: Options, data: DataConfig, *, device: torch.device, progress: Advance | None = None) -> Plan:
+    """Opens the data and resolves the configuration; writes nothing but the data's cache.
+
+    Fine-tuning takes the pictures at the size and channels of the networks it starts from, where nothing else is asked
+    for. Raises `FruganError` where those do not fit, unless `options.allow_partial`.
+    """
+    source = None
+    if options.init_from:
+        source = read_source(options.init_from)
+        G = source.generator
+        kinds: dict[int, Any] = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+        channels = kinds.get(G.channels, "auto") if data.channels == "auto" else data.channels
+        data = replace(data, resolution=data.resolution or G.resolution, channels=channels)
     dataset = open_dataset(data, progress=progress)
     facts = Facts(
         resolution=dataset.resolution,
@@ -77,9 +97,27 @@ def plan(
         held_out=len(dataset.held_out_indices),
         device=device.type,
         bf16=bf16_pays(device),
+        generator=source and source.generator.config,
+        discriminator=source.discriminator.config if source and source.discriminator else None,
     )
     config, derived = resolve(options, data, facts)
-    return config, derived, dataset
+    start = None
+    if source:
+        G, D = Generator(config.generator), Discriminator(config.discriminator)
+        freeze(G, D, config.transfer)
+        start = StartReport(str(options.init_from))
+        take_over((G, D), source, start)
+        if not (start.complete or options.allow_partial):
+            raise FruganError(
+                f"{options.init_from} does not fit this run:\n" + "\n".join(start.lines()) + "\n"
+                "ask for the same size, channels and labels, or add --allow-partial to go on like this"
+            )
+    return Plan(config, derived, dataset, start)
+
+
+def read_source(path: str | Path) -> Imported:
+    """The networks of a run (its best by its metric, else the newest), a checkpoint, or a foreign file, to train on."""
+    return read_network(path if Path(path).is_file() else generator_folder(path))
 
 
 class Run:
@@ -178,6 +216,7 @@ class _Session:
             sampler=dataset.sampler(config.training.seed),
             device=device,
         )
+        freeze(self.state.G, self.state.D, config.transfer)
         augment = make_pipeline(config, device)
         self.phases = Phases(
             self.state.G,
@@ -199,6 +238,8 @@ class _Session:
         found = run.latest()
         if found:
             found.restore(self.state)
+        elif config.transfer.init_from:
+            self._take_over(config.transfer.init_from)
         stats_file = run.path / "stats.jsonl"
         self.stats_log = tracking.JsonLines(stats_file)
         self.stats_log.truncate(after_kimg=self.state.kimg)
@@ -214,6 +255,12 @@ class _Session:
 
     def close(self) -> None:
         self.trackers.close()
+
+    def _take_over(self, path: str) -> None:
+        """Starts from other networks. From the first checkpoint on, they are not needed any more."""
+        report = StartReport(path)
+        self.state.ema.load_state_dict(take_over((self.state.G, self.state.D), read_source(path), report).state_dict())
+        self.run.write("start.json", asdict(report))
 
     def records(self, stop: Callable[[], bool]) -> Iterator[Record]:
         """Trains until the total, a stop, or an error; the last good checkpoint stands whatever happens."""
@@ -489,8 +536,8 @@ def train(
     if not isinstance(data, DataConfig):
         data = DataConfig(path=str(data), **for_data)
     chosen = choose_device(device)
-    config, _, dataset = plan(Options(**options), data, device=chosen)
-    return Run.create(out, config).train(device=chosen, dataset=dataset, stop=stop)
+    planned = plan(Options(**options), data, device=chosen)
+    return Run.create(out, planned.config).train(device=chosen, dataset=planned.dataset, stop=stop)
 
 
 def read_class_names(path: str | Path) -> list[str] | None:

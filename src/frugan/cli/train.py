@@ -19,6 +19,7 @@ DATA = "Data"
 AUGMENTATION = "Augmentation"
 NETWORKS = "Networks (defaults: the preset's)"
 OPTIMISATION = "Optimisation (defaults: the preset's)"
+FINE_TUNING = "Fine-tuning"
 REPORTING = "Reporting"
 MACHINE = "Machine"
 
@@ -71,6 +72,12 @@ def train(
     path_length_weight: Annotated[float | None, Option(help="Path-length penalty; 0: off.", rich_help_panel=OPTIMISATION)] = None,
     style_mixing: Annotated[float | None, Option(help="Probability of style mixing.", rich_help_panel=OPTIMISATION)] = None,
     ema_kimg: Annotated[float | None, Option(help="Half-life of the generator's average, in kimg.", rich_help_panel=OPTIMISATION)] = None,
+    # fine-tuning
+    init_from: Annotated[str | None, Option(help="Start from a run, a checkpoint, an imported network, or a .pkl or .pt file.", rich_help_panel=FINE_TUNING)] = None,
+    allow_partial: Annotated[bool, Option("--allow-partial", help="Go on where some of its weights do not fit.", rich_help_panel=FINE_TUNING)] = False,
+    freeze_d: Annotated[str | None, Option(help="Freeze-D: so many layers of the discriminator from the image side, for instance 10; or 32px: blocks of 32 pixels and more.", rich_help_panel=FINE_TUNING)] = None,
+    freeze_g: Annotated[str | None, Option(help="Freeze so many blocks of the generator from the coarsest on; or 16px: those up to 16 pixels.", rich_help_panel=FINE_TUNING)] = None,
+    freeze_mapping: Annotated[bool, Option("--freeze-mapping", help="Freeze the mapping network.", rich_help_panel=FINE_TUNING)] = False,
     # reporting
     tick: Annotated[float | None, Option(help="kimg between records. [default: 4, or 1/100 of a short run]", rich_help_panel=REPORTING)] = None,
     samples_every: Annotated[float | None, Option(help="kimg between sample sheets. [default: 1/20 of the run, at most 50]", rich_help_panel=REPORTING)] = None,
@@ -149,10 +156,17 @@ def train(
         metrics=metrics,
         features=features,
         weights=weights,
+        init_from=init_from,
+        allow_partial=allow_partial,
+        freeze_d=freeze_d,
+        freeze_g=freeze_g,
+        freeze_mapping=freeze_mapping,
     )
     with bar("reading pictures") as progress:
-        config, derived, dataset = plan(options, source, device=chosen, progress=progress)
+        config, derived, dataset, start = plan(options, source, device=chosen, progress=progress)
     describe(dataset, derived)
+    if start:
+        console.print(f"starting from {start.source}", *start.lines(), sep="\n", markup=False)
     if dry_run:
         show_cost(config, str(chosen))
         return

@@ -3,5 +3,15 @@
 from frugan.training.loop import StepReport, train
 from frugan.training.state import TrainingConfig, TrainState
 from frugan.training.step import ObjectiveConfig, Phases
+from frugan.training.transfer import StartReport, TransferConfig
 
-__all__ = ["ObjectiveConfig", "Phases", "StepReport", "TrainState", "TrainingConfig", "train"]
+__all__ = [
+    "ObjectiveConfig",
+    "Phases",
+    "StartReport",
+    "StepReport",
+    "TrainState",
+    "TrainingConfig",
+    "TransferConfig",
+    "train",
+]
