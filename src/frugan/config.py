@@ -12,11 +12,13 @@ from typing import Any, Literal
 import cattrs
 import yaml
 
-from frugan.augment import AugmentConfig, ControllerConfig, parse_transforms
+from frugan.augment import AugmentConfig, ControllerConfig, Measurement, parse_transforms
 from frugan.data import DataConfig
 from frugan.errors import FruganError
+from frugan.methods import Chosen, choose
 from frugan.metrics import EvaluateConfig, default_metric
 from frugan.networks import DiscriminatorConfig, GeneratorConfig, MappingConfig
+from frugan.objectives import LOSSES
 from frugan.training import ObjectiveConfig, TrainingConfig, TransferConfig
 
 PresetName = Literal["auto", "stylegan2", "paper256", "paper512", "paper1024", "cifar", "cifarbaseline", "tiny"]
@@ -42,6 +44,9 @@ class Preset:
     latent: int = 512
     ada_speed_kimg: float = 500
 
+
+SCHEDULED_P = 0.3
+"""Where a scheduled p ends, unless a cap is given."""
 
 FINE_TUNING_ADA_KIMG = 100
 """p moves this fast, in kimg from 0 to 1, when training starts from trained networks (Karras et al. 2020)."""
@@ -95,6 +100,8 @@ class RunConfig:
     report: ReportConfig
     evaluate: EvaluateConfig
     transfer: TransferConfig = TransferConfig()
+    diffaugment: str | None = None
+    measurement: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,13 +114,16 @@ class Options:
     batch_per_device: int | None = None
     gamma: float | None = None
     lr: float | None = None
-    augment: Literal["ada", "fixed", "none"] = "ada"
+    method: str = "ada"
+    augment: Literal["ada", "scheduled", "fixed", "none"] | None = None
     controller: Literal["rt", "rv"] = "rt"
     target: float | None = None
     p: float | None = None
     p_max: float | None = None
     ada_kimg: float | None = None
-    transforms: str = "bgc"
+    transforms: str | None = None
+    diffaugment: str | None = None
+    measurement: str | None = None
     conditional: bool = False
     seed: int = 0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -122,6 +132,7 @@ class Options:
     d_mapping_layers: int | None = None
     channel_base: int | None = None
     channel_max: int | None = None
+    d_capacity: float = 1.0
     latent: int | None = None
     g_architecture: Literal["skip", "resnet", "orig"] | None = None
     d_architecture: Literal["skip", "resnet", "orig"] | None = None
@@ -172,6 +183,9 @@ class Derived:
 @dataclass
 class _Notes:
     preset: str
+    method: str
+    replaced: set[str]
+    """Names of preset values that the method replaces."""
     rows: list[Derived] = field(default_factory=list)
 
     def __call__(
@@ -180,7 +194,8 @@ class _Notes:
         """The first that is given of asked, source, preset, derived; all but what was asked for are noted."""
         if asked is not None:
             return asked
-        choices = ((source, "the networks to start from"), (preset, f"preset {self.preset}"))
+        origin = f"method {self.method}" if name in self.replaced else f"preset {self.preset}"
+        choices = ((source, "the networks to start from"), (preset, origin))
         value, why = next((choice for choice in choices if choice[0] is not None), (derived, reason))
         self.rows.append(Derived(name, value, why))
         return value
@@ -193,8 +208,12 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
     """
     if options.preset not in PRESETS:
         raise FruganError(f"preset {options.preset!r}: choose one of {', '.join(PRESETS)}")
-    preset = PRESETS[options.preset]
-    pick = notes = _Notes(options.preset)
+    method = choose(options.method.split(","))
+    preset = replace(PRESETS[options.preset], **method.preset)
+    asked = {k: v for k, v in dataclasses.asdict(options).items() if v is not None and (k, v) != ("precision", "auto")}
+    options = replace(options, **{k: v for k, v in method.options.items() if k not in asked})
+    replaced = {{"r1_gamma": "gamma"}.get(k, k) for k in method.preset}
+    pick = notes = _Notes(options.preset, options.method, replaced)
     h, w = facts.resolution
     side = math.sqrt(h * w)
 
@@ -233,7 +252,13 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
         raise FruganError(
             "--conditional needs labels, and this data has none; put each class into a folder of its own, or add a labels.csv"
         )
-    if options.controller == "rv" and not facts.held_out and options.augment == "ada":
+    kinds = {"ada": options.controller, "scheduled": "scheduled", "fixed": "fixed", "none": "none"}
+    if options.augment not in kinds:
+        raise FruganError(f"augment {options.augment!r}: choose one of {', '.join(kinds)}")
+    kind = kinds[options.augment]
+    transforms = () if kind == "none" else parse_transforms(options.transforms or "bgc")
+    _check_method(options, method, kind, transforms, facts)
+    if kind == "rv" and not facts.held_out:
         raise FruganError("the rv controller needs held-out pictures; set some aside, for instance --held-out 0.1")
     if options.p is not None and options.augment != "fixed":
         raise FruganError(f"--p {options.p:g} fixes the augmentation probability; add --augment fixed")
@@ -254,8 +279,8 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
         notes.rows.append(Derived("metrics", metrics, f"{reference} pictures to compare with"))
 
     generator, discriminator = _networks(options, preset, facts, pick, mbstd, fp16=precision == "fp16")
-    kind = {"ada": options.controller, "fixed": "fixed", "none": "none"}[options.augment]
-    p_max = 0.85 if options.p_max is None else options.p_max
+    discriminator = replace(discriminator, **method.discriminator)
+    p_max = options.p_max if options.p_max is not None else SCHEDULED_P if kind == "scheduled" else 0.85
     every = max(kimg / 20, 1.0)
     config = RunConfig(
         kimg=kimg,
@@ -263,15 +288,17 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
         conditional=options.conditional,
         generator=generator,
         discriminator=discriminator,
-        augment=AugmentConfig(transforms=() if options.augment == "none" else parse_transforms(options.transforms)),
+        augment=AugmentConfig(transforms=transforms),
         controller=ControllerConfig(
             kind=kind,  # pyright: ignore[reportArgumentType]
             target=options.target,
             speed_kimg=speed,
             p_init=options.p or 0.0,
-            p_max=p_max if options.augment == "ada" else 0.0,
+            p_max=p_max if kind in ("rt", "rv", "scheduled") else 0.0,
         ),
-        objective=ObjectiveConfig(r1_gamma=gamma, path_length_weight=path_length, style_mixing=mixing),
+        objective=ObjectiveConfig(
+            r1_gamma=gamma, path_length_weight=path_length, style_mixing=mixing, **method.objective
+        ),
         training=TrainingConfig(
             batch=batch,
             batch_per_device=per_device,
@@ -303,12 +330,38 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
             freeze_g=options.freeze_g,
             freeze_mapping=options.freeze_mapping,
         ),
+        diffaugment=options.diffaugment,
+        measurement=options.measurement,
     )
     if options.evaluate_every and config.evaluate.any("needs_train") and not facts.held_out:
         raise FruganError(
             "memorisation needs pictures that are not trained on; set some aside, for instance --held-out 0.1"
         )
     return config, notes.rows
+
+
+def _check_method(options: Options, method: Chosen, kind: str, transforms: tuple[str, ...], facts: Facts) -> None:
+    """Refuses what the mathematics of a method does not allow."""
+    loss = method.objective.get("loss", "non-saturating")
+    if kind == "rt" and not LOSSES[loss].centred:
+        raise FruganError(
+            f"r_t is the share of real images with positive logits, and the {loss} loss fixes no zero point; steer p by "
+            "--controller rv with --held-out, or use --augment scheduled, fixed or none"
+        )
+    turning = [name for name in transforms if name in ("rotate90", "rotate")]
+    if "rotation_generator" in method.objective and turning:
+        raise FruganError(
+            f"auxiliary rotation asks how far an image was turned, which {' and '.join(turning)} make unanswerable; "
+            "leave them out of --transforms"
+        )
+    if options.measurement:
+        Measurement(options.measurement, facts.resolution)
+        if method.objective.get("pseudo"):
+            raise FruganError(
+                "apa passes clean generated pictures as real ones, and with --measurement those are not clean"
+            )
+    if not options.d_capacity > 0:
+        raise FruganError(f"--d-capacity {options.d_capacity:g}: a factor above 0, 1 for none")
 
 
 def _networks(
@@ -349,8 +402,8 @@ def _networks(
     discriminator = replace(
         d,
         **shared,
-        channel_base=options.channel_base or d.channel_base,
-        channel_max=options.channel_max or d.channel_max,
+        channel_base=round((options.channel_base or d.channel_base) * options.d_capacity),
+        channel_max=round((options.channel_max or d.channel_max) * options.d_capacity),
         architecture=d_architecture,
         mbstd_group=mbstd,
         mapping=d_mapping(options.d_mapping_layers) if asked else d.mapping,

@@ -12,9 +12,8 @@ from torch import Tensor
 from frugan.config import RunConfig
 from frugan.networks import Discriminator, Generator
 from frugan.objectives import path_length_noise
-from frugan.run import choose_device, make_pipeline
-from frugan.training import Phases
-from frugan.training.step import training_only
+from frugan.run import choose_device, make_phases
+from frugan.training.step import View, neighbours, training_only
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ def estimate(config: RunConfig, device: str = "auto") -> Cost:
     """Times each phase on a minibatch-std group of noise images, and scales up to the batch. Trains nothing."""
     place = choose_device(device)
     G, D = Generator(config.generator).to(place), Discriminator(config.discriminator).to(place)
-    phases = Phases(G, D, make_pipeline(config, place), config.objective, precision=config.training.precision)
+    phases = make_phases(config, G, D)
     objective = config.objective
     n = min(config.training.batch_per_device, max(config.discriminator.mbstd_group or 1, 4))
     rng = torch.Generator(place).manual_seed(0)
@@ -42,10 +41,12 @@ def estimate(config: RunConfig, device: str = "auto") -> Cost:
     shape = torch.Size((n, config.generator.channels, *config.generator.resolution))
     images = torch.randn(shape, generator=rng, device=place)
     c = labels.expand(n, -1)
-    draw = phases.augment.draw
+
+    def view() -> View:
+        return phases.draw_view(n, 0.5, rng)
 
     def generator() -> Tensor:
-        return phases.generator(phases.draw_latents(n, labels, rng), draw(n, 0.5, generator=rng))[0]
+        return phases.generator(phases.draw_latents(n, labels, rng), view(), images, c, view())[0]
 
     def path_length() -> Tensor:
         latents = phases.draw_latents(n, labels, rng)
@@ -53,11 +54,13 @@ def estimate(config: RunConfig, device: str = "auto") -> Cost:
 
     def discriminator() -> Tensor:
         latents = phases.draw_latents(n, labels, rng)
-        draws = draw(n, 0.5, generator=rng), draw(n, 0.5, generator=rng)
-        return phases.discriminator(images, c, draws[0], phases.fakes(latents), latents.c, draws[1])[0]
+        near = phases.fakes(neighbours(latents)) if objective.near_discriminator else None
+        means = torch.zeros(2, device=place)
+        return phases.discriminator(images, c, view(), phases.fakes(latents), latents.c, view(), near, means)[0]
 
     def r1() -> Tensor:
-        return phases.r1(images, c, draw(n, 0.5, generator=rng))
+        penalty = phases.gradient(images, c, view(), objective.r1_gamma)
+        return penalty + phases.gradient(images, c, view(), objective.r1_gamma) if objective.r2 else penalty
 
     seconds, kept, largest = 0.0, 0, 0
     plans: list[tuple[Callable[[], Tensor], torch.nn.Module, torch.nn.Module, float, bool]] = [

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from frugan import tracking
-from frugan.augment import AugmentPipeline
+from frugan.augment import Augmentation, AugmentConfig, AugmentPipeline, Chain, DiffAugment, Measurement
 from frugan.config import Derived, Facts, Options, RunConfig, load_config, resolve, save_config
 from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.errors import FruganError
@@ -217,15 +217,7 @@ class _Session:
             device=device,
         )
         freeze(self.state.G, self.state.D, config.transfer)
-        augment = make_pipeline(config, device)
-        self.phases = Phases(
-            self.state.G,
-            self.state.D,
-            augment,
-            config.objective,
-            precision=config.training.precision,
-            compiled=config.training.compile,
-        )
+        self.phases = make_phases(config, self.state.G, self.state.D, compiled=config.training.compile)
         self.labels = dataset.label_pool.to(device)
         self.steps = training_steps(self.state, self.phases, dataset, self.labels, config.training)
         self.evaluator = self._evaluator(device) if config.report.evaluate_kimg else None
@@ -459,10 +451,22 @@ def _passed(every_kimg: float, before: int, after: int) -> bool:
     return bool(every) and after // every > before // every
 
 
-def make_pipeline(config: RunConfig, device: torch.device) -> AugmentPipeline:
-    """The augmentation that a run's configuration asks for."""
-    size = config.generator.resolution
-    return AugmentPipeline(config.augment, channels=config.generator.channels, resolution=size, device=device)
+def make_phases(config: RunConfig, G: Generator, D: Discriminator, *, compiled: bool = False) -> Phases:
+    """The training phases that a run's configuration asks for, on the networks' device."""
+    device = G.mapping.w_avg.device
+    where: dict[str, Any] = {"channels": G.channels, "resolution": G.resolution, "device": device}
+    objective = config.objective
+    augment: Augmentation = AugmentPipeline(config.augment, **where)
+    if config.diffaugment:
+        augment = Chain(augment, DiffAugment(config.diffaugment, **where))
+    again = None
+    if objective.consistent:
+        again = AugmentPipeline(
+            AugmentConfig(objective.consistency_transforms, reach=objective.consistency_reach), **where
+        )
+    measure = Measurement(config.measurement, G.resolution) if config.measurement else None
+    precision = config.training.precision
+    return Phases(G, D, augment, objective, measure=measure, again=again, precision=precision, compiled=compiled)
 
 
 def grid_shape(resolution: tuple[int, int]) -> tuple[int, int]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -177,3 +179,22 @@ def test_a_broken_logit_does_not_poison_p(bad: float) -> None:
 def test_bad_options_are_refused(options: dict, says: str) -> None:
     with pytest.raises(FruganError, match=says):
         ControllerConfig(**options)
+
+
+def test_schedule_is_half_a_cosine() -> None:
+    config = ControllerConfig(kind="scheduled", speed_kimg=1, p_max=0.3, interval=1)
+    controller = Controller(config)
+    seen = []
+    for _ in range(15):
+        controller.update(100)
+        seen.append(float(controller.p))
+    expected = [0.3 * (1 - math.cos(math.pi * min(k / 10, 1))) / 2 for k in range(1, 16)]
+    assert seen == pytest.approx(expected, abs=1e-6)
+
+
+def test_only_real_images_count_among_pseudo_real_ones() -> None:
+    controller = Controller(ControllerConfig(interval=1))
+    logits = torch.tensor([1.0, -1.0, 3.0, -7.0])
+    controller.observe(real=logits, generated=-logits.abs(), among=torch.tensor([1, 0, 1, 0]))
+    controller.update(4)
+    assert float(controller.r_t) == 1.0

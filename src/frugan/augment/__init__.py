@@ -1,18 +1,27 @@
 """Discriminator augmentation that does not leak, and the controllers of its strength."""
 
 from frugan.augment.controller import CONTROLLERS, Controller, ControllerConfig
-from frugan.augment.pipeline import AugmentConfig, AugmentPipeline, Draw
+from frugan.augment.diffaugment import POLICIES, DiffAugment
+from frugan.augment.measurements import MEASUREMENTS, Measurement, quarter_turns
+from frugan.augment.pipeline import Augmentation, AugmentConfig, AugmentPipeline, Chain, Draw
 from frugan.augment.transforms import PRESETS, TRANSFORMS, Transform, parse_transforms
 
 __all__ = [
     "CONTROLLERS",
+    "MEASUREMENTS",
+    "POLICIES",
     "PRESETS",
     "TRANSFORMS",
     "AugmentConfig",
     "AugmentPipeline",
+    "Augmentation",
+    "Chain",
     "Controller",
     "ControllerConfig",
+    "DiffAugment",
     "Draw",
+    "Measurement",
     "Transform",
     "parse_transforms",
+    "quarter_turns",
 ]

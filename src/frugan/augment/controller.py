@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import nan
+from math import cos, nan, pi
 from typing import Literal
 
 import torch
@@ -34,6 +34,7 @@ class Rule:
 CONTROLLERS: dict[str, Rule] = {
     "rt": Rule("r_t", 0.6, (-1, 1)),
     "rv": Rule("r_v", 0.5, (0, 1)),
+    "scheduled": Rule(),
     "fixed": Rule(),
     "none": Rule(),
 }
@@ -41,8 +42,9 @@ CONTROLLERS: dict[str, Rule] = {
 
 @dataclass(frozen=True)
 class ControllerConfig:
-    kind: Literal["rt", "rv", "fixed", "none"] = "rt"
-    """A row of `CONTROLLERS`. "rv" needs the logits of held-out images; "fixed" keeps `p_init`, "none" keeps 0."""
+    kind: Literal["rt", "rv", "scheduled", "fixed", "none"] = "rt"
+    """A row of `CONTROLLERS`. "rv" needs the logits of held-out images; "fixed" keeps `p_init`, "none" keeps 0.
+    "scheduled" goes from `p_init` to `p_max` in `speed_kimg`, along half a cosine, and stays (R3GAN: Huang et al. 2024)."""
     target: float | None = None
     """What the heuristic is driven to; None: 0.6 for r_t, 0.5 for r_v."""
     interval: int = 4
@@ -70,7 +72,7 @@ class ControllerConfig:
             raise FruganError(f"p_max is {self.p_max}; it must lie in (0, 1], or be 0 for no cap")
         if self.kind == "none" and self.p_init:
             raise FruganError(f'p_init is {self.p_init}, but controller "none" keeps p at 0; use "fixed"')
-        highest = self.p_max if rule.heuristic and self.p_max else 1
+        highest = self.p_max if (rule.heuristic and self.p_max) or self.kind == "scheduled" else 1
         if not 0 <= self.p_init <= highest:
             raise FruganError(f"p_init is {self.p_init}; it must lie between 0 and {highest}")
 
@@ -91,23 +93,33 @@ class Controller:
         self.sums = torch.zeros(3, 3, device=device)
         self.minibatches = 0
         self.images = 0
+        self.seen = 0
 
     @torch.no_grad()
     def observe(
-        self, *, real: Tensor | None = None, generated: Tensor | None = None, held_out: Tensor | None = None
+        self,
+        *,
+        real: Tensor | None = None,
+        generated: Tensor | None = None,
+        held_out: Tensor | None = None,
+        among: Tensor | None = None,
     ) -> None:
-        """Adds raw logits of augmented images to the window. Steering by r_v needs all three kinds in every window."""
+        """Adds raw logits of augmented images to the window. Steering by r_v needs all three kinds in every window.
+
+        `among` `[N]`: 1 where a "real" image counts, 0 where it does not.
+        """
         for row, logits in zip(self.sums, (real, generated, held_out)):
             if logits is not None:
                 x = logits.detach().to(torch.float32)
-                row[:2] += torch.stack([x.sum(), x.sign().sum()])
-                row[2] += x.numel()
+                weight = torch.ones_like(x) if among is None or logits is not real else among.to(torch.float32)
+                row += torch.stack([(x * weight).sum(), (x.sign() * weight).sum(), weight.sum()])
 
     @torch.no_grad()
     def update(self, images: int) -> None:
         """Counts one minibatch of so many real images; at the end of a window sets r_t and r_v, and moves p."""
         self.minibatches += 1
         self.images += images
+        self.seen += images
         if self.minibatches < self.config.interval:
             return
         logits, signs = (self.sums[:, :2] / self.sums[:, 2:]).unbind(1)  # 0/0 = NaN: not observed
@@ -119,6 +131,10 @@ class Controller:
             step = self.images / (self.config.speed_kimg * 1000)
             p = self.p + excess.sign().nan_to_num(0) * step
             self.p = p.clamp(0, self.config.p_max or None)
+        elif self.config.kind == "scheduled":
+            done = min(self.seen / (self.config.speed_kimg * 1000), 1)
+            rise = (1 - cos(pi * done)) / 2 * (self.config.p_max - self.config.p_init)
+            self.p = torch.full_like(self.p, self.config.p_init + rise)
         self.sums = torch.zeros_like(self.sums)
         self.minibatches = self.images = 0
 
@@ -136,6 +152,7 @@ class Controller:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Takes up where `state_dict` left off, on this controller's device."""
+        state = {"seen": torch.tensor(0), **state}  # absent from the first checkpoints, which had no schedule
         if missing := [name for name in _TENSORS + _COUNTS if name not in state]:
             raise FruganError(f"the controller's saved state lacks {', '.join(missing)}; it is from another version")
         for name in _TENSORS:
@@ -144,4 +161,4 @@ class Controller:
             setattr(self, name, int(state[name]))
 
 
-_TENSORS, _COUNTS = ("p", "r_t", "r_v", "sums"), ("minibatches", "images")
+_TENSORS, _COUNTS = ("p", "r_t", "r_v", "sums"), ("minibatches", "images", "seen")

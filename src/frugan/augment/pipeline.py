@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, reduce
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -46,10 +46,37 @@ class Draw(NamedTuple):
 class AugmentConfig:
     transforms: tuple[str, ...] = PRESETS["bgc"]
     """Names from `TRANSFORMS`, applied in that table's order; `parse_transforms` makes them from presets."""
+    reach: float = 1.0
+    """How far translations go, as a multiple of the paper's (⅛ of the size at most, or its standard deviation)."""
 
     def __post_init__(self) -> None:
         if unknown := [name for name in self.transforms if name not in TRANSFORMS]:
             raise FruganError(f"unknown transforms {', '.join(unknown)}; choose from {', '.join(TRANSFORMS)}")
+        if not 0 < self.reach <= 4:
+            raise FruganError(f"reach is {self.reach}; translations can go up to 4 times as far as the paper's")
+
+
+class Augmentation(Protocol):
+    """What the discriminator sees goes through this: drawing is random, applying a differentiable function."""
+
+    def draw(self, n: int, p: float | Tensor, *, generator: torch.Generator) -> Any: ...
+
+    def apply(self, images: Tensor, draw: Any) -> Tensor: ...
+
+
+class Chain:
+    """Augmentations one after another."""
+
+    def __init__(self, *parts: Augmentation) -> None:
+        self.parts = parts
+
+    def draw(self, n: int, p: float | Tensor, *, generator: torch.Generator) -> list[Any]:
+        return [part.draw(n, p, generator=generator) for part in self.parts]
+
+    def apply(self, images: Tensor, draw: list[Any]) -> Tensor:
+        for part, drawn in zip(self.parts, draw, strict=True):
+            images = part.apply(images, drawn)
+        return images
 
 
 class AugmentPipeline:
@@ -79,7 +106,7 @@ class AugmentPipeline:
         self.steps = _steps(config.transforms, color_channels)
         groups = {TRANSFORMS[name].group for name in self.steps}
 
-        self._size = torch.tensor(resolution[::-1], dtype=torch.float32, device=device)
+        self._size = torch.tensor(resolution[::-1], dtype=torch.float32, device=device) * config.reach
         first = [name not in self.steps[:i] for i, name in enumerate(self.steps)]
         self._first = torch.tensor(first, dtype=torch.float32, device=device)
         self._rotation = torch.tensor([name == "rotate" for name in self.steps], dtype=torch.bool, device=device)

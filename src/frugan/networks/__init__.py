@@ -1,6 +1,6 @@
 """The StyleGAN2 networks."""
 
-from frugan.networks.discriminator import Discriminator, DiscriminatorConfig
+from frugan.networks.discriminator import Discriminator, DiscriminatorConfig, Extras
 from frugan.networks.generator import Generator, GeneratorConfig, Mapping, MappingConfig
 from frugan.networks.storage import load_generator, save_generator
 from frugan.networks.synthesis import Synthesis, SynthesisConfig
@@ -8,6 +8,7 @@ from frugan.networks.synthesis import Synthesis, SynthesisConfig
 __all__ = [
     "Discriminator",
     "DiscriminatorConfig",
+    "Extras",
     "Generator",
     "GeneratorConfig",
     "Mapping",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,10 @@ class DiscriminatorConfig:
 
     `mbstd_group`: samples in a minibatch-standard-deviation group (None: the whole batch). `mapping`: the network behind
     the label embedding; the paper's own code had 0 layers with `lr_multiplier` 0.1, the PyTorch release 8 with 0.01.
+
+    Variants, which the paper compares with ADA (appendix D): `spectral_norm` of the 3×3 convolutions; `dropout`, factors
+    exp(n·p) before each activation; `bits`, that enter with the image and decide the sign of the logit (PA-GAN, Zhang &
+    Khoreva 2019); `rotation_head`, four more outputs that tell a quarter turn (SS-GAN, Chen et al. 2019).
     """
 
     resolution: tuple[int, int]
@@ -37,10 +43,30 @@ class DiscriminatorConfig:
     mbstd_channels: int = 1
     cmap_dim: int | None = None
     mapping: MappingConfig = MappingConfig()
+    spectral_norm: bool = False
+    dropout: bool = False
+    bits: int = 0
+    rotation_head: bool = False
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
             raise FruganError(f"architecture {self.architecture!r}: choose one of {', '.join(ARCHITECTURES)}")
+        if self.rotation_head and (self.label_size or self.resolution[0] != self.resolution[1]):
+            raise FruganError(
+                "auxiliary rotation needs square pictures without labels: turned ones must fit, and count"
+            )
+
+
+class Extras(NamedTuple):
+    """What a variant of the discriminator is given with n images; None where it is no such variant."""
+
+    factors: list[Tensor] | None = None
+    """Of each layer with an activation, from the image on: `[n, O]`."""
+    bits: Tensor | None = None
+    """`[n, bits]`, 0 or 1."""
+
+
+NO_EXTRAS = Extras()
 
 
 def minibatch_std(x: Tensor, group: int | None, channels: int) -> Tensor:
@@ -68,32 +94,39 @@ class DiscriminatorBlock(nn.Module):
         self, in_channels: int, out_channels: int, image_channels: int, *, is_first: bool, config: DiscriminatorConfig
     ) -> None:
         super().__init__()
-        conv = {"activation": "lrelu", "clamp": config.clamp}
-        down = {"resample": "down", "resample_filter": config.resample_filter}
+        conv: dict[str, Any] = {"activation": "lrelu", "clamp": config.clamp}
+        down: dict[str, Any] = {"resample": "down", "resample_filter": config.resample_filter}
         self.fromrgb = self.skip = None
         if is_first or config.architecture == "skip":
             self.fromrgb = EqualizedConv2d(image_channels, in_channels, 1, **conv)
-        self.conv0 = EqualizedConv2d(in_channels, in_channels, 3, **conv)
-        self.conv1 = EqualizedConv2d(in_channels, out_channels, 3, **conv, **down)
+        spectral = config.spectral_norm
+        self.conv0 = EqualizedConv2d(in_channels, in_channels, 3, **conv, spectral=spectral)
+        self.conv1 = EqualizedConv2d(in_channels, out_channels, 3, **conv, **down, spectral=spectral)
+        self.bits = EqualizedLinear(config.bits, in_channels) if config.bits and is_first else None
         if config.architecture == "resnet":
             self.skip = EqualizedConv2d(in_channels, out_channels, 1, bias=False, **down)
         self.resample_filter: Tensor | None
         pyramid = normalized_filter(config.resample_filter) if config.architecture == "skip" else None
         self.register_buffer("resample_filter", pyramid, persistent=False)
 
-    def forward(self, x: Tensor | None, image: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor | None, image: Tensor, dtype: torch.dtype, factors: Iterator[Tensor], bits: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """x `[N, I, H, W]` (None in the first block), image `[N, C, H, W]` → both at `[H/2, W/2]` ('skip') or x alone."""
         if self.fromrgb is not None:
-            y = self.fromrgb(image.to(dtype=dtype, memory_format=torch.channels_last))
+            y = self.fromrgb(image.to(dtype=dtype, memory_format=torch.channels_last), factor=next(factors, None))
+            if self.bits is not None and bits is not None:
+                y = y + self.bits(bits).to(dtype)[:, :, None, None]
             x = y if x is None else x.to(dtype) + y
         assert x is not None
         x = x.to(dtype=dtype, memory_format=torch.channels_last)
         if self.resample_filter is not None:
             image = downsample(image, self.resample_filter)
+        y = self.conv0(x, factor=next(factors, None))
         if self.skip is None:
-            return self.conv1(self.conv0(x)), image
+            return self.conv1(y, factor=next(factors, None)), image
         shortcut = self.skip(x, gain=math.sqrt(0.5))
-        return shortcut + self.conv1(self.conv0(x), gain=math.sqrt(0.5)), image
+        return shortcut + self.conv1(y, gain=math.sqrt(0.5), factor=next(factors, None)), image
 
 
 class Epilogue(nn.Module):
@@ -105,18 +138,25 @@ class Epilogue(nn.Module):
         self.fromrgb = None
         if config.architecture == "skip":
             self.fromrgb = EqualizedConv2d(config.channels, channels, 1, activation="lrelu")
-        self.conv = EqualizedConv2d(channels + self.std_channels, channels, 3, activation="lrelu", clamp=config.clamp)
+        self.conv = EqualizedConv2d(
+            channels + self.std_channels,
+            channels,
+            3,
+            activation="lrelu",
+            clamp=config.clamp,
+            spectral=config.spectral_norm,
+        )
         self.fc = EqualizedLinear(channels * size[0] * size[1], channels, activation="lrelu")
         self.out = EqualizedLinear(channels, out_features)
 
-    def forward(self, x: Tensor, image: Tensor) -> Tensor:
+    def forward(self, x: Tensor, image: Tensor, factors: Iterator[Tensor]) -> Tensor:
         x = x.float()
         if self.fromrgb is not None:
-            x = x + self.fromrgb(image)
+            x = x + self.fromrgb(image, factor=next(factors, None))
         if self.std_channels:
             x = minibatch_std(x, self.group, self.std_channels)
-        x = self.conv(x)
-        return self.out(self.fc(x.contiguous().flatten(1)))
+        x = self.conv(x, factor=next(factors, None))
+        return self.out(self.fc(x.contiguous().flatten(1), next(factors, None)))
 
 
 class Discriminator(nn.Module):
@@ -136,18 +176,72 @@ class Discriminator(nn.Module):
             block = DiscriminatorBlock(widths[i], widths[i + 1], config.channels, is_first=i == 0, config=config)
             self.add_module(block_name(size), block)
         self.cmap_dim = 0 if not config.label_size else config.cmap_dim or widths[-1]
-        self.add_module(block_name(self.sizes[-1]), Epilogue(widths[-1], self.sizes[-1], self.cmap_dim or 1, config))
+        outputs = (self.cmap_dim or 1) + 4 * config.rotation_head
+        self.add_module(block_name(self.sizes[-1]), Epilogue(widths[-1], self.sizes[-1], outputs, config))
         if config.label_size:
             self.mapping = Mapping(0, config.label_size, self.cmap_dim, 1, config.mapping, track_average=False)
 
-    def forward(self, images: Tensor, c: Tensor | None = None, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    def forward(
+        self,
+        images: Tensor,
+        c: Tensor | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+        extras: Extras = NO_EXTRAS,
+    ) -> Tensor:
         """`dtype` is what the low-precision blocks compute in."""
+        outputs = self._outputs(images, dtype, extras)
+        if self.cmap_dim:
+            cmap = self.mapping.features(None, c)
+            logits = (outputs * cmap).sum(dim=1) / math.sqrt(self.cmap_dim)
+        else:
+            logits = outputs[:, 0].contiguous()
+        return logits if extras.bits is None else logits * (1 - 2 * extras.bits).prod(dim=1)
+
+    def turns(self, images: Tensor, *, dtype: torch.dtype = torch.float32, extras: Extras = NO_EXTRAS) -> Tensor:
+        """Images → logits `[N, 4]` of the quarter turn that was applied to each; needs `rotation_head`."""
+        return self._outputs(images, dtype, extras)[:, 1:]
+
+    def _outputs(self, images: Tensor, dtype: torch.dtype, extras: Extras) -> Tensor:
+        factors = iter(extras.factors or ())
         x, image = None, images
         for i, size in enumerate(self.sizes[:-1]):
             block = self.get_submodule(block_name(size))
-            x, image = block(x, image, dtype if i < self.num_low_precision else torch.float32)
-        logits = self.get_submodule(block_name(self.sizes[-1]))(x, image)
-        if not self.cmap_dim:
-            return logits.squeeze(1)
-        cmap = self.mapping.features(None, c)
-        return (logits * cmap).sum(dim=1) / math.sqrt(self.cmap_dim)
+            x, image = block(x, image, dtype if i < self.num_low_precision else torch.float32, factors, extras.bits)
+        return self.get_submodule(block_name(self.sizes[-1]))(x, image, factors)
+
+    @property
+    def activated(self) -> list[int]:
+        """The width of each layer with an activation, in the order of the computation."""
+        layers = (EqualizedConv2d, EqualizedLinear)
+        blocks = [self.get_submodule(block_name(size)) for size in self.sizes]
+        return [
+            m.weight.shape[0]
+            for b in blocks
+            for m in b.children()
+            if isinstance(m, layers) and m.activation != "linear"
+        ]
+
+    @torch.no_grad()
+    def draw_extras(self, n: int, p: Tensor, generator: torch.Generator) -> Extras:
+        """What this variant needs for n images, at strength p (0-d, on the generator's device).
+
+        Bit i is set with probability ½·clip((B·p − i − 1)/½ + 1, 0, 1), so that they come in one by one; a factor is exp(n·p)
+        with n ~ N(0, 1) for each image and channel (Karras et al. 2020, appendix D).
+        """
+        factors = bits = None
+        if self.config.dropout:
+            normal = torch.randn(n, sum(self.activated), generator=generator, device=generator.device)
+            factors = list((normal * p).exp().split(self.activated, dim=1))
+        if self.config.bits:
+            number = torch.arange(self.config.bits, device=p.device)
+            rate = ((self.config.bits * p - number - 1) / 0.5 + 1).clamp(0, 1) / 2
+            bits = (torch.rand(n, len(rate), generator=generator, device=generator.device) < rate).float()
+        return Extras(factors, bits)
+
+    def power_iteration(self) -> None:
+        """One step of all spectral norms' estimates: once a training step."""
+        if self.config.spectral_norm:
+            for module in self.modules():
+                if isinstance(module, EqualizedConv2d):
+                    module.power_iteration()

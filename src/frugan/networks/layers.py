@@ -50,14 +50,18 @@ class EqualizedLinear(nn.Module):
         self.bias_gain = lr_multiplier * ACTIVATION_GAIN[activation]
         self.weight_gain = self.bias_gain / math.sqrt(in_features)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return activate(F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain), self.activation)
+    def forward(self, x: Tensor, factor: Tensor | None = None) -> Tensor:
+        """`factor` `[N, O]` multiplies what goes into the activation."""
+        y = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
+        return activate(y if factor is None else y * factor, self.activation)
 
 
 class EqualizedConv2d(nn.Module):
     """`[N, I, H, W]` → `[N, O, H, W]`, or 2× up- or down-sampled; computes in x's dtype.
 
-    The clamp acts on the activation, scaled like it by the `gain` of the call.
+    The clamp acts on the activation, scaled like it by the `gain` of the call. With `spectral` the weight is divided by
+    its largest singular value, for which `power_iteration` keeps an estimate (Miyato et al., "Spectral Normalization for
+    Generative Adversarial Networks", 2018, algorithm 1).
     """
 
     def __init__(
@@ -71,9 +75,12 @@ class EqualizedConv2d(nn.Module):
         resample: Literal["up", "down"] | None = None,
         resample_filter: tuple[float, ...] = (1, 3, 3, 1),
         clamp: float | None = None,
+        spectral: bool = False,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.singular: Tensor | None
+        self.register_buffer("singular", F.normalize(torch.randn(out_channels), dim=0) if spectral else None)
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.activation: Activation = activation
         self.resample = resample
@@ -85,8 +92,24 @@ class EqualizedConv2d(nn.Module):
             "resample_filter", normalized_filter(resample_filter) if resample else None, persistent=False
         )
 
-    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
-        weight = (self.weight * (self.weight_gain * gain)).to(x.dtype)
+    @torch.no_grad()
+    def power_iteration(self) -> None:
+        """Moves the left singular vector that belongs to the largest singular value closer to its place."""
+        if self.singular is not None:
+            self.singular.copy_(F.normalize(self.weight.flatten(1) @ self._right(), dim=0))
+
+    def _right(self) -> Tensor:
+        assert self.singular is not None
+        return F.normalize(self.weight.detach().flatten(1).T @ self.singular, dim=0)
+
+    def forward(self, x: Tensor, gain: float = 1.0, factor: Tensor | None = None) -> Tensor:
+        """`factor` `[N, O]` multiplies what goes into the activation."""
+        if self.singular is None:
+            weight = self.weight * (self.weight_gain * gain)
+        else:
+            sigma = self.singular @ self.weight.flatten(1) @ self._right()
+            weight = self.weight * (self.bias_gain * gain / sigma)
+        weight = weight.to(x.dtype)
         bias = None if self.bias is None else (self.bias * (self.bias_gain * gain)).to(x.dtype)
         if self.resample is None:
             y = F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
@@ -97,4 +120,6 @@ class EqualizedConv2d(nn.Module):
             assert self.resample_filter is not None
             y = conv_upsample(x, weight, self.resample_filter)
             y = y if bias is None else y + bias[:, None, None]
+        if factor is not None:
+            y = y * factor.to(y.dtype)[:, :, None, None]
         return activate(y, self.activation, None if self.clamp is None else self.clamp * gain)

@@ -1,8 +1,11 @@
 """What the networks are trained for: adversarial losses and penalties, as functions of logits and callables."""
 
 from frugan.objectives.adversarial import LOSSES, AdversarialLoss, NonSaturating
+from frugan.objectives.consistency import consistency, diversity
 from frugan.objectives.penalties import (
     gradient_norm,
+    gradient_penalty,
+    lecam_penalty,
     path_length_noise,
     path_length_penalty,
     path_lengths,
@@ -13,7 +16,11 @@ __all__ = [
     "LOSSES",
     "AdversarialLoss",
     "NonSaturating",
+    "consistency",
+    "diversity",
     "gradient_norm",
+    "gradient_penalty",
+    "lecam_penalty",
     "path_length_noise",
     "path_length_penalty",
     "path_lengths",

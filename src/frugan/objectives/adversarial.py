@@ -11,6 +11,11 @@ from torch import Tensor
 class AdversarialLoss(Protocol):
     """Losses per sample `[N]` from logits `[N]`; both are minimised."""
 
+    paired: bool
+    """Whether the generator's loss needs the logits of as many real images."""
+    centred: bool
+    """Whether a logit of 0 divides real from generated, as the heuristic r_t takes for granted."""
+
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor: ...
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor: ...
@@ -18,6 +23,8 @@ class AdversarialLoss(Protocol):
 
 class NonSaturating:
     """The non-saturating logistic loss (Goodfellow et al., "Generative Adversarial Nets", 2014, section 3)."""
+
+    paired, centred = False, True
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """−log σ(D(x)) − log(1 − σ(D(G(z))))."""
@@ -28,4 +35,52 @@ class NonSaturating:
         return F.softplus(-fake)
 
 
-LOSSES: dict[str, AdversarialLoss] = {"non-saturating": NonSaturating()}
+class Wasserstein:
+    """The dual form of the Wasserstein distance (Arjovsky et al., "Wasserstein GAN", 2017, eq. 2)."""
+
+    paired, centred = False, False
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """D(G(z)) − D(x)."""
+        return fake - real
+
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        """−D(G(z))."""
+        return -fake
+
+
+class Hinge:
+    """The hinge loss (Lim & Ye, "Geometric GAN", 2017, eqs. 21 and 22)."""
+
+    paired, centred = False, True
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """max(0, 1 − D(x)) + max(0, 1 + D(G(z)))."""
+        return F.relu(1 - real) + F.relu(1 + fake)
+
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        """−D(G(z))."""
+        return -fake
+
+
+class Relativistic:
+    """Relativistic pairing (Jolicoeur-Martineau, 2019; R3GAN: Huang et al., 2024, eq. 2): only differences count."""
+
+    paired, centred = True, False
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """−log σ(D(x) − D(G(z)))."""
+        return F.softplus(fake - real)
+
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        """−log σ(D(G(z)) − D(x))."""
+        assert real is not None
+        return F.softplus(real - fake)
+
+
+LOSSES: dict[str, AdversarialLoss] = {
+    "non-saturating": NonSaturating(),
+    "wasserstein": Wasserstein(),
+    "hinge": Hinge(),
+    "relativistic": Relativistic(),
+}

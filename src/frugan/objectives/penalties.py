@@ -1,4 +1,4 @@
-"""Gradient penalties: R1 on the discriminator, path length on the generator.
+"""Penalties: R1 and its kin on the discriminator, path length on the generator.
 
 Each is a pure function of a callable and tensors. The inner gradient is taken with `torch.func.grad`, which eager mode
 differentiates again and `torch.compile` can trace.
@@ -33,6 +33,23 @@ def r1_penalty(critic: Critic, images: Tensor, gamma: float) -> tuple[Tensor, Te
 
     grad, logits = torch.func.grad(summed, has_aux=True)(images)
     return grad.square().sum(dim=(1, 2, 3)).mean() * (gamma / 2), logits
+
+
+def gradient_penalty(critic: Critic, images: Tensor, target: float = 1.0) -> Tensor:
+    """Mean (‖∇ₓ D(x)‖ − target)² over images `[N, C, H, W]`, a scalar.
+
+    Its place is between real and generated images (Gulrajani et al., "Improved Training of Wasserstein GANs", 2017, eq. 3).
+    """
+    norm = (gradient_norm(critic, images) + 1e-12).sqrt()  # the root has no gradient at 0
+    return (norm - target).square().mean()
+
+
+def lecam_penalty(real: Tensor, fake: Tensor, means: Tensor) -> Tensor:
+    """Mean (D(x) − α_F)² + mean (D(G(z)) − α_R)²: logits `[N]` and the moving averages (α_R, α_F) `[2]` → a scalar.
+
+    Tseng et al., "Regularizing Generative Adversarial Networks under Limited Data", 2021, eq. 3.
+    """
+    return (real - means[1]).square().mean() + (fake - means[0]).square().mean()
 
 
 def path_length_noise(image_shape: torch.Size, generator: torch.Generator) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from frugan.objectives import path_length_noise
 from frugan.training.state import TrainingConfig, TrainState
 from frugan.training.stats import Stats
-from frugan.training.step import Latents, Phases, training_only
+from frugan.training.step import Latents, Phases, View, neighbours, training_only
 
 
 class Images(Protocol):
@@ -79,10 +79,15 @@ def train_step(
         with torch.no_grad():
             state.G.mapping.update_average(state.G.mapping.features(drawn.z, drawn.c))
 
+    def view() -> View:
+        return phases.draw_view(n, p, rng)
+
+    batches = list(zip(images.split(n), c.split(n)))
     with training_only(state.G, state.D):
-        for _ in range(rounds):
+        for real, c_real in batches:
             drawn = latents(n)
-            loss, _ = phases.generator(drawn, phases.augment.draw(n, p, generator=rng))
+            pair = (real, c_real, view()) if phases.loss.paired else (None, None, None)
+            loss, _ = phases.generator(drawn, view(), *pair)
             (loss / rounds).backward()
             track(drawn)
             stats.mean("loss/generator", loss)
@@ -100,16 +105,25 @@ def train_step(
             stats.mean("path_length", state.path_length_mean)
             update(state, "G", config, stats)
 
-    batches = list(zip(images.split(n), c.split(n)))
+    state.D.power_iteration()
     with training_only(state.D, state.G):
-        for real, c_real in batches:
+        for i, (real, c_real) in enumerate(batches):
+            among = None
+            if objective.pseudo:
+                real, c_real, among = _deceive(phases, real, c_real, latents(n), p, rng)
+                batches[i] = real, c_real
             drawn = latents(n)
-            draws = [phases.augment.draw(n, p, generator=rng) for _ in range(2)]
+            views = view(), view()
             fake = phases.fakes(drawn)
-            loss, real_logits, fake_logits = phases.discriminator(real, c_real, draws[0], fake, drawn.c, draws[1])
+            near = phases.fakes(neighbours(drawn)) if objective.near_discriminator else None
+            loss, real_logits, fake_logits = phases.discriminator(
+                real, c_real, views[0], fake, drawn.c, views[1], near, state.logit_means
+            )
             (loss / rounds).backward()
             track(drawn)
-            state.controller.observe(real=real_logits, generated=fake_logits)
+            state.controller.observe(real=real_logits, generated=fake_logits, among=among)
+            both = torch.stack([real_logits.mean(), fake_logits.mean()])
+            state.logit_means = torch.lerp(both, state.logit_means, objective.lecam_decay if state.step else 0.0)
             stats.mean("loss/discriminator", loss)
             stats.logits["real"].add(real_logits)
             stats.logits["generated"].add(fake_logits)
@@ -117,10 +131,27 @@ def train_step(
 
         if objective.r1_gamma and state.step % objective.r1_interval == 0:
             for real, c_real in batches:
-                penalty = phases.r1(real, c_real, phases.augment.draw(n, p, generator=rng))
-                (penalty * (objective.r1_interval / rounds)).backward()
+                penalty = phases.gradient(real, c_real, view(), objective.r1_gamma)
                 stats.mean("penalty/r1", penalty)
+                if objective.r2:
+                    drawn = latents(n)
+                    r2 = phases.gradient(phases.fakes(drawn), drawn.c, view(), objective.r1_gamma)
+                    stats.mean("penalty/r2", r2)
+                    penalty = penalty + r2
+                (penalty * (objective.r1_interval / rounds)).backward()
             update(state, "D", config, stats)
+
+
+def _deceive(
+    phases: Phases, real: Tensor, c: Tensor, latents: Latents, p: Tensor, rng: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Real images, each a generated one with probability p, their labels, and which are real (1) and which not (0).
+
+    Jiang et al., "Deceive D: Adaptive Pseudo Augmentation for GAN Training with Limited Data", 2021, section 3.2.
+    """
+    kept = torch.rand(len(real), generator=rng, device=real.device) >= p
+    real = torch.where(kept[:, None, None, None], real, phases.fakes(latents))
+    return real, torch.where(kept[:, None], c, latents.c), kept
 
 
 def due_for_validation(state: TrainState) -> bool:
@@ -134,7 +165,7 @@ def validate(state: TrainState, phases: Phases, dataset: Images, n: int, stats: 
     held_out = dataset.held_out_indices
     picks = held_out[np.arange(state.step * n, (state.step + 1) * n) % len(held_out)]
     images, c = dataset.images(picks, device=state.device)
-    logits = phases.score(images, c, phases.augment.draw(n, state.controller.p, generator=state.rng))
+    logits = phases.score(images, c, phases.draw_view(n, state.controller.p, state.rng))
     state.controller.observe(held_out=logits)
     stats.logits["held_out"].add(logits)
 

@@ -86,6 +86,7 @@ class TrainState:
         self.sampler = sampler
         self.rng = torch.Generator(device).manual_seed(config.seed)
         self.path_length_mean = torch.zeros((), device=device)
+        self.logit_means = torch.zeros(2, device=device)
         self.bad_streak = torch.zeros((), dtype=torch.int64, device=device)
         self.images = 0
         self.step = 0
@@ -125,6 +126,7 @@ class TrainState:
         tensors |= {
             "rng": self.rng.get_state(),
             "path_length_mean": self.path_length_mean,
+            "logit_means": self.logit_means,
             "bad_streak": self.bad_streak,
         }
         facts = {
@@ -152,6 +154,8 @@ class TrainState:
         except (KeyError, RuntimeError) as error:
             raise FruganError(f"the checkpoint does not fit this configuration: {error}") from error
         self.path_length_mean = tensors["path_length_mean"].to(self.device)
+        if "logit_means" in tensors:  # the first checkpoints had none
+            self.logit_means = tensors["logit_means"].to(self.device)
         self.bad_streak = tensors["bad_streak"].to(self.device)
         self.images, self.step, self.rollbacks = facts["images"], facts["step"], facts["rollbacks"]
         self.sampler.load_state_dict(facts["sampler"])

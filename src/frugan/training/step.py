@@ -1,5 +1,7 @@
 """One training step: the four phases of StyleGAN2-ADA, each a pure function of networks and drawn tensors.
 
+The methods that the paper compares with, and later ones, are terms of the same phases.
+
 Order: generator, path length (every 4th step), discriminator, R1 (every 16th). Everything the discriminator sees passes
 through the same stochastic augmentation first (Karras et al. 2020, "Training Generative Adversarial Networks with Limited
 Data", Fig. 2b); the generator's gradient flows through it.
@@ -10,15 +12,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frugan.augment import AugmentPipeline, Draw
+from frugan.augment import Augmentation, Measurement, quarter_turns
 from frugan.errors import FruganError
-from frugan.networks import Discriminator, Generator
-from frugan.objectives import LOSSES, path_length_penalty, path_lengths, r1_penalty
+from frugan.networks import Discriminator, Extras, Generator
+from frugan.objectives import (
+    LOSSES,
+    consistency,
+    diversity,
+    gradient_penalty,
+    lecam_penalty,
+    path_length_penalty,
+    path_lengths,
+    r1_penalty,
+)
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -28,7 +40,12 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 class ObjectiveConfig:
     """What is minimised. Intervals are in steps; a lazy penalty is scaled by its interval (StyleGAN2, appendix B).
 
-    `path_length_shrink` divides the batch of the path-length penalty; weight 0 switches a penalty off.
+    `path_length_shrink` divides the batch of the path-length penalty; weight 0 switches a term off. `r2` takes
+    R1's penalty on generated images too. Terms of every step, in D unless said: `gradient_penalty` between real and generated
+    images, `drift` · D(x)², `lecam`; `consistency_real` and `consistency_fake` with the augmentation
+    `consistency_transforms`, its translations `consistency_reach` times as far as ADA's; zCR with z + N(0, `near_sigma`²)
+    in D and in G; the prediction of quarter turns, in both. With `pseudo` a real image is a generated one with
+    probability p (APA).
     """
 
     loss: str = "non-saturating"
@@ -39,6 +56,21 @@ class ObjectiveConfig:
     path_length_decay: float = 0.01
     path_length_shrink: int = 2
     style_mixing: float = 0.9
+    r2: bool = False
+    gradient_penalty: float = 0.0
+    drift: float = 0.0
+    lecam: float = 0.0
+    lecam_decay: float = 0.99
+    consistency_real: float = 0.0
+    consistency_fake: float = 0.0
+    consistency_transforms: tuple[str, ...] = ("xint",)
+    consistency_reach: float = 0.25
+    near_sigma: float = 0.1
+    near_generator: float = 0.0
+    near_discriminator: float = 0.0
+    rotation_generator: float = 0.0
+    rotation_discriminator: float = 0.0
+    pseudo: bool = False
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
@@ -50,6 +82,14 @@ class ObjectiveConfig:
         if not 0 <= self.style_mixing <= 1:
             raise FruganError(f"style mixing {self.style_mixing}: a probability from 0 to 1")
 
+    @property
+    def consistent(self) -> bool:
+        return bool(self.consistency_real or self.consistency_fake)
+
+    @property
+    def turning(self) -> bool:
+        return bool(self.rotation_generator or self.rotation_discriminator)
+
 
 class Latents(NamedTuple):
     """All that the generator is fed for n images: two z for style mixing, where to switch, labels and noise."""
@@ -59,28 +99,47 @@ class Latents(NamedTuple):
     cutoff: Tensor  # 0-d int64: layers from here on use z_mix
     c: Tensor  # [n, K]
     noise: list[Tensor]  # [n, 1, h, w] each
+    step: Tensor | None  # [n, z_dim]: to a neighbouring z, for zCR
+
+
+class View(NamedTuple):
+    """All that is drawn for showing n images to the discriminator; what an objective has no use for is None."""
+
+    augment: Any
+    extras: Extras
+    measure: Any  # for generated images
+    again: Any  # consistency's own augmentation
+    turns: Tensor | None  # [n, 4], one-hot: quarter turns for auxiliary rotation
+    between: Tensor | None  # [n, 1, 1, 1] in [0, 1): where the gradient penalty is taken
 
 
 class Phases:
-    """The losses of the four phases. Random tensors are drawn outside, so that each function is pure and compiles whole."""
+    """The losses of the four phases. Random tensors are drawn outside, so that each function is pure and compiles whole.
+
+    `measure` is what real images have gone through already, and generated ones go through here (AmbientGAN); `again` the
+    augmentation that consistency terms compare across.
+    """
 
     def __init__(
         self,
         G: Generator,
         D: Discriminator,
-        augment: AugmentPipeline,
+        augment: Augmentation,
         config: ObjectiveConfig,
         *,
+        measure: Measurement | None = None,
+        again: Augmentation | None = None,
         precision: Precision = "fp32",
         compiled: bool = False,
     ) -> None:
         self.G, self.D, self.augment, self.config = G, D, augment, config
+        self.measure, self.again = measure, again
         self.loss = LOSSES[config.loss]
         self.dtype = DTYPES[precision]
         wrap = (lambda f: torch.compile(f, dynamic=False)) if compiled else (lambda f: f)
         self.generator, self.discriminator = wrap(self._generator), wrap(self._discriminator)
         self.fakes = torch.no_grad()(wrap(self._fakes))
-        self.path_length, self.r1 = wrap(self._path_length), wrap(self._r1)
+        self.path_length, self.gradient = wrap(self._path_length), wrap(self._gradient)
         self.score = torch.no_grad()(wrap(self._score))
 
     def draw_latents(self, n: int, labels: Tensor, rng: torch.Generator) -> Latents:
@@ -91,7 +150,25 @@ class Phases:
         cutoff = torch.randint(1, num_ws, (), generator=rng, device=device)
         picks = torch.randint(len(labels), (n,), generator=rng, device=device)
         noise = self.G.synthesis.draw_noise(n, rng) if self.G.synthesis.use_noise else []
-        return Latents(z, z_mix, torch.where(mix, cutoff, num_ws), labels[picks], noise)
+        step = None
+        if self.config.near_generator or self.config.near_discriminator:
+            step = torch.randn(z.shape, generator=rng, device=device) * self.config.near_sigma
+        return Latents(z, z_mix, torch.where(mix, cutoff, num_ws), labels[picks], noise, step)
+
+    def draw_view(self, n: int, p: float | Tensor, rng: torch.Generator) -> View:
+        """How n images are shown, at augmentation probability p."""
+        config, device = self.config, rng.device
+        p = torch.as_tensor(p, dtype=torch.float32, device=device)
+        turns = between = None
+        augment = self.augment.draw(n, p, generator=rng)
+        extras = self.D.draw_extras(n, p, rng)
+        measure = self.measure.draw(n, self.G.channels, generator=rng) if self.measure else None
+        again = self.again.draw(n, 1.0, generator=rng) if self.again else None
+        if config.turning:
+            turns = F.one_hot(torch.randint(4, (n,), generator=rng, device=device), 4).float()
+        if config.gradient_penalty:
+            between = torch.rand(n, 1, 1, 1, generator=rng, device=device)
+        return View(augment, extras, measure, again, turns, between)
 
     def _ws(self, latents: Latents) -> Tensor:
         ws = self.G.mapping(latents.z, latents.c)
@@ -103,19 +180,36 @@ class Phases:
     def _synthesis(self, ws: Tensor, latents: Latents) -> Tensor:
         return self.G.synthesis(ws, noise=latents.noise or "none", dtype=self.dtype)
 
-    def _critic(self, images: Tensor, c: Tensor, draw: Draw) -> Tensor:
-        return self.D(self.augment.apply(images, draw), c, dtype=self.dtype)
-
     def _fakes(self, latents: Latents) -> Tensor:
         return self._synthesis(self._ws(latents), latents)
 
-    def _score(self, images: Tensor, c: Tensor, draw: Draw) -> Tensor:
-        return self._critic(images, c, draw)
+    def _measured(self, fakes: Tensor, view: View) -> Tensor:
+        return fakes if self.measure is None else self.measure.apply(fakes, view.measure)
 
-    def _generator(self, latents: Latents, draw: Draw) -> tuple[Tensor, Tensor]:
-        """(loss, logits `[n]`)"""
-        logits = self._critic(self._fakes(latents), latents.c, draw)
-        return self.loss.generator(logits).mean(), logits.detach()
+    def _judge(self, shown: Tensor, c: Tensor, view: View) -> Tensor:
+        """Logits `[n]` of images that are augmented already."""
+        return self.D(shown, c, dtype=self.dtype, extras=view.extras)
+
+    def _score(self, images: Tensor, c: Tensor, view: View) -> Tensor:
+        return self._judge(self.augment.apply(images, view.augment), c, view)
+
+    def _generator(
+        self, latents: Latents, view: View, real: Tensor | None, c_real: Tensor | None, view_real: View | None
+    ) -> tuple[Tensor, Tensor]:
+        """(loss, logits `[n]`). Real images are needed by a paired loss alone."""
+        config = self.config
+        fakes = self._fakes(latents)
+        shown = self.augment.apply(self._measured(fakes, view), view.augment)
+        logits = self._judge(shown, latents.c, view)
+        real_logits = None
+        if self.loss.paired and real is not None and c_real is not None and view_real is not None:
+            real_logits = self._score(real, c_real, view_real)
+        loss = self.loss.generator(logits, real_logits).mean()
+        if config.near_generator:
+            loss = loss + config.near_generator * diversity(fakes, self._fakes(neighbours(latents)))
+        if config.rotation_generator:
+            loss = loss + config.rotation_generator * self._turned(shown, view)
+        return loss, logits.detach()
 
     def _path_length(self, latents: Latents, y: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
         """(penalty, the new running mean)"""
@@ -123,16 +217,61 @@ class Phases:
         return path_length_penalty(lengths, mean, self.config.path_length_decay)
 
     def _discriminator(
-        self, real: Tensor, c: Tensor, draw: Draw, fake: Tensor, c_fake: Tensor, draw_fake: Draw
+        self,
+        real: Tensor,
+        c: Tensor,
+        view: View,
+        fake: Tensor,
+        c_fake: Tensor,
+        view_fake: View,
+        near: Tensor | None,
+        means: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """(loss, logits of the real images `[n]`, of the generated ones `[n]`)"""
-        fake_logits = self._critic(fake, c_fake, draw_fake)
-        real_logits = self._critic(real, c, draw)
-        return self.loss.discriminator(real_logits, fake_logits).mean(), real_logits.detach(), fake_logits.detach()
+        """(loss, logits of the real images `[n]`, of the generated ones `[n]`).
 
-    def _r1(self, real: Tensor, c: Tensor, draw: Draw) -> Tensor:
-        """The penalty on the un-augmented real image: its gradient passes through the augmentation."""
-        return r1_penalty(lambda x: self._critic(x, c, draw), real, self.config.r1_gamma)[0]
+        `near` are generated images of latents close to those of `fake`, for zCR; `means` `[2]` the moving averages of both
+        kinds of logits, for LeCam.
+        """
+        config = self.config
+        shown = self.augment.apply(real, view.augment)
+        shown_fake = self.augment.apply(self._measured(fake, view_fake), view_fake.augment)
+        fake_logits = self._judge(shown_fake, c_fake, view_fake)
+        real_logits = self._judge(shown, c, view)
+        loss = self.loss.discriminator(real_logits, fake_logits).mean()
+        if config.gradient_penalty:
+            between = torch.lerp(shown_fake, shown, view.between)  # pyright: ignore[reportArgumentType, reportCallIssue]
+            penalty = gradient_penalty(lambda x: self._judge(x, c, view), between)
+            loss = loss + config.gradient_penalty * penalty + config.drift * real_logits.square().mean()
+        if config.lecam:
+            loss = loss + config.lecam * lecam_penalty(real_logits, fake_logits, means)
+        if self.again is not None and config.consistency_real:
+            again = self._judge(self.again.apply(shown, view.again), c, view)
+            loss = loss + config.consistency_real * consistency(real_logits, again)
+        if self.again is not None and config.consistency_fake:
+            again = self._judge(self.again.apply(shown_fake, view_fake.again), c_fake, view_fake)
+            loss = loss + config.consistency_fake * consistency(fake_logits, again)
+        if near is not None:
+            shown_near = self.augment.apply(self._measured(near, view_fake), view_fake.augment)
+            near_logits = self._judge(shown_near, c_fake, view_fake)
+            loss = loss + config.near_discriminator * consistency(fake_logits, near_logits)
+        if config.rotation_discriminator:
+            loss = loss + config.rotation_discriminator * self._turned(shown, view)
+        return loss, real_logits.detach(), fake_logits.detach()
+
+    def _turned(self, shown: Tensor, view: View) -> Tensor:
+        """How badly D tells by which quarter turns images were turned: cross-entropy (SS-GAN: Chen et al. 2019, eq. 3)."""
+        assert view.turns is not None
+        logits = self.D.turns(quarter_turns(shown, view.turns), dtype=self.dtype, extras=view.extras)
+        return F.cross_entropy(logits, view.turns)
+
+    def _gradient(self, images: Tensor, c: Tensor, view: View, gamma: float) -> Tensor:
+        """R1 on real images, R2 on generated ones: the gradient passes through the augmentation to the image before it."""
+        return r1_penalty(lambda x: self._score(x, c, view), images, gamma)[0]
+
+
+def neighbours(latents: Latents) -> Latents:
+    """The same but for a small step in z."""
+    return latents if latents.step is None else latents._replace(z=latents.z + latents.step)
 
 
 @contextmanager

@@ -1,0 +1,99 @@
+"""DiffAugment: an augmentation that is always on (Zhao et al., "Differentiable Augmentation for Data-Efficient GAN
+Training", 2020, section 3.2). As in `AugmentPipeline`, drawing and applying are apart.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from frugan.errors import FruganError
+
+Drawn = dict[str, Tensor]
+
+POLICIES: dict[str, str] = {
+    "color": "uuu",  # brightness ±0.5, saturation ×[0, 2] about the mean of the channels, contrast ×[0.5, 1.5] about the image's
+    "translation": "uu",  # whole pixels up to ⅛ of a side, zeros behind
+    "cutout": "uu",  # a box of half the sides, anywhere, set to zero
+}
+"""By name, in the order of application: a letter for each uniform number that it draws for an image."""
+
+
+class DiffAugment:
+    """Augments images `[N, C, H, W]`, nominally in [-1, 1], by a policy such as "color,translation,cutout".
+
+    Colour acts on the first one or three channels, as `AugmentPipeline` has it; the rest on all.
+    """
+
+    def __init__(
+        self,
+        policy: str,
+        *,
+        channels: int,
+        resolution: tuple[int, int],
+        device: torch.device | str | None = None,
+    ) -> None:
+        names = policy.split(",")
+        if unknown := [name for name in names if name not in POLICIES]:
+            raise FruganError(f"unknown policy {unknown[0]!r} of DiffAugment; choose from {', '.join(POLICIES)}")
+        self.policy = [name for name in POLICIES if name in names]
+        self.color_channels = {1: 1, 2: 1, 3: 3, 4: 3}.get(channels, 0)
+        self.resolution, self.device = resolution, device
+
+    @torch.no_grad()
+    def draw(self, n: int, p: float | Tensor, *, generator: torch.Generator) -> Drawn:
+        """Uniform variates `[n, k]` for each part of the policy. It is always on: p counts for nothing."""
+        device = generator.device
+        return {k: torch.rand(n, len(POLICIES[k]), generator=generator, device=device) for k in self.policy}
+
+    def apply(self, images: Tensor, draw: Drawn) -> Tensor:
+        """Images `[N, C, H, W]` → the same shape."""
+        x = images
+        if "color" in draw and self.color_channels:
+            c = self.color_channels
+            x = torch.cat([_color(x[:, :c], draw["color"]), x[:, c:]], dim=1)
+        if "translation" in draw:
+            x = _translate(x, draw["translation"])
+        if "cutout" in draw:
+            x = _cut(x, draw["cutout"])
+        return x
+
+
+def _color(x: Tensor, u: Tensor) -> Tensor:
+    brightness, saturation, contrast = (u[:, i, None, None, None] for i in range(3))
+    x = x + (brightness - 0.5)
+    mean = x.mean(dim=1, keepdim=True)
+    x = mean + (x - mean) * (saturation * 2)
+    mean = x.mean(dim=(1, 2, 3), keepdim=True)
+    return mean + (x - mean) * (contrast + 0.5)
+
+
+def _translate(x: Tensor, u: Tensor) -> Tensor:
+    """By −m … m pixels along each axis, m = ⅛ of the side (rounded), all shifts equally likely."""
+    n, _, h, w = x.shape
+    rows, columns = (
+        (torch.arange(size, device=x.device) - _whole(u[:, i], 2 * round(size / 8) + 1)[:, None] + round(size / 8))
+        for i, size in enumerate((h, w))
+    )
+    inside = ((rows >= 0) & (rows < h))[:, :, None] & ((columns >= 0) & (columns < w))[:, None, :]
+    rows, columns = rows.clamp(0, h - 1), columns.clamp(0, w - 1)
+    batch = torch.arange(n, device=x.device)[:, None, None]
+    moved = x.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return moved * inside[:, None]
+
+
+def _cut(x: Tensor, u: Tensor) -> Tensor:
+    """A box of half the sides, its centre at any pixel, or between the last and the border."""
+    spans = []
+    for i, size in enumerate(x.shape[2:]):
+        half = round(size / 2)
+        first = _whole(u[:, i], size + (1 - half % 2)) - half // 2
+        at = torch.arange(size, device=x.device) - first[:, None]
+        spans.append((at >= 0) & (at < half))
+    box = spans[0][:, :, None] & spans[1][:, None, :]
+    return x.masked_fill(box[:, None], 0)
+
+
+def _whole(u: Tensor, count: int) -> Tensor:
+    """u in [0, 1) → 0 … count − 1, equally likely."""
+    return (u * count).long().clamp(max=count - 1)

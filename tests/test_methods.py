@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import frugan
+from frugan.augment import MEASUREMENTS
+from frugan.config import PRESETS, Facts, Options, Preset, resolve
+from frugan.data import DataConfig
+from frugan.errors import FruganError
+from frugan.methods import METHODS, choose
+from frugan.networks import DiscriminatorConfig
+from frugan.run import Run
+from frugan.training import ObjectiveConfig
+
+from .training.conftest import TINY, _cache, pictures  # noqa: F401
+
+FACTS = Facts(resolution=(16, 16), channels=3, label_size=0, images=100, held_out=10)
+DATA = DataConfig(path="pictures")
+
+
+def config(method: str, **options):
+    return resolve(Options(method=method, **options), DATA, FACTS)[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_rows_name_settings_that_exist(name: str) -> None:
+    method = METHODS[name]
+    for settings, where in (
+        (method.preset, Preset),
+        (method.options, Options),
+        (method.objective, ObjectiveConfig),
+        (method.discriminator, DiscriminatorConfig),
+    ):
+        assert settings.keys() <= where.__dataclass_fields__.keys()
+    assert method.excludes.keys() <= METHODS.keys()
+    resolved = config(name)
+    for settings, part in ((method.objective, resolved.objective), (method.discriminator, resolved.discriminator)):
+        for key, value in settings.items():
+            assert getattr(part, key) == value
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_trains_and_resumes_bit_for_bit(name: str, tmp_path: Path, pictures: Path) -> None:  # noqa: F811
+    options = {**TINY, "kimg": 0.064, "tick": 0.032, "method": name, "seed": 1, "precision": "fp32"}
+    if METHODS[name].options.get("augment", "none") != "ada":
+        del options["target"]
+    whole = list(frugan.train(pictures, tmp_path / "whole", device="cpu", **options))
+    steps = frugan.train(pictures, tmp_path / "parts", device="cpu", **options)
+    next(steps)
+    steps.close()
+    resumed = list(Run(tmp_path / "parts").train(device="cpu"))
+    for key in ("loss/generator", "loss/discriminator", "p", "r_t"):
+        assert whole[-1][key] == resumed[-1][key], key
+        assert whole[-1][key] == whole[-1][key], f"{key} is not a number"
+    a, b = (torch.cat([v.flatten() for v in frugan.load(tmp_path / k).parameters()]) for k in ("whole", "parts"))
+    assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("ada,none", "want augment"),
+        ("wgan-gp,hinge", "want loss"),
+        ("wgan-gp,ada", "r_t cannot steer"),
+        ("r3gan,ada", "r_t cannot steer"),
+        ("pagan,ada", "another target"),
+        ("lecam,wgan-gp", "centred"),
+        ("nonsense", "unknown method"),
+    ],
+)
+def test_what_does_not_go_together(method: str, message: str) -> None:
+    with pytest.raises(FruganError, match=message):
+        choose(method.split(","))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "wgan-gp", "augment": "ada"}, "no zero point"),
+        ({"method": "ada,auxiliary-rotation"}, "unanswerable"),
+        ({"method": "apa", "measurement": "drop-pixels"}, "clean"),
+        ({"measurement": "nonsense"}, "unknown measurement"),
+        ({"method": "ada", "d_capacity": 0.0}, "d-capacity"),
+    ],
+)
+def test_what_options_do_not_allow(options: dict, message: str) -> None:
+    with pytest.raises(FruganError, match=message):
+        config(**{"method": "ada", **options})
+
+
+def test_labels_and_turns_exclude_each_other() -> None:
+    facts = Facts(resolution=(16, 16), channels=3, label_size=2, images=100, held_out=0)
+    with pytest.raises(FruganError, match="without labels"):
+        resolve(Options(method="auxiliary-rotation", conditional=True), DATA, facts)
+
+
+def test_combinations() -> None:
+    both = config("ada,bcr")
+    assert both.augment.transforms
+    assert both.objective.consistency_fake == 10
+    assert both.controller.kind == "rt"
+    assert config("apa").augment.transforms == ()
+    assert config("apa,ada").augment.transforms
+    assert config("bcr").controller.kind == "none"
+    assert config("r3gan,scheduled").controller.p_max == pytest.approx(0.3)
+    assert config("wgan-gp", controller="rv", augment="ada").controller.kind == "rv"
+    assert config("pagan").controller.target == pytest.approx(0.95)
+
+
+def test_what_the_user_gives_wins() -> None:
+    assert config("wgan-gp").training.generator_lr == pytest.approx(0.001)
+    assert config("wgan-gp", lr=0.5).training.generator_lr == 0.5
+    assert config("pagan", target=0.5).controller.target == 0.5
+    assert config("shallow-mapping", preset="stylegan2").generator.mapping.num_layers == 2
+    assert config("none", preset="stylegan2").generator.mapping.num_layers == PRESETS["stylegan2"].mapping_layers
+
+
+def test_capacity_is_of_the_discriminator() -> None:
+    half, whole = config("ada", d_capacity=0.5), config("ada")
+    assert half.generator == whole.generator
+    assert half.discriminator.channel_base * 2 == whole.discriminator.channel_base
+    assert half.discriminator.channel_max * 2 == whole.discriminator.channel_max
+
+
+@pytest.mark.parametrize("name", ["drop-pixels", "blur-noise", "pad-rotate-project"])
+def test_learning_behind_a_measurement(name: str, tmp_path: Path, pictures: Path) -> None:  # noqa: F811
+    assert name in MEASUREMENTS
+    records = list(
+        frugan.train(pictures, tmp_path / "run", device="cpu", **{**TINY, "measurement": name, "kimg": 0.04})
+    )
+    assert records[-1]["loss/generator"] > 0
