@@ -21,7 +21,7 @@ from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.errors import FruganError
 from frugan.interop import read_network
 from frugan.metrics import METRICS, Evaluator, Pictures
-from frugan.networks import Generator
+from frugan.networks import Generator, load_generator
 from frugan.pictures import grid, save_picture, to_uint8
 from frugan.training import Phases, TrainState, checkpoint
 from frugan.training import train as training_steps
@@ -464,7 +464,7 @@ def load(path: str | Path) -> Generator:
     (see `frugan.interop`), on the CPU."""
     if Path(path).is_file():
         return read_network(path).generator
-    return checkpoint.load_generator(generator_folder(path))
+    return load_generator(generator_folder(path))
 
 
 def train(

@@ -16,18 +16,19 @@ def import_(
     out: Annotated[Path, typer.Argument(help="Directory to make for the network.")],
 ) -> None:
     """Turn a StyleGAN2 checkpoint into safetensors and JSON. Nothing in the file is executed."""
-    from frugan.interop import read_network
-    from frugan.training.checkpoint import save_generator
+    from frugan.interop import read_network, write_directory
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FruganError(f"{out} exists and is not an empty directory; choose another one")
     found = read_network(file)
-    out.mkdir(parents=True, exist_ok=True)
-    save_generator(out, found.generator)
+    write_directory(out, found)
     G = found.generator
     count = sum(p.numel() for p in G.parameters())
     (h, w), labels = G.resolution, f", labels of size {G.label_size}" if G.label_size else ""
     console.print(f"generator of {h}x{w}, {G.channels} channels, {count:,} parameters{labels}")
+    others = {"raw generator": found.raw_generator, "discriminator": found.discriminator}
+    if kept := " and ".join(name for name, network in others.items() if network is not None):
+        console.print(f"kept beside it, to train on from: {kept}")
     for note in found.notes:
         console.print(f"[yellow]{note}[/yellow]")
     console.print(f"make pictures: frugan generate {out} --seeds 0-15 --out pictures")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from frugan.errors import FruganError
 from frugan.interop.community import community_state, read_community, write_community
+from frugan.interop.directory import read_directory, write_directory
 from frugan.interop.pickles import read_pickle
 from frugan.interop.released import Imported, read_release
 
@@ -11,10 +12,12 @@ __all__ = [
     "Imported",
     "community_state",
     "read_community",
+    "read_directory",
     "read_network",
     "read_pickle",
     "read_release",
     "write_community",
+    "write_directory",
 ]
 
 READERS = {".pkl": read_release, ".pickle": read_release, ".pt": read_community, ".pth": read_community}
@@ -22,8 +25,10 @@ READERS = {".pkl": read_release, ".pickle": read_release, ".pt": read_community,
 
 
 def read_network(path: str | Path) -> Imported:
-    """The networks in a foreign file, by its extension. Nothing in it is executed. Raises `FruganError`."""
+    """The networks in a foreign file, by its extension, or in a directory of ours. Nothing is executed. Raises `FruganError`."""
     path = Path(path)
+    if path.is_dir():
+        return read_directory(path)
     if not path.is_file():
         raise FruganError(f"there is no file {path}")
     if path.suffix.lower() not in READERS:

@@ -25,6 +25,7 @@ from frugan.networks import (
     MappingConfig,
     SynthesisConfig,
 )
+from frugan.networks.storage import check_fit
 from frugan.networks.synthesis import Architecture
 
 State = dict[str, Tensor]
@@ -151,16 +152,8 @@ def build_discriminator(state: State, facts: Facts) -> Discriminator:
 
 
 def _load(network: Network, state: State) -> Network:
-    """Strictly: every weight has its place and its shape, and nothing is left over."""
     state = {k: v.float() for k, v in state.items() if not k.endswith("resample_filter")}
-    own = {k: tuple(v.shape) for k, v in network.state_dict().items()}
-    given = {k: tuple(v.shape) for k, v in state.items()}
-    if wrong := sorted(k for k in own | given if own.get(k) != given.get(k)):
-        name = wrong[0]
-        raise FruganError(
-            f"{name} is {given.get(name, 'absent')}, expected {own.get(name, 'absent')}; "
-            f"{len(wrong)} of {len(own)} weights do not fit a StyleGAN2 network"
-        )
+    check_fit(state, network.state_dict())
     network.load_state_dict(state)
     return network
 

@@ -2,6 +2,7 @@
 
 from frugan.networks.discriminator import Discriminator, DiscriminatorConfig
 from frugan.networks.generator import Generator, GeneratorConfig, Mapping, MappingConfig
+from frugan.networks.storage import load_generator, save_generator
 from frugan.networks.synthesis import Synthesis, SynthesisConfig
 
 __all__ = [
@@ -13,4 +14,6 @@ __all__ = [
     "MappingConfig",
     "Synthesis",
     "SynthesisConfig",
+    "load_generator",
+    "save_generator",
 ]

@@ -2,7 +2,7 @@
 
 checkpoint-000200.064/     kimg
     model.safetensors      the moving average of the generator, for use …
-    config.json            … and what it takes to build it
+    config.json            … and what it takes to build it and the discriminator
     training.safetensors   the whole training state
     training.json          its counters
     manifest.json          size and SHA-256 of each file
@@ -19,17 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cattrs
-import safetensors
 import safetensors.torch
 import torch
 
 from frugan.errors import FruganError
-from frugan.networks import Generator, GeneratorConfig
+from frugan.networks import save_generator
 from frugan.training.state import TrainState
 
 PREFIX = "checkpoint-"
-_converter = cattrs.Converter(forbid_extra_keys=True)
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def save(directory: Path, state: TrainState, metrics: Mapping[str, float] | None
     plain = {k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}
     safetensors.torch.save_file(plain, temporary / "training.safetensors")
     _write_json(temporary / "training.json", {**facts, "metrics": dict(metrics or {})})
-    save_generator(temporary, state.ema)
+    save_generator(temporary, state.ema, discriminator=state.D.config)
     files = {f.name: {"bytes": f.stat().st_size, "sha256": _sha256(f)} for f in sorted(temporary.iterdir())}
     _write_json(temporary / "manifest.json", {"format": 1, "files": files})
     for file in temporary.iterdir():
@@ -84,29 +81,6 @@ def save(directory: Path, state: TrainState, metrics: Mapping[str, float] | None
     temporary.rename(final)
     _sync(directory)
     return Checkpoint(final)
-
-
-def save_generator(directory: Path, generator: Generator) -> None:
-    """model.safetensors and config.json."""
-    tensors = {k: v.detach().contiguous().cpu().clone() for k, v in generator.state_dict().items()}
-    safetensors.torch.save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
-    _write_json(
-        directory / "config.json", {"architecture": "stylegan2", "generator": _converter.unstructure(generator.config)}
-    )
-
-
-def load_generator(directory: Path) -> Generator:
-    """The generator kept in `directory`, on the CPU, in evaluation mode. Raises `FruganError` on anything amiss."""
-    config_file, weights = directory / "config.json", directory / "model.safetensors"
-    if not config_file.is_file() or not weights.is_file():
-        raise FruganError(f"{directory} holds no generator: config.json and model.safetensors are expected there")
-    try:
-        config = _converter.structure(_read_json(config_file)["generator"], GeneratorConfig)
-        generator = Generator(config)
-        generator.load_state_dict(safetensors.torch.load_file(weights))
-    except (KeyError, RuntimeError, safetensors.SafetensorError, cattrs.BaseValidationError) as error:
-        raise FruganError(f"{directory} holds no generator that can be read: {error}") from error
-    return generator.eval().requires_grad_(False)
 
 
 def all_checkpoints(directory: Path) -> list[Checkpoint]:

@@ -1,0 +1,50 @@
+"""Our own directories of networks: for use, and to go on training from.
+
+model.safetensors           the averaged generator
+generator.safetensors       the raw one, where there is one
+discriminator.safetensors   likewise
+config.json                 what it takes to build them; p of the augmentation
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from frugan.interop.released import Imported
+from frugan.networks import Discriminator, Generator
+from frugan.networks.storage import build, load_config, load_generator, load_weights, save_generator, save_weights
+
+
+def write_directory(path: str | Path, found: Imported) -> Path:
+    """Makes the directory where there is none, and writes all of `found` into it but the notes."""
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    D = found.discriminator
+    save_generator(path, found.generator, discriminator=D and D.config, **({} if found.p is None else {"p": found.p}))
+    for name, network in (("generator", found.raw_generator), ("discriminator", D)):
+        if network is not None:
+            save_weights(network, path / f"{name}.safetensors")
+    return path
+
+
+def read_directory(path: str | Path) -> Imported:
+    """The networks in such a directory, or in a checkpoint of a run. Raises `FruganError` on anything amiss."""
+    path = Path(path)
+    config, training = load_config(path), path / "training.safetensors"
+    if training.is_file():
+        raw, critic = load_weights(training, "G/"), load_weights(training, "D/")
+        p = load_weights(training, "controller/").get("p")
+    else:
+        raw, critic = (
+            load_weights(file) if (file := path / f"{name}.safetensors").is_file() else {}
+            for name in ("generator", "discriminator")
+        )
+        p = config.get("p")
+    known = "discriminator" in config  # an older checkpoint does not tell
+    return Imported(
+        load_generator(path),
+        build(Generator, config["generator"], raw, path) if raw else None,
+        build(Discriminator, config["discriminator"], critic, path) if critic and known else None,
+        None if p is None else float(p),
+        ["the discriminator was left out: config.json does not tell its shape"] if critic and not known else [],
+    )

@@ -1,0 +1,107 @@
+"""Networks on disk: weights in safetensors, what they are built from in config.json.
+
+model.safetensors      the averaged generator
+config.json            the networks' configurations, under "generator" and "discriminator"
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cattrs
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from frugan.errors import FruganError
+from frugan.networks.discriminator import Discriminator, DiscriminatorConfig
+from frugan.networks.generator import Generator, GeneratorConfig
+
+Network = TypeVar("Network", Generator, Discriminator)
+
+_CONFIGS: dict[type[nn.Module], type] = {Generator: GeneratorConfig, Discriminator: DiscriminatorConfig}
+_converter = cattrs.Converter(forbid_extra_keys=True)
+
+
+def save_weights(network: nn.Module, file: Path) -> None:
+    """The network's parameters and buffers as safetensors."""
+    # safetensors refuses tensors that share memory or are strided: each is written as its own plain block
+    tensors = {k: v.detach().contiguous().cpu().clone() for k, v in network.state_dict().items()}
+    safetensors.torch.save_file(tensors, file, metadata={"format": "pt"})
+
+
+def load_weights(file: Path, prefix: str = "") -> dict[str, Tensor]:
+    """The tensors in a safetensors file whose names begin with `prefix`, which is cut off. Raises `FruganError`."""
+    try:
+        with safetensors.safe_open(file, "pt") as opened:
+            return {k.removeprefix(prefix): opened.get_tensor(k) for k in opened.keys() if k.startswith(prefix)}  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError) as error:
+        raise FruganError(f"{file} cannot be read: {error}") from error
+
+
+def check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Every weight has its place and its shape, and nothing is left over; else a `FruganError` that names one."""
+    given, own = ({k: tuple(v.shape) for k, v in tensors.items()} for tensors in (state, expected))
+    if wrong := sorted(k for k in own | given if own.get(k) != given.get(k)):
+        name = wrong[0]
+        raise FruganError(
+            f"{name} is {given.get(name, 'absent')}, expected {own.get(name, 'absent')}; "
+            f"{len(wrong)} of {len(own)} weights do not fit the network"
+        )
+
+
+def build(kind: type[Network], config: Any, state: Mapping[str, Tensor], source: Path) -> Network:
+    """The network of a configuration from config.json and its weights. Raises `FruganError`, which names `source`.
+
+    Shapes are compared before memory is set aside: what a file asks for is bounded by what it brings.
+    """
+    try:
+        structured = _converter.structure(config, _CONFIGS[kind])
+        with torch.device("meta"):
+            expected = kind(structured).state_dict()
+    except Exception as error:  # a configuration can be wrong in any way
+        raise FruganError(f"{source} holds no {kind.__name__.lower()} that can be read: {error}") from error
+    try:
+        check_fit(state, expected)
+    except FruganError as error:
+        raise FruganError(f"{source}: {error}") from error
+    network = kind(structured)
+    network.load_state_dict(state)
+    return network
+
+
+def save_generator(
+    directory: Path, generator: Generator, *, discriminator: DiscriminatorConfig | None = None, **facts: Any
+) -> None:
+    """model.safetensors and config.json, which also takes the discriminator's configuration and other `facts`."""
+    save_weights(generator, directory / "model.safetensors")
+    config = {"architecture": "stylegan2", "generator": _converter.unstructure(generator.config), **facts}
+    if discriminator is not None:
+        config["discriminator"] = _converter.unstructure(discriminator)
+    (directory / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True), "utf-8")
+
+
+def load_config(directory: Path) -> dict[str, Any]:
+    """What `save_generator` wrote into config.json. Raises `FruganError`."""
+    file = directory / "config.json"
+    if not file.is_file() or not (directory / "model.safetensors").is_file():
+        raise FruganError(f"{directory} holds no generator: config.json and model.safetensors are expected there")
+    try:
+        config = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise FruganError(f"{file} cannot be read: {error}") from error
+    if not isinstance(config, dict) or "generator" not in config:
+        raise FruganError(f"{file} describes no generator")
+    return config
+
+
+def load_generator(directory: Path) -> Generator:
+    """The generator kept in `directory`, on the CPU, in evaluation mode. Raises `FruganError` on anything amiss."""
+    config = load_config(directory)["generator"]
+    return (
+        build(Generator, config, load_weights(directory / "model.safetensors"), directory).eval().requires_grad_(False)
+    )
