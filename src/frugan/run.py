@@ -19,7 +19,8 @@ from frugan.augment import AugmentPipeline
 from frugan.config import Derived, Facts, Options, RunConfig, load_config, resolve, save_config
 from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.errors import FruganError
-from frugan.interop import read_network
+from frugan.interop import Imported, download, from_pretrained, read_network
+from frugan.interop.pretrained import HUB
 from frugan.metrics import METRICS, Evaluator, Pictures
 from frugan.networks import Generator, load_generator
 from frugan.pictures import grid, save_picture, to_uint8
@@ -446,8 +447,11 @@ def pictures_of(dataset: Dataset, which: Literal["train", "held-out", "all", "st
 
 
 def generator_folder(path: str | Path) -> Path:
-    """The directory that holds the generator: of a run, its best checkpoint by its metric, else the newest; or `path`."""
+    """The directory that holds the generator: of a run, its best checkpoint by its metric, else the newest; of
+    "hf:user/name", its copy in the hub's cache; or `path`."""
     path = Path(path)
+    if path.as_posix().startswith(HUB):
+        return download(path.as_posix())
     if (path / "config.yaml").is_file():
         run = Run(path)
         found = run.best() or run.latest()
@@ -460,11 +464,18 @@ def generator_folder(path: str | Path) -> Path:
 
 
 def load(path: str | Path) -> Generator:
-    """The generator of a run (the best by its metric, else the newest), of a checkpoint directory, or of a foreign file
-    (see `frugan.interop`), on the CPU."""
+    """The generator of a run (the best by its metric, else the newest), of a checkpoint directory, of a foreign file
+    (see `frugan.interop`), or of "hf:user/name" on the Hugging Face hub, on the CPU."""
     if Path(path).is_file():
         return read_network(path).generator
+    if Path(path).as_posix().startswith(HUB):
+        return from_pretrained(Path(path).as_posix())
     return load_generator(generator_folder(path))
+
+
+def load_networks(path: str | Path) -> Imported:
+    """All networks of what `load` takes: with the raw generator, the discriminator and p, where there are such."""
+    return read_network(path if Path(path).is_file() else generator_folder(path))
 
 
 def train(

@@ -25,6 +25,7 @@ app.command("generate")(generate.generate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
 app.command("import")(convert.import_)
+app.command("export")(convert.export)
 app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
 

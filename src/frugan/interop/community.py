@@ -192,10 +192,17 @@ def community_state(network: Generator | Discriminator) -> State:
     return state
 
 
-def write_community(path: str | Path, generator: Generator, discriminator: Discriminator | None = None) -> Path:
-    """A file that the community implementation loads: g_ema, latent_avg, and g and d to train on."""
-    state = community_state(generator)
-    content: dict[str, Any] = {"latent_avg": state.pop("latent_avg"), "g_ema": state, "g": state}
+def write_community(
+    path: str | Path,
+    generator: Generator,
+    discriminator: Discriminator | None = None,
+    raw_generator: Generator | None = None,
+) -> Path:
+    """A file that the community implementation loads: g_ema, latent_avg, and g (g_ema again where no raw one is given) and d
+    to train on."""
+    state, raw = community_state(generator), community_state(raw_generator or generator)
+    content: dict[str, Any] = {"latent_avg": state.pop("latent_avg"), "g_ema": state, "g": raw}
+    raw.pop("latent_avg")
     if discriminator is not None:
         content["d"] = community_state(discriminator)
     path = Path(path)
