@@ -60,7 +60,7 @@ def save_pretrained(
                 revision=revision,
                 commit_message=message,
             )
-        except (OSError, ValueError) as error:
+        except Exception as error:  # the network can fail in any way
             raise FruganError(f"{repo_id} could not be uploaded: {_first_line(error)}") from error
     return directory
 
@@ -88,7 +88,7 @@ def download(repo_id: str, *, files: Sequence[str] = FILES, **hub: Any) -> Path:
     repo_id = repo_id.removeprefix(HUB)
     try:
         return Path(_hub().snapshot_download(repo_id, allow_patterns=list(files), **hub))
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the network can fail in any way
         raise FruganError(
             f"{repo_id} is no directory here, and cannot be had from the hub: {_first_line(error)}"
         ) from error
