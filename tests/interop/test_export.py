@@ -194,7 +194,7 @@ def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_mistakes_on_the_command_line(tmp_path: Path) -> None:
     write_directory(tmp_path / "network", Imported(small("labelled 12x16 RGBA")))
     for arguments, says in (
-        (["x.pt", "--format", "community"], "community layout knows square"),
+        (["x.pt", "--format", "community"], "community layout has no place for 12x16"),
         (["network", "--format", "onnx"], "exists; choose another"),
         (["x", "--format", "pretrained", "--truncation", "0.5"], "belong to onnx"),
         (["x.pt2", "--format", "onnx"], r"ends in \.onnx"),

@@ -76,16 +76,17 @@ def export(
             f"format {format} keeps whole networks: part, noise and truncation belong to onnx and torch-export"
         )
     found = load_networks(source)
+    D, notes = found.discriminator, found.notes
     if format == "pretrained":
         save_pretrained(found, out, class_names=read_class_names(source))
-        console.print(f'{out}: write its licence into README.md; use it with frugan.from_pretrained("{out}")')
-        return
-    D = found.discriminator
-    if D is not None:
-        try:
-            community_state(D)
-        except FruganError as error:
-            D = None
-            console.print(f"[yellow]the discriminator is left out: {error}[/yellow]")
-    write_community(out, found.generator, D, found.raw_generator)
-    console.print(f"{out}: g_ema, g, latent_avg{', d' if D else ''}")
+        console.print(f"{out}: its licence is yours to write into README.md")
+    else:
+        if D is not None:
+            try:
+                community_state(D)
+            except FruganError as error:
+                D, notes = None, [*notes, f"the discriminator was left out: {error}"]
+        write_community(out, found.generator, D, found.raw_generator)
+        console.print(f"{out}: g_ema, g, latent_avg{', d' if D else ''}")
+    for note in notes:
+        console.print(f"[yellow]{note}[/yellow]")
