@@ -505,9 +505,11 @@ def train(
 
 
 def read_class_names(path: str | Path) -> list[str] | None:
-    """The class names of the run at `path`, or of the run that the checkpoint at `path` belongs to."""
-    for directory in (Path(path), Path(path).resolve().parent.parent):
-        file = directory / "data.json"
-        if file.is_file():
-            return json.loads(file.read_text("utf-8")).get("class_names")
+    """The class names of the run at `path`, of the run that the checkpoint at `path` belongs to, or of exported networks."""
+    path = Path(path)
+    if path.as_posix().startswith(HUB):
+        path = download(path.as_posix(), files=["config.json"])
+    for file in (path / "data.json", path.resolve().parent.parent / "data.json", path / "config.json"):
+        if file.is_file() and (names := json.loads(file.read_text("utf-8")).get("class_names")):
+            return names
     return None

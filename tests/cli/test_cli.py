@@ -118,7 +118,7 @@ def test_export(run: Path, tmp_path: Path) -> None:
     assert "cat, dog" in (tmp_path / "hub" / "README.md").read_text("utf-8")
     assert (tmp_path / "hub" / "discriminator.safetensors").is_file()
     for source, out in ((run, "a"), (tmp_path / "hub", "b")):
-        done = frugan("generate", source, "--seeds", "3", "--class", "1", "--out", tmp_path / out)
+        done = frugan("generate", source, "--seeds", "3", "--class", "dog", "--out", tmp_path / out)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "a" / "seed0003.png").read_bytes() == (tmp_path / "b" / "seed0003.png").read_bytes()
     done = frugan("export", run, tmp_path / "hub", "--format", "pretrained")

@@ -22,7 +22,7 @@ from frugan.errors import FruganError
 from frugan.interop import Imported, read_network, read_release
 from frugan.interop.pretrained import FILES, model_card
 from frugan.networks import Generator, GeneratorConfig, MappingConfig, SynthesisConfig
-from frugan.run import generator_folder, load_networks
+from frugan.run import generator_folder, load_networks, read_class_names
 
 SYNTHESIS = SynthesisConfig(channel_base=64, channel_max=8)
 
@@ -187,8 +187,15 @@ def test_up_and_down(hub: Hub, tmp_path: Path) -> None:
     released = read_release(GOLDEN / "nvidia_pytorch.pkl")
     (tmp_path / "network").mkdir()
     (tmp_path / "network" / "private.txt").write_text("not to be uploaded")
+    names = ["a", "b"]
     frugan.save_pretrained(
-        released, tmp_path / "network", push_to_hub=True, repo_id="me/faces", token="hf_x", private=True
+        released,
+        tmp_path / "network",
+        class_names=names,
+        push_to_hub=True,
+        repo_id="me/faces",
+        token="hf_x",
+        private=True,
     )
     assert set(hub.repos["me/faces"]) == {*FILES, "README.md"}
     assert b'from_pretrained("me/faces")' in hub.repos["me/faces"]["README.md"]
@@ -199,6 +206,7 @@ def test_up_and_down(hub: Hub, tmp_path: Path) -> None:
     assert "Bearer hf_y" in hub.tokens
     assert_same(frugan.load("hf:me/faces"), released.generator)
     assert_same(frugan.load(Path("hf:me/faces")), released.generator)
+    assert read_class_names("hf:me/faces") == read_class_names(tmp_path / "network") == names
     everything = load_networks("hf:me/faces")
     assert_same(everything.raw_generator, released.raw_generator)
     assert_same(everything.discriminator, released.discriminator)

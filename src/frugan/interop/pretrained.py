@@ -43,7 +43,7 @@ def save_pretrained(
     if push_to_hub and repo_id is None:
         raise FruganError('push_to_hub needs to know where to: give repo_id="user/name"')
     found = Imported(networks) if isinstance(networks, Generator) else networks
-    directory = write_directory(directory, found)
+    directory = write_directory(directory, found, class_names=class_names)
     card = directory / "README.md"
     if not card.exists():
         name = repo_id or f"USER/{directory.resolve().name}"
