@@ -125,6 +125,8 @@ class Answers(BaseHTTPRequestHandler):
             self.answer({"files": [{"path": n, "uploadMode": "regular", "shouldIgnore": False} for n in names]})
         elif parts[4] == "commit":
             for line in map(json.loads, body.splitlines()):
+                if line["key"] == "deletedFile":
+                    del self.server.repos[repo][line["value"]["path"]]
                 if line["key"] == "file":
                     self.server.repos[repo][line["value"]["path"]] = base64.b64decode(line["value"]["content"])
             sha = Hub.commit(self.server.repos[repo])
@@ -217,6 +219,10 @@ def test_up_and_down(hub: Hub, tmp_path: Path) -> None:
     frugan.save_pretrained(released, tmp_path / "network", push_to_hub=True, repo_id="me/faces")  # it exists: no error
     assert_same(frugan.from_pretrained("me/faces", local_files_only=True), released.generator)
     assert len(hub.downloads) == before
+
+    frugan.save_pretrained(released.generator, tmp_path / "network", push_to_hub=True, repo_id="me/faces")
+    assert set(hub.repos["me/faces"]) == {"config.json", "model.safetensors", "README.md"}
+    assert load_networks("hf:me/faces").discriminator is None
 
 
 def test_what_cannot_be_had(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,8 +25,11 @@ def write_directory(path: str | Path, found: Imported, *, class_names: Sequence[
     known = {k: v for k, v in facts.items() if v is not None}
     save_generator(path, found.generator, discriminator=D and D.config, **known)
     for name, network in (("generator", found.raw_generator), ("discriminator", D)):
-        if network is not None:
-            save_weights(network, path / f"{name}.safetensors")
+        file = path / f"{name}.safetensors"
+        if network is None:
+            file.unlink(missing_ok=True)  # of networks that stood here before
+        else:
+            save_weights(network, file)
     return path
 
 

@@ -50,15 +50,15 @@ def save_pretrained(
         card.write_text(model_card(found.generator, name, class_names), "utf-8")
     if push_to_hub:
         api = _hub().HfApi(token=token)
-        message = commit_message or "Upload with frugan"
         try:
             api.create_repo(repo_id, private=private, exist_ok=True)
             api.upload_folder(
                 repo_id=repo_id,
                 folder_path=directory,
                 allow_patterns=[*FILES, card.name],
+                delete_patterns=list(FILES),  # there, where they are no longer here
                 revision=revision,
-                commit_message=message,
+                commit_message=commit_message or "Upload with frugan",
             )
         except Exception as error:  # the network can fail in any way
             raise FruganError(f"{repo_id} could not be uploaded: {_first_line(error)}") from error
