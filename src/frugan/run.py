@@ -473,7 +473,7 @@ def load(path: str | Path) -> Generator:
     return load_generator(generator_folder(path))
 
 
-def load_networks(path: str | Path) -> Imported:
+def read_source(path: str | Path) -> Imported:
     """All networks of what `load` takes: with the raw generator, the discriminator and p, where there are such."""
     return read_network(path if Path(path).is_file() else generator_folder(path))
 

@@ -21,6 +21,7 @@ from frugan.networks import (
     MappingConfig,
     SynthesisConfig,
 )
+from frugan.networks.layers import EqualizedLinear
 
 State = dict[str, Tensor]
 
@@ -207,6 +208,13 @@ def test_what_the_layout_does_not_know() -> None:
         write_community(
             "x.pt", Generator(GeneratorConfig((8, 8), 3, 0, 4, 8, synthesis=SynthesisConfig(use_noise=False)))
         )
+
+
+def test_one_output(tmp_path: Path) -> None:
+    G, D = small_networks()
+    D.get_submodule("b4").out = EqualizedLinear(12, 5)
+    with pytest.raises(FruganError, match=r"b4.out.weight of shape \(5, 12\)"):
+        write_community(tmp_path / "x.pt", G, D)
 
 
 def test_what_the_layout_keeps_elsewhere(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from frugan.errors import FruganError
 from frugan.interop import Imported, read_network, read_release
 from frugan.interop.pretrained import FILES, model_card
 from frugan.networks import Generator, GeneratorConfig, MappingConfig, SynthesisConfig
-from frugan.run import generator_folder, load_networks, read_class_names
+from frugan.run import generator_folder, read_class_names, read_source
 
 SYNTHESIS = SynthesisConfig(channel_base=64, channel_max=8)
 
@@ -209,7 +209,7 @@ def test_up_and_down(hub: Hub, tmp_path: Path) -> None:
     assert_same(frugan.load("hf:me/faces"), released.generator)
     assert_same(frugan.load(Path("hf:me/faces")), released.generator)
     assert read_class_names("hf:me/faces") == read_class_names(tmp_path / "network") == names
-    everything = load_networks("hf:me/faces")
+    everything = read_source("hf:me/faces")
     assert_same(everything.raw_generator, released.raw_generator)
     assert_same(everything.discriminator, released.discriminator)
     assert everything.p == released.p
@@ -222,7 +222,7 @@ def test_up_and_down(hub: Hub, tmp_path: Path) -> None:
 
     frugan.save_pretrained(released.generator, tmp_path / "network", push_to_hub=True, repo_id="me/faces")
     assert set(hub.repos["me/faces"]) == {"config.json", "model.safetensors", "README.md"}
-    assert load_networks("hf:me/faces").discriminator is None
+    assert read_source("hf:me/faces").discriminator is None
 
 
 def test_what_cannot_be_had(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

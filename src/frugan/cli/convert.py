@@ -54,7 +54,7 @@ def export(
         write_community,
     )
     from frugan.interop.export import OPSET
-    from frugan.run import load, load_networks, read_class_names
+    from frugan.run import load, read_class_names, read_source
 
     config = ExportConfig(part, noise, truncation, truncation_cutoff)
     if out.exists():
@@ -75,7 +75,7 @@ def export(
         raise FruganError(
             f"format {format} keeps whole networks: part, noise and truncation belong to onnx and torch-export"
         )
-    found = load_networks(source)
+    found = read_source(source)
     D, notes = found.discriminator, found.notes
     if format == "pretrained":
         save_pretrained(found, out, class_names=read_class_names(source))

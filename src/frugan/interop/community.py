@@ -194,8 +194,8 @@ def community_state(network: Generator | Discriminator) -> State:
     state: State = {}
     for name, value in network.state_dict().items():
         theirs = community_name(name, size)
-        if theirs is None:
-            raise FruganError(f"the weight {name} has no place in the community layout")
+        if theirs is None or (name == "b4.out.weight" and len(value) > 1):
+            raise FruganError(f"the weight {name} of shape {tuple(value.shape)} has no place in the community layout")
         before, after = _added(theirs)
         value = value * gain if name.startswith("mapping.fc") else value
         state[theirs] = value.reshape(*[1] * before, *value.shape, *[1] * after)
