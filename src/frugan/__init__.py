@@ -17,6 +17,7 @@ from frugan.errors import FruganError
 if TYPE_CHECKING:
     from frugan.data import DataConfig, open_dataset
     from frugan.evaluation import evaluate
+    from frugan.interop import from_pretrained, save_pretrained
     from frugan.networks import Discriminator, Generator
     from frugan.run import Run, load, train
 
@@ -28,8 +29,10 @@ __all__ = [
     "Generator",
     "Run",
     "evaluate",
+    "from_pretrained",
     "load",
     "open_dataset",
+    "save_pretrained",
     "train",
 ]
 
@@ -38,6 +41,8 @@ _HOMES = {
     "DataConfig": "data",
     "open_dataset": "data",
     "evaluate": "evaluation",
+    "from_pretrained": "interop",
+    "save_pretrained": "interop",
     "Discriminator": "networks",
     "Generator": "networks",
     "Run": "run",

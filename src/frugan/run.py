@@ -20,7 +20,8 @@ from frugan.augment import Augmentation, AugmentConfig, AugmentPipeline, Chain, 
 from frugan.config import Derived, Facts, Options, RunConfig, load_config, resolve, save_config
 from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.errors import FruganError
-from frugan.interop import Imported, read_network
+from frugan.interop import Imported, download, from_pretrained, read_network
+from frugan.interop.pretrained import HUB
 from frugan.metrics import METRICS, Evaluator, Pictures
 from frugan.networks import Discriminator, Generator, load_generator
 from frugan.pictures import grid, save_picture, to_uint8
@@ -497,8 +498,11 @@ def pictures_of(dataset: Dataset, which: Literal["train", "held-out", "all", "st
 
 
 def generator_folder(path: str | Path) -> Path:
-    """The directory that holds the generator: of a run, its best checkpoint by its metric, else the newest; or `path`."""
+    """The directory that holds the generator: of a run, its best checkpoint by its metric, else the newest; of
+    "hf:user/name", its copy in the hub's cache; or `path`."""
     path = Path(path)
+    if path.as_posix().startswith(HUB):
+        return download(path.as_posix())
     if (path / "config.yaml").is_file():
         run = Run(path)
         found = run.best() or run.latest()
@@ -511,10 +515,12 @@ def generator_folder(path: str | Path) -> Path:
 
 
 def load(path: str | Path) -> Generator:
-    """The generator of a run (the best by its metric, else the newest), of a checkpoint directory, or of a foreign file
-    (see `frugan.interop`), on the CPU."""
+    """The generator of a run (the best by its metric, else the newest), of a checkpoint directory, of a foreign file
+    (see `frugan.interop`), or of "hf:user/name" on the Hugging Face hub, on the CPU."""
     if Path(path).is_file():
         return read_network(path).generator
+    if Path(path).as_posix().startswith(HUB):
+        return from_pretrained(Path(path).as_posix())
     return load_generator(generator_folder(path))
 
 
@@ -545,9 +551,11 @@ def train(
 
 
 def read_class_names(path: str | Path) -> list[str] | None:
-    """The class names of the run at `path`, or of the run that the checkpoint at `path` belongs to."""
-    for directory in (Path(path), Path(path).resolve().parent.parent):
-        file = directory / "data.json"
-        if file.is_file():
-            return json.loads(file.read_text("utf-8")).get("class_names")
+    """The class names of the run at `path`, of the run that the checkpoint at `path` belongs to, or of exported networks."""
+    path = Path(path)
+    if path.as_posix().startswith(HUB):
+        path = download(path.as_posix(), files=["config.json"])
+    for file in (path / "data.json", path.resolve().parent.parent / "data.json", path / "config.json"):
+        if file.is_file() and (names := json.loads(file.read_text("utf-8")).get("class_names")):
+            return names
     return None

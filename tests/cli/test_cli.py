@@ -111,6 +111,21 @@ def test_import(tmp_path: Path) -> None:
     assert "not an empty directory" in done.stderr
 
 
+def test_export(run: Path, tmp_path: Path) -> None:
+    """A run, kept as the hub has networks: the same pictures, and its classes on the card."""
+    done = frugan("export", run, tmp_path / "hub", "--format", "pretrained")
+    assert done.returncode == 0, done.stderr
+    assert "cat, dog" in (tmp_path / "hub" / "README.md").read_text("utf-8")
+    assert (tmp_path / "hub" / "discriminator.safetensors").is_file()
+    for source, out in ((run, "a"), (tmp_path / "hub", "b")):
+        done = frugan("generate", source, "--seeds", "3", "--class", "dog", "--out", tmp_path / out)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a" / "seed0003.png").read_bytes() == (tmp_path / "b" / "seed0003.png").read_bytes()
+    done = frugan("export", run, tmp_path / "hub", "--format", "pretrained")
+    assert done.returncode == 2
+    assert "exists" in done.stderr
+
+
 def test_dry_run_writes_nothing(pictures: Path, tmp_path: Path) -> None:
     done = frugan("train", pictures, "--out", tmp_path / "run", "--dry-run", *SMALL)
     assert done.returncode == 0, done.stderr

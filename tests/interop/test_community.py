@@ -21,6 +21,7 @@ from frugan.networks import (
     MappingConfig,
     SynthesisConfig,
 )
+from frugan.networks.layers import EqualizedLinear
 
 State = dict[str, Tensor]
 
@@ -203,3 +204,36 @@ def test_what_the_layout_does_not_know() -> None:
         write_community("x.pt", G)
     with pytest.raises(FruganError, match="12x16"):
         write_community("x.pt", Generator(GeneratorConfig((12, 16), z_dim=8, w_dim=8)))
+    with pytest.raises(FruganError, match="z of 4 numbers beside w of 8, a generator without noise"):
+        write_community(
+            "x.pt", Generator(GeneratorConfig((8, 8), 3, 0, 4, 8, synthesis=SynthesisConfig(use_noise=False)))
+        )
+
+
+def test_one_output(tmp_path: Path) -> None:
+    G, D = small_networks()
+    D.get_submodule("b4").out = EqualizedLinear(12, 5)
+    with pytest.raises(FruganError, match=r"b4.out.weight of shape \(5, 12\)"):
+        write_community(tmp_path / "x.pt", G, D)
+
+
+def test_what_the_layout_keeps_elsewhere(tmp_path: Path) -> None:
+    """The mapping network's learning rate is a constant there, so its weights are scaled; the filter is a buffer."""
+    synthesis = SynthesisConfig(channel_base=128, channel_max=12, resample_filter=(1, 2, 1))
+    G = Generator(GeneratorConfig((16, 16), 3, 0, 10, 10, MappingConfig(2, lr_multiplier=0.5), synthesis))
+    again = read_community(write_community(tmp_path / "x.pt", G)).generator
+    z = torch.randn(3, 10)
+    with torch.no_grad():
+        torch.testing.assert_close(again(z, noise="const"), G(z, noise="const"), rtol=1e-4, atol=1e-5)
+    assert again.config.synthesis == G.config.synthesis
+
+
+def test_the_raw_generator_is_kept(tmp_path: Path) -> None:
+    G, _ = small_networks()
+    torch.manual_seed(1)
+    raw = Generator(G.config)
+    raw.mapping.w_avg.copy_(G.mapping.w_avg)
+    found = read_community(write_community(tmp_path / "x.pt", G, raw_generator=raw))
+    assert found.raw_generator is not None
+    for ours, theirs in ((found.generator, G), (found.raw_generator, raw)):
+        assert all(torch.equal(v, theirs.state_dict()[k]) for k, v in ours.state_dict().items())

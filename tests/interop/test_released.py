@@ -53,8 +53,22 @@ def test_what_stands_beside_the_weights() -> None:
     assert pytorch.p == 0.375
     assert pytorch.notes == []
     assert tensorflow.p is None
-    assert tensorflow.discriminator is None
-    assert "chosen by label" in tensorflow.notes[0]
+    assert tensorflow.notes == []
+
+
+def test_outputs_chosen_by_label() -> None:
+    """A TensorFlow discriminator without an embedding: label k's logit is that of a network whose only output is output k."""
+    D = read_release(GOLDEN / "nvidia_tensorflow.pkl").discriminator
+    assert D is not None
+    size, state = D.config.label_size, D.state_dict()
+    x = torch.randn(4, 3, *D.config.resolution)
+    for k in range(size):
+        alone = {name: v for name, v in state.items() if not name.startswith("mapping.")}
+        alone |= {name: state[name][k : k + 1] for name in ("b4.out.weight", "b4.out.bias")}
+        with torch.no_grad():
+            logits = D(x, torch.eye(size)[k].expand(4, -1))
+            torch.testing.assert_close(logits, build_discriminator(alone, {})(x), rtol=1e-5, atol=1e-5)
+    assert size > 1
 
 
 SHAPES = [

@@ -26,6 +26,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
 app.command("import")(convert.import_)
 app.command("methods")(methods.methods)
+app.command("export")(convert.export)
 app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
 

@@ -1,11 +1,12 @@
-"""`frugan import`."""
+"""`frugan import` and `frugan export`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+from typer import Option
 
 from frugan.cli.common import console
 from frugan.errors import FruganError
@@ -32,3 +33,60 @@ def import_(
     for note in found.notes:
         console.print(f"[yellow]{note}[/yellow]")
     console.print(f"make pictures: frugan generate {out} --seeds 0-15 --out pictures")
+
+
+def export(
+    source: Annotated[Path, typer.Argument(help="A run, one of its checkpoints, an import, a foreign .pkl or .pt, or hf:user/name.")],
+    out: Annotated[Path, typer.Argument(help="The file to write; a directory for format pretrained.")],
+    format: Annotated[Literal["onnx", "torch-export", "community", "pretrained"], Option(help="onnx: .onnx; torch-export: .pt2; community: .pt of the MIT-licensed implementation; pretrained: a directory as the Hugging Face hub has them.")],
+    part: Annotated[Literal["whole", "mapping", "synthesis"], Option(help="onnx, torch-export: which part of the generator.")] = "whole",
+    noise: Annotated[Literal["const", "input", "none"], Option(help="onnx, torch-export: the fine grain, a constant, inputs, or none.")] = "const",
+    truncation: Annotated[float, Option(help="onnx, torch-export: ψ, becomes a constant of the file.")] = 1.0,
+    truncation_cutoff: Annotated[int | None, Option(help="Truncate only this many of the first layers.")] = None,
+) -> None:  # fmt: skip
+    """Write a generator for other programs: ONNX, torch.export, the community's .pt, or a hub directory."""
+    from frugan.interop import (
+        ExportConfig,
+        community_state,
+        export_onnx,
+        export_program,
+        save_pretrained,
+        write_community,
+    )
+    from frugan.interop.export import OPSET
+    from frugan.run import load, read_class_names, read_source
+
+    config = ExportConfig(part, noise, truncation, truncation_cutoff)
+    if out.exists():
+        raise FruganError(f"{out} exists; choose another name")
+    if format in ("onnx", "torch-export"):
+        done = (export_onnx if format == "onnx" else export_program)(out, load(source), config)
+        sizes = ", ".join(f"{name} {['batch', *size]}" for name, size in done.inputs.items()).replace("'", "")
+        console.print(
+            f"{out}: {f'opset {OPSET}; ' if format == 'onnx' else ''}{sizes} → [batch, {str(done.output)[1:-1]}]",
+            markup=False,
+        )
+        if done.difference is None:
+            console.print("[yellow]not checked: onnxruntime is not installed; pip install 'frugan\\[onnx]'[/yellow]")
+        else:
+            console.print(f"read back, its output differs by {done.difference:.1e} of its range")
+        return
+    if config != ExportConfig():
+        raise FruganError(
+            f"format {format} keeps whole networks: part, noise and truncation belong to onnx and torch-export"
+        )
+    found = read_source(source)
+    D, notes = found.discriminator, found.notes
+    if format == "pretrained":
+        save_pretrained(found, out, class_names=read_class_names(source))
+        console.print(f"{out}: its licence is yours to write into README.md")
+    else:
+        if D is not None:
+            try:
+                community_state(D)
+            except FruganError as error:
+                D, notes = None, [*notes, f"the discriminator was left out: {error}"]
+        write_community(out, found.generator, D, found.raw_generator)
+        console.print(f"{out}: g_ema, g, latent_avg{', d' if D else ''}")
+    for note in notes:
+        console.print(f"[yellow]{note}[/yellow]")

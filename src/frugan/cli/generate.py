@@ -12,7 +12,9 @@ from frugan.cli.common import bar, console, parse_seeds
 
 
 def generate(
-    source: Annotated[Path, typer.Argument(help="A run, one of its checkpoints, or a foreign .pkl or .pt.")],
+    source: Annotated[
+        Path, typer.Argument(help="A run, one of its checkpoints, a foreign .pkl or .pt, or hf:user/name.")
+    ],
     out: Annotated[Path, Option("--out", "-o", help="Directory for the pictures.")],
     seeds: Annotated[str, Option(help="Numbers and ranges: a seed always makes the same picture.")] = "0-15",
     truncation: Annotated[float, Option(help="ψ: below 1 more typical, less varied.")] = 1.0,

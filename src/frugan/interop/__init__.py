@@ -5,17 +5,26 @@ from pathlib import Path
 from frugan.errors import FruganError
 from frugan.interop.community import community_state, read_community, write_community
 from frugan.interop.directory import read_directory, write_directory
+from frugan.interop.export import ExportConfig, Exported, export_onnx, export_program
 from frugan.interop.pickles import read_pickle
+from frugan.interop.pretrained import download, from_pretrained, save_pretrained
 from frugan.interop.released import Imported, read_release
 
 __all__ = [
+    "ExportConfig",
+    "Exported",
     "Imported",
     "community_state",
+    "download",
+    "export_onnx",
+    "export_program",
+    "from_pretrained",
     "read_community",
     "read_directory",
     "read_network",
     "read_pickle",
     "read_release",
+    "save_pretrained",
     "write_community",
     "write_directory",
 ]

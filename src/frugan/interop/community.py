@@ -146,7 +146,10 @@ def _translate(names: list[str], theirs: dict[str, Tensor], size: int) -> State:
         if other in theirs and isinstance(theirs[other], Tensor):
             taken.add(other)
             state[name] = _squeeze(other, theirs[other])
-    left = [k for k in theirs if k not in taken and not k.endswith(".kernel")]
+    kernels = [k for k in theirs if k.endswith(".kernel")]
+    if kernels:
+        state["resample_filter"] = theirs[kernels[0]]
+    left = [k for k in theirs if k not in taken and k not in kernels]
     if left:
         raise FruganError(f"the weight {left[0]} ({len(left)} in all) has no place in a StyleGAN2 network")
     return state
@@ -171,17 +174,30 @@ def community_state(network: Generator | Discriminator) -> State:
     else:
         shape, expected = network.config, "resnet"
     size, width = config.resolution
-    if config.label_size or size != width or size & (size - 1) or shape.architecture != expected:
+    strange = [
+        (f"{size}x{width} pixels", size != width or size & (size - 1)),
+        (f"architecture {shape.architecture}", shape.architecture != expected),
+        (f"labels of size {config.label_size}", config.label_size),
+    ]
+    gain = 1.0
+    if isinstance(network, Generator):
+        strange += [
+            (f"z of {network.z_dim} numbers beside w of {network.w_dim}", network.z_dim != network.w_dim),
+            ("a generator without noise", not network.synthesis.use_noise),
+        ]
+        gain = network.config.mapping.lr_multiplier / 0.01  # which that implementation always has
+    if reasons := [reason for reason, holds in strange if holds]:
         raise FruganError(
-            "the community layout knows square generators of architecture skip and discriminators of architecture resnet, "
-            f"without labels; this one is {size}x{width}, {shape.architecture}, with labels of size {config.label_size}"
+            f"the community layout has no place for {', '.join(reasons)}: it knows square networks without labels, "
+            "generators of architecture skip and discriminators of architecture resnet"
         )
     state: State = {}
     for name, value in network.state_dict().items():
         theirs = community_name(name, size)
-        if theirs is None:
-            raise FruganError(f"the weight {name} has no place in the community layout")
+        if theirs is None or (name == "b4.out.weight" and len(value) > 1):
+            raise FruganError(f"the weight {name} of shape {tuple(value.shape)} has no place in the community layout")
         before, after = _added(theirs)
+        value = value * gain if name.startswith("mapping.fc") else value
         state[theirs] = value.reshape(*[1] * before, *value.shape, *[1] * after)
     kernel = normalized_filter(shape.resample_filter)
     for i in range(size.bit_length() - 3):
@@ -192,10 +208,17 @@ def community_state(network: Generator | Discriminator) -> State:
     return state
 
 
-def write_community(path: str | Path, generator: Generator, discriminator: Discriminator | None = None) -> Path:
-    """A file that the community implementation loads: g_ema, latent_avg, and g and d to train on."""
-    state = community_state(generator)
-    content: dict[str, Any] = {"latent_avg": state.pop("latent_avg"), "g_ema": state, "g": state}
+def write_community(
+    path: str | Path,
+    generator: Generator,
+    discriminator: Discriminator | None = None,
+    raw_generator: Generator | None = None,
+) -> Path:
+    """A file that the community implementation loads: g_ema, latent_avg, and g (g_ema again where no raw one is given) and d
+    to train on."""
+    state, raw = community_state(generator), community_state(raw_generator or generator)
+    content: dict[str, Any] = {"latent_avg": state.pop("latent_avg"), "g_ema": state, "g": raw}
+    raw.pop("latent_avg")
     if discriminator is not None:
         content["d"] = community_state(discriminator)
     path = Path(path)

@@ -3,11 +3,12 @@
 model.safetensors           the averaged generator
 generator.safetensors       the raw one, where there is one
 discriminator.safetensors   likewise
-config.json                 what it takes to build them; p of the augmentation
+config.json                 what it takes to build them; p of the augmentation, names of the classes
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from frugan.interop.released import Imported
@@ -15,15 +16,20 @@ from frugan.networks import Discriminator, Generator
 from frugan.networks.storage import build, load_config, load_generator, load_weights, save_generator, save_weights
 
 
-def write_directory(path: str | Path, found: Imported) -> Path:
+def write_directory(path: str | Path, found: Imported, *, class_names: Sequence[str] | None = None) -> Path:
     """Makes the directory where there is none, and writes all of `found` into it but the notes."""
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     D = found.discriminator
-    save_generator(path, found.generator, discriminator=D and D.config, **({} if found.p is None else {"p": found.p}))
+    facts = {"p": found.p, "class_names": class_names and list(class_names)}
+    known = {k: v for k, v in facts.items() if v is not None}
+    save_generator(path, found.generator, discriminator=D and D.config, **known)
     for name, network in (("generator", found.raw_generator), ("discriminator", D)):
-        if network is not None:
-            save_weights(network, path / f"{name}.safetensors")
+        file = path / f"{name}.safetensors"
+        if network is None:
+            file.unlink(missing_ok=True)  # of networks that stood here before
+        else:
+            save_weights(network, file)
     return path
 
 

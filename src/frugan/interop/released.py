@@ -132,7 +132,11 @@ def build_discriminator(state: State, facts: Facts) -> Discriminator:
     if "mapping.embed.weight" in state:
         mapping, label_size, _, cmap_dim = _mapping(state, facts)
     elif outputs != 1:
-        raise FruganError(f"its {outputs} outputs are chosen by label without an embedding, which is not supported")
+        # One output a label: the dot product with an embedding that is the identity, whose gains undo one another.
+        # Large, so that the constant in its normalisation does not count.
+        mapping, label_size, cmap_dim = MappingConfig(num_layers=0), outputs, outputs
+        embedding = {"mapping.embed.weight": torch.eye(outputs) * outputs, "mapping.embed.bias": torch.zeros(outputs)}
+        state = state | embedding
     in_channels = _tensor(state, "b4.conv.weight").shape[1]
     config = DiscriminatorConfig(
         resolution=(size, size),

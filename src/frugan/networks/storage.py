@@ -102,6 +102,5 @@ def load_config(directory: Path) -> dict[str, Any]:
 def load_generator(directory: Path) -> Generator:
     """The generator kept in `directory`, on the CPU, in evaluation mode. Raises `FruganError` on anything amiss."""
     config = load_config(directory)["generator"]
-    return (
-        build(Generator, config, load_weights(directory / "model.safetensors"), directory).eval().requires_grad_(False)
-    )
+    state = load_weights(directory / "model.safetensors")
+    return build(Generator, config, state, directory).eval().requires_grad_(False)

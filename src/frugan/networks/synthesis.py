@@ -139,7 +139,8 @@ class SynthesisBlock(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """x `[N, I, H/2, W/2]`, image so far `[N, C, H/2, W/2]`, ws `[N, num_conv + 1, D]` → both at `[H, W]`."""
         if self.const is not None:
-            x = self.const.to(dtype).expand(len(ws), *self.const.shape).contiguous(memory_format=torch.channels_last)
+            n = ws.shape[0]  # len(ws) would pin the batch of an exported graph
+            x = self.const.to(dtype).expand(n, *self.const.shape).contiguous(memory_format=torch.channels_last)
             x = self.conv1(x, ws[:, 0], noise[0])
         else:
             assert x is not None

@@ -1,0 +1,202 @@
+"""Generators for other programs: as ONNX, and as programs of `torch.export`.
+
+Both are traced from one graph in float32 whose batch is free, and are read back and compared after writing.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import cattrs
+import torch
+from torch import Tensor, nn
+
+from frugan.errors import FruganError
+from frugan.networks import Generator
+
+Part = Literal["whole", "mapping", "synthesis"]
+PARTS: tuple[Part, ...] = ("whole", "mapping", "synthesis")
+ExportNoise = Literal["const", "input", "none"]
+NOISES: tuple[ExportNoise, ...] = ("const", "input", "none")
+Inputs = dict[str, Any]  # tensors by name; "noise" is a list of them
+
+OPSET = 18
+TOLERANCE = 1e-4
+"""Largest difference that a written file may show, as a fraction of the largest magnitude in its output."""
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """`part` of the generator; `noise`: its constants, inputs, or none; `truncation` (and its cut-off) becomes a constant."""
+
+    part: Part = "whole"
+    noise: ExportNoise = "const"
+    truncation: float = 1.0
+    truncation_cutoff: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (("part", self.part, PARTS), ("noise", self.noise, NOISES)):
+            if value not in choices:
+                raise FruganError(f"{name} {value!r}: choose one of {', '.join(choices)}")
+        if self.part == "mapping" and self.noise != "const":
+            raise FruganError("noise is added by the synthesis network: export part whole or synthesis to choose it")
+        if self.part == "synthesis" and (self.truncation != 1 or self.truncation_cutoff is not None):
+            raise FruganError("truncation acts in the mapping network: export part whole or mapping to choose it")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: sizes of inputs and output without the batch, and by what fraction of the output's range it differs
+    from the generator when read back (None: nothing here could run it)."""
+
+    path: Path
+    inputs: dict[str, tuple[int, ...]]
+    output: tuple[int, ...]
+    difference: float | None
+
+
+class ExportedPart(nn.Module):
+    """A part of a generator with everything decided but tensors: z (and labels c), or ws, and noise where it is an input."""
+
+    def __init__(self, G: Generator, config: ExportConfig) -> None:
+        super().__init__()
+        if config.noise == "input" and not G.synthesis.use_noise:
+            raise FruganError("this generator has no noise to take as an input; export it with noise const")
+        G = copy.deepcopy(G).cpu()
+        self.config, self.network = config, G.config
+        self.draw_noise = G.synthesis.draw_noise
+        self.num_ws = G.num_ws
+        self.mapping = None if config.part == "synthesis" else G.mapping
+        self.synthesis = None if config.part == "mapping" else G.synthesis
+        self.truncation = {"truncation": config.truncation, "truncation_cutoff": config.truncation_cutoff}
+        self.eval().requires_grad_(False)
+
+    def forward(
+        self,
+        z: Tensor | None = None,
+        c: Tensor | None = None,
+        ws: Tensor | None = None,
+        noise: list[Tensor] | None = None,
+    ) -> Tensor:
+        if self.mapping is not None:
+            ws = self.mapping(z, c, **self.truncation)
+        assert ws is not None
+        return ws if self.synthesis is None else self.synthesis(ws, noise=noise or self.config.noise)
+
+    def example(self, n: int) -> Inputs:
+        """Random inputs for n images."""
+        rng = torch.Generator().manual_seed(n)
+        inputs: Inputs = {}
+        if self.mapping is None:
+            inputs["ws"] = torch.randn(n, self.num_ws, self.network.w_dim, generator=rng)
+        else:
+            inputs["z"] = torch.randn(n, self.network.z_dim, generator=rng)
+            if size := self.network.label_size:
+                inputs["c"] = torch.eye(size)[torch.randint(size, (n,), generator=rng)]
+        if self.config.noise == "input":
+            inputs["noise"] = self.draw_noise(n, rng)
+        return inputs
+
+
+def export_program(path: str | Path, G: Generator, config: ExportConfig = ExportConfig()) -> Exported:
+    """Writes a `torch.export` program: `torch.export.load(path).module()(z=z)` → images. Raises `FruganError`."""
+    path, module = _target(path, ".pt2"), ExportedPart(G, config)
+    program = torch.export.export(module, (), **_traced(module))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # lines of our source, by their place on this machine
+    torch.export.save(program, path)
+    read = torch.export.load(path).module()
+    return _compare(path, module, lambda inputs: read(**inputs))
+
+
+def export_onnx(path: str | Path, G: Generator, config: ExportConfig = ExportConfig()) -> Exported:
+    """Writes an ONNX file of opset `OPSET`; inputs are z, c, ws, noise_0, … as the part has them, the output is images or ws.
+
+    Read back by onnxruntime where that is installed. Raises `FruganError`.
+    """
+    if missing := [name for name in ("onnx", "onnxscript") if find_spec(name) is None]:
+        raise FruganError(f"ONNX files need {' and '.join(missing)}: pip install 'frugan[onnx]'")
+    path, module = _target(path, ".onnx"), ExportedPart(G, config)
+    output = "ws" if config.part == "mapping" else "images"
+    with _quiet():
+        written = torch.onnx.export(
+            module, **_traced(module), dynamo=True, opset_version=OPSET, output_names=[output], verbose=False
+        )
+    assert written is not None
+    for node in written.model.graph:
+        node.metadata_props.clear()  # as above
+    written.model.metadata_props["frugan"] = json.dumps(cattrs.unstructure({"generator": G.config, "export": config}))
+    written.save(path)
+    if find_spec("onnxruntime") is None:
+        return _compare(path, module, None)
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return _compare(
+        path,
+        module,
+        lambda inputs: torch.from_numpy(session.run([output], {k: v.numpy() for k, v in _flat(inputs).items()})[0]),
+    )
+
+
+def _target(path: str | Path, suffix: str) -> Path:
+    path = Path(path)
+    if path.suffix != suffix:
+        raise FruganError(f"{path}: give a file name that ends in {suffix}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _traced(module: ExportedPart) -> dict[str, Any]:
+    """What an exporter traces with: inputs of two images, and that their first axis is free."""
+    batch = torch.export.Dim("batch")
+    inputs = module.example(2)
+    free = {k: [{0: batch} for _ in v] if isinstance(v, list) else {0: batch} for k, v in inputs.items()}
+    return {"kwargs": inputs, "dynamic_shapes": free}
+
+
+def _flat(inputs: Inputs) -> dict[str, Tensor]:
+    """Every tensor by the name that the exported graph gives it."""
+    noise = {f"noise_{i}": layer for i, layer in enumerate(inputs.get("noise", []))}
+    return {k: v for k, v in inputs.items() if k != "noise"} | noise
+
+
+def _compare(path: Path, module: ExportedPart, run: Callable[[Inputs], Tensor] | None) -> Exported:
+    """Runs what was read back on other batches than it was traced with; a file that differs is not left behind."""
+    batches = [module.example(n) for n in (1, 3)]
+    outputs = [module(**inputs) for inputs in batches]
+    difference = None
+    if run:
+        apart = [(run(x) - y).abs().max() / y.abs().max() for x, y in zip(batches, outputs)]
+        difference = float(torch.stack(apart).max())  # nan, if there is one
+        if not difference <= TOLERANCE:
+            path.unlink()
+            raise FruganError(
+                f"{path} was not kept: read back, its output differs by {difference:.1e} of its range, above {TOLERANCE:.0e}"
+            )
+    sizes = {k: tuple(v.shape[1:]) for k, v in _flat(batches[0]).items()}
+    return Exported(path, sizes, tuple(outputs[0].shape[1:]), difference)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter talks about packages that it does not need, names of axes, and what is deprecated in PyTorch."""
+    log = logging.getLogger("torch.onnx")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for category in (FutureWarning, UserWarning):
+                warnings.simplefilter("ignore", category)
+            yield
+    finally:
+        log.setLevel(before)
