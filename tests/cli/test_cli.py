@@ -223,3 +223,40 @@ def test_parsing() -> None:
     for text in ("", "3-", "-4", "1,,2", "9" * 12):
         with pytest.raises(FruganError):
             parse_seeds(text)
+
+
+def test_fine_tune_from_the_command_line(run: Path, pictures: Path, tmp_path: Path) -> None:
+    start = ("train", pictures, "--init-from", run, "--kimg", 0.02, "--batch", 8, "--preset", "tiny", "--device", "cpu")
+    refused = frugan(*start, "--out", tmp_path / "refused")
+    assert refused.returncode == 2
+    assert "labels lost" in refused.stderr
+    assert "--allow-partial" in refused.stderr
+    assert not (tmp_path / "refused").exists()
+    done = frugan(*start, "--out", tmp_path / "run", "--conditional", "--freeze-d", "4")
+    assert done.returncode == 0, done.stderr
+    assert "generator: " in done.stdout
+    assert "(100.0%)" in done.stdout
+
+
+def test_methods_are_listed() -> None:
+    done = frugan("methods")
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in ("ada", "pagan", "auxiliary-rotation"))
+    refused = frugan("train", "pictures", "--out", "nowhere", "--method", "ada,pagan")
+    assert refused.returncode == 2
+
+
+def test_learning_from_corrupted_pictures(pictures: Path, tmp_path: Path) -> None:
+    corrupt = ("data", "corrupt", pictures, tmp_path / "bad", "--measurement")
+    done = frugan(*corrupt, "drop-pixels:0.5")
+    assert done.returncode == 0, done.stderr
+    files = sorted((tmp_path / "bad").rglob("*.png"))
+    assert len(files) == 40
+    dropped = [(np.asarray(Image.open(file)) == 0).all(axis=2).mean() for file in files]
+    assert 0.45 < np.mean(dropped) < 0.55
+    options = ("--measurement", "drop-pixels:0.5", "--out", tmp_path / "run")
+    done = frugan("train", tmp_path / "bad", *options, *SMALL)
+    assert done.returncode == 0, done.stderr
+    refused = frugan(*corrupt[:3], tmp_path / "other", "--measurement", "drop-everything")
+    assert refused.returncode == 2
+    assert "unknown measurement" in refused.stderr

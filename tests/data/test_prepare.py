@@ -81,3 +81,13 @@ def test_nothing_is_overwritten(tmp_path: Path, pictures) -> None:
             pictures(taken, ["mine.png"])
         with pytest.raises(FruganError, match="exists already"):
             prepare(DataConfig(str(tmp_path / "set")), taken)
+
+
+@pytest.mark.parametrize("out", OUTPUTS)
+def test_pictures_can_be_changed_on_the_way(out: str, tmp_path: Path, pictures) -> None:
+    pictures(tmp_path / "set", [f"{i}.png" for i in range(4)], (16, 16), 3)
+    config = DataConfig(str(tmp_path / "set"))
+    report = prepare(config, tmp_path / out, change=lambda row, pixels: pixels // 2 + row)
+    again = open_dataset(DataConfig(str(report.path)))
+    rows = np.arange(4)[:, None, None, None]
+    np.testing.assert_array_equal(again.pixels, report.dataset.pixels // 2 + rows)

@@ -86,6 +86,39 @@ def prepare(
 
 
 @app.command()
+def corrupt(
+    path: Path_,
+    out: Annotated[Path, typer.Argument(help="A folder, .zip or .npz to write.")],
+    measurement: Annotated[
+        str, Option(help="A kind and its numbers, for instance drop-pixels:0.5; see docs/methods.md.")
+    ],
+    seed: Annotated[int, Option(help="Seed of what is random in it.")] = 0,
+    resolution: Resolution = None,
+    channels: Channels = "auto",
+    labels: Labels = "auto",
+) -> None:
+    """Write corrupted pictures, to try learning clean ones from them: frugan train OUT --measurement …"""
+    import numpy as np
+    import torch
+
+    from frugan import data
+    from frugan.augment import Measurement
+    from frugan.pictures import to_float, to_uint8
+
+    config = _config(path, resolution, channels=channels, labels=labels)
+
+    def change(row: int, pixels: np.ndarray) -> np.ndarray:
+        x = to_float(torch.from_numpy(np.array(pixels))[None])
+        measure = Measurement(measurement, (x.shape[2], x.shape[3]))
+        drawn = measure.draw(1, x.shape[1], generator=torch.Generator().manual_seed(seed << 32 | row))
+        return to_uint8(measure.apply(x, drawn))[0]
+
+    with bar("corrupting") as progress:
+        done = data.prepare(config, out, change=change, progress=progress)
+    console.print(f"{done.count} pictures in {done.path}, each through {measurement}", markup=False)
+
+
+@app.command()
 def sample(
     out: Annotated[Path, typer.Argument(help="The folder to make.")],
     style: Annotated[str, Option(help="critters, voxel-art, pixel-art, lorelei, notionists or planets.")] = "critters",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +31,20 @@ class Prepared:
     dataset: Dataset
 
 
+Change = Callable[[int, np.ndarray], np.ndarray]
+
+
 def prepare(
-    config: DataConfig, out: str | Path, *, progress: Progress = None, cache_dir: str | Path | None = None
+    config: DataConfig,
+    out: str | Path,
+    *,
+    change: Change | None = None,
+    progress: Progress = None,
+    cache_dir: str | Path | None = None,
 ) -> Prepared:
     """Writes all pictures of a set, at its resolution, to `out`: a .zip, a .npz or else a folder, whole or not at all.
+
+    `change(row, pixels)` takes the pixels `[H, W, C]` of each to what is written instead.
 
     Folder and zip hold PNG files and dataset.json in the layout of StyleGAN data sets; a .npz holds `images`
     `[N, H, W, C]` and `labels`, and takes any channel count and depth. Raises `FruganError` where `out` is taken, or
@@ -45,12 +55,13 @@ def prepare(
     with building(out) as target:
         dataset = open_dataset(config, progress=decoding, cache_dir=cache_dir)
         if out.suffix.lower() == ".npz":
-            arrays = {"images": dataset.pixels} | ({"labels": _labels(dataset)} if dataset.label_size else {})
+            images = np.stack([change(*pair) for pair in enumerate(dataset.pixels)]) if change else dataset.pixels
+            arrays = {"images": images} | ({"labels": _labels(dataset)} if dataset.label_size else {})
             np.savez(target, **arrays)  # pyright: ignore[reportArgumentType]
         else:
             _refuse_what_png_cannot_hold(dataset)
             write = _write_zip if out.suffix.lower() == ".zip" else _write_folder
-            write(target, _files(dataset, progress))
+            write(target, _files(dataset, change or (lambda row, pixels: pixels), progress))
         size = sum(file.stat().st_size for file in [target, *target.rglob("*")] if file.is_file())
     return Prepared(out, len(dataset), size, dataset)
 
@@ -67,11 +78,11 @@ def _write_zip(target: Path, files: Iterable[tuple[str, bytes]]) -> None:
             archive.writestr(name, content)
 
 
-def _files(dataset: Dataset, progress: Progress) -> Iterator[tuple[str, bytes]]:
+def _files(dataset: Dataset, change: Change, progress: Progress) -> Iterator[tuple[str, bytes]]:
     """Every picture as PNG, then dataset.json."""
     count = len(dataset)
     names = [f"{row // _PER_FOLDER:05d}/img{row:08d}.png" for row in range(count)]
-    for row, png in enumerate(in_threads(lambda row: _png(dataset.pixels[row]), range(count))):
+    for row, png in enumerate(in_threads(lambda row: _png(change(row, dataset.pixels[row])), range(count))):
         yield names[row], png
         if progress:
             progress(3 * count + row + 1, 4 * count)
