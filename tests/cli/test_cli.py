@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -260,3 +262,38 @@ def test_learning_from_corrupted_pictures(pictures: Path, tmp_path: Path) -> Non
     refused = frugan(*corrupt[:3], tmp_path / "other", "--measurement", "drop-everything")
     assert refused.returncode == 2
     assert "unknown measurement" in refused.stderr
+
+
+def test_leaks_exactly() -> None:
+    done = frugan("leaks", "--p", "0.5,0.8", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = {row["transform"]: row for row in json.loads(done.stdout)}
+    assert rows["rotate90"]["kept"]["0.8"] == pytest.approx(0.2)
+    assert rows["hue"]["safe_p"] == pytest.approx(0.85)
+    done = frugan("leaks", "--draw", "0,1,0,0", "--p", 1, "--observed", "0.2,0.5,0.15,0.15")
+    assert "clean shares: 0.5, 0.15, 0.15, 0.2" in done.stdout
+    done = frugan("leaks", "--draw", "0.25,0.25,0.25,0.25", "--p", 1, "--observed", "0.2,0.5,0.15,0.15")
+    assert done.returncode == 2
+    assert "leaks" in done.stderr
+
+
+def test_leaks_measured(run: Path, pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def grey(x):\n    return x.mean(dim=1, keepdim=True).expand_as(x)\n")
+    many = tmp_path / "many"
+    for copy in range(5):
+        shutil.copytree(pictures, many / str(copy))
+    done = frugan("leaks", "--data", many, "--function", "mine:grey", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "mine:grey: it leaks" in done.stdout
+    refused = frugan("leaks", "--data", many, "--function", "mine:nothing", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "module:name" in refused.stderr
+    assert "too few" in frugan("leaks", "--data", pictures, "--transforms", "bg", "--p", 0.5).stderr
+    assert "too few" in frugan("leaks", run).stderr
+
+
+def test_leaks_are_drawn(tmp_path: Path) -> None:
+    done = frugan("leaks", "--plot", tmp_path / "leaks.png", "--size", 32)
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "leaks.png") as image:
+        assert min(image.size) > 300

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from frugan.cli import convert, data, demo, evaluate, generate, methods, train
+from frugan.cli import convert, data, demo, evaluate, generate, leaks, methods, train
 from frugan.errors import FruganError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("generate")(generate.generate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
 app.command("import")(convert.import_)
+app.command("leaks")(leaks.leaks)
 app.command("methods")(methods.methods)
 app.command("export")(convert.export)
 app.command("demo")(demo.demo)
