@@ -84,6 +84,7 @@ def test_what_does_not_go_together(method: str, message: str) -> None:
         ({"method": "apa", "measurement": "drop-pixels"}, "clean"),
         ({"measurement": "nonsense"}, "unknown measurement"),
         ({"method": "ada", "d_capacity": 0.0}, "d-capacity"),
+        ({"method": "ada", "consistency_reach": 1.0}, "--method bcr"),
     ],
 )
 def test_what_options_do_not_allow(options: dict, message: str) -> None:
@@ -112,6 +113,7 @@ def test_combinations() -> None:
 
 def test_what_the_user_gives_wins() -> None:
     assert config("wgan-gp").training.generator_lr == pytest.approx(0.001)
+    assert config("bcr", consistency_transforms="rotate90").objective.consistency_transforms == ("rotate90",)
     assert config("wgan-gp", lr=0.5).training.generator_lr == 0.5
     assert config("pagan", target=0.5).controller.target == 0.5
     assert config("shallow-mapping", preset="stylegan2").generator.mapping.num_layers == 2

@@ -124,6 +124,8 @@ class Options:
     transforms: str | None = None
     diffaugment: str | None = None
     measurement: str | None = None
+    consistency_transforms: str | None = None
+    consistency_reach: float | None = None
     conditional: bool = False
     seed: int = 0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -296,8 +298,8 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
             p_init=options.p or 0.0,
             p_max=p_max if kind in ("rt", "rv", "scheduled") else 0.0,
         ),
-        objective=ObjectiveConfig(
-            r1_gamma=gamma, path_length_weight=path_length, style_mixing=mixing, **method.objective
+        objective=_objective(
+            options, r1_gamma=gamma, path_length_weight=path_length, style_mixing=mixing, **method.objective
         ),
         training=TrainingConfig(
             batch=batch,
@@ -362,6 +364,23 @@ def _check_method(options: Options, method: Chosen, kind: str, transforms: tuple
             )
     if not options.d_capacity > 0:
         raise FruganError(f"--d-capacity {options.d_capacity:g}: a factor above 0, 1 for none")
+
+
+def _objective(options: Options, **settings: Any) -> ObjectiveConfig:
+    """What is minimised, with the consistency augmentation that the user asks for."""
+    objective = ObjectiveConfig(**settings)
+    if options.consistency_transforms is None and options.consistency_reach is None:
+        return objective
+    if not objective.consistent:
+        raise FruganError(
+            "--consistency-transforms and --consistency-reach are of a consistency method; add --method bcr"
+        )
+    transforms = options.consistency_transforms
+    return replace(
+        objective,
+        consistency_transforms=objective.consistency_transforms if transforms is None else parse_transforms(transforms),
+        consistency_reach=options.consistency_reach or objective.consistency_reach,
+    )
 
 
 def _networks(

@@ -58,6 +58,8 @@ def train(
     transforms: Annotated[str | None, Option(help="blit, geom, color, filter, noise, cutout, bg, bgc, bgcf, bgcfn, bgcfnc, or names joined by commas. [default: bgc]", rich_help_panel=AUGMENTATION)] = None,
     diffaugment: Annotated[str | None, Option(help="DiffAugment's policy, always on: color,translation,cutout or some of these.", rich_help_panel=AUGMENTATION)] = None,
     measurement: Annotated[str | None, Option(help="AmbientGAN: how the pictures were corrupted, for instance drop-pixels:0.5; learns clean ones.", rich_help_panel=AUGMENTATION)] = None,
+    consistency_transforms: Annotated[str | None, Option(help="What cr and bcr compare across. [default: xint; cr: xflip,xint]", rich_help_panel=AUGMENTATION)] = None,
+    consistency_reach: Annotated[float | None, Option(help="How far its translations go, as a multiple of ADA's ⅛. [default: 0.25]", rich_help_panel=AUGMENTATION)] = None,
     # networks
     channel_base: Annotated[int | None, Option(help="Feature maps × resolution.", rich_help_panel=NETWORKS)] = None,
     channel_max: Annotated[int | None, Option(help="Most feature maps.", rich_help_panel=NETWORKS)] = None,
@@ -138,6 +140,8 @@ def train(
         transforms=transforms,
         diffaugment=diffaugment,
         measurement=measurement,
+        consistency_transforms=consistency_transforms,
+        consistency_reach=consistency_reach,
         method=method,
         d_capacity=d_capacity,
         conditional=conditional,
