@@ -16,9 +16,8 @@ import subprocess
 import sys
 from typing import Any
 
-from harness import arguments, avatars, finish_all
-
 from frugan.data import DataConfig
+from harness import arguments, avatars, finish_all
 
 ARMS: dict[str, dict[str, Any]] = {
     **{f"rotate90-p{p:g}": {"augment": "fixed", "p": p, "transforms": "rotate90"} for p in (0.5, 0.8, 1.0)},
