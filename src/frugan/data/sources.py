@@ -1,16 +1,18 @@
-"""Where pictures come from: a folder, a zip, an array file. Everything else sees a `Source`."""
+"""Where pictures come from: a folder, a zip, a tar, an array file. Everything else sees a `Source`."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
+import tarfile
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from frugan.data.decode import FORMATS, Header, read_header, read_pixels
 from frugan.errors import FruganError
 
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-CONTAINERS = (".zip", ".npy", ".npz")
+CONTAINERS = (".zip", ".tar", ".npy", ".npz")
 
 _LARGEST_MEMBER = 1 << 30  # bytes that one zip member may unpack to
 _IMAGE_KEYS = ("images", "x", "X", "data", "pixels", "arr_0")
@@ -67,6 +69,8 @@ def open_source(path: str | Path) -> Source:
         raise FruganError(f"there is no file or folder {path}; check the path")
     elif path.suffix.lower() == ".zip":
         source = Zip(path)
+    elif path.suffix.lower() == ".tar":
+        source = Tar(path)
     elif path.suffix.lower() in (".npy", ".npz"):
         source = Arrays(path)
     else:
@@ -190,6 +194,74 @@ class Zip(_Files):
 
     def digest(self, index: int) -> bytes:
         return hashlib.sha256(self._zip.read(self._members[self.names[index]])).digest()
+
+
+class Tar(_Files):
+    """An uncompressed tar in the WebDataset layout: `key.png` (or .jpg, .webp …), with the label in `key.cls` or `key.json`.
+
+    `key` is everything before the first dot of the file's name, its folders included. A tar that was cut short or whose
+    headers are damaged is refused: how many pictures it held can no longer be known.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "tar")
+        try:
+            with tarfile.open(path, "r:") as archive:
+                found = archive.getmembers()
+                end = archive.offset
+            with open(path, "rb") as file:
+                file.seek(end)
+                if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes damage for the end
+                    raise tarfile.ReadError(f"no end mark at byte {end}: cut short or damaged")
+        except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+            raise FruganError(f"{path} cannot be read as a tar ({error}); make it anew, uncompressed") from error
+        self._members = {m.name.removeprefix("./"): m for m in found if not m.isdir()}
+        self._list(list(self._members))
+        self.unreadable = [(name, "no regular file") for name in self.names if not self._members[name].isreg()]
+        self.names = [name for name in self.names if self._members[name].isreg()]
+        for suffix in (".cls", ".json"):
+            self.ignored.pop(suffix, None)
+
+    def open(self, name: str) -> BinaryIO:
+        member = self._members[name]
+        with open(self.path, "rb") as file:  # a handle of its own: threads read at once
+            file.seek(member.offset_data)
+            return io.BytesIO(file.read(member.size))
+
+    def has(self, name: str) -> bool:
+        return name in self._members
+
+    def stamp(self) -> str:
+        return _stamp(self.path)
+
+    def digest(self, index: int) -> bytes:
+        with self.open(self.names[index]) as file:
+            return hashlib.file_digest(file, "sha256").digest()
+
+    def labels(self) -> list[Any]:
+        """Each picture's label as it was written: a whole number, a word, a list of numbers, or None where there is none."""
+        return [self._label(name) for name in self.names]
+
+    def stored_labels(self) -> np.ndarray | None:
+        labels = self.labels()
+        return np.array(labels) if labels and all(isinstance(label, int) for label in labels) else None
+
+    def _label(self, name: str) -> Any:
+        folder, _, file = name.rpartition("/")
+        key = f"{folder}/{file.split('.')[0]}".removeprefix("/")
+        if self.has(f"{key}.cls"):
+            text = self._read_text(f"{key}.cls").strip()
+            return int(text) if text.isdecimal() else text
+        if self.has(f"{key}.json"):
+            try:
+                facts = json.loads(self._read_text(f"{key}.json"))
+            except ValueError as error:
+                raise FruganError(f"{self.path}/{key}.json cannot be read as JSON ({error}); mend it") from error
+            return facts.get("label") if isinstance(facts, dict) else facts
+        return None
+
+    def _read_text(self, name: str) -> str:
+        return _as_text(self.open(name).read(), f"{self.path}/{name}")
 
 
 class Arrays:
