@@ -69,6 +69,7 @@ def plan(
 ) -> tuple[RunConfig, list[Derived], Dataset]:
     """Opens the data and resolves the configuration; writes nothing but the data's cache."""
     dataset = open_dataset(data, progress=progress)
+    data = dataset.config  # names the shards that could not be had, so that a resume goes on without them
     facts = Facts(
         resolution=dataset.resolution,
         channels=dataset.channels,
@@ -359,8 +360,7 @@ class _Session:
         run.write("environment.json", tracking.environment())
         run.write("data.json", dataset.describe())
         columns, rows = grid_shape(dataset.resolution)
-        picks = np.random.default_rng(0).permutation(dataset.train_indices)[: columns * rows]
-        reals, _ = dataset.images(np.sort(picks))
+        reals, _ = dataset.images(dataset.preview(columns * rows))
         save_picture(grid(to_uint8(reals), columns=columns), run.path / "reals.png")
         self._samples("samples-init")
         self.save()

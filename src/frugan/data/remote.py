@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from frugan.errors import FruganError
 
@@ -60,7 +60,9 @@ def _choices(inner: str, pattern: str) -> list[str]:
     if counted := re.fullmatch(r"(\d+)\.\.(\d+)", inner):
         first, last = counted.groups()
         if not 0 <= int(last) - int(first) < _MOST_RANGES:
-            raise FruganError(f"{{{inner}}} in {pattern} counts down or too far; write {{first..last}}, such as {{000..099}}")
+            raise FruganError(
+                f"{{{inner}}} in {pattern} counts down or too far; write {{first..last}}, such as {{000..099}}"
+            )
         return [str(i).zfill(len(first)) for i in range(int(first), int(last) + 1)]
     return inner.split(",")
 
@@ -82,7 +84,8 @@ def _matches(url: str) -> list[str]:
     elif not any(c in url for c in "*?["):
         return [_url(url)]
     fs, path = filesystem(url)
-    return sorted(fs.unstrip_protocol(found) for found in _reached(lambda: fs.glob(path), url))
+    found = cast(list[str], _reached(lambda: fs.glob(path), url))
+    return sorted(fs.unstrip_protocol(path) for path in found)
 
 
 def _url(path: str) -> str:
@@ -110,9 +113,13 @@ def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
     except ImportError as error:
         extra = EXTRAS.get(protocol)
         remedy = f"pip install 'frugan[{extra}]'" if extra else f"the fsspec package that serves {protocol}://"
-        raise FruganError(f"{url} needs a package that is not installed ({error}); install it with: {remedy}") from error
+        raise FruganError(
+            f"{url} needs a package that is not installed ({error}); install it with: {remedy}"
+        ) from error
     except ValueError as error:
-        raise FruganError(f"{url} has an address that cannot be read ({error}); use https://, s3://, gs:// or a path") from error
+        raise FruganError(
+            f"{url} has an address that cannot be read ({error}); use https://, s3://, gs:// or a path"
+        ) from error
 
 
 def is_local(url: str) -> bool:
@@ -132,9 +139,9 @@ def read(url: str) -> bytes | None:
 
     def content() -> bytes | None:
         try:
-            return fs.cat_file(path)
+            return cast(bytes, fs.cat_file(path))
         except Exception as error:
-            if isinstance(error, FileNotFoundError) and _final(error) or _status(error) in (403, 404):
+            if (isinstance(error, FileNotFoundError) and _final(error)) or _status(error) in (403, 404):
                 return None  # S3 denies what is not there to those who may not list
             raise
 
@@ -188,16 +195,20 @@ def persistently(work: Callable[[], T], url: str) -> T:
     try:
         import tenacity
     except ImportError as error:
-        raise FruganError("reading from the network needs tenacity; install it with: pip install 'frugan[remote]'") from error
+        raise FruganError(
+            "reading from the network needs tenacity; install it with: pip install 'frugan[remote]'"
+        ) from error
 
     def told(state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         wait = state.next_action.sleep if state.next_action else 0
-        log.warning("%s: %s; trying again in %.1f s (%d of %d)", url, reason(error, url), wait, state.attempt_number, ATTEMPTS)
+        log.warning(
+            "%s: %s; trying again in %.1f s (%d of %d)", url, reason(error, url), wait, state.attempt_number, ATTEMPTS
+        )
 
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(ATTEMPTS),
-        wait=tenacity.wait_exponential_jitter(initial=FIRST_WAIT_S, max=LONGEST_WAIT_S, jitter=min(1.0, FIRST_WAIT_S)),
+        wait=tenacity.wait_exponential(FIRST_WAIT_S, LONGEST_WAIT_S) + tenacity.wait_random(0, min(FIRST_WAIT_S, 1)),
         retry=tenacity.retry_if_exception(lambda error: isinstance(error, Exception) and not _final(error)),
         before_sleep=told,
         reraise=True,
@@ -226,7 +237,9 @@ def _final(error: BaseException) -> bool:
         return 400 <= status < 500 and status not in (408, 425, 429)
     if isinstance(error, FileNotFoundError):  # fsspec reports every failure to look at a URL so, with its cause
         return error.__cause__ is None
-    return isinstance(error, (PermissionError, IsADirectoryError, FruganError)) or _no_credentials(error) or _full(error)
+    return (
+        isinstance(error, (PermissionError, IsADirectoryError, FruganError)) or _no_credentials(error) or _full(error)
+    )
 
 
 def _status(error: BaseException | None) -> int | None:

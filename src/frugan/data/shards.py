@@ -16,7 +16,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
+import shutil
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -46,7 +48,7 @@ AT_ONCE = 4  # shards fetched at a time
 GIVE_UP_AFTER = 8  # shards lost in a row: then it is the network or the address, not the shards
 
 
-class ShardLost(Exception):
+class ShardLost(FruganError):
     """A shard that cannot be had, and why; the set goes on without it."""
 
 
@@ -85,9 +87,12 @@ class Shard:
 
 
 def is_shards(path: str) -> bool:
-    """Whether a path means shards: a URL, a .tar (or a pattern of them), a list of them, a folder that holds only such."""
+    """Whether a path means shards: a URL, a pattern that ends in .tar, a .txt list, a folder that holds .tar files only.
+
+    A single tar on this disk is a set like a zip.
+    """
     if "://" in path or path.lower().endswith((".tar", ".txt")):
-        return True
+        return not Path(path).expanduser().is_file() or path.lower().endswith(".txt")
     here = Path(path).expanduser()
     if not here.is_dir():
         return False
@@ -137,16 +142,23 @@ def sort_out(urls: Sequence[str], results: Iterable[Any]) -> tuple[list[Any], li
 class Store:
     """Decoded shards on this disk. All get one plan, from `kinds` or from the first shard that is read."""
 
-    def __init__(self, root: Path, config: PixelConfig, kinds: Sequence[Kind]) -> None:
-        self.root, self.config = root, config
+    def __init__(self, root: Path, config: PixelConfig, kinds: Sequence[Kind], limit: int | None = None) -> None:
+        """While shards are surveyed, only those stay on disk that fit within `limit` bytes."""
+        self.root, self.config, self.limit = root, config, limit
         self._first = list(kinds)
         self._plan = _planned(config, kinds) if kinds else None
+        self._kept = 0
         root.mkdir(parents=True, exist_ok=True)
 
     @property
     def plan(self) -> Plan:
         assert self._plan is not None, "a shard has been read"
         return self._plan
+
+    def bytes_of(self, shards: Sequence[Shard]) -> int:
+        """What surveyed shards take when decoded."""
+        pictures = sum(len(shard.facts.names) for shard in shards if shard.facts)
+        return pictures * math.prod(self.plan.resolution) * self.plan.channels * self.plan.depth // 8
 
     def folder(self, shard: Shard) -> Path:
         """Where the decoded shard lies, or would."""
@@ -165,10 +177,16 @@ class Store:
         return entry
 
     def survey(self, shard: Shard) -> Shard:
-        """The shard with its facts; its pixels are in the store then, too. Raises `ShardLost`."""
+        """The shard with its facts; its pixels are in the store then, too, unless the limit is passed. Raises `ShardLost`."""
         if shard.facts is None:
-            return Shard(shard.url, shard.version, self._build(shard))
-        self.load(shard)
+            shard = Shard(shard.url, shard.version, self._build(shard))
+        else:
+            self.load(shard)
+        if self.limit is not None:
+            self._kept += self.bytes_of([shard])
+            if self._kept > self.limit:
+                self._kept -= self.bytes_of([shard])
+                shutil.rmtree(self.folder(shard), ignore_errors=True)
         return shard
 
     def _build(self, shard: Shard) -> Facts:
@@ -193,7 +211,7 @@ class Store:
             except FruganError as error:
                 raise ShardLost(str(error).replace(f"{file}", shard.stem)) from error
             heads = headers(source)
-            kinds = _kinds(shard.stem, zip(source.names, heads))
+            kinds = kinds_of((f"{shard.stem}/{name}", head) for name, head in zip(source.names, heads))
             if not kinds:
                 raise ShardLost("holds no pictures that can be read")
             self._settle(kinds)
@@ -261,14 +279,16 @@ def read_index(folder: str) -> dict[str, Shard]:
             found[shard.url] = shard
         return found
     except (ValueError, KeyError, TypeError) as error:
-        raise FruganError(f"{folder}/{INDEX} is damaged ({error}); write it anew, or remove it to have the shards read") from error
+        raise FruganError(
+            f"{folder}/{INDEX} is damaged ({error}); write it anew, or remove it to have the shards read"
+        ) from error
 
 
-def index_row(file: str, tar: Path, shard_facts: Facts) -> dict[str, Any]:
+def index_row(tar: Path, facts: Facts) -> dict[str, Any]:
     """A shard's line of index.json."""
-    facts = asdict(shard_facts)
-    del facts["skipped"]
-    return {"file": file, "bytes": tar.stat().st_size, **facts}
+    row = asdict(facts)
+    del row["skipped"]
+    return {"file": tar.name, "bytes": tar.stat().st_size, **row}
 
 
 def _planned(config: PixelConfig, kinds: Sequence[Kind]) -> Plan:
@@ -284,10 +304,6 @@ def kinds_of(pairs: Iterable[tuple[str, Header | str]]) -> list[Kind]:
             shape = (head.height, head.width, head.channels, head.depth)
             kinds.setdefault(shape, Kind(name, *shape))
     return list(kinds.values())
-
-
-def _kinds(stem: str, pairs: Iterable[tuple[str, Header | str]]) -> list[Kind]:
-    return kinds_of((f"{stem}/{name}", head) for name, head in pairs)
 
 
 def _facts_file(root: Path, shard: Shard) -> Path:

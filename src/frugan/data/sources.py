@@ -56,7 +56,7 @@ class Source(Protocol):
         ...
 
     def stored_labels(self) -> np.ndarray | None:
-        """Labels kept in the array file itself: `[N]` or `[N, K]`."""
+        """Labels kept in the array file or tar itself: `[N]` (numbers or words) or `[N, K]`."""
         ...
 
 
@@ -84,7 +84,7 @@ def open_source(path: str | Path) -> Source:
     return source
 
 
-class _Files(ABC):
+class Files(ABC):
     """What folder and zip share: encoded pictures behind names."""
 
     alpha = True
@@ -129,11 +129,11 @@ class _Files(ABC):
                 return _as_text(file.read(), f"{self.path}/{place}")
         return None
 
-    def stored_labels(self) -> None:
+    def stored_labels(self) -> np.ndarray | None:
         return None
 
 
-class Folder(_Files):
+class Folder(Files):
     """A folder, flat or nested. Links are followed, each real folder once."""
 
     def __init__(self, path: Path) -> None:
@@ -164,7 +164,7 @@ class Folder(_Files):
             return hashlib.file_digest(file, "sha256").digest()
 
 
-class Zip(_Files):
+class Zip(Files):
     """A zip of pictures, stored or deflated, read in place: nothing is ever unpacked to disk."""
 
     def __init__(self, path: Path) -> None:
@@ -196,7 +196,7 @@ class Zip(_Files):
         return hashlib.sha256(self._zip.read(self._members[self.names[index]])).digest()
 
 
-class Tar(_Files):
+class Tar(Files):
     """An uncompressed tar in the WebDataset layout: `key.png` (or .jpg, .webp …), with the label in `key.cls` or `key.json`.
 
     `key` is everything before the first dot of the file's name, its folders included. A tar that was cut short or whose
@@ -235,8 +235,7 @@ class Tar(_Files):
         return _stamp(self.path)
 
     def digest(self, index: int) -> bytes:
-        with self.open(self.names[index]) as file:
-            return hashlib.file_digest(file, "sha256").digest()
+        return hashlib.sha256(self.open(self.names[index]).read()).digest()
 
     def labels(self) -> list[Any]:
         """Each picture's label as it was written: a whole number, a word, a list of numbers, or None where there is none."""
@@ -244,7 +243,8 @@ class Tar(_Files):
 
     def stored_labels(self) -> np.ndarray | None:
         labels = self.labels()
-        return np.array(labels) if labels and all(isinstance(label, int) for label in labels) else None
+        alike = len({(type(label), len(label) if isinstance(label, list) else 0) for label in labels}) == 1
+        return np.array(labels) if alike and labels[0] is not None else None
 
     def _label(self, name: str) -> Any:
         folder, _, file = name.rpartition("/")
