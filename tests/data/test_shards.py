@@ -240,9 +240,8 @@ def test_faults_are_outlasted(fault: str, tmp_path: Path, server: Server, caplog
     with caplog.at_level(logging.WARNING, "frugan"):
         data = open_dataset(DataConfig(f"{server.url}/set-{{000..003}}.tar", labels="auto"))
     check(data, list(range(20)))
-    assert sum("set-002.tar" in line and "trying again" in line for line in caplog.messages) == (
-        2 if fault == "slow" else 3
-    )
+    told = sum("set-002.tar" in line and "trying again" in line for line in caplog.messages)
+    assert told == {"slow": 2, "drop": 1}.get(fault, 3)  # aiohttp itself asks again where a kept connection is dropped
 
 
 @pytest.mark.parametrize(
@@ -325,8 +324,8 @@ def test_damage_to_bytes_is_found_by_the_index(tmp_path: Path, pictures, server:
 
 MISTAKES: dict[str, Callable[[Path, str], DataConfig]] = {
     "names no .tar files": lambda here, url: DataConfig(f"{here}/nothing-*.tar"),
-    r"none of the 2 shards .* not found": lambda here, url: DataConfig(f"{url}/nothing-{{0..1}}.tar"),
-    r"8 shards in a row .* not found": lambda here, url: DataConfig(f"{url}/nothing-{{0..99}}.tar"),
+    r"none of the 2 shards .* \(not found": lambda here, url: DataConfig(f"{url}/nothing-{{0..1}}.tar"),
+    r"8 shards in a row .* \(not found": lambda here, url: DataConfig(f"{url}/nothing-{{0..99}}.tar"),
     "counts down": lambda here, url: DataConfig(f"{here}/a-{{9..1}}.tar"),
     "there is no list": lambda here, url: DataConfig(f"{here}/nothing.txt"),
     r"ftpx://.*address that cannot be read": lambda here, url: DataConfig("ftpx://host/a.tar"),
@@ -353,8 +352,16 @@ def test_mistakes(message: str, tmp_path: Path, server: Server) -> None:
         open_dataset(MISTAKES[message](tmp_path / "here", server.url))
 
 
-@pytest.mark.parametrize(("url", "package", "extra"), [("s3://b/a.tar", "s3fs", "remote"), ("https://h/a.tar", "aiohttp", "remote"), ("gs://b/a.tar", "gcsfs", "gcs")])  # fmt: skip
-def test_missing_packages_are_told(url: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+MISSING = {
+    "s3://b/a.tar": ("s3fs", "remote"),
+    "https://h/a.tar": ("aiohttp", "remote"),
+    "gs://b/a.tar": ("gcsfs", "gcs"),
+}
+
+
+@pytest.mark.parametrize("url", MISSING)
+def test_missing_packages_are_told(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    package, extra = MISSING[url]
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(FruganError, match=rf"pip install 'frugan\[{extra}\]'"):
         open_dataset(DataConfig(url))
@@ -367,8 +374,8 @@ def test_opened_again_nothing_is_fetched(tmp_path: Path, server: Server) -> None
     assert [server.gets[f"set-{k:03d}.tar"] for k in range(4)] == [1] * 4
     again = open_dataset(config)
     assert again.fingerprint == first.fingerprint
-    smaller = open_dataset(DataConfig(config.path, resolution=(4, 4)))
-    assert smaller.resolution == (4, 4)
+    smaller = open_dataset(DataConfig(config.path, resolution=(6, 6)))
+    assert smaller.resolution == (6, 6)
     assert [server.gets[f"set-{k:03d}.tar"] for k in range(4)] == [2] * 4  # once per size
     time.sleep(0.01)
     foreign(tmp_path / "served", 1)
@@ -400,18 +407,19 @@ def test_a_killed_build_goes_on(tmp_path: Path, server: Server, cache: Path) -> 
 
 
 def test_memory_stays_bounded(tmp_path: Path, server: Server) -> None:
-    """Four shards of 48 MiB, read one after another in one process, take a small part of that."""
+    """Three more shards of 48 MiB each add a small part of that to what one has taken."""
     (tmp_path / "served").mkdir(exist_ok=True)
     blob = os.urandom(48 << 20)
     for k in range(4):
         tar(tmp_path / f"served/{k}.tar", {"0.png": png(picture(k)), "0.bin": blob})
     code = (
-        "import resource\nfrom frugan.data import *\nopen_dataset(DataConfig('{}/0.tar'))\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\nopen_dataset(DataConfig('{}/{{1..3}}.tar'))\n"
+        f"import resource\nfrom frugan.data import *\nopen_dataset(DataConfig('{server.url}/0.tar'))\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        f"open_dataset(DataConfig('{server.url}/{{1..3}}.tar'))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
-    ).format(server.url, server.url)
+    )
     grown = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
-    assert grown < 72 << 10  # KiB: less than the three shards fetched at once hold
+    assert grown < 72 << 10  # KiB: half of what the three hold
 
 
 # Streaming
@@ -504,7 +512,9 @@ def test_what_is_held_out_stays(streamed, cache: Path, server: Server) -> None:
 
 def test_a_shard_lost_on_the_way_is_named_and_replaced(streamed, server: Server, tmp_path: Path) -> None:
     data = streamed(5, held_out=2)
-    gone = next(k for k in range(12) if k not in data.pixels.shard_of(data.held_out_indices) and not data.pixels._store.folder(data.pixels._shards[k]).exists())  # fmt: skip
+    pinned = data.pixels.shard_of(data.held_out_indices)
+    folders = [data.pixels._store.folder(shard) for shard in data.pixels._shards]
+    gone = next(k for k in range(12) if k not in pinned and not folders[k].exists())
     server.faults[f"set-{gone:03d}.tar"] = ["404"] * 99
     sampler = data.sampler(0)
     for _ in range(12):
@@ -524,11 +534,11 @@ def test_a_shard_lost_on_the_way_is_named_and_replaced(streamed, server: Server,
 def test_losing_everything_ends_in_a_sentence(streamed, server: Server) -> None:
     data, strict = streamed(), streamed(strict=True)
     server.faults = {f"set-{k:03d}.tar": ["404"] * 99 for k in range(12)}
+    for stream in (data, strict):
+        stream.pixels._open.clear()
+    shutil.rmtree(data.cache_folder.parent)
     with pytest.raises(FruganError, match="continue with frugan resume"):
-        for start in range(0, 60, 5):
-            data.images(np.arange(start, start + 5))
-            shutil.rmtree(data.cache_folder.parent, ignore_errors=True)
-            data.pixels._open.clear()
+        data.images(np.arange(60))
     with pytest.raises(FruganError, match="cannot be had: not found; mend it"):
         strict.images(np.arange(60))
 

@@ -223,10 +223,10 @@ def reason(error: BaseException | None, url: str) -> str:
         protocol = url.split("://")[0]
         remedy = CREDENTIALS.get({"s3a": "s3", "gcs": "gs"}.get(protocol, protocol))
         return "access denied" + (f"; {remedy}" if remedy else "")
+    if status == 404 or (status is None and isinstance(error, FileNotFoundError)):
+        return "not found"
     if status is not None:
         return f"the server answers {status}"
-    if isinstance(error, FileNotFoundError):
-        return "not found"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

@@ -140,7 +140,8 @@ def _content(source: Source, i: int) -> bytes:
         pixels = source.pixels(i)
         refuse_what_png_cannot_hold(pixels, str(source.path))
         return encode_png(pixels)
-    return cast(Files, source).open(source.names[i]).read()
+    with cast(Files, source).open(source.names[i]) as file:
+        return file.read()
 
 
 def _written(labels: Labels) -> list[Any] | None:
