@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import queue
 import shutil
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -32,6 +34,9 @@ from frugan.data.sampler import Sampler
 from frugan.data.shards import GIVE_UP_AFTER, Shard, ShardLost, Store, locate, survey
 from frugan.data.sources import Source
 from frugan.errors import FruganError
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 FETCHERS = 2  # shards fetched at a time while training
 
@@ -91,12 +96,13 @@ class ShardPixels:
         plan = store.plan
         self.shape = (int(self.starts[-1]), *plan.resolution, plan.channels)
         self.dtype = np.dtype(np.uint8 if plan.depth == 8 else np.uint16)
-        self._open: OrderedDict[int, Future[np.ndarray]] = OrderedDict()
+        self._open: dict[int, Future[CachedPixels]] = {}
+        self._here: OrderedDict[int, None] = OrderedDict()  # on disk or about to be; the one unused for longest first
         self._slots: int | None = None
         self._kept: frozenset[int] = frozenset()
         self._protected: set[int] = set()
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(FETCHERS, "shards")
+        self._fetchers = _Fetchers(FETCHERS)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -131,7 +137,7 @@ class ShardPixels:
 
     def shard(self, k: int) -> np.ndarray:
         """The pixels of shard k, waiting for them where they must be fetched. Raises `ShardLost`."""
-        return self._future(k).result()
+        return self._future(k).result().pixels
 
     def keep_within(self, slots: int, kept: Sequence[int]) -> None:
         """From now on at most `slots` shards stay on disk, among them always those of `kept`."""
@@ -151,22 +157,60 @@ class ShardPixels:
         for k in (*self._kept, *now, *soon):
             self._future(k)
 
-    def _future(self, k: int) -> Future[np.ndarray]:
+    def _future(self, k: int) -> Future[CachedPixels]:
         with self._lock:
-            if k in self._open:
-                self._open.move_to_end(k)
-            else:
-                self._make_room()
-                self._open[k] = self._pool.submit(lambda: self._store.load(self._shards[k]).pixels)
+            if k in self._here:
+                self._here.move_to_end(k)
+            elif k not in self._open:
+                self._open[k] = self._fetchers.submit(self._fetch, k)
             return self._open[k]
 
+    def _fetch(self, k: int) -> CachedPixels:
+        with self._lock:
+            self._make_room()
+            self._here[k] = None
+        try:
+            return self._store.load(self._shards[k])
+        except BaseException:
+            with self._lock:
+                del self._here[k]
+            raise
+
     def _make_room(self) -> None:
-        while self._slots is not None and len(self._open) >= self._slots:
-            spare = (k for k, future in self._open.items() if k not in self._protected and future.done())
+        while self._slots is not None and len(self._here) >= self._slots:
+            spare = (k for k in self._here if k not in self._protected and self._open[k].done())
             if (k := next(spare, None)) is None:
                 return
-            del self._open[k]
+            del self._here[k], self._open[k]
             shutil.rmtree(self._store.folder(self._shards[k]), ignore_errors=True)
+
+
+class _Fetchers:
+    """Threads in the background. A program that ends does not wait for them, as it would for a pool's, retries and all."""
+
+    def __init__(self, count: int) -> None:
+        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        for _ in range(count):
+            threading.Thread(target=_serve, args=(self._tasks,), daemon=True).start()
+            weakref.finalize(self, self._tasks.put, None)
+
+    def submit(self, work: Callable[[T], R], item: T) -> Future[R]:
+        future: Future[R] = Future()
+
+        def task() -> None:
+            try:
+                future.set_result(work(item))
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._tasks.put(task)
+        return future
+
+
+def _serve(tasks: queue.SimpleQueue[Callable[[], None] | None]) -> None:
+    while (task := tasks.get()) is not None:
+        task()
+        del task  # what it holds must not outlive it here
 
 
 class ShardSampler(Sampler):
@@ -242,11 +286,12 @@ class StreamedDataset(Dataset):
         pinned = np.unique(self.pixels.shard_of(self.held_out_indices)).tolist()
         largest = int(np.diff(self.pixels.starts).max()) * (self.pixels.nbytes // len(self))
         slots = int(cast(float, config.cache_limit) * 1e9 / largest)
-        self.window = (slots - len(pinned) - 1) // 2  # one being used, one being fetched; and one for other readers
+        needed = len(pinned) + 2 + FETCHERS  # what is held out, a window in use, one to come, and others being fetched
+        self.window = 1 + (slots - needed) // 2
         if self.window < 1:
             raise FruganError(
-                f"--cache-limit {config.cache_limit:g} GB holds {slots} decoded shards, but {len(pinned) + 3} are needed"
-                f"{f' ({len(pinned)} of them held out)' if pinned else ''}; give {(len(pinned) + 3) * largest / 1e9:.3g} or "
+                f"--cache-limit {config.cache_limit:g} GB holds {slots} decoded shards, but {needed} are needed"
+                f"{f' ({len(pinned)} of them held out)' if pinned else ''}; give {needed * largest / 1e9:.3g} or "
                 "more, or write smaller shards with frugan data shard --per-shard"
             )
         self.pixels.keep_within(slots, pinned)
