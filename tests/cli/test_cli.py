@@ -153,6 +153,8 @@ MISTAKES = [
     (["generate", "{run}", "--out", "x", "--class", "horse"], "cat, dog"),
     (["generate", "{run}", "--out", "x", "--seeds", "a-b"], "'a-b'"),
     (["data", "inspect", "/nowhere"], "/nowhere"),
+    (["data", "inspect", "https://h/{0..9}.tar"], "--dry-run"),
+    (["train", "photos", "--out", "x", "--cache-limit", "5"], "frugan data shard"),
     (["data", "sample", "x", "--style", "cubism"], "cubism"),
 ]
 

@@ -18,7 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -613,17 +613,15 @@ def test_a_shard_lost_on_the_way_is_named_and_replaced(streamed, server: Server,
     assert data.skipped == [(f"{server.url}/set-{gone:03d}.tar", "not found")]
 
 
-def test_losing_everything_ends_in_a_sentence(streamed, server: Server) -> None:
-    data, strict = streamed(), streamed(strict=True)
-    server.faults = {f"set-{k:03d}.tar": ["404"] * 99 for k in range(12)}
-    for stream in (data, strict):
-        stream.pixels._open.clear()
-        stream.pixels._here.clear()
-    shutil.rmtree(data.cache_folder.parent)
+def test_losing_everything_ends_in_a_sentence(tmp_path: Path, pictures, server: Server) -> None:
+    pictures(tmp_path / "own", [f"{i}.png" for i in range(60)])
+    shard(tmp_path / "own", tmp_path / "served/set", per_shard=5)
+    server.faults = {f"set-{k:06d}.tar": ["404"] * 99 for k in range(12)}
+    config = DataConfig(f"{server.url}/set", cache_limit=6 * 960 / 1e9)
     with pytest.raises(FruganError, match="continue with frugan resume"):
-        data.images(np.arange(60))
+        open_dataset(config).images(np.arange(3))
     with pytest.raises(FruganError, match="cannot be had: not found; mend it"):
-        strict.images(np.arange(60))
+        open_dataset(replace(config, strict=True)).images(np.arange(3))
 
 
 def test_an_index_spares_the_first_pass(tmp_path: Path, pictures, server: Server) -> None:

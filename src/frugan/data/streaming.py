@@ -320,19 +320,23 @@ class StreamedDataset(Dataset):
         return self.train_indices[:count]  # of the first shards only: others would have to be fetched for it
 
     def _present(self, rows: np.ndarray) -> np.ndarray:
-        """The rows, those of lost shards replaced by later ones of the same part (training or held out)."""
+        """The rows, those of a lost shard replaced by ones of the next that holds the same part (training or held out).
+
+        One shard at a time: what takes a row's place must not depend on which other losses are known already.
+        """
         rows = rows.copy()
         for _ in range(GIVE_UP_AFTER):
             which = self.pixels.shard_of(rows)
-            gone = np.isin(which, [k for k in np.unique(which).tolist() if not self._has(k)])
-            if not gone.any():
+            gone = [k for k in np.unique(which).tolist() if not self._has(k)]
+            if not gone:
                 return rows
             offset = rows - self.pixels.starts[which]
             for part in (self.train_indices, self.held_out_indices):
-                left = part[~np.isin(self.pixels.shard_of(part), list(self._lost))]
-                mine = gone & np.isin(rows, part)
-                if mine.any() and len(left):
-                    rows[mine] = left[(np.searchsorted(left, rows[mine]) + offset[mine]) % len(left)]
+                mine, holders = np.isin(rows, part), self.pixels.shard_of(part)
+                for k in gone:
+                    theirs = part[holders == next((h for h in holders if h > k), holders[0])] if len(part) else part
+                    chosen = mine & (which == k)
+                    rows[chosen] = theirs[offset[chosen] % max(len(theirs), 1)]
         raise FruganError(
             f"{len(self._lost)} shards cannot be had any more, such as {_told(self.skipped[-1])}; check network and access, "
             "then continue with frugan resume"
