@@ -26,7 +26,7 @@ import pytest
 import torch
 from PIL import Image
 
-from frugan.data import DataConfig, Dataset, open_dataset, remote, shard, shards
+from frugan.data import DataConfig, Dataset, open_dataset, prepare, remote, shard, shards
 from frugan.data.remote import expand_braces
 from frugan.data.sources import open_source
 from frugan.data.streaming import ShardSampler, StreamedDataset
@@ -182,6 +182,30 @@ def test_pictures_are_held_out_and_gathered_as_from_a_folder(tmp_path: Path) -> 
     assert data.resident("cpu", limit_bytes=10**6)
     again, _ = data.images(np.array([7, 27, 3]))
     torch.testing.assert_close(again, images)
+
+
+@pytest.mark.parametrize("out", ["out", "out.npz"])
+def test_shards_are_prepared_like_any_set(out: str, tmp_path: Path) -> None:
+    foreign(tmp_path / "set")
+    prepare(DataConfig(str(tmp_path / "set"), labels="auto"), tmp_path / out)
+    data = open_dataset(DataConfig(str(tmp_path / out), labels="auto"))
+    np.testing.assert_array_equal(data.pixels, [picture(i) for i in range(20)])
+    np.testing.assert_array_equal(data.labels.argmax(1), [i % 3 for i in range(20)])
+
+
+def test_no_link_out_of_a_tar_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(png(picture(9)))
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        link = tarfile.TarInfo("link.png")
+        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "secret.png")
+        archive.addfile(link)
+        for name in ("../../evil.png", "/abs.png"):
+            archive.add(tmp_path / "secret.png", name)
+    before = set(tmp_path.rglob("*"))
+    source = open_source(tmp_path / "a.tar")
+    assert source.unreadable == [("link.png", "no regular file")]
+    assert [source.pixels(i).shape for i in range(len(source.names))] == [(8, 8, 3)] * len(source.names)
+    assert set(tmp_path.rglob("*")) == before
 
 
 def test_a_single_tar_is_a_set_like_a_zip(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import logging
@@ -29,7 +30,6 @@ CREDENTIALS = {
 }
 
 _VERSION_FIELDS = ("size", "ETag", "etag", "md5Hash", "Last-Modified", "LastModified", "updated", "mtime")
-_CHUNK = 1 << 20  # bytes in memory while a file is hashed
 _MOST_RANGES = 1_000_000
 
 log = logging.getLogger(__name__)
@@ -238,7 +238,9 @@ def _final(error: BaseException) -> bool:
     if isinstance(error, FileNotFoundError):  # fsspec reports every failure to look at a URL so, with its cause
         return error.__cause__ is None
     return (
-        isinstance(error, (PermissionError, IsADirectoryError, FruganError)) or _no_credentials(error) or _full(error)
+        isinstance(error, (PermissionError, IsADirectoryError, FruganError))
+        or _no_credentials(error)
+        or disk_full(error)
     )
 
 
@@ -257,5 +259,5 @@ def _no_credentials(error: BaseException | None) -> bool:
     return "Credentials" in type(error).__name__
 
 
-def _full(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno in (28, 122)  # ENOSPC, EDQUOT
+def disk_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -13,7 +13,6 @@ with the oldest entries dropped.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
@@ -86,11 +85,12 @@ class Shard:
         return PurePosixPath(self.url).stem
 
 
-def is_shards(path: str) -> bool:
+def is_shards(path: str | Path) -> bool:
     """Whether a path means shards: a URL, a pattern that ends in .tar, a .txt list, a folder that holds .tar files only.
 
     A single tar on this disk is a set like a zip.
     """
+    path = str(path)
     if "://" in path or path.lower().endswith((".tar", ".txt")):
         return not Path(path).expanduser().is_file() or path.lower().endswith(".txt")
     here = Path(path).expanduser()
@@ -146,14 +146,14 @@ class Store:
         """While shards are surveyed, only those stay on disk that fit within `limit` bytes."""
         self.root, self.config, self.limit = root, config, limit
         self._first = list(kinds)
-        self._plan = _planned(config, kinds) if kinds else None
+        self.planned = _planned(config, kinds) if kinds else None
         self._kept = 0
         root.mkdir(parents=True, exist_ok=True)
 
     @property
     def plan(self) -> Plan:
-        assert self._plan is not None, "a shard has been read"
-        return self._plan
+        assert self.planned is not None, "a shard has been read"
+        return self.planned
 
     def bytes_of(self, shards: Sequence[Shard]) -> int:
         """What surveyed shards take when decoded."""
@@ -199,7 +199,7 @@ class Store:
             except FruganError:
                 raise
             except Exception as error:
-                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                if remote.disk_full(error):
                     raise FruganError(
                         f"{self.root} has no room for {shard.url}; make some, set FRUGAN_CACHE to another disk, or "
                         "stream with --cache-limit"
@@ -229,12 +229,12 @@ class Store:
     def _settle(self, kinds: list[Kind]) -> None:
         """Makes the plan from these pictures, or raises `FruganError` where they do not fit the one there is."""
         plan = _planned(self.config, self._first + kinds)
-        if self._plan is None:
-            self._plan, self._first = plan, kinds
-        elif plan.depth > self._plan.depth:
+        if self.planned is None:
+            self.planned, self._first = plan, kinds
+        elif plan.depth > self.planned.depth:
             deep = max(kinds, key=lambda kind: kind.depth)
             raise FruganError(
-                f"{deep.name} has {deep.depth} bits per channel, the pictures of the shards before it {self._plan.depth}; "
+                f"{deep.name} has {deep.depth} bits per channel, the pictures of the shards before it {self.planned.depth}; "
                 f"name its shard first in a .txt list, or write the set anew with frugan data shard"
             )
 
@@ -250,7 +250,7 @@ def survey(store: Store, shards: Sequence[Shard], progress: Progress) -> tuple[l
 
     def read_all() -> Iterable[Shard | str]:
         rest = list(shards)
-        while rest and store._plan is None:  # one alone, that the others can be held against
+        while rest and store.planned is None:  # one alone, that the others can be held against
             yield read(rest.pop(0))
         yield from in_threads(read, rest, AT_ONCE)
 

@@ -217,8 +217,9 @@ class Tar(Files):
             raise FruganError(f"{path} cannot be read as a tar ({error}); make it anew, uncompressed") from error
         self._members = {m.name.removeprefix("./"): m for m in found if not m.isdir()}
         self._list(list(self._members))
-        self.unreadable = [(name, "no regular file") for name in self.names if not self._members[name].isreg()]
-        self.names = [name for name in self.names if self._members[name].isreg()]
+        reasons = {name: _unfit_in_tar(self._members[name]) for name in self.names}
+        self.unreadable = [(name, reason) for name, reason in reasons.items() if reason]
+        self.names = [name for name, reason in reasons.items() if not reason]
         for suffix in (".cls", ".json"):
             self.ignored.pop(suffix, None)
 
@@ -342,6 +343,12 @@ def _unfit(member: zipfile.ZipInfo) -> str:
     if member.file_size > _LARGEST_MEMBER:
         return f"unpacks to {member.file_size:,} bytes; the limit is {_LARGEST_MEMBER:,}"
     return ""
+
+
+def _unfit_in_tar(member: tarfile.TarInfo) -> str:
+    if not member.isreg():
+        return "no regular file"
+    return f"takes {member.size:,} bytes; the limit is {_LARGEST_MEMBER:,}" if member.size > _LARGEST_MEMBER else ""
 
 
 def _as_text(content: bytes, where: str) -> str:
