@@ -90,6 +90,7 @@ def plan(options: Options, data: DataConfig, *, device: torch.device, progress: 
         channels = kinds.get(G.channels, "auto") if data.channels == "auto" else data.channels
         data = replace(data, resolution=data.resolution or G.resolution, channels=channels)
     dataset = open_dataset(data, progress=progress)
+    data = dataset.config  # names the shards that could not be had, so that a resume goes on without them
     facts = Facts(
         resolution=dataset.resolution,
         channels=dataset.channels,
@@ -399,8 +400,7 @@ class _Session:
         run.write("environment.json", tracking.environment())
         run.write("data.json", dataset.describe())
         columns, rows = grid_shape(dataset.resolution)
-        picks = np.random.default_rng(0).permutation(dataset.train_indices)[: columns * rows]
-        reals, _ = dataset.images(np.sort(picks))
+        reals, _ = dataset.images(dataset.preview(columns * rows))
         save_picture(grid(to_uint8(reals), columns=columns), run.path / "reals.png")
         self._samples("samples-init")
         self.save()

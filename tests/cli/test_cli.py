@@ -170,6 +170,8 @@ MISTAKES = [
     (["generate", "{run}", "--out", "x", "--class", "horse"], "cat, dog"),
     (["generate", "{run}", "--out", "x", "--seeds", "a-b"], "'a-b'"),
     (["data", "inspect", "/nowhere"], "/nowhere"),
+    (["data", "inspect", "https://host/*.tar"], "--dry-run"),
+    (["train", "photos", "--out", "x", "--cache-limit", "5"], "frugan data shard"),
     (["data", "sample", "x", "--style", "cubism"], "cubism"),
 ]
 
@@ -196,6 +198,13 @@ def test_inspect_and_prepare(pictures: Path, tmp_path: Path) -> None:
 
 
 def test_sample_draws(tmp_path: Path) -> None:
+    shards = frugan("data", "shard", pictures, tmp_path / "shards", "--per-shard", 10)
+    assert "40 pictures in 4 shards" in shards.stdout
+    assert "skipped broken.png" in shards.stdout
+    stream = ("--cache-limit", 4 * 10 * 768 / 1e9, "--held-out", 0, "--dry-run")
+    plan = frugan("train", tmp_path / "shards", "--out", tmp_path / "run", "--preset", "tiny", *stream)
+    assert "frugan: " not in plan.stderr
+    assert "40 pictures of 16x16" in plan.stdout
     done = frugan("data", "sample", tmp_path / "critters", "--count", 3, "--size", 16)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "critters").glob("*.png"))) == 3

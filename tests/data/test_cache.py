@@ -212,8 +212,8 @@ def test_damage_is_noticed_and_mended(damage: str, folder: Path, cache: Path) ->
 def test_the_second_of_two_builders_throws_its_own_away(folder: Path, cache: Path, monkeypatch) -> None:
     first = _open(folder)
     kept = first.folder.stat().st_ino
-    load, calls = cache_module._load, iter([None])
-    monkeypatch.setattr(cache_module, "_load", lambda entry: next(calls, load(entry)))  # as if not there yet
+    load, calls = cache_module.load_entry, iter([None])
+    monkeypatch.setattr(cache_module, "load_entry", lambda entry: next(calls, load(entry)))  # as if not there yet
     second = _open(folder)
     assert second.digest == first.digest
     assert second.folder.stat().st_ino == kept

@@ -136,3 +136,21 @@ def sample(
             style, count, size, out, seed=seed, offset=offset, background=background, progress=progress
         )
     console.print(f"{done.count} pictures in {done.path}; attributes in labels.csv: {', '.join(done.attributes)}")
+
+
+@app.command()
+def shard(
+    path: Path_,
+    out: Annotated[Path, typer.Argument(help="The folder to make.")],
+    per_shard: Annotated[int, Option(help="Pictures in a shard.")] = 1000,
+    labels: Labels = "auto",
+    seed: Annotated[int, Option(help="Seed of the order of pictures.")] = 0,
+) -> None:
+    """Write the pictures as shards (WebDataset tars) with an index, to train on from a server or past one disk."""
+    from frugan import data
+
+    with bar("writing shards") as progress:
+        done = data.shard(path, out, per_shard=per_shard, labels=labels, seed=seed, progress=progress)
+    console.print(f"{done.count} pictures in {done.shards} shards in {done.path}", markup=False)
+    for name, reason in done.skipped:
+        console.print(f"skipped {name}: {reason}", markup=False)

@@ -27,7 +27,7 @@ Architecture = Literal["skip", "resnet", "orig"]
 
 
 def train(
-    data: Annotated[str, typer.Argument(help="A folder, zip, .npy or .npz of pictures.")],
+    data: Annotated[str, typer.Argument(help="A folder, zip, .npy or .npz of pictures, or shards: s3://bucket/set-{000..099}.tar.")],
     out: Annotated[Path, Option("--out", "-o", help="The run directory to make.")],
     preset: Annotated[
         str, Option(help="auto, stylegan2, paper256, paper512, paper1024, cifar, cifarbaseline, or tiny (for a CPU).")
@@ -48,6 +48,7 @@ def train(
     balanced: Annotated[bool, Option("--balanced", help="Draw all classes equally often.", rich_help_panel=DATA)] = False,
     held_out: Annotated[float, Option(help="Set aside for r_v and metrics: a fraction below 1, or a count.", rich_help_panel=DATA)] = 0,
     strict: Annotated[bool, Option("--strict", help="Refuse unreadable pictures instead of skipping them.", rich_help_panel=DATA)] = False,
+    cache_limit: Annotated[float | None, Option(help="GB of decoded shards to keep on disk; the others are fetched when their turn comes.", rich_help_panel=DATA)] = None,
     # augmentation
     augment: Annotated[Literal["ada", "scheduled", "fixed", "none"] | None, Option(help="p adaptive, on a schedule, fixed at --p, or none. [default: the method's]", rich_help_panel=AUGMENTATION)] = None,
     controller: Annotated[Literal["rt", "rv"], Option(help="The overfitting heuristic that steers p; rv needs --held-out.", rich_help_panel=AUGMENTATION)] = "rt",
@@ -123,6 +124,7 @@ def train(
         strict=strict,
         held_out=held_out,
         balanced=balanced,
+        cache_limit=cache_limit,
     )
     options = Options(
         preset=preset,

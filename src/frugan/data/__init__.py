@@ -5,6 +5,7 @@ from frugan.data.dataset import DataConfig, Dataset, draw_labels, open_dataset
 from frugan.data.inspection import Inspection, contact_sheet, inspect
 from frugan.data.prepare import Prepared, prepare
 from frugan.data.sampler import Sampler
+from frugan.data.sharding import Sharded, shard
 
 __all__ = [
     "STYLES",
@@ -14,10 +15,12 @@ __all__ = [
     "Inspection",
     "Prepared",
     "Sampler",
+    "Sharded",
     "contact_sheet",
     "draw_avatars",
     "draw_labels",
     "inspect",
     "open_dataset",
     "prepare",
+    "shard",
 ]

@@ -74,12 +74,12 @@ def cached_pixels(
     settings = json.dumps([FORMAT, content, asdict(config)])
     folder = root / hashlib.sha256(settings.encode()).hexdigest()[:32]
     for _ in range(3):  # once, unless another process removes an entry that it finds damaged just after it was built
-        if (entry := _load(folder)) is not None:
+        if (entry := load_entry(folder)) is not None:
             if progress:
                 progress(3 * count, 3 * count)
             return entry
-        _remove_abandoned(root)
-        _build(folder, source, config, stepped)
+        remove_abandoned(root)
+        build_entry(folder, source, config, stepped)
     raise FruganError(
         f"the cache entry {folder} stays damaged after building it anew; check that disk, or set FRUGAN_CACHE"
     )
@@ -141,8 +141,14 @@ def refuse_skipped(skipped: Sequence[tuple[str, str]], count: int) -> None:
         )
 
 
-def _build(folder: Path, source: Source, config: PixelConfig, step: Callable[[int], None]) -> None:
-    """Decodes everything into a scratch folder beside `folder` and renames it."""
+class NothingReadable(FruganError):
+    """A source that holds pictures, none of which can be decoded."""
+
+
+def build_entry(
+    folder: Path, source: Source, config: PixelConfig, step: Callable[[int], None], plan: Plan | None = None
+) -> None:
+    """Decodes everything into a scratch folder beside `folder` and renames it; `plan` is made from the headers if None."""
     count = len(source.names)
     heads = headers(source, lambda done: step(count + done))
     lost = source.unreadable + [(source.names[i], head) for i, head in enumerate(heads) if isinstance(head, str)]
@@ -150,13 +156,8 @@ def _build(folder: Path, source: Source, config: PixelConfig, step: Callable[[in
     names = [source.names[i] for i in rows]
     if not rows:
         raise _nothing_readable(source, lost)
-    plan = make_plan(config, names, [head for head in heads if isinstance(head, Header)], alpha=source.alpha)
-    scratch = folder.with_name(f"{_SCRATCH}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
-    try:
-        scratch.mkdir()
-    except OSError as error:
-        raise _not_writable(folder.parent, error) from error
-    try:
+    plan = plan or make_plan(config, names, [head for head in heads if isinstance(head, Header)], alpha=source.alpha)
+    with scratch_folder(folder.parent) as scratch:
         file = scratch / "pixels.npy"
         reasons = _decode(file, source, rows, plan, config, lambda done: step(2 * count + done))
         lost += [(name, reason) for name, reason in zip(names, reasons) if reason]
@@ -177,6 +178,18 @@ def _build(folder: Path, source: Source, config: PixelConfig, step: Callable[[in
         }
         (scratch / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         _publish(scratch, folder)
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """A folder for the block, which a later build removes if this process is killed."""
+    scratch = parent / f"{_SCRATCH}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    try:
+        scratch.mkdir(parents=True)
+    except OSError as error:
+        raise _not_writable(parent, error) from error
+    try:
+        yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -229,13 +242,13 @@ def _keep_rows(file: Path, rows: Sequence[int]) -> None:
     os.replace(shorter, file)
 
 
-def _load(folder: Path) -> CachedPixels | None:
+def load_entry(folder: Path, blocks_checked: int = _BLOCKS_CHECKED) -> CachedPixels | None:
     """The entry, or None where there is none or it is damaged."""
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         file = folder / "pixels.npy"
         blocks: list[str] = meta["blocks"]
-        checked = np.unique(np.linspace(0, len(blocks) - 1, _BLOCKS_CHECKED).round().astype(int))
+        checked = np.unique(np.linspace(0, len(blocks) - 1, blocks_checked).round().astype(int))
         if file.stat().st_size != meta["bytes"] or any(_block_hash(file, i) != blocks[i] for i in checked):
             return None
         pixels = np.load(file, mmap_mode="r", allow_pickle=False)
@@ -260,7 +273,7 @@ def _publish(scratch: Path, folder: Path) -> None:
             os.rename(scratch, folder)
             return
         except OSError:
-            if _load(folder) is not None:
+            if load_entry(folder) is not None:
                 return  # another process was first: same content, same settings, same pixels
             if attempt == 2:
                 raise
@@ -270,7 +283,7 @@ def _publish(scratch: Path, folder: Path) -> None:
                 shutil.rmtree(aside, ignore_errors=True)
 
 
-def _remove_abandoned(root: Path) -> None:
+def remove_abandoned(root: Path) -> None:
     for scratch in root.glob(f"{_SCRATCH}*"):
         if _abandoned(scratch):
             shutil.rmtree(scratch, ignore_errors=True)
@@ -310,9 +323,9 @@ def _not_writable(root: Path, error: OSError) -> FruganError:
     return FruganError(f"the cache folder {root} cannot be written to ({error}); set FRUGAN_CACHE to another one")
 
 
-def _nothing_readable(source: Source, lost: Sequence[tuple[str, str]]) -> FruganError:
+def _nothing_readable(source: Source, lost: Sequence[tuple[str, str]]) -> NothingReadable:
     name, reason = lost[0]
-    return FruganError(
+    return NothingReadable(
         f"none of the {len(lost)} pictures in {source.path} can be read, the first is {name} ({reason}); "
         "check that they open elsewhere"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from frugan.data.files import Progress
 from frugan.data.labels import Labels, read_labels
 from frugan.data.plan import PixelConfig, size_name
 from frugan.data.sampler import Sampler
+from frugan.data.shards import is_shards
 from frugan.data.sources import open_source
 from frugan.errors import FruganError
 from frugan.pictures import to_float
@@ -37,6 +39,7 @@ class DataConfig:
     in the borders of a letterbox. `labels` is "none", "auto", "folders" or a file (see `frugan.data.labels`).
     `held_out` pictures (a fraction below 1, a count from 1) never train. `mirror` doubles the set by x-flips;
     `balanced` draws all classes equally often; `strict` refuses pictures that cannot be read, instead of skipping them.
+    Of a set of shards, `without` leaves out those URLs, and `cache_limit` (GB) streams where they take more decoded.
     """
 
     path: str
@@ -51,6 +54,8 @@ class DataConfig:
     held_out: float = 0
     held_out_seed: int = 0
     balanced: bool = False
+    cache_limit: float | None = None
+    without: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.resolution is not None:
@@ -61,6 +66,11 @@ class DataConfig:
         _one_of("background", self.background, ("white", "black"))
         if not 0 <= self.held_out < float("inf") or (self.held_out > 1 and self.held_out != int(self.held_out)):
             raise FruganError(f"held-out is {self.held_out}; give a fraction from 0 to 1, or a whole count of pictures")
+        if self.cache_limit is not None and not (self.cache_limit > 0 and is_shards(self.path)):
+            raise FruganError(
+                f"cache limit {self.cache_limit:g} GB with {self.path}: streaming takes a number above 0 and a set of "
+                "shards; make some with frugan data shard"
+            )
         if self.balanced and self.labels == "none":
             raise FruganError(
                 "balanced sampling needs classes; say where they are with --labels, or leave out --balanced"
@@ -79,8 +89,13 @@ def open_dataset(
 ) -> Dataset:
     """Opens a set of pictures, decoding them into the cache first where that has not been done.
 
-    `progress(done, total)` counts steps, three per picture. Raises `FruganError` for every mistake a user can mend.
+    `progress(done, total)` counts steps, three per picture; of a set of shards, shards. Raises `FruganError` for every
+    mistake a user can mend.
     """
+    if is_shards(config.path):
+        from frugan.data.streaming import open_shards  # which needs what is below
+
+        return open_shards(config, progress=progress, cache_dir=cache_dir)
     source = open_source(config.path)
     cached = cached_pixels(source, config.pixels, cache_dir=cache_dir, progress=progress)
     if config.strict:
@@ -106,7 +121,7 @@ class Dataset:
         self.class_names = labels.class_names
         self.label_origin = labels.origin
         self.cache_folder = cached.folder
-        self.train_indices, self.held_out_indices = split(self.names, config.held_out, config.held_out_seed)
+        self.train_indices, self.held_out_indices = self._split()
         self.fingerprint = _fingerprint(config, cached, labels)
         self._resident: Tensor | None = None
         if config.balanced:
@@ -167,6 +182,10 @@ class Dataset:
         indices = self.stream_indices
         return Sampler(indices, seed=seed, classes=self._classes[indices % len(self)] if self.config.balanced else None)
 
+    def preview(self, count: int) -> np.ndarray:
+        """Numbers of up to `count` training pictures to look at, sorted: always the same ones."""
+        return np.sort(np.random.default_rng(0).permutation(self.train_indices)[:count])
+
     @cached_property
     def label_pool(self) -> Tensor:
         """float32 `[M, K]`: rows that fakes' labels are drawn from, equally likely, as in the training stream."""
@@ -202,6 +221,9 @@ class Dataset:
             "fingerprint": self.fingerprint,
         }
 
+    def _split(self) -> tuple[np.ndarray, np.ndarray]:
+        return split(self.names, self.config.held_out, self.config.held_out_seed)
+
     @cached_property
     def _classes(self) -> np.ndarray:
         """int64 `[N]`. Raises `FruganError` unless every picture has exactly one class."""
@@ -229,10 +251,13 @@ def draw_labels(dataset: Dataset, n: int, *, generator: torch.Generator) -> Tens
     return pool[torch.randint(len(pool), (n,), generator=generator, device=generator.device)]
 
 
-def split(names: list[str], held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split(
+    names: list[str], held_out: float, seed: int, groups: Sequence[bytes] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """(train, held out): sorted int64 positions. Which are held out follows from their names and the seed alone.
 
     Every name has a fixed random rank and the lowest are held out: more pictures change the split as little as can be.
+    With `groups`, one rank per name, those of the lowest group come first.
     """
     count = round(held_out * len(names)) if held_out < 1 else int(held_out)
     count = max(count, 1) if held_out > 0 else 0
@@ -240,9 +265,15 @@ def split(names: list[str], held_out: float, seed: int) -> tuple[np.ndarray, np.
         raise FruganError(
             f"holding out {count} of {len(names)} pictures leaves none to train on; choose a smaller --held-out"
         )
-    ranks = [hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogateescape")).digest() for name in names]
-    order = np.array(sorted(range(len(names)), key=ranks.__getitem__), np.int64)
+    keys = [rank(name, seed) for name in names]
+    keys = [group + key for group, key in zip(groups, keys)] if groups else keys
+    order = np.array(sorted(range(len(names)), key=keys.__getitem__), np.int64)
     return np.sort(order[count:]), np.sort(order[:count])
+
+
+def rank(name: str, seed: int) -> bytes:
+    """A fixed random place in the order of all names."""
+    return hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogateescape")).digest()
 
 
 def _resident_limit(device: torch.device) -> int:

@@ -39,9 +39,9 @@ def building(out: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """`map(work, items)` in order, over as many threads as there are cores, holding only a few results at a time."""
-    workers = _cores()
+def in_threads(work: Callable[[T], R], items: Iterable[T], workers: int | None = None) -> Iterator[R]:
+    """`map(work, items)` in order, over `workers` threads (the cores, if None), holding only a few results at a time."""
+    workers = workers or _cores()
     items = iter(items)
     with ThreadPoolExecutor(workers) as pool:
         try:

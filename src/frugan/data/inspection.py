@@ -17,6 +17,7 @@ from frugan.data.decode import CHANNEL_NAMES, Header, resize
 from frugan.data.files import Progress, in_threads
 from frugan.data.labels import find_labels
 from frugan.data.plan import plan_channels, plan_resolution, size_name, suggest_channels, suggest_resolution
+from frugan.data.shards import is_shards
 from frugan.data.sources import Source, open_source
 from frugan.errors import FruganError
 from frugan.pictures import grid
@@ -89,6 +90,11 @@ def inspect(
     What would stop training is not raised but told under `problems`; `FruganError` only where nothing can be read.
     """
     config = config if isinstance(config, DataConfig) else DataConfig(str(config))
+    if is_shards(config.path):
+        raise FruganError(
+            f"{config.path} is a set of shards, which inspect does not read: look at one .tar of it on this disk, or see "
+            "what training makes of all with frugan train --dry-run"
+        )
     source = open_source(config.path)
     count = len(source.names)
 

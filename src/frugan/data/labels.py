@@ -72,18 +72,32 @@ def find_labels(source: Source, names: Sequence[str]) -> str:
     return "folders" if len(set(folders)) > 1 and "" not in folders else "none"
 
 
+def stored_labels(labels: Sequence[Any], names: Sequence[str], where: str, origin: str) -> Labels:
+    """Labels as they lie beside the pictures, in shards or arrays: whole numbers, words, or lists of numbers."""
+    lost = [name for name, label in zip(names, labels) if label is None]
+    if lost:
+        raise FruganError(
+            f"{lost[0]} has no label beside it in its shard ({len(lost)} of {len(names)} pictures have none); add a .cls "
+            "or .json file of the same key, or train without --conditional"
+        )
+    if all(isinstance(label, str) for label in labels):
+        classes = sorted(set(labels))
+        return Labels(one_hot(np.array([classes.index(label) for label in labels]), len(classes)), classes, origin)
+    return Labels(_encode(labels, names, where), origin=origin)
+
+
 def _from_array(source: Source, names: Sequence[str]) -> Labels:
     labels = source.stored_labels()
     if labels is None:
         raise FruganError(f"{source.path} holds no label array; store one named labels beside the images in a .npz")
-    if len(labels) != len(source.names) or labels.ndim not in (1, 2) or labels.dtype.kind not in "biuf":
+    if len(labels) != len(source.names) or labels.ndim not in (1, 2) or labels.dtype.kind not in "biufU":
         raise FruganError(
             f"{source.path} holds {len(source.names)} pictures but labels of shape {labels.shape} and type "
             f"{labels.dtype}; store integers (N,) or numbers (N, K)"
         )
     at = {name: i for i, name in enumerate(source.names)}
     kept = labels[[at[name] for name in names]]
-    return Labels(_encode([row.tolist() for row in kept], names, str(source.path)), origin="labels in the array file")
+    return stored_labels([row.tolist() for row in kept], names, str(source.path), "labels in the array file")
 
 
 def _from_folders(source: Source, names: Sequence[str]) -> Labels:

@@ -59,7 +59,7 @@ def prepare(
             arrays = {"images": images} | ({"labels": _labels(dataset)} if dataset.label_size else {})
             np.savez(target, **arrays)  # pyright: ignore[reportArgumentType]
         else:
-            _refuse_what_png_cannot_hold(dataset)
+            refuse_what_png_cannot_hold(dataset.pixels, dataset.config.path)
             write = _write_zip if out.suffix.lower() == ".zip" else _write_folder
             write(target, _files(dataset, change or (lambda row, pixels: pixels), progress))
         size = sum(file.stat().st_size for file in [target, *target.rglob("*")] if file.is_file())
@@ -82,7 +82,7 @@ def _files(dataset: Dataset, change: Change, progress: Progress) -> Iterator[tup
     """Every picture as PNG, then dataset.json."""
     count = len(dataset)
     names = [f"{row // _PER_FOLDER:05d}/img{row:08d}.png" for row in range(count)]
-    for row, png in enumerate(in_threads(lambda row: _png(change(row, dataset.pixels[row])), range(count))):
+    for row, png in enumerate(in_threads(lambda row: encode_png(change(row, dataset.pixels[row])), range(count))):
         yield names[row], png
         if progress:
             progress(3 * count + row + 1, 4 * count)
@@ -99,17 +99,19 @@ def _labels(dataset: Dataset) -> np.ndarray:
     return codes if plain else labels
 
 
-def _png(pixels: np.ndarray) -> bytes:
+def encode_png(pixels: np.ndarray) -> bytes:
+    """One picture, uint8 `[H, W, C]` or uint16 `[H, W, 1]`, as a PNG file."""
     image = picture(pixels) if pixels.dtype == np.uint8 else Image.fromarray(np.ascontiguousarray(pixels[..., 0]))
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
 
 
-def _refuse_what_png_cannot_hold(dataset: Dataset) -> None:
-    limit = 4 if dataset.pixels.dtype == np.uint8 else 1  # Pillow writes 16 bits for grey only
-    if dataset.channels > limit:
+def refuse_what_png_cannot_hold(pixels: np.ndarray, where: str) -> None:
+    """Raises `FruganError` for pixels `[…, C]` of more channels or bits than Pillow writes: 16 bits for grey only."""
+    channels, limit = pixels.shape[-1], 4 if pixels.dtype == np.uint8 else 1
+    if channels > limit:
         raise FruganError(
-            f"{dataset.config.path} gives {dataset.channels} channels of {8 * dataset.pixels.dtype.itemsize} bits, "
+            f"{where} gives {channels} channels of {8 * pixels.dtype.itemsize} bits, "
             "which cannot be written as PNG; name an output that ends in .npz"
         )

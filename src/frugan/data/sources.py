@@ -1,16 +1,18 @@
-"""Where pictures come from: a folder, a zip, an array file. Everything else sees a `Source`."""
+"""Where pictures come from: a folder, a zip, a tar, an array file. Everything else sees a `Source`."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
+import tarfile
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from frugan.data.decode import FORMATS, Header, read_header, read_pixels
 from frugan.errors import FruganError
 
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-CONTAINERS = (".zip", ".npy", ".npz")
+CONTAINERS = (".zip", ".tar", ".npy", ".npz")
 
 _LARGEST_MEMBER = 1 << 30  # bytes that one zip member may unpack to
 _IMAGE_KEYS = ("images", "x", "X", "data", "pixels", "arr_0")
@@ -54,7 +56,7 @@ class Source(Protocol):
         ...
 
     def stored_labels(self) -> np.ndarray | None:
-        """Labels kept in the array file itself: `[N]` or `[N, K]`."""
+        """Labels kept in the array file or tar itself: `[N]` (numbers or words) or `[N, K]`."""
         ...
 
 
@@ -67,6 +69,8 @@ def open_source(path: str | Path) -> Source:
         raise FruganError(f"there is no file or folder {path}; check the path")
     elif path.suffix.lower() == ".zip":
         source = Zip(path)
+    elif path.suffix.lower() == ".tar":
+        source = Tar(path)
     elif path.suffix.lower() in (".npy", ".npz"):
         source = Arrays(path)
     else:
@@ -80,7 +84,7 @@ def open_source(path: str | Path) -> Source:
     return source
 
 
-class _Files(ABC):
+class Files(ABC):
     """What folder and zip share: encoded pictures behind names."""
 
     alpha = True
@@ -125,11 +129,11 @@ class _Files(ABC):
                 return _as_text(file.read(), f"{self.path}/{place}")
         return None
 
-    def stored_labels(self) -> None:
+    def stored_labels(self) -> np.ndarray | None:
         return None
 
 
-class Folder(_Files):
+class Folder(Files):
     """A folder, flat or nested. Links are followed, each real folder once."""
 
     def __init__(self, path: Path) -> None:
@@ -160,7 +164,7 @@ class Folder(_Files):
             return hashlib.file_digest(file, "sha256").digest()
 
 
-class Zip(_Files):
+class Zip(Files):
     """A zip of pictures, stored or deflated, read in place: nothing is ever unpacked to disk."""
 
     def __init__(self, path: Path) -> None:
@@ -190,6 +194,75 @@ class Zip(_Files):
 
     def digest(self, index: int) -> bytes:
         return hashlib.sha256(self._zip.read(self._members[self.names[index]])).digest()
+
+
+class Tar(Files):
+    """An uncompressed tar in the WebDataset layout: `key.png` (or .jpg, .webp …), with the label in `key.cls` or `key.json`.
+
+    `key` is everything before the first dot of the file's name, its folders included. A tar that was cut short or whose
+    headers are damaged is refused: how many pictures it held can no longer be known.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "tar")
+        try:
+            with tarfile.open(path, "r:") as archive:
+                found = archive.getmembers()
+                end = archive.offset
+            with open(path, "rb") as file:
+                file.seek(end)
+                if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes damage for the end
+                    raise tarfile.ReadError(f"no end mark at byte {end}: cut short or damaged")
+        except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+            raise FruganError(f"{path} cannot be read as a tar ({error}); make it anew, uncompressed") from error
+        self._members = {m.name.removeprefix("./"): m for m in found if not m.isdir()}
+        self._list(list(self._members))
+        reasons = {name: _unfit_in_tar(self._members[name]) for name in self.names}
+        self.unreadable = [(name, reason) for name, reason in reasons.items() if reason]
+        self.names = [name for name, reason in reasons.items() if not reason]
+        for suffix in (".cls", ".json"):
+            self.ignored.pop(suffix, None)
+
+    def open(self, name: str) -> BinaryIO:
+        member = self._members[name]
+        with open(self.path, "rb") as file:  # a handle of its own: threads read at once
+            file.seek(member.offset_data)
+            return io.BytesIO(file.read(member.size))
+
+    def has(self, name: str) -> bool:
+        return name in self._members
+
+    def stamp(self) -> str:
+        return _stamp(self.path)
+
+    def digest(self, index: int) -> bytes:
+        return hashlib.sha256(self.open(self.names[index]).read()).digest()
+
+    def labels(self) -> list[Any]:
+        """Each picture's label as it was written: a whole number, a word, a list of numbers, or None where there is none."""
+        return [self._label(name) for name in self.names]
+
+    def stored_labels(self) -> np.ndarray | None:
+        labels = self.labels()
+        alike = len({(type(label), len(label) if isinstance(label, list) else 0) for label in labels}) == 1
+        return np.array(labels) if alike and labels[0] is not None else None
+
+    def _label(self, name: str) -> Any:
+        folder, _, file = name.rpartition("/")
+        key = f"{folder}/{file.split('.')[0]}".removeprefix("/")
+        if self.has(f"{key}.cls"):
+            text = self._read_text(f"{key}.cls").strip()
+            return int(text) if text.isdecimal() else text
+        if self.has(f"{key}.json"):
+            try:
+                facts = json.loads(self._read_text(f"{key}.json"))
+            except ValueError as error:
+                raise FruganError(f"{self.path}/{key}.json cannot be read as JSON ({error}); mend it") from error
+            return facts.get("label") if isinstance(facts, dict) else facts
+        return None
+
+    def _read_text(self, name: str) -> str:
+        return _as_text(self.open(name).read(), f"{self.path}/{name}")
 
 
 class Arrays:
@@ -270,6 +343,12 @@ def _unfit(member: zipfile.ZipInfo) -> str:
     if member.file_size > _LARGEST_MEMBER:
         return f"unpacks to {member.file_size:,} bytes; the limit is {_LARGEST_MEMBER:,}"
     return ""
+
+
+def _unfit_in_tar(member: tarfile.TarInfo) -> str:
+    if not member.isreg():
+        return "no regular file"
+    return f"takes {member.size:,} bytes; the limit is {_LARGEST_MEMBER:,}" if member.size > _LARGEST_MEMBER else ""
 
 
 def _as_text(content: bytes, where: str) -> str:

@@ -1,0 +1,330 @@
+"""Sets that come as shards: tars of some hundred pictures each, here or on a server, in the WebDataset layout.
+
+A shard is fetched, checked, decoded and kept as a cache entry of its own, so that a set of any size passes through
+bounded memory, a killed build goes on with the shards not yet done, and a set larger than the disk is the same thing
+with the oldest entries dropped.
+
+    <cache>/shards/<key>/          pixels.npy and meta.json of one shard, as in `frugan.data.cache`
+                   <key>.json      what is known of it: names, labels, kinds of pictures; stays when the pixels go
+    <cache>/streams/…              the same for sets that are kept within a limit
+
+`index.json` beside the shards, which `frugan data shard` writes, spares the first pass over all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple, cast
+
+from frugan.data import remote
+from frugan.data.cache import (
+    FORMAT,
+    CachedPixels,
+    NothingReadable,
+    build_entry,
+    headers,
+    load_entry,
+    scratch_folder,
+)
+from frugan.data.decode import Header
+from frugan.data.files import Progress, in_threads
+from frugan.data.plan import PixelConfig, Plan, make_plan
+from frugan.data.sources import SUFFIXES, Tar
+from frugan.errors import FruganError
+
+INDEX = "index.json"
+INDEX_FORMAT = 1
+AT_ONCE = 4  # shards fetched at a time
+GIVE_UP_AFTER = 8  # shards lost in a row: then it is the network or the address, not the shards
+
+
+class ShardLost(FruganError):
+    """A shard that cannot be had, and why; the set goes on without it."""
+
+
+class Kind(NamedTuple):
+    """One sort of picture in a shard, and the first picture of it."""
+
+    name: str
+    height: int
+    width: int
+    channels: int
+    depth: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a shard without its pixels: readable pictures by name, their labels as written, kinds of pictures."""
+
+    names: list[str]
+    labels: list[Any]
+    kinds: list[Kind]
+    sha256: str
+    skipped: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Where a shard is, what its server says of its version, and what is known of it from before."""
+
+    url: str
+    version: dict[str, Any]
+    facts: Facts | None = None
+
+    @property
+    def stem(self) -> str:
+        return PurePosixPath(self.url).stem
+
+
+def is_shards(path: str | Path) -> bool:
+    """Whether a path means shards: a URL, a pattern that ends in .tar, a .txt list, a folder that holds .tar files only.
+
+    A single tar on this disk is a set like a zip.
+    """
+    path = str(path)
+    if "://" in path or path.lower().endswith((".tar", ".txt")):
+        return not Path(path).expanduser().is_file() or path.lower().endswith(".txt")
+    here = Path(path).expanduser()
+    if not here.is_dir():
+        return False
+    suffixes = {entry.suffix.lower() for entry in here.iterdir()}
+    return ".tar" in suffixes and not suffixes & set(SUFFIXES)
+
+
+def locate(path: str, without: Sequence[str], root: Path) -> tuple[list[Shard], list[tuple[str, str]]]:
+    """The shards that a path names, with what is known of each; and (url, reason) of those that cannot be reached."""
+    urls = remote.find(path)
+    indexed = read_index(remote.parent(urls[0]))
+
+    def look(url: str) -> Shard | str:
+        if (shard := indexed.get(url)) is not None:
+            return shard
+        try:
+            shard = Shard(url, remote.version(url))
+        except FruganError:
+            raise
+        except Exception as error:
+            return remote.reason(error, url)
+        return Shard(url, shard.version, _read_facts(_facts_file(root, shard)))
+
+    wanted = [url for url in urls if url not in without]
+    found, lost = sort_out(wanted, in_threads(look, wanted, AT_ONCE))
+    return found, [(url, "left out") for url in urls if url in without] + lost
+
+
+def sort_out(urls: Sequence[str], results: Iterable[Any]) -> tuple[list[Any], list[tuple[str, str]]]:
+    """Results, and (url, reason) where the result is a reason. Raises `FruganError` where too many in a row are lost."""
+    found, lost, streak = [], [], 0
+    for url, result in zip(urls, results):
+        if not isinstance(result, str):
+            found.append(result)
+            streak = 0
+            continue
+        lost.append((url, result))
+        streak += 1
+        if streak >= GIVE_UP_AFTER:
+            raise FruganError(
+                f"{streak} shards in a row cannot be had, the last is {url} ({result}); check address, network and "
+                "access, then run the same command again: the shards already read are kept"
+            )
+    return found, lost
+
+
+class Store:
+    """Decoded shards on this disk. All get one plan, from `kinds` or from the first shard that is read."""
+
+    def __init__(self, root: Path, config: PixelConfig, kinds: Sequence[Kind], limit: int | None = None) -> None:
+        """While shards are surveyed, only those stay on disk that fit within `limit` bytes."""
+        self.root, self.config, self.limit = root, config, limit
+        self._first = list(kinds)
+        self.planned = _planned(config, kinds) if kinds else None
+        self._kept = 0
+        root.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def plan(self) -> Plan:
+        assert self.planned is not None, "a shard has been read"
+        return self.planned
+
+    def bytes_of(self, shards: Sequence[Shard]) -> int:
+        """What surveyed shards take when decoded."""
+        pictures = sum(len(shard.facts.names) for shard in shards if shard.facts)
+        return pictures * math.prod(self.plan.resolution) * self.plan.channels * self.plan.depth // 8
+
+    def folder(self, shard: Shard) -> Path:
+        """Where the decoded shard lies, or would."""
+        return self.root / _hash([FORMAT, shard.url, shard.version, asdict(self.config), asdict(self.plan)])
+
+    def load(self, shard: Shard) -> CachedPixels:
+        """The decoded shard, fetched and built where it is not there. Raises `ShardLost`."""
+        entry = load_entry(self.folder(shard), 1)
+        if entry is None:
+            self._build(shard)
+            entry = load_entry(self.folder(shard), 1)
+        if entry is None:
+            raise ShardLost(f"its decoded pictures in {self.folder(shard)} were damaged or removed at once")
+        if shard.facts and entry.names != shard.facts.names:
+            raise ShardLost(f"holds other pictures than {INDEX} says")
+        return entry
+
+    def survey(self, shard: Shard) -> Shard:
+        """The shard with its facts; its pixels are in the store then, too, unless the limit is passed. Raises `ShardLost`."""
+        if shard.facts is None:
+            shard = Shard(shard.url, shard.version, self._build(shard))
+        else:
+            self.load(shard)
+        if self.limit is not None:
+            self._kept += self.bytes_of([shard])
+            if self._kept > self.limit:
+                self._kept -= self.bytes_of([shard])
+                shutil.rmtree(self.folder(shard), ignore_errors=True)
+        return shard
+
+    def _build(self, shard: Shard) -> Facts:
+        expected = shard.facts.sha256 if shard.facts else None
+        with ExitStack() as stack:
+            scratch = stack.enter_context(scratch_folder(self.root))
+            try:
+                copy = remote.local_copy(shard.url, scratch, size=shard.version.get("size"), sha256=expected)
+                file, sha256 = stack.enter_context(copy)
+            except FruganError:
+                raise
+            except Exception as error:
+                if remote.disk_full(error):
+                    raise FruganError(
+                        f"{self.root} has no room for {shard.url}; make some, set FRUGAN_CACHE to another disk, or "
+                        "stream with --cache-limit"
+                    ) from error
+                raise ShardLost(remote.reason(error, shard.url)) from error
+            try:
+                source = Tar(file)
+                labels = dict(zip(source.names, source.labels()))
+            except FruganError as error:
+                raise ShardLost(str(error).replace(f"{file}", shard.stem)) from error
+            heads = headers(source)
+            kinds = kinds_of((f"{shard.stem}/{name}", head) for name, head in zip(source.names, heads))
+            if not kinds:
+                raise ShardLost("holds no pictures that can be read")
+            self._settle(kinds)
+            try:
+                build_entry(self.folder(shard), source, self.config, lambda done: None, self.plan)
+            except NothingReadable as error:
+                raise ShardLost("holds no pictures that can be read") from error
+        entry = load_entry(self.folder(shard), 1)
+        if entry is None:
+            raise ShardLost(f"its decoded pictures in {self.folder(shard)} were damaged at once")
+        facts = Facts(entry.names, [labels[name] for name in entry.names], kinds, sha256, entry.skipped)
+        _write_json(_facts_file(self.root, shard), facts)
+        return facts
+
+    def _settle(self, kinds: list[Kind]) -> None:
+        """Makes the plan from these pictures, or raises `FruganError` where they do not fit the one there is."""
+        plan = _planned(self.config, self._first + kinds)
+        if self.planned is None:
+            self.planned, self._first = plan, kinds
+        elif plan.depth > self.planned.depth:
+            deep = max(kinds, key=lambda kind: kind.depth)
+            raise FruganError(
+                f"{deep.name} has {deep.depth} bits per channel, the pictures of the shards before it {self.planned.depth}; "
+                f"name its shard first in a .txt list, or write the set anew with frugan data shard"
+            )
+
+
+def survey(store: Store, shards: Sequence[Shard], progress: Progress) -> tuple[list[Shard], list[tuple[str, str]]]:
+    """Reads the shards, some at once, into the store; those that cannot be had are told apart."""
+
+    def read(shard: Shard) -> Shard | str:
+        try:
+            return store.survey(shard)
+        except ShardLost as error:
+            return str(error)
+
+    def read_all() -> Iterable[Shard | str]:
+        rest = list(shards)
+        while rest and store.planned is None:  # one alone, that the others can be held against
+            yield read(rest.pop(0))
+        yield from in_threads(read, rest, AT_ONCE)
+
+    def counted() -> Iterable[Shard | str]:
+        for done, result in enumerate(read_all(), 1):
+            if progress:
+                progress(done, len(shards))
+            yield result
+
+    return sort_out([shard.url for shard in shards], counted())
+
+
+def read_index(folder: str) -> dict[str, Shard]:
+    """The shards by URL that an index.json of ours lists; nothing where there is none."""
+    content = remote.read(f"{folder}/{INDEX}")
+    try:
+        index = json.loads(content or b"{}")
+        if not isinstance(index, dict) or index.get("frugan_shards") != INDEX_FORMAT:
+            return {}
+        found = {}
+        for row in index["shards"]:
+            facts = Facts(row["names"], row["labels"], [Kind(*kind) for kind in row["kinds"]], row["sha256"], [])
+            shard = Shard(f"{folder}/{row['file']}", {"size": row["bytes"], "sha256": row["sha256"]}, facts)
+            if not facts.names or len(facts.names) != len(facts.labels):
+                raise ValueError(f"{row['file']} has {len(facts.names)} names and {len(facts.labels)} labels")
+            found[shard.url] = shard
+        return found
+    except (ValueError, KeyError, TypeError) as error:
+        raise FruganError(
+            f"{folder}/{INDEX} is damaged ({error}); write it anew, or remove it to have the shards read"
+        ) from error
+
+
+def index_row(tar: Path, facts: Facts) -> dict[str, Any]:
+    """A shard's line of index.json."""
+    row = asdict(facts)
+    del row["skipped"]
+    return {"file": tar.name, "bytes": tar.stat().st_size, **row}
+
+
+def _planned(config: PixelConfig, kinds: Sequence[Kind]) -> Plan:
+    heads = [Header(k.height, k.width, k.channels, cast(Any, k.depth), "", "") for k in kinds]
+    return make_plan(config, [kind.name for kind in kinds], heads)
+
+
+def kinds_of(pairs: Iterable[tuple[str, Header | str]]) -> list[Kind]:
+    """The distinct kinds among (name, header) pairs; what has no header counts as none."""
+    kinds: dict[tuple[int, ...], Kind] = {}
+    for name, head in pairs:
+        if isinstance(head, Header):
+            shape = (head.height, head.width, head.channels, head.depth)
+            kinds.setdefault(shape, Kind(name, *shape))
+    return list(kinds.values())
+
+
+def _facts_file(root: Path, shard: Shard) -> Path:
+    return root / f"{_hash([FORMAT, shard.url, shard.version])}.json"
+
+
+def _read_facts(file: Path) -> Facts | None:
+    try:
+        facts = json.loads(file.read_text("utf-8"))
+        facts["kinds"] = [Kind(*kind) for kind in facts["kinds"]]
+        facts["skipped"] = [(name, reason) for name, reason in facts["skipped"]]
+        return Facts(**facts)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write_json(file: Path, facts: Facts) -> None:
+    scratch = file.with_name(f"{uuid.uuid4().hex}.part")
+    scratch.write_text(json.dumps(asdict(facts)), "utf-8")
+    os.replace(scratch, file)
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:32]
