@@ -10,6 +10,7 @@ from frugan.augment import MEASUREMENTS
 from frugan.config import PRESETS, Facts, Options, Preset, resolve
 from frugan.data import DataConfig
 from frugan.errors import FruganError
+from frugan.estimate import estimate
 from frugan.methods import METHODS, choose
 from frugan.networks import DiscriminatorConfig
 from frugan.run import Run
@@ -17,6 +18,7 @@ from frugan.training import ObjectiveConfig
 
 from .training.conftest import TINY, _cache, pictures  # noqa: F401
 
+ROOT = Path(__file__).parent.parent
 FACTS = Facts(resolution=(16, 16), channels=3, label_size=0, images=100, held_out=10)
 DATA = DataConfig(path="pictures")
 
@@ -57,6 +59,15 @@ def test_every_method_trains_and_resumes_bit_for_bit(name: str, tmp_path: Path, 
         assert whole[-1][key] == whole[-1][key], f"{key} is not a number"
     a, b = (torch.cat([v.flatten() for v in frugan.load(tmp_path / k).parameters()]) for k in ("whole", "parts"))
     assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_cost_is_told_and_the_page_lists_it(name: str) -> None:
+    small = config(name, preset="tiny", channel_base=64, channel_max=8, latent=16, batch=8)
+    cost = estimate(small, "cpu")
+    assert cost.seconds_per_kimg > 0
+    assert cost.memory_bytes > 0
+    assert f"| `{name}` | {METHODS[name].about} |" in (ROOT / "docs" / "methods.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -65,15 +65,15 @@ def estimate(config: RunConfig, device: str = "auto") -> Cost:
     seconds, kept, largest = 0.0, 0, 0
     plans: list[tuple[Callable[[], Tensor], torch.nn.Module, torch.nn.Module, float, bool]] = [
         (generator, G, D, 1.0, False),
-        (discriminator, D, G, 1.0, False),
+        (discriminator, D, G, 1.0, bool(objective.gradient_penalty)),
     ]
     if objective.path_length_weight:
         plans.append((path_length, G, D, 1 / objective.path_length_interval / objective.path_length_shrink, True))
     if objective.r1_gamma:
         plans.append((r1, D, G, 1 / objective.r1_interval, True))
-    for phase, network, other, share, is_penalty in plans:
+    for phase, network, other, share, has_inner in plans:
         with training_only(network, other):
-            if is_penalty:
+            if has_inner:
                 saved = 2 * kept  # functional gradients do not let saved tensors be counted
             else:
                 saved = _bytes_kept(phase) * config.training.batch_per_device // n
