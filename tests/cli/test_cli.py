@@ -197,7 +197,7 @@ def test_inspect_and_prepare(pictures: Path, tmp_path: Path) -> None:
     assert "8x8" in again.stdout
 
 
-def test_sample_draws(tmp_path: Path) -> None:
+def test_shard(pictures: Path, tmp_path: Path) -> None:
     shards = frugan("data", "shard", pictures, tmp_path / "shards", "--per-shard", 10)
     assert "40 pictures in 4 shards" in shards.stdout
     assert "skipped broken.png" in shards.stdout
@@ -205,6 +205,9 @@ def test_sample_draws(tmp_path: Path) -> None:
     plan = frugan("train", tmp_path / "shards", "--out", tmp_path / "run", "--preset", "tiny", *stream)
     assert "frugan: " not in plan.stderr
     assert "40 pictures of 16x16" in plan.stdout
+
+
+def test_sample_draws(tmp_path: Path) -> None:
     done = frugan("data", "sample", tmp_path / "critters", "--count", 3, "--size", 16)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "critters").glob("*.png"))) == 3
@@ -212,12 +215,9 @@ def test_sample_draws(tmp_path: Path) -> None:
 
 def test_help_names_every_row_of_the_tables() -> None:
     """The help cannot import the tables without importing torch; so it is checked against them here."""
-    options = {
-        o.name: o.help or ""
-        for c in typer.main.get_command(app).commands.values()
-        for o in c.params
-        if hasattr(o, "help")
-    }  # pyright: ignore
+    commands = typer.main.get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
+    commands = {**commands["data"].commands, "train": commands["train"]}
+    options = {o.name: o.help for name in ("sample", "train") for o in commands[name].params}
     for name in PRESETS:
         assert name in options["preset"]
     for name in TRANSFORM_PRESETS:
