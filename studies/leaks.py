@@ -2,7 +2,8 @@
 
 Question: pictures that stand upright, every one turned by a uniform right angle with probability p before the discriminator sees
 it. By the theory (docs/leaks.md) any p < 1 can be undone, and by Fig. 3 of Karras et al. 2020 generators manage up to about
-0.85. And: translations as bCR's augmentation, which D is told to ignore, against the same translations in ADA.
+0.85. And: translations as bCR's augmentation, which D is told to ignore, against the same translations in ADA
+and at a fixed p.
 
     python studies/leaks.py --jobs 2
 
@@ -23,6 +24,7 @@ ARMS: dict[str, dict[str, Any]] = {
     **{f"rotate90-p{p:g}": {"augment": "fixed", "p": p, "transforms": "rotate90"} for p in (0.5, 0.8, 1.0)},
     "bcr-translation": {"method": "bcr", "consistency_transforms": "xint", "consistency_reach": 1.0},
     "ada-translation": {"transforms": "xint"},
+    "fixed-translation": {"augment": "fixed", "p": 0.8, "transforms": "xint"},
 }
 
 
