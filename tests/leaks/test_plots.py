@@ -18,7 +18,20 @@ def test_smallest_knows_every_transform() -> None:
 
 def test_pictures_are_drawn(tmp_path: Path) -> None:
     row = np.random.default_rng(0).integers(0, 255, (16, 128, 3), dtype=np.uint8)
-    leaks = [Leak(name, [0.7, 0.3], [0.02, 0.02], 0.9, name != "hue") for name in QUESTIONS]
+    leaks = [
+        Leak(
+            name,
+            question.about,
+            {"here": 0.7, "there": 0.3},
+            0.0,
+            0.3,
+            0.27,
+            0.34,
+            0.001,
+            0.1 if name == "hue" else 0.9,
+        )
+        for name, question in QUESTIONS.items()
+    ]
     runs = [RunLeaks(f"run{p}", p, leaks, row, distance) for p, distance in ((0.8, 3.0), (0.5, None), (1.0, 5.0))]
     for path in (plot_runs(tmp_path / "runs.png", runs), plot_transforms(tmp_path / "transforms.png", side=32)):
         with Image.open(path) as image:

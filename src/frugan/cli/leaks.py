@@ -20,10 +20,14 @@ def leaks(
         str | None, Option(help="Pictures to try an augmentation on: with --function or --transforms.")
     ] = None,
     function: Annotated[
-        str | None, Option(help="A Python function of images [N, C, H, W] in [-1, 1], as module:name.")
+        str | None,
+        Option(help="A Python function of images [N, C, H, W] in [-1, 1], as module:name, for runs or --data."),
     ] = None,
     transforms: Annotated[
-        str | None, Option(help="Transforms as frugan train takes them, applied with probability --p.")
+        str | None,
+        Option(
+            help="Transforms as frugan train takes them: applied to --data with probability --p, or looked for in runs, too."
+        ),
     ] = None,
     p: Annotated[str, Option(help="Probability; without runs or data, several joined by commas.")] = "0.5,0.8,0.9,1",
     condition: Annotated[float, Option(help="Worst conditioning that counts as safe: 6.7 is p = 0.85 for a group.")] = 1
@@ -40,7 +44,7 @@ def leaks(
 ) -> None:
     """Say whether augmentations leak into what is generated: exactly for each transform, or measured on runs or pictures."""
     if runs:
-        found = [_run(run, samples, device) for run in runs]
+        found = [_run(run, function, transforms, samples, device) for run in runs]
         lines = [f"{run.name}: {leak.sentence()}" for run in found for leak in run.leaks]
         content: Any = [{"run": run.name, "p": run.p, "found": [x.to_dict() for x in run.leaks]} for run in found]
         if plot:
@@ -53,7 +57,7 @@ def leaks(
         content, lines = _group(_numbers("draw", draw), _numbers("p", p), condition, observed)
     else:
         if function or transforms or observed:
-            raise FruganError("--function and --transforms need --data, and --observed needs --draw")
+            raise FruganError("--function and --transforms need runs or --data, and --observed needs --draw")
         content, lines = _table(_numbers("p", p), condition, size)
         if plot:
             from frugan.leaks.plots import plot_transforms
@@ -120,8 +124,6 @@ def _augmentation(
     data: str, function: str | None, transforms: str | None, p: float, samples: int
 ) -> tuple[Any, list[Any]]:
     """What can be undone of an augmentation, on real pictures."""
-    import importlib
-    import sys
     from dataclasses import asdict
 
     import numpy as np
@@ -143,24 +145,47 @@ def _augmentation(
         found = recovery(images, lambda x: pipeline(x, p, generator=rng))
         name = f"{transforms} at p = {p:g}"
     else:
-        module, _, name = str(function).partition(":")
-        sys.path.insert(0, ".")  # a file of the user's own, in the working directory
-        try:
-            augment = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise FruganError(f"--function {function}: {error}; give module:name of a function") from error
-        found = recovery(images, augment)
+        found = recovery(images, _function(str(function)))
         name = str(function)
     return {"augmentation": name, **asdict(found), "leaks": found.leaks}, [f"{name}: {found.sentence()}"]
 
 
-def _run(path: Path, samples: int, device: str) -> Any:
-    """All questions that fit a run's pictures, asked of its generator."""
+def _function(text: str) -> Any:
+    import importlib
+    import sys
+
+    module, _, name = text.partition(":")
+    sys.path.insert(0, ".")  # a file of the user's own, in the working directory
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise FruganError(f"--function {text}: {error}; give module:name of a function") from error
+
+
+def _questions(function: str | None, transforms: str | None, channels: int, resolution: tuple[int, int]) -> Any:
+    """Those that fit the pictures, and whether they went through more transforms or a function."""
+    import torch
+
+    from frugan.augment import AugmentConfig, AugmentPipeline, parse_transforms
+    from frugan.leaks import fitting, question_about
+
+    def fired(name: str) -> Any:
+        pipeline = AugmentPipeline(AugmentConfig((name,)), channels=channels, resolution=resolution)
+        return lambda x: pipeline(x, 1.0, generator=torch.Generator().manual_seed(0))
+
+    questions = fitting(channels, resolution)
+    for name in parse_transforms(transforms or "none"):
+        questions.setdefault(name, question_about(name, fired(name)))
+    return questions | ({function: question_about(function, _function(function))} if function else {})
+
+
+def _run(path: Path, function: str | None, transforms: str | None, samples: int, device: str) -> Any:
+    """All questions that fit a run's pictures, asked of its generator at once."""
     import numpy as np
     import torch
 
     from frugan.data import open_dataset
-    from frugan.leaks import QUESTIONS, leak
+    from frugan.leaks import measure_leaks
     from frugan.leaks.plots import RunLeaks
     from frugan.pictures import grid, to_uint8
     from frugan.run import Run, choose_device, load
@@ -179,14 +204,13 @@ def _run(path: Path, samples: int, device: str) -> Any:
             made.append(images.cpu())
             progress(len(made) * 32, samples)
     images = torch.cat(made)
-    square, colour = real.shape[2] == real.shape[3], real.shape[1] in (3, 4)
-    fits = {"rotate90": square, "lumaflip": colour, "hue": colour}
+    questions = _questions(function, transforms, dataset.channels, dataset.resolution)
     records = read_stats(path / "stats.jsonl")
     measured = [v for r in records for k, v in r.items() if k.startswith("metric/") and v is not None]
     return RunLeaks(
         path.name,
         records[-1]["p"] if records else run.config.controller.p_init,
-        [leak(name, images, real) for name in QUESTIONS if fits.get(name, True)],
+        measure_leaks(images, real, questions),
         grid(to_uint8(images[:16]), columns=16),
         measured[-1] if measured else None,
     )

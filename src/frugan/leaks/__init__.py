@@ -1,7 +1,8 @@
 """Whether an augmentation leaks into what a generator makes: exactly where that can be known, measured where not."""
 
-from frugan.leaks.empirical import QUESTIONS, Leak, Recovery, leak, recovery
 from frugan.leaks.groups import GROUPS, FiniteGroup, cyclic
+from frugan.leaks.recovery import Recovery, recovery
+from frugan.leaks.shares import QUESTIONS, Leak, Question, fitting, measure_leaks, question_about
 from frugan.leaks.spectra import SPECTRA, Spectrum
 
 __all__ = [
@@ -10,9 +11,12 @@ __all__ = [
     "SPECTRA",
     "FiniteGroup",
     "Leak",
+    "Question",
     "Recovery",
     "Spectrum",
     "cyclic",
-    "leak",
+    "fitting",
+    "measure_leaks",
+    "question_about",
     "recovery",
 ]

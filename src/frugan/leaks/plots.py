@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from frugan.errors import FruganError
-from frugan.leaks.empirical import QUESTIONS, UNRECOVERABLE, Leak
 from frugan.leaks.groups import GROUPS
+from frugan.leaks.recovery import UNRECOVERABLE
+from frugan.leaks.shares import Leak
 from frugan.leaks.spectra import SPECTRA
 
 if TYPE_CHECKING:
@@ -65,12 +66,12 @@ def plot_runs(path: str | Path, runs: Sequence[RunLeaks]) -> Path:
     figure = _figure(5 * columns, 3.2 + 0.55 * len(runs))
     grid = figure.add_gridspec(1 + len(runs), columns, height_ratios=[3.2] + [0.55] * len(runs))
     axes = figure.add_subplot(grid[0, 0])
-    for name in QUESTIONS:
-        found = [(run.p, leak) for run in runs for leak in run.leaks if leak.name == name and leak.answerable]
+    for about in dict.fromkeys(leak.about for run in runs for leak in run.leaks):
+        found = [(run.p, leak) for run in runs for leak in run.leaks if leak.about == about and leak.answerable]
         if found:
             ps, leaks = zip(*found)
-            shares, errors = [leak.share for leak in leaks], [1.96 * leak.errors[0] for leak in leaks]
-            axes.errorbar(ps, shares, errors, marker="o", capsize=3, label=QUESTIONS[name].about)
+            errors = [[leak.share - leak.low for leak in leaks], [leak.high - leak.share for leak in leaks]]
+            axes.errorbar(ps, [leak.share for leak in leaks], errors, marker="o", capsize=3, label=about)
     axes.set(xlabel="p", ylabel="share of samples", title="Leaked", ylim=(-0.05, 1))
     if axes.lines:
         axes.legend(fontsize=8)

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def pictures(n: int, seed: int = 0) -> Tensor:
+    """`[n, 3, 16, 16]`: a sky above, a ground below, a coloured disc to the left; positions and colours vary."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:16, :16]
+    horizon = rng.integers(7, 12, n)[:, None, None]
+    cx, cy, r = (rng.uniform(*span, n)[:, None, None] for span in ((3, 6), (4, 11), (2, 4)))
+    disc = (x - cx) ** 2 + (y - cy) ** 2 < r**2
+    sky = np.array([0.2, 0.4, 0.9])[:, None, None] + rng.normal(0, 0.1, (n, 3, 1, 1))
+    ground = np.array([-0.4, -0.2, -0.7])[:, None, None] + rng.normal(0, 0.1, (n, 3, 1, 1))
+    ball = np.array([0.9, -0.3, -0.5])[:, None, None] + rng.normal(0, 0.1, (n, 3, 1, 1))
+    images = np.where((y < horizon)[:, None], sky, ground)
+    images = np.where(disc[:, None], ball, images) + rng.normal(0, 0.03, (n, 3, 16, 16))
+    return torch.from_numpy(images).float().clamp(-1, 1)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from frugan.augment import AugmentConfig, AugmentPipeline
+from frugan.augment.measurements import quarter_turns
+from frugan.errors import FruganError
+from frugan.leaks import recovery
+
+from .pictures import pictures
+
+
+def uniform_turns(p: float, seed: int = 0):
+    rng = torch.Generator().manual_seed(seed)
+
+    def augment(x: Tensor) -> Tensor:
+        fires = torch.rand(len(x), generator=rng) < p
+        turns = torch.where(fires, torch.randint(4, (len(x),), generator=rng), 0)
+        return quarter_turns(x, torch.eye(4)[turns])
+
+    return augment
+
+
+@pytest.mark.parametrize("p", [0.3, 0.6, 1.0])
+def test_recovery_of_a_group_is_one_minus_p(p: float) -> None:
+    found = recovery(pictures(1500), uniform_turns(p))
+    assert found.remains is not None
+    assert found.remains == pytest.approx(1 - p, abs=0.08)
+    assert found.leaks == (p == 1)
+
+
+CERTAIN = {
+    "a turn is undone": (lambda x: x.rot90(1, (2, 3)), False),
+    "grey is not": (lambda x: x.mean(dim=1, keepdim=True).expand_as(x), True),
+}
+
+
+@pytest.mark.parametrize("name", CERTAIN)
+def test_recovery_of_what_is_certain(name: str) -> None:
+    augment, leaks = CERTAIN[name]
+    found = recovery(pictures(900), augment)
+    assert found.leaks == leaks
+    assert found.remains is not None
+    assert (found.remains < 0.15) if leaks else (found.remains > 0.6)
+
+
+def test_recovery_of_ada_itself() -> None:
+    pipeline = AugmentPipeline(AugmentConfig(("rotate90",)), channels=3, resolution=(16, 16))
+    rng = torch.Generator().manual_seed(0)
+    found = recovery(pictures(1500), lambda x: pipeline(x, 0.5, generator=rng))
+    assert found.remains == pytest.approx(0.5, abs=0.08)
+
+
+def test_nothing_leaks_where_nothing_changes() -> None:
+    found = recovery(pictures(900), lambda x: x)
+    assert found.remains is None
+    assert not found.leaks
+    assert "nothing can leak" in found.sentence()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: recovery(pictures(50), lambda x: x), "too few"),
+        (lambda: recovery(pictures(200), lambda x: x[:, :1]), "made"),
+        (lambda: recovery(pictures(200), lambda x: x / 0), "finite"),
+    ],
+)
+def test_impossible(call, message: str) -> None:
+    with pytest.raises(FruganError, match=message):
+        call()

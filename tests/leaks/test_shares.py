@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from frugan.errors import FruganError
+from frugan.leaks import QUESTIONS, Leak, measure_leaks, question_about
+
+from .pictures import pictures
+
+
+def planted(name: str, images: Tensor, share: float, seed: int = 1) -> Tensor:
+    """The images, of which `share` are carried to the other states, evenly."""
+    states = QUESTIONS[name].carry(images)
+    rng = torch.Generator().manual_seed(seed)
+    moved = torch.rand(len(images), generator=rng) < share
+    where = torch.where(moved, torch.randint(1, len(states), (len(images),), generator=rng), 0)
+    return torch.stack(states)[where, torch.arange(len(images))]
+
+
+def noisy(images: Tensor, sigma: float = 0.05) -> Tensor:
+    return (images + sigma * torch.randn(images.shape, generator=torch.Generator().manual_seed(2))).clamp(-1, 1)
+
+
+def by_name(found: list[Leak]) -> dict[str, Leak]:
+    return {leak.name: leak for leak in found}
+
+
+@pytest.fixture(scope="module")
+def real() -> Tensor:
+    return pictures(600)
+
+
+@pytest.mark.parametrize(("name", "share"), [*((name, 0.2) for name in QUESTIONS), ("rotate90", 0.6)])
+def test_a_planted_leak_is_found_and_no_other(name: str, share: float, real: Tensor) -> None:
+    found = by_name(measure_leaks(noisy(planted(name, pictures(600, seed=5), share)), real))
+    assert found[name].share == pytest.approx(share, abs=0.08)
+    assert found[name].low <= share <= found[name].high
+    assert [x.name for x in found.values() if x.leaks] == [name]
+    assert found[name].sentence().startswith(f"leaks {QUESTIONS[name].about}: ")
+    assert sum(found[name].shares.values()) == pytest.approx(1)
+
+
+def test_clean_samples_leak_nothing(real: Tensor) -> None:
+    for leak in measure_leaks(noisy(pictures(600, seed=5)), real):
+        assert leak.answerable, leak
+        assert not leak.leaks, leak
+        assert leak.share < 0.05
+        assert leak.sentence().startswith("no leak of")
+
+
+def test_two_leaks_at_once(real: Tensor) -> None:
+    samples = pictures(600, seed=5)
+    samples = torch.cat(
+        [planted("lumaflip", samples[:240], 1), planted("rotate90", samples[240:360], 1), samples[360:]]
+    )
+    found = by_name(measure_leaks(noisy(samples), real))
+    assert found["lumaflip"].share == pytest.approx(0.4, abs=0.06)
+    assert found["rotate90"].share == pytest.approx(0.2, abs=0.06)
+    assert {x.name for x in found.values() if x.leaks} == {"lumaflip", "rotate90"}
+
+
+def test_poor_samples_are_no_leak(real: Tensor) -> None:
+    """Blurs and grey, as of a generator that has learnt little, are neither mirrored nor turned."""
+    blurred = F.avg_pool2d(F.pad(pictures(600, seed=5), (3, 3, 3, 3), mode="reflect"), 7, 1)
+    for samples in (blurred, 0.2 * pictures(600, seed=5), blurred.mean(1, keepdim=True).expand_as(blurred)):
+        assert not [x for x in measure_leaks(noisy(samples), real) if x.leaks]
+
+
+def test_symmetric_pictures_cannot_tell() -> None:
+    images = pictures(600)
+    images = torch.maximum(images, images.flip(3))
+    found = by_name(measure_leaks(images[:300], images[300:]))["xflip"]
+    assert not found.answerable
+    assert not found.leaks
+    assert "nearly symmetric" in found.sentence()
+
+
+def test_a_function_of_ones_own(real: Tensor) -> None:
+    def solarise(x: Tensor) -> Tensor:
+        return torch.where(x > 0, -x, x)
+
+    samples = pictures(600, seed=5)
+    samples[:240] = solarise(samples[:240])
+    (found,) = measure_leaks(noisy(samples, 0.03), real, {"solarise": question_about("solarisation", solarise)})
+    assert found.leaks
+    assert found.share == pytest.approx(0.4, abs=0.06)
+    assert "leaks solarisation" in found.sentence()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: measure_leaks(pictures(50), pictures(500)), "too few"),
+        (lambda: QUESTIONS["rotate90"].carry(pictures(2)[:, :, :8]), "square"),
+        (lambda: QUESTIONS["hue"].carry(pictures(2)[:, :1]), "colour"),
+    ],
+)
+def test_impossible(call, message: str) -> None:
+    with pytest.raises(FruganError, match=message):
+        call()
+
+
+def test_only_questions_that_fit_are_asked() -> None:
+    narrow = measure_leaks(pictures(200)[:, :1, :, :12], pictures(200, seed=1)[:, :1, :, :12])
+    assert [leak.name for leak in narrow] == ["xflip", "translation"]
