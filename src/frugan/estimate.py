@@ -14,6 +14,7 @@ from frugan.networks import Discriminator, Generator
 from frugan.objectives import path_length_noise
 from frugan.run import choose_device, make_phases
 from frugan.training.step import View, neighbours, training_only
+from frugan.training.transfer import freeze
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ def estimate(config: RunConfig, device: str = "auto") -> Cost:
     """Times each phase on a minibatch-std group of noise images, and scales up to the batch. Trains nothing."""
     place = choose_device(device)
     G, D = Generator(config.generator).to(place), Discriminator(config.discriminator).to(place)
+    freeze(G, D, config.transfer)
     phases = make_phases(config, G, D)
     objective = config.objective
     n = min(config.training.batch_per_device, max(config.discriminator.mbstd_group or 1, 4))

@@ -28,7 +28,7 @@ Answers = NDArray[np.int64]
 
 SIGNIFICANCE = 0.01
 NEGLIGIBLE = 0.02
-_SYMMETRIC = 0.3
+_SYMMETRIC = 0.5
 _VAGUE = 0.3
 
 _FOLDS = 5
