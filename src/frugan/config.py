@@ -169,6 +169,7 @@ class Facts:
     held_out: int
     device: str = "cpu"
     bf16: bool = False
+    processes: int = 1
     generator: GeneratorConfig | None = None
     discriminator: DiscriminatorConfig | None = None
 
@@ -219,8 +220,13 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
     h, w = facts.resolution
     side = math.sqrt(h * w)
 
-    batch = pick("batch", options.batch, preset.batch, int(max(min(4096 / side, 32), 1)), "min(4096 / side, 32)")
-    per_device = pick("batch_per_device", options.batch_per_device, None, batch, "the whole batch at once")
+    one, processes = int(max(min(4096 / side, 32), 1)), facts.processes
+    reason = "min(4096 / side, 32)" + (f" for each of {processes} processes, at most 64" if processes > 1 else "")
+    batch = pick("batch", options.batch, preset.batch, max(min(one * processes, max(one, 64)), processes), reason)
+    if batch % processes:
+        raise FruganError(f"a batch of {batch} cannot be shared by {processes} processes evenly; choose a multiple")
+    reason = f"a batch of {batch} among {processes} processes" if processes > 1 else "the whole batch at once"
+    per_device = pick("batch_per_device", options.batch_per_device, None, batch // processes, reason)
     mbstd = pick("mbstd_group", options.mbstd_group, preset.mbstd_group)
     if mbstd is None:
         mbstd = min(per_device, 4)
@@ -245,6 +251,11 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
     if batch % per_device or per_device % min(mbstd, per_device):
         raise FruganError(
             f"batch {batch} must be a multiple of batch per device {per_device}, and that of the minibatch-std group {mbstd}"
+        )
+    if batch // per_device % processes:
+        raise FruganError(
+            f"a batch of {batch} in parts of {per_device} gives {batch // per_device} parts, which {processes} processes cannot "
+            f"share evenly; choose --batch-per-device {batch // processes} or a divisor of it"
         )
     if facts.images < per_device:
         raise FruganError(

@@ -1,10 +1,26 @@
-"""Several processes at one task, where `torch.distributed` is set up; else the only one."""
+"""Several processes at one task, where `torch.distributed` is set up; else the only one.
+
+Every function here that takes part in something is called by all processes, in the same order.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
 
+import torch
 import torch.distributed as dist
+from torch import Tensor
+
+from frugan.errors import FruganError
+
+T = TypeVar("T")
+
+PATIENCE = 600.0
+"""Seconds that a process waits for the others, unless FRUGAN_PATIENCE says otherwise."""
 
 
 def rank() -> int:
@@ -20,13 +36,130 @@ def own_share(n: int) -> range:
     return range(rank() * n // world_size(), (rank() + 1) * n // world_size())
 
 
-def gather(value: Any) -> list[Any]:
+def gather(value: T) -> list[T]:
     """Every process's value, in the order of their ranks, on every process."""
     if not _together():
         return [value]
     values: list[Any] = [None] * world_size()
-    dist.all_gather_object(values, value)
+    _wait_for_all(lambda: dist.all_gather_object(values, value))
     return values
+
+
+def from_first(value: Callable[[], T]) -> T:
+    """What the first process computes, on every process; the others wait meanwhile."""
+    return gather(value() if rank() == 0 else None)[0]  # pyright: ignore[reportReturnType]
+
+
+def first_before_others(work: Callable[[], T]) -> T:
+    """Each process's own result, the others beginning when the first is done: it leaves a cache behind, say."""
+    if rank() == 0:
+        result = work()
+        gather(None)
+        return result
+    gather(None)
+    return work()
+
+
+def add_up(tensors: Sequence[Tensor]) -> None:
+    """Replaces float32 tensors by their sums over all processes, bit for bit the same everywhere; in one message."""
+    if _together() and tensors:
+        flat = torch.cat([t.detach().reshape(-1) for t in tensors])
+        _wait_for_all(lambda: dist.all_reduce(flat))
+        for t, total in zip(tensors, flat.split([t.numel() for t in tensors])):
+            t.copy_(total.view_as(t))
+
+
+def least(tensor: Tensor) -> None:
+    """Replaces a tensor by its elementwise minimum over all processes."""
+    if _together():
+        _wait_for_all(lambda: dist.all_reduce(tensor, dist.ReduceOp.MIN))
+
+
+def any_of(flag: bool) -> bool:
+    """Whether it is true on any process."""
+    if not _together():
+        return flag
+    found = torch.tensor(int(flag))  # in the host's memory: no accelerator is waited for
+    _wait_for_all(lambda: dist.all_reduce(found, dist.ReduceOp.MAX))
+    return bool(found)
+
+
+def launched() -> bool:
+    """Whether `torchrun`, or another launcher with its variables, started this process."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def restarted() -> bool:
+    """Whether the launcher started these processes anew, after one of them had failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def launch(processes: int, module: str, arguments: Sequence[str]) -> None:
+    """Runs `python -m module …` in so many processes here, all anew up to three times after one of them has failed.
+
+    Raises `FruganError` if that does not help. A signal is handed on to them, and ends it.
+    """
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # else the launcher sets it, and says so at length
+    options = ["--standalone", f"--nproc-per-node={processes}", "--max-restarts=3", "--monitor-interval=0.5", "-m"]
+    try:
+        run.run(run.parse_args([*options, module, *arguments]))
+    except ChildFailedError as error:
+        codes = ", ".join(f"process {i} with {failure.exitcode}" for i, failure in error.failures.items())
+        raise FruganError(
+            f"training in {processes} processes ended, {codes}; the first message above says why"
+        ) from None
+    except SignalException:
+        pass  # they have saved and stopped
+
+
+@contextmanager
+def joined(kind: str) -> Iterator[str]:
+    """Joins the processes that a launcher started, for as long as the context lasts, on devices of a kind: "cuda", "cpu", …
+
+    Gives the name of this process's device: "cuda:1" for the second on its machine. Without a launcher nothing happens.
+    """
+    if not launched():
+        yield kind
+        return
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if kind == "cuda" and local >= torch.cuda.device_count():
+        raise FruganError(
+            f"process {local} on this machine has no GPU: there are {torch.cuda.device_count()}; start one process a GPU"
+        )
+    if kind == "mps":
+        raise FruganError("Apple's MPS takes a single process; leave the launcher out, or add --device cpu")
+    place = f"cuda:{local}" if kind == "cuda" else kind
+    if kind == "cuda":
+        torch.cuda.set_device(local)
+    backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
+    _wait_for_all(lambda: dist.init_process_group(backend, timeout=timedelta(seconds=patience())))
+    try:
+        yield place
+    finally:
+        dist.destroy_process_group()
+
+
+def patience() -> float:
+    text = os.environ.get("FRUGAN_PATIENCE", PATIENCE)
+    try:
+        return float(text)
+    except ValueError:
+        raise FruganError(f"FRUGAN_PATIENCE={text}: give a number of seconds") from None
+
+
+def _wait_for_all(work: Callable[[], Any]) -> None:
+    try:
+        work()
+    except RuntimeError as error:
+        where = f"process {os.environ.get('RANK')} of {os.environ.get('WORLD_SIZE')}"
+        raise FruganError(
+            f"{where}: another process failed or did not answer within {patience():g} s; its own message says why. "
+            f"`frugan resume` goes on from the last checkpoint ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def _together() -> bool:

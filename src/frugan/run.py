@@ -25,7 +25,8 @@ from frugan.interop.pretrained import HUB
 from frugan.metrics import METRICS, Evaluator, Pictures
 from frugan.networks import Discriminator, Generator, load_generator
 from frugan.pictures import grid, save_picture, to_uint8
-from frugan.training import Phases, StartReport, TrainState, checkpoint
+from frugan.processes import any_of, first_before_others, from_first, gather, rank, world_size
+from frugan.training import Phases, StartReport, TrainingConfig, TrainState, checkpoint
 from frugan.training import train as training_steps
 from frugan.training.transfer import freeze, take_over
 
@@ -76,11 +77,19 @@ class Plan(NamedTuple):
     start: StartReport | None
 
 
-def plan(options: Options, data: DataConfig, *, device: torch.device, progress: Advance | None = None) -> Plan:
+def plan(
+    options: Options,
+    data: DataConfig,
+    *,
+    device: torch.device,
+    processes: int | None = None,
+    progress: Advance | None = None,
+) -> Plan:
     """Opens the data and resolves the configuration; writes nothing but the data's cache.
 
     Fine-tuning takes the pictures at the size and channels of the networks it starts from, where nothing else is asked
-    for. Raises `FruganError` where those do not fit, unless `options.allow_partial`.
+    for. `processes` is how many will train (default: those that are at it). Raises `FruganError` where those networks do
+    not fit, unless `options.allow_partial`.
     """
     source = None
     if options.init_from:
@@ -99,6 +108,7 @@ def plan(options: Options, data: DataConfig, *, device: torch.device, progress: 
         held_out=len(dataset.held_out_indices),
         device=device.type,
         bf16=bf16_pays(device),
+        processes=processes or world_size(),
         generator=source and source.generator.config,
         discriminator=source.discriminator.config if source and source.discriminator else None,
     )
@@ -170,14 +180,17 @@ class Run:
         """Trains on from the latest checkpoint, yielding a record each tick (docs/run-directory.md lists its fields).
 
         `kimg` is the new total. When `stop()` becomes true, or the iterator is closed, a checkpoint is written and
-        training ends after the step at hand. The directory is locked meanwhile. `evaluating(done, total)` hears how far
+        training ends after the step at hand. The directory is locked meanwhile. Where `torch.distributed` is set up, all
+        processes call this, and get the same records; the first alone writes. `evaluating(done, total)` hears how far
         an evaluation is, in images.
         """
         device = choose_device(device) if isinstance(device, str) else device
         with ExitStack() as stack:
-            self._lock(stack)
+            if rank() == 0:
+                self._lock(stack)
             total = kimg or self.config.kimg
-            session = _Session(self, device, dataset or open_dataset(self.config.data), total)
+            opened = first_before_others(lambda: dataset or open_dataset(self.config.data))
+            session = _Session(self, device, opened, total)
             session.evaluating = evaluating
             stack.enter_context(closing(session))
             yield from session.records(stop)
@@ -205,9 +218,11 @@ class _Session:
     """One stretch of training in a run directory: what is open while it lasts."""
 
     def __init__(self, run: Run, device: torch.device, dataset: Dataset, total_kimg: float) -> None:
-        self.run, self.config, self.dataset = run, run.config, dataset
+        self.run, self.dataset = run, dataset
         self.total_images = round(total_kimg * 1000)
-        config = run.config
+        self.writes = rank() == 0
+        self.warnings: list[str] = (run.read("run.json") or {}).get("warnings", [])
+        self.config = config = replace(run.config, training=self._shared_out(run.config))
         self._check_data()
         self.state = TrainState.create(
             config.generator,
@@ -223,28 +238,32 @@ class _Session:
         self.labels = dataset.label_pool.to(device)
         self.steps = training_steps(self.state, self.phases, dataset, self.labels, config.training)
         self.evaluator = self._evaluator(device) if config.report.evaluate_kimg else None
-        self.warnings: list[str] = (run.read("run.json") or {}).get("warnings", [])
         self.seconds_before = 0.0
         self.at_cap_since: float | None = None
         self.last_metrics: Record = {}
         self.evaluating: Advance | None = None
 
-        found = run.latest()
+        found = from_first(run.latest)
         if found:
             found.restore(self.state)
         elif config.transfer.init_from:
             self._take_over(config.transfer.init_from)
+        self._check_agreement()
         stats_file = run.path / "stats.jsonl"
         self.stats_log = tracking.JsonLines(stats_file)
-        self.stats_log.truncate(after_kimg=self.state.kimg)
+        self.trackers = tracking.Trackers()
+        self.page = tracking.Page(run.path)
+        if self.writes:
+            self.stats_log.truncate(after_kimg=self.state.kimg)
+            tensorboard = tracking.TensorBoard(
+                run.path / "tensorboard", purge_after=self.state.images if found else None
+            )
+            self.trackers = tracking.Trackers(self.stats_log, tensorboard)
         if past := tracking.read_stats(stats_file):
             self.seconds_before = past[-1].get("seconds_total") or 0.0
-        tensorboard = tracking.TensorBoard(run.path / "tensorboard", purge_after=self.state.images if found else None)
-        self.trackers = tracking.Trackers(self.stats_log, tensorboard)
         self.started = time.perf_counter()
-        self.page = tracking.Page(run.path)
         dataset.resident(device)
-        if not found:
+        if not found and self.writes:
             self._introduce()
 
     def close(self) -> None:
@@ -254,7 +273,42 @@ class _Session:
         """Starts from other networks. From the first checkpoint on, they are not needed any more."""
         report = StartReport(path)
         self.state.ema.load_state_dict(take_over((self.state.G, self.state.D), read_source(path), report).state_dict())
-        self.run.write("start.json", asdict(report))
+        if self.writes:
+            self.run.write("start.json", asdict(report))
+
+    def _shared_out(self, config: RunConfig) -> TrainingConfig:
+        """The parts of a minibatch, halved and halved again where the processes could not share them evenly otherwise.
+
+        Minibatch-std groups stay whole.
+        """
+        training, group = config.training, config.discriminator.mbstd_group
+        for n in range(training.batch_per_device, 0, -1):
+            whole = n == training.batch_per_device or (group and n % group == 0)
+            if whole and training.batch_per_device % n == 0 and training.batch // n % world_size() == 0:
+                if n != training.batch_per_device:
+                    self._warn(
+                        f"{world_size()} processes work through the batch of {training.batch} in parts of {n}, "
+                        f"not {training.batch_per_device}: the random numbers are others than they would have been"
+                    )
+                return replace(training, batch_per_device=n)
+        raise FruganError(
+            f"{world_size()} processes cannot share a batch of {training.batch} evenly in whole minibatch-std groups of "
+            f"{group or training.batch_per_device}; use fewer processes"
+        )
+
+    def _check_agreement(self) -> None:
+        """Training together stands on all processes holding the same weights; whatever makes them differ ends it here."""
+        if world_size() == 1:
+            return
+        sums = [float(p.detach().double().sum()) for net in self.state.networks().values() for p in net.parameters()]
+        found = gather((sums, float(self.state.controller.p)))
+        odd = [i for i, one in enumerate(found) if repr(one) != repr(found[0])]  # as text: NaN agrees with NaN
+        if odd:
+            names = ", ".join(map(str, odd))
+            raise FruganError(
+                f"at {self.state.kimg:g} kimg the weights of process {names} of {world_size()} are not the first one's: its device "
+                "or its PyTorch computes otherwise. No checkpoint was written; frugan resume goes on from the last"
+            )
 
     def records(self, stop: Callable[[], bool]) -> Iterator[Record]:
         """Trains until the total, a stop, or an error; the last good checkpoint stands whatever happens."""
@@ -264,6 +318,7 @@ class _Session:
             while state.images < self.total_images:
                 since = state.images
                 record, stopping = self._tick(stop)
+                self._check_agreement()
                 if record["bad_streak"] >= self.config.training.max_bad_steps:
                     self._roll_back(record)
                     continue
@@ -292,7 +347,7 @@ class _Session:
         """Steps until a record is due; the record, and whether to stop after it."""
         started, since = time.perf_counter(), self.state.images
         for step in self.steps:
-            stopping = stop()
+            stopping = any_of(stop())
             before = step.images - self.config.training.batch
             if (
                 stopping
@@ -305,6 +360,8 @@ class _Session:
 
     def save(self) -> None:
         """A checkpoint, unless the weights have gone bad; older ones beyond those kept go."""
+        if not self.writes:
+            return
         if not checkpoint.is_finite(self.state):
             self._warn("weights are not finite: no checkpoint was written")
             return
@@ -349,7 +406,7 @@ class _Session:
         return controller.r_t, controller.r_v, controller.p, controller.at_cap
 
     def _roll_back(self, record: Record) -> None:
-        found = self.run.latest()
+        found = from_first(self.run.latest)
         rollbacks = self.state.rollbacks + 1
         if found is None or rollbacks > MAX_ROLLBACKS:
             raise FruganError(
@@ -360,7 +417,8 @@ class _Session:
         found.restore(self.state)
         self.state.rollbacks = rollbacks
         self.state.reseed(rollbacks)
-        self.stats_log.truncate(after_kimg=self.state.kimg)
+        if self.writes:
+            self.stats_log.truncate(after_kimg=self.state.kimg)
         self._warn(f"diverged at {diverged:.0f} kimg: went back to {self.state.kimg:.0f} kimg with new random numbers")
 
     def _evaluate(self, record: Record) -> bool:
@@ -368,9 +426,11 @@ class _Session:
         assert self.evaluator is not None
         card = self.evaluator(self.state.ema, self.evaluating)
         card.subject["kimg"] = self.state.kimg
-        card.save(self.run.path / "evaluations" / f"training-{round(self.state.kimg):06d}.json")
         self.last_metrics = values = card.values
         record |= {f"metric/{k}": v for k, v in values.items()}
+        if not self.writes:
+            return False
+        card.save(self.run.path / "evaluations" / f"training-{round(self.state.kimg):06d}.json")
         name = self.config.evaluate.metrics[0]
         best = self.run.read("best.json")
         sign = -1 if METRICS[name].higher_is_better else 1
@@ -414,6 +474,8 @@ class _Session:
             )
 
     def _samples(self, name: str) -> None:
+        if not self.writes:
+            return
         columns, rows = grid_shape(self.dataset.resolution)
         seeds = list(range(columns * rows))
         c = grid_labels(self.labels.cpu(), columns, rows)
@@ -425,6 +487,8 @@ class _Session:
             self.warnings.append(message)
 
     def _status(self, status: str) -> None:
+        if not self.writes:
+            return
         self.run.write(
             "run.json",
             {
@@ -437,6 +501,7 @@ class _Session:
                 "resolution": list(self.dataset.resolution),
                 "channels": self.dataset.channels,
                 "device": str(self.state.device),
+                "processes": world_size(),
                 "target": self.config.controller.target,
                 "controller": self.config.controller.kind,
                 "skipped_files": [list(s) for s in self.dataset.skipped],
@@ -534,7 +599,8 @@ def train(
 ) -> Iterator[Record]:
     """Trains a GAN on pictures, yielding a record each tick: `for record in frugan.train("photos", "runs/photos"): …`
 
-    `options` are the fields of `frugan.config.Options`, and of `frugan.data.DataConfig` besides its path.
+    `options` are the fields of `frugan.config.Options`, and of `frugan.data.DataConfig` besides its path. Several processes
+    train together where each calls this within `frugan.processes.joined`.
     """
     data_fields = DataConfig.__dataclass_fields__.keys() - {"path"}
     for_data = {k: options.pop(k) for k in list(options) if k in data_fields}
@@ -546,8 +612,11 @@ def train(
     if not isinstance(data, DataConfig):
         data = DataConfig(path=str(data), **for_data)
     chosen = choose_device(device)
-    planned = plan(Options(**options), data, device=chosen)
-    return Run.create(out, planned.config).train(device=chosen, dataset=planned.dataset, stop=stop)
+    planned = first_before_others(lambda: plan(Options(**options), data, device=chosen))
+    if rank() == 0:
+        Run.create(out, planned.config)
+    gather(None)
+    return Run(out).train(device=chosen, dataset=planned.dataset, stop=stop)
 
 
 def read_class_names(path: str | Path) -> list[str] | None:

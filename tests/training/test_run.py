@@ -91,10 +91,10 @@ def test_non_finite_gradients_roll_back(tmp_path: Path, pictures: Path, monkeypa
 
     healthy, calls = loop.update, iter(range(10**6))
 
-    def poisoned(state, name, config, stats):
+    def poisoned(state, name, config, stats, shared=()):
         if next(calls) > 20:
             next(state.networks()[name].parameters()).grad.fill_(torch.nan)
-        healthy(state, name, config, stats)
+        healthy(state, name, config, stats, shared)
 
     monkeypatch.setattr(loop, "update", poisoned)
     with pytest.raises(FruganError, match="diverged"):
@@ -112,10 +112,10 @@ def test_one_bad_step_is_survived(tmp_path: Path, pictures: Path, monkeypatch: p
 
     healthy, calls = loop.update, iter(range(10**6))
 
-    def poisoned(state, name, config, stats):
+    def poisoned(state, name, config, stats, shared=()):
         if next(calls) == 5:
             next(state.networks()[name].parameters()).grad.view(-1)[0] = torch.inf
-        healthy(state, name, config, stats)
+        healthy(state, name, config, stats, shared)
 
     monkeypatch.setattr(loop, "update", poisoned)
     records = list(frugan.train(pictures, tmp_path / "run", device="cpu", **TINY))

@@ -54,10 +54,14 @@ def bar(label: str) -> Iterator[Callable[[int, int], None]]:
 @contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
     """Ctrl-C and SIGTERM ask for a stop after the step at hand; a second Ctrl-C stops at once."""
+    from frugan.processes import launched
+
     asked = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
+            if launched():  # a launcher repeats the signal that the terminal gave already
+                return
             raise KeyboardInterrupt
         asked.set()
         console.print("stopping after this step; a checkpoint will be written (Ctrl-C again to stop at once)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -100,6 +101,7 @@ def train(
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Option(help="Of the highest resolutions.", rich_help_panel=MACHINE)] = "auto",
     compile: Annotated[Literal["auto", "on", "off"], Option(help="torch.compile; auto: off, until it is measured to pay back.", rich_help_panel=MACHINE)] = "auto",
     threads: Annotated[int | None, Option(help="CPU threads. [default: all cores]", rich_help_panel=MACHINE)] = None,
+    processes: Annotated[int, Option(min=1, help="Train in so many processes here: one a GPU.", rich_help_panel=MACHINE)] = 1,
 ) -> None:  # fmt: skip
     """Train a GAN on a folder (or zip, or array) of pictures.
 
@@ -108,6 +110,7 @@ def train(
     """
     from frugan.config import Options
     from frugan.data import DataConfig
+    from frugan.processes import joined, launched, rank, restarted, world_size
     from frugan.run import Run, choose_device, plan
 
     set_threads(threads)
@@ -176,15 +179,22 @@ def train(
         freeze_g=freeze_g,
         freeze_mapping=freeze_mapping,
     )
-    with bar("reading pictures") as progress:
-        config, derived, dataset, start = plan(options, source, device=chosen, progress=progress)
-    describe(dataset, derived)
-    if start:
-        console.print(f"starting from {start.source}", *start.lines(), sep="\n", markup=False)
-    if dry_run:
-        show_cost(config, str(chosen))
-        return
-    follow(Run.create(out, config), device=str(chosen), dataset=dataset)
+    with joined(chosen.type) as place:
+        dataset = None
+        if rank() == 0 and not (restarted() and (out / "config.yaml").exists()):
+            with bar("reading pictures") as progress:
+                many = processes if not launched() else world_size()
+                plans = plan(options, source, device=chosen, processes=many, progress=progress)
+            config, derived, dataset, start = plans
+            describe(dataset, derived)
+            if start:
+                console.print(f"starting from {start.source}", *start.lines(), sep="\n", markup=False)
+            if not dry_run:
+                Run.create(out, config)
+            else:
+                show_cost(config, str(chosen))
+        if not dry_run:
+            go_on(out, place, processes=processes, threads=threads, dataset=dataset)
 
 
 def resume(
@@ -192,12 +202,41 @@ def resume(
     kimg: Annotated[float | None, Option(help="The new total length, in kimg.")] = None,
     device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
     threads: Annotated[int | None, Option(help="CPU threads. [default: all cores]")] = None,
+    processes: Annotated[int, Option(min=1, help="Train in so many processes here: one a GPU.")] = 1,
 ) -> None:
     """Go on with a run from its latest checkpoint, exactly as if it had never stopped."""
-    from frugan.run import Run
+    from frugan.processes import joined
+    from frugan.run import choose_device
 
     set_threads(threads)
-    follow(Run(run), device=device, kimg=kimg)
+    with joined(choose_device(device).type) as place:
+        go_on(run, place, processes=processes, threads=threads, kimg=kimg)
+
+
+def go_on(
+    out: Path,
+    device: str,
+    *,
+    processes: int,
+    threads: int | None,
+    dataset: Dataset | None = None,
+    kimg: float | None = None,
+) -> None:
+    """Trains here, with the processes that a launcher has started, or with processes of its own."""
+    from frugan.processes import gather, launch, launched, rank
+    from frugan.run import Run
+
+    gather(None)  # until the first has made the run
+    console.quiet = rank() > 0
+    run = Run(out)
+    found = run.latest()
+    left = not found or found.images < (kimg or run.config.kimg) * 1000
+    if processes > 1 and left and not launched():
+        share = threads or max((os.cpu_count() or 1) // processes, 1)
+        more = ["--kimg", str(kimg)] if kimg else []
+        launch(processes, "frugan", ["resume", str(out), "--device", device, "--threads", str(share), *more])
+    else:
+        follow(run, device=device, dataset=dataset, kimg=kimg)
 
 
 def follow(run: Run, *, device: str, dataset: Dataset | None = None, kimg: float | None = None) -> None:

@@ -34,6 +34,7 @@ from frugan.data.sampler import Sampler
 from frugan.data.shards import GIVE_UP_AFTER, Shard, ShardLost, Store, locate, survey
 from frugan.data.sources import Source
 from frugan.errors import FruganError
+from frugan.processes import rank as rank_among_processes
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -50,7 +51,10 @@ def open_shards(config: DataConfig, *, progress: Progress = None, cache_dir: str
     without them goes on without them. Raises `FruganError` for every mistake a user can mend.
     """
     limit = None if config.cache_limit is None else round(config.cache_limit * 1e9)
-    root = cache_root(cache_dir) / ("shards" if limit is None else "streams")
+    own = (
+        f"-{rank_among_processes()}" if rank_among_processes() else ""
+    )  # within a limit, each process keeps its own shards
+    root = cache_root(cache_dir) / ("shards" if limit is None else f"streams{own}")
     remove_abandoned(root)
     shards, lost = locate(config.path, config.without, root)
     store = Store(root, config.pixels, [kind for shard in shards if shard.facts for kind in shard.facts.kinds], limit)

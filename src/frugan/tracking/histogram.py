@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -41,6 +42,15 @@ class Histogram:
         self._range = torch.minimum(self._range, torch.where(finite, signed, torch.inf).amin(1))
         x = torch.where(finite, x, 0)
         self._sums += torch.stack([x, x * x]).sum(1)
+
+    def combine(self, add_up: Callable[[Sequence[Tensor]], None], least: Callable[[Tensor], None]) -> None:
+        """Takes in what other processes have counted. `add_up` replaces float32 tensors by sums over all of them, `least` one
+        by its minimum. The host waits for the device here."""
+        counts = self._counts.float()
+        add_up([counts, self._sums])
+        least(self._range)
+        self._counts = counts.to(torch.int32)
+        self.seen = bool(counts.any())
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form: moments and range (None while empty), bin edges [low, high], counts.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,10 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from frugan.errors import FruganError
 from frugan.objectives import path_length_noise
+from frugan.processes import add_up, rank, world_size
 from frugan.training.state import TrainingConfig, TrainState
 from frugan.training.stats import Stats
-from frugan.training.step import Latents, Phases, View, neighbours, training_only
+from frugan.training.step import Latents, Phases, neighbours, training_only
+
+GENERATOR, PATH_LENGTH, DISCRIMINATOR, R1, VALIDATION = range(5)
+"""The phases, as their random streams are numbered."""
 
 
 class Images(Protocol):
@@ -46,7 +51,8 @@ def train(
     """
     stats = Stats(state.device)
     while True:
-        images, c = dataset.images(state.sampler.next(config.batch), device=state.device)
+        indices = state.sampler.next(config.batch).reshape(-1, config.batch_per_device)
+        images, c = dataset.images(indices[own_parts(config)].ravel(), device=state.device)
         train_step(state, phases, images, c, labels, config, stats)
         if len(dataset.held_out_indices) and due_for_validation(state):
             validate(state, phases, dataset, config.batch_per_device, stats)
@@ -58,6 +64,20 @@ def train(
         yield StepReport(state.step, state.images, stats)
 
 
+def own_parts(config: TrainingConfig) -> range:
+    """Which parts of the minibatch, of `batch_per_device` images each, this process works on.
+
+    Raises `FruganError` where they cannot be shared out evenly.
+    """
+    parts, processes = config.batch // config.batch_per_device, world_size()
+    if parts % processes:
+        raise FruganError(
+            f"a batch of {config.batch} in parts of {config.batch_per_device} gives {parts} parts, which {processes} processes "
+            "cannot share evenly; use a number that divides it"
+        )
+    return range(rank(), parts, processes)
+
+
 def train_step(
     state: TrainState,
     phases: Phases,
@@ -67,75 +87,88 @@ def train_step(
     config: TrainingConfig,
     stats: Stats,
 ) -> None:
-    """One update of both networks on real images `[batch, C, H, W]` with labels c `[batch, K]`."""
-    n, objective = config.batch_per_device, phases.config
+    """One update of both networks on this process's parts of the minibatch: real images `[n, C, H, W]`, labels c `[n, K]`.
+
+    All that a step learns, gradients and running means alike, is a mean over all parts, whoever worked on them.
+    """
+    n, objective, p = config.batch_per_device, phases.config, state.controller.p
     rounds = config.batch // n
-    rng, p = state.rng, state.controller.p
+    own = own_parts(config)
+    mapping = state.G.mapping
 
-    def latents(count: int) -> Latents:
-        return phases.draw_latents(count, labels, rng)
+    @torch.no_grad()
+    def mean_w(drawn: Latents) -> Tensor:
+        return mapping.features(drawn.z, drawn.c).mean(0) / rounds
 
-    def track(drawn: Latents) -> None:
-        with torch.no_grad():
-            state.G.mapping.update_average(state.G.mapping.features(drawn.z, drawn.c))
-
-    def view() -> View:
-        return phases.draw_view(n, p, rng)
-
-    batches = list(zip(images.split(n), c.split(n)))
+    batches = list(zip(own, images.split(n), c.split(n)))
     with training_only(state.G, state.D):
-        for real, c_real in batches:
-            drawn = latents(n)
-            pair = (real, c_real, view()) if phases.loss.paired else (None, None, None)
-            loss, _ = phases.generator(drawn, view(), *pair)
+        w = torch.zeros_like(mapping.w_avg)
+        for part, real, c_real in batches:
+            rng = state.random(GENERATOR, part)
+            drawn = phases.draw_latents(n, labels, rng)
+            view = phases.draw_view(n, p, rng)
+            pair = (real, c_real, phases.draw_view(n, p, rng)) if phases.loss.paired else (None, None, None)
+            loss, _ = phases.generator(drawn, view, *pair)
             (loss / rounds).backward()
-            track(drawn)
+            w += mean_w(drawn)
             stats.mean("loss/generator", loss)
-        update(state, "G", config, stats)
+        update(state, "G", config, stats, [w])
+        mapping.update_average(w[None])
 
         if objective.path_length_weight and state.step % objective.path_length_interval == 0:
             count = max(n // objective.path_length_shrink, 1)
             weight = objective.path_length_weight * objective.path_length_interval
-            for _ in range(rounds):
-                drawn = latents(count)
+            mean = torch.zeros_like(state.path_length_mean)
+            for part in own:
+                rng = state.random(PATH_LENGTH, part)
+                drawn = phases.draw_latents(count, labels, rng)
                 y = path_length_noise(torch.Size((count, state.G.channels, *state.G.resolution)), rng)
-                penalty, state.path_length_mean = phases.path_length(drawn, y, state.path_length_mean)
+                penalty, moved = phases.path_length(drawn, y, state.path_length_mean)
                 (penalty * (weight / rounds)).backward()
+                mean += moved / rounds
                 stats.mean("penalty/path_length", penalty)
-            stats.mean("path_length", state.path_length_mean)
-            update(state, "G", config, stats)
+            update(state, "G", config, stats, [mean])
+            state.path_length_mean = mean
+            stats.mean("path_length", mean)
 
     state.D.power_iteration()
     with training_only(state.D, state.G):
-        for i, (real, c_real) in enumerate(batches):
+        w, means = torch.zeros_like(w), torch.zeros_like(state.logit_means)
+        window, state.controller.sums = state.controller.sums, torch.zeros_like(state.controller.sums)
+        for i, (part, real, c_real) in enumerate(batches):
+            rng = state.random(DISCRIMINATOR, part)
             among = None
             if objective.pseudo:
-                real, c_real, among = _deceive(phases, real, c_real, latents(n), p, rng)
-                batches[i] = real, c_real
-            drawn = latents(n)
-            views = view(), view()
+                real, c_real, among = _deceive(phases, real, c_real, phases.draw_latents(n, labels, rng), p, rng)
+                batches[i] = part, real, c_real
+            drawn = phases.draw_latents(n, labels, rng)
+            views = phases.draw_view(n, p, rng), phases.draw_view(n, p, rng)
             fake = phases.fakes(drawn)
             near = phases.fakes(neighbours(drawn)) if objective.near_discriminator else None
             loss, real_logits, fake_logits = phases.discriminator(
                 real, c_real, views[0], fake, drawn.c, views[1], near, state.logit_means
             )
             (loss / rounds).backward()
-            track(drawn)
+            w += mean_w(drawn)
             state.controller.observe(real=real_logits, generated=fake_logits, among=among)
-            both = torch.stack([real_logits.mean(), fake_logits.mean()])
-            state.logit_means = torch.lerp(both, state.logit_means, objective.lecam_decay if state.step else 0.0)
+            means += torch.stack([real_logits.mean(), fake_logits.mean()]) / rounds
             stats.mean("loss/discriminator", loss)
             stats.logits["real"].add(real_logits)
             stats.logits["generated"].add(fake_logits)
-        update(state, "D", config, stats)
+        update(state, "D", config, stats, [w, means, state.controller.sums])
+        mapping.update_average(w[None])
+        state.controller.sums += window
+        state.logit_means = torch.lerp(means, state.logit_means, objective.lecam_decay if state.step else 0.0)
 
         if objective.r1_gamma and state.step % objective.r1_interval == 0:
-            for real, c_real in batches:
-                penalty = phases.gradient(real, c_real, view(), objective.r1_gamma)
+            for part, real, c_real in batches:
+                rng = state.random(R1, part)
+                penalty = phases.gradient(real, c_real, phases.draw_view(n, p, rng), objective.r1_gamma)
                 stats.mean("penalty/r1", penalty)
                 if objective.r2:
-                    drawn = latents(n)
-                    r2 = phases.gradient(phases.fakes(drawn), drawn.c, view(), objective.r1_gamma)
+                    drawn = phases.draw_latents(n, labels, rng)
+                    view = phases.draw_view(n, p, rng)
+                    r2 = phases.gradient(phases.fakes(drawn), drawn.c, view, objective.r1_gamma)
                     stats.mean("penalty/r2", r2)
                     penalty = penalty + r2
                 (penalty * (objective.r1_interval / rounds)).backward()
@@ -161,19 +194,27 @@ def due_for_validation(state: TrainState) -> bool:
 
 
 def validate(state: TrainState, phases: Phases, dataset: Images, n: int, stats: Stats) -> None:
-    """Scores the next n held-out images, in turn, through the same augmentation."""
-    held_out = dataset.held_out_indices
-    picks = held_out[np.arange(state.step * n, (state.step + 1) * n) % len(held_out)]
-    images, c = dataset.images(picks, device=state.device)
-    logits = phases.score(images, c, phases.draw_view(n, state.controller.p, state.rng))
-    state.controller.observe(held_out=logits)
-    stats.logits["held_out"].add(logits)
+    """Scores the next n held-out images, in turn, through the same augmentation; the processes take turns."""
+    controller, held_out = state.controller, dataset.held_out_indices
+    window, controller.sums = controller.sums, torch.zeros_like(controller.sums)
+    if state.step % world_size() == rank():
+        picks = held_out[np.arange(state.step * n, (state.step + 1) * n) % len(held_out)]
+        images, c = dataset.images(picks, device=state.device)
+        logits = phases.score(images, c, phases.draw_view(n, controller.p, state.random(VALIDATION, 0)))
+        controller.observe(held_out=logits)
+        stats.logits["held_out"].add(logits)
+    add_up([controller.sums])
+    controller.sums += window
 
 
-def update(state: TrainState, name: str, config: TrainingConfig, stats: Stats) -> None:
-    """An optimiser step. Non-finite gradients are replaced (nan → 0, ±inf → ±1e5), counted, and their streak noted."""
+def update(state: TrainState, name: str, config: TrainingConfig, stats: Stats, shared: Sequence[Tensor] = ()) -> None:
+    """An optimiser step with the gradients, and `shared` numbers, of all processes added up.
+
+    Non-finite gradients are replaced (nan → 0, ±inf → ±1e5), counted, and their streak noted.
+    """
     network: nn.Module = state.networks()[name]
     grads = [p.grad for p in network.parameters() if p.grad is not None]
+    add_up([*grads, *shared])
     norm = torch.nn.utils.get_total_norm(grads)
     bad = ~torch.isfinite(norm)
     for grad in grads:

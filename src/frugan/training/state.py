@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -62,7 +63,8 @@ def lazy_adam(network: nn.Module, lr: float, config: TrainingConfig, interval: i
 class TrainState:
     """Networks, optimisers, controller, counters, random generator and the sampler's position.
 
-    `ema` is the moving average of `G`: the network one keeps. `images` and `step` count what training has seen.
+    `ema` is the moving average of `G`: the network one keeps. `images` and `step` count what training has seen. Where
+    several processes train together, each holds all of it, and the same.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ class TrainState:
         self.optimizer_D = lazy_adam(self.D, config.discriminator_lr, config, lazy_d)
         self.controller = Controller(controller, device=device)
         self.sampler = sampler
-        self.rng = torch.Generator(device).manual_seed(config.seed)
+        self.rng, self.seed = torch.Generator(device), config.seed
         self.path_length_mean = torch.zeros((), device=device)
         self.logit_means = torch.zeros(2, device=device)
         self.bad_streak = torch.zeros((), dtype=torch.int64, device=device)
@@ -124,7 +126,6 @@ class TrainState:
                 tensors |= {f"optimizer_{name}/{i}/{slot}": value for slot, value in slots.items()}
         tensors |= {f"controller/{k}": v for k, v in self.controller.state_dict().items()}
         tensors |= {
-            "rng": self.rng.get_state(),
             "path_length_mean": self.path_length_mean,
             "logit_means": self.logit_means,
             "bad_streak": self.bad_streak,
@@ -133,7 +134,7 @@ class TrainState:
             "images": self.images,
             "step": self.step,
             "rollbacks": self.rollbacks,
-            "device": self.device.type,
+            "seed": self.seed,
             "sampler": self.sampler.state_dict(),
         }
         return tensors, facts
@@ -159,14 +160,19 @@ class TrainState:
         self.bad_streak = tensors["bad_streak"].to(self.device)
         self.images, self.step, self.rollbacks = facts["images"], facts["step"], facts["rollbacks"]
         self.sampler.load_state_dict(facts["sampler"])
-        if facts["device"] == self.device.type:
-            self.rng.set_state(tensors["rng"].cpu())
-        else:  # another kind of device draws other numbers from the same state: start a stream of its own
-            self.reseed(self.step)
+        self.seed = facts["seed"]
+
+    def random(self, phase: int, part: int) -> torch.Generator:
+        """The random generator, at the start of a stream of its own for this step, phase and part of the minibatch.
+
+        So a part draws the same numbers whichever process works on it, and whatever came before.
+        """
+        stream = np.random.SeedSequence([self.seed, self.step, phase, part]).generate_state(1, np.uint64)
+        return self.rng.manual_seed(int(stream[0]) % 2**63)
 
     def reseed(self, salt: int) -> None:
-        """A new random stream, which depends on the seed of the old one and `salt` alone."""
-        self.rng.manual_seed((self.rng.initial_seed() + 0x9E3779B97F4A7C15 * (salt + 1)) % 2**63)
+        """Other random numbers from here on, which depend on the seed so far and `salt` alone."""
+        self.seed = (self.seed + 0x9E3779B97F4A7C15 * (salt + 1)) % 2**63
 
     @torch.no_grad()
     def update_average(self, images: int, half_life_kimg: float, ramp: float | None) -> float:

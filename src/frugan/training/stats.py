@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from frugan.processes import add_up, least, world_size
 from frugan.tracking import Histogram
 
 SOURCES = ("real", "generated", "held_out")
@@ -40,11 +41,17 @@ class Stats:
         self._maxima[name] = torch.maximum(self._maxima[name], value) if name in self._maxima else value.clone()
 
     def collect(self) -> dict[str, Any]:
-        """The numbers as Python values; a new window begins."""
+        """The numbers of all processes as Python values; a new window begins. Maxima are taken to be the same everywhere."""
+        sums = [v.float() for v in self._sums.values()]
+        counts = torch.tensor(list(map(float, self._counts.values())), device=self.device)
+        add_up([*sums, counts])
+        maxima = [v.float() for v in self._maxima.values()]
+        values = [*(torch.stack(sums) / counts), *maxima] if sums else maxima
         names = [*self._sums, *self._maxima]
-        values = [self._sums[k].float() / self._counts[k] for k in self._sums]
-        values += [v.float() for v in self._maxima.values()]
         record: dict[str, Any] = dict(zip(names, torch.stack(values).tolist())) if values else {}
+        if world_size() > 1:
+            for histogram in self.logits.values():
+                histogram.combine(add_up, least)
         record |= {f"logits/{source}": h.to_dict() for source, h in self.logits.items() if h.seen}
         self._clear()
         return record

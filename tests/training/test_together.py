@@ -1,0 +1,267 @@
+"""Several processes are one: the same batch gives the same training, however many work on it, and whatever happens to them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import frugan
+from frugan.errors import FruganError
+from frugan.processes import joined, rank
+from frugan.run import Run
+from frugan.tracking import read_stats
+
+from .conftest import TINY
+from .test_resume import comparable, final_tensors
+
+OPTIONS: dict[str, Any] = TINY | {"batch": 16, "batch_per_device": 4, "path_length_weight": 2.0, "precision": "fp32"}
+ARMS: dict[str, dict[str, Any]] = {
+    "ada": {},
+    "lecam, apa, spectral norm": {"method": "lecam,apa,spectral-norm"},
+    "conditional, rv": {"conditional": True, "labels": "folders", "controller": "rv", "target": 0.5},
+}
+RECORDED = {
+    "step",
+    "p",
+    "r_t",
+    "r_v",
+    "path_length",
+    "loss/generator",
+    "loss/discriminator",
+    "penalty/r1",
+    "non_finite",
+}
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def environment(rank: int, world: int, port: int) -> dict[str, str]:
+    return {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1"} | {
+        "MASTER_PORT": str(port),
+        "FRUGAN_PATIENCE": "60",
+    }
+
+
+def _train(index: int, world: int, port: int, pictures: str, out: str, options: dict[str, Any]) -> None:
+    """Trains as one of `world` processes; keeps the gradients of every update, and what the records say."""
+    os.environ.update(environment(index, world, port) if world > 1 else {})
+    torch.set_num_threads(1)
+    gradients: list[torch.Tensor] = []
+    step = torch.optim.Adam.step
+
+    def noting(optimizer: torch.optim.Adam, *rest: Any) -> Any:
+        groups = optimizer.param_groups
+        gradients.append(torch.cat([p.grad.flatten() for g in groups for p in g["params"] if p.grad is not None]))
+        return step(optimizer, *rest)
+
+    torch.optim.Adam.step = noting  # type: ignore[method-assign]
+    with joined("cpu") as device:
+        for _ in frugan.train(pictures, out, device=device, **options):
+            pass
+        torch.save(gradients, Path(out).parent / f"{Path(out).name}-{rank()}.pt")
+
+
+def together(world: int, pictures: Path, out: Path, options: dict[str, Any]) -> list[torch.Tensor]:
+    """The gradients on the first process, those on the others being checked to be bit for bit the same."""
+    arguments = (world, free_port(), str(pictures), str(out), options)
+    torch.multiprocessing.start_processes(_train, args=arguments, nprocs=world, start_method="spawn")
+    first, *others = [torch.load(out.parent / f"{out.name}-{i}.pt") for i in range(world)]
+    for other in others:
+        assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+    return first
+
+
+@pytest.mark.parametrize(("arm", "worlds"), [("ada", (2, 4)), *((arm, (2,)) for arm in list(ARMS)[1:])])
+def test_one_two_and_four_processes_agree(arm: str, worlds: tuple[int, ...], pictures: Path, tmp_path: Path) -> None:
+    options = OPTIONS | ARMS[arm] | {"kimg": 0.08, "tick": 0.032, "samples_every": 0.08, "checkpoint_every": 0.08}
+    one = together(1, pictures, tmp_path / "one", options)
+    for world in worlds:
+        out = tmp_path / f"of-{world}"
+        many = together(world, pictures, out, options)
+        assert len(many) == len(one)
+        for a, b in zip(one[:3], many[:3]):  # the first step's; later ones carry on the rounding of these
+            assert float((a - b).norm() / a.norm()) < 1e-6
+        for ours, theirs in zip(comparable(out), comparable(tmp_path / "one"), strict=True):
+            assert ours.keys() == theirs.keys()
+            for key in RECORDED & ours.keys():
+                if theirs[key] is not None:
+                    assert ours[key] == pytest.approx(theirs[key], rel=1e-3, abs=1e-4), key
+            for source in ("logits/real", "logits/generated", "logits/held_out"):
+                if source in theirs:
+                    assert ours[source]["count"] == theirs[source]["count"]
+                    assert ours[source]["mean"] == pytest.approx(theirs[source]["mean"], abs=1e-3)
+        ours, theirs = final_tensors(out), final_tensors(tmp_path / "one")
+        assert ours.keys() == theirs.keys()
+        for key in ("path_length_mean", "logit_means", "controller/p", "controller/r_t", "G/mapping.w_avg"):
+            torch.testing.assert_close(ours[key], theirs[key], rtol=1e-3, atol=1e-5, equal_nan=True)
+
+
+def command(*arguments: Any) -> list[str]:
+    return [sys.executable, "-m", "frugan", *map(str, arguments)]
+
+
+def test_another_number_of_processes_goes_on(pictures: Path, tmp_path: Path) -> None:
+    """Begun by two, gone on with by one: the same as by one throughout, but for the rounding of sums."""
+    whole = OPTIONS | {"kimg": 0.096}
+    list(frugan.train(pictures, tmp_path / "whole", device="cpu", **whole))
+    together(2, pictures, tmp_path / "run", whole | {"kimg": 0.048})
+    list(Run(tmp_path / "run").train(kimg=0.096, device="cpu"))
+    ours, theirs = final_tensors(tmp_path / "run"), final_tensors(tmp_path / "whole")
+    for key in ("controller/p", "path_length_mean"):
+        torch.testing.assert_close(ours[key], theirs[key], rtol=1e-2, atol=1e-4)
+    distance = sum(float((ours[k] - v).norm()) for k, v in theirs.items() if k.startswith("ema/"))
+    assert distance < 0.05 * sum(float(v.norm()) for k, v in theirs.items() if k.startswith("ema/"))
+
+
+def test_a_killed_worker_is_replaced(pictures: Path, tmp_path: Path) -> None:
+    """From the command line: two processes, one of them killed; the launcher starts both anew, and the run is finished."""
+    out = tmp_path / "run"
+    set_up = (
+        "--preset",
+        "tiny",
+        "--batch",
+        16,
+        "--channel-base",
+        64,
+        "--channel-max",
+        8,
+        "--latent",
+        16,
+        "--precision",
+        "fp32",
+    )
+    pace = (
+        "--kimg",
+        3,
+        "--tick",
+        0.064,
+        "--checkpoint-every",
+        0.064,
+        "--samples-every",
+        1,
+        "--processes",
+        2,
+        "--device",
+        "cpu",
+    )
+    with (tmp_path / "log").open("w") as log:
+        training = subprocess.Popen(
+            command("train", pictures, "--out", out, *set_up, *pace),
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"FRUGAN_PATIENCE": "20"},
+        )
+    deadline = time.monotonic() + 60
+    while not (out / "stats.jsonl").exists() or not read_stats(out / "stats.jsonl"):
+        assert training.poll() is None, (tmp_path / "log").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    workers = subprocess.run(
+        ["pgrep", "-f", f"resume {out} "], check=True, text=True, stdout=subprocess.PIPE
+    ).stdout.split()
+    os.kill(int(workers[-1]), signal.SIGKILL)
+    assert training.wait(120) == 0, (tmp_path / "log").read_text()
+    rows = read_stats(out / "stats.jsonl")
+    assert [row["step"] for row in rows] == sorted({row["step"] for row in rows})
+    assert rows[-1]["kimg"] == pytest.approx(3, abs=0.016)
+    facts = Run(out).read("run.json")
+    assert facts is not None
+    assert (facts["status"], facts["processes"]) == ("finished", 2)
+
+
+def _hang(index: int, port: int, folder: str) -> None:
+    from frugan.processes import any_of
+
+    os.environ.update(environment(index, 2, port) | {"FRUGAN_PATIENCE": "3"})
+    with joined("cpu"):
+        if index == 1:
+            time.sleep(8)
+            return
+        try:
+            any_of(False)
+        except FruganError as error:
+            (Path(folder) / "message").write_text(str(error))
+
+
+def test_a_silent_process_is_named_within_the_time_stated(tmp_path: Path) -> None:
+    started = time.monotonic()
+    torch.multiprocessing.start_processes(_hang, args=(free_port(), str(tmp_path)), nprocs=2, start_method="spawn")
+    assert "process 0 of 2" in (tmp_path / "message").read_text()
+    assert "within 3 s" in (tmp_path / "message").read_text()
+    assert time.monotonic() - started < 30
+
+
+def _disagree(index: int, port: int, pictures: str, out: str) -> None:
+    os.environ.update(environment(index, 2, port))
+    torch.set_num_threads(1)
+    with joined("cpu") as device:
+        records = frugan.train(pictures, out, device=device, **OPTIONS)
+        next(records)
+        if index == 1:
+            session = records.gi_frame.f_locals["session"]  # type: ignore[attr-defined]
+            next(session.state.G.parameters()).data.add_(1e-3)
+        try:
+            list(records)
+        except FruganError as error:
+            (Path(out).parent / f"message-{index}").write_text(str(error))
+
+
+def test_diverged_replicas_are_named(pictures: Path, tmp_path: Path) -> None:
+    arguments = (free_port(), str(pictures), str(tmp_path / "run"))
+    torch.multiprocessing.start_processes(_disagree, args=arguments, nprocs=2, start_method="spawn")
+    for i in range(2):
+        assert "the weights of process 1 of 2 are not the first one's" in (tmp_path / f"message-{i}").read_text()
+
+
+def test_impossible_numbers_are_refused(pictures: Path, tmp_path: Path) -> None:
+    for more, word in ((("--batch", 9), "evenly"), (("--batch", 16, "--batch-per-device", 16), "--batch-per-device 8")):
+        done = subprocess.run(
+            command("train", pictures, "--out", tmp_path / "run", "--preset", "tiny", "--processes", 2, *more),
+            check=False,
+            text=True,
+            capture_output=True,
+        )
+        assert done.returncode == 2
+        assert word in done.stderr
+        assert not (tmp_path / "run").exists()
+
+
+def test_torchrun_starts_a_run(pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    options = (
+        "--preset",
+        "tiny",
+        "--batch",
+        8,
+        "--kimg",
+        0.032,
+        "--channel-base",
+        64,
+        "--channel-max",
+        8,
+        "--device",
+        "cpu",
+    )
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    done = subprocess.run(
+        [*launcher, *command("train", pictures, "--out", out, *options)[2:]],
+        check=False,
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Look at") == 1
+    assert Run(out).latest() is not None
