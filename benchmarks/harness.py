@@ -139,12 +139,16 @@ def as_table(name: str, case: Case, outcomes: Mapping[str, Outcome]) -> str:
         cells = []
         for column in columns:
             values = [figures[column] for figures in outcome.rounds if column in figures]
-            spread = f" ({min(values):.3g}–{max(values):.3g})" if len(values) > 1 else ""
-            cells.append(f"{statistics.median(values):.3g}{spread}" if values else "")
+            spread = f" ({_number(min(values))}–{_number(max(values))})" if len(values) > 1 else ""
+            cells.append(f"{_number(statistics.median(values))}{spread}" if values else "")
         if case.figure:
             cells.append(f"{outcome.ratio:.2f}" if outcome.ratio else "")
         lines.append(f"| {arm} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", *([case.notes, ""] if case.notes else [])])
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def as_facts(outcomes: Mapping[str, Mapping[str, Outcome]]) -> dict[str, Any]:

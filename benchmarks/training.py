@@ -3,34 +3,49 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import peers, reference
 from benchmarks.harness import Figures, Peak, seconds
 from frugan.config import Facts, Options, RunConfig, resolve
-from frugan.data import DataConfig, open_dataset
+from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.networks.synthesis import level_channels
 from frugan.run import bf16_pays, make_phases
 from frugan.training import TrainState, train
+from frugan.training.loop import Images
 from frugan.training.step import DTYPES
 
 
-def begin(size: int, device: str, *, preset: str = "auto", **options: Any) -> tuple[RunConfig, Iterator[Any]]:
+def begin(
+    size: int,
+    device: str,
+    *,
+    preset: str = "auto",
+    pictures: Literal["npy", "png"] = "npy",
+    wrap: Callable[[Dataset], Images] | None = None,
+    **options: Any,
+) -> tuple[RunConfig, Iterator[Any]]:
     """A run's own configuration and loop, on pictures of noise (their content does not matter)."""
     place = torch.device(device)
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "noise.npy"
-        np.save(file, np.random.default_rng(0).integers(0, 256, (64, size, size, 3), dtype=np.uint8))
-        dataset = open_dataset(DataConfig(str(file)))
+        noise = np.random.default_rng(0).integers(0, 256, (64, size, size, 3), dtype=np.uint8)
+        path = Path(folder) / "noise.npy" if pictures == "npy" else Path(folder)
+        if pictures == "npy":
+            np.save(path, noise)
+        else:
+            for i, pixels in enumerate(noise):
+                Image.fromarray(pixels).save(path / f"{i}.png")
+        dataset = open_dataset(DataConfig(str(path)))
     facts = Facts((size, size), 3, 0, images=64, held_out=0, device=place.type, bf16=bf16_pays(place))
     config, _ = resolve(Options(preset=preset, **options), dataset.config, facts)
     state = TrainState.create(
@@ -44,7 +59,8 @@ def begin(size: int, device: str, *, preset: str = "auto", **options: Any) -> tu
     )
     phases = make_phases(config, state.G, state.D, compiled=config.training.compile)
     dataset.resident(place)
-    return config, train(state, phases, dataset, dataset.label_pool.to(place), config.training)
+    images = wrap(dataset) if wrap else dataset
+    return config, train(state, phases, images, dataset.label_pool.to(place), config.training)
 
 
 class _Nowhere(nullcontext):
@@ -102,7 +118,7 @@ def compiled(device: str, **settings: Any) -> Figures:
     return ours(device, compile="on", counted=False, **settings)
 
 
-def peer(name: str):
+def peer(name: str) -> Callable[..., Figures]:
     def arm(
         device: str, *, size: int, steps: int, batch: int, channel_base: int, channel_max: int, **rest: Any
     ) -> Figures:
@@ -153,25 +169,36 @@ def convolution(device: str, *, size: int, batch: int, channel_base: int, channe
 
 
 def share(device: str, *, size: int, steps: int, augment: str, p: float, **options: Any) -> Figures:
-    """The networks' arithmetic per second of training with augmentation, against the rate of a 3×3 convolution at full size,
-    measured before and after."""
-    config, plain = begin(size, device, augment="none", **options)
-    batch = config.training.batch
-    flop = arithmetic(plain) / (16 * batch)
+    """The networks' arithmetic per second of training with augmentation, against what convolutions reach in the same process.
+
+    `convolution`: one of 3×3 at full size, forward. `roofline`: forward with both gradients, at every level, weighted by
+    the arithmetic there.
+    """
+    peak = Peak(device)
+    config, loop = begin(size, device, augment="none", **options)
+    flop = arithmetic(loop) / (16 * config.training.batch)
     _, loop = begin(size, device, augment=augment, p=p, **options)
-    level, synthesis = (size // 4).bit_length() - 1, config.generator.synthesis
-    channels = level_channels(level, synthesis.channel_base, synthesis.channel_max)
-    where = (batch, channels, size, device, DTYPES[config.training.precision], torch.channels_last)
-    before = convolution_rate(*where)
-    taken = measure(loop, batch, device, count=steps, counted=False)["s/kimg"]
-    forward, trained = ((a + b) / 2 for a, b in zip(before, convolution_rate(*where)))
+    taken = measure(loop, config.training.batch, device, count=steps, counted=False)["s/kimg"]
+    megabytes = peak.megabytes()
     reached = flop / taken / 1e6
+
+    synthesis, dtype = config.generator.synthesis, DTYPES[config.training.precision]
+    forward, arithmetics, times = 0.0, 0.0, 0.0
+    for level, side in enumerate(4 << i for i in range((size // 4).bit_length())):
+        channels = level_channels(level, synthesis.channel_base, synthesis.channel_max)
+        low = side > 4 and size >> synthesis.low_precision_blocks < side
+        where = (config.training.batch_per_device, channels, side, device, dtype if low else torch.float32)
+        forward, trained = convolution_rate(*where, torch.channels_last)
+        weight = (side * channels) ** 2
+        arithmetics, times = arithmetics + weight, times + weight / trained
+    roofline = arithmetics / times
     return {
         "s/kimg": taken,
+        "peak MB": megabytes,
         "TFLOP/kimg": flop / 1e9,
         "GFLOP/s": reached,
         "convolution, GFLOP/s": forward,
         "share": reached / forward,
-        "trained convolution, GFLOP/s": trained,
-        "share of that": reached / trained,
+        "roofline, GFLOP/s": roofline,
+        "share of it": reached / roofline,
     }
