@@ -79,7 +79,7 @@ def generation(size: int, channel_base: int, batch: int, repeats: int) -> dict[s
 
 
 def preset(name: str, size: int) -> dict[str, Case]:
-    """On a GPU: eager, then compiled; stops before compilation where the time does not suffice."""
+    """As a user gets it, eager and compiled."""
     settings = {"preset": name, "size": size, "steps": 16 if size >= 512 else 32, **ADA}
     return {
         f"share-{name}-{size}": Case(f"{name}, {size}², eager", {"frugan": training.share}, settings=settings),

@@ -174,12 +174,10 @@ def share(device: str, *, size: int, steps: int, augment: str, p: float, **optio
     `convolution`: one of 3×3 at full size, forward. `roofline`: forward with both gradients, at every level, weighted by
     the arithmetic there.
     """
-    peak = Peak(device)
+    measured = ours(device, size=size, steps=steps, counted=False, augment=augment, p=p, **options)
     config, loop = begin(size, device, augment="none", **options)
     flop = arithmetic(loop) / (16 * config.training.batch)
-    _, loop = begin(size, device, augment=augment, p=p, **options)
-    taken = measure(loop, config.training.batch, device, count=steps, counted=False)["s/kimg"]
-    megabytes = peak.megabytes()
+    taken = measured["s/kimg"]
     reached = flop / taken / 1e6
 
     synthesis, dtype = config.generator.synthesis, DTYPES[config.training.precision]
@@ -193,8 +191,7 @@ def share(device: str, *, size: int, steps: int, augment: str, p: float, **optio
         arithmetics, times = arithmetics + weight, times + weight / trained
     roofline = arithmetics / times
     return {
-        "s/kimg": taken,
-        "peak MB": megabytes,
+        **measured,
         "TFLOP/kimg": flop / 1e9,
         "GFLOP/s": reached,
         "convolution, GFLOP/s": forward,
