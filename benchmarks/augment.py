@@ -1,72 +1,64 @@
-"""What augmentation costs: milliseconds per image, drawing included, for `bgc` at p = 0.6.
-
-    python benchmarks/augment.py [--device cuda] [--threads 2] [--transforms bgc] [--p 0.6]
-
-Prints one line per image size: draw alone, forward (draw + apply), forward + backward. Best of several runs.
-"""
+"""What augmentation costs, against the same transforms composed from kornia."""
 
 from __future__ import annotations
 
-import argparse
-import time
+import warnings
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
-from frugan.augment import AugmentConfig, AugmentPipeline, parse_transforms
+from benchmarks.harness import Figures, seconds
+from frugan.augment import AugmentConfig, AugmentPipeline
 
-SIZES = {32: 16, 64: 16, 256: 4}  # resolution: batch
 
+def measure(transform: Callable[[Tensor], Tensor], device: str, size: int, batch: int) -> Figures:
+    """Milliseconds per image, drawing included: the median of several runs, as what is drawn varies."""
+    torch.manual_seed(0)
+    images = (torch.rand(batch, 3, size, size, device=device) * 2 - 1).requires_grad_(True)
+    weights = torch.rand_like(images)
 
-def milliseconds(run: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Best mean time of one call."""
+    def forward() -> object:
+        with torch.no_grad():
+            return transform(images)
 
-    def now() -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
+    def both() -> object:
+        return torch.autograd.grad(transform(images), images, weights)
 
-    run()
-    best = float("inf")
-    for _ in range(5):
-        start = now()
-        for _ in range(repeats):
+    found = {}
+    for name, run in (("forward, ms", forward), ("with backward, ms", both)):
+        for _ in range(3):
             run()
-        best = min(best, (now() - start) / repeats)
-    return best * 1000
+        found[name] = seconds(run, device, repeats=max(10, 1280 // size)) / batch * 1000
+    return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--transforms", default="bgc")
-    parser.add_argument("--p", type=float, default=0.6)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-
-    config = AugmentConfig(parse_transforms(args.transforms))
-    print(f"{args.transforms}, p = {args.p}, {args.device}, {args.threads} threads, torch {torch.__version__}")
-    print("resolution  batch  draw  forward  forward + backward   [ms per image]")
-    for resolution, batch in SIZES.items():
-        pipeline = AugmentPipeline(config, channels=3, resolution=(resolution, resolution), device=args.device)
-        generator = torch.Generator(args.device).manual_seed(0)
-        images = torch.rand(batch, 3, resolution, resolution, device=args.device, requires_grad=True)
-        weights = torch.rand_like(images)
-
-        def draw(pipeline=pipeline, generator=generator, batch=batch) -> object:
-            return pipeline.draw(batch, args.p, generator=generator)
-
-        def forward(pipeline=pipeline, generator=generator, images=images) -> object:
-            with torch.no_grad():
-                return pipeline(images, args.p, generator=generator)
-
-        def both(pipeline=pipeline, generator=generator, images=images, weights=weights) -> object:
-            return torch.autograd.grad(pipeline(images, args.p, generator=generator), images, weights)
-
-        times = [milliseconds(run, args.device, max(1, 640 // resolution)) / batch for run in (draw, forward, both)]
-        print(f"{resolution:10}  {batch:5}  {times[0]:4.3f}  {times[1]:7.3f}  {times[2]:18.3f}")
+def ours(device: str, *, size: int, batch: int, p: float) -> Figures:
+    pipeline = AugmentPipeline(AugmentConfig(), channels=3, resolution=(size, size), device=device)
+    generator = torch.Generator(device).manual_seed(0)
+    return measure(lambda images: pipeline(images, p, generator=generator), device, size, batch)
 
 
-if __name__ == "__main__":
-    main()
+def kornia(device: str, *, size: int, batch: int, p: float) -> Figures:
+    """One kornia transform for each of `bgc`: bilinear where ours filter, each resampling anew; a flip fires half as often."""
+    import kornia.augmentation as K
+
+    warp = {"p": p, "padding_mode": "reflection"}
+    turn = K.RandomAffine(180.0, p=1 - (1 - p) ** 0.5, padding_mode="reflection")
+    pipeline = torch.nn.Sequential(
+        K.RandomHorizontalFlip(p=p / 2),
+        K.RandomRotation90((0, 3), p=p),
+        K.RandomAffine(0.0, translate=(0.125, 0.125), resample="NEAREST", **warp),
+        K.RandomAffine(0.0, scale=(0.76, 1.32), **warp),
+        turn,
+        K.RandomAffine(0.0, scale=(0.76, 1.32, 0.76, 1.32), **warp),
+        turn,
+        K.RandomAffine(0.0, translate=(0.125, 0.125), **warp),
+        K.RandomBrightness((0.8, 1.2), clip_output=False, p=p),
+        K.RandomContrast((0.5, 2.0), clip_output=False, p=p),
+        K.RandomInvert(p=p / 2),
+        K.RandomHue((-0.5, 0.5), p=p),
+        K.RandomSaturation((0.5, 2.0), p=p),
+    ).to(device)
+    warnings.simplefilter("ignore")
+    return measure(lambda images: pipeline(images * 0.5 + 0.5) * 2 - 1, device, size, batch)

@@ -1,25 +1,18 @@
 """Time and memory of the metrics themselves, against torchmetrics on the same features.
 
-    python benchmarks/metrics.py --samples 5000 --threads 2
-
-Each case runs in a process of its own, ours and theirs in turn; the features (float32, EfficientNet's 1280 dimensions) come
-in batches of 64, as from a network. Memory is the peak resident size above that of the process before its first batch.
+Features (float32, EfficientNet's 1280 dimensions) come in batches of 64, as from a network; the time to make them is
+taken off.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import resource
-import statistics
-import subprocess
-import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+
+from benchmarks.harness import Figures, Peak, seconds
 
 BATCH = 64
 
@@ -80,61 +73,19 @@ def theirs_kid(n: int, dimension: int) -> float:
     return theirs(lambda same: KernelInceptionDistance(feature=same, subsets=100, subset_size=1000), n, dimension)
 
 
-CASES = {"fid": (ours_fid, theirs_fid), "kid": (ours_kid, theirs_kid)}
+def arm(metric: Callable[[int, int], float]) -> Callable[..., Figures]:
+    def run(device: str, *, samples: int, dimension: int) -> Figures:
+        warnings.simplefilter("ignore")
+        metric(1100, 16)  # imports
+        making = seconds(lambda: [sum(1 for _ in batches(samples, dimension, seed)) for seed in (1, 2)], device)
+        peak, values = Peak(device), []
+        taken = seconds(lambda: values.append(metric(samples, dimension)), device) - making
+        return {"value": values[0], "s": taken, "peak MB": peak.megabytes()}
+
+    return run
 
 
-def one(case: str, who: int, n: int, dimension: int, threads: int) -> dict[str, float]:
-    """In this process: the value, seconds without the making of features, and peak memory in MB."""
-    torch.set_num_threads(threads)
-    warnings.simplefilter("ignore")
-    run = CASES[case][who]
-    run(1100, 16)  # imports
-    started = time.perf_counter()
-    for seed in (1, 2):
-        for _ in batches(n, dimension, seed):
-            pass
-    making = time.perf_counter() - started
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.perf_counter()
-    value = run(n, dimension)
-    seconds = time.perf_counter() - started - making
-    return {
-        "value": value,
-        "seconds": seconds,
-        "mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, nargs="+", default=[5000])
-    parser.add_argument("--dimension", type=int, default=1280)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.one:
-        print(json.dumps(one(args.one[0], int(args.one[1]), args.samples[0], args.dimension, args.threads)))
-        return
-    environment = {"OMP_NUM_THREADS": str(args.threads), "OPENBLAS_NUM_THREADS": str(args.threads), "PATH": ""}
-    print("| metric | samples | ours, value | s | MB | torchmetrics, value | s | MB | ours / theirs, time |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
-    for n in args.samples:
-        for case in CASES:
-            found: tuple[list[dict[str, float]], ...] = ([], [])
-            for _ in range(args.rounds):
-                for who in (0, 1):
-                    options = ["--samples", str(n), "--dimension", str(args.dimension), "--threads", str(args.threads)]
-                    command = [sys.executable, __file__, *options, "--one", case, str(who)]
-                    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-                    found[who].append(json.loads(done.stdout))
-            cells, medians = [], []
-            for rows in found:
-                median = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
-                cells.append(f"{median['value']:.5g} | {median['seconds']:.2f} | {median['mb']:.0f}")
-                medians.append(median["seconds"])
-            print(f"| {case} | {n} | {cells[0]} | {cells[1]} | {medians[0] / medians[1]:.2f} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+METRICS = {
+    "fid": {"frugan": arm(ours_fid), "torchmetrics": arm(theirs_fid)},
+    "kid": {"frugan": arm(ours_kid), "torchmetrics": arm(theirs_kid)},
+}

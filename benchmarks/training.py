@@ -1,88 +1,201 @@
-"""What a step costs and what augmentation adds: seconds per kimg and peak memory, without `bgc`, and with it at p = 0.1 and 0.6.
-
-    python benchmarks/training.py [--device cuda] [--threads 2] [--precision bf16] [--rounds 3] [--kimg 1]
-
-Every case trains in a process of its own, all four phases, on pictures of noise (their content does not matter), and the
-arms of a case take turns. The first tick of a process warms up and is not counted. Prints medians and the spread.
-"""
+"""Seconds per kimg, peak memory, and the share of the convolutions' own rate that training reaches."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import subprocess
-import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 
-# name: resolution, options of frugan.train
-CASES = {
-    "tiny, 32²": (32, {"preset": "tiny"}),
-    "tiny, 64²": (64, {"preset": "tiny"}),
-    "4096 / 128, 32², batch 16": (32, {"preset": "tiny", "channel_base": 4096, "path_length_weight": 2.0}),
-}
-ARMS = {
-    "none": {"augment": "none"},
-    "p 0.1": {"augment": "fixed", "p": 0.1, "target": None},
-    "p 0.6": {"augment": "fixed", "p": 0.6, "target": None},
-}
+from benchmarks import peers, reference
+from benchmarks.harness import Figures, Peak, seconds
+from frugan.config import Facts, Options, RunConfig, resolve
+from frugan.data import DataConfig, Dataset, open_dataset
+from frugan.networks.synthesis import level_channels
+from frugan.run import bf16_pays, make_phases
+from frugan.training import TrainState, train
+from frugan.training.loop import Images
+from frugan.training.step import DTYPES
 
 
-def one_process(job: str) -> None:
-    """Trains one arm and prints its seconds per kimg and peak bytes as JSON."""
-    import torch
-
-    import frugan
-
-    options = json.loads(job)
-    torch.set_num_threads(options.pop("threads"))
-    data, kimg = options.pop("data"), options.pop("kimg")
+def begin(
+    size: int,
+    device: str,
+    *,
+    preset: str = "auto",
+    pictures: Literal["npy", "png"] = "npy",
+    wrap: Callable[[Dataset], Images] | None = None,
+    **options: Any,
+) -> tuple[RunConfig, Iterator[Any]]:
+    """A run's own configuration and loop, on pictures of noise (their content does not matter)."""
+    place = torch.device(device)
     with tempfile.TemporaryDirectory() as folder:
-        records = list(frugan.train(data, Path(folder) / "run", kimg=kimg * 2, tick=kimg, **options))
-    last = records[-1]
-    print(json.dumps([last["seconds_per_kimg"], last.get("memory_bytes", last["host_memory_bytes"])]))
+        noise = np.random.default_rng(0).integers(0, 256, (64, size, size, 3), dtype=np.uint8)
+        path = Path(folder) / "noise.npy" if pictures == "npy" else Path(folder)
+        if pictures == "npy":
+            np.save(path, noise)
+        else:
+            for i, pixels in enumerate(noise):
+                Image.fromarray(pixels).save(path / f"{i}.png")
+        dataset = open_dataset(DataConfig(str(path)))
+    facts = Facts((size, size), 3, 0, images=64, held_out=0, device=place.type, bf16=bf16_pays(place))
+    config, _ = resolve(Options(preset=preset, **options), dataset.config, facts)
+    state = TrainState.create(
+        config.generator,
+        config.discriminator,
+        config=config.training,
+        objective=config.objective,
+        controller=config.controller,
+        sampler=dataset.sampler(0),
+        device=place,
+    )
+    phases = make_phases(config, state.G, state.D, compiled=config.training.compile)
+    dataset.resident(place)
+    images = wrap(dataset) if wrap else dataset
+    return config, train(state, phases, images, dataset.label_pool.to(place), config.training)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"])
-    parser.add_argument("--rounds", type=int, default=3, help="processes per arm")
-    parser.add_argument("--kimg", type=float, default=1.024, help="counted per process, after as many to warm up")
-    parser.add_argument("--job", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.job:
-        one_process(args.job)
+class _Nowhere(nullcontext):
+    """In place of the counter's attribution to modules, whose hooks cannot bear a gradient within a gradient."""
+
+    parents = frozenset({"Global"})
+
+
+def arithmetic(steps: Iterator[Any]) -> float:
+    """FLOP of 16 steps, counted in the first five: both networks at each, path length at each 4th, R1 at the first."""
+    found = []
+    for _ in range(5):
+        counter = FlopCounterMode(display=False)
+        counter.mod_tracker = _Nowhere()  # pyright: ignore[reportAttributeAccessIssue]
+        with counter:
+            next(steps)
+        found.append(counter.get_total_flops())
+    return 12 * found[1] + 3 * found[4] + found[0]
+
+
+def measure(steps: Iterator[Any], batch: int, device: str, *, count: int, counted: bool = True) -> Figures:
+    """Times `count` steps, a multiple of 16, after those that warm up."""
+    if counted:
+        flop = arithmetic(steps) / (16 * batch)
     else:
-        compare(args)
+        flop = 0.0
+        next(islice(steps, 16, None))
+    taken = seconds(lambda: next(islice(steps, count - 1, None)), device) / (count * batch)
+    found = {"s/kimg": taken * 1000}
+    return found | {"TFLOP/kimg": flop / 1e9, "GFLOP/s": flop / taken / 1e9} if counted else found
 
 
-def compare(args: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        columns = [*(f"{arm}, s/kimg" for arm in ARMS), *(f"{arm} adds" for arm in ARMS if arm != "none"), "peak MB"]
-        print(f"| case | {' | '.join(columns)} |")
-        print(f"|---{'|--:' * len(columns)}|")
-        for name, (size, options) in CASES.items():
-            data = Path(folder) / f"noise-{size}.npy"
-            np.save(data, np.random.default_rng(0).integers(0, 256, (64, size, size, 3), dtype=np.uint8))
-            shared = {k: getattr(args, k) for k in ("device", "threads", "precision", "kimg")} | {"data": str(data)}
-            found: dict[str, list[tuple[float, float]]] = {arm: [] for arm in ARMS}
-            for _ in range(args.rounds):
-                for arm, choice in ARMS.items():
-                    job = json.dumps(shared | options | choice)
-                    done = subprocess.run([sys.executable, __file__, "--job", job], check=True, stdout=subprocess.PIPE)
-                    found[arm].append(json.loads(done.stdout.splitlines()[-1]))
-            seconds = {arm: [s for s, _ in rows] for arm, rows in found.items()}
-            middle = {arm: statistics.median(s) for arm, s in seconds.items()}
-            times = [f"{middle[arm]:.2f} ({min(s):.2f}–{max(s):.2f})" for arm, s in seconds.items()]
-            added = [f"{middle[arm] / middle['none'] - 1:.0%}" for arm in ARMS if arm != "none"]
-            peaks = " / ".join(f"{max(peak for _, peak in rows) / 1e6:.0f}" for rows in found.values())
-            print(f"| {name} | {' | '.join(times)} | {' | '.join(added)} | {peaks} |", flush=True)
+def ours(device: str, *, size: int, steps: int, counted: bool = True, **options: Any) -> Figures:
+    peak = Peak(device)
+    config, loop = begin(size, device, **options)
+    figures = measure(loop, config.training.batch, device, count=steps, counted=counted)
+    return figures | {"peak MB": peak.megabytes()}
 
 
-if __name__ == "__main__":
-    main()
+def unaugmented(device: str, *, p: float, augment: str, **settings: Any) -> Figures:
+    return ours(device, augment="none", **settings)
+
+
+def channels_first(device: str, **settings: Any) -> Figures:
+    reference.channels_first()
+    return ours(device, precision="fp32", **settings)
+
+
+def specification(device: str, **settings: Any) -> Figures:
+    reference.specification()
+    return ours(device, precision="fp32", **settings)
+
+
+def compiled(device: str, **settings: Any) -> Figures:
+    return ours(device, compile="on", counted=False, **settings)
+
+
+def peer(name: str) -> Callable[..., Figures]:
+    def arm(
+        device: str, *, size: int, steps: int, batch: int, channel_base: int, channel_max: int, **rest: Any
+    ) -> Figures:
+        peak = Peak(device)
+        loop = peers.training_steps(peers.PEERS[name](size, channel_base, channel_max, device), size, batch, device)
+        return measure(loop, batch, device, count=steps) | {"peak MB": peak.megabytes()}
+
+    return arm
+
+
+def convolution_rate(
+    batch: int, channels: int, size: int, device: str, dtype: torch.dtype, layout: torch.memory_format
+) -> tuple[float, float]:
+    """GFLOP/s of a 3×3 convolution: forward; and forward with both gradients."""
+    x = torch.randn(batch, channels, size, size, device=device, dtype=dtype).contiguous(memory_format=layout)
+    w = torch.randn(channels, channels, 3, 3, device=device, dtype=dtype).contiguous(memory_format=layout)
+    for tensor in (x, w):
+        tensor.requires_grad_(True)
+    up = torch.randn_like(x)
+
+    def forward() -> torch.Tensor:
+        return F.conv2d(x, w, padding=1)
+
+    def both() -> object:
+        return torch.autograd.grad(forward(), (x, w), up)
+
+    flop = 2 * 9 * x.numel() * channels
+    rates = []
+    for run, factor in ((forward, 1), (both, 3)):
+        repeats = max(3, int(0.2 / min(seconds(run, device) for _ in range(3))))
+        best = min(seconds(run, device, repeats=repeats) for _ in range(3))
+        rates.append(factor * flop / best / 1e9)
+    return rates[0], rates[1]
+
+
+LAYOUTS = {"last": torch.channels_last, "first": torch.contiguous_format}
+
+
+def convolution(device: str, *, size: int, batch: int, channel_base: int, channel_max: int) -> Figures:
+    """At the network's full size."""
+    channels = min(channel_base // size, channel_max)
+    figures = {}
+    for precision in ("bf16", "fp32"):
+        for where, layout in LAYOUTS.items():
+            forward, both = convolution_rate(batch, channels, size, device, DTYPES[precision], layout)
+            figures |= {f"{precision} {where}": forward, f"{precision} {where}, trained": both}
+    return figures
+
+
+def share(device: str, *, size: int, steps: int, augment: str, p: float, **options: Any) -> Figures:
+    """The networks' arithmetic per second of training with augmentation, against what convolutions reach in the same process.
+
+    `convolution`: one of 3×3 at full size, forward. `roofline`: forward with both gradients, at every level, weighted by
+    the arithmetic there.
+    """
+    measured = ours(device, size=size, steps=steps, counted=False, augment=augment, p=p, **options)
+    config, loop = begin(size, device, augment="none", **options)
+    flop = arithmetic(loop) / (16 * config.training.batch)
+    taken = measured["s/kimg"]
+    reached = flop / taken / 1e6
+
+    synthesis, dtype = config.generator.synthesis, DTYPES[config.training.precision]
+    forward, arithmetics, times = 0.0, 0.0, 0.0
+    for level, side in enumerate(4 << i for i in range((size // 4).bit_length())):
+        channels = level_channels(level, synthesis.channel_base, synthesis.channel_max)
+        low = side > 4 and size >> synthesis.low_precision_blocks < side
+        where = (config.training.batch_per_device, channels, side, device, dtype if low else torch.float32)
+        forward, trained = convolution_rate(*where, torch.channels_last)
+        weight = (side * channels) ** 2
+        arithmetics, times = arithmetics + weight, times + weight / trained
+    roofline = arithmetics / times
+    return {
+        **measured,
+        "TFLOP/kimg": flop / 1e9,
+        "GFLOP/s": reached,
+        "convolution, GFLOP/s": forward,
+        "share": reached / forward,
+        "roofline, GFLOP/s": roofline,
+        "share of it": reached / roofline,
+    }

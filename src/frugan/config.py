@@ -111,7 +111,8 @@ class Options:
     preset: str = "auto"
     kimg: float | None = None
     batch: int | None = None
-    batch_per_device: int | None = None
+    batch_per_device: int | Literal["auto"] | None = None
+    """ "auto": what fits into memory; `frugan.run.plan` finds it."""
     gamma: float | None = None
     lr: float | None = None
     method: str = "ada"

@@ -29,6 +29,7 @@ from frugan.processes import any_of, first_before_others, from_first, gather, ra
 from frugan.training import Phases, StartReport, TrainingConfig, TrainState, checkpoint
 from frugan.training import train as training_steps
 from frugan.training.transfer import freeze, take_over
+from frugan.training.trial import fitting_batch
 
 Record = dict[str, Any]
 Advance = Callable[[int, int], None]
@@ -112,7 +113,13 @@ def plan(
         generator=source and source.generator.config,
         discriminator=source.discriminator.config if source and source.discriminator else None,
     )
+    fitted = options.batch_per_device == "auto"
+    if fitted:
+        whole, _ = resolve(replace(options, batch_per_device=None), data, facts)
+        options = replace(options, batch_per_device=_fitting(whole, dataset, device))
     config, derived = resolve(options, data, facts)
+    if fitted:
+        derived.append(Derived("batch_per_device", config.training.batch_per_device, "what fits into memory at once"))
     start = None
     if source:
         G, D = Generator(config.generator), Discriminator(config.discriminator)
@@ -125,6 +132,14 @@ def plan(
                 "ask for the same size, channels and labels, or add --allow-partial to go on like this"
             )
     return Plan(config, derived, dataset, start)
+
+
+def _fitting(config: RunConfig, dataset: Dataset, device: torch.device) -> int:
+    """How many of a batch fit into memory at once, tried with networks of the run's own kind."""
+    phases = make_phases(config, Generator(config.generator).to(device), Discriminator(config.discriminator).to(device))
+    batch = config.training.batch
+    group = min(config.discriminator.mbstd_group or batch, batch)
+    return fitting_batch(phases, batch, group, reserve=dataset.resident_bytes(device))
 
 
 def read_source(path: str | Path) -> Imported:

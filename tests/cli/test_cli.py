@@ -18,7 +18,7 @@ from PIL import Image
 
 from frugan.augment import PRESETS as TRANSFORM_PRESETS
 from frugan.cli.app import app
-from frugan.cli.common import parse_resolution, parse_seeds
+from frugan.cli.common import parse_count, parse_resolution, parse_seeds
 from frugan.config import PRESETS
 from frugan.data import STYLES
 from frugan.errors import FruganError
@@ -231,6 +231,10 @@ def test_parsing() -> None:
     assert parse_resolution("64") == (64, 64)
     assert parse_resolution("48x64") == (48, 64)
     assert parse_seeds("0-2,9") == [0, 1, 2, 9]
+    assert [parse_count(text) for text in (None, "auto", "16")] == [None, "auto", 16]
+    for text in ("0", "-4", "many"):
+        with pytest.raises(FruganError, match="auto"):
+            parse_count(text)
     for text in ("", "3-", "-4", "1,,2", "9" * 12):
         with pytest.raises(FruganError):
             parse_seeds(text)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Literal
 
 from rich.console import Console
 
@@ -25,6 +26,15 @@ def parse_resolution(text: str | None) -> tuple[int, int] | None:
             f"resolution {text!r}: give one number for square pictures, or HEIGHTxWIDTH, for instance 48x64"
         )
     return int(parts[0]), int(parts[-1])
+
+
+def parse_count(text: str | None) -> int | Literal["auto"] | None:
+    """ "16" → 16; "auto" and None stay."""
+    if text is None or text == "auto":
+        return text
+    if not text.isdigit() or not int(text):
+        raise FruganError(f"{text!r} pictures at once: give a whole number above 0, or auto")
+    return int(text)
 
 
 def parse_seeds(text: str) -> list[int]:

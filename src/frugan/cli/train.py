@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Option
 
-from frugan.cli.common import bar, console, parse_resolution, stop_on_signal
+from frugan.cli.common import bar, console, parse_count, parse_resolution, stop_on_signal
 
 if TYPE_CHECKING:
     from frugan.config import Derived, RunConfig
@@ -74,7 +74,7 @@ def train(
     mbstd_group: Annotated[int | None, Option(help="Samples in a minibatch-std group.", rich_help_panel=NETWORKS)] = None,
     # optimisation
     batch: Annotated[int | None, Option(help="Images a step.", rich_help_panel=OPTIMISATION)] = None,
-    batch_per_device: Annotated[int | None, Option(help="Images at once, to save memory; divides --batch.", rich_help_panel=OPTIMISATION)] = None,
+    batch_per_device: Annotated[str | None, Option(help="Images at once, to save memory; divides --batch; auto: as many as fit.", rich_help_panel=OPTIMISATION)] = None,
     gamma: Annotated[float | None, Option(help="R1 weight: higher is steadier, and blander.", rich_help_panel=OPTIMISATION)] = None,
     lr: Annotated[float | None, Option(help="Learning rate of both networks.", rich_help_panel=OPTIMISATION)] = None,
     path_length_weight: Annotated[float | None, Option(help="Path-length penalty; 0: off.", rich_help_panel=OPTIMISATION)] = None,
@@ -133,7 +133,7 @@ def train(
         preset=preset,
         kimg=kimg,
         batch=batch,
-        batch_per_device=batch_per_device,
+        batch_per_device=parse_count(batch_per_device),
         gamma=gamma,
         lr=lr,
         augment=augment,

@@ -169,13 +169,18 @@ class Dataset:
         and nothing on the CPU, where the memory map already is what it would be.
         """
         device = torch.device(device)
-        if limit_bytes is None:
-            limit_bytes = _resident_limit(device)
-        if self.pixels.nbytes > limit_bytes or (self.pixels.dtype == np.uint16 and device.type not in ("cpu", "cuda")):
+        if not self.resident_bytes(device, limit_bytes=limit_bytes):
             return False
         bits = np.array(self.pixels)  # 16-bit pixels travel as int16: torch.uint16 cannot be gathered everywhere
         self._resident = torch.from_numpy(bits.view(np.int16) if bits.dtype == np.uint16 else bits).to(device)
         return True
+
+    def resident_bytes(self, device: torch.device | str, *, limit_bytes: int | None = None) -> int:
+        """What `resident` would take on the device; 0 where the pictures stay where they are."""
+        device = torch.device(device)
+        limit = _resident_limit(device) if limit_bytes is None else limit_bytes
+        known = self.pixels.dtype != np.uint16 or device.type in ("cpu", "cuda")
+        return self.pixels.nbytes if known and self.pixels.nbytes <= limit else 0
 
     def sampler(self, seed: int = 0) -> Sampler:
         """An endless stream of picture numbers for training."""

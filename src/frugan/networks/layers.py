@@ -20,9 +20,12 @@ ACTIVATION_GAIN: dict[Activation, float] = {"linear": 1.0, "lrelu": math.sqrt(2)
 
 
 def activate(x: Tensor, activation: Activation, clamp: float | None = None) -> Tensor:
-    """Leaky ReLU of slope 0.2 (or nothing), then a clamp to ±`clamp`. The activation's gain is the caller's to fold in."""
+    """Leaky ReLU of slope 0.2 (or nothing), then a clamp to ±`clamp`. The activation's gain is the caller's to fold in.
+
+    x is overwritten, which saves a feature map: its derivative follows from its result.
+    """
     if activation == "lrelu":
-        x = F.leaky_relu(x, 0.2)
+        x = F.leaky_relu(x, 0.2, inplace=True)
     return x if clamp is None else x.clamp(-clamp, clamp)
 
 

@@ -15,7 +15,9 @@ import cattrs
 import safetensors
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from frugan.errors import FruganError
 from frugan.networks.discriminator import Discriminator, DiscriminatorConfig
@@ -61,17 +63,33 @@ def build(kind: type[Network], config: Any, state: Mapping[str, Tensor], source:
     """
     try:
         structured = _converter.structure(config, _CONFIGS[kind])
-        with torch.device("meta"):
-            expected = kind(structured).state_dict()
+        with _Unfilled():
+            network = kind(structured)
     except Exception as error:  # a configuration can be wrong in any way
         raise FruganError(f"{source} holds no {kind.__name__.lower()} that can be read: {error}") from error
+    expected = network.state_dict()
     try:
         check_fit(state, expected)
     except FruganError as error:
         raise FruganError(f"{source}: {error}") from error
-    network = kind(structured)
-    network.load_state_dict(state)
+    network.load_state_dict({k: v.to(expected[k].dtype, copy=True) for k, v in state.items()}, assign=True)
     return network
+
+
+class _Unfilled(TorchFunctionMode):
+    """Weights made under it have a shape and no memory; constants computed from numbers are real.
+
+    `torch.device("meta")` would do, but for the second it takes: it imports the compiler to divide by a number.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.randn:
+            return torch.empty(*args, device="meta")
+        if func in (torch.zeros, torch.full):
+            return func(*args, device="meta")
+        if func in (torch.Tensor.div, torch.Tensor.__truediv__, F.normalize) and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def save_generator(

@@ -82,8 +82,8 @@ class StyledConv(nn.Module):
         gain_in = gain * ACTIVATION_GAIN["lrelu"]
         y = modulated_conv2d(x, self.weight, self.affine(w), resample_filter=self.resample_filter, gain=gain_in)
         if noise is not None and self.noise_strength is not None:
-            y = y + (noise * (self.noise_strength * gain_in)).to(y.dtype)
-        y = y + (self.bias * gain_in).to(y.dtype)[:, None, None]
+            y.add_((noise * (self.noise_strength * gain_in)).to(y.dtype))
+        y.add_((self.bias * gain_in).to(y.dtype)[:, None, None])
         return activate(y, "lrelu", None if self.clamp is None else self.clamp * gain)
 
 

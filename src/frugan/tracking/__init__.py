@@ -2,7 +2,7 @@
 
 from frugan.tracking.files import JsonLines, read_stats, write_json
 from frugan.tracking.histogram import Histogram
-from frugan.tracking.machine import environment, memory
+from frugan.tracking.machine import environment, free_memory, memory
 from frugan.tracking.page import Page
 from frugan.tracking.progress import Progress
 from frugan.tracking.tensorboard import TensorBoard
@@ -18,6 +18,7 @@ __all__ = [
     "Tracker",
     "Trackers",
     "environment",
+    "free_memory",
     "memory",
     "read_stats",
     "write_json",

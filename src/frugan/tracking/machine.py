@@ -52,6 +52,14 @@ def memory(device: torch.device | str) -> dict[str, int]:
     return found
 
 
+def free_memory() -> int | None:
+    """Bytes of host memory that programs can still take; where only the total is known, half of it."""
+    if kilobytes := _first_match(r"^MemAvailable:\s*(\d+) kB$", "/proc/meminfo"):
+        return int(kilobytes) * 1024
+    total = _host_memory()
+    return total and total // 2
+
+
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)

@@ -1,0 +1,146 @@
+"""One pass of each phase on noise: what training costs, and how much of a batch fits into memory at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from frugan.errors import FruganError
+from frugan.objectives import path_length_noise
+from frugan.tracking import free_memory
+from frugan.training.step import Phases, View, neighbours, training_only
+
+_USABLE = 0.8
+"""Share of the free host memory that training may plan with: what autograd keeps is not all that it takes."""
+
+
+class Pass(NamedTuple):
+    """`loss` of a phase on noise, `network` being trained; `share`: of the steps that have the phase; `inner`: with a gradient
+    within, whose saved tensors cannot be counted."""
+
+    loss: Callable[[], Tensor]
+    network: nn.Module
+    other: nn.Module
+    share: float
+    inner: bool
+
+
+def passes(phases: Phases, n: int, rng: torch.Generator) -> list[Pass]:
+    """The phases that the objective has, as for a batch of n images, at augmentation probability ½."""
+    G, D, objective, device = phases.G, phases.D, phases.config, rng.device
+    labels = torch.zeros(1, G.label_size, device=device)
+    shape = torch.Size((n, G.channels, *G.resolution))
+    images = torch.randn(shape, generator=rng, device=device)
+    c = labels.expand(n, -1)
+
+    def view() -> View:
+        return phases.draw_view(n, 0.5, rng)
+
+    def generator() -> Tensor:
+        return phases.generator(phases.draw_latents(n, labels, rng), view(), images, c, view())[0]
+
+    def path_length() -> Tensor:
+        count = max(n // objective.path_length_shrink, 1)
+        latents, y = phases.draw_latents(count, labels, rng), path_length_noise(torch.Size((count, *shape[1:])), rng)
+        return phases.path_length(latents, y, torch.zeros((), device=device))[0]
+
+    def discriminator() -> Tensor:
+        latents = phases.draw_latents(n, labels, rng)
+        near = phases.fakes(neighbours(latents)) if objective.near_discriminator else None
+        means = torch.zeros(2, device=device)
+        return phases.discriminator(images, c, view(), phases.fakes(latents), latents.c, view(), near, means)[0]
+
+    def r1() -> Tensor:
+        penalty = phases.gradient(images, c, view(), objective.r1_gamma)
+        return penalty + phases.gradient(images, c, view(), objective.r1_gamma) if objective.r2 else penalty
+
+    plans = [Pass(generator, G, D, 1.0, False), Pass(discriminator, D, G, 1.0, bool(objective.gradient_penalty))]
+    if objective.path_length_weight:
+        plans.append(Pass(path_length, G, D, 1 / objective.path_length_interval, True))
+    if objective.r1_gamma:
+        plans.append(Pass(r1, D, G, 1 / objective.r1_interval, True))
+    return plans
+
+
+def bytes_kept(loss: Callable[[], Tensor]) -> int:
+    """What autograd holds between the forward and the backward pass."""
+    sizes: dict[int, int] = {}
+
+    def note(t: Tensor) -> Tensor:
+        storage = t.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+        value = loss()
+    value.backward()
+    return sum(sizes.values())
+
+
+def weight_bytes(phases: Phases, *, before: bool = False) -> int:
+    """Of weights, gradients, two moments and the generator's average; `before`: what of it networks alone do not hold yet."""
+    g, d = (sum(p.numel() for p in net.parameters()) for net in (phases.G, phases.D))
+    return 4 * (g * 3 + d * 2 if before else g * 5 + d * 4)
+
+
+def survives(phases: Phases, n: int, reserve: int = 0) -> bool:
+    """Whether each phase's forward and backward pass on n images goes through, beside what an optimiser will hold."""
+    device = phases.G.mapping.w_avg.device
+    fits = False
+    try:
+        ballast = torch.empty(weight_bytes(phases, before=True) + reserve, dtype=torch.uint8, device=device)
+        for one in passes(phases, n, torch.Generator(device).manual_seed(0)):
+            with training_only(one.network, one.other):
+                one.loss().backward()
+        del ballast
+        fits = True
+    except torch.OutOfMemoryError:
+        pass
+    for network in (phases.G, phases.D):
+        network.zero_grad(set_to_none=True)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return fits
+
+
+def fitting_batch(phases: Phases, batch: int, group: int, reserve: int = 0) -> int:
+    """How many images of a batch to take at once: found by trial on a GPU, from the free memory elsewhere.
+
+    `group` divides it; `reserve`: bytes that the device needs besides.
+    """
+    if phases.G.mapping.w_avg.device.type == "cuda":
+        return largest_batch(batch, group, lambda n: survives(phases, n, reserve))
+    free = free_memory()
+    return batch if free is None else largest_batch(batch, group, affords(phases, group, free))
+
+
+def affords(phases: Phases, group: int, free_bytes: int) -> Callable[[int], bool]:
+    """Where memory does not run out with an error: whether n images will fit, from what `group` of them keep.
+
+    A penalty's second backward pass is taken to keep twice what its network's main phase keeps: a rough figure.
+    """
+    device = phases.G.mapping.w_avg.device
+    kept = 0
+    plans = passes(phases, group, torch.Generator(device).manual_seed(0))
+    for one in plans:
+        if not one.inner:
+            with training_only(one.network, one.other):
+                kept = max(kept, bytes_kept(one.loss))
+    for network in (phases.G, phases.D):
+        network.zero_grad(set_to_none=True)
+    kept *= 2 if any(one.inner for one in plans) else 1
+    return lambda n: weight_bytes(phases) + kept * n // group <= _USABLE * free_bytes
+
+
+def largest_batch(batch: int, group: int, fits: Callable[[int], bool]) -> int:
+    """The largest divisor of `batch`, in whole minibatch-std groups, that fits. Raises `FruganError` if none does."""
+    for n in range(batch, 0, -1):
+        if batch % n == 0 and n % group == 0 and fits(n):
+            return n
+    raise FruganError(
+        f"not even {group} of a batch of {batch} pictures, a minibatch-std group, fit into memory at once; "
+        "lower --resolution, --channel-base or --mbstd-group, or free some memory"
+    )

@@ -1,0 +1,97 @@
+"""How much of a batch fits: found by trial, or from the free memory, before step 1, and kept in the configuration."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from pathlib import Path
+
+import pytest
+import torch
+
+import frugan
+from frugan.config import Facts, Options, resolve
+from frugan.data import DataConfig
+from frugan.errors import FruganError
+from frugan.networks import Discriminator, Generator
+from frugan.run import make_phases
+from frugan.training import Phases, trial
+
+from .conftest import TINY
+
+
+@pytest.fixture
+def phases() -> Phases:
+    config, _ = resolve(
+        Options(path_length_weight=2.0, **{k: v for k, v in TINY.items() if k not in ("held_out", "target")}),
+        DataConfig("pictures"),
+        Facts((16, 16), 3, 0, 40, 0),
+    )
+    return make_phases(config, Generator(config.generator), Discriminator(config.discriminator))
+
+
+@pytest.mark.parametrize("phase", ["generator", "path_length", "discriminator", "gradient"])
+def test_a_batch_survives_if_all_its_phases_do(phases: Phases, phase: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = getattr(phases, phase)
+
+    def short_of_memory(first: object, *rest: object) -> object:
+        images = len(first) if isinstance(first, torch.Tensor) else len(first.z)  # pyright: ignore
+        if images > (2 if phase == "path_length" else 4):  # path length takes half
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(first, *rest)
+
+    monkeypatch.setattr(phases, phase, short_of_memory)
+    assert [trial.survives(phases, n) for n in (4, 8)] == [True, False]
+    assert trial.largest_batch(8, 4, lambda n: trial.survives(phases, n)) == 4
+    assert all(p.grad is None for net in (phases.G, phases.D) for p in net.parameters())
+    assert all(p.requires_grad for net in (phases.G, phases.D) for p in net.parameters())
+
+
+def test_other_errors_are_not_taken_for_want_of_memory(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> object:
+        raise RuntimeError("not that")
+
+    monkeypatch.setattr(phases, "generator", broken)
+    with pytest.raises(RuntimeError, match="not that"):
+        trial.survives(phases, 4)
+
+
+@pytest.mark.parametrize("most, expected", [(100, 24), (12, 12), (11, 8), (4, 4)])
+def test_divisors_in_whole_groups(most: int, expected: int) -> None:
+    assert trial.largest_batch(24, 4, lambda n: n <= most) == expected
+
+
+def test_nothing_fits() -> None:
+    with pytest.raises(FruganError, match="not even 4 of a batch of 24"):
+        trial.largest_batch(24, 4, lambda n: False)
+
+
+def test_more_memory_affords_more(phases: Phases) -> None:
+    def largest(free: int) -> int:
+        fits = trial.affords(phases, 4, free)
+        return max((n for n in range(4, 4097, 4) if fits(n)), default=0)
+
+    weights = trial.weight_bytes(phases)
+    assert largest(weights) == 0
+    assert 4 < largest(weights + 2**24) < largest(weights + 2**25) < 4096
+
+
+@pytest.mark.parametrize("free, expected", [(2**40, 8), ("tight", 4)])
+def test_the_number_is_written_into_the_run(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phases: Phases, free: int | str, expected: int
+) -> None:
+    if free == "tight":
+        free = bisect_left(range(2**28), True, key=lambda b: trial.affords(phases, 4, b)(4))
+    monkeypatch.setattr(trial, "free_memory", lambda: free)
+    options = {"mbstd_group": 4, "path_length_weight": 2.0, "device": "cpu"}
+    next(iter(frugan.train(pictures, tmp_path / "run", batch_per_device="auto", **TINY | options)))
+    run = frugan.Run(tmp_path / "run")
+    assert (run.config.training.batch, run.config.training.batch_per_device) == (8, expected)
+
+
+def test_no_memory_at_all_is_refused_before_the_run_exists(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "free_memory", lambda: 1000)
+    with pytest.raises(FruganError, match="free some memory"):
+        frugan.train(pictures, tmp_path / "run", batch_per_device="auto", device="cpu", **TINY)
+    assert not (tmp_path / "run").exists()
