@@ -53,12 +53,14 @@ def bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask for a stop after the step at hand; a second Ctrl-C stops at once."""
+    """Ctrl-C and SIGTERM ask for a stop after the step at hand; a Ctrl-C after that stops at once."""
     asked = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
-            raise KeyboardInterrupt
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return  # schedulers repeat SIGTERM: the checkpoint is under way
         asked.set()
         console.print("stopping after this step; a checkpoint will be written (Ctrl-C again to stop at once)")
 

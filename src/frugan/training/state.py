@@ -23,7 +23,8 @@ class TrainingConfig:
 
     `batch` images a step, worked through `batch_per_device` at a time. `ema_half_life_kimg`: of the generator's moving
     average; `ema_ramp` keeps it at most that fraction of the images seen so far (None: no ramp-up). After
-    `max_bad_steps` steps in a row with a non-finite gradient, training goes back to its last checkpoint.
+    `max_bad_steps` steps in a row with a non-finite gradient, training goes back to its last checkpoint,
+    and learning rates are multiplied by `rollback_lr`; below 1, it also goes back where D's outputs blow up.
     """
 
     batch: int = 32
@@ -39,6 +40,7 @@ class TrainingConfig:
     precision: Precision = "fp32"
     compile: bool = False
     max_bad_steps: int = 16
+    rollback_lr: float = 1.0
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.batch_per_device < 1 or self.batch % self.batch_per_device:
@@ -48,6 +50,8 @@ class TrainingConfig:
             )
         if min(self.generator_lr, self.discriminator_lr, self.ema_half_life_kimg) <= 0:
             raise FruganError("learning rates and the EMA half-life must be above 0")
+        if not 0 < self.rollback_lr <= 1:
+            raise FruganError(f"rollback-lr {self.rollback_lr:g}: give a factor above 0, and at most 1")
         if self.precision not in DTYPES:
             raise FruganError(f"precision {self.precision!r}: choose one of {', '.join(DTYPES)}")
 
@@ -163,6 +167,12 @@ class TrainState:
             self.rng.set_state(tensors["rng"].cpu())
         else:  # another kind of device draws other numbers from the same state: start a stream of its own
             self.reseed(self.step)
+
+    def scale_rates(self, factor: float) -> None:
+        """Learning rates become `factor` times what they were in the beginning."""
+        for optimizer in self.optimizers().values():
+            for group in optimizer.param_groups:
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
     def reseed(self, salt: int) -> None:
         """A new random stream, which depends on the seed of the old one and `salt` alone."""
