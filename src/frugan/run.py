@@ -418,11 +418,11 @@ class _Session:
         self.last_metrics = values = card.values
         record |= {f"metric/{k}": v for k, v in values.items()}
         name = self.config.evaluate.metrics[0]
-        best = self.run.read("best.json")
+        best = self.run.read("best.json") or {}
         sign = -1 if METRICS[name].higher_is_better else 1
         here = checkpoint.name_of(self.state)
-        known = best and best["metric"] == name and best["checkpoint"] != here and best["value"] is not None
-        if not math.isfinite(values[name]) or (known and sign * best["value"] <= sign * values[name]):
+        known = best.get("value") if best.get("metric") == name and best.get("checkpoint") != here else None
+        if not math.isfinite(values[name]) or (known is not None and sign * known <= sign * values[name]):
             return False
         facts = {"metric": name, "value": values[name], "kimg": self.state.kimg, "checkpoint": here}
         self.run.write("best.json", facts)  # before the checkpoint: after a kill between them, this tick comes again
