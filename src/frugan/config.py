@@ -466,7 +466,8 @@ def load_config(file: Path) -> RunConfig:
     try:
         return _converter.structure(yaml.safe_load(file.read_text("utf-8")) or {}, RunConfig)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise FruganError(f"{file} cannot be read: {error}") from error
+        reason = " ".join(str(error).split())
+        raise FruganError(f"{file} cannot be read: {reason}; mend it, or restore it from a copy") from error
     except cattrs.BaseValidationError as error:
         reasons = "; ".join(cattrs.transform_error(error, path="config"))
-        raise FruganError(f"{file} does not describe a run: {reasons}") from error
+        raise FruganError(f"{file} does not describe a run: {reasons}; mend it, or restore it from a copy") from error

@@ -188,19 +188,23 @@ class Run:
 
     def read(self, name: str) -> Record | None:
         """A JSON file of the run directory, or None where there is none yet."""
-        file = self.path / name
-        try:
-            value = json.loads(file.read_text("utf-8")) if file.is_file() else None
-            if value is None or isinstance(value, dict):
-                return value
-            error = "no JSON object"
-        except (ValueError, RecursionError) as cause:
-            error = cause
-        raise FruganError(f"{file} is damaged ({error}); restore it from a copy, or remove it: it is written anew")
+        return read_json(self.path / name)
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         """Writes a JSON file of the run directory, whole or not at all."""
         tracking.write_json(self.path / name, value)
+
+
+def read_json(file: Path) -> Record | None:
+    """The object in a JSON file, or None where there is no file. Raises `FruganError` where it holds something else."""
+    try:
+        value = json.loads(file.read_text("utf-8")) if file.is_file() else None
+        if value is None or isinstance(value, dict):
+            return value
+        reason = "no JSON object"
+    except (ValueError, RecursionError) as error:
+        reason = str(error)
+    raise FruganError(f"{file} is damaged ({reason}); restore it from a copy, or remove it")
 
 
 def _foreign(path: Path) -> bool:
@@ -453,7 +457,7 @@ class _Session:
     def _check_data(self) -> None:
         """A run goes on only with the data it began with."""
         data = self.run.read("data.json")
-        if data and data["fingerprint"] != self.dataset.fingerprint:
+        if data and data.get("fingerprint") != self.dataset.fingerprint:
             raise FruganError(
                 f"the pictures at {self.config.data.path} have changed since this run began; restore them, or begin a new run"
             )
@@ -612,6 +616,6 @@ def read_class_names(path: str | Path) -> list[str] | None:
     if path.as_posix().startswith(HUB):
         path = download(path.as_posix(), files=["config.json"])
     for file in (path / "data.json", path.resolve().parent.parent / "data.json", path / "config.json"):
-        if file.is_file() and (names := json.loads(file.read_text("utf-8")).get("class_names")):
+        if names := (read_json(file) or {}).get("class_names"):
             return names
     return None
