@@ -464,7 +464,10 @@ def save_config(config: RunConfig, file: Path) -> None:
 def load_config(file: Path) -> RunConfig:
     """Raises `FruganError` naming what cannot be understood."""
     try:
-        return _converter.structure(yaml.safe_load(file.read_text("utf-8")) or {}, RunConfig)
+        found = yaml.safe_load(file.read_text("utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("no settings in it")
+        return _converter.structure(found, RunConfig)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise FruganError(f"{file} cannot be read: {reason}; mend it, or restore it from a copy") from error

@@ -275,20 +275,23 @@ class Bench:
             assert left >= written, f"{written} kimg were saved, {left} are left"
         self.goes_on(run)
 
-    def goes_on(self, run: Path, **where: Any) -> None:
+    def goes_on(self, run: Path, split: bool = False, **where: Any) -> None:
         """Resumes, or begins where there was not even a configuration yet, and compares with the untouched run."""
         again = self.resume(run, **where) if (run / "config.yaml").exists() else self.train(run, **where)
         assert again.end() == 0, again.text
-        self.same(run)
+        self.same(run, split)
 
-    def same(self, run: Path) -> None:
+    def same(self, run: Path, split: bool = False) -> None:
+        """Every tensor of the last state, its counters and the records. Those that a stop has `split` average over fewer
+        steps: of them the figures of a moment count."""
         ours, theirs = (checkpoint.all_checkpoints(r / "checkpoints")[-1] for r in (run, self.reference))
         ours.verify()
         a, b = (safetensors.torch.load_file(c.path / "training.safetensors") for c in (ours, theirs))
         different = [k for k in a.keys() | b.keys() if k not in a or k not in b or not torch.equal(a[k], b[k])]
         assert not different, different[:5]
         assert ours.facts == theirs.facts
-        assert _figures(run) == _figures(self.reference)
+        names = ("p", "r_t", "r_v", "diversity") if split else ()
+        assert _figures(run, names) == _figures(self.reference, names)
         left = [*run.glob(".*.tmp"), *(run / "checkpoints").glob(".*")]
         assert not left, left
 
@@ -301,10 +304,14 @@ class Bench:
         assert ";" in sentence, f"no remedy: {sentence}"
 
 
-def _figures(run: Path) -> list[dict[str, Any]]:
+def _figures(run: Path, names: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     """All records but what depends on time, the machine, and what was lived through."""
     return [
-        {k: v for k, v in r.items() if not k.startswith("seconds") and "memory" not in k and k != "warnings"}
+        {
+            k: v
+            for k, v in r.items()
+            if not k.startswith("seconds") and "memory" not in k and k != "warnings" and k in (names or r)
+        }
         for r in read_stats(run / "stats.jsonl")
         if r["images"] % 16 == 0  # a stop adds a record of its own
     ]

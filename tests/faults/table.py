@@ -47,11 +47,11 @@ def terminate(bench: Bench, rng: random.Random) -> None:
     code = program.end(timeout=5)
     assert code == 0, f"exit code {code}: {program.text}"
     assert json.loads((run / "run.json").read_text())["status"] in ("interrupted", "finished")
-    bench.goes_on(run)
+    bench.goes_on(run, split=True)
 
 
 def full_disk(bench: Bench, rng: random.Random) -> None:
-    with small_disk(bench.fresh("disk"), rng.randrange(50_000, 900_000)) as disk:
+    with small_disk(bench.fresh("disk"), rng.randrange(50_000, 500_000)) as disk:
         if disk is None:
             return
         program = bench.train(disk / "run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -52,6 +53,9 @@ def _root(
 def main() -> None:
     """Runs the program. What the user can mend, the system's refusals among it, is one sentence on stderr and exit code
     2; Ctrl-C is 130. A traceback (exit code 1) is a mistake of ours."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be text
     try:
         app()
     except FruganError as error:

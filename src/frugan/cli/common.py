@@ -12,6 +12,8 @@ from rich.console import Console
 
 from frugan.errors import FruganError
 
+MOST_SEEDS = 1_000_000
+
 console = Console(highlight=False)
 
 
@@ -20,7 +22,7 @@ def parse_resolution(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdigit() and int(part) for part in parts):
+    if len(parts) > 2 or not all(part.isdecimal() and len(part) < 10 and int(part) for part in parts):
         raise FruganError(
             f"resolution {text!r}: give one number for square pictures, or HEIGHTxWIDTH, for instance 48x64"
         )
@@ -32,10 +34,14 @@ def parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if not first.isdecimal() or (dash and not last.isdecimal()) or len(part) > 50:
             raise FruganError(f"seeds {text!r}: give numbers and ranges, for instance 0-15,42")
         if int(last or first) >= 2**32:
             raise FruganError(f"seed {last or first}: the largest one is {2**32 - 1}")
+        if len(seeds) + int(last or first) - int(first) >= MOST_SEEDS:
+            raise FruganError(
+                f"seeds {text!r}: more than {MOST_SEEDS:,} at once; give smaller ranges, one after another"
+            )
         seeds += range(int(first), int(last or first) + 1)
     return seeds
 
