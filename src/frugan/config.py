@@ -19,6 +19,7 @@ from frugan.methods import Chosen, choose
 from frugan.metrics import EvaluateConfig, default_metric
 from frugan.networks import DiscriminatorConfig, GeneratorConfig, MappingConfig
 from frugan.objectives import LOSSES
+from frugan.tracking.files import write_text
 from frugan.training import ObjectiveConfig, TrainingConfig, TransferConfig
 
 PresetName = Literal["auto", "stylegan2", "paper256", "paper512", "paper1024", "cifar", "cifarbaseline", "tiny"]
@@ -115,6 +116,7 @@ class Options:
     """ "auto": what fits into memory; `frugan.run.plan` finds it."""
     gamma: float | None = None
     lr: float | None = None
+    rollback_lr: float = 1.0
     method: str = "ada"
     augment: Literal["ada", "scheduled", "fixed", "none"] | None = None
     controller: Literal["rt", "rv"] = "rt"
@@ -323,6 +325,7 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
             seed=options.seed,
             precision=precision,
             compile=options.compile == "on",
+            rollback_lr=options.rollback_lr,
         ),
         report=ReportConfig(
             tick_kimg=options.tick or (4.0 if kimg >= 400 else max(kimg / 100, 0.5)),
@@ -467,15 +470,19 @@ def _plain(value: Any) -> Any:
 
 
 def save_config(config: RunConfig, file: Path) -> None:
-    file.write_text(yaml.safe_dump(to_dict(config), sort_keys=False), "utf-8")
+    write_text(file, yaml.safe_dump(to_dict(config), sort_keys=False))
 
 
 def load_config(file: Path) -> RunConfig:
     """Raises `FruganError` naming what cannot be understood."""
     try:
-        return _converter.structure(yaml.safe_load(file.read_text("utf-8")) or {}, RunConfig)
-    except (OSError, yaml.YAMLError) as error:
-        raise FruganError(f"{file} cannot be read: {error}") from error
+        found = yaml.safe_load(file.read_text("utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("no settings in it")
+        return _converter.structure(found, RunConfig)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise FruganError(f"{file} cannot be read: {reason}; mend it, or restore it from a copy") from error
     except cattrs.BaseValidationError as error:
         reasons = "; ".join(cattrs.transform_error(error, path="config"))
-        raise FruganError(f"{file} does not describe a run: {reasons}") from error
+        raise FruganError(f"{file} does not describe a run: {reasons}; mend it, or restore it from a copy") from error

@@ -1,4 +1,8 @@
-"""The one exception that means "the user can mend this"."""
+"""The one exception that means "the user can mend this", and what the system's own errors mean to a user."""
+
+from __future__ import annotations
+
+import errno
 
 
 class FruganError(ValueError):
@@ -7,3 +11,41 @@ class FruganError(ValueError):
     The message is one sentence (or a few short ones) that names the value, the limit and the remedy. The command line
     prints it without a traceback and exits with code 2.
     """
+
+
+_ROOM = "make room on that disk, or move the files to another one"
+_PLACE = "check the permissions, or name another place"
+
+REMEDIES = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or use another file system",
+    errno.EROFS: _PLACE,
+    errno.EACCES: _PLACE,
+    errno.EPERM: _PLACE,
+    errno.EIO: "check that disk",
+    errno.ENOENT: "check the path, and that nothing removes it meanwhile",
+    errno.ENOTDIR: "a part of that path is a file; name another place",
+    errno.EISDIR: "name a file, not a folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.ENOMEM: "close other programs, or use a machine with more memory",
+}
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+
+
+def explain(error: BaseException) -> str | None:
+    """What the system could not do, and what helps, in one sentence; None for what is not the system's doing."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in text.lower() for words in _NO_MEMORY)
+    ):
+        return (
+            f"out of memory{f' ({text[:200]})' if text else ''}; lower --batch-per-device (of a run under way: "
+            "training.batch_per_device in its config.yaml), --resolution or --channel-max"
+        )
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f"{error.filename2 or error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or text}; {REMEDIES.get(error.errno, 'check that file and its disk')}"
+    return None

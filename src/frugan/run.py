@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -26,6 +28,7 @@ from frugan.metrics import METRICS, Evaluator, Pictures
 from frugan.networks import Discriminator, Generator, load_generator
 from frugan.pictures import grid, save_picture, to_uint8
 from frugan.processes import any_of, first_before_others, from_first, gather, rank, world_size
+from frugan.tracking import health
 from frugan.training import Phases, StartReport, TrainingConfig, TrainState, checkpoint
 from frugan.training import train as training_steps
 from frugan.training.transfer import freeze, take_over
@@ -35,7 +38,6 @@ Record = dict[str, Any]
 Advance = Callable[[int, int], None]
 
 MAX_ROLLBACKS = 3
-CAP_WARNING_KIMG = 20
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -159,14 +161,16 @@ class Run:
     @classmethod
     def create(cls, path: str | Path, config: RunConfig) -> Run:
         path = Path(path)
-        if (path / "config.yaml").exists():
-            raise FruganError(
-                f"{path} holds a run already; continue it with `frugan resume {path}`, or choose another --out"
-            )
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if not (path / "config.yaml").exists() and path.exists() and (not path.is_dir() or _foreign(path)):
             raise FruganError(f"{path} exists and is not an empty directory; choose another --out")
         path.mkdir(parents=True, exist_ok=True)
-        save_config(config, path / "config.yaml")
+        with ExitStack() as stack:
+            _lock(path, stack)  # of two processes that begin here at once, one does
+            if (path / "config.yaml").exists():
+                raise FruganError(
+                    f"{path} holds a run already; continue it with `frugan resume {path}`, or choose another --out"
+                )
+            save_config(config, path / "config.yaml")
         return cls(path)
 
     @property
@@ -180,7 +184,7 @@ class Run:
     def best(self) -> checkpoint.Checkpoint | None:
         """The checkpoint with the best metric so far, if any was measured."""
         facts = self.read("best.json")
-        found = checkpoint.Checkpoint(self.checkpoints / facts["checkpoint"]) if facts else None
+        found = checkpoint.Checkpoint(self.checkpoints / str(facts.get("checkpoint"))) if facts else None
         return found if found and found.path.is_dir() else None
 
     def train(
@@ -202,7 +206,7 @@ class Run:
         device = choose_device(device) if isinstance(device, str) else device
         with ExitStack() as stack:
             if rank() == 0:
-                self._lock(stack)
+                _lock(self.path, stack)
             total = kimg or self.config.kimg
             opened = first_before_others(lambda: dataset or open_dataset(self.config.data))
             session = _Session(self, device, opened, total)
@@ -210,23 +214,37 @@ class Run:
             stack.enter_context(closing(session))
             yield from session.records(stop)
 
-    def _lock(self, stack: ExitStack) -> None:
-        lock = filelock.FileLock(self.path / ".lock", timeout=0)
-        try:
-            stack.enter_context(lock)
-        except filelock.Timeout:
-            raise FruganError(
-                f"{self.path} is being trained by another process; wait for it, or stop it first"
-            ) from None
-
     def read(self, name: str) -> Record | None:
         """A JSON file of the run directory, or None where there is none yet."""
-        file = self.path / name
-        return json.loads(file.read_text("utf-8")) if file.is_file() else None
+        return read_json(self.path / name)
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         """Writes a JSON file of the run directory, whole or not at all."""
         tracking.write_json(self.path / name, value)
+
+
+def read_json(file: Path) -> Record | None:
+    """The object in a JSON file, or None where there is no file. Raises `FruganError` where it holds something else."""
+    try:
+        value = json.loads(file.read_text("utf-8")) if file.is_file() else None
+        if value is None or isinstance(value, dict):
+            return value
+        reason = "no JSON object"
+    except (ValueError, RecursionError) as error:
+        reason = str(error)
+    raise FruganError(f"{file} is damaged ({reason}); restore it from a copy, or remove it")
+
+
+def _foreign(path: Path) -> bool:
+    """Whether a directory holds anything but what a run leaves there that was killed as it began."""
+    return any(p.name != ".lock" and not p.match(".config.yaml.*.tmp") for p in path.iterdir())
+
+
+def _lock(path: Path, stack: ExitStack) -> None:
+    try:
+        stack.enter_context(filelock.FileLock(path / ".lock", timeout=0))
+    except filelock.Timeout:
+        raise FruganError(f"{path} is being trained by another process; wait for it, or stop it first") from None
 
 
 class _Session:
@@ -236,7 +254,9 @@ class _Session:
         self.run, self.dataset = run, dataset
         self.total_images = round(total_kimg * 1000)
         self.writes = rank() == 0
-        self.warnings: list[str] = (run.read("run.json") or {}).get("warnings", [])
+        facts = run.read("run.json") or {}
+        self.events: list[str] = facts.get("events", facts.get("warnings", []))  # the first runs had no events
+        self.news: list[str] = []
         self.config = config = replace(run.config, training=self._shared_out(run.config))
         self._check_data()
         self.state = TrainState.create(
@@ -254,13 +274,19 @@ class _Session:
         self.steps = training_steps(self.state, self.phases, dataset, self.labels, config.training)
         self.evaluator = self._evaluator(device) if config.report.evaluate_kimg else None
         self.seconds_before = 0.0
-        self.at_cap_since: float | None = None
         self.last_metrics: Record = {}
         self.evaluating: Advance | None = None
+        self.reals, _ = dataset.images(dataset.preview(math.prod(grid_shape(dataset.resolution))))
 
-        found = from_first(run.latest)
+        if self.writes:
+            for unfinished in run.path.glob(".*.tmp"):
+                unfinished.unlink()
+        found, problems = from_first(lambda: checkpoint.recover(run.checkpoints))
         if found:
-            found.restore(self.state)
+            self._restore(found)
+            self.last_metrics = found.facts["metrics"]
+            for problem in problems:
+                self._event(f"went on from {self.state.kimg:g} kimg: {problem}")
         elif config.transfer.init_from:
             self._take_over(config.transfer.init_from)
         self._check_agreement()
@@ -276,6 +302,7 @@ class _Session:
             self.trackers = tracking.Trackers(self.stats_log, tensorboard)
         if past := tracking.read_stats(stats_file):
             self.seconds_before = past[-1].get("seconds_total") or 0.0
+        self._remember(past)
         self.started = time.perf_counter()
         dataset.resident(device)
         if not found and self.writes:
@@ -301,7 +328,7 @@ class _Session:
             whole = n == training.batch_per_device or (group and n % group == 0)
             if whole and training.batch_per_device % n == 0 and training.batch // n % world_size() == 0:
                 if n != training.batch_per_device:
-                    self._warn(
+                    self._event(
                         f"{world_size()} processes work through the batch of {training.batch} in parts of {n}, "
                         f"not {training.batch_per_device}: the random numbers are others than they would have been"
                     )
@@ -334,18 +361,19 @@ class _Session:
                 since = state.images
                 record, stopping = self._tick(stop)
                 self._check_agreement()
-                if record["bad_streak"] >= self.config.training.max_bad_steps:
-                    self._roll_back(record)
+                if reason := from_first(partial(self._diverged, record)):
+                    self._roll_back(reason)
                     continue
                 finished = state.images >= self.total_images
                 save = finished or stopping or _passed(report.checkpoint_kimg, since, state.images)
                 if self.evaluator and (finished or _passed(report.evaluate_kimg, since, state.images)):
                     save |= self._evaluate(record)
                 if finished or _passed(report.samples_kimg, since, state.images):
-                    self._samples(f"samples-{round(state.kimg):06d}")
+                    record["diversity"] = self._samples(f"samples-{round(state.kimg):06d}")
+                self._judge(record)
+                self.trackers.log(record)  # before the checkpoint: what is logged too early is dropped on a resume
                 if save:
                     self.save()
-                self.trackers.log(record)
                 self._status("finished" if finished else "interrupted" if stopping else "running")
                 yield record
                 if stopping:
@@ -355,7 +383,8 @@ class _Session:
             self._status("interrupted")
             raise
         except BaseException:
-            self._status("failed")
+            with suppress(OSError):  # a full disk is not to hide behind another of its errors
+                self._status("failed")
             raise
 
     def _tick(self, stop: Callable[[], bool]) -> tuple[Record, bool]:
@@ -378,7 +407,7 @@ class _Session:
         if not self.writes:
             return
         if not checkpoint.is_finite(self.state):
-            self._warn("weights are not finite: no checkpoint was written")
+            self._event("weights are not finite: no checkpoint was written")
             return
         checkpoint.save(self.run.checkpoints, self.state, self.last_metrics)
         best = self.run.best()
@@ -387,10 +416,8 @@ class _Session:
 
     def _record(self, measured: Record, seconds: float, images: int) -> Record:
         state = self.state
-        r_t, r_v, p, at_cap = (
-            float(v) for v in torch.stack([*map(torch.as_tensor, self._heuristics())]).float().tolist()
-        )
-        record: Record = {
+        r_t, r_v, p = torch.stack([state.controller.r_t, state.controller.r_v, state.controller.p]).tolist()
+        return {
             "kimg": state.kimg,
             "images": state.images,
             "step": state.step,
@@ -401,43 +428,67 @@ class _Session:
             "r_t": r_t,
             "r_v": r_v,
             **measured,
+            "rollbacks": state.rollbacks,
             **tracking.memory(state.device),
         }
-        if measured.get("non_finite"):
-            self._warn(f"{measured['non_finite']:.0f} steps with non-finite gradients before {state.kimg:.0f} kimg")
-        if at_cap and self.config.controller.p_max:
-            self.at_cap_since = state.kimg if self.at_cap_since is None else self.at_cap_since
-            if state.kimg - self.at_cap_since >= CAP_WARNING_KIMG:
-                self._warn(
-                    f"p has rested at its cap of {self.config.controller.p_max:g} since {self.at_cap_since:.0f} kimg: "
-                    "the set is very small for this network; augmentation alone no longer holds overfitting back"
-                )
-        else:
-            self.at_cap_since = None
-        return record
 
-    def _heuristics(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        controller = self.state.controller
-        return controller.r_t, controller.r_v, controller.p, controller.at_cap
+    def _remember(self, records: list[Record]) -> None:
+        """Makes these the past that the monitors know."""
+        self.past = [health.digest(record) for record in records]
+        self.findings = health.check(self.past, self.setting)
 
-    def _roll_back(self, record: Record) -> None:
-        found = from_first(self.run.latest)
-        rollbacks = self.state.rollbacks + 1
+    def _judge(self, record: Record) -> None:
+        """Adds to the record what there is to warn of that the one before did not."""
+        self.past.append(health.digest(record))
+        before, self.findings = self.findings, health.check(self.past, self.setting)
+        if new := self.news + [finding for name, finding in self.findings.items() if name not in before]:
+            record["warnings"] = new
+        self.news = []
+
+    @cached_property
+    def setting(self) -> health.Setting:
+        controller, metric = self.config.controller, self.config.evaluate.metrics[0]
+        p_max = controller.p_max if controller.kind in ("rt", "rv") else 0.0
+        return health.Setting(p_max, metric, METRICS[metric].higher_is_better)
+
+    def _diverged(self, record: Record) -> str | None:
+        """Why training has to go back, or None."""
+        config = self.config.training
+        if record["bad_streak"] >= config.max_bad_steps:
+            return f"{record['bad_streak']:.0f} updates in a row had gradients that are not finite"
+        if not checkpoint.is_finite(self.state):
+            return "weights, or the optimisers' running means, are not finite"
+        if config.rollback_lr < 1:
+            found = health.check([*self.past, health.digest(record)], self.setting)
+            return next((found[name] for name in found if health.MONITORS[name].divergence), None)
+        return None
+
+    def _roll_back(self, reason: str) -> None:
+        diverged, rollbacks = self.state.kimg, self.state.rollbacks + 1
+        found, _ = from_first(lambda: checkpoint.recover(self.run.checkpoints))
         if found is None or rollbacks > MAX_ROLLBACKS:
             raise FruganError(
-                f"training diverged at {self.state.kimg:.0f} kimg, {rollbacks} times: {record['bad_streak']:.0f} steps in a row "
-                "had non-finite gradients; lower --lr, raise --gamma, or try --precision fp32"
+                f"training diverged at {diverged:.0f} kimg, {rollbacks} times: {reason}; lower --lr, raise --gamma, or try "
+                "--precision fp32 (of this run: training and objective in its config.yaml)"
             )
-        diverged = self.state.kimg
-        found.restore(self.state)
-        self.state.rollbacks = rollbacks
+        self._restore(found, rollbacks)
         self.state.reseed(rollbacks)
         if self.writes:
             self.stats_log.truncate(after_kimg=self.state.kimg)
-        self._warn(f"diverged at {diverged:.0f} kimg: went back to {self.state.kimg:.0f} kimg with new random numbers")
+        self._remember(tracking.read_stats(self.stats_log.path))
+        slower = self.config.training.rollback_lr**rollbacks
+        self._event(
+            f"diverged at {diverged:.0f} kimg ({reason}): went back to {self.state.kimg:.0f} kimg with new random numbers"
+            + (f" and learning rates × {slower:g}" if slower < 1 else "")
+        )
+
+    def _restore(self, found: checkpoint.Checkpoint, rollbacks: int | None = None) -> None:
+        found.restore(self.state)
+        self.state.rollbacks = self.state.rollbacks if rollbacks is None else rollbacks
+        self.state.scale_rates(self.config.training.rollback_lr**self.state.rollbacks)
 
     def _evaluate(self, record: Record) -> bool:
-        """Adds metrics to the record; whether this is the best generator so far."""
+        """Adds metrics to the record; whether this is the best generator so far, whose checkpoint is to be written."""
         assert self.evaluator is not None
         card = self.evaluator(self.state.ema, self.evaluating)
         card.subject["kimg"] = self.state.kimg
@@ -447,14 +498,14 @@ class _Session:
             return False
         card.save(self.run.path / "evaluations" / f"training-{round(self.state.kimg):06d}.json")
         name = self.config.evaluate.metrics[0]
-        best = self.run.read("best.json")
+        best = self.run.read("best.json") or {}
         sign = -1 if METRICS[name].higher_is_better else 1
-        if best and best["metric"] == name and sign * best["value"] <= sign * values[name]:
+        here = checkpoint.name_of(self.state)
+        known = best.get("value") if best.get("metric") == name and best.get("checkpoint") != here else None
+        if not math.isfinite(values[name]) or (known is not None and sign * known <= sign * values[name]):
             return False
-        kept = checkpoint.save(self.run.checkpoints, self.state, values)
-        self.run.write(
-            "best.json", {"metric": name, "value": values[name], "kimg": self.state.kimg, "checkpoint": kept.path.name}
-        )
+        facts = {"metric": name, "value": values[name], "kimg": self.state.kimg, "checkpoint": here}
+        self.run.write("best.json", facts)  # before the checkpoint: after a kill between them, this tick comes again
         return True
 
     def _evaluator(self, device: torch.device) -> Evaluator:
@@ -474,32 +525,32 @@ class _Session:
         run, dataset = self.run, self.dataset
         run.write("environment.json", tracking.environment())
         run.write("data.json", dataset.describe())
-        columns, rows = grid_shape(dataset.resolution)
-        reals, _ = dataset.images(dataset.preview(columns * rows))
-        save_picture(grid(to_uint8(reals), columns=columns), run.path / "reals.png")
+        columns, _ = grid_shape(dataset.resolution)
+        save_picture(grid(to_uint8(self.reals), columns=columns), run.path / "reals.png")
         self._samples("samples-init")
         self.save()
 
     def _check_data(self) -> None:
         """A run goes on only with the data it began with."""
         data = self.run.read("data.json")
-        if data and data["fingerprint"] != self.dataset.fingerprint:
+        if data and data.get("fingerprint") != self.dataset.fingerprint:
             raise FruganError(
                 f"the pictures at {self.config.data.path} have changed since this run began; restore them, or begin a new run"
             )
 
-    def _samples(self, name: str) -> None:
-        if not self.writes:
-            return
+    def _samples(self, name: str) -> float:
+        """Writes a sample sheet; its diversity, as a share of that of training pictures."""
         columns, rows = grid_shape(self.dataset.resolution)
         seeds = list(range(columns * rows))
         c = grid_labels(self.labels.cpu(), columns, rows)
         images = self.state.ema.sample(seeds, c=c)
-        save_picture(grid(to_uint8(images), columns=columns), self.run.path / "samples" / f"{name}.png")
+        if self.writes:
+            save_picture(grid(to_uint8(images), columns=columns), self.run.path / "samples" / f"{name}.png")
+        return diversity(images.cpu()) / max(diversity(self.reals), 1e-8)
 
-    def _warn(self, message: str) -> None:
-        if message not in self.warnings:
-            self.warnings.append(message)
+    def _event(self, message: str) -> None:
+        self.events.append(message)
+        self.news.append(message)
 
     def _status(self, status: str) -> None:
         if not self.writes:
@@ -520,7 +571,8 @@ class _Session:
                 "target": self.config.controller.target,
                 "controller": self.config.controller.kind,
                 "skipped_files": [list(s) for s in self.dataset.skipped],
-                "warnings": self.warnings,
+                "warnings": self.events + list(self.findings.values()),
+                "events": self.events,
             },
         )
         self.page.write()
@@ -556,6 +608,12 @@ def grid_shape(resolution: tuple[int, int]) -> tuple[int, int]:
     return min(max(1024 // w, 4), 12), min(max(768 // h, 3), 8)
 
 
+def diversity(images: Tensor) -> float:
+    """Mean distance of two pictures of `[N, C, H, W]`, in [-1, 1], at 32×32: root mean square over channels and pixels."""
+    flat = torch.nn.functional.adaptive_avg_pool2d(images.float(), (32, 32)).flatten(1)
+    return float(torch.pdist(flat).mean() / math.sqrt(flat.shape[1])) if len(flat) > 1 else 0.0
+
+
 def grid_labels(labels: Tensor, columns: int, rows: int) -> Tensor | None:
     """Labels `[columns·rows, K]` for a sheet with one class a column, from training labels `[N, K]`; None without labels."""
     if not labels.shape[1]:
@@ -587,8 +645,10 @@ def generator_folder(path: str | Path) -> Path:
         run = Run(path)
         found = run.best() or run.latest()
         if found is None:
-            raise FruganError(f"{path} has no checkpoint yet")
-        return found.path
+            raise FruganError(f"{path} has no whole checkpoint; train it with: frugan resume {path}")
+        path = found.path
+    if (path / checkpoint.MANIFEST).is_file():
+        checkpoint.Checkpoint(path).verify()
     if not path.is_dir():
         raise FruganError(f"{path} is neither a run nor a checkpoint: no such directory")
     return path
@@ -640,6 +700,6 @@ def read_class_names(path: str | Path) -> list[str] | None:
     if path.as_posix().startswith(HUB):
         path = download(path.as_posix(), files=["config.json"])
     for file in (path / "data.json", path.resolve().parent.parent / "data.json", path / "config.json"):
-        if file.is_file() and (names := json.loads(file.read_text("utf-8")).get("class_names")):
+        if names := (read_json(file) or {}).get("class_names"):
             return names
     return None

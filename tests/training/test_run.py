@@ -125,7 +125,7 @@ def test_one_bad_step_is_survived(tmp_path: Path, pictures: Path, monkeypatch: p
 
 
 def test_resting_at_the_cap_is_told(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("frugan.run.CAP_WARNING_KIMG", 0.04)
+    monkeypatch.setattr("frugan.tracking.health.CAP_KIMG", 0.04)
     out = tmp_path / "run"
     records = list(frugan.train(pictures, out, device="cpu", **{**TINY, "p_max": 0.3, "ada_kimg": 0.05}))
     assert records[-1]["p"] == pytest.approx(0.3)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
 import typer
 
 from frugan.cli import convert, data, demo, evaluate, generate, leaks, methods, train
-from frugan.errors import FruganError
+from frugan.errors import FruganError, explain
 
 app = typer.Typer(
     name="frugan",
@@ -50,7 +51,11 @@ def _root(
 
 
 def main() -> None:
-    """Runs the program. What the user can mend is one sentence on stderr and exit code 2; Ctrl-C is 130."""
+    """Runs the program. What the user can mend, the system's refusals among it, is one sentence on stderr and exit code
+    2; Ctrl-C is 130. A traceback (exit code 1) is a mistake of ours."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be text
     try:
         app()
     except FruganError as error:
@@ -59,3 +64,8 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("frugan: interrupted", err=True)
         sys.exit(130)
+    except Exception as error:
+        if (sentence := explain(error)) is None:
+            raise
+        typer.echo(f"frugan: {sentence}", err=True)
+        sys.exit(2)

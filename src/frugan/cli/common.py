@@ -13,6 +13,8 @@ from rich.console import Console
 
 from frugan.errors import FruganError
 
+MOST_SEEDS = 1_000_000
+
 console = Console(highlight=False)
 
 
@@ -21,7 +23,7 @@ def parse_resolution(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdigit() and int(part) for part in parts):
+    if len(parts) > 2 or not all(part.isdecimal() and len(part) < 10 and int(part) for part in parts):
         raise FruganError(
             f"resolution {text!r}: give one number for square pictures, or HEIGHTxWIDTH, for instance 48x64"
         )
@@ -42,10 +44,14 @@ def parse_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if not first.isdecimal() or (dash and not last.isdecimal()) or len(part) > 50:
             raise FruganError(f"seeds {text!r}: give numbers and ranges, for instance 0-15,42")
         if int(last or first) >= 2**32:
             raise FruganError(f"seed {last or first}: the largest one is {2**32 - 1}")
+        if len(seeds) + int(last or first) - int(first) >= MOST_SEEDS:
+            raise FruganError(
+                f"seeds {text!r}: more than {MOST_SEEDS:,} at once; give smaller ranges, one after another"
+            )
         seeds += range(int(first), int(last or first) + 1)
     return seeds
 
@@ -63,16 +69,16 @@ def bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask for a stop after the step at hand; a second Ctrl-C stops at once."""
+    """Ctrl-C and SIGTERM ask for a stop after the step at hand; a Ctrl-C after that stops at once."""
     from frugan.processes import launched
 
     asked = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
-            if launched():  # a launcher repeats the signal that the terminal gave already
-                return
-            raise KeyboardInterrupt
+            if number == signal.SIGINT and not launched():
+                raise KeyboardInterrupt
+            return  # schedulers repeat SIGTERM, and launchers the terminal's Ctrl-C: the checkpoint is under way
         asked.set()
         console.print("stopping after this step; a checkpoint will be written (Ctrl-C again to stop at once)")
 

@@ -77,6 +77,7 @@ def train(
     batch_per_device: Annotated[str | None, Option(help="Images at once, to save memory; divides --batch; auto: as many as fit.", rich_help_panel=OPTIMISATION)] = None,
     gamma: Annotated[float | None, Option(help="R1 weight: higher is steadier, and blander.", rich_help_panel=OPTIMISATION)] = None,
     lr: Annotated[float | None, Option(help="Learning rate of both networks.", rich_help_panel=OPTIMISATION)] = None,
+    rollback_lr: Annotated[float, Option(help="Factor on learning rates each time a diverged run goes back to its last checkpoint (3 times at most); below 1, outputs of D that blow up count as divergence, too.", rich_help_panel=OPTIMISATION)] = 1.0,
     path_length_weight: Annotated[float | None, Option(help="Path-length penalty; 0: off.", rich_help_panel=OPTIMISATION)] = None,
     style_mixing: Annotated[float | None, Option(help="Probability of style mixing.", rich_help_panel=OPTIMISATION)] = None,
     ema_kimg: Annotated[float | None, Option(help="Half-life of the generator's average, in kimg.", rich_help_panel=OPTIMISATION)] = None,
@@ -136,6 +137,7 @@ def train(
         batch_per_device=parse_count(batch_per_device),
         gamma=gamma,
         lr=lr,
+        rollback_lr=rollback_lr,
         augment=augment,
         controller=controller,
         target=target,
@@ -250,6 +252,8 @@ def follow(run: Run, *, device: str, dataset: Dataset | None = None, kimg: float
     with stop_on_signal() as stop, Progress(total_kimg=total, start_kimg=start, console=console) as display:
         for last in run.train(kimg=kimg, device=device, dataset=dataset, stop=stop, evaluating=display.evaluating):
             display.log(last)
+            for warning in last.get("warnings", ()):
+                display.say(f"warning: {warning}")
     at = f"{last['kimg']:g}" if last else f"{start:g}"
     console.print(f"{at} of {total:g} kimg. Look at {run.path / 'index.html'}")
     if not last or last["kimg"] < total:

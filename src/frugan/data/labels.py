@@ -23,6 +23,9 @@ from frugan.errors import FruganError
 
 MOST_CLASSES = 65536  # a larger class number is taken for an identifier that slipped in
 
+LARGEST = float(np.finfo(np.float32).max)
+MOST_ENTRIES = 1 << 28  # of one-hot rows: 1 GB
+
 _FILE = re.compile(r"(?P<path>.*\.(?:csv|tsv|json))(?::(?P<columns>[^/\\]+))?", re.IGNORECASE)
 
 
@@ -81,8 +84,7 @@ def stored_labels(labels: Sequence[Any], names: Sequence[str], where: str, origi
             "or .json file of the same key, or train without --conditional"
         )
     if all(isinstance(label, str) for label in labels):
-        classes = sorted(set(labels))
-        return Labels(one_hot(np.array([classes.index(label) for label in labels]), len(classes)), classes, origin)
+        return Labels(*_by_class(labels), origin)
     return Labels(_encode(labels, names, where), origin=origin)
 
 
@@ -107,11 +109,9 @@ def _from_folders(source: Source, names: Sequence[str]) -> Labels:
         raise FruganError(
             f"{stray} lies in no class folder of {source.path}; move it into one, or use --labels FILE.csv"
         )
-    class_names = sorted(set(folders))
-    if len(class_names) < 2:
-        raise FruganError(f"{source.path} has a single class folder, {class_names[0]!r}; train without --conditional")
-    codes = np.array([class_names.index(folder) for folder in folders])
-    return Labels(one_hot(codes, len(class_names)), class_names, "sub-folders")
+    if len(set(folders)) < 2:
+        raise FruganError(f"{source.path} has a single class folder, {folders[0]!r}; train without --conditional")
+    return Labels(*_by_class(folders), "sub-folders")
 
 
 def _class_folders(names: Sequence[str]) -> list[str]:
@@ -147,7 +147,7 @@ def _json_rows(text: str, where: str) -> dict[str, Any] | None:
     try:
         labels = json.loads(text).get("labels")
         return None if labels is None else {str(name).replace("\\", "/"): label for name, label in _pairs(labels)}
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise FruganError(
             f'{where} is no label file ({error}); write {{"labels": [["folder/name.png", 3], …]}}, or null'
         ) from error
@@ -159,7 +159,7 @@ def _pairs(labels: Any) -> Any:
 
 def _json_class_names(text: str) -> list[str] | None:
     names = json.loads(text).get("class_names")
-    return [str(name) for name in names] if names else None
+    return [str(name) for name in names] if names and isinstance(names, list) else None
 
 
 def _from_table(text: str, classes: str | None, where: str, wanted: list[str] | None, names: Sequence[str]) -> Labels:
@@ -168,9 +168,11 @@ def _from_table(text: str, classes: str | None, where: str, wanted: list[str] | 
     `classes`, the text of a .json file of the same name, may list a column's class names in order.
     """
     first = text.split("\n", 1)[0]
-    table = [
-        row for row in csv.reader(text.splitlines(), delimiter=max(",;\t", key=first.count)) if any(map(str.strip, row))
-    ]
+    try:
+        rows_read = list(csv.reader(text.splitlines(), delimiter=max(",;\t", key=first.count)))
+    except csv.Error as error:
+        raise FruganError(f"{where} cannot be read as a table ({error}); save it anew as CSV") from error
+    table = [row for row in rows_read if any(map(str.strip, row))]
     if not table or len(table[0]) < 2:
         raise FruganError(f"{where} is no table of name,label; its first line is {first!r}")
     find = _matcher(names)
@@ -208,7 +210,7 @@ def _class_lists(text: str | None) -> dict[str, list[str]]:
     """{"column": ["first class", "second class", …]}; empty where the text is something else."""
     try:
         lists = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     entries = lists.items() if isinstance(lists, dict) else ()
     return {k: v for k, v in entries if isinstance(v, list) and all(isinstance(name, str) for name in v)}
@@ -229,9 +231,8 @@ def _column(
             )
         return one_hot(np.array([code[cell] for cell in cells]), len(classes)), classes
     if not all(map(_is_number, cells)):
-        classes = sorted(set(cells))
-        return one_hot(np.array([classes.index(cell) for cell in cells]), len(classes)), classes
-    if all(cell.isdecimal() for cell in cells) and (alone or not set(cells) <= {"0", "1"}):
+        return _by_class(cells)
+    if all(cell.isdecimal() and len(cell) < 10 for cell in cells) and (alone or not set(cells) <= {"0", "1"}):
         values = _encode([int(cell) for cell in cells], names, where)
         return values, [str(i) for i in range(values.shape[1])]
     return _encode([[float(cell)] for cell in cells], names, where), None
@@ -252,15 +253,27 @@ def _encode(labels: Sequence[Any], names: Sequence[str], where: str) -> np.ndarr
             raise FruganError(
                 f"{name} has {len(row)} label values in {where}, {names[0]} has {len(rows[0])}; give all as many"
             )
-        if not all(isinstance(value, (int, float)) and np.isfinite(value) for value in row):
+        if not all(isinstance(value, (int, float)) and abs(value) <= LARGEST for value in row):
             raise FruganError(
                 f"{name} has the label {row} in {where}, but labels must be finite numbers; mend that row"
             )
     return np.array(rows, np.float32)
 
 
+def _by_class(names: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """One-hot rows over the sorted distinct names, and these."""
+    classes = sorted(set(names))
+    code = {name: i for i, name in enumerate(classes)}
+    return one_hot(np.array([code[name] for name in names]), len(classes)), classes
+
+
 def one_hot(codes: np.ndarray, classes: int) -> np.ndarray:
-    """int `[N]` in [0, classes) → float32 `[N, classes]`."""
+    """int `[N]` in [0, classes) → float32 `[N, classes]`. Raises `FruganError` where that takes more than 1 GB."""
+    if len(codes) * classes > MOST_ENTRIES:
+        raise FruganError(
+            f"{classes} classes of {len(codes)} pictures take {len(codes) * classes * 4 / 1e9:.0f} GB, the limit is "
+            f"{MOST_ENTRIES * 4 / 1e9:.1f}; are they identifiers? give fewer, broader classes"
+        )
     return (codes[:, None] == np.arange(classes)).astype(np.float32)
 
 

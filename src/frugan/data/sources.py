@@ -23,6 +23,7 @@ SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 CONTAINERS = (".zip", ".tar", ".npy", ".npz")
 
 _LARGEST_MEMBER = 1 << 30  # bytes that one zip member may unpack to
+_LARGEST_TEXT = 1 << 28
 _IMAGE_KEYS = ("images", "x", "X", "data", "pixels", "arr_0")
 _LABEL_KEYS = ("labels", "label", "y", "Y", "targets")
 _LITTER = ("__macosx", "thumbs.db", "desktop.ini")
@@ -113,6 +114,10 @@ class Files(ABC):
     @abstractmethod
     def has(self, name: str) -> bool: ...
 
+    @abstractmethod
+    def size(self, name: str) -> int:
+        """Bytes of a file, unpacked."""
+
     def header(self, index: int) -> Header:
         with self.open(self.names[index]) as file:
             return read_header(file)
@@ -125,8 +130,17 @@ class Files(ABC):
         tops = {picture.split("/")[0] for picture in self.names}
         places = [name, f"{next(iter(tops))}/{name}"] if len(tops) == 1 else [name]
         for place in filter(self.has, places):
-            with self.open(place) as file:
-                return _as_text(file.read(), f"{self.path}/{place}")
+            where, size = f"{self.path}/{place}", self.size(place)
+            if size > _LARGEST_TEXT:
+                raise FruganError(
+                    f"{where} holds {size:,} bytes, the limit is {_LARGEST_TEXT:,}; is it a table of labels?"
+                )
+            try:
+                with self.open(place) as file:
+                    content = file.read()
+            except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                raise FruganError(f"{where} cannot be read ({error}); mend it or remove it") from error
+            return _as_text(content, where)
         return None
 
     def stored_labels(self) -> np.ndarray | None:
@@ -155,6 +169,9 @@ class Folder(Files):
 
     def has(self, name: str) -> bool:
         return (self.path / name).is_file()
+
+    def size(self, name: str) -> int:
+        return (self.path / name).stat().st_size
 
     def stamp(self) -> str:
         return _stamp(self.path, *(self.path / name for name in self.names))
@@ -188,6 +205,9 @@ class Zip(Files):
 
     def has(self, name: str) -> bool:
         return name in self._members
+
+    def size(self, name: str) -> int:
+        return self._members[name].file_size
 
     def stamp(self) -> str:
         return _stamp(self.path)
@@ -231,6 +251,9 @@ class Tar(Files):
 
     def has(self, name: str) -> bool:
         return name in self._members
+
+    def size(self, name: str) -> int:
+        return self._members[name].size
 
     def stamp(self) -> str:
         return _stamp(self.path)

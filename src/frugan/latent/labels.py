@@ -18,13 +18,13 @@ def parse_label(text: str | None, label_size: int, class_names: list[str] | None
         raise FruganError(f"this generator makes pictures by label; add --class, {_choices(label_size, class_names)}")
     if class_names and text in class_names:
         return torch.eye(label_size)[class_names.index(text)]
-    if text.isdigit() and int(text) < label_size:
+    if text.isdecimal() and len(text) < 10 and int(text) < label_size:
         return torch.eye(label_size)[int(text)]
     try:
         values = torch.tensor([float(part) for part in text.split(",")])
     except ValueError:
         values = torch.zeros(0)
-    if len(values) != label_size:
+    if len(values) != label_size or not values.isfinite().all():
         raise FruganError(f"class {text!r}: give {_choices(label_size, class_names)}")
     return values
 

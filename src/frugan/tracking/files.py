@@ -34,7 +34,8 @@ def write_text(path: str | Path, text: str, *, durable: bool = True) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with unfinished.open("w", encoding="utf-8") as file:
+        # file names need not be text: what UTF-8 cannot say becomes an escape, which JSON reads back
+        with unfinished.open("w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             if durable:
                 file.flush()

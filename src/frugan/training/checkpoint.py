@@ -13,12 +13,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 
@@ -27,6 +29,7 @@ from frugan.networks import save_generator
 from frugan.training.state import TrainState
 
 PREFIX = "checkpoint-"
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -36,18 +39,27 @@ class Checkpoint:
     path: Path
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """The counters of the state, and the metrics known when it was saved."""
+        return _read_json(self.path / "training.json")
+
+    @property
     def images(self) -> int:
-        return int(_read_json(self.path / "training.json")["images"])
+        return int(self.facts["images"])
 
     def verify(self) -> None:
         """Raises `FruganError` naming the first file that is missing, cut short or changed."""
-        manifest = _read_json(self.path / "manifest.json")
-        for name, entry in manifest["files"].items():
+        remedy = "use another checkpoint of the run, or restore this one from a copy"
+        try:
+            files = {name: (e["bytes"], e["sha256"]) for name, e in _read_json(self.path / MANIFEST)["files"].items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise FruganError(f"checkpoint {self.path} is damaged: {MANIFEST} lists no files; {remedy}") from error
+        for name, written in files.items():
             file = self.path / name
             if not file.is_file():
-                raise FruganError(f"checkpoint {self.path} is incomplete: {name} is missing")
-            if file.stat().st_size != entry["bytes"] or _sha256(file) != entry["sha256"]:
-                raise FruganError(f"checkpoint {self.path} is damaged: {name} is not what was written")
+                raise FruganError(f"checkpoint {self.path} is incomplete: {name} is missing; {remedy}")
+            if (file.stat().st_size, _sha256(file)) != written:
+                raise FruganError(f"checkpoint {self.path} is damaged: {name} is not what was written; {remedy}")
 
     def restore(self, state: TrainState) -> None:
         """Loads the training state, bit for bit."""
@@ -56,9 +68,13 @@ class Checkpoint:
         state.load_state_dict(tensors, _read_json(self.path / "training.json"))
 
 
+def name_of(state: TrainState) -> str:
+    return f"{PREFIX}{state.images / 1000:010.3f}"
+
+
 def save(directory: Path, state: TrainState, metrics: Mapping[str, float] | None = None) -> Checkpoint:
     """Writes a checkpoint of `state` into `directory`; one of the same step that verifies already is left as it is."""
-    final = directory / f"{PREFIX}{state.images / 1000:010.3f}"
+    final = directory / name_of(state)
     if final.exists():
         try:
             Checkpoint(final).verify()
@@ -68,24 +84,38 @@ def save(directory: Path, state: TrainState, metrics: Mapping[str, float] | None
     temporary = directory / f".{final.name}.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    tensors, facts = state.state_dict()
-    # safetensors refuses tensors that share memory or are strided: each is written as its own plain block
-    plain = {k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}
-    safetensors.torch.save_file(plain, temporary / "training.safetensors")
-    _write_json(temporary / "training.json", {**facts, "metrics": dict(metrics or {})})
-    save_generator(temporary, state.ema, discriminator=state.D.config)
-    files = {f.name: {"bytes": f.stat().st_size, "sha256": _sha256(f)} for f in sorted(temporary.iterdir())}
-    _write_json(temporary / "manifest.json", {"format": 1, "files": files})
-    for file in temporary.iterdir():
-        _sync(file)
-    temporary.rename(final)
+    try:
+        _fill(temporary, state, metrics or {})
+        temporary.rename(final)
+    except BaseException:  # a full disk is not to stay full of what nobody can use
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     _sync(directory)
     return Checkpoint(final)
 
 
+def _fill(folder: Path, state: TrainState, metrics: Mapping[str, float]) -> None:
+    """Writes the files of a checkpoint, the manifest last, and waits until the disk has them."""
+    tensors, facts = state.state_dict()
+    # safetensors refuses tensors that share memory or are strided: each is written as its own plain block
+    plain = {k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}
+    try:
+        safetensors.torch.save_file(plain, folder / "training.safetensors")
+        save_generator(folder, state.ema, discriminator=state.D.config)
+    except safetensors.SafetensorError as error:  # hides what the system said
+        if number := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(folder)) from error
+        raise
+    _write_json(folder / "training.json", {**facts, "metrics": dict(metrics)})
+    files = {f.name: {"bytes": f.stat().st_size, "sha256": _sha256(f)} for f in sorted(folder.iterdir())}
+    _write_json(folder / MANIFEST, {"format": 1, "files": files})
+    for file in folder.iterdir():
+        _sync(file)
+
+
 def all_checkpoints(directory: Path) -> list[Checkpoint]:
     """From the oldest to the newest; unfinished ones have another name and are not seen."""
-    return [Checkpoint(p) for p in sorted(directory.glob(f"{PREFIX}*")) if (p / "manifest.json").is_file()]
+    return [Checkpoint(p) for p in sorted(directory.glob(f"{PREFIX}*")) if (p / MANIFEST).is_file()]
 
 
 def latest(directory: Path) -> Checkpoint | None:
@@ -104,14 +134,48 @@ def prune(directory: Path, *, keep_last: int, keep: set[Path]) -> None:
     for checkpoint in all_checkpoints(directory)[: -keep_last or None]:
         if checkpoint.path not in keep:
             shutil.rmtree(checkpoint.path)
+    _remove_unfinished(directory)
+
+
+def recover(directory: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The checkpoint to go on from, None in a new run, and what is wrong with newer ones.
+
+    Those are renamed to damaged-…, so that none passes for the newest any more; what a killed writer left behind is
+    removed. Raises `FruganError` where there are checkpoints, but none is whole.
+    """
+    _remove_unfinished(directory)
+    found = latest(directory)
+    names = sorted(p for p in directory.glob(f"{PREFIX}*") if found is None or p.name > found.path.name)
+    if names and found is None:
+        raise FruganError(
+            f"none of the {len(names)} checkpoints in {directory} is whole; restore one from a copy, or remove that "
+            "folder to train from the beginning"
+        )
+    problems = []
+    for path in names:
+        try:
+            Checkpoint(path).verify()
+        except FruganError as error:
+            problems.append(str(error))
+        aside = path.with_name(f"damaged-{path.name.removeprefix(PREFIX)}")
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
+    return found, problems
+
+
+def _remove_unfinished(directory: Path) -> None:
     for rest in directory.glob(f".{PREFIX}*"):
         shutil.rmtree(rest, ignore_errors=True)
 
 
 def is_finite(state: TrainState) -> bool:
-    """Whether every weight is a finite number."""
-    tensors = [p for net in state.networks().values() for p in net.parameters()]
-    return bool(torch.isfinite(torch.nn.utils.get_total_norm(tensors)))
+    """Whether all that training goes on from is finite: weights, averages, optimisers, running means."""
+    tensors = [
+        tensor
+        for name, tensor in state.state_dict()[0].items()
+        if tensor.is_floating_point() and not name.startswith("controller/")  # where nan says: not observed
+    ]
+    return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
 
 
 def _sha256(file: Path) -> str:
@@ -133,7 +197,7 @@ def _sync(path: Path) -> None:
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         return json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FruganError(f"{file} cannot be read: {error}") from error
 
 

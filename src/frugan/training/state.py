@@ -24,7 +24,8 @@ class TrainingConfig:
 
     `batch` images a step, worked through `batch_per_device` at a time. `ema_half_life_kimg`: of the generator's moving
     average; `ema_ramp` keeps it at most that fraction of the images seen so far (None: no ramp-up). After
-    `max_bad_steps` steps in a row with a non-finite gradient, training goes back to its last checkpoint.
+    `max_bad_steps` steps in a row with a non-finite gradient, training goes back to its last checkpoint,
+    and learning rates are multiplied by `rollback_lr`; below 1, it also goes back where D's outputs blow up.
     """
 
     batch: int = 32
@@ -40,6 +41,7 @@ class TrainingConfig:
     precision: Precision = "fp32"
     compile: bool = False
     max_bad_steps: int = 16
+    rollback_lr: float = 1.0
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.batch_per_device < 1 or self.batch % self.batch_per_device:
@@ -49,6 +51,8 @@ class TrainingConfig:
             )
         if min(self.generator_lr, self.discriminator_lr, self.ema_half_life_kimg) <= 0:
             raise FruganError("learning rates and the EMA half-life must be above 0")
+        if not 0 < self.rollback_lr <= 1:
+            raise FruganError(f"rollback-lr {self.rollback_lr:g}: give a factor above 0, and at most 1")
         if self.precision not in DTYPES:
             raise FruganError(f"precision {self.precision!r}: choose one of {', '.join(DTYPES)}")
 
@@ -169,6 +173,12 @@ class TrainState:
         """
         stream = np.random.SeedSequence([self.seed, self.step, phase, part]).generate_state(1, np.uint64)
         return self.rng.manual_seed(int(stream[0]) % 2**63)
+
+    def scale_rates(self, factor: float) -> None:
+        """Learning rates become `factor` times what they were in the beginning."""
+        for optimizer in self.optimizers().values():
+            for group in optimizer.param_groups:
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
     def reseed(self, salt: int) -> None:
         """Other random numbers from here on, which depend on the seed so far and `salt` alone."""

@@ -262,7 +262,7 @@ def _chosen(option: str, text: str, parts: Sized, *, at_least: bool) -> list[nn.
 def _parse(option: str, text: str) -> tuple[int, bool]:
     """ "10" → (10, False); "32px" → (32, True)."""
     digits = text.removesuffix("px")
-    if not digits.isdigit() or int(digits) < 1:
+    if not digits.isdecimal() or len(digits) > 9 or int(digits) < 1:
         raise FruganError(f"--{option} {text}: give a count, for instance 10, or a size in pixels, for instance 32px")
     return int(digits), digits != text
 

@@ -1,0 +1,98 @@
+"""Warnings of the monitors in a run: on the page, in the log, on the terminal; a resume says what the whole run says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import frugan
+from frugan.run import MAX_ROLLBACKS, Run, diversity
+from frugan.tracking import health, read_stats
+
+from .conftest import TINY
+
+
+def warnings(run: Path) -> list[tuple[float, str]]:
+    return [(r["kimg"], w) for r in read_stats(run / "stats.jsonl") for w in r.get("warnings", [])]
+
+
+def test_a_resume_warns_like_the_whole_run(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "CAP_KIMG", 0.04)
+    options = {**TINY, "p_max": 0.3, "ada_kimg": 0.05, "tick": 0.016}
+    list(frugan.train(pictures, tmp_path / "whole", device="cpu", **options))
+    records = frugan.train(pictures, tmp_path / "run", device="cpu", **options)
+    while not next(records).get("warnings"):
+        pass
+    records.close()
+    list(Run(tmp_path / "run").train(device="cpu"))
+    assert warnings(tmp_path / "run") == warnings(tmp_path / "whole")
+    ((_, said),) = warnings(tmp_path / "whole")
+    assert "p has rested at its cap of 0.3" in said
+    assert said in json.loads((tmp_path / "run/run.json").read_text())["warnings"]
+    assert "rested at its cap" in (tmp_path / "run/index.html").read_text()
+
+
+def blow_up(monkeypatch: pytest.MonkeyPatch, after: int, times: int) -> None:
+    """D's weights grow a thousandfold, `times` times."""
+    from frugan.training import loop
+
+    real, calls = loop.train_step, iter(range(10**6))
+
+    def step(state, *args):
+        if after <= next(calls) < after + times:
+            with torch.no_grad():
+                list(state.D.parameters())[-2].mul_(1e4)
+        real(state, *args)
+
+    monkeypatch.setattr(loop, "train_step", step)
+
+
+def test_outputs_that_blow_up_are_warned_of(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blow_up(monkeypatch, 12, 1)
+    list(frugan.train(pictures, tmp_path / "run", device="cpu", **TINY))
+    assert any("D's outputs spread over" in said for _, said in warnings(tmp_path / "run"))
+    assert json.loads((tmp_path / "run/run.json").read_text())["events"] == []
+
+
+def test_rollback_with_lower_rates(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is recorded, limited in number, and the lower rates outlast a resume."""
+    blow_up(monkeypatch, 12, 1)
+    options = {**TINY, "rollback_lr": 0.5}
+    records = list(frugan.train(pictures, tmp_path / "run", device="cpu", **options))
+    assert [r["rollbacks"] for r in records] == [0, 0, 1, 1]
+    (event,) = json.loads((tmp_path / "run/run.json").read_text())["events"]
+    assert "went back to 0 kimg with new random numbers and learning rates × 0.5" in event
+    assert "spread over" in event
+    rates: list[list[float]] = []
+    real = frugan.run.training_steps
+
+    def steps(state, *args):
+        for report in real(state, *args):
+            rates.append(
+                [o.param_groups[0]["lr"] / o.param_groups[0]["initial_lr"] for o in state.optimizers().values()]
+            )
+            yield report
+
+    monkeypatch.setattr(frugan.run, "training_steps", steps)
+    list(Run(tmp_path / "run").train(kimg=0.2, device="cpu"))
+    assert rates
+    assert all(rate == [0.5, 0.5] for rate in rates)
+
+
+def test_rollbacks_end(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blow_up(monkeypatch, 12, 10**6)
+    with pytest.raises(frugan.FruganError, match="diverged"):
+        list(frugan.train(pictures, tmp_path / "run", device="cpu", **TINY, rollback_lr=0.5))
+    events = json.loads((tmp_path / "run/run.json").read_text())["events"]
+    assert len(events) == MAX_ROLLBACKS
+
+
+def test_diversity() -> None:
+    """0 where all pictures are one; that of independent noise is its standard deviation times √2."""
+    noise = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert diversity(noise[:1].expand(64, -1, -1, -1)) == 0
+    assert diversity(noise) == pytest.approx(2**0.5, rel=0.01)
+    assert diversity(noise[:1]) == 0
