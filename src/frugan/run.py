@@ -21,7 +21,7 @@ from frugan import tracking
 from frugan.augment import Augmentation, AugmentConfig, AugmentPipeline, Chain, DiffAugment, Measurement
 from frugan.config import Derived, Facts, Options, RunConfig, load_config, resolve, save_config
 from frugan.data import DataConfig, Dataset, open_dataset
-from frugan.errors import FruganError
+from frugan.errors import FruganError, explain
 from frugan.interop import Imported, download, from_pretrained, read_network
 from frugan.interop.pretrained import HUB
 from frugan.metrics import METRICS, Evaluator, Pictures
@@ -227,17 +227,24 @@ class _Session:
         self.total_images = round(total_kimg * 1000)
         config = run.config
         self._check_data()
-        self.state = TrainState.create(
-            config.generator,
-            config.discriminator,
-            config=config.training,
-            objective=config.objective,
-            controller=config.controller,
-            sampler=dataset.sampler(config.training.seed),
-            device=device,
-        )
-        freeze(self.state.G, self.state.D, config.transfer)
-        self.phases = make_phases(config, self.state.G, self.state.D, compiled=config.training.compile)
+        try:
+            self.state = TrainState.create(
+                config.generator,
+                config.discriminator,
+                config=config.training,
+                objective=config.objective,
+                controller=config.controller,
+                sampler=dataset.sampler(config.training.seed),
+                device=device,
+            )
+            freeze(self.state.G, self.state.D, config.transfer)
+            self.phases = make_phases(config, self.state.G, self.state.D, compiled=config.training.compile)
+        except Exception as error:  # a configuration edited by hand can be wrong in any way
+            if isinstance(error, FruganError) or explain(error):
+                raise
+            raise FruganError(
+                f"{run.path / 'config.yaml'} describes what cannot be built ({error}); mend it, or restore it from a copy"
+            ) from error
         self.labels = dataset.label_pool.to(device)
         self.steps = training_steps(self.state, self.phases, dataset, self.labels, config.training)
         self.evaluator = self._evaluator(device) if config.report.evaluate_kimg else None
