@@ -219,6 +219,10 @@ def _lock(path: Path, stack: ExitStack) -> None:
         raise FruganError(f"{path} is being trained by another process; wait for it, or stop it first") from None
 
 
+class _StopAsked(Exception):
+    pass
+
+
 class _Session:
     """One stretch of training in a run directory: what is open while it lasts."""
 
@@ -303,7 +307,10 @@ class _Session:
                 finished = state.images >= self.total_images
                 save = finished or stopping or _passed(report.checkpoint_kimg, since, state.images)
                 if self.evaluator and (finished or _passed(report.evaluate_kimg, since, state.images)):
-                    save |= self._evaluate(record)
+                    try:
+                        save |= self._evaluate(record, stop)
+                    except _StopAsked:
+                        save = stopping = True
                 if finished or _passed(report.samples_kimg, since, state.images):
                     record["diversity"] = self._samples(f"samples-{round(state.kimg):06d}")
                 self._judge(record)
@@ -420,10 +427,20 @@ class _Session:
         self.state.rollbacks = self.state.rollbacks if rollbacks is None else rollbacks
         self.state.scale_rates(self.config.training.rollback_lr**self.state.rollbacks)
 
-    def _evaluate(self, record: Record) -> bool:
-        """Adds metrics to the record; whether this is the best generator so far, whose checkpoint is to be written."""
+    def _evaluate(self, record: Record, stop: Callable[[], bool]) -> bool:
+        """Adds metrics to the record; whether this is the best generator so far, whose checkpoint is to be written.
+
+        Raises `_StopAsked` where a stop is asked for meanwhile: who asks may not have time to wait for a measurement.
+        """
         assert self.evaluator is not None
-        card = self.evaluator(self.state.ema, self.evaluating)
+
+        def advance(done: int, total: int) -> None:
+            if stop():
+                raise _StopAsked
+            if self.evaluating:
+                self.evaluating(done, total)
+
+        card = self.evaluator(self.state.ema, advance)
         card.subject["kimg"] = self.state.kimg
         card.save(self.run.path / "evaluations" / f"training-{round(self.state.kimg):06d}.json")
         self.last_metrics = values = card.values
