@@ -11,7 +11,7 @@ import torch
 from hypothesis import settings
 
 settings.register_profile("fast", max_examples=40, deadline=None, derandomize=True, database=None)
-settings.register_profile("long", max_examples=2000, deadline=None, database=None)
+settings.register_profile("long", max_examples=500, deadline=None, database=None)
 settings.load_profile("fast")
 
 GOLDEN = Path(__file__).parent / "golden"

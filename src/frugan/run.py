@@ -21,7 +21,7 @@ from frugan import tracking
 from frugan.augment import Augmentation, AugmentConfig, AugmentPipeline, Chain, DiffAugment, Measurement
 from frugan.config import Derived, Facts, Options, RunConfig, load_config, resolve, save_config
 from frugan.data import DataConfig, Dataset, open_dataset
-from frugan.errors import FruganError
+from frugan.errors import FruganError, explain
 from frugan.interop import Imported, download, from_pretrained, read_network
 from frugan.interop.pretrained import HUB
 from frugan.metrics import METRICS, Evaluator, Pictures
@@ -247,6 +247,10 @@ def _lock(path: Path, stack: ExitStack) -> None:
         raise FruganError(f"{path} is being trained by another process; wait for it, or stop it first") from None
 
 
+class _StopAsked(Exception):
+    pass
+
+
 class _Session:
     """One stretch of training in a run directory: what is open while it lasts."""
 
@@ -259,17 +263,24 @@ class _Session:
         self.news: list[str] = []
         self.config = config = replace(run.config, training=self._shared_out(run.config))
         self._check_data()
-        self.state = TrainState.create(
-            config.generator,
-            config.discriminator,
-            config=config.training,
-            objective=config.objective,
-            controller=config.controller,
-            sampler=dataset.sampler(config.training.seed),
-            device=device,
-        )
-        freeze(self.state.G, self.state.D, config.transfer)
-        self.phases = make_phases(config, self.state.G, self.state.D, compiled=config.training.compile)
+        try:
+            self.state = TrainState.create(
+                config.generator,
+                config.discriminator,
+                config=config.training,
+                objective=config.objective,
+                controller=config.controller,
+                sampler=dataset.sampler(config.training.seed),
+                device=device,
+            )
+            freeze(self.state.G, self.state.D, config.transfer)
+            self.phases = make_phases(config, self.state.G, self.state.D, compiled=config.training.compile)
+        except Exception as error:  # a configuration edited by hand can be wrong in any way
+            if isinstance(error, FruganError) or explain(error):
+                raise
+            raise FruganError(
+                f"{run.path / 'config.yaml'} describes what cannot be built ({error}); mend it, or restore it from a copy"
+            ) from error
         self.labels = dataset.label_pool.to(device)
         self.steps = training_steps(self.state, self.phases, dataset, self.labels, config.training)
         self.evaluator = self._evaluator(device) if config.report.evaluate_kimg else None
@@ -367,7 +378,10 @@ class _Session:
                 finished = state.images >= self.total_images
                 save = finished or stopping or _passed(report.checkpoint_kimg, since, state.images)
                 if self.evaluator and (finished or _passed(report.evaluate_kimg, since, state.images)):
-                    save |= self._evaluate(record)
+                    try:
+                        save |= self._evaluate(record, stop)
+                    except _StopAsked:
+                        save = stopping = True
                 if finished or _passed(report.samples_kimg, since, state.images):
                     record["diversity"] = self._samples(f"samples-{round(state.kimg):06d}")
                 self._judge(record)
@@ -487,10 +501,20 @@ class _Session:
         self.state.rollbacks = self.state.rollbacks if rollbacks is None else rollbacks
         self.state.scale_rates(self.config.training.rollback_lr**self.state.rollbacks)
 
-    def _evaluate(self, record: Record) -> bool:
-        """Adds metrics to the record; whether this is the best generator so far, whose checkpoint is to be written."""
+    def _evaluate(self, record: Record, stop: Callable[[], bool]) -> bool:
+        """Adds metrics to the record; whether this is the best generator so far, whose checkpoint is to be written.
+
+        Raises `_StopAsked` where a stop is asked for meanwhile: who asks may not have time to wait for a measurement.
+        """
         assert self.evaluator is not None
-        card = self.evaluator(self.state.ema, self.evaluating)
+
+        def advance(done: int, total: int) -> None:
+            if stop():
+                raise _StopAsked
+            if self.evaluating:
+                self.evaluating(done, total)
+
+        card = self.evaluator(self.state.ema, advance)
         card.subject["kimg"] = self.state.kimg
         self.last_metrics = values = card.values
         record |= {f"metric/{k}": v for k, v in values.items()}

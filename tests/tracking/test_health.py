@@ -18,7 +18,7 @@ def record(kimg: float, **more: Any) -> dict[str, Any]:
 
 
 HEALTHY = [record(4.0 * i, **{"metric/kid": 1 / (i + 1)}) for i in range(30)]
-WIDE = {"mean": 150.0, "std": 2.0}
+WIDE = {"mean": 150.0, "std": 2.0, "count": 8}
 
 # What is wrong from the 10th record on, and how many records it takes until that is said.
 ILL: dict[str, tuple[dict[str, Any], int]] = {
@@ -76,7 +76,14 @@ def test_every_monitor_is_tested() -> None:
 def test_figures_that_are_missing(value: Any) -> None:
     for name in ("p", "r_t", "diversity", "metric/kid"):
         assert said([record(4.0 * i, **{name: value}) for i in range(30)]) == {}
-    assert said([{"kimg": 4.0, "logits/real": {"mean": value, "std": value}, "logits/generated": None}]) == {}
+    assert (
+        said([{"kimg": 4.0, "logits/real": {"mean": value, "std": value, "count": 0}, "logits/generated": None}]) == {}
+    )
+
+
+def test_outputs_that_overflow() -> None:
+    lost = {"mean": None, "std": None, "count": 8}
+    assert list(said([record(4.0, **{"logits/real": lost})])) == ["wide outputs"]
 
 
 def test_no_cap_is_no_cap() -> None:

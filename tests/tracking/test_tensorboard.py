@@ -34,6 +34,15 @@ def test_scalars_by_image_count(tmp_path: Path) -> None:
     assert scalars == [(4000, "p", 0.25), (8000, "metric/kid", 0.5), (8000, "loss/generator", 1.5)]
 
 
+def test_a_histogram_whose_sums_overflowed_is_left_out(tmp_path: Path) -> None:
+    histogram = Histogram()
+    histogram.add(torch.full((8,), 1e30))
+    board = TensorBoard(tmp_path)
+    board.log({"kimg": 4.0, "logits/real": histogram.to_dict(), "p": 0.5})
+    board.close()
+    assert [v.tag for e in events(tmp_path) for v in e.summary.value] == ["p"]
+
+
 @pytest.mark.parametrize("scale", [0.1, 3, 40])
 def test_histograms(tmp_path: Path, scale: float) -> None:
     values = torch.from_numpy(np.random.default_rng(0).normal(0.2, scale, 1000))

@@ -12,9 +12,11 @@ import torch
 from PIL import Image
 
 import frugan
+from frugan.config import Options
+from frugan.data import DataConfig
 from frugan.errors import FruganError
 from frugan.metrics import EvaluationCard
-from frugan.run import Run
+from frugan.run import Run, plan
 from frugan.tracking import read_stats
 
 from .conftest import TINY
@@ -44,6 +46,24 @@ def test_training_measures_when_due(run: Path) -> None:
     card = EvaluationCard.load(run / "evaluations" / "training-000000.json")  # the later of the two, of the same kimg
     assert card.values["kid_full"] == pytest.approx(measured[max(measured)])
     assert card.nearest
+
+
+def test_a_stop_does_not_wait_for_a_measurement(tmp_path: Path, pictures: Path) -> None:
+    """The checkpoint is written at once; the measurement is left out."""
+    config = DataConfig(path=str(pictures), held_out=12)
+    fields = {k: v for k, v in TINY.items() if k != "held_out"}
+    options = Options(**fields, evaluate_every=0.08, evaluate_samples=200, metrics="kid_full")
+    planned = plan(options, config, device=torch.device("cpu"))
+    heard: list[int] = []
+    run = Run.create(tmp_path / "run", planned.config)
+    list(run.train(device="cpu", stop=lambda: bool(heard), evaluating=lambda done, total: heard.append(done)))
+    assert heard
+    assert heard[-1] < 200
+    latest = run.latest()
+    assert latest is not None
+    assert latest.images == 80
+    assert json.loads((run.path / "run.json").read_text())["status"] == "interrupted"
+    assert not list((run.path / "evaluations").glob("*"))
 
 
 def test_the_number_of_training_is_that_of_evaluate(run: Path) -> None:

@@ -24,8 +24,8 @@ class MappingConfig:
     lr_multiplier: float = 0.01
 
     def __post_init__(self) -> None:
-        if self.num_layers < 0:
-            raise FruganError(f"mapping network of {self.num_layers} layers: give 0 or more")
+        if not 0 <= self.num_layers <= 1000:
+            raise FruganError(f"mapping network of {self.num_layers} layers: give 0 to 1000")
 
 
 @dataclass(frozen=True)

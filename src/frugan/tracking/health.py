@@ -46,7 +46,7 @@ def digest(record: Record) -> dict[str, Any]:
     small = {k: record[k] for k in record if k in _SCALARS or k.startswith("metric/")}
     for name in _OUTPUTS:
         if isinstance(histogram := record.get(name), Mapping):
-            small[name] = {k: histogram.get(k) for k in ("mean", "std")}
+            small[name] = {k: histogram.get(k) for k in ("count", "mean", "std")}
     return small
 
 
@@ -79,8 +79,10 @@ def _at_cap(records: Sequence[Record], setting: Setting) -> str | None:
 
 def _wide_outputs(records: Sequence[Record], setting: Setting) -> str | None:
     real, fake = (records[-1].get(name) for name in _OUTPUTS)
-    if not real or not fake or not all(_number(v) for v in (*real.values(), *fake.values())):
+    if not (real and fake and real["count"] and fake["count"]):
         return None
+    if not all(_number(h[part]) for h in (real, fake) for part in ("mean", "std")):
+        return "D's outputs are too large to be added up"
     width = abs(real["mean"] - fake["mean"]) + max(real["std"], fake["std"])
     return f"D's outputs spread over {width:.3g} logits" if width > WIDE_OUTPUTS else None
 

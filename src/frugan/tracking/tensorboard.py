@@ -57,7 +57,7 @@ class TensorBoard:
         for name, value in record.items():
             value = plain(value)
             if isinstance(value, Mapping):
-                if value.get("count"):
+                if value.get("count") and None not in (value["mean"], value["std"]):  # sums that overflowed
                     summary.MergeFrom(histogram_raw(name, **_raw(value)))
             elif isinstance(value, (int, float)) and name not in _COUNTERS:
                 summary.value.add(tag=name, simple_value=value)

@@ -198,7 +198,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     try:
         return json.loads(file.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise FruganError(f"{file} cannot be read: {error}") from error
+        raise FruganError(f"{file} cannot be read ({error}); use another checkpoint of the run") from error
 
 
 def _write_json(file: Path, value: Mapping[str, Any]) -> None:
