@@ -32,6 +32,7 @@ GENERATION = {
     "stylegan2-pytorch": generate.peer("stylegan2-pytorch"),
     "stylegan2-torch": generate.peer("stylegan2-torch"),
 }
+RECOMPUTATION = {"frugan": training.eager, "activation checkpointing": training.recomputed}
 AUGMENTATION = {"frugan": augment.ours, "kornia": augment.kornia}
 
 
@@ -49,6 +50,7 @@ def small_training(size: int, steps: int) -> dict[str, Case]:
             {"PyTorch": training.convolution},
             settings={"size": size, **SMALL},
         ),
+        f"memory-{size}": Case(f"activation checkpointing, {what}", RECOMPUTATION, "s/kimg", settings),
         f"data-{size}": Case(
             f"waiting for pictures, {what}",
             {"PNG folder": waiting.waiting(resident=False), "resident": waiting.waiting(resident=True)},
@@ -86,6 +88,7 @@ def preset(name: str, size: int) -> dict[str, Case]:
         f"compiled-{name}-{size}": Case(
             f"{name}, {size}²", {"eager": training.ours, "compiled": training.compiled}, "s/kimg", settings
         ),
+        f"memory-{name}-{size}": Case(f"activation checkpointing, {name}, {size}²", RECOMPUTATION, "s/kimg", settings),
     }
 
 
@@ -131,6 +134,7 @@ CUDA: dict[str, Case] = {
     **generation(256, 16384, batch=16, repeats=20),
     **generation(1024, 32768, batch=4, repeats=20),
     **{name: case for name, case in PRESETS.items() if name.startswith("compiled")},
+    **{f"memory-auto-{size}": PRESETS[f"memory-auto-{size}"] for size in (256, 1024)},
 }
 
 CASES: dict[str, dict[str, Case]] = {"cpu": CPU, "cuda": CUDA}

@@ -118,6 +118,14 @@ def compiled(device: str, **settings: Any) -> Figures:
     return ours(device, compile="on", counted=False, **settings)
 
 
+def eager(device: str, **settings: Any) -> Figures:
+    return ours(device, counted=False, **settings)
+
+
+def recomputed(device: str, **settings: Any) -> Figures:
+    return ours(device, activation_checkpointing=True, counted=False, **settings)
+
+
 def peer(name: str) -> Callable[..., Figures]:
     def arm(
         device: str, *, size: int, steps: int, batch: int, channel_base: int, channel_max: int, **rest: Any

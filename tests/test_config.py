@@ -71,7 +71,7 @@ def test_published_controller_is_reachable() -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("kimg: 3\n", "does not describe a run"), ("a: [", "cannot be read"), ("", "does not describe a run")],
+    [("kimg: 3\n", "does not describe a run"), ("a: [", "cannot be read"), ("", "no settings in it")],
 )
 def test_a_spoilt_file_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "config.yaml").write_text(text)

@@ -133,6 +133,7 @@ class Options:
     seed: int = 0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
+    activation_checkpointing: bool = False
     mapping_layers: int | None = None
     d_mapping_layers: int | None = None
     channel_base: int | None = None
@@ -286,8 +287,6 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
         precision = "bf16" if facts.bf16 else "fp16" if facts.device == "cuda" else "fp32"
         reason = "bfloat16 pays on this device" if facts.bf16 else "bfloat16 does not pay on this device"
         notes.rows.append(Derived("precision", precision, reason))
-    if options.compile == "auto":
-        notes.rows.append(Derived("compile", False, "not measured to pay back"))
 
     reference = facts.held_out or facts.images
     metrics = options.metrics or default_metric(reference)
@@ -325,6 +324,7 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
             seed=options.seed,
             precision=precision,
             compile=options.compile == "on",
+            activation_checkpointing=options.activation_checkpointing,
             rollback_lr=options.rollback_lr,
         ),
         report=ReportConfig(

@@ -104,6 +104,8 @@ def launch(processes: int, module: str, arguments: Sequence[str]) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # else the launcher sets it, and says so at length
+    # a store that outlives a restart still tells the addresses of those that are gone, and some would be called there
+    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     options = ["--standalone", f"--nproc-per-node={processes}", "--max-restarts=3", "--monitor-interval=0.5", "-m"]
     try:
         run.run(run.parse_args([*options, module, *arguments]))

@@ -25,14 +25,14 @@ from frugan.errors import FruganError, explain
 from frugan.interop import Imported, download, from_pretrained, read_network
 from frugan.interop.pretrained import HUB
 from frugan.metrics import METRICS, Evaluator, Pictures
-from frugan.networks import Discriminator, Generator, load_generator
+from frugan.networks import Discriminator, Generator, checkpoint_activations, load_generator
 from frugan.pictures import grid, save_picture, to_uint8
 from frugan.processes import any_of, first_before_others, from_first, gather, rank, world_size
 from frugan.tracking import health
 from frugan.training import Phases, StartReport, TrainingConfig, TrainState, checkpoint
 from frugan.training import train as training_steps
 from frugan.training.transfer import freeze, take_over
-from frugan.training.trial import fitting_batch
+from frugan.training.trial import compiling_pays, fitting_batch
 
 Record = dict[str, Any]
 Advance = Callable[[int, int], None]
@@ -122,6 +122,10 @@ def plan(
     config, derived = resolve(options, data, facts)
     if fitted:
         derived.append(Derived("batch_per_device", config.training.batch_per_device, "what fits into memory at once"))
+    if options.compile == "auto":
+        pays, reason = _compiling(config, device)
+        config = replace(config, training=replace(config.training, compile=pays))
+        derived.append(Derived("compile", pays, reason))
     start = None
     if source:
         G, D = Generator(config.generator), Discriminator(config.discriminator)
@@ -138,10 +142,25 @@ def plan(
 
 def _fitting(config: RunConfig, dataset: Dataset, device: torch.device) -> int:
     """How many of a batch fit into memory at once, tried with networks of the run's own kind."""
-    phases = make_phases(config, Generator(config.generator).to(device), Discriminator(config.discriminator).to(device))
     batch = config.training.batch
     group = min(config.discriminator.mbstd_group or batch, batch)
-    return fitting_batch(phases, batch, group, reserve=dataset.resident_bytes(device))
+    return fitting_batch(_trial_phases(config, device), batch, group, reserve=dataset.resident_bytes(device))
+
+
+def _compiling(config: RunConfig, device: torch.device) -> tuple[bool, str]:
+    if config.training.activation_checkpointing:
+        return False, "does not go with activation checkpointing"
+    if device.type != "cuda":
+        return False, "gained nothing where it was measured, on a CPU"
+    make = lambda compiled: _trial_phases(config, device, compiled=compiled)  # noqa: E731
+    n = config.training.batch_per_device
+    return compiling_pays(make, n, min(config.discriminator.mbstd_group or n, n), config.kimg)
+
+
+def _trial_phases(config: RunConfig, device: torch.device, *, compiled: bool = False) -> Phases:
+    G, D = Generator(config.generator).to(device), Discriminator(config.discriminator).to(device)
+    freeze(G, D, config.transfer)
+    return make_phases(config, G, D, compiled=compiled)
 
 
 def read_source(path: str | Path) -> Imported:
@@ -623,6 +642,8 @@ def make_phases(config: RunConfig, G: Generator, D: Discriminator, *, compiled: 
         )
     measure = Measurement(config.measurement, G.resolution) if config.measurement else None
     precision = config.training.precision
+    for network in (G, D):
+        checkpoint_activations(network, config.training.activation_checkpointing)
     return Phases(G, D, augment, objective, measure=measure, again=again, precision=precision, compiled=compiled)
 
 

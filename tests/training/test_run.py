@@ -213,6 +213,18 @@ def test_kinds_of_run(tmp_path: Path, pictures: Path, options: dict) -> None:
         assert all(r["p"] == 0 for r in records)
 
 
+def test_recomputed_activations_train_alike(tmp_path: Path, pictures: Path) -> None:
+    options = TINY | {"kimg": 0.08, "path_length_weight": 2.0, "precision": "fp32"}
+    found = []
+    for on in (False, True):
+        run = tmp_path / str(on)
+        list(frugan.train(pictures, run, device="cpu", activation_checkpointing=on, **options))
+        found.append([r["loss/discriminator"] for r in read_stats(run / "stats.jsonl")])
+    assert found[1] == pytest.approx(found[0], rel=1e-2)  # Adam's first steps go by signs, of tiny gradients as well
+    with pytest.raises(FruganError, match="leave one of them out"):
+        frugan.train(pictures, tmp_path / "both", device="cpu", activation_checkpointing=True, compile="on", **TINY)
+
+
 def test_accumulation_makes_the_same_batch(pictures: Path) -> None:
     """Gradients of a batch in two halves are those of the whole batch, where samples do not interact."""
     from frugan.augment import AugmentConfig, AugmentPipeline

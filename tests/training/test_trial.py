@@ -95,3 +95,44 @@ def test_no_memory_at_all_is_refused_before_the_run_exists(
     with pytest.raises(FruganError, match="free some memory"):
         frugan.train(pictures, tmp_path / "run", batch_per_device="auto", device="cpu", **TINY)
     assert not (tmp_path / "run").exists()
+
+
+Trial = tuple[bool, str]
+
+
+def compiling(phases: Phases, monkeypatch: pytest.MonkeyPatch, *, kimg: float = 1e6, gain: float = 1.0) -> Trial:
+    """The verdict where a compiled phase takes 1/gain of the time."""
+    clock = iter(range(10**6))
+    monkeypatch.setattr(trial.time, "perf_counter", lambda: float(next(clock)))
+    made = []
+
+    def make(compiled: bool) -> Phases:
+        made.append(compiled)
+        return phases
+
+    monkeypatch.setattr(trial, "_timed", lambda *_: 1 / gain if made[-1] else 1.0)
+    return trial.compiling_pays(make, 8, 4, kimg)
+
+
+def test_compiling_must_pay_back(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
+    pays, reason = compiling(phases, monkeypatch, gain=2)
+    assert pays
+    assert reason.startswith("tried: 257 s/kimg without, 129 with")  # 1 + 1 + 1/4 + 1/16 s for 8 images
+    assert not compiling(phases, monkeypatch, gain=1)[0]
+    assert not compiling(phases, monkeypatch, gain=0.5)[0]
+
+
+def test_a_short_run_is_not_kept_waiting(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
+    pays, reason = compiling(phases, monkeypatch, kimg=1, gain=1000)
+    assert not pays
+    assert "compiling takes minutes" in reason
+
+
+def test_a_machine_without_a_compiler(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(compiled: bool) -> Phases:
+        if compiled:
+            raise RuntimeError("no C++ compiler")
+        return phases
+
+    monkeypatch.setattr(trial, "_LONG", 0)
+    assert trial.compiling_pays(make, 8, 4, 1.0) == (False, "torch.compile fails here: RuntimeError")

@@ -100,7 +100,8 @@ def train(
     # machine
     device: Annotated[str, Option(help="auto, cpu, cuda, mps.", rich_help_panel=MACHINE)] = "auto",
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Option(help="Of the highest resolutions.", rich_help_panel=MACHINE)] = "auto",
-    compile: Annotated[Literal["auto", "on", "off"], Option(help="torch.compile; auto: off, until it is measured to pay back.", rich_help_panel=MACHINE)] = "auto",
+    compile: Annotated[Literal["auto", "on", "off"], Option(help="torch.compile; auto: where a long run is found to be faster with it.", rich_help_panel=MACHINE)] = "auto",
+    activation_checkpointing: Annotated[bool, Option("--activation-checkpointing", help="Activation checkpointing: compute feature maps again instead of keeping them, for larger batches or pictures; about a third slower.", rich_help_panel=MACHINE)] = False,
     threads: Annotated[int | None, Option(help="CPU threads. [default: all cores]", rich_help_panel=MACHINE)] = None,
     processes: Annotated[int, Option(min=1, help="Train in so many processes here: one a GPU.", rich_help_panel=MACHINE)] = 1,
 ) -> None:  # fmt: skip
@@ -155,6 +156,7 @@ def train(
         seed=seed,
         precision=precision,
         compile=compile,
+        activation_checkpointing=activation_checkpointing,
         mapping_layers=mapping_layers,
         d_mapping_layers=d_mapping_layers,
         channel_base=channel_base,

@@ -2,6 +2,7 @@
 
 from frugan.networks.discriminator import Discriminator, DiscriminatorConfig, Extras
 from frugan.networks.generator import Generator, GeneratorConfig, Mapping, MappingConfig
+from frugan.networks.recompute import checkpoint_activations
 from frugan.networks.storage import load_generator, save_generator
 from frugan.networks.synthesis import Synthesis, SynthesisConfig
 
@@ -15,6 +16,7 @@ __all__ = [
     "MappingConfig",
     "Synthesis",
     "SynthesisConfig",
+    "checkpoint_activations",
     "load_generator",
     "save_generator",
 ]

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frugan.networks.recompute import Recomputable
 from frugan.ops.fir import conv_downsample, conv_upsample, normalized_filter
 
 Activation = Literal["linear", "lrelu"]
@@ -59,7 +60,7 @@ class EqualizedLinear(nn.Module):
         return activate(y if factor is None else y * factor, self.activation)
 
 
-class EqualizedConv2d(nn.Module):
+class EqualizedConv2d(Recomputable):
     """`[N, I, H, W]` → `[N, O, H, W]`, or 2× up- or down-sampled; computes in x's dtype.
 
     The clamp acts on the activation, scaled like it by the `gain` of the call. With `spectral` the weight is divided by

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from frugan.errors import FruganError
 from frugan.networks.layers import ACTIVATION_GAIN, EqualizedConv2d, EqualizedLinear, activate
+from frugan.networks.recompute import Recomputable
 from frugan.ops.fir import normalized_filter, upsample
 from frugan.ops.modulated_conv import modulated_conv2d
 from frugan.resolution import base_grid
@@ -52,7 +53,7 @@ def block_name(size: tuple[int, int]) -> str:
     return f"b{size[0]}" if size[0] == size[1] else f"b{size[0]}x{size[1]}"
 
 
-class StyledConv(nn.Module):
+class StyledConv(Recomputable):
     """Modulated 3×3 convolution, noise, bias and leaky ReLU."""
 
     def __init__(
@@ -87,7 +88,7 @@ class StyledConv(nn.Module):
         return activate(y, "lrelu", None if self.clamp is None else self.clamp * gain)
 
 
-class ToRGB(nn.Module):
+class ToRGB(Recomputable):
     """Modulated 1×1 convolution to image channels, without demodulation; returns float32."""
 
     def __init__(self, in_channels: int, out_channels: int, w_dim: int, clamp: float | None) -> None:

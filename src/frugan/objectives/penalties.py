@@ -1,7 +1,6 @@
 """Penalties: R1 and its kin on the discriminator, path length on the generator.
 
-Each is a pure function of a callable and tensors. The inner gradient is taken with `torch.func.grad`, which eager mode
-differentiates again and `torch.compile` can trace.
+Each is a pure function of a callable and tensors.
 """
 
 from __future__ import annotations
@@ -15,24 +14,24 @@ from torch import Tensor
 Critic = Callable[[Tensor], Tensor]
 
 
-def gradient_norm(critic: Critic, images: Tensor) -> Tensor:
-    """‖∇ₓ D(x)‖² of each image, summed over its pixels and channels: `[N, C, H, W]` → `[N]`.
+def input_gradient(f: Critic, x: Tensor) -> Tensor:
+    """∇ₓ f(x) of a scalar function, to be differentiated again; shaped like x."""
+    if torch.compiler.is_compiling():
+        return torch.func.grad(f)(x)  # what the compiler can trace
+    with torch.enable_grad():
+        x = x if x.requires_grad else x.detach().requires_grad_()
+        return torch.autograd.grad(f(x), x, create_graph=True)[0]
 
-    R1 is γ/2 times its mean (Mescheder et al., "Which Training Methods for GANs do actually Converge?", 2018, eq. 9).
-    """
-    grad = torch.func.grad(lambda x: critic(x).sum())(images)
+
+def gradient_norm(critic: Critic, images: Tensor) -> Tensor:
+    """‖∇ₓ D(x)‖² of each image, summed over its pixels and channels: `[N, C, H, W]` → `[N]`."""
+    grad = input_gradient(lambda x: critic(x).sum(), images)
     return grad.square().sum(dim=(1, 2, 3))
 
 
-def r1_penalty(critic: Critic, images: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
-    """(γ/2·mean ‖∇ₓ D(x)‖² as a scalar, the logits `[N]` found on the way)."""
-
-    def summed(x: Tensor) -> tuple[Tensor, Tensor]:
-        logits = critic(x)
-        return logits.sum(), logits
-
-    grad, logits = torch.func.grad(summed, has_aux=True)(images)
-    return grad.square().sum(dim=(1, 2, 3)).mean() * (gamma / 2), logits
+def r1_penalty(critic: Critic, images: Tensor, gamma: float) -> Tensor:
+    """γ/2·mean ‖∇ₓ D(x)‖², a scalar (Mescheder et al., "Which Training Methods for GANs do actually Converge?", 2018, eq. 9)."""
+    return gradient_norm(critic, images).mean() * (gamma / 2)
 
 
 def gradient_penalty(critic: Critic, images: Tensor, target: float = 1.0) -> Tensor:
@@ -63,7 +62,7 @@ def path_lengths(synthesis: Critic, ws: Tensor, y: Tensor) -> Tensor:
 
     Karras et al. 2020, eq. 4.
     """
-    grad = torch.func.grad(lambda ws: (synthesis(ws) * y).sum())(ws)
+    grad = input_gradient(lambda ws: (synthesis(ws) * y).sum(), ws)
     return grad.square().sum(dim=2).mean(dim=1).sqrt()
 
 

@@ -40,6 +40,7 @@ class TrainingConfig:
     seed: int = 0
     precision: Precision = "fp32"
     compile: bool = False
+    activation_checkpointing: bool = False
     max_bad_steps: int = 16
     rollback_lr: float = 1.0
 
@@ -53,6 +54,8 @@ class TrainingConfig:
             raise FruganError("learning rates and the EMA half-life must be above 0")
         if not 0 < self.rollback_lr <= 1:
             raise FruganError(f"rollback-lr {self.rollback_lr:g}: give a factor above 0, and at most 1")
+        if self.compile and self.activation_checkpointing:
+            raise FruganError("activation checkpointing and torch.compile do not go together; leave one of them out")
         if self.precision not in DTYPES:
             raise FruganError(f"precision {self.precision!r}: choose one of {', '.join(DTYPES)}")
 

@@ -266,7 +266,7 @@ class Phases:
 
     def _gradient(self, images: Tensor, c: Tensor, view: View, gamma: float) -> Tensor:
         """R1 on real images, R2 on generated ones: the gradient passes through the augmentation to the image before it."""
-        return r1_penalty(lambda x: self._score(x, c, view), images, gamma)[0]
+        return r1_penalty(lambda x: self._score(x, c, view), images, gamma)
 
 
 def neighbours(latents: Latents) -> Latents:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,15 +19,17 @@ _USABLE = 0.8
 """Share of the free host memory that training may plan with: what autograd keeps is not all that it takes."""
 
 
+_COMPILING, _LONG = 300.0, 20
+"""Seconds that compiling all phases takes, about; and how many times as long a run must be to try it."""
+
+
 class Pass(NamedTuple):
-    """`loss` of a phase on noise, `network` being trained; `share`: of the steps that have the phase; `inner`: with a gradient
-    within, whose saved tensors cannot be counted."""
+    """`loss` of a phase on noise, `network` being trained; `share`: of the steps that have the phase."""
 
     loss: Callable[[], Tensor]
     network: nn.Module
     other: nn.Module
     share: float
-    inner: bool
 
 
 def passes(phases: Phases, n: int, rng: torch.Generator) -> list[Pass]:
@@ -57,27 +61,94 @@ def passes(phases: Phases, n: int, rng: torch.Generator) -> list[Pass]:
         penalty = phases.gradient(images, c, view(), objective.r1_gamma)
         return penalty + phases.gradient(images, c, view(), objective.r1_gamma) if objective.r2 else penalty
 
-    plans = [Pass(generator, G, D, 1.0, False), Pass(discriminator, D, G, 1.0, bool(objective.gradient_penalty))]
+    plans = [Pass(generator, G, D, 1.0), Pass(discriminator, D, G, 1.0)]
     if objective.path_length_weight:
-        plans.append(Pass(path_length, G, D, 1 / objective.path_length_interval, True))
+        plans.append(Pass(path_length, G, D, 1 / objective.path_length_interval))
     if objective.r1_gamma:
-        plans.append(Pass(r1, D, G, 1 / objective.r1_interval, True))
+        plans.append(Pass(r1, D, G, 1 / objective.r1_interval))
     return plans
 
 
+def seconds_per_image(phases: Phases, n: int) -> float:
+    """Of training, without the data and the optimisers: each phase on n images of noise, once to warm up and once timed."""
+    device = phases.G.mapping.w_avg.device
+    seconds = 0.0
+    for one in passes(phases, n, torch.Generator(device).manual_seed(0)):
+        with training_only(one.network, one.other):
+            one.loss().backward()
+            seconds += _timed(one.loss, device) * one.share / n
+    for network in (phases.G, phases.D):
+        network.zero_grad(set_to_none=True)
+    return seconds
+
+
+def _timed(loss: Callable[[], Tensor], device: torch.device) -> float:
+    _wait(device)
+    started = time.perf_counter()
+    loss().backward()
+    _wait(device)
+    return time.perf_counter() - started
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def compiling_pays(make: Callable[[bool], Phases], n: int, group: int, kimg: float) -> tuple[bool, str]:
+    """Whether training for `kimg` ends sooner with compiled phases, and why: tried where the run is long enough for it.
+
+    `make(compiled)` gives the phases; n images are taken at once; a first guess takes `group` of them.
+    """
+    hours = seconds_per_image(make(False), group) * kimg / 3.6
+    if hours * 3600 < _LONG * _COMPILING:
+        return False, f"compiling takes minutes, the run about {hours:.1g} h"
+    eager = seconds_per_image(make(False), n) * 1000
+    started = time.perf_counter()
+    try:
+        phases = make(True)
+        compiled = seconds_per_image(phases, n) * 1000
+    except Exception as error:  # the compiler, or what it needs, can be missing in many ways
+        return False, f"torch.compile fails here: {type(error).__name__}"
+    taken = time.perf_counter() - started
+    reason = f"tried: {eager:.3g} s/kimg without, {compiled:.3g} with, {taken:.0f} s to compile"
+    return (eager - compiled) * kimg > taken, reason
+
+
+class _Holdings:
+    """Bytes of the storages that autograd holds on to, now and at most."""
+
+    def __init__(self) -> None:
+        self.times: Counter[int] = Counter()
+        self.now = self.most = 0
+
+    def add(self, tensor: Tensor) -> _Held:
+        return _Held(self, tensor)
+
+
+class _Held:
+    def __init__(self, holdings: _Holdings, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        self.holdings, self.tensor, self.at, self.size = holdings, tensor, storage.data_ptr(), storage.nbytes()
+        holdings.times[self.at] += 1
+        if holdings.times[self.at] == 1:
+            holdings.now += self.size
+            holdings.most = max(holdings.most, holdings.now)
+
+    def __del__(self) -> None:
+        self.holdings.times[self.at] -= 1
+        if not self.holdings.times[self.at]:
+            self.holdings.now -= self.size
+
+
 def bytes_kept(loss: Callable[[], Tensor]) -> int:
-    """What autograd holds between the forward and the backward pass."""
-    sizes: dict[int, int] = {}
-
-    def note(t: Tensor) -> Tensor:
-        storage = t.untyped_storage()
-        sizes[storage.data_ptr()] = storage.nbytes()
-        return t
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
-        value = loss()
-    value.backward()
-    return sum(sizes.values())
+    """What autograd holds at most, during the forward and the backward pass."""
+    holdings = _Holdings()
+    with torch.autograd.graph.saved_tensors_hooks(holdings.add, lambda held: held.tensor):
+        loss().backward()
+    return holdings.most
 
 
 def weight_bytes(phases: Phases, *, before: bool = False) -> int:
@@ -118,20 +189,14 @@ def fitting_batch(phases: Phases, batch: int, group: int, reserve: int = 0) -> i
 
 
 def affords(phases: Phases, group: int, free_bytes: int) -> Callable[[int], bool]:
-    """Where memory does not run out with an error: whether n images will fit, from what `group` of them keep.
-
-    A penalty's second backward pass is taken to keep twice what its network's main phase keeps: a rough figure.
-    """
+    """Where memory does not run out with an error: whether n images will fit, from what `group` of them keep."""
     device = phases.G.mapping.w_avg.device
     kept = 0
-    plans = passes(phases, group, torch.Generator(device).manual_seed(0))
-    for one in plans:
-        if not one.inner:
-            with training_only(one.network, one.other):
-                kept = max(kept, bytes_kept(one.loss))
+    for one in passes(phases, group, torch.Generator(device).manual_seed(0)):
+        with training_only(one.network, one.other):
+            kept = max(kept, bytes_kept(one.loss))
     for network in (phases.G, phases.D):
         network.zero_grad(set_to_none=True)
-    kept *= 2 if any(one.inner for one in plans) else 1
     return lambda n: weight_bytes(phases) + kept * n // group <= _USABLE * free_bytes
 
 
