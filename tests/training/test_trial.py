@@ -117,7 +117,7 @@ def compiling(phases: Phases, monkeypatch: pytest.MonkeyPatch, *, kimg: float = 
 def test_compiling_must_pay_back(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     pays, reason = compiling(phases, monkeypatch, gain=2)
     assert pays
-    assert reason.startswith("tried: 257 s/kimg without, 129 with")  # 1 + 1 + 1/4 + 1/16 s for 8 images
+    assert reason.startswith("tried: 289 s/kimg without, 145 with")  # 1 + 1 + 1/4 + 1/16 s for 8 images
     assert not compiling(phases, monkeypatch, gain=1)[0]
     assert not compiling(phases, monkeypatch, gain=0.5)[0]
 
