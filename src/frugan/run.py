@@ -524,11 +524,12 @@ class _Session:
         """Adds metrics to the record; whether this is the best generator so far, whose checkpoint is to be written.
 
         Raises `_StopAsked` where a stop is asked for meanwhile: who asks may not have time to wait for a measurement.
+        (Several processes finish it: they could not agree in the midst of it.)
         """
         assert self.evaluator is not None
 
         def advance(done: int, total: int) -> None:
-            if stop():
+            if world_size() == 1 and stop():
                 raise _StopAsked
             if self.evaluating:
                 self.evaluating(done, total)
