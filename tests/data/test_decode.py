@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image, ImageOps
 
@@ -48,6 +49,8 @@ def test_every_format(format: str, mode: str, noise) -> None:
 @pytest.mark.parametrize(("mode", "channels"), [("1", 1), ("P", 3), ("CMYK", 3), ("LA", 2), ("I;16", 1), ("YCbCr", 3)])
 def test_modes(mode: str, channels: int, noise) -> None:
     grey = noise(5, 7)
+    if mode == "YCbCr" and int(PIL.__version__.split(".")[0]) < 13:
+        pytest.skip("Pillow writes TIFF files of this mode that it cannot read")
     if mode == "I;16":
         image, format = Image.fromarray(grey.astype(np.uint16) * 200), "PNG"
     else:

@@ -366,7 +366,7 @@ def test_the_card_says_how(tmp_path: Path) -> None:
     assert card.protocol["samples"] == 50
     assert card.protocol["truncation"] == 0.7
     assert card.subject["seed"] == 3
-    assert card.conditions["torch"] == torch.__version__
+    assert card.conditions["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert EvaluationCard.load(card.save(tmp_path / "new" / "card.json")) == card
     again = evaluator(seed=3, truncation=0.7)(small_generator())
     assert (again.values, again.protocol, again.subject) == (card.values, card.protocol, card.subject)

@@ -114,8 +114,9 @@ def export_program(path: str | Path, G: Generator, config: ExportConfig = Export
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # lines of our source, by their place on this machine
     torch.export.save(program, path)
-    read = torch.export.load(path).module()
-    return _compare(path, module, lambda inputs: read(**inputs))
+    with _quiet():
+        read = torch.export.load(path).module()
+        return _compare(path, module, lambda inputs: read(**inputs))
 
 
 def export_onnx(path: str | Path, G: Generator, config: ExportConfig = ExportConfig()) -> Exported:
