@@ -473,12 +473,23 @@ def save_config(config: RunConfig, file: Path) -> None:
     write_text(file, yaml.safe_dump(to_dict(config), sort_keys=False))
 
 
+def _check_keys(part: dict[Any, Any], seen: set[int]) -> None:
+    """YAML takes `on` and `1` for keys that are no text; `seen` are the ids of parts that were checked already."""
+    for key, value in part.items():
+        if not isinstance(key, str):
+            raise ValueError(f"the key {key!r} is no text")
+        if isinstance(value, dict) and id(value) not in seen:
+            seen.add(id(value))
+            _check_keys(value, seen)
+
+
 def load_config(file: Path) -> RunConfig:
     """Raises `FruganError` naming what cannot be understood."""
     try:
         found = yaml.safe_load(file.read_text("utf-8"))
         if not isinstance(found, dict):
             raise ValueError("no settings in it")
+        _check_keys(found, set())
         return _converter.structure(found, RunConfig)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())

@@ -153,6 +153,8 @@ ODD = [
     b"[" * 5000,
     b"!!python/object/apply:os.system ['true']",
     LAUGHS,
+    b"kimg: 1\non: 2\n1: 3\n",
+    b"training: {on: 2, x: 1}\n",
 ]
 
 
