@@ -129,6 +129,13 @@ def test_nothing_is_written_outside(folder: Path, members: list[tuple[str, bytes
         assert all((home / "out") in p.parents for p in after - before)
 
 
+def test_a_member_without_a_name(folder: Path) -> None:
+    (folder / "nameless.zip").write_bytes(_zip([("\0.png", PICTURES[0]), ("a.png", PICTURES[0])]))
+    found = opened(folder / "nameless.zip")
+    assert isinstance(found, Dataset)
+    assert found.names == ["a.png"]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="bytes in names")
 def test_names_that_are_no_text(folder: Path) -> None:
     """File names of bytes that are not UTF-8, from the set into a run's files and onto the terminal."""
