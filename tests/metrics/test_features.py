@@ -252,7 +252,7 @@ def own_network(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str
     return str(folder / "net.onnx")
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
 @pytest.mark.parametrize("kind", ["callable", "torchscript", "onnx"])
 def test_a_network_of_ones_own(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = own_network(kind, tmp_path, monkeypatch)

@@ -331,7 +331,8 @@ def weights_folder() -> Path:
 def _torchscript(path: Path) -> nn.Module:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # the format outlives its compiler
+            for category in (DeprecationWarning, FutureWarning):  # the format outlives its compiler
+                warnings.simplefilter("ignore", category)
             return torch.jit.load(path, map_location="cpu")
     except RuntimeError as error:
         raise FruganError(f"{path} is no TorchScript module: {str(error).splitlines()[0]}") from error
