@@ -190,7 +190,9 @@ class Zip(Files):
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError) as error:
             raise FruganError(f"{path} cannot be read as a zip ({error}); make it anew or unpack it by hand") from error
-        self._members = {m.filename.replace("\\", "/"): m for m in self._zip.infolist() if m.filename and not m.is_dir()}
+        self._members = {
+            m.filename.replace("\\", "/"): m for m in self._zip.infolist() if m.filename and not m.is_dir()
+        }
         self._list(list(self._members))
         reasons = {name: _unfit(self._members[name]) for name in self.names}
         self.unreadable = [(name, reason) for name, reason in reasons.items() if reason]
