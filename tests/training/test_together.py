@@ -109,6 +109,9 @@ def test_one_two_and_four_processes_agree(arm: str, worlds: tuple[int, ...], pic
             torch.testing.assert_close(ours[key], theirs[key], rtol=1e-3, atol=1e-5, equal_nan=True)
 
 
+SMALL = ("--preset", "tiny", "--channel-base", 64, "--channel-max", 8, "--device", "cpu")
+
+
 def command(*arguments: Any) -> list[str]:
     return [sys.executable, "-m", "frugan", *map(str, arguments)]
 
@@ -129,20 +132,6 @@ def test_another_number_of_processes_goes_on(pictures: Path, tmp_path: Path) -> 
 def test_a_killed_worker_is_replaced(pictures: Path, tmp_path: Path) -> None:
     """From the command line: two processes, one of them killed; the launcher starts both anew, and the run is finished."""
     out = tmp_path / "run"
-    set_up = (
-        "--preset",
-        "tiny",
-        "--batch",
-        16,
-        "--channel-base",
-        64,
-        "--channel-max",
-        8,
-        "--latent",
-        16,
-        "--precision",
-        "fp32",
-    )
     pace = (
         "--kimg",
         3,
@@ -154,12 +143,10 @@ def test_a_killed_worker_is_replaced(pictures: Path, tmp_path: Path) -> None:
         1,
         "--processes",
         2,
-        "--device",
-        "cpu",
     )
     with (tmp_path / "log").open("w") as log:
         training = subprocess.Popen(
-            command("train", pictures, "--out", out, *set_up, *pace),
+            command("train", pictures, "--out", out, *SMALL, "--batch", 16, *pace),
             stdout=log,
             stderr=log,
             env=os.environ | {"FRUGAN_PATIENCE": "20"},
@@ -242,23 +229,9 @@ def test_impossible_numbers_are_refused(pictures: Path, tmp_path: Path) -> None:
 
 def test_torchrun_starts_a_run(pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    options = (
-        "--preset",
-        "tiny",
-        "--batch",
-        8,
-        "--kimg",
-        0.032,
-        "--channel-base",
-        64,
-        "--channel-max",
-        8,
-        "--device",
-        "cpu",
-    )
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
     done = subprocess.run(
-        [*launcher, *command("train", pictures, "--out", out, *options)[2:]],
+        [*launcher, *command("train", pictures, "--out", out, *SMALL, "--batch", 8, "--kimg", 0.032)[2:]],
         check=False,
         text=True,
         capture_output=True,

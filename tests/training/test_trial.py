@@ -13,7 +13,8 @@ from frugan.config import Facts, Options, resolve
 from frugan.data import DataConfig
 from frugan.errors import FruganError
 from frugan.networks import Discriminator, Generator
-from frugan.run import make_phases
+from frugan.networks.recompute import Recomputable
+from frugan.run import make_phases, plan
 from frugan.training import Phases, trial
 
 from .conftest import TINY
@@ -136,3 +137,21 @@ def test_a_machine_without_a_compiler(phases: Phases, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(trial, "_LONG", 0)
     assert trial.compiling_pays(make, 8, 4, 1.0) == (False, "torch.compile fails here: RuntimeError")
+
+
+def test_activation_checkpointing_reaches_the_networks(pictures: Path) -> None:
+    """… and is why nothing is compiled; on a CPU nothing is either way."""
+    whys = []
+    for on in (False, True):
+        options = Options(
+            activation_checkpointing=on, **{k: v for k, v in TINY.items() if k not in ("held_out", "target")}
+        )
+        config, derived, _, _ = plan(options, DataConfig(str(pictures)), device=torch.device("cpu"))
+        networks = Generator(config.generator), Discriminator(config.discriminator)
+        make_phases(config, *networks)
+        layers = [m for net in networks for m in net.modules() if isinstance(m, Recomputable)]
+        assert layers
+        assert all(m.recompute is on for m in layers)
+        whys += [row.reason for row in derived if row.name == "compile"]
+    assert "on a CPU" in whys[0]
+    assert "activation checkpointing" in whys[1]

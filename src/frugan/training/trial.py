@@ -18,7 +18,6 @@ from frugan.training.step import Phases, View, neighbours, training_only
 _USABLE = 0.8
 """Share of the free host memory that training may plan with: what autograd keeps is not all that it takes."""
 
-
 _COMPILING, _LONG = 300.0, 20
 """Seconds that compiling all phases takes, about; and how many times as long a run must be to try it."""
 
@@ -69,6 +68,11 @@ def passes(phases: Phases, n: int, rng: torch.Generator) -> list[Pass]:
     return plans
 
 
+def _forget_gradients(phases: Phases) -> None:
+    for network in (phases.G, phases.D):
+        network.zero_grad(set_to_none=True)
+
+
 def seconds_per_image(phases: Phases, n: int) -> float:
     """Of training, without the data and the optimisers: each phase on n images of noise, once to warm up and once timed."""
     device = phases.G.mapping.w_avg.device
@@ -77,8 +81,7 @@ def seconds_per_image(phases: Phases, n: int) -> float:
         with training_only(one.network, one.other):
             one.loss().backward()
             seconds += _timed(one.loss, device) * one.share / n
-    for network in (phases.G, phases.D):
-        network.zero_grad(set_to_none=True)
+    _forget_gradients(phases)
     return seconds
 
 
@@ -170,8 +173,7 @@ def survives(phases: Phases, n: int, reserve: int = 0) -> bool:
         fits = True
     except torch.OutOfMemoryError:
         pass
-    for network in (phases.G, phases.D):
-        network.zero_grad(set_to_none=True)
+    _forget_gradients(phases)
     if device.type == "cuda":
         torch.cuda.empty_cache()
     return fits
@@ -195,8 +197,7 @@ def affords(phases: Phases, group: int, free_bytes: int) -> Callable[[int], bool
     for one in passes(phases, group, torch.Generator(device).manual_seed(0)):
         with training_only(one.network, one.other):
             kept = max(kept, bytes_kept(one.loss))
-    for network in (phases.G, phases.D):
-        network.zero_grad(set_to_none=True)
+    _forget_gradients(phases)
     return lambda n: weight_bytes(phases) + kept * n // group <= _USABLE * free_bytes
 
 
