@@ -78,7 +78,7 @@ def test_upsampling_then_downsampling_is_the_identity(size: int) -> None:
 def test_identity_returns_the_image(size: tuple[int, int], device: torch.device) -> None:
     x = images(2, 3, *size, device=device)
     warp = AffineWarp(size, device)
-    assert torch.allclose(warp._in_parts(x, affine(2).to(device), 1 << 30), x, atol=2e-5)
+    assert torch.allclose(warp._warp(x, affine(2).to(device)), x, atol=2e-5)
     assert torch.allclose(warp(x, affine(2).to(device)), x, atol=2e-5)
 
 
@@ -87,12 +87,12 @@ def test_images_that_stay_cost_nothing_and_change_nothing(monkeypatch: pytest.Mo
     x = images(4, 2, 8, 8).double()
     inverse = torch.cat([affine(1), affine(2, angle=0.4, zoom=1.1), affine(1)]).double()
     warp = AffineWarp((8, 8))
-    every = warp._in_parts(x, inverse, 1 << 30)
+    every = warp._warp(x, inverse)
     counts: list[int] = []
     monkeypatch.setattr(
         AffineWarp,
-        "_warp",
-        lambda self, x, inverse, own=AffineWarp._warp: counts.append(len(x)) or own(self, x, inverse),
+        "_warp_windows",
+        lambda self, x, *others, own=AffineWarp._warp_windows: counts.append(len(x)) or own(self, x, *others),
     )
     torch.testing.assert_close(warp(x, inverse), every, atol=1e-6, rtol=0)
     assert counts == [2]
@@ -155,10 +155,23 @@ def test_blocks_of_the_band_equal_the_dense_matrix(size: tuple[int, int], monkey
     assert torch.allclose(*results, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(16, 16), (24, 32), (200, 170)])
+@pytest.mark.parametrize("zoom, shift", [(0.8, 0.1), (1.2, 0.3), (2.5, 0.2)], ids=["inside", "around", "beyond"])
+def test_windows_of_the_rings_equal_the_whole_rings(size: tuple[int, int], zoom: float, shift: float) -> None:
+    """Values and gradients; where less than a ring is seen, more than one, and more than there is."""
+    x, up = images(3, 2, *size).requires_grad_(), images(3, 2, *size).flip(0)
+    inverse = torch.cat([affine(1, angle=a, zoom=zoom, shift=(shift * size[1], -shift * size[0])) for a in (0.3, 2, 4)])
+    warp = AffineWarp(size)
+    results = [f(x, inverse).detach() for f in (warp, warp._warp)]
+    gradients = [torch.autograd.grad(f(x, inverse), x, up)[0] for f in (warp, warp._warp)]
+    torch.testing.assert_close(*results, atol=2e-4, rtol=0)  # positions are rounded otherwise
+    torch.testing.assert_close(*gradients, atol=2e-4, rtol=0)
+
+
 def test_a_large_batch_in_parts_equals_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     x, inverse = images(5, 3, 8, 8), affine(5, angle=0.4, zoom=1.1)
     whole = AffineWarp((8, 8))(x, inverse)
-    monkeypatch.setattr(warp, "_WORKSPACE_CPU", 2 * 3 * 29**2)
+    monkeypatch.setattr(warp, "_WORKSPACE_CPU", 2 * 3 * 32**2)
     assert torch.allclose(AffineWarp((8, 8))(x, inverse), whole, atol=1e-6)
 
 

@@ -8,11 +8,16 @@ Two observations keep the cost fixed. A signal of W samples extended by reflecti
 its upsampled extension is a ring of 4(W − 1) samples, whatever the transform: nothing depends on the drawn values.
 And "extend and upsample" and "downsample and crop" are linear maps along one axis: a dense matrix for short axes, the
 blocks of its band for long ones.
+
+On a CPU, where values can be looked at for nothing, only the window of the ring that the output shows is made.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,11 +43,14 @@ SYM6 = (
 _REACH = 5
 """Index of the filter's largest tap, which counts as its middle: so many taps lie before it, and one more behind it."""
 
-_DENSE_UP_TO, _BLOCK = 96, 32
+_DENSE_UP_TO, _BLOCK = 160, 32
 """Axes of more inputs than this use the band of their matrix, in blocks of so many outputs (measured on a CPU)."""
 
-_WORKSPACE, _WORKSPACE_CPU = 2**26, 2**19
+_WORKSPACE, _WORKSPACE_CPU = 2**26, 2**20
 """Ring samples held at once; a larger batch is warped in parts. On a CPU these stay in its cache."""
+
+_LANES = 16
+"""A CPU's windows are a multiple of so many samples long."""
 
 
 def reflect(index: np.ndarray, size: int) -> np.ndarray:
@@ -77,8 +85,8 @@ def downsampling_matrix(size: int) -> np.ndarray:
     return matrix
 
 
-class RowMap:
-    """A fixed linear map along axis −2 of `[N, C, H, W]`, from a matrix `[H', H]` whose rows touch few neighbours."""
+class AxisMap:
+    """A fixed linear map along the last axis of `[N, C, L, W]`, from a matrix `[W', W]` whose rows touch few neighbours."""
 
     def __init__(self, matrix: np.ndarray, device: torch.device | str | None = None) -> None:
         self.size, inputs = matrix.shape
@@ -93,11 +101,77 @@ class RowMap:
         self.matrix = torch.as_tensor(matrix, dtype=torch.float32, device=device)
 
     def __call__(self, x: Tensor) -> Tensor:
+        """`[N, C, L, W]` → `[N, C, L, W']`"""
         matrix = self.matrix.to(x.dtype)
         if self.windows is None:
-            return matrix @ x
-        blocks = x.index_select(-2, self.windows).unflatten(-2, (matrix.shape[0], matrix.shape[2]))
-        return (matrix @ blocks).flatten(-3, -2)[..., : self.size, :]
+            return x @ matrix.mT
+        blocks = x.mT.index_select(-2, self.windows).unflatten(-2, (matrix.shape[0], matrix.shape[2]))
+        return (matrix @ blocks).flatten(-3, -2)[..., : self.size, :].mT
+
+
+class WindowMap:
+    """The same on a CPU, for any window of the outputs, whose number it rounds up to whole `_LANES`, from zero rows."""
+
+    def __init__(self, matrix: np.ndarray) -> None:
+        self.size, inputs = matrix.shape
+        self.dense = inputs <= _DENSE_UP_TO
+        self.matrix = torch.as_tensor(matrix, dtype=torch.float32)
+        touched = matrix != 0
+        self.first = touched.argmax(1).tolist()
+        self.end = (inputs - touched[:, ::-1].argmax(1)).tolist()
+
+    def __call__(self, x: Tensor, start: int = 0, length: int | None = None) -> Tensor:
+        """`[N, C, L, W]` → outputs from `start` on, `[N, C, L, length]`"""
+        return _Window.apply(x, self, start, self.size if length is None else length, False)
+
+
+class _Window(torch.autograd.Function):
+    """A window of the outputs of a `WindowMap`, or the adjoint of that: each is the other's derivative."""
+
+    @staticmethod
+    def forward(x: Tensor, axis: WindowMap, start: int, length: int, adjoint: bool) -> Tensor:
+        x, matrix = x.contiguous(), axis.matrix.to(x.dtype)
+        if axis.dense:
+            part = matrix[start : start + length]
+            return _times(x, part.mT if adjoint else part)
+        rows = x.view(-1, x.shape[-1])
+        y = rows.new_zeros(len(rows), matrix.shape[1]) if adjoint else rows.new_empty(len(rows), length)
+        for at in range(start, start + length, _BLOCK):
+            end = min(at + _BLOCK, start + length)
+            outputs = slice(at - start, end - start)
+            inputs = slice(min(axis.first[at:end]), max(axis.end[at:end]))
+            part = matrix[at:end, inputs]
+            if adjoint:
+                y[:, inputs].addmm_(rows[:, outputs], part)
+            else:
+                torch.mm(rows[:, inputs], part.mT, out=y[:, outputs])
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, WindowMap, int, int, bool], output: Tensor) -> None:
+        _, *ctx.window, ctx.adjoint = inputs
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        return _Window.apply(gradients[0], *ctx.window, not ctx.adjoint), None, None, None, None
+
+
+def _times(x: Tensor, matrix: Tensor) -> Tensor:
+    """x `[N, C, L, K]`, matrix `[M, K]` → x · matrixᵀ, `[N, C, L, M]`, on a CPU.
+
+    As a convolution of 1×1, which oneDNN computes twice as fast as PyTorch's BLAS on some processors. PyTorch leaves
+    such a kernel to oneDNN whatever the batch where it is dilated, which changes nothing about one of 1×1.
+    """
+    if x.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
+        return x @ matrix.mT
+    return F.conv2d(x.permute(0, 3, 1, 2), matrix[:, :, None, None], dilation=2).permute(0, 2, 3, 1)
+
+
+class Window(NamedTuple):
+    """`length` samples of an upsampled axis extended by reflection, from `start` on; sample 0 lies on the first pixel."""
+
+    start: int
+    length: int
 
 
 class AffineWarp:
@@ -108,11 +182,18 @@ class AffineWarp:
 
     def __init__(self, resolution: tuple[int, int], device: torch.device | str | None = None) -> None:
         self.resolution = resolution
-        self.up = [RowMap(upsampling_matrix(size), device) for size in resolution]
-        self.down = [RowMap(downsampling_matrix(size), device) for size in resolution]
+        self.up = [AxisMap(upsampling_matrix(size), device) for size in resolution]
+        self.down = [AxisMap(downsampling_matrix(size), device) for size in resolution]
         self.y, self.x = (
             (torch.arange(2 * size + 2 * _REACH, device=device) - (size - 1 + _REACH)) / 2 for size in resolution
         )
+
+    @cached_property
+    def windowed(self) -> tuple[list[WindowMap], list[WindowMap]]:
+        """`up`, twice around so that any window of a ring is rows of its matrix, and `down`."""
+        turns = [np.arange(9 * size) % (4 * size - 4) for size in self.resolution]
+        up = [WindowMap(upsampling_matrix(size)[turn]) for size, turn in zip(self.resolution, turns)]
+        return up, [WindowMap(downsampling_matrix(size)) for size in self.resolution]
 
     def __call__(self, images: Tensor, inverse: Tensor) -> Tensor:
         """`[N, C, H, W]` float32 or float64 → the same shape.
@@ -122,41 +203,85 @@ class AffineWarp:
         zero.
         """
         if images.device.type != "cpu" or torch.compiler.is_compiling():
-            return self._in_parts(images, inverse, _WORKSPACE)
-        # Where values can be looked at for nothing, images that stay as they are cost nothing.
+            return _in_parts(self._warp, self._at_once(images, _WORKSPACE), images, inverse)
+        # Images that stay as they are cost nothing.
         moved = (inverse != torch.eye(3, dtype=inverse.dtype)).flatten(1).any(dim=1).nonzero().flatten()
-        if len(moved) == len(images):
-            return self._in_parts(images, inverse, _WORKSPACE_CPU)
         if not len(moved):
             return images
-        return images.index_copy(0, moved, self._in_parts(images[moved], inverse[moved], _WORKSPACE_CPU))
+        every, some = len(moved) == len(images), self._at_once(images, _WORKSPACE_CPU)
+        parts = (images, inverse) if every else (images[moved], inverse[moved])
+        warped = _in_parts(self._warp_windows, some, *parts, *self._shown(parts[1]))
+        return warped if every else images.index_copy(0, moved, warped)
 
-    def _in_parts(self, images: Tensor, inverse: Tensor, workspace: int) -> Tensor:
-        some = max(1, workspace // (self.up[0].size * self.up[1].size * images.shape[1]))
-        if images.shape[0] <= some:
-            return self._warp(images, inverse)
-        return torch.cat([self._warp(*part) for part in zip(images.split(some), inverse.split(some))])
+    def _at_once(self, images: Tensor, workspace: int) -> int:
+        h, w = self.resolution
+        return max(1, workspace // (16 * h * w * images.shape[1]))
 
     def _warp(self, images: Tensor, inverse: Tensor) -> Tensor:
-        rings = _separable(self.up, images)
-        samples = _sample(rings, self._grid(inverse).to(images.dtype))
-        return _separable(self.down, samples)
+        return self._resample(images, self._grid(inverse), self.up, self.down)
+
+    def _warp_windows(self, images: Tensor, inverse: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
+        limits = zip(self.resolution, lowest.amin(0).tolist(), highest.amax(0).tolist())
+        windows = [window for limit in limits if (window := _window(*limit))]
+        if len(windows) == 2:
+            grid = self._grid_within(inverse, windows)
+        else:  # all of both rings
+            windows, grid = [Window(0, 4 * size - 3) for size in self.resolution], self._grid(inverse)
+        up, down = self.windowed
+        starts = [window.start % (4 * size - 4) for size, window in zip(self.resolution, windows)]
+        up = [partial(along, start=start, length=window.length) for along, start, window in zip(up, starts, windows)]
+        return self._resample(images, grid, up, down)
+
+    def _resample(
+        self,
+        images: Tensor,
+        grid: Tensor,
+        up: Sequence[Callable[[Tensor], Tensor]],
+        down: Sequence[Callable[[Tensor], Tensor]],
+    ) -> Tensor:
+        # The maps act on the last axis, so what is sampled is transposed, and the samples are.
+        samples = _sample(up[0](up[1](images).mT), grid.to(images.dtype))
+        return down[1](down[0](samples).mT)
+
+    def _shown(self, inverse: Tensor) -> tuple[Tensor, Tensor]:
+        """Bounds `[N, 2]` of the positions (y, x) that are sampled, in pixels from the centre."""
+        centre = inverse[:, :2, 2]
+        reach = inverse[:, :2, :2].abs() @ torch.stack([self.x[-1], self.y[-1]]).to(inverse.dtype)
+        return (centre - reach).flip(1), (centre + reach).flip(1)
 
     def _grid(self, inverse: Tensor) -> Tensor:
-        """Sampling positions `[N, 2H + 10, 2W + 10, 2]` on the rings, in [−1, 1]; 2 where nothing is to be seen."""
+        """Sampling positions (y, x) `[N, 2W + 10, 2H + 10, 2]` on the rings, in [−1, 1]; 2 where nothing is to be seen."""
         coordinates = []
-        for row, size in zip((0, 1), reversed(self.resolution)):
+        for row, size in zip((1, 0), self.resolution):
             a, b, c = (inverse[:, row, k, None, None] for k in range(3))
-            pixels = self.x * a + (self.y[:, None] * b + c)
+            pixels = self.x[:, None] * a + (self.y * b + c)
             turns = pixels / (2 * (size - 1)) + 0.25
             place = (turns - turns.floor()) * 2 - 1
             coordinates.append(place.masked_fill(pixels.abs() > 1.5 * size - 1, 2))
         return torch.stack(coordinates, dim=-1)
 
+    def _grid_within(self, inverse: Tensor, windows: Sequence[Window]) -> Tensor:
+        """The same on windows that hold all that is to be seen, y and x at once as complex numbers."""
+        per_pixel = [4 / (window.length - 1) for window in windows]
+        middle = [(size - 1 - window.start) / 2 for size, window in zip(self.resolution, windows)]
+        rows = inverse[:, :2].flip(1)
+        rows[:, :, 2] += rows.new_tensor(middle)
+        rows *= rows.new_tensor(per_pixel)[:, None]
+        rows[:, :, 2] -= 1
+        a, b, c = torch.view_as_complex(rows.mT.contiguous())[:, :, None, None].unbind(1)
+        return torch.view_as_real(self.x[:, None] * a + (self.y * b + c))
 
-def _separable(maps: list[RowMap], x: Tensor) -> Tensor:
-    along_h, along_w = maps
-    return along_h(along_w(x.mT).mT)
+
+def _in_parts(f: Callable[..., Tensor], some: int, *tensors: Tensor) -> Tensor:
+    parts = [f(*part) for part in zip(*[tensor.split(some) for tensor in tensors])]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _window(size: int, lowest: float, highest: float) -> Window | None:
+    """What holds the positions between two, in pixels from the centre; None if the ring takes less, or they go beyond it."""
+    start, end = math.floor(2 * lowest - 1e-3) + size - 1, math.ceil(2 * highest + 1e-3) + size - 1
+    length = -(-(end - start + 1) // _LANES) * _LANES
+    return None if length > 5 * size or max(-lowest, highest) > 1.5 * size - 1 else Window(start, length)
 
 
 def _sample(image: Tensor, grid: Tensor) -> Tensor:
