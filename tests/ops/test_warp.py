@@ -82,24 +82,47 @@ def test_identity_returns_the_image(size: tuple[int, int], device: torch.device)
     assert torch.allclose(warp(x, affine(2).to(device)), x, atol=2e-5)
 
 
-def test_images_that_stay_cost_nothing_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only those that move are warped; values and both derivatives are those of warping all."""
-    x = images(4, 2, 8, 8).double()
-    inverse = torch.cat([affine(1), affine(2, angle=0.4, zoom=1.1), affine(1)]).double()
-    warp = AffineWarp((8, 8))
+def test_images_take_the_cheapest_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None for those that stay, matrices where rows stay rows; values and both derivatives are those of the whole way."""
+    x = images(6, 2, 8, 9).double()
+    upright = torch.stack([torch.diag(torch.tensor([-1.2, 0.7, 1.0])), affine(1, shift=(2.5, -9))[0]])
+    inverse = torch.cat([affine(1), affine(2, angle=0.4, zoom=1.1), upright, affine(1)]).double()
+    warp = AffineWarp((8, 9))
     every = warp._warp(x, inverse)
-    counts: list[int] = []
-    monkeypatch.setattr(
-        AffineWarp,
-        "_warp_windows",
-        lambda self, x, *others, own=AffineWarp._warp_windows: counts.append(len(x)) or own(self, x, *others),
-    )
-    torch.testing.assert_close(warp(x, inverse), every, atol=1e-6, rtol=0)
-    assert counts == [2]
+    counts: dict[str, int] = {}
+    for name in ("_warp_turned", "_warp_upright"):
+        own = getattr(AffineWarp, name)
+        monkeypatch.setattr(
+            AffineWarp, name, lambda self, x, m, name=name, own=own: (counts.update({name: len(x)}), own(self, x, m))[1]
+        )
+    torch.testing.assert_close(warp(x, inverse), every, atol=2e-6, rtol=0)
+    assert counts == {"_warp_turned": 2, "_warp_upright": 2}
     assert torch.autograd.gradcheck(lambda x: warp(x, inverse), x.requires_grad_())
     assert torch.autograd.gradgradcheck(lambda x: warp(x, inverse).square(), x)
     energy = torch.func.grad(lambda x: warp(x, inverse).square().sum())
     torch.testing.assert_close(energy(x), torch.autograd.grad(warp(x, inverse).square().sum(), x)[0])
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 24)])
+def test_quarter_turns_equal_the_whole_way(size: tuple[int, int]) -> None:
+    x = images(4, 2, *size)
+    inverse = torch.cat(
+        [affine(1, angle=k * math.pi / 2, zoom=1 + k / 9, shift=(k, 1)).round(decimals=3) for k in range(4)]
+    )
+    warp = AffineWarp(size)
+    torch.testing.assert_close(warp(x, inverse), warp._warp(x, inverse), atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (24, 32), (200, 170)])
+def test_upright_warps_equal_the_whole_way(size: tuple[int, int]) -> None:
+    x, up = images(4, 2, *size).requires_grad_(), images(4, 2, *size).flip(0)
+    scales = [(1.3, 0.6), (-1, 1), (-0.2, -3.5), (1, 1)]
+    inverse = torch.stack([torch.diag(torch.tensor([*scale, 1.0])) for scale in scales])
+    inverse[:, :2, 2] = torch.tensor([[3.3, -2], [0, 7], [size[1], 0.1], [-1e-4, 0]])
+    warp = AffineWarp(size)
+    torch.testing.assert_close(warp._warp_upright(x, inverse), warp._warp(x, inverse), atol=2e-4, rtol=0)
+    gradients = [torch.autograd.grad(f(x, inverse), x, up)[0] for f in (warp._warp_upright, warp._warp)]
+    torch.testing.assert_close(*gradients, atol=2e-4, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(4, 4), (6, 9), (13, 8)])

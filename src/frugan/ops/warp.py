@@ -9,7 +9,8 @@ its upsampled extension is a ring of 4(W − 1) samples, whatever the transform:
 And "extend and upsample" and "downsample and crop" are linear maps along one axis: a dense matrix for short axes, the
 blocks of its band for long ones.
 
-On a CPU, where values can be looked at for nothing, only the window of the ring that the output shows is made.
+On a CPU values can be looked at for nothing. There, only the window of the ring that the output shows is made, and a warp
+without a rotation is one small matrix along each axis, per image.
 """
 
 from __future__ import annotations
@@ -204,14 +205,20 @@ class AffineWarp:
         """
         if images.device.type != "cpu" or torch.compiler.is_compiling():
             return _in_parts(self._warp, self._at_once(images, _WORKSPACE), images, inverse)
-        # Images that stay as they are cost nothing.
-        moved = (inverse != torch.eye(3, dtype=inverse.dtype)).flatten(1).any(dim=1).nonzero().flatten()
-        if not len(moved):
-            return images
-        every, some = len(moved) == len(images), self._at_once(images, _WORKSPACE_CPU)
-        parts = (images, inverse) if every else (images[moved], inverse[moved])
-        warped = _in_parts(self._warp_windows, some, *parts, *self._shown(parts[1]))
-        return warped if every else images.index_copy(0, moved, warped)
+        if self.resolution[0] == self.resolution[1]:  # a quarter turn is a transposition, and then upright
+            turned = (inverse[:, (0, 1), (0, 1)] == 0).all(1)[:, None, None]
+            images = torch.where(turned[..., None], images.mT, images)
+            inverse = torch.where(turned, inverse[:, (1, 0, 2)], inverse)
+        moves = (inverse != torch.eye(3, dtype=inverse.dtype)).flatten(1).any(1)
+        turns = (inverse[:, (0, 1), (1, 0)] != 0).any(1)
+        out = images
+        for some, warp in ((moves & ~turns, self._warp_upright), (turns, self._warp_turned)):
+            which = some.nonzero().flatten()
+            if len(which) == len(images):
+                return warp(images, inverse)
+            if len(which):
+                out = out.index_copy(0, which, warp(images[which], inverse[which]))
+        return out
 
     def _at_once(self, images: Tensor, workspace: int) -> int:
         h, w = self.resolution
@@ -219,6 +226,33 @@ class AffineWarp:
 
     def _warp(self, images: Tensor, inverse: Tensor) -> Tensor:
         return self._resample(images, self._grid(inverse), self.up, self.down)
+
+    def _warp_turned(self, images: Tensor, inverse: Tensor) -> Tensor:
+        some = self._at_once(images, _WORKSPACE_CPU)
+        return _in_parts(self._warp_windows, some, images, inverse, *self._shown(inverse))
+
+    def _warp_upright(self, images: Tensor, inverse: Tensor) -> Tensor:
+        """Where rows stay rows, all of it is one matrix along each axis: nothing to sample, or to scatter for a gradient."""
+        y, x = inverse[:, 1, 1:], inverse[:, 0, ::2]
+        if self.resolution[0] == self.resolution[1]:
+            along_h, along_w = self._upright(torch.cat([y, x]), 0).to(images.dtype).chunk(2)
+        else:
+            along_h, along_w = (self._upright(line, axis).to(images.dtype) for axis, line in enumerate((y, x)))
+        return along_h @ images @ along_w.mT
+
+    @torch.no_grad()
+    def _upright(self, line: Tensor, axis: int) -> Tensor:
+        """(a, b) `[N, 2]` → upsampling, sampling at a·position + b, and downsampling along an axis (0: y): `[N, 1, size, size]`."""
+        up, down = (maps[axis] for maps in self.windowed)
+        size, places = self.resolution[axis], (self.y, self.x)[axis]
+        a, b = line.to(places.dtype)[..., None].unbind(1)
+        pixels = places * a + b
+        turns = pixels / (2 * (size - 1)) + 0.25
+        place = (turns - turns.floor()) * (4 * (size - 1))
+        before = place.long().clamp_max(4 * (size - 1) - 1)
+        samples = torch.lerp(up.matrix[before], up.matrix[before + 1], (place - before)[..., None])
+        samples.masked_fill_((pixels.abs() > 1.5 * size - 1)[..., None], 0)
+        return down(samples.mT[:, None]).mT
 
     def _warp_windows(self, images: Tensor, inverse: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
         limits = zip(self.resolution, lowest.amin(0).tolist(), highest.amax(0).tolist())
