@@ -205,8 +205,10 @@ class AffineWarp:
         """
         if images.device.type != "cpu" or torch.compiler.is_compiling():
             return _in_parts(self._warp, self._at_once(images, _WORKSPACE), images, inverse)
-        if self.resolution[0] == self.resolution[1]:  # a quarter turn is a transposition, and then upright
-            turned = (inverse[:, (0, 1), (0, 1)] == 0).all(1)[:, None, None]
+        turned = (inverse[:, (0, 1), (0, 1)] == 0).all(1)[:, None, None]
+        if (
+            self.resolution[0] == self.resolution[1] and turned.any()
+        ):  # a quarter turn is a transposition, and then upright
             images = torch.where(turned[..., None], images.mT, images)
             inverse = torch.where(turned, inverse[:, (1, 0, 2)], inverse)
         moves = (inverse != torch.eye(3, dtype=inverse.dtype)).flatten(1).any(1)

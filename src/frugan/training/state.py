@@ -85,7 +85,11 @@ class TrainState:
         sampler: Sampler,
         device: torch.device,
     ) -> None:
-        self.G, self.D = G.to(device).train(), D.to(device).train()
+        # Channels last, as activations are: convolutions, and the gradients they give, then need no reordering.
+        self.G, self.D = (
+            net.to(device).to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
+            for net in (G, D)
+        )
         self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
         lazy_g = objective.path_length_interval if objective.path_length_weight else None
         lazy_d = objective.r1_interval if objective.r1_gamma else None
@@ -153,13 +157,16 @@ class TrainState:
             for name, net in self.networks().items():
                 net.load_state_dict(groups[name])
             for name, optimizer in self.optimizers().items():
+                parameters = list(self.networks()[name].parameters())
                 slots: dict[int, dict[str, Tensor]] = {}
                 for key, value in groups.get(f"optimizer_{name}", {}).items():
                     i, slot = key.split("/")
+                    if value.ndim:  # the fused step goes through memory: strides must be the parameter's
+                        value = torch.empty_like(parameters[int(i)]).copy_(value)
                     slots.setdefault(int(i), {})[slot] = value
                 optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
             self.controller.load_state_dict(groups["controller"])
-        except (KeyError, RuntimeError) as error:
+        except (IndexError, KeyError, RuntimeError) as error:
             raise FruganError(f"the checkpoint does not fit this configuration: {error}") from error
         self.path_length_mean = tensors["path_length_mean"].to(self.device)
         if "logit_means" in tensors:  # the first checkpoints had none
