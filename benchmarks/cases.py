@@ -33,6 +33,11 @@ GENERATION = {
     "stylegan2-torch": generate.peer("stylegan2-torch"),
 }
 RECOMPUTATION = {"frugan": training.eager, "activation checkpointing": training.recomputed}
+SHARE_OF_AUGMENTATION = {
+    "no augmentation": training.augmented(0),
+    "bgc at p = 0.1": training.augmented(0.1),
+    "bgc at p = 0.6": training.augmented(0.6),
+}
 AUGMENTATION = {"frugan": augment.ours, "kornia": augment.kornia}
 
 
@@ -96,6 +101,13 @@ CPU: dict[str, Case] = {
     **small_training(32, steps=32),
     **small_training(64, steps=16),
     **augmentation({32: 16, 64: 16, 256: 4}),
+    **{
+        f"augmented-{name}-{size}": Case(
+            f"what augmentation adds, {name}, {size}²", SHARE_OF_AUGMENTATION, "s/kimg", {"size": size, **settings}
+        )
+        for name, settings in (("tiny", {"preset": "tiny", "steps": 96}), ("wide", {"steps": 16, **SMALL}))
+        for size in (32, 64)
+    },
     "help": Case("frugan --help", {"frugan": start.show_help}),
     "first-step": Case(
         "from nothing to the first training step, preset tiny, 1,000 PNG of 32²",

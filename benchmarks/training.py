@@ -104,6 +104,12 @@ def unaugmented(device: str, *, p: float, augment: str, **settings: Any) -> Figu
     return ours(device, augment="none", **settings)
 
 
+def augmented(p: float) -> Callable[..., Figures]:
+    """`bgc` at a fixed p, which 0 switches off."""
+    options = {"augment": "fixed", "p": p} if p else {"augment": "none"}
+    return lambda device, **settings: ours(device, counted=False, **options, **settings)
+
+
 def channels_first(device: str, **settings: Any) -> Figures:
     reference.channels_first()
     return ours(device, precision="fp32", **settings)
