@@ -111,7 +111,7 @@ class AxisMap:
 
 
 class WindowMap:
-    """The same on a CPU, for any window of the outputs, whose number it rounds up to whole `_LANES`, from zero rows."""
+    """The same on a CPU, where any window of the outputs can be had alone."""
 
     def __init__(self, matrix: np.ndarray) -> None:
         self.size, inputs = matrix.shape
@@ -178,7 +178,7 @@ class Window(NamedTuple):
 class AffineWarp:
     """Warps images of one size `(H, W)`, H and W ≥ 2, each by its own matrix.
 
-    Workspace per image: less than 16 times its pixels for the upsampled rings, about 4 times for the samples.
+    Workspace per image: at most 16 times its pixels for the upsampled rings, about 4 times for the samples.
     """
 
     def __init__(self, resolution: tuple[int, int], device: torch.device | str | None = None) -> None:
@@ -192,7 +192,7 @@ class AffineWarp:
     @cached_property
     def windowed(self) -> tuple[list[WindowMap], list[WindowMap]]:
         """`up`, twice around so that any window of a ring is rows of its matrix, and `down`."""
-        turns = [np.arange(9 * size) % (4 * size - 4) for size in self.resolution]
+        turns = [np.arange(8 * size) % (4 * size - 4) for size in self.resolution]
         up = [WindowMap(upsampling_matrix(size)[turn]) for size, turn in zip(self.resolution, turns)]
         return up, [WindowMap(downsampling_matrix(size)) for size in self.resolution]
 
@@ -314,10 +314,10 @@ def _in_parts(f: Callable[..., Tensor], some: int, *tensors: Tensor) -> Tensor:
 
 
 def _window(size: int, lowest: float, highest: float) -> Window | None:
-    """What holds the positions between two, in pixels from the centre; None if the ring takes less, or they go beyond it."""
+    """What holds the positions between two, in pixels from the centre; None if that is more than the ring, or they go beyond it."""
     start, end = math.floor(2 * lowest - 1e-3) + size - 1, math.ceil(2 * highest + 1e-3) + size - 1
     length = -(-(end - start + 1) // _LANES) * _LANES
-    return None if length > 5 * size or max(-lowest, highest) > 1.5 * size - 1 else Window(start, length)
+    return None if length > 4 * size or max(-lowest, highest) > 1.5 * size - 1 else Window(start, length)
 
 
 def _sample(image: Tensor, grid: Tensor) -> Tensor:
