@@ -82,35 +82,46 @@ def test_identity_returns_the_image(size: tuple[int, int], device: torch.device)
     assert torch.allclose(warp(x, affine(2).to(device)), x, atol=2e-5)
 
 
-def test_images_take_the_cheapest_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None for those that stay, matrices where rows stay rows; values and both derivatives are those of the whole way."""
-    x = images(6, 2, 8, 9).double()
-    upright = torch.stack([torch.diag(torch.tensor([-1.2, 0.7, 1.0])), affine(1, shift=(2.5, -9))[0]])
-    inverse = torch.cat([affine(1), affine(2, angle=0.4, zoom=1.1), upright, affine(1)]).double()
-    warp = AffineWarp((8, 9))
-    every = warp._warp(x, inverse)
+def count_images(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """By the way that they take on a CPU."""
     counts: dict[str, int] = {}
     for name in ("_warp_turned", "_warp_upright"):
         own = getattr(AffineWarp, name)
         monkeypatch.setattr(
             AffineWarp, name, lambda self, x, m, name=name, own=own: (counts.update({name: len(x)}), own(self, x, m))[1]
         )
-    torch.testing.assert_close(warp(x, inverse), every, atol=2e-6, rtol=0)
+    return counts
+
+
+@pytest.mark.parametrize("dense_up_to", [160, 0])
+def test_images_take_the_cheapest_way(dense_up_to: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None for those that stay, matrices where rows stay rows; values and both derivatives are those of the whole way."""
+    monkeypatch.setattr(warp, "_DENSE_UP_TO", dense_up_to)
+    x = images(6, 2, 8, 9).double()
+    upright = torch.stack([torch.diag(torch.tensor([-1.2, 0.7, 1.0])), affine(1, shift=(2.5, -9))[0]])
+    inverse = torch.cat([affine(1), affine(2, angle=0.4, zoom=1.1), upright, affine(1)]).double()
+    warp_89 = AffineWarp((8, 9))
+    every = warp_89._warp(x, inverse)
+    counts = count_images(monkeypatch)
+    torch.testing.assert_close(warp_89(x, inverse), every, atol=2e-6, rtol=0)
     assert counts == {"_warp_turned": 2, "_warp_upright": 2}
-    assert torch.autograd.gradcheck(lambda x: warp(x, inverse), x.requires_grad_())
-    assert torch.autograd.gradgradcheck(lambda x: warp(x, inverse).square(), x)
-    energy = torch.func.grad(lambda x: warp(x, inverse).square().sum())
-    torch.testing.assert_close(energy(x), torch.autograd.grad(warp(x, inverse).square().sum(), x)[0])
+    assert torch.autograd.gradcheck(lambda x: warp_89(x, inverse), x.requires_grad_())
+    assert torch.autograd.gradgradcheck(lambda x: warp_89(x, inverse).square(), x)
+    energy = torch.func.grad(lambda x: warp_89(x, inverse).square().sum())
+    torch.testing.assert_close(energy(x), torch.autograd.grad(warp_89(x, inverse).square().sum(), x)[0])
 
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 24)])
-def test_quarter_turns_equal_the_whole_way(size: tuple[int, int]) -> None:
+def test_quarter_turns_equal_the_whole_way(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a square they are transpositions and need no sampling."""
     x = images(4, 2, *size)
     inverse = torch.cat(
         [affine(1, angle=k * math.pi / 2, zoom=1 + k / 9, shift=(k, 1)).round(decimals=3) for k in range(4)]
     )
-    warp = AffineWarp(size)
+    warp, counts = AffineWarp(size), count_images(monkeypatch)
     torch.testing.assert_close(warp(x, inverse), warp._warp(x, inverse), atol=2e-4, rtol=0)
+    square = size[0] == size[1]
+    assert counts == ({"_warp_upright": 4} if square else {"_warp_upright": 2, "_warp_turned": 2})
 
 
 @pytest.mark.parametrize("size", [(16, 16), (24, 32), (200, 170)])
@@ -189,6 +200,12 @@ def test_windows_of_the_rings_equal_the_whole_rings(size: tuple[int, int], zoom:
     gradients = [torch.autograd.grad(f(x, inverse), x, up)[0] for f in (warp, warp._warp)]
     torch.testing.assert_close(*results, atol=2e-4, rtol=0)  # positions are rounded otherwise
     torch.testing.assert_close(*gradients, atol=2e-4, rtol=0)
+
+
+def test_windows_hold_what_is_seen_and_no_more_than_a_ring() -> None:
+    assert warp._window(16, -7.5, 7.5) == (-1, 48)  # pixels 0 to 15 are samples 0 to 30
+    assert warp._window(16, -20, 20) is None  # more than a ring
+    assert warp._window(16, 10, 23.5) is None  # beyond the reflection
 
 
 def test_a_large_batch_in_parts_equals_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:

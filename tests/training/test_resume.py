@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import torch
 import frugan
 from frugan.run import Run
 from frugan.tracking import read_stats
+from frugan.training import TrainState
 
 from .conftest import TINY
 
@@ -56,6 +58,22 @@ def test_the_state_is_whole(reference: Path) -> None:
     for prefix in ("G/", "D/", "ema/", "optimizer_G/", "optimizer_D/", "controller/p", "path_length_mean"):
         assert any(k.startswith(prefix) for k in tensors), prefix
     assert tensors["controller/p"] > 0
+
+
+def test_weights_and_what_adam_keeps_of_them_are_channels_last(tmp_path: Path, reference: Path) -> None:
+    """After loading, too: the fused step goes through memory in order, and files are contiguous."""
+    run = shutil.copytree(reference, tmp_path / "run")
+    seen = []
+    create = TrainState.create
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainState, "create", lambda *a, **k: seen.append(create(*a, **k)) or seen[-1])
+        list(Run(run).train(kimg=TINY["kimg"] + 0.05, device="cpu"))
+    for optimizer in seen[0].optimizers().values():
+        weights = [p for group in optimizer.param_groups for p in group["params"] if p.ndim == 4]
+        assert weights
+        for weight in weights:
+            kept = [v for v in optimizer.state[weight].values() if v.ndim == 4]
+            assert all(v.is_contiguous(memory_format=torch.channels_last) for v in (weight, *kept))
 
 
 def test_stopped_between_steps_and_resumed(tmp_path: Path, pictures: Path, reference: Path) -> None:

@@ -91,22 +91,22 @@ class AxisMap:
 
     def __init__(self, matrix: np.ndarray, device: torch.device | str | None = None) -> None:
         self.size, inputs = matrix.shape
-        self.windows: Tensor | None = None
+        self.touched: Tensor | None = None
         if inputs > _DENSE_UP_TO:
             matrix = np.pad(matrix, ((0, -self.size % _BLOCK), (0, 0))).reshape(-1, _BLOCK, inputs)
             touched = [np.flatnonzero(block.any(0)) for block in matrix]
             width = max(t[-1] - t[0] + 1 for t in touched)
-            windows = np.stack([min(t[0], inputs - width) + np.arange(width) for t in touched])
-            matrix = np.stack([block[:, window] for block, window in zip(matrix, windows)])
-            self.windows = torch.as_tensor(windows.ravel(), device=device)
+            columns = np.stack([min(t[0], inputs - width) + np.arange(width) for t in touched])
+            matrix = np.stack([block[:, column] for block, column in zip(matrix, columns)])
+            self.touched = torch.as_tensor(columns.ravel(), device=device)
         self.matrix = torch.as_tensor(matrix, dtype=torch.float32, device=device)
 
     def __call__(self, x: Tensor) -> Tensor:
         """`[N, C, L, W]` → `[N, C, L, W']`"""
         matrix = self.matrix.to(x.dtype)
-        if self.windows is None:
+        if self.touched is None:
             return x @ matrix.mT
-        blocks = x.mT.index_select(-2, self.windows).unflatten(-2, (matrix.shape[0], matrix.shape[2]))
+        blocks = x.mT.index_select(-2, self.touched).unflatten(-2, (matrix.shape[0], matrix.shape[2]))
         return (matrix @ blocks).flatten(-3, -2)[..., : self.size, :].mT
 
 
@@ -123,11 +123,11 @@ class WindowMap:
 
     def __call__(self, x: Tensor, start: int = 0, length: int | None = None) -> Tensor:
         """`[N, C, L, W]` → outputs from `start` on, `[N, C, L, length]`"""
-        return _Window.apply(x, self, start, self.size if length is None else length, False)
+        return _Product.apply(x, self, start, self.size if length is None else length, False)
 
 
-class _Window(torch.autograd.Function):
-    """A window of the outputs of a `WindowMap`, or the adjoint of that: each is the other's derivative."""
+class _Product(torch.autograd.Function):
+    """Some outputs of a `WindowMap`, or the adjoint of that: each is the other's derivative."""
 
     @staticmethod
     def forward(x: Tensor, axis: WindowMap, start: int, length: int, adjoint: bool) -> Tensor:
@@ -154,7 +154,7 @@ class _Window(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
-        return _Window.apply(gradients[0], *ctx.window, not ctx.adjoint), None, None, None, None
+        return _Product.apply(gradients[0], *ctx.window, not ctx.adjoint), None, None, None, None
 
 
 def _times(x: Tensor, matrix: Tensor) -> Tensor:
@@ -205,12 +205,10 @@ class AffineWarp:
         """
         if images.device.type != "cpu" or torch.compiler.is_compiling():
             return _in_parts(self._warp, self._at_once(images, _WORKSPACE), images, inverse)
-        turned = (inverse[:, (0, 1), (0, 1)] == 0).all(1)[:, None, None]
-        if (
-            self.resolution[0] == self.resolution[1] and turned.any()
-        ):  # a quarter turn is a transposition, and then upright
-            images = torch.where(turned[..., None], images.mT, images)
-            inverse = torch.where(turned, inverse[:, (1, 0, 2)], inverse)
+        quarter = (inverse[:, (0, 1), (0, 1)] == 0).all(1)[:, None, None]
+        if self.resolution[0] == self.resolution[1] and quarter.any():  # a transposition, then rows stay rows
+            images = torch.where(quarter[..., None], images.mT, images)
+            inverse = torch.where(quarter, inverse[:, (1, 0, 2)], inverse)
         moves = (inverse != torch.eye(3, dtype=inverse.dtype)).flatten(1).any(1)
         turns = (inverse[:, (0, 1), (1, 0)] != 0).any(1)
         out = images
@@ -248,12 +246,11 @@ class AffineWarp:
         up, down = (maps[axis] for maps in self.windowed)
         size, places = self.resolution[axis], (self.y, self.x)[axis]
         a, b = line.to(places.dtype)[..., None].unbind(1)
-        pixels = places * a + b
-        turns = pixels / (2 * (size - 1)) + 0.25
-        place = (turns - turns.floor()) * (4 * (size - 1))
+        turns, beyond = _fold(places * a + b, size)
+        place = turns * (4 * (size - 1))
         before = place.long().clamp_max(4 * (size - 1) - 1)
         samples = torch.lerp(up.matrix[before], up.matrix[before + 1], (place - before)[..., None])
-        samples.masked_fill_((pixels.abs() > 1.5 * size - 1)[..., None], 0)
+        samples.masked_fill_(beyond[..., None], 0)
         return down(samples.mT[:, None]).mT
 
     def _warp_windows(self, images: Tensor, inverse: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
@@ -291,9 +288,8 @@ class AffineWarp:
         for row, size in zip((1, 0), self.resolution):
             a, b, c = (inverse[:, row, k, None, None] for k in range(3))
             pixels = self.x[:, None] * a + (self.y * b + c)
-            turns = pixels / (2 * (size - 1)) + 0.25
-            place = (turns - turns.floor()) * 2 - 1
-            coordinates.append(place.masked_fill(pixels.abs() > 1.5 * size - 1, 2))
+            turns, beyond = _fold(pixels, size)
+            coordinates.append((turns * 2 - 1).masked_fill(beyond, 2))
         return torch.stack(coordinates, dim=-1)
 
     def _grid_within(self, inverse: Tensor, windows: Sequence[Window]) -> Tensor:
@@ -306,6 +302,12 @@ class AffineWarp:
         rows[:, :, 2] -= 1
         a, b, c = torch.view_as_complex(rows.mT.contiguous())[:, :, None, None].unbind(1)
         return torch.view_as_real(self.x[:, None] * a + (self.y * b + c))
+
+
+def _fold(pixels: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Positions in pixels from the centre → in turns of the ring, [0, 1), and which of them nothing is to be seen at."""
+    turns = pixels / (2 * (size - 1)) + 0.25
+    return turns - turns.floor(), pixels.abs() > 1.5 * size - 1
 
 
 def _in_parts(f: Callable[..., Tensor], some: int, *tensors: Tensor) -> Tensor:
