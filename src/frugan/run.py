@@ -261,7 +261,8 @@ def _foreign(path: Path) -> bool:
 
 def _lock(path: Path, stack: ExitStack) -> None:
     try:
-        stack.enter_context(filelock.FileLock(path / ".lock", timeout=0))
+        # Who only looks whether there is a run already has it for a moment; who trains keeps it.
+        stack.enter_context(filelock.FileLock(path / ".lock", timeout=1))
     except filelock.Timeout:
         raise FruganError(f"{path} is being trained by another process; wait for it, or stop it first") from None
 

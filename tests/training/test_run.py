@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 import torch
@@ -166,6 +168,16 @@ def test_a_run_is_not_overwritten(run: Path, pictures: Path, tmp_path: Path) -> 
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(FruganError, match="not an empty directory"):
         frugan.train(pictures, tmp_path, device="cpu", **TINY)
+
+
+def test_who_only_looks_into_a_run_stops_nobody(tmp_path: Path, pictures: Path) -> None:
+    """Of two that begin at once, the one that is refused holds the lock for a moment."""
+    records = frugan.train(pictures, tmp_path / "run", device="cpu", **TINY)
+    lock = filelock.FileLock(tmp_path / "run" / ".lock", thread_local=False)
+    lock.acquire()
+    threading.Timer(0.3, lock.release).start()
+    next(records)
+    records.close()
 
 
 def test_two_processes_do_not_share_a_run(tmp_path: Path, pictures: Path) -> None:
