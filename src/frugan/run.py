@@ -459,7 +459,7 @@ class _Session:
             "seconds_total": self.seconds_before + time.perf_counter() - self.started,
             "seconds_per_kimg": seconds / images * 1000 if images else None,
             "p": p,
-            "r_t": r_t,
+            "r_t": r_t,  # of the last window, unless any ended since the last record
             "r_v": r_v,
             **measured,
             "rollbacks": state.rollbacks,

@@ -1,6 +1,6 @@
 """Discriminator augmentation that does not leak, and the controllers of its strength."""
 
-from frugan.augment.controller import CONTROLLERS, Controller, ControllerConfig
+from frugan.augment.controller import CONTROLLERS, Controller, ControllerConfig, heuristics
 from frugan.augment.diffaugment import POLICIES, DiffAugment
 from frugan.augment.measurements import MEASUREMENTS, Measurement, quarter_turns
 from frugan.augment.pipeline import Augmentation, AugmentConfig, AugmentPipeline, Chain, Draw
@@ -22,6 +22,7 @@ __all__ = [
     "Draw",
     "Measurement",
     "Transform",
+    "heuristics",
     "parse_transforms",
     "quarter_turns",
 ]

@@ -77,6 +77,13 @@ class ControllerConfig:
             raise FruganError(f"p_init is {self.p_init}; it must lie between 0 and {highest}")
 
 
+def heuristics(sums: Tensor) -> tuple[Tensor, Tensor]:
+    """(r_t, r_v), 0-d, of sums as in `Controller.sums`; NaN where an average that it needs was not observed."""
+    logits, signs = (sums[:, :2] / sums[:, 2:]).unbind(1)  # 0/0 = NaN: not observed
+    real, generated, held_out = logits
+    return signs[0], (real - held_out) / (real - generated).clamp_min(1e-8)
+
+
 class Controller:
     """Holds p and the sums of the current window, all on the device; nothing is read back to the host.
 
@@ -115,17 +122,14 @@ class Controller:
                 row += torch.stack([(x * weight).sum(), (x.sign() * weight).sum(), weight.sum()])
 
     @torch.no_grad()
-    def update(self, images: int) -> None:
-        """Counts one minibatch of so many real images; at the end of a window sets r_t and r_v, and moves p."""
+    def update(self, images: int) -> Tensor | None:
+        """Counts one minibatch of so many real images; at the end of a window sets r_t and r_v, moves p, and gives its sums."""
         self.minibatches += 1
         self.images += images
         self.seen += images
         if self.minibatches < self.config.interval:
-            return
-        logits, signs = (self.sums[:, :2] / self.sums[:, 2:]).unbind(1)  # 0/0 = NaN: not observed
-        real, generated, held_out = logits
-        self.r_t = signs[0]
-        self.r_v = (real - held_out) / (real - generated).clamp_min(1e-8)
+            return None
+        self.r_t, self.r_v = heuristics(self.sums)
         if self.rule.heuristic:
             excess = getattr(self, self.rule.heuristic) - self.target
             step = self.images / (self.config.speed_kimg * 1000)
@@ -135,8 +139,9 @@ class Controller:
             done = min(self.seen / (self.config.speed_kimg * 1000), 1)
             rise = (1 - cos(pi * done)) / 2 * (self.config.p_max - self.config.p_init)
             self.p = torch.full_like(self.p, self.config.p_init + rise)
-        self.sums = torch.zeros_like(self.sums)
+        window, self.sums = self.sums, torch.zeros_like(self.sums)
         self.minibatches = self.images = 0
+        return window
 
     @property
     def at_cap(self) -> Tensor:

@@ -56,7 +56,8 @@ def train(
         train_step(state, phases, images, c, labels, config, stats)
         if len(dataset.held_out_indices) and due_for_validation(state):
             validate(state, phases, dataset, config.batch_per_device, stats)
-        state.controller.update(config.batch)
+        if (window := state.controller.update(config.batch)) is not None:
+            stats.window(window)
         state.images += config.batch
         state.step += 1
         beta = state.update_average(config.batch, config.ema_half_life_kimg, config.ema_ramp)

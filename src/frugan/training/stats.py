@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from frugan.augment import heuristics
 from frugan.processes import add_up, least, world_size
 from frugan.tracking import Histogram
 
@@ -14,7 +15,7 @@ SOURCES = ("real", "generated", "held_out")
 
 
 class Stats:
-    """Means, maxima and logit distributions since the last `collect`."""
+    """Means, maxima, the overfitting heuristics and logit distributions since the last `collect`."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -24,6 +25,7 @@ class Stats:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._maxima: dict[str, Tensor] = {}
+        self._windows: Tensor | None = None
         self.logits = {source: Histogram(device=self.device) for source in SOURCES}
 
     @torch.no_grad()
@@ -40,6 +42,12 @@ class Stats:
     def maximum(self, name: str, value: Tensor) -> None:
         self._maxima[name] = torch.maximum(self._maxima[name], value) if name in self._maxima else value.clone()
 
+    @torch.no_grad()
+    def window(self, sums: Tensor) -> None:
+        """Adds a window of the controller's, the same on all processes, unless it is not finite."""
+        sums = torch.where(torch.isfinite(sums).all(), sums, 0)
+        self._windows = sums if self._windows is None else self._windows + sums
+
     def collect(self) -> dict[str, Any]:
         """The numbers of all processes as Python values; a new window begins. Maxima are taken to be the same everywhere."""
         sums = [v.float() for v in self._sums.values()]
@@ -52,6 +60,8 @@ class Stats:
         if world_size() > 1:
             for histogram in self.logits.values():
                 histogram.combine(add_up, least)
+        if self._windows is not None:
+            record["r_t"], record["r_v"] = torch.stack(heuristics(self._windows)).tolist()
         record |= {f"logits/{source}": h.to_dict() for source, h in self.logits.items() if h.seen}
         self._clear()
         return record
