@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import harness, reference
+from benchmarks import exact, harness, reference
 from benchmarks.cases import CASES
 from frugan.ops import fir, modulated_conv
 
@@ -66,3 +66,10 @@ def test_what_cannot_run_is_named(tmp_path: Path) -> None:
     case = harness.Case("a case", {"ours": lambda: {}}, "s")
     outcomes = harness.run_case("name", case, rounds=2, device="cpu", threads=1, deadline=0, scratch=tmp_path)
     assert "no time left" in harness.as_table("name", case, outcomes)
+
+
+def test_training_by_definition() -> None:
+    """All of it, in float64: penalties, their gradients of gradients, augmentation, the optimisers and running means."""
+    found = exact.differences(channel_max=8, resolution=8, steps=5)
+    assert {"loss/generator", "loss/discriminator", "penalty/r1", "penalty/path_length"} <= set(found)
+    assert max(found.values()) < 1e-10
