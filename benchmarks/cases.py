@@ -33,6 +33,7 @@ GENERATION = {
     "stylegan2-torch": generate.peer("stylegan2-torch"),
 }
 RECOMPUTATION = {"frugan": training.eager, "activation checkpointing": training.recomputed}
+PROCESSES = {"threads": training.eager, "processes": training.together}
 SHARE_OF_AUGMENTATION = {
     "no augmentation": training.augmented(0),
     "bgc at p = 0.1": training.augmented(0.1),
@@ -55,6 +56,7 @@ def small_training(size: int, steps: int) -> dict[str, Case]:
             {"PyTorch": training.convolution},
             settings={"size": size, **SMALL},
         ),
+        f"processes-{size}": Case(f"threads, or processes of one thread, {what}", PROCESSES, "s/kimg", settings),
         f"memory-{size}": Case(f"activation checkpointing, {what}", RECOMPUTATION, "s/kimg", settings),
         f"data-{size}": Case(
             f"waiting for pictures, {what}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torch.multiprocessing.spawn import spawn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import peers, reference
@@ -130,6 +132,25 @@ def eager(device: str, **settings: Any) -> Figures:
 
 def recomputed(device: str, **settings: Any) -> Figures:
     return ours(device, activation_checkpointing=True, counted=False, **settings)
+
+
+def together(device: str, *, batch: int, **settings: Any) -> Figures:
+    """As many processes of one thread each as this one has threads, each with its part of the batch."""
+    processes = torch.get_num_threads()
+    settings |= {"batch": batch, "batch_per_device": batch // processes}
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder) / "figures.json"
+        spawn(_take_part, (processes, Path(folder) / "store", found, device, settings), processes)
+        return json.loads(found.read_text())
+
+
+def _take_part(rank: int, processes: int, store: Path, found: Path, device: str, settings: dict[str, Any]) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=processes)
+    figures = ours(device, counted=False, **settings)
+    if rank == 0:
+        found.write_text(json.dumps(figures))
+    torch.distributed.destroy_process_group()
 
 
 def peer(name: str) -> Callable[..., Figures]:

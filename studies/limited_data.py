@@ -90,12 +90,19 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=["none", "ada"], choices=ARMS)
     parser.add_argument("--every", type=float, default=40, help="kimg between evaluations")
     parser.add_argument("--gamma", type=float, default=2.0, help="the preset's 8 holds overfitting back by itself")
+    parser.add_argument("--d-capacity", type=float, default=1.0, help="factor of the discriminator's width")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--plot", type=Path, help="where to draw the runs of the first size")
     args = parser.parse_args()
 
     data = {size: pictures(args.pictures, size, args.out / f"pictures-{size}") for size in args.sizes}
-    common = {"gamma": args.gamma, "precision": args.precision, "tick": 4, "metrics": "kid_full"}
+    common = {
+        "gamma": args.gamma,
+        "d_capacity": args.d_capacity,
+        "precision": args.precision,
+        "tick": 4,
+        "metrics": "kid_full",
+    }
     evaluation = {"evaluate_every": args.every, "evaluate_samples": 2000}
     runs = {
         (size, seed, arm): args.out / f"n{size}-{arm}-seed{seed}"

@@ -83,8 +83,8 @@ def test_nothing_is_recorded_without_gradients() -> None:
         assert G.synthesis(G.mapping(torch.randn(2, 8)), noise="const").grad_fn is None
 
 
-@pytest.mark.parametrize("phase", ["plain", "penalty"])
-def test_less_is_held(phase: str) -> None:
+@pytest.mark.parametrize("phase, share", [("plain", 0.65), ("penalty", 0.85)])
+def test_less_is_held(phase: str, share: float) -> None:
     D = Discriminator(DiscriminatorConfig((64, 64), channel_base=1024, channel_max=16))
     x = torch.randn(8, 3, 64, 64)
     loss = {"plain": lambda: D(x).sum(), "penalty": lambda: r1_penalty(D, x, 2.0)}[phase]
@@ -92,4 +92,4 @@ def test_less_is_held(phase: str) -> None:
     for on in (False, True):
         checkpoint_activations(D, on)
         held.append(bytes_kept(loss))
-    assert held[1] < 0.7 * held[0]
+    assert held[1] < share * held[0]

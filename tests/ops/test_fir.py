@@ -5,6 +5,7 @@ import pytest
 import scipy.signal
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from conftest import load_golden, relative_error
 from frugan.ops.fir import conv_downsample, conv_upsample, downsample, normalized_filter, upfirdn, upsample
@@ -40,6 +41,42 @@ def test_gradients_to_second_order() -> None:
     for options in ({"up": 2, "padding": (2, 1, 2, 1)}, {"down": 2, "padding": (1, 1, 1, 1)}):
         assert torch.autograd.gradcheck(lambda x, o=options: upfirdn(x, f, **o), x)
         assert torch.autograd.gradgradcheck(lambda x, o=options: upfirdn(x, f, **o).square(), x)
+
+
+@pytest.mark.parametrize("up", [1, 2, (3, 1)])
+@pytest.mark.parametrize("down", [1, 2, (1, 3)])
+@pytest.mark.parametrize("padding", [(0, 0, 0, 0), (3, 2, 4, 1), (-1, 2, 1, -2)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_gradient_is_that_of_its_parts(up: int, down: int, padding: tuple[int, int, int, int], flip: bool) -> None:
+    """PyTorch's derivatives of padding, convolution and slicing are the independent source; to second order."""
+    up_x, up_y = (up, up) if isinstance(up, int) else up
+    down_x, down_y = (down, down) if isinstance(down, int) else down
+    generator = torch.Generator().manual_seed(0)
+    f = torch.randn(3, 4, dtype=torch.float64, generator=generator)
+    x = torch.randn(2, 3, 7, 9, dtype=torch.float64, generator=generator, requires_grad=True)
+
+    def parts(x: Tensor) -> Tensor:
+        wide = F.pad(x.reshape(2, 3, 7, 1, 9, 1), (0, up_x - 1, 0, 0, 0, up_y - 1)).reshape(2, 3, 7 * up_y, 9 * up_x)
+        kernel = (f if flip else f.flip(0, 1)) * 1.5
+        return F.conv2d(F.pad(wide, padding), kernel.expand(3, 1, 3, 4), groups=3)[:, :, ::down_y, ::down_x]
+
+    found = []
+    for resample in (parts, lambda x: upfirdn(x, f, up=up, down=down, padding=padding, flip=flip, gain=1.5)):
+        y = resample(x)
+        weight = torch.randn(y.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        (first,) = torch.autograd.grad((y**3 * weight).sum(), x, create_graph=True)
+        found.append((y, first, *torch.autograd.grad((first**2).sum(), x)))
+    torch.testing.assert_close(found[1], found[0])
+
+
+def test_nothing_is_held_for_a_gradient() -> None:
+    """But the filter: the derivative of a linear map does not depend on the image."""
+    held: list[Tensor] = []
+    x, f = torch.randn(1, 2, 16, 16, requires_grad=True), normalized_filter((1, 3, 3, 1))
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: held.append(t) or t, lambda t: t):
+        (gradient,) = torch.autograd.grad(downsample(x, f).sum(), x, create_graph=True)
+        (gradient.sum() * x.sum()).backward()
+    assert max(t.numel() for t in held) <= f.numel()
 
 
 def test_resampling_keeps_size_and_mean(device: torch.device) -> None:

@@ -82,7 +82,8 @@ def minibatch_std(x: Tensor, group: int | None, channels: int) -> Tensor:
             f"into {channels} parts; choose a batch (per device) that is a multiple of the group"
         )
     y = x.float().reshape(group, n // group, channels, c // channels, h, w)
-    y = (y.var(dim=0, correction=0) + 1e-8).sqrt().mean(dim=(2, 3, 4))
+    y = y - y.mean(dim=0)
+    y = (y.square().mean(dim=0) + 1e-8).sqrt().mean(dim=(2, 3, 4))
     y = y.reshape(1, n // group, channels, 1, 1).expand(group, n // group, channels, h, w).reshape(n, channels, h, w)
     return torch.cat([x, y.to(x.dtype)], dim=1)
 

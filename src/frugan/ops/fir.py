@@ -7,6 +7,7 @@ convolution: the filter is mirrored as it slides, unless `flip` is set. Outside 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -44,13 +45,51 @@ def upfirdn(
     Returns:
         `[N, C, (H·up_y + top + bottom − taps_y) // down_y + 1, …]`, in x's dtype.
     """
-    up_x, up_y = (up, up) if isinstance(up, int) else up
-    down_x, down_y = (down, down) if isinstance(down, int) else down
+    up = (up, up) if isinstance(up, int) else up
+    down = (down, down) if isinstance(down, int) else down
     f = torch.outer(f, f) if f.ndim == 1 else f
+    # In a compiled region a custom Function inside `torch.func.grad` has no second derivative (PyTorch 2.13).
+    how = _upfirdn if torch.compiler.is_compiling() or f.requires_grad else _Upfirdn.apply
+    return how(x, f.flip(0, 1) if flip else f, up, down, padding, gain)
+
+
+class _Upfirdn(torch.autograd.Function):
+    """A linear map of the image: its derivative is its adjoint, which is one of its kind.
+
+    PyTorch's own keeps the image for a derivative that nobody asks for, the filter's, and a second derivative makes that
+    one too, channel by channel.
+    """
+
+    @staticmethod
+    def forward(*args: Any) -> Tensor:
+        return _upfirdn(*args)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, f, *ctx.rest = inputs
+        ctx.sizes = x.shape, output.shape
+        ctx.save_for_backward(f)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (f,), (up, down, (left, _, top, _), gain) = ctx.saved_tensors, ctx.rest
+        (*_, h, w), (*_, out_h, out_w) = ctx.sizes
+        right = w * up[0] - out_w * down[0] + left - up[0] + 1
+        bottom = h * up[1] - out_h * down[1] + top - up[1] + 1
+        padding = f.shape[1] - 1 - left, right, f.shape[0] - 1 - top, bottom
+        return _Upfirdn.apply(gradients[0], f.flip(0, 1), down, up, padding, gain), *[None] * 5
+
+
+def _upfirdn(
+    x: Tensor,
+    f: Tensor,
+    up: tuple[int, int],
+    down: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    gain: float,
+) -> Tensor:
+    (up_x, up_y), (down_x, down_y), (taps_y, taps_x) = up, down, f.shape
     kernel = (f * gain).to(x.dtype)
-    if flip:
-        kernel = kernel.flip(0, 1)
-    taps_y, taps_x = f.shape
     channels = x.shape[1]
     left, right, top, bottom = padding
 
