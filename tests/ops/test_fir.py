@@ -35,6 +35,20 @@ def test_agrees_with_scipy(up: int, down: int) -> None:
     np.testing.assert_allclose(actual[0, 0].numpy(), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("up", [2, 3, (3, 1), (2, 3)])
+@pytest.mark.parametrize("padding", [(0, 0, 0, 0), (3, 2, 4, 1), (-1, 2, 1, -2)])
+@pytest.mark.parametrize("taps", [(4, 4), (3, 5), (1, 1)])
+@pytest.mark.parametrize("channels", [3, 32])
+def test_bfloat16_is_float32_rounded(
+    up: int, padding: tuple[int, int, int, int], taps: tuple[int, int], channels: int, device: torch.device
+) -> None:
+    x = torch.randn(2, channels, 7, 9, generator=torch.Generator().manual_seed(0)).to(device, torch.bfloat16)
+    f = torch.randn(taps, generator=torch.Generator().manual_seed(1)).to(device, torch.bfloat16).float()
+    y, expected = (upfirdn(x, f, up=up, down=(1, 2), padding=padding, gain=2) for x in (x, x.float()))
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.float(), expected, rtol=0.01, atol=0.05)
+
+
 def test_gradients_to_second_order() -> None:
     f = torch.randn(4, 4, dtype=torch.float64)
     x = torch.randn(1, 2, 5, 6, dtype=torch.float64, requires_grad=True)
