@@ -50,7 +50,8 @@ def upfirdn(
     f = torch.outer(f, f) if f.ndim == 1 else f
     # In a compiled region a custom Function inside `torch.func.grad` has no second derivative (PyTorch 2.13).
     how = _upfirdn if torch.compiler.is_compiling() or f.requires_grad else _Upfirdn.apply
-    return how(x, f.flip(0, 1) if flip else f, up, down, padding, gain)
+    weight = (f * gain).to(x.dtype)
+    return how(x, weight if flip else weight.flip(0, 1), up, down, padding)
 
 
 class _Upfirdn(torch.autograd.Function):
@@ -61,55 +62,47 @@ class _Upfirdn(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(*args: Any) -> Tensor:
-        return _upfirdn(*args)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, *how: Any) -> Tensor:
+        y = _upfirdn(x, weight, *how)
+        ctx.weight, ctx.how, ctx.size, ctx.out_size = weight, how, x.shape[2:], y.shape[2:]
+        return y
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, f, *ctx.rest = inputs
-        ctx.sizes = x.shape, output.shape
-        ctx.save_for_backward(f)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (f,), (up, down, (left, _, top, _), gain) = ctx.saved_tensors, ctx.rest
-        (*_, h, w), (*_, out_h, out_w) = ctx.sizes
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        up, down, (left, _, top, _) = ctx.how
+        (h, w), (out_h, out_w), (taps_y, taps_x) = ctx.size, ctx.out_size, ctx.weight.shape
         right = w * up[0] - out_w * down[0] + left - up[0] + 1
         bottom = h * up[1] - out_h * down[1] + top - up[1] + 1
-        padding = f.shape[1] - 1 - left, right, f.shape[0] - 1 - top, bottom
-        return _Upfirdn.apply(gradients[0], f.flip(0, 1), down, up, padding, gain), *[None] * 5
+        padding = taps_x - 1 - left, right, taps_y - 1 - top, bottom
+        return _Upfirdn.apply(gradient, ctx.weight.flip(0, 1), down, up, padding), None, None, None, None
 
 
 def _upfirdn(
-    x: Tensor,
-    f: Tensor,
-    up: tuple[int, int],
-    down: tuple[int, int],
-    padding: tuple[int, int, int, int],
-    gain: float,
+    x: Tensor, weight: Tensor, up: tuple[int, int], down: tuple[int, int], padding: tuple[int, int, int, int]
 ) -> Tensor:
-    (up_x, up_y), (down_x, down_y), (taps_y, taps_x) = up, down, f.shape
-    kernel = (f * gain).to(x.dtype)
+    """Correlates with `weight` `[taps_y, taps_x]`, of x's dtype."""
+    (up_x, up_y), (down_x, down_y), (taps_y, taps_x) = up, down, weight.shape
     channels = x.shape[1]
     left, right, top, bottom = padding
 
     if up_x == up_y == 1:
-        weight = kernel.flip(0, 1).expand(channels, 1, taps_y, taps_x)
+        weight = weight.expand(channels, 1, taps_y, taps_x)
         if left == right >= 0 and top == bottom >= 0:
             inner = (top, left)  # padding inside the convolution saves a copy
         else:
             x, inner = F.pad(x, padding), (0, 0)
-        if x.device.type == "cpu":  # oneDNN's gradient of a strided depthwise convolution is up to 10 times slower
+        if x.device.type == "cpu" and torch.compiler.is_compiling():
+            # there PyTorch's gradient is taken, and oneDNN's of a strided depthwise convolution is up to 10 times slower
             return F.conv2d(x, weight, padding=inner, groups=channels)[:, :, ::down_y, ::down_x]
         return F.conv2d(x, weight, padding=inner, stride=(down_y, down_x), groups=channels)
 
     # A transposed convolution is zero-insertion and convolution at once. Its output begins taps − 1 pixels before the
     # first whole window and lacks the zeros behind the last pixel, so padding turns into a shift.
     if x.device.type == "cpu" and x.dtype != torch.float64:  # in float32: 20 times faster there than in bfloat16
-        wide, kernel = x.float(), kernel.float()
+        wide, weight = x.float(), weight.float()
     else:
         wide = x
-    weight = kernel.expand(channels, 1, taps_y, taps_x)
+    weight = weight.flip(0, 1).expand(channels, 1, taps_y, taps_x)
     full = F.conv_transpose2d(wide, weight, stride=(up_y, up_x), groups=channels).to(x.dtype)
     out_w = x.shape[3] * up_x + left + right - taps_x + 1
     out_h = x.shape[2] * up_y + top + bottom - taps_y + 1
