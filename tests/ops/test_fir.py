@@ -83,6 +83,17 @@ def test_gradient_is_that_of_its_parts(up: int, down: int, padding: tuple[int, i
     torch.testing.assert_close(found[1], found[0])
 
 
+def test_function_transforms() -> None:
+    x, f = torch.randn(4, 2, 8, 8, dtype=torch.float64), normalized_filter((1, 3, 3, 1)).double()
+
+    def loss(x: Tensor) -> Tensor:
+        return downsample(x, f).square().sum()
+
+    expected = torch.autograd.functional.jacobian(loss, x)
+    torch.testing.assert_close(torch.func.grad(loss)(x), expected)
+    torch.testing.assert_close(torch.func.vmap(torch.func.grad(loss))(x[:, None])[:, 0], expected)
+
+
 def test_nothing_is_held_for_a_gradient() -> None:
     """But the filter: the derivative of a linear map does not depend on the image."""
     held: list[Tensor] = []

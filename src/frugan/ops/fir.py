@@ -49,7 +49,8 @@ def upfirdn(
     down = (down, down) if isinstance(down, int) else down
     f = torch.outer(f, f) if f.ndim == 1 else f
     # In a compiled region a custom Function inside `torch.func.grad` has no second derivative (PyTorch 2.13).
-    how = _upfirdn if torch.compiler.is_compiling() or f.requires_grad else _Upfirdn.apply
+    transformed = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    how = _upfirdn if transformed or f.requires_grad else _Upfirdn.apply
     weight = (f * gain).to(x.dtype)
     return how(x, weight if flip else weight.flip(0, 1), up, down, padding)
 
