@@ -83,6 +83,12 @@ def test_gradient_is_that_of_its_parts(up: int, down: int, padding: tuple[int, i
     torch.testing.assert_close(found[1], found[0])
 
 
+def test_a_filter_can_be_learnt() -> None:
+    x = torch.randn(1, 2, 5, 6, dtype=torch.float64, requires_grad=True)
+    f = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, f: upfirdn(x, f, up=2, padding=(2, 1, 2, 1)), (x, f))
+
+
 def test_function_transforms() -> None:
     x, f = torch.randn(4, 2, 8, 8, dtype=torch.float64), normalized_filter((1, 3, 3, 1)).double()
 

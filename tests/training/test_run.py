@@ -46,6 +46,19 @@ def test_records(run: Path) -> None:
     assert records[0]["logits/real"]["count"] == 40
 
 
+def test_r_t_covers_every_window(run: Path) -> None:
+    """D's histograms, which count every logit, are the independent source: the windows of 4 minibatches end in these records."""
+    records = read_stats(run / "stats.jsonl")
+    windows = [1, 1, 1, 2]  # 5 minibatches a record
+    signs = 0
+    for record in records:
+        found = record["logits/real"]
+        middle = len(found["counts"]) // 2
+        signs += found["above"] + sum(found["counts"][middle:]) - sum(found["counts"][:middle]) - found["below"]
+    expected = signs / sum(record["logits/real"]["count"] for record in records)
+    assert np.average([record["r_t"] for record in records], weights=windows) == pytest.approx(expected, abs=1e-5)
+
+
 def test_held_out_pictures_never_train(run: Path) -> None:
     facts = json.loads((run / "data.json").read_text())
     assert len(facts["held_out"]) == 8
