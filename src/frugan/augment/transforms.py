@@ -157,5 +157,5 @@ def band_gains(log2_gains: Tensor) -> Tensor:
     Band i alone gives the gains t = (1, …, tᵢ, …, 1)/√(Σⱼ λⱼ·tⱼ²), and the λ sum to 1; the four are multiplied.
     """
     t = log2_gains.exp2()
-    power = torch.tensor(BAND_POWER, device=t.device)
-    return t / (1 + power * (t.square() - 1)).prod(dim=1, keepdim=True).sqrt()
+    power = [1 + share * (band.square() - 1) for share, band in zip(BAND_POWER, t.split(1, dim=1))]
+    return t / torch.cat(power, dim=1).prod(dim=1, keepdim=True).sqrt()

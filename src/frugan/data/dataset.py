@@ -26,6 +26,7 @@ from frugan.errors import FruganError
 from frugan.pictures import to_float
 from frugan.resolution import base_grid
 
+_PINNED = ("cuda",)
 _RESIDENT_SHARE = 0.25  # of a device's free memory: the rest is for training
 
 
@@ -158,9 +159,9 @@ class Dataset:
         rows, flipped = indices % len(self), indices >= len(self)
         images = self._gather(rows, device)
         if flipped.any():
-            mask = torch.from_numpy(flipped).to(device)
+            mask = _on(device, torch.from_numpy(flipped))
             images = torch.where(mask[:, None, None, None], images.flip(3), images)
-        return images, torch.from_numpy(self.labels[rows]).to(device)
+        return images, _on(device, torch.from_numpy(self.labels[rows]))
 
     def resident(self, device: torch.device | str, *, limit_bytes: int | None = None) -> bool:
         """Keeps all pixels on the device, if they fit; `images` then gathers there. Says whether it does.
@@ -242,12 +243,19 @@ class Dataset:
     def _gather(self, rows: np.ndarray, device: torch.device) -> Tensor:
         kept = self._resident
         if kept is not None and kept.device.type == device.type and device.index in (None, kept.device.index):
-            pixels = kept[torch.from_numpy(rows).to(device)]
+            pixels = kept[_on(device, torch.from_numpy(rows))]
             return to_float(pixels.view(torch.uint16) if pixels.dtype == torch.int16 else pixels)
         pixels = torch.from_numpy(self.pixels[rows])
         if pixels.dtype == torch.uint16:  # converted on the host, for devices that do not know the type
-            return to_float(pixels).to(device)
-        return to_float(pixels.to(device))
+            return _on(device, to_float(pixels))
+        return to_float(_on(device, pixels))
+
+
+def _on(device: torch.device, tensor: Tensor) -> Tensor:
+    """The tensor there. A CUDA device takes it from page-locked memory, so that the host need not wait for what is queued."""
+    if device.type not in _PINNED:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def draw_labels(dataset: Dataset, n: int, *, generator: torch.Generator) -> Tensor:

@@ -370,7 +370,7 @@ def _unit_features(features: Features, device: torch.device) -> Distance:
     """Squared distance between feature vectors of unit length."""
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
-        x, y = (nn.functional.normalize(features(images).double(), dim=1) for images in (a, b))
+        x, y = (nn.functional.normalize(features(images).cpu().double(), dim=1) for images in (a, b))
         return (x - y).square().sum(dim=1)
 
     return distance

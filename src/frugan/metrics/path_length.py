@@ -49,11 +49,11 @@ def perceptual_path_length(
             points = [slerp(z0, z1, t + step).float().to(device) for step in (0, epsilon)]
             ws = [generator.mapping(z, c) for z in points]
         else:
-            w0, w1 = (generator.mapping(z.to(device), c).double() for z in (first.z, second.z))
-            at = t.to(w0).reshape(-1, *[1] * (w0.ndim - 1))
-            ws = [torch.lerp(w0, w1, at + step).float() for step in (0, epsilon)]
+            w0, w1 = (generator.mapping(z.to(device), c).cpu().double() for z in (first.z, second.z))
+            at = t.reshape(-1, *[1] * (w0.ndim - 1))
+            ws = [torch.lerp(w0, w1, at + step).float().to(device) for step in (0, epsilon)]
         images = [synthesise(generator, w, first.noise_seeds) for w in ws]
-        values.append(distance(*images).double().cpu().numpy() / epsilon**2)
+        values.append(distance(*images).cpu().double().numpy() / epsilon**2)
     return np.concatenate(values) if values else np.zeros(0)
 
 

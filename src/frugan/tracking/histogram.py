@@ -25,7 +25,7 @@ class Histogram:
         self._edges = torch.linspace(low, high, bins + 1, device=device)
         self._counts = torch.zeros(bins + 3, dtype=torch.int32, device=device)  # below, the bins, above, not finite
         self._sums = torch.zeros(2, device=device)  # Σx, Σx²
-        self._range = torch.tensor([torch.inf, torch.inf], device=device)  # min x, min −x
+        self._range = torch.full((2,), torch.inf, device=device)  # min x, min −x
 
     @torch.no_grad()
     def add(self, values: Tensor) -> None:

@@ -61,7 +61,7 @@ def train(
         state.images += config.batch
         state.step += 1
         beta = state.update_average(config.batch, config.ema_half_life_kimg, config.ema_ramp)
-        stats.mean("ema_beta", torch.tensor(beta))
+        stats.mean("ema_beta", torch.full((), beta, device=state.device))
         yield StepReport(state.step, state.images, stats)
 
 

@@ -1,0 +1,160 @@
+"""Everything that runs on an accelerator, on one that is only pretended: no tensors of two devices meet, and no step waits."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+import frugan
+import frugan.data.dataset
+import frugan.run
+from frugan.augment import MEASUREMENTS
+from frugan.cli.app import app
+from frugan.data import DataConfig
+from frugan.methods import METHODS
+from frugan.metrics import METRICS
+
+from .pretend import KIND, NAME, Pretence, pretending
+from .training.conftest import TINY, _cache, pictures  # noqa: F401
+
+CASES: dict[str, dict[str, Any]] = {
+    **{name: {"method": name} for name in METHODS},
+    **{f"measurement {name}": {"measurement": name, "augment": "none"} for name in MEASUREMENTS},
+    **{f"augment {name}": {"transforms": name} for name in ("bgcfnc", "color", "filter")},
+    **{precision: {"precision": precision} for precision in ("bf16", "fp16")},
+    "auto": {"preset": "auto", "channel_max": 16},
+    "held out": {"controller": "rv", "target": 0.1},
+    "labels": {"conditional": True, "labels": "folders"},
+    "in parts": {"batch_per_device": 4},
+    "mirrored": {"mirror": True},
+    "activation checkpointing": {"activation_checkpointing": True},
+}
+
+
+@pytest.fixture
+def pretence(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretence]:
+    """The device is there, and copies to it from page-locked memory are free, as on CUDA."""
+    monkeypatch.setattr(frugan.data.dataset, "_PINNED", ("cuda", KIND))
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("frugan") and hasattr(module, "choose_device"):
+            monkeypatch.setattr(module, "choose_device", torch.device)
+    with pretending(monkeypatch) as pretence:
+        yield pretence
+
+
+def train(pictures: Path, out: Path, device: str, **options: Any) -> list[dict[str, Any]]:  # noqa: F811
+    options = {**TINY, "kimg": 0.032, "tick": 0.008, "precision": "fp32", **options}
+    if METHODS[options.get("method", "ada")].options.get("augment", "none") != "ada" or "augment" in options:
+        options.pop("target")
+    source = {name: options.pop(name) for name in ("held_out", "mirror", "labels") if name in options}
+    return list(frugan.train(DataConfig(str(pictures), **source), out, device=device, **options))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_training(
+    case: str,
+    pictures: Path,  # noqa: F811
+    tmp_path: Path,
+    pretence: Pretence,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first losses are the CPU's, and within a step the host waits for nothing, after a resume either."""
+    steps, waits = 0, Counter[str]()
+
+    def watched(*parts: Any) -> Iterator[Any]:
+        nonlocal steps
+        training = real_steps(*parts)
+        while True:
+            pretence.waits.clear()
+            report = next(training)
+            steps += 1
+            waits.update(pretence.waits)
+            yield report
+
+    real_steps = frugan.run.training_steps
+    with monkeypatch.context() as patched:
+        patched.setattr(frugan.run, "training_steps", watched)
+        there = train(pictures, tmp_path / "there", NAME, **CASES[case])
+        list(frugan.Run(tmp_path / "there").train(kimg=0.064, device=NAME))
+    assert steps == 8
+    assert not waits
+    here = train(pictures, tmp_path / "here", "cpu", **{**CASES[case], "kimg": 0.008})
+    exact = 1e-4 if "precision" not in CASES[case] else 0.05
+    for name, tolerance in {
+        "loss/generator": exact,
+        "loss/discriminator": 0.05,
+    }.items():  # rounding, and after a step of Adam
+        assert there[0][name] == pytest.approx(here[0][name], rel=tolerance, abs=tolerance), name
+
+
+def averages() -> nn.Module:
+    """A feature network."""
+    return nn.Sequential(nn.AvgPool2d(8), nn.Flatten())
+
+
+@pytest.fixture
+def run(pictures: Path, tmp_path: Path, pretence: Pretence) -> Path:  # noqa: F811
+    train(pictures, tmp_path / "run", NAME, held_out=10)
+    return tmp_path / "run"
+
+
+def test_pictures_are_the_cpus(run: Path) -> None:
+    there, here = frugan.load(run).to(NAME), frugan.load(run)
+    for noise in ("const", "random", "none"):
+        found = there.sample(seeds=range(3), noise=noise, truncation=0.7)
+        assert found.device == torch.device(NAME)
+        torch.testing.assert_close(found.cpu(), here.sample(seeds=range(3), noise=noise, truncation=0.7))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["generate", "RUN", "--seeds", "0-2", "--out", "OUT"],
+        ["generate", "RUN", "--seeds", "0-2", "--grid", "--noise", "random", "--out", "OUT"],
+        ["train", "DATA", "--out", "OUT", "--preset", "tiny", "--dry-run"],
+        [
+            "train",
+            "DATA",
+            "--out",
+            "OUT",
+            "--preset",
+            "tiny",
+            "--batch",
+            "8",
+            "--batch-per-device",
+            "auto",
+            "--kimg",
+            "0.032",
+        ],
+    ],
+    ids=" ".join,
+)
+def test_commands(command: list[str], run: Path, pictures: Path, tmp_path: Path) -> None:  # noqa: F811
+    places = {"RUN": run, "OUT": tmp_path / "out", "DATA": pictures}
+    result = CliRunner().invoke(app, [str(places.get(word, word)) for word in command] + ["--device", NAME])
+    assert result.exit_code == 0, result.output
+
+
+def test_metrics(run: Path) -> None:
+    """All of them, to rounding the CPU's."""
+    options: dict[str, Any] = {
+        "metrics": tuple(set(METRICS) - {"is"}),  # which needs classes
+        "samples": 64,
+        "features": f"{__name__}:averages",
+        "input_size": 16,
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+    }
+    there, here = (frugan.evaluate(run, device=device, **options).values for device in (NAME, "cpu"))
+    assert there.keys() == here.keys()
+    for name, value in here.items():
+        assert there[name] == pytest.approx(value, rel=1e-2, abs=1e-3), name
