@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 
+import frugan
 from frugan.augment import AugmentConfig, AugmentPipeline
+from frugan.data import DataConfig
 from frugan.networks import (
     Discriminator,
     DiscriminatorConfig,
@@ -16,6 +22,8 @@ from frugan.networks import (
 from frugan.objectives import path_length_noise
 from frugan.training import ObjectiveConfig, Phases
 from frugan.training.step import training_only
+
+from .conftest import TINY
 
 PHASES = ("generator", "path_length", "discriminator", "r1")
 
@@ -67,3 +75,25 @@ def test_compiled_is_eager(parts: tuple[Generator, Discriminator, AugmentPipelin
     )
     torch.testing.assert_close(compiled, eager, rtol=1e-5, atol=1e-7)
     assert (compiled_grad - grad).norm() < 1e-4 * grad.norm()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from inside torch's compiler
+@pytest.mark.parametrize(
+    "options", [{}, {"preset": "auto", "channel_max": 8, "precision": "bf16"}], ids=["tiny", "auto"]
+)
+def test_each_phase_is_one_graph_and_compiled_once(
+    options: dict[str, Any], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As p moves, at the penalties' intervals, with held-out images. Traced only, which takes seconds."""
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, **how: compiled(f, backend="eager", fullgraph=True, **how))
+    options = {**TINY, "kimg": 0.136, "compile": "on", **options}
+    data = DataConfig(str(pictures), held_out=options.pop("held_out"))
+    torch._dynamo.reset()
+    counters.clear()
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        records = list(frugan.train(data, tmp_path / "run", device="cpu", **options))
+    assert records[-1]["p"] > 0
+    phases = {"generator", "discriminator", "fakes", "r1", "scores"}
+    phases |= {"path length"} if "penalty/path_length" in records[-1] else set()
+    assert counters["stats"]["unique_graphs"] == len(phases)
