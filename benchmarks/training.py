@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from itertools import islice
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torch._dynamo.utils import counters
 from torch.multiprocessing.spawn import spawn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -90,9 +92,24 @@ def measure(steps: Iterator[Any], batch: int, device: str, *, count: int, counte
     else:
         flop = 0.0
         next(islice(steps, 16, None))
+    graphs = counters["stats"]["unique_graphs"]
     taken = seconds(lambda: next(islice(steps, count - 1, None)), device) / (count * batch)
-    found = {"s/kimg": taken * 1000}
+    found: Figures = {"s/kimg": taken * 1000}
+    if device.startswith("cuda"):
+        found |= {"graphs compiled anew": counters["stats"]["unique_graphs"] - graphs, "waits": waits(steps, 16)}
     return found | {"TFLOP/kimg": flop / 1e9, "GFLOP/s": flop / taken / 1e9} if counted else found
+
+
+def waits(steps: Iterator[Any], count: int) -> int:
+    """How often in so many steps the host waits for a CUDA device, as far as PyTorch notices."""
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            next(islice(steps, count - 1, None))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(one.message) for one in caught)
 
 
 def ours(device: str, *, size: int, steps: int, counted: bool = True, **options: Any) -> Figures:

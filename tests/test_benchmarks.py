@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import exact, harness, reference
+from benchmarks import exact, harness, reference, training
 from benchmarks.cases import CASES
 from frugan.ops import fir, modulated_conv
 
@@ -73,3 +75,17 @@ def test_training_by_definition() -> None:
     found = exact.differences(channel_max=8, resolution=8, steps=5)
     assert {"loss/generator", "loss/discriminator", "penalty/r1", "penalty/path_length"} <= set(found)
     assert max(found.values()) < 1e-10
+
+
+def test_waits_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+
+    def steps() -> Iterator[None]:
+        while True:
+            warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+            warnings.warn("something else", stacklevel=1)
+            yield
+
+    assert training.waits(steps(), 3) == 3
+    assert modes == ["warn", "default"]
