@@ -12,9 +12,10 @@ from frugan.data import DataConfig
 from frugan.errors import FruganError
 from frugan.estimate import estimate
 from frugan.methods import METHODS, choose
-from frugan.networks import DiscriminatorConfig
-from frugan.run import Run
-from frugan.training import ObjectiveConfig
+from frugan.networks import Discriminator, DiscriminatorConfig, Generator
+from frugan.run import Run, make_phases
+from frugan.training import ObjectiveConfig, step
+from frugan.training.trial import passes
 
 from .training.conftest import TINY, _cache, pictures  # noqa: F401
 
@@ -68,6 +69,22 @@ def test_cost_is_told_and_the_page_lists_it(name: str) -> None:
     assert cost.seconds_per_kimg > 0
     assert cost.memory_bytes > 0
     assert f"| `{name}` | {METHODS[name].about} |" in (ROOT / "docs" / "methods.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_real_and_generated_images_at_once_or_apart(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same loss and gradients, to rounding."""
+    small = config(name, preset="tiny", channel_base=64, channel_max=8, latent=16, batch=8, precision="fp32")
+    torch.manual_seed(0)
+    phases = make_phases(small, Generator(small.generator), Discriminator(small.discriminator))
+    found = []
+    for most in (0, phases.D.largest * 16):
+        monkeypatch.setattr(step, "_AT_ONCE", most)
+        loss = passes(phases, 8, torch.Generator().manual_seed(0))[1].loss()
+        gradients = torch.autograd.grad(loss, list(phases.D.parameters()), materialize_grads=True)
+        found.append((loss.detach(), torch.cat([gradient.flatten() for gradient in gradients])))
+    torch.testing.assert_close(*(loss for loss, _ in found))
+    assert (found[0][1] - found[1][1]).norm() < 1e-4 * found[0][1].norm()
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,8 @@ def test_minibatch_std_by_hand() -> None:
     deviation = (members.var(dim=0, correction=0) + 1e-8).sqrt()
     torch.testing.assert_close(y[3, 4], deviation[:2].mean().expand(3, 3))
     torch.testing.assert_close(y[3, 5], deviation[2:].mean().expand(3, 3))
+    both = minibatch_std(torch.cat([x, 2 * x]), 4, 2, batches=2)
+    torch.testing.assert_close(both, torch.cat([y, minibatch_std(2 * x, 4, 2)]))
     with pytest.raises(FruganError, match="multiple of the group"):
         minibatch_std(x[:6], 4, 1)
 

@@ -69,11 +69,14 @@ class Extras(NamedTuple):
 NO_EXTRAS = Extras()
 
 
-def minibatch_std(x: Tensor, group: int | None, channels: int) -> Tensor:
+def minibatch_std(x: Tensor, group: int | None, channels: int, batches: int = 1) -> Tensor:
     """Appends `channels` feature maps that tell how much the samples of a group differ.
 
     x `[N, C, H, W]` → `[N, C + channels, H, W]` (Karras et al. 2018, section 3). Group j holds samples j, j + N/group, …
+    of one of the `batches` that x is made of.
     """
+    if batches > 1:
+        return torch.cat([minibatch_std(some, group, channels) for some in x.chunk(batches)])
     n, c, h, w = x.shape
     group = n if group is None else min(group, n)
     if n % group or c % channels:
@@ -150,12 +153,12 @@ class Epilogue(nn.Module):
         self.fc = EqualizedLinear(channels * size[0] * size[1], channels, activation="lrelu")
         self.out = EqualizedLinear(channels, out_features)
 
-    def forward(self, x: Tensor, image: Tensor, factors: Iterator[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, image: Tensor, factors: Iterator[Tensor], batches: int) -> Tensor:
         x = x.float()
         if self.fromrgb is not None:
             x = x + self.fromrgb(image, factor=next(factors, None))
         if self.std_channels:
-            x = minibatch_std(x, self.group, self.std_channels)
+            x = minibatch_std(x, self.group, self.std_channels, batches)
         x = self.conv(x, factor=next(factors, None))
         return self.out(self.fc(x.contiguous().flatten(1), next(factors, None)))
 
@@ -173,6 +176,8 @@ class Discriminator(nn.Module):
         self.sizes = [(h0 << i, w0 << i) for i in range(doublings, -1, -1)]
         self.num_low_precision = min(config.low_precision_blocks, doublings)
         widths = [level_channels(i, config.channel_base, config.channel_max) for i in range(doublings, -1, -1)]
+        self.largest = max(width * h * w for width, (h, w) in zip(widths, self.sizes))
+        """Elements of an image's largest feature maps."""
         for i, size in enumerate(self.sizes[:-1]):
             block = DiscriminatorBlock(widths[i], widths[i + 1], config.channels, is_first=i == 0, config=config)
             self.add_module(block_name(size), block)
@@ -189,9 +194,10 @@ class Discriminator(nn.Module):
         *,
         dtype: torch.dtype = torch.float32,
         extras: Extras = NO_EXTRAS,
+        batches: int = 1,
     ) -> Tensor:
-        """`dtype` is what the low-precision blocks compute in."""
-        outputs = self._outputs(images, dtype, extras)
+        """`dtype` is what the low-precision blocks compute in; `batches` of equal size are judged independently."""
+        outputs = self._outputs(images, dtype, extras, batches)
         if self.cmap_dim:
             cmap = self.mapping.features(None, c)
             logits = (outputs * cmap).sum(dim=1) / math.sqrt(self.cmap_dim)
@@ -203,13 +209,13 @@ class Discriminator(nn.Module):
         """Images → logits `[N, 4]` of the quarter turn that was applied to each; needs `rotation_head`."""
         return self._outputs(images, dtype, extras)[:, 1:]
 
-    def _outputs(self, images: Tensor, dtype: torch.dtype, extras: Extras) -> Tensor:
+    def _outputs(self, images: Tensor, dtype: torch.dtype, extras: Extras, batches: int = 1) -> Tensor:
         factors = iter(extras.factors or ())
         x, image = None, images
         for i, size in enumerate(self.sizes[:-1]):
             block = self.get_submodule(block_name(size))
             x, image = block(x, image, dtype if i < self.num_low_precision else torch.float32, factors, extras.bits)
-        return self.get_submodule(block_name(self.sizes[-1]))(x, image, factors)
+        return self.get_submodule(block_name(self.sizes[-1]))(x, image, factors, batches)
 
     @property
     def activated(self) -> list[int]:

@@ -218,8 +218,9 @@ def update(state: TrainState, name: str, config: TrainingConfig, stats: Stats, s
     add_up([*grads, *shared])
     norm = torch.nn.utils.get_total_norm(grads)
     bad = ~torch.isfinite(norm)
-    for grad in grads:
-        torch.nan_to_num_(grad, nan=0.0, posinf=1e5, neginf=-1e5)
+    if state.device.type != "cpu" or bad:  # looking costs nothing on a CPU
+        for grad in grads:
+            torch.nan_to_num_(grad, nan=0.0, posinf=1e5, neginf=-1e5)
     state.bad_streak = torch.where(bad, state.bad_streak + 1, 0)
     stats.total("non_finite", bad)
     stats.maximum("bad_streak", state.bad_streak)

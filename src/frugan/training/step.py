@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from frugan.augment import Augmentation, Measurement, quarter_turns
 from frugan.errors import FruganError
@@ -89,6 +90,10 @@ class ObjectiveConfig:
     @property
     def turning(self) -> bool:
         return bool(self.rotation_generator or self.rotation_discriminator)
+
+
+_AT_ONCE = 2**21
+"""Real and generated images go through D at once while its largest feature maps have no more elements (measured on a CPU)."""
 
 
 class Latents(NamedTuple):
@@ -233,10 +238,16 @@ class Phases:
         kinds of logits, for LeCam.
         """
         config = self.config
-        shown = self.augment.apply(real, view.augment)
-        shown_fake = self.augment.apply(self._measured(fake, view_fake), view_fake.augment)
-        fake_logits = self._judge(shown_fake, c_fake, view_fake)
-        real_logits = self._judge(shown, c, view)
+        fake = self._measured(fake, view_fake)
+        if 2 * len(real) * self.D.largest <= _AT_ONCE:
+            drawn, extras = (_joined(*pair) for pair in zip(view[:2], view_fake[:2]))
+            both = self.augment.apply(torch.cat([real, fake]), drawn)
+            logits = self.D(both, torch.cat([c, c_fake]), dtype=self.dtype, extras=extras, batches=2)
+            (shown, shown_fake), (real_logits, fake_logits) = both.chunk(2), logits.chunk(2)
+        else:
+            shown, shown_fake = (self.augment.apply(*one) for one in ((real, view.augment), (fake, view_fake.augment)))
+            fake_logits = self._judge(shown_fake, c_fake, view_fake)
+            real_logits = self._judge(shown, c, view)
         loss = self.loss.discriminator(real_logits, fake_logits).mean()
         if config.gradient_penalty:
             between = torch.lerp(shown_fake, shown, view.between)  # pyright: ignore[reportArgumentType, reportCallIssue]
@@ -267,6 +278,11 @@ class Phases:
     def _gradient(self, images: Tensor, c: Tensor, view: View, gamma: float) -> Tensor:
         """R1 on real images, R2 on generated ones: the gradient passes through the augmentation to the image before it."""
         return r1_penalty(lambda x: self._score(x, c, view), images, gamma)
+
+
+def _joined(drawn: Any, more: Any) -> Any:
+    """What was drawn for some images, and for more of them behind."""
+    return tree_map(lambda a, b: None if a is None else torch.cat([a, b]), drawn, more)
 
 
 def neighbours(latents: Latents) -> Latents:
