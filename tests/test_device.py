@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,8 @@ from typer.testing import CliRunner
 
 import frugan
 import frugan.data.dataset
+import frugan.estimate
+import frugan.evaluation
 import frugan.run
 from frugan.augment import MEASUREMENTS
 from frugan.cli.app import app
@@ -44,9 +45,8 @@ def pretence(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretence]:
     """The device is there, and copies to it from page-locked memory are free, as on CUDA."""
     monkeypatch.setattr(frugan.data.dataset, "_PINNED", ("cuda", KIND))
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
-    for name, module in list(sys.modules.items()):
-        if name.startswith("frugan") and hasattr(module, "choose_device"):
-            monkeypatch.setattr(module, "choose_device", torch.device)
+    for module in (frugan.estimate, frugan.evaluation, frugan.run):
+        monkeypatch.setattr(module, "choose_device", torch.device)
     with pretending(monkeypatch) as pretence:
         yield pretence
 

@@ -72,7 +72,8 @@ def test_the_number_of_training_is_that_of_evaluate(run: Path) -> None:
     assert last is not None
     card = frugan.evaluate(last.path, metrics=("kid_full",), samples=12, device="cpu")
     training = EvaluationCard.load(run / "evaluations" / "training-000000.json")
-    assert card.values["kid_full"] == pytest.approx(training.values["kid_full"])
+    # weights are stored otherwise in training: rounding can turn a pixel by one of 255
+    assert card.values["kid_full"] == pytest.approx(training.values["kid_full"], rel=1e-3)
     assert card.subject["generator"] == training.subject["generator"]
     assert {**card.protocol, "train": training.protocol["train"]} == training.protocol
     assert card.conditions["against"] == "held-out"
