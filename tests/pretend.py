@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
-from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
 KIND = "pretend"
 NAME = f"{KIND}:0"
@@ -142,14 +141,18 @@ class _Generator(torch.Generator):
         return self._device
 
 
-class _Module(_DummyBackendModule):
-    def get_amp_supported_dtype(self) -> list[torch.dtype]:
-        return [torch.float16, torch.bfloat16]
-
-
 @cache
 def _introduce() -> None:
-    _setup_privateuseone_for_python_backend(KIND, backend_module=_Module())
+    try:
+        from torch.utils import backend_registration as registration
+
+        class Module(registration._DummyBackendModule):
+            def get_amp_supported_dtype(self) -> list[torch.dtype]:
+                return [torch.float16, torch.bfloat16]
+
+        registration._setup_privateuseone_for_python_backend(KIND, backend_module=Module())
+    except AttributeError:
+        pytest.skip("this PyTorch has no backends in Python")
 
 
 @contextmanager

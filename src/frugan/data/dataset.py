@@ -26,7 +26,7 @@ from frugan.errors import FruganError
 from frugan.pictures import to_float
 from frugan.resolution import base_grid
 
-_PINNED = ("cuda",)
+_PINNED = ("cuda",)  # devices whose copies from page-locked memory the host need not wait for
 _RESIDENT_SHARE = 0.25  # of a device's free memory: the rest is for training
 
 
@@ -252,7 +252,7 @@ class Dataset:
 
 
 def _on(device: torch.device, tensor: Tensor) -> Tensor:
-    """The tensor there. A CUDA device takes it from page-locked memory, so that the host need not wait for what is queued."""
+    """The tensor there, if possible without waiting for what is queued on the device."""
     if device.type not in _PINNED:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
