@@ -10,6 +10,10 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.pretend import introduce
+
+introduce()
+
 settings.register_profile("fast", max_examples=40, deadline=None, derandomize=True, database=None)
 settings.register_profile("long", max_examples=500, deadline=None, database=None)
 settings.load_profile("fast")

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils import backend_registration as registration
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -142,9 +143,9 @@ class _Generator(torch.Generator):
 
 
 @cache
-def _introduce() -> None:
+def introduce() -> bool:
+    """Makes the device known, if this PyTorch can. Before anything is differentiated: autograd looks for devices once."""
     try:
-        from torch.utils import backend_registration as registration
 
         class Module(registration._DummyBackendModule):
             def get_amp_supported_dtype(self) -> list[torch.dtype]:
@@ -152,13 +153,13 @@ def _introduce() -> None:
 
         registration._setup_privateuseone_for_python_backend(KIND, backend_module=Module())
     except AttributeError:
-        pytest.skip("this PyTorch has no backends in Python")
+        return False
+    return True
 
 
 @contextmanager
 def pretending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretence]:
     """The device is there for as long as the context lasts."""
-    _introduce()
     monkeypatch.setattr(torch, "Generator", _Generator)
     before = torch._C._only_lift_cpu_tensors()
     torch._C._set_only_lift_cpu_tensors(True)  # `torch.tensor(…, device=…)` copies where it can be seen
