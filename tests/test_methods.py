@@ -77,12 +77,14 @@ def test_real_and_generated_images_at_once_or_apart(name: str, monkeypatch: pyte
     small = config(name, preset="tiny", channel_base=64, channel_max=8, latent=16, batch=8, precision="fp32")
     torch.manual_seed(0)
     phases = make_phases(small, Generator(small.generator), Discriminator(small.discriminator))
-    found = []
+    found, looks = [], []
+    phases.D.register_forward_hook(lambda *_: looks.append(len(found)))
     for most in (0, phases.D.largest * 16):
         monkeypatch.setattr(step, "_AT_ONCE", most)
         loss = passes(phases, 8, torch.Generator().manual_seed(0))[1].loss()
         gradients = torch.autograd.grad(loss, list(phases.D.parameters()), materialize_grads=True)
         found.append((loss.detach(), torch.cat([gradient.flatten() for gradient in gradients])))
+    assert looks.count(1) == looks.count(0) - 1
     torch.testing.assert_close(*(loss for loss, _ in found))
     assert (found[0][1] - found[1][1]).norm() < 1e-4 * found[0][1].norm()
 

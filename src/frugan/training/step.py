@@ -191,9 +191,9 @@ class Phases:
     def _measured(self, fakes: Tensor, view: View) -> Tensor:
         return fakes if self.measure is None else self.measure.apply(fakes, view.measure)
 
-    def _judge(self, shown: Tensor, c: Tensor, view: View) -> Tensor:
+    def _judge(self, shown: Tensor, c: Tensor, view: View, batches: int = 1) -> Tensor:
         """Logits `[n]` of images that are augmented already."""
-        return self.D(shown, c, dtype=self.dtype, extras=view.extras)
+        return self.D(shown, c, dtype=self.dtype, extras=view.extras, batches=batches)
 
     def _score(self, images: Tensor, c: Tensor, view: View) -> Tensor:
         return self._judge(self.augment.apply(images, view.augment), c, view)
@@ -240,9 +240,11 @@ class Phases:
         config = self.config
         fake = self._measured(fake, view_fake)
         if 2 * len(real) * self.D.largest <= _AT_ONCE:
-            drawn, extras = (_joined(*pair) for pair in zip(view[:2], view_fake[:2]))
-            both = self.augment.apply(torch.cat([real, fake]), drawn)
-            logits = self.D(both, torch.cat([c, c_fake]), dtype=self.dtype, extras=extras, batches=2)
+            view_both = view._replace(
+                augment=_joined(view.augment, view_fake.augment), extras=_joined(view.extras, view_fake.extras)
+            )
+            both = self.augment.apply(torch.cat([real, fake]), view_both.augment)
+            logits = self._judge(both, torch.cat([c, c_fake]), view_both, batches=2)
             (shown, shown_fake), (real_logits, fake_logits) = both.chunk(2), logits.chunk(2)
         else:
             shown, shown_fake = (self.augment.apply(*one) for one in ((real, view.augment), (fake, view_fake.augment)))
