@@ -93,10 +93,15 @@ def count_images(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     return counts
 
 
+def in_blocks_beyond(inputs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warp, "_DENSE_UP_TO", inputs)
+    monkeypatch.setattr(warp, "_DENSE_UP_TO_CPU", {-2: inputs, -1: inputs})
+
+
 @pytest.mark.parametrize("dense_up_to", [160, 0])
 def test_images_take_the_cheapest_way(dense_up_to: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """None for those that stay, matrices where rows stay rows; values and both derivatives are those of the whole way."""
-    monkeypatch.setattr(warp, "_DENSE_UP_TO", dense_up_to)
+    in_blocks_beyond(dense_up_to, monkeypatch)
     x = images(6, 2, 8, 9).double()
     upright = torch.stack([torch.diag(torch.tensor([-1.2, 0.7, 1.0])), affine(1, shift=(2.5, -9))[0]])
     inverse = torch.cat([affine(1), affine(2, angle=0.4, zoom=1.1), upright, affine(1)]).double()
@@ -181,20 +186,30 @@ def test_beyond_the_reflection_is_zero() -> None:
 
 @pytest.mark.parametrize("size", [(8, 8), (64, 48), (100, 33)])
 def test_blocks_of_the_band_equal_the_dense_matrix(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    x, inverse = images(2, 3, *size), affine(2, angle=0.4, zoom=1.1)
+    """On a CPU and elsewhere, values and gradients."""
+    x, inverse = images(2, 3, *size).requires_grad_(), affine(2, angle=0.4, zoom=1.1)
     results = []
     for dense_up_to in (10**6, 0):
-        monkeypatch.setattr(warp, "_DENSE_UP_TO", dense_up_to)
-        results.append(AffineWarp(size)(x, inverse))
-    assert torch.allclose(*results, atol=1e-5)
+        in_blocks_beyond(dense_up_to, monkeypatch)
+        whole = AffineWarp(size)
+        outs = [whole(x, inverse), whole._warp(x, inverse)]
+        results.append([*outs, *(torch.autograd.grad(out, x, x)[0] for out in outs)])
+    torch.testing.assert_close(*results, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (24, 32), (200, 170)])
-@pytest.mark.parametrize("zoom, shift", [(0.8, 0.1), (1.2, 0.3), (2.5, 0.2)], ids=["inside", "around", "beyond"])
-def test_windows_of_the_rings_equal_the_whole_rings(size: tuple[int, int], zoom: float, shift: float) -> None:
+@pytest.mark.parametrize(
+    "zooms, shift",
+    [((0.8, 0.8, 0.8), 0.1), ((1.2, 1.2, 1.2), 0.3), ((2.5, 2.5, 2.5), 0.2), ((1, 2.5, 1), 0.1)],
+    ids=["inside", "around", "beyond", "one beyond"],
+)
+def test_windows_of_the_rings_equal_the_whole_rings(
+    size: tuple[int, int], zooms: tuple[float, ...], shift: float
+) -> None:
     """Values and gradients; where less than a ring is seen, more than one, and more than there is."""
     x, up = images(3, 2, *size).requires_grad_(), images(3, 2, *size).flip(0)
-    inverse = torch.cat([affine(1, angle=a, zoom=zoom, shift=(shift * size[1], -shift * size[0])) for a in (0.3, 2, 4)])
+    shifts = shift * size[1], -shift * size[0]
+    inverse = torch.cat([affine(1, angle=a, zoom=zoom, shift=shifts) for a, zoom in zip((0.3, 2, 4), zooms)])
     warp = AffineWarp(size)
     results = [f(x, inverse).detach() for f in (warp, warp._warp)]
     gradients = [torch.autograd.grad(f(x, inverse), x, up)[0] for f in (warp, warp._warp)]

@@ -44,11 +44,12 @@ SYM6 = (
 _REACH = 5
 """Index of the filter's largest tap, which counts as its middle: so many taps lie before it, and one more behind it."""
 
-_DENSE_UP_TO, _BLOCK = 160, 32
-"""Axes of more inputs than this use the band of their matrix, in blocks of so many outputs (measured on a CPU)."""
+_DENSE_UP_TO, _DENSE_UP_TO_CPU, _BLOCK = 160, {-2: 160, -1: 48}, 32
+"""Axes of more inputs than this use the band of their matrix, in blocks of so many outputs (measured on a CPU, where it
+depends on the axis)."""
 
-_WORKSPACE, _WORKSPACE_CPU = 2**26, 2**20
-"""Ring samples held at once; a larger batch is warped in parts. On a CPU these stay in its cache."""
+_WORKSPACE, _WORKSPACE_CPU = 2**26, 2**22
+"""Ring samples held at once; a larger batch is warped in parts."""
 
 _LANES = 16
 """A CPU's windows are a multiple of so many samples long."""
@@ -87,7 +88,7 @@ def downsampling_matrix(size: int) -> np.ndarray:
 
 
 class AxisMap:
-    """A fixed linear map along the last axis of `[N, C, L, W]`, from a matrix `[W', W]` whose rows touch few neighbours."""
+    """A fixed linear map along an axis of `[N, C, H, W]`, from a matrix whose rows touch few neighbours."""
 
     def __init__(self, matrix: np.ndarray, device: torch.device | str | None = None) -> None:
         self.size, inputs = matrix.shape
@@ -101,8 +102,10 @@ class AxisMap:
             self.touched = torch.as_tensor(columns.ravel(), device=device)
         self.matrix = torch.as_tensor(matrix, dtype=torch.float32, device=device)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """`[N, C, L, W]` → `[N, C, L, W']`"""
+    def __call__(self, x: Tensor, axis: int) -> Tensor:
+        """`[N, C, H, W]` → `[N, C, H', W]` (axis −2) or `[N, C, H, W']` (axis −1)"""
+        if axis == -2:
+            return self(x.mT, -1).mT
         matrix = self.matrix.to(x.dtype)
         if self.touched is None:
             return x @ matrix.mT
@@ -115,57 +118,52 @@ class WindowMap:
 
     def __init__(self, matrix: np.ndarray) -> None:
         self.size, inputs = matrix.shape
-        self.dense = inputs <= _DENSE_UP_TO
+        self.block = {axis: _BLOCK if inputs > limit else self.size for axis, limit in _DENSE_UP_TO_CPU.items()}
         self.matrix = torch.as_tensor(matrix, dtype=torch.float32)
         touched = matrix != 0
         self.first = touched.argmax(1).tolist()
         self.end = (inputs - touched[:, ::-1].argmax(1)).tolist()
 
-    def __call__(self, x: Tensor, start: int = 0, length: int | None = None) -> Tensor:
-        """`[N, C, L, W]` → outputs from `start` on, `[N, C, L, length]`"""
-        return _Product.apply(x, self, start, self.size if length is None else length, False)
+    def __call__(self, x: Tensor, axis: int, start: int = 0, length: int | None = None) -> Tensor:
+        """`[N, C, H, W]` → `length` outputs from `start` on, along axis −2 or −1"""
+        return _Product.apply(x, self, axis, start, self.size if length is None else length, False)
 
 
 class _Product(torch.autograd.Function):
     """Some outputs of a `WindowMap`, or the adjoint of that: each is the other's derivative."""
 
     @staticmethod
-    def forward(x: Tensor, axis: WindowMap, start: int, length: int, adjoint: bool) -> Tensor:
-        x, matrix = x.contiguous(), axis.matrix.to(x.dtype)
-        if axis.dense:
-            part = matrix[start : start + length]
-            return _times(x, part.mT if adjoint else part)
-        rows = x.view(-1, x.shape[-1])
-        y = rows.new_zeros(len(rows), matrix.shape[1]) if adjoint else rows.new_empty(len(rows), length)
-        for at in range(start, start + length, _BLOCK):
-            end = min(at + _BLOCK, start + length)
-            outputs = slice(at - start, end - start)
-            inputs = slice(min(axis.first[at:end]), max(axis.end[at:end]))
-            part = matrix[at:end, inputs]
-            if adjoint:
-                y[:, inputs].addmm_(rows[:, outputs], part)
+    def forward(x: Tensor, along: WindowMap, axis: int, start: int, length: int, adjoint: bool) -> Tensor:
+        matrix, block, shape = along.matrix.to(x.dtype), along.block[axis], list(x.shape)
+        shape[axis] = matrix.shape[1] if adjoint else length
+        blocks = range(start, start + length, block)
+        sums = adjoint and len(blocks) > 1
+        x, y = x.contiguous(), x.new_zeros(shape) if sums else x.new_empty(shape)
+        # Along rows this is one product, along columns one for each channel.
+        sources, targets = (t.view(-1, t.shape[-1]) if axis == -1 else t.flatten(0, 1) for t in (x, y))
+        for at in blocks:
+            end = min(at + block, start + length)
+            first, last = (
+                (min(along.first[at:end]), max(along.end[at:end])) if len(blocks) > 1 else (0, matrix.shape[1])
+            )
+            part = matrix[at:end, first:last]
+            outputs, inputs = (at - start, len(part)), (first, part.shape[1])
+            source = sources.narrow(axis, *(outputs if adjoint else inputs))
+            target = targets.narrow(axis, *(inputs if adjoint else outputs))
+            if axis == -1:
+                target.addmm_(source, part if adjoint else part.mT, beta=int(sums))
             else:
-                torch.mm(rows[:, inputs], part.mT, out=y[:, outputs])
-        return y.view(*x.shape[:-1], -1)
+                part = part.expand(len(source), -1, -1)
+                target.baddbmm_(part.mT if adjoint else part, source, beta=int(sums))
+        return y
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, WindowMap, int, int, bool], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, WindowMap, int, int, int, bool], output: Tensor) -> None:
         _, *ctx.window, ctx.adjoint = inputs
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
-        return _Product.apply(gradients[0], *ctx.window, not ctx.adjoint), None, None, None, None
-
-
-def _times(x: Tensor, matrix: Tensor) -> Tensor:
-    """x `[N, C, L, K]`, matrix `[M, K]` → x · matrixᵀ, `[N, C, L, M]`, on a CPU.
-
-    As a convolution of 1×1, which oneDNN computes twice as fast as PyTorch's BLAS on some processors. PyTorch leaves
-    such a kernel to oneDNN whatever the batch where it is dilated, which changes nothing about one of 1×1.
-    """
-    if x.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
-        return x @ matrix.mT
-    return F.conv2d(x.permute(0, 3, 1, 2), matrix[:, :, None, None], dilation=2).permute(0, 2, 3, 1)
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return _Product.apply(gradients[0], *ctx.window, not ctx.adjoint), *[None] * 5
 
 
 class Window(NamedTuple):
@@ -251,15 +249,16 @@ class AffineWarp:
         before = place.long().clamp_max(4 * (size - 1) - 1)
         samples = torch.lerp(up.matrix[before], up.matrix[before + 1], (place - before)[..., None])
         samples.masked_fill_(beyond[..., None], 0)
-        return down(samples.mT[:, None]).mT
+        return down(samples[:, None], -2)
 
     def _warp_windows(self, images: Tensor, inverse: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
         limits = zip(self.resolution, lowest.amin(0).tolist(), highest.amax(0).tolist())
         windows = [window for limit in limits if (window := _window(*limit))]
         if len(windows) == 2:
-            grid = self._grid_within(inverse, windows)
-        else:  # all of both rings
-            windows, grid = [Window(0, 4 * size - 3) for size in self.resolution], self._grid(inverse)
+            grid = self._grid_on(windows, inverse)
+        else:
+            windows = [Window(0, 4 * size - 3) for size in self.resolution]
+            grid = self._around(self._grid_on(windows, inverse), lowest, highest)
         up, down = self.windowed
         starts = [window.start % (4 * size - 4) for size, window in zip(self.resolution, windows)]
         up = [partial(along, start=start, length=window.length) for along, start, window in zip(up, starts, windows)]
@@ -269,12 +268,11 @@ class AffineWarp:
         self,
         images: Tensor,
         grid: Tensor,
-        up: Sequence[Callable[[Tensor], Tensor]],
-        down: Sequence[Callable[[Tensor], Tensor]],
+        up: Sequence[Callable[[Tensor, int], Tensor]],
+        down: Sequence[Callable[[Tensor, int], Tensor]],
     ) -> Tensor:
-        # The maps act on the last axis, so what is sampled is transposed, and the samples are.
-        samples = _sample(up[0](up[1](images).mT), grid.to(images.dtype))
-        return down[1](down[0](samples).mT)
+        samples = _sample(up[1](up[0](images, -2), -1), grid.to(images.dtype))
+        return down[0](down[1](samples, -1), -2)
 
     def _shown(self, inverse: Tensor) -> tuple[Tensor, Tensor]:
         """Bounds `[N, 2]` of the positions (y, x) that are sampled, in pixels from the centre."""
@@ -283,25 +281,33 @@ class AffineWarp:
         return (centre - reach).flip(1), (centre + reach).flip(1)
 
     def _grid(self, inverse: Tensor) -> Tensor:
-        """Sampling positions (y, x) `[N, 2W + 10, 2H + 10, 2]` on the rings, in [−1, 1]; 2 where nothing is to be seen."""
+        """Sampling positions (x, y) `[N, 2H + 10, 2W + 10, 2]` on the rings, in [−1, 1]; 2 where nothing is to be seen."""
         coordinates = []
-        for row, size in zip((1, 0), self.resolution):
+        for row, size in enumerate(self.resolution[::-1]):
             a, b, c = (inverse[:, row, k, None, None] for k in range(3))
-            pixels = self.x[:, None] * a + (self.y * b + c)
-            turns, beyond = _fold(pixels, size)
+            turns, beyond = _fold(self.x * a + (self.y[:, None] * b + c), size)
             coordinates.append((turns * 2 - 1).masked_fill(beyond, 2))
         return torch.stack(coordinates, dim=-1)
 
-    def _grid_within(self, inverse: Tensor, windows: Sequence[Window]) -> Tensor:
-        """The same on windows that hold all that is to be seen, y and x at once as complex numbers."""
-        per_pixel = [4 / (window.length - 1) for window in windows]
-        middle = [(size - 1 - window.start) / 2 for size, window in zip(self.resolution, windows)]
-        rows = inverse[:, :2].flip(1)
-        rows[:, :, 2] += rows.new_tensor(middle)
+    def _grid_on(self, windows: Sequence[Window], inverse: Tensor) -> Tensor:
+        """The same on windows, from −1 to 1 on each, x and y at once as complex numbers; nothing is folded."""
+        per_pixel = [4 / (window.length - 1) for window in windows[::-1]]
+        first = [(size - 1 - window.start) / 2 for size, window in zip(self.resolution[::-1], windows[::-1])]
+        rows = inverse[:, :2].clone()
+        rows[:, :, 2] += rows.new_tensor(first)
         rows *= rows.new_tensor(per_pixel)[:, None]
         rows[:, :, 2] -= 1
         a, b, c = torch.view_as_complex(rows.mT.contiguous())[:, :, None, None].unbind(1)
-        return torch.view_as_real(self.x[:, None] * a + (self.y * b + c))
+        return torch.view_as_real(self.x * a + (self.y[:, None] * b + c))
+
+    def _around(self, grid: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
+        """What `_grid_on` gives for whole rings, folded onto them; overwrites it."""
+        size = grid.new_tensor(self.resolution[::-1])
+        limit = 1.5 * size - 1
+        far = (torch.maximum(-lowest, highest).flip(1) > limit).any(1).nonzero().flatten()
+        beyond = (grid[far] + 0.5).abs() > limit / (size - 1)  # half a ring is 1, the image's centre −½
+        grid -= 2 * (grid / 2).round_()
+        return grid.index_copy_(0, far, grid[far].masked_fill_(beyond, 2)) if len(far) else grid
 
 
 def _fold(pixels: Tensor, size: int) -> tuple[Tensor, Tensor]:
