@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frugan.networks.recompute import Recomputable
+from frugan.ops.conv import conv2d
 from frugan.ops.fir import conv_downsample, conv_upsample, normalized_filter
 
 Activation = Literal["linear", "lrelu"]
@@ -116,7 +117,7 @@ class EqualizedConv2d(Recomputable):
         weight = weight.to(x.dtype)
         bias = None if self.bias is None else (self.bias * (self.bias_gain * gain)).to(x.dtype)
         if self.resample is None:
-            y = F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+            y = conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
         elif self.resample == "down":
             assert self.resample_filter is not None
             y = conv_downsample(x, weight, self.resample_filter, bias)

@@ -84,7 +84,8 @@ class _Backward(Function):
         with torch.enable_grad():
             needed = [a or b for a, b in zip(ctx.needs_input_grad[2:], (False, *ctx.wanted))]
             first_up, *inputs = _leaves(ctx.saved_tensors, needed)
-            first = _pull([ctx.f(*inputs)], [first_up], inputs, ctx.wanted, create_graph=True)
+            asked = [w and u is not None for w, u in zip(ctx.wanted, up)]
+            first = _pull([ctx.f(*inputs)], [first_up], inputs, asked, create_graph=True)
         return None, None, *_pull(first, up, [first_up, *inputs])
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from frugan.ops.conv import image_gradients
+
 Critic = Callable[[Tensor], Tensor]
 
 
@@ -18,7 +20,7 @@ def input_gradient(f: Critic, x: Tensor) -> Tensor:
     """∇ₓ f(x) of a scalar function, to be differentiated again; shaped like x."""
     if torch.compiler.is_compiling():
         return torch.func.grad(f)(x)  # what the compiler can trace
-    with torch.enable_grad():
+    with torch.enable_grad(), image_gradients():
         x = x if x.requires_grad else x.detach().requires_grad_()
         return torch.autograd.grad(f(x), x, create_graph=True)[0]
 

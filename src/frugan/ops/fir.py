@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frugan.ops.conv import conv2d, conv_transpose2d
+
 
 def normalized_filter(taps: Sequence[float] | Tensor) -> Tensor:
     """Filter taps → float32 2-D filter with unit sum; 1-D taps become their outer product."""
@@ -138,8 +140,8 @@ def conv_upsample(x: Tensor, weight: Tensor, f: Tensor) -> Tensor:
     """
     k, taps = weight.shape[-1], f.shape[-1]
     if k == 1:
-        return upsample(F.conv2d(x, weight), f)
-    y = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+        return upsample(conv2d(x, weight), f)
+    y = conv_transpose2d(x, weight.transpose(0, 1), stride=2)
     before = (taps + 1) // 2 + k // 2 - (k - 1)
     after = (taps - 2) // 2 + k // 2 - (k - 2)
     return upfirdn(y, f, padding=(before, after, before, after), gain=4)
@@ -149,6 +151,6 @@ def conv_downsample(x: Tensor, weight: Tensor, f: Tensor, bias: Tensor | None = 
     """Low-pass, convolution and 2× decimation: `x` `[N, I, H, W]`, `weight` `[O, I, k, k]` → `[N, O, H/2, W/2]`."""
     k, taps = weight.shape[-1], f.shape[-1]
     if k == 1:
-        return F.conv2d(downsample(x, f), weight, bias)
+        return conv2d(downsample(x, f), weight, bias)
     before, after = (taps - 1) // 2 + k // 2, (taps - 2) // 2 + k // 2
-    return F.conv2d(upfirdn(x, f, padding=(before, after, before, after)), weight, bias, stride=2)
+    return conv2d(upfirdn(x, f, padding=(before, after, before, after)), weight, bias, stride=2)

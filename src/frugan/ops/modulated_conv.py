@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from frugan.ops.conv import conv2d
 from frugan.ops.fir import conv_upsample
 
 
@@ -46,5 +46,5 @@ def modulated_conv2d(
 
     x = x * styles.to(x.dtype)[:, :, None, None]
     w = weight.to(x.dtype)
-    y = F.conv2d(x, w, padding=w.shape[-1] // 2) if resample_filter is None else conv_upsample(x, w, resample_filter)
+    y = conv2d(x, w, padding=w.shape[-1] // 2) if resample_filter is None else conv_upsample(x, w, resample_filter)
     return y if scale is None else y * scale.to(x.dtype)[:, :, None, None]

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from frugan.objectives.penalties import input_gradient
+from frugan.ops import conv
+from frugan.ops.conv import conv2d, conv_transpose2d
+
+FORMS = {
+    "plain": (conv2d, F.conv2d, (4, 3, 3, 3), {"padding": 1}),
+    "1x1": (conv2d, F.conv2d, (4, 3, 1, 1), {}),
+    "strided": (conv2d, F.conv2d, (4, 3, 3, 3), {"stride": 2}),
+    "strided, with a rest": (conv2d, F.conv2d, (4, 3, 3, 2), {"stride": 3, "padding": 1}),
+    "transposed": (conv_transpose2d, F.conv_transpose2d, (3, 4, 3, 3), {"stride": 2}),
+    "transposed, 1x2": (conv_transpose2d, F.conv_transpose2d, (3, 4, 1, 2), {}),
+}
+
+
+def tensors(shape: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return tuple(  # pyright: ignore[reportReturnType]
+        torch.randn(s, generator=generator, dtype=torch.float64, requires_grad=True)
+        for s in ((2, 3, 7, 8), shape, (4,))
+    )
+
+
+@pytest.fixture
+def never_built_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conv, "_built_in", lambda: False)
+
+
+@pytest.mark.usefixtures("never_built_in")
+@pytest.mark.parametrize("form", FORMS)
+def test_values_and_both_derivatives_are_pytorchs(form: str) -> None:
+    ours, theirs, shape, options = FORMS[form]
+    x, weight, bias = tensors(shape)
+    inputs = (x, weight, bias) if ours is conv2d else (x, weight)
+    found = []
+    for f in (ours, theirs):
+        y = f(*inputs, **options)
+        first = torch.autograd.grad(y.tanh().square().sum(), inputs, create_graph=True)
+        second = torch.autograd.grad(sum(g.tanh().square().sum() for g in first), inputs)
+        found.append((y, *first, *second))
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.usefixtures("never_built_in")
+@pytest.mark.parametrize("form", FORMS)
+def test_derivatives_numerically(form: str) -> None:
+    f, _, shape, options = FORMS[form]
+    x, weight, _ = tensors(shape)
+    assert torch.autograd.gradcheck(lambda x, w: f(x, w, **options), (x, weight), fast_mode=True)
+    assert torch.autograd.gradgradcheck(lambda x, w: f(x, w, **options).square(), (x, weight), fast_mode=True)
+
+
+class Called(TorchDispatchMode):
+    """The operations called: names, and for convolutions the weight's size and which gradients are made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernels: list[tuple[int, ...]] = []
+        self.weight_gradients = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.convolution.default:
+            self.kernels.append(tuple(args[1].shape[2:]))
+        elif func is torch.ops.aten.convolution_backward.default:
+            self.weight_gradients += args[-1][1]
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_penalty_makes_each_weights_gradient_once_and_no_large_kernels() -> None:
+    x, weight, bias = tensors((4, 3, 3, 3))
+    with Called() as inner:
+        gradient = input_gradient(lambda x: conv2d(x, weight, bias, padding=1).tanh().sum(), x)
+    assert inner.weight_gradients == 0
+    with Called() as outer:
+        gradient.square().sum().backward()
+    assert outer.weight_gradients == 2  # through the output, and through its gradient
+    assert set(inner.kernels + outer.kernels) == {(3, 3)}
+    assert weight.grad is not None
+    assert bias.grad is not None
+
+
+@pytest.mark.usefixtures("never_built_in")
+def test_only_the_gradients_that_are_needed_are_made() -> None:
+    x, weight, _ = tensors((4, 3, 3, 3))
+    conv2d(x.detach(), weight).sum().backward()
+    assert weight.grad is not None
+    assert x.grad is None
+    with Called() as called:
+        conv2d(x, weight.detach()).sum().backward()
+    assert x.grad is not None
+    assert called.weight_gradients == 0
+
+
+def test_elsewhere_it_is_pytorchs_own() -> None:
+    x, weight, _ = tensors((4, 3, 3, 3))
+    assert "ConvolutionBackward" in str(conv2d(x, weight).grad_fn)
+    with conv.image_gradients():
+        assert "_Convolution" in str(conv2d(x, weight).grad_fn)
+        assert torch.func.grad(lambda x: conv2d(x, weight).sum())(x).shape == x.shape
+    assert "ConvolutionBackward" in str(conv_transpose2d(x, weight.transpose(0, 1)).grad_fn)
