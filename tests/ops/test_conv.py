@@ -59,6 +59,22 @@ def test_derivatives_numerically(form: str) -> None:
     assert torch.autograd.gradgradcheck(lambda x, w: f(x, w, **options).square(), (x, weight), fast_mode=True)
 
 
+def test_in_bfloat16_it_is_nearer_to_float32_than_pytorchs() -> None:
+    """The weight's gradient of a penalty: PyTorch's large kernels lose figures."""
+    x = torch.randn(8, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    weights = torch.randn(2, 16, 16, 3, 3, generator=torch.Generator().manual_seed(1)) / 12
+
+    def gradient(dtype: torch.dtype) -> Tensor:
+        w = weights.to(dtype, copy=True).requires_grad_()
+        f = lambda x: conv2d(conv2d(x, w[0], padding=1).tanh(), w[1], padding=1).float().square().sum()  # noqa: E731
+        input_gradient(f, x.to(dtype)).float().square().sum().backward()
+        assert w.grad is not None
+        return w.grad.float()
+
+    exact = gradient(torch.float32)
+    assert (gradient(torch.bfloat16) - exact).norm() < 0.02 * exact.norm()
+
+
 class Called(TorchDispatchMode):
     """The operations called: names, and for convolutions the weight's size and which gradients are made."""
 

@@ -7,12 +7,15 @@ gradient that is differentiated again, which is where the penalties have their p
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.func import functional_call
+
+from frugan.ops.conv import image_gradients
 
 Tensors = Sequence[Tensor | None]
 Layer = Callable[..., Tensor]
@@ -36,7 +39,7 @@ class Recomputable(nn.Module):
             weights: dict[str, Any] = dict(zip(names, tensors[n:]))
             return functional_call(_Plain(self), weights, tensors[:n], settings)
 
-        return _Forward.apply(pure, *inputs, *parameters)
+        return _Forward.apply(pure, n, *inputs, *parameters)
 
 
 class _Plain(nn.Module):
@@ -57,22 +60,22 @@ def checkpoint_activations(network: nn.Module, on: bool = True) -> None:
 
 class _Forward(Function):
     @staticmethod
-    def forward(ctx: Any, f: Layer, *inputs: Tensor | None) -> Tensor:
-        ctx.f = f
+    def forward(ctx: Any, f: Layer, n: int, *inputs: Tensor | None) -> Tensor:
+        ctx.f, ctx.n = f, n
         ctx.save_for_backward(*inputs)
         return f(*inputs)
 
     @staticmethod
     def backward(ctx: Any, up: Tensor) -> Tensors:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return None, *_Backward.apply(ctx.f, tuple(ctx.needs_input_grad[1:]), up, *ctx.saved_tensors)
+        return None, None, *_Backward.apply(ctx.f, ctx.n, tuple(ctx.needs_input_grad[2:]), up, *ctx.saved_tensors)
 
 
 class _Backward(Function):
-    """The gradient of Σ f(inputs)·up by the inputs where wanted, None elsewhere."""
+    """The gradient of Σ f(inputs)·up by the inputs where wanted, None elsewhere; behind the first n come parameters."""
 
     @staticmethod
-    def forward(ctx: Any, f: Layer, wanted: Sequence[bool], up: Tensor, *inputs: Tensor | None) -> Tensors:
-        ctx.f, ctx.wanted = f, wanted
+    def forward(ctx: Any, f: Layer, n: int, wanted: Sequence[bool], up: Tensor, *inputs: Tensor | None) -> Tensors:
+        ctx.f, ctx.n, ctx.wanted = f, n, wanted
         ctx.save_for_backward(up, *inputs)
         ctx.set_materialize_grads(False)
         with torch.enable_grad():
@@ -81,12 +84,12 @@ class _Backward(Function):
 
     @staticmethod
     def backward(ctx: Any, *up: Tensor | None) -> Tensors:
-        with torch.enable_grad():
-            needed = [a or b for a, b in zip(ctx.needs_input_grad[2:], (False, *ctx.wanted))]
+        asked = [w and u is not None for w, u in zip(ctx.wanted, up)]
+        with torch.enable_grad(), nullcontext() if any(asked[ctx.n :]) else image_gradients():
+            needed = [a or b for a, b in zip(ctx.needs_input_grad[3:], (False, *ctx.wanted))]
             first_up, *inputs = _leaves(ctx.saved_tensors, needed)
-            asked = [w and u is not None for w, u in zip(ctx.wanted, up)]
             first = _pull([ctx.f(*inputs)], [first_up], inputs, asked, create_graph=True)
-        return None, None, *_pull(first, up, [first_up, *inputs])
+        return None, None, None, *_pull(first, up, [first_up, *inputs])
 
 
 def _leaves(tensors: Tensors, wanted: Sequence[bool]) -> Tensors:
