@@ -59,8 +59,8 @@ def test_derivatives_numerically(form: str) -> None:
     assert torch.autograd.gradgradcheck(lambda x, w: f(x, w, **options).square(), (x, weight), fast_mode=True)
 
 
-def test_in_bfloat16_it_is_nearer_to_float32_than_pytorchs() -> None:
-    """The weight's gradient of a penalty: PyTorch's large kernels lose figures."""
+def test_in_bfloat16_a_penaltys_gradient_is_that_of_float32() -> None:
+    """PyTorch's own, by large kernels, is off by half on some processors."""
     x = torch.randn(8, 16, 16, 16, generator=torch.Generator().manual_seed(0))
     weights = torch.randn(2, 16, 16, 3, 3, generator=torch.Generator().manual_seed(1)) / 12
 
@@ -76,7 +76,7 @@ def test_in_bfloat16_it_is_nearer_to_float32_than_pytorchs() -> None:
 
 
 class Called(TorchDispatchMode):
-    """The operations called: names, and for convolutions the weight's size and which gradients are made."""
+    """The kernels of the convolutions that are called, and how many gradients of weights are made."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Called(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_a_penalty_makes_each_weights_gradient_once_and_no_large_kernels() -> None:
+def test_a_penalty_leaves_out_the_first_weight_gradients_and_large_kernels() -> None:
     x, weight, bias = tensors((4, 3, 3, 3))
     with Called() as inner:
         gradient = input_gradient(lambda x: conv2d(x, weight, bias, padding=1).tanh().sum(), x)
