@@ -110,6 +110,12 @@ class AugmentPipeline:
         first = [name not in self.steps[:i] for i, name in enumerate(self.steps)]
         self._first = torch.tensor(first, dtype=torch.float32, device=device)
         self._rotation = torch.tensor([name == "rotate" for name in self.steps], dtype=torch.bool, device=device)
+        rows = [TRANSFORMS[name] for name in self.steps]
+        self._drawn = {kind: [row.variates.count(kind) for row in rows] for kind in "un"}
+        size = self._size.cpu()
+        self._widths = [row.parameters(torch.zeros(1, len(row.variates)), size).shape[1] for row in rows]
+        owners = torch.arange(len(rows)).repeat_interleave(torch.tensor(self._widths, dtype=torch.long))
+        self._owners = owners.to(device)
         self._geometry = self._warp = self._color = self._bands = None
         if groups & {"blit", "geometry"}:
             self._geometry = _Matrices(self.steps, ("blit", "geometry"), device)
@@ -158,8 +164,8 @@ class AugmentPipeline:
         An arbitrary rotation comes twice, before and after the anisotropic scaling, each with probability 1 − √(1 − p),
         so that p is the probability that any of them fires.
         """
-        device, letters = self._size.device, "".join(TRANSFORMS[name].variates for name in self.steps)
-        shapes = {kind: (n, letters.count(kind)) for kind in "un"}
+        device = self._size.device
+        shapes = {kind: (n, sum(counts)) for kind, counts in self._drawn.items()}
         if percentile is None:
             p = p.to(torch.float32) if isinstance(p, Tensor) else torch.full((), p, dtype=torch.float32, device=device)
             p = p.clamp(0, 1)
@@ -176,13 +182,15 @@ class AugmentPipeline:
         else:
             raise FruganError(f"percentile is {percentile}; it must lie between 0 and 1")
 
-        parameters: Parameters = []
-        for step, name in enumerate(self.steps):
-            transform = TRANSFORMS[name]
-            kind, count = transform.variates[0], len(transform.variates)
-            mine, variates[kind] = variates[kind][:, :count], variates[kind][:, count:]
-            parameters.append((name, transform.parameters(mine, self._size) * fires[:, step, None]))
-        return parameters
+        if not self.steps:
+            return []
+        own = [variates[kind].split(counts, dim=1) for kind, counts in self._drawn.items()]
+        values = [
+            TRANSFORMS[name].parameters(u if u.shape[1] else normal, self._size)
+            for name, u, normal in zip(self.steps, *own)
+        ]
+        fired = torch.cat(values, dim=1) * fires.index_select(1, self._owners)
+        return list(zip(self.steps, fired.split(self._widths, dim=1)))
 
     def apply(self, images: Tensor, draw: Draw) -> Tensor:
         """Images `[N, C, H, W]`, nominally in [-1, 1] → the same shape and dtype, by way of float32 (or float64)."""

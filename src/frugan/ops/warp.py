@@ -18,12 +18,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from frugan.ops.linear import linear
+
+Array = TypeVar("Array", Tensor, np.ndarray)
 
 SYM6 = (
     0.015404109327027373,
@@ -114,7 +118,7 @@ class AxisMap:
 
 
 class WindowMap:
-    """The same on a CPU, where any window of the outputs can be had alone."""
+    """The same on a CPU and its adjoint, where any window of the outputs can be had alone."""
 
     def __init__(self, matrix: np.ndarray) -> None:
         self.size, inputs = matrix.shape
@@ -124,46 +128,34 @@ class WindowMap:
         self.first = touched.argmax(1).tolist()
         self.end = (inputs - touched[:, ::-1].argmax(1)).tolist()
 
-    def __call__(self, x: Tensor, axis: int, start: int = 0, length: int | None = None) -> Tensor:
-        """`[N, C, H, W]` → `length` outputs from `start` on, along axis −2 or −1"""
-        return _Product.apply(x, self, axis, start, self.size if length is None else length, False)
-
-
-class _Product(torch.autograd.Function):
-    """Some outputs of a `WindowMap`, or the adjoint of that: each is the other's derivative."""
-
-    @staticmethod
-    def forward(x: Tensor, along: WindowMap, axis: int, start: int, length: int, adjoint: bool) -> Tensor:
-        matrix, block, shape = along.matrix.to(x.dtype), along.block[axis], list(x.shape)
+    def __call__(
+        self, x: Tensor, axis: int, start: int = 0, length: int | None = None, *, adjoint: bool = False
+    ) -> Tensor:
+        """`[N, C, H, W]` → `length` outputs from `start` on, along axis −2 or −1; adjoint: from these to the inputs."""
+        length, block = self.size if length is None else length, self.block[axis]
+        matrix = self.matrix.to(x.dtype)
+        if length <= block:
+            part = matrix[start : start + length].mT if adjoint else matrix[start : start + length]
+            return part @ x if axis == -2 else x @ part.mT
+        shape = list(x.shape)
         shape[axis] = matrix.shape[1] if adjoint else length
         blocks = range(start, start + length, block)
-        sums = adjoint and len(blocks) > 1
-        x, y = x.contiguous(), x.new_zeros(shape) if sums else x.new_empty(shape)
+        x, y = x.contiguous(), x.new_zeros(shape) if adjoint else x.new_empty(shape)
         # Along rows this is one product, along columns one for each channel.
         sources, targets = (t.view(-1, t.shape[-1]) if axis == -1 else t.flatten(0, 1) for t in (x, y))
         for at in blocks:
             end = min(at + block, start + length)
-            first, last = (
-                (min(along.first[at:end]), max(along.end[at:end])) if len(blocks) > 1 else (0, matrix.shape[1])
-            )
+            first, last = min(self.first[at:end]), max(self.end[at:end])
             part = matrix[at:end, first:last]
             outputs, inputs = (at - start, len(part)), (first, part.shape[1])
             source = sources.narrow(axis, *(outputs if adjoint else inputs))
             target = targets.narrow(axis, *(inputs if adjoint else outputs))
             if axis == -1:
-                target.addmm_(source, part if adjoint else part.mT, beta=int(sums))
+                target.addmm_(source, part if adjoint else part.mT, beta=int(adjoint))
             else:
                 part = part.expand(len(source), -1, -1)
-                target.baddbmm_(part.mT if adjoint else part, source, beta=int(sums))
+                target.baddbmm_(part.mT if adjoint else part, source, beta=int(adjoint))
         return y
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, WindowMap, int, int, int, bool], output: Tensor) -> None:
-        _, *ctx.window, ctx.adjoint = inputs
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return _Product.apply(gradients[0], *ctx.window, not ctx.adjoint), *[None] * 5
 
 
 class Window(NamedTuple):
@@ -183,9 +175,8 @@ class AffineWarp:
         self.resolution = resolution
         self.up = [AxisMap(upsampling_matrix(size), device) for size in resolution]
         self.down = [AxisMap(downsampling_matrix(size), device) for size in resolution]
-        self.y, self.x = (
-            (torch.arange(2 * size + 2 * _REACH, device=device) - (size - 1 + _REACH)) / 2 for size in resolution
-        )
+        self.places = [(np.arange(2 * size + 2 * _REACH) - (size - 1 + _REACH)) / 2 for size in resolution]
+        self.y, self.x = (torch.as_tensor(places, dtype=torch.float32, device=device) for places in self.places)
 
     @cached_property
     def windowed(self) -> tuple[list[WindowMap], list[WindowMap]]:
@@ -201,84 +192,16 @@ class AffineWarp:
         and y downwards, to the input position shown there. Beyond H − 1 or W − 1 reflected pixels on a side all is
         zero.
         """
+        ring = 16 * self.resolution[0] * self.resolution[1] * images.shape[1]
         if images.device.type != "cpu" or torch.compiler.is_compiling():
-            return _in_parts(self._warp, self._at_once(images, _WORKSPACE), images, inverse)
-        quarter = (inverse[:, (0, 1), (0, 1)] == 0).all(1)[:, None, None]
-        if self.resolution[0] == self.resolution[1] and quarter.any():  # a transposition, then rows stay rows
-            images = torch.where(quarter[..., None], images.mT, images)
-            inverse = torch.where(quarter, inverse[:, (1, 0, 2)], inverse)
-        moves = (inverse != torch.eye(3, dtype=inverse.dtype)).flatten(1).any(1)
-        turns = (inverse[:, (0, 1), (1, 0)] != 0).any(1)
-        out = images
-        for some, warp in ((moves & ~turns, self._warp_upright), (turns, self._warp_turned)):
-            which = some.nonzero().flatten()
-            if len(which) == len(images):
-                return warp(images, inverse)
-            if len(which):
-                out = out.index_copy(0, which, warp(images[which], inverse[which]))
-        return out
-
-    def _at_once(self, images: Tensor, workspace: int) -> int:
-        h, w = self.resolution
-        return max(1, workspace // (16 * h * w * images.shape[1]))
+            return _in_parts(self._warp, max(1, _WORKSPACE // ring), images, inverse)
+        move, constants = self._plan(np.array(inverse.tolist()), images.dtype, max(1, _WORKSPACE_CPU // ring))
+        return linear(images, move, partial(move, adjoint=True), *constants)
 
     def _warp(self, images: Tensor, inverse: Tensor) -> Tensor:
-        return self._resample(images, self._grid(inverse), self.up, self.down)
-
-    def _warp_turned(self, images: Tensor, inverse: Tensor) -> Tensor:
-        some = self._at_once(images, _WORKSPACE_CPU)
-        return _in_parts(self._warp_windows, some, images, inverse, *self._shown(inverse))
-
-    def _warp_upright(self, images: Tensor, inverse: Tensor) -> Tensor:
-        """Where rows stay rows, all of it is one matrix along each axis: nothing to sample, or to scatter for a gradient."""
-        y, x = inverse[:, 1, 1:], inverse[:, 0, ::2]
-        if self.resolution[0] == self.resolution[1]:
-            along_h, along_w = self._upright(torch.cat([y, x]), 0).to(images.dtype).chunk(2)
-        else:
-            along_h, along_w = (self._upright(line, axis).to(images.dtype) for axis, line in enumerate((y, x)))
-        return along_h @ images @ along_w.mT
-
-    @torch.no_grad()
-    def _upright(self, line: Tensor, axis: int) -> Tensor:
-        """(a, b) `[N, 2]` → upsampling, sampling at a·position + b, and downsampling along an axis (0: y): `[N, 1, size, size]`."""
-        up, down = (maps[axis] for maps in self.windowed)
-        size, places = self.resolution[axis], (self.y, self.x)[axis]
-        a, b = line.to(places.dtype)[..., None].unbind(1)
-        turns, beyond = _fold(places * a + b, size)
-        place = turns * (4 * (size - 1))
-        before = place.long().clamp_max(4 * (size - 1) - 1)
-        samples = torch.lerp(up.matrix[before], up.matrix[before + 1], (place - before)[..., None])
-        samples.masked_fill_(beyond[..., None], 0)
-        return down(samples[:, None], -2)
-
-    def _warp_windows(self, images: Tensor, inverse: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
-        limits = zip(self.resolution, lowest.amin(0).tolist(), highest.amax(0).tolist())
-        windows = [window for limit in limits if (window := _window(*limit))]
-        if len(windows) == 2:
-            grid = self._grid_on(windows, inverse)
-        else:
-            windows = [Window(0, 4 * size - 3) for size in self.resolution]
-            grid = self._around(self._grid_on(windows, inverse), lowest, highest)
-        up, down = self.windowed
-        starts = [window.start % (4 * size - 4) for size, window in zip(self.resolution, windows)]
-        up = [partial(along, start=start, length=window.length) for along, start, window in zip(up, starts, windows)]
-        return self._resample(images, grid, up, down)
-
-    def _resample(
-        self,
-        images: Tensor,
-        grid: Tensor,
-        up: Sequence[Callable[[Tensor, int], Tensor]],
-        down: Sequence[Callable[[Tensor, int], Tensor]],
-    ) -> Tensor:
-        samples = _sample(up[1](up[0](images, -2), -1), grid.to(images.dtype))
-        return down[0](down[1](samples, -1), -2)
-
-    def _shown(self, inverse: Tensor) -> tuple[Tensor, Tensor]:
-        """Bounds `[N, 2]` of the positions (y, x) that are sampled, in pixels from the centre."""
-        centre = inverse[:, :2, 2]
-        reach = inverse[:, :2, :2].abs() @ torch.stack([self.x[-1], self.y[-1]]).to(inverse.dtype)
-        return (centre - reach).flip(1), (centre + reach).flip(1)
+        """Every image by way of the whole rings."""
+        samples = _sample(self.up[1](self.up[0](images, -2), -1), self._grid(inverse).to(images.dtype))
+        return self.down[0](self.down[1](samples, -1), -2)
 
     def _grid(self, inverse: Tensor) -> Tensor:
         """Sampling positions (x, y) `[N, 2H + 10, 2W + 10, 2]` on the rings, in [−1, 1]; 2 where nothing is to be seen."""
@@ -289,31 +212,113 @@ class AffineWarp:
             coordinates.append((turns * 2 - 1).masked_fill(beyond, 2))
         return torch.stack(coordinates, dim=-1)
 
-    def _grid_on(self, windows: Sequence[Window], inverse: Tensor) -> Tensor:
-        """The same on windows, from −1 to 1 on each, x and y at once as complex numbers; nothing is folded."""
-        per_pixel = [4 / (window.length - 1) for window in windows[::-1]]
-        first = [(size - 1 - window.start) / 2 for size, window in zip(self.resolution[::-1], windows[::-1])]
-        rows = inverse[:, :2].clone()
-        rows[:, :, 2] += rows.new_tensor(first)
-        rows *= rows.new_tensor(per_pixel)[:, None]
+    def _plan(self, inverse: np.ndarray, dtype: torch.dtype, some: int) -> tuple[Callable[..., Tensor], list[Tensor]]:
+        """`_move` for these matrices, so many turned images at once, and the tensors that it needs."""
+        turns, moves = (inverse[:, (0, 1), (1, 0)] != 0).any(1), (inverse != np.eye(3)).any((1, 2))
+        quarter = (inverse[:, (0, 1), (0, 1)] == 0).all(1)
+        if self.resolution[0] != self.resolution[1]:
+            quarter[:] = False
+        if swaps := quarter.any():  # after a transposition, their rows are rows again
+            inverse, turns = np.where(quarter[:, None, None], inverse[:, (1, 0, 2)], inverse), turns & ~quarter
+        upright, turned = np.flatnonzero(moves & ~turns), np.flatnonzero(turns)
+        quarter = quarter[upright if swaps else upright[:0], None, None, None]
+        views = [self._view(inverse[turned[i : i + some]], dtype) for i in range(0, len(turned), some)]
+        along = [matrices.to(dtype) for matrices in self._along(inverse[upright])]
+        which = [torch.from_numpy(t) for t in (upright, quarter, turned)]
+        move = partial(self._move, windows=[windows for windows, _ in views])
+        return move, [*which, *along, *(grid for _, grid in views)]
+
+    def _move(
+        self,
+        images: Tensor,
+        upright: Tensor,
+        quarter: Tensor,
+        turned: Tensor,
+        along_h: Tensor,
+        along_w: Tensor,
+        *grids: Tensor,
+        windows: Sequence[tuple[Window, Window]],
+        adjoint: bool = False,
+    ) -> Tensor:
+        """Warps the `upright` images, `quarter` of these transposed, by matrices, and the `turned` ones by sampling."""
+        out = images.clone()
+        if len(upright):
+            some = images.index_select(0, upright)
+            if len(quarter) and not adjoint:
+                some = torch.where(quarter, some.mT, some)
+            left, right = (along_h.mT, along_w) if adjoint else (along_h, along_w.mT)
+            some = left @ torch.bmm(some.flatten(1, 2), right).view_as(some)
+            if len(quarter) and adjoint:
+                some = torch.where(quarter, some.mT, some)
+            out.index_copy_(0, upright, some)
+        for which, *view in zip(turned.split([len(grid) for grid in grids]), windows, grids):
+            out.index_copy_(0, which, self._resample(images.index_select(0, which), *view, adjoint=adjoint))
+        return out
+
+    def _along(self, inverse: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Where rows stay rows, all of it is a matrix along each axis, `[N, 1, H, H]` and `[N, W, W]`: nothing to sample."""
+        y, x = inverse[:, 1, 1:], inverse[:, 0, ::2]
+        if self.resolution[0] == self.resolution[1]:
+            along_h, along_w = self._along_axis(np.concatenate([y, x]), 0).chunk(2)
+        else:
+            along_h, along_w = self._along_axis(y, 0), self._along_axis(x, 1)
+        return along_h, along_w[:, 0]
+
+    def _along_axis(self, line: np.ndarray, axis: int) -> Tensor:
+        """(a, b) `[N, 2]` → up-sampling, sampling at a·position + b, and down-sampling along an axis (0: y)."""
+        up, down = (maps[axis] for maps in self.windowed)
+        size, places = self.resolution[axis], self.places[axis]
+        turns, beyond = _fold(places * line[:, :1] + line[:, 1:], size)
+        place = turns * (4 * (size - 1))
+        before = np.minimum(place.astype(np.int64), 4 * (size - 1) - 1)
+        rows, share = torch.from_numpy(before), torch.from_numpy((place - before).astype(np.float32))
+        samples = torch.lerp(up.matrix[rows], up.matrix[rows + 1], share[..., None])
+        if beyond.any():
+            samples.masked_fill_(torch.from_numpy(beyond)[..., None], 0)
+        return down(samples[:, None], -2)
+
+    def _view(self, inverse: np.ndarray, dtype: torch.dtype) -> tuple[tuple[Window, Window], Tensor]:
+        """Which windows of the rings (along y, x) these matrices show, and the positions on them as `_grid` gives them."""
+        centre = inverse[:, 1::-1, 2]
+        reach = np.abs(inverse[:, 1::-1, 1::-1]) @ ((np.array(self.resolution) + _REACH) / 2)
+        lowest, highest = centre - reach, centre + reach
+        limits = zip(self.resolution, lowest.min(0).tolist(), highest.max(0).tolist())
+        windows = [window for limit in limits if (window := _window(*limit))]
+        whole = len(windows) < 2
+        if whole:
+            windows = [Window(0, 4 * size - 3) for size in self.resolution]
+        y, x = windows
+
+        # −1 to 1 on each window, x and y at once as complex numbers
+        rows, size = inverse[:, :2].copy(), np.array(self.resolution[::-1])
+        rows[:, :, 2] += (size - 1 - (x.start, y.start)) / 2
+        rows *= 4 / (np.array([[x.length], [y.length]]) - 1)
         rows[:, :, 2] -= 1
-        a, b, c = torch.view_as_complex(rows.mT.contiguous())[:, :, None, None].unbind(1)
-        return torch.view_as_real(self.x * a + (self.y[:, None] * b + c))
+        a, b, c = torch.view_as_complex(torch.from_numpy(rows).to(dtype).mT.contiguous())[:, :, None, None].unbind(1)
+        grid = torch.view_as_real(self.x * a + (self.y[:, None] * b + c))
+        if whole:
+            limit = 1.5 * size - 1
+            far = np.flatnonzero((np.maximum(-lowest, highest)[:, ::-1] > limit).any(1))
+            beyond = (grid[far] + 0.5).abs() > torch.from_numpy(limit / (size - 1)).to(dtype)  # half a ring is 1, the image's centre −½
+            grid.sub_((grid / 2).round_(), alpha=2)
+            grid[far] = grid[far].masked_fill_(beyond, 2)
+        return (y, x), grid
 
-    def _around(self, grid: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
-        """What `_grid_on` gives for whole rings, folded onto them; overwrites it."""
-        size = grid.new_tensor(self.resolution[::-1])
-        limit = 1.5 * size - 1
-        far = (torch.maximum(-lowest, highest).flip(1) > limit).any(1).nonzero().flatten()
-        beyond = (grid[far] + 0.5).abs() > limit / (size - 1)  # half a ring is 1, the image's centre −½
-        grid -= 2 * (grid / 2).round_()
-        return grid.index_copy_(0, far, grid[far].masked_fill_(beyond, 2)) if len(far) else grid
+    def _resample(self, images: Tensor, windows: tuple[Window, Window], grid: Tensor, *, adjoint: bool) -> Tensor:
+        """On windows of the rings, (along y, x)."""
+        up, down = self.windowed
+        parts = [(window.start % (4 * size - 4), window.length) for window, size in zip(windows, self.resolution)]
+        if adjoint:
+            samples = down[1](down[0](images, -2, adjoint=True), -1, adjoint=True)
+            rings = _spread(samples, grid, torch.Size((*images.shape[:2], *(window.length for window in windows))))
+            return up[0](up[1](rings, -1, *parts[1], adjoint=True), -2, *parts[0], adjoint=True)
+        samples = _bilinear(up[1](up[0](images, -2, *parts[0]), -1, *parts[1]), grid)
+        return down[0](down[1](samples, -1), -2)
 
 
-def _fold(pixels: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def _fold(pixels: Array, size: int) -> tuple[Array, Array]:
     """Positions in pixels from the centre → in turns of the ring, [0, 1), and which of them nothing is to be seen at."""
-    turns = pixels / (2 * (size - 1)) + 0.25
-    return turns - turns.floor(), pixels.abs() > 1.5 * size - 1
+    return (pixels / (2 * (size - 1)) + 0.25) % 1, abs(pixels) > 1.5 * size - 1
 
 
 def _in_parts(f: Callable[..., Tensor], some: int, *tensors: Tensor) -> Tensor:
@@ -329,47 +334,21 @@ def _window(size: int, lowest: float, highest: float) -> Window | None:
 
 
 def _sample(image: Tensor, grid: Tensor) -> Tensor:
-    # In a compiled region a custom Function inside `torch.func.grad` has no second derivative (PyTorch 2.13).
-    return _grid_sample(image, grid) if torch.compiler.is_compiling() else _Sample.apply(image, grid)
+    if torch.compiler.is_compiling():
+        return _bilinear(image, grid)
+    return linear(image, _bilinear, partial(_spread, size=image.shape), grid)
 
 
-def _grid_sample(image: Tensor, grid: Tensor) -> Tensor:
+def _bilinear(image: Tensor, grid: Tensor) -> Tensor:
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
 
 
-class _Sample(torch.autograd.Function):
-    """Bilinear sampling as a linear map of the image: its derivative is its adjoint, whose derivative it is in turn.
+def _spread(samples: Tensor, grid: Tensor, size: torch.Size) -> Tensor:
+    """The adjoint: adds every sample to the four pixels around its position.
 
     `grid_sample` alone is twice differentiable in recent PyTorch only, and keeps the whole rings for a derivative that
     nobody asks for: the grid's.
     """
-
-    forward = staticmethod(_grid_sample)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[1])
-        ctx.size = inputs[0].shape
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return _Spread.apply(gradients[0], ctx.saved_tensors[0], ctx.size), None
-
-
-class _Spread(torch.autograd.Function):
-    """The adjoint of `_Sample`: adds every sample to the four pixels around its position."""
-
-    @staticmethod
-    def forward(samples: Tensor, grid: Tensor, size: torch.Size) -> Tensor:
-        shape_only = samples.new_zeros(1).expand(size)
-        return torch.ops.aten.grid_sampler_2d_backward(
-            samples.contiguous(), shape_only, grid, 0, 0, True, [True, False]
-        )[0]
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, torch.Size], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[1])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return _Sample.apply(gradients[0], ctx.saved_tensors[0]), None, None
+    shape_only = samples.new_zeros(1).expand(size)
+    backward = torch.ops.aten.grid_sampler_2d_backward
+    return backward(samples.contiguous(), shape_only, grid, 0, 0, True, [True, False])[0]

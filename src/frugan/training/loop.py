@@ -143,11 +143,11 @@ def train_step(
                 real, c_real, among = _deceive(phases, real, c_real, phases.draw_latents(n, labels, rng), p, rng)
                 batches[i] = part, real, c_real
             drawn = phases.draw_latents(n, labels, rng)
-            views = phases.draw_view(n, p, rng), phases.draw_view(n, p, rng)
+            views = phases.draw_view(2 * n, p, rng)
             fake = phases.fakes(drawn)
             near = phases.fakes(neighbours(drawn)) if objective.near_discriminator else None
             loss, real_logits, fake_logits = phases.discriminator(
-                real, c_real, views[0], fake, drawn.c, views[1], near, state.logit_means
+                real, c_real, fake, drawn.c, views, near, state.logit_means
             )
             (loss / rounds).backward()
             w += mean_w(drawn)

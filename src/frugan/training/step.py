@@ -117,6 +117,11 @@ class View(NamedTuple):
     turns: Tensor | None  # [n, 4], one-hot: quarter turns for auxiliary rotation
     between: Tensor | None  # [n, 1, 1, 1] in [0, 1): where the gradient penalty is taken
 
+    def halves(self) -> tuple[View, View]:
+        """As two views of n/2 images."""
+        first, second = (tree_map(lambda t: None if t is None else t.chunk(2)[i], self) for i in range(2))
+        return first, second
+
 
 class Phases:
     """The losses of the four phases. Random tensors are drawn outside, so that each function is pure and compiles whole.
@@ -222,29 +227,19 @@ class Phases:
         return path_length_penalty(lengths, mean, self.config.path_length_decay)
 
     def _discriminator(
-        self,
-        real: Tensor,
-        c: Tensor,
-        view: View,
-        fake: Tensor,
-        c_fake: Tensor,
-        view_fake: View,
-        near: Tensor | None,
-        means: Tensor,
+        self, real: Tensor, c: Tensor, fake: Tensor, c_fake: Tensor, views: View, near: Tensor | None, means: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """(loss, logits of the real images `[n]`, of the generated ones `[n]`).
+        """(loss, logits of the real images `[n]`, of the generated ones `[n]`); `views` are of the real images, then of those.
 
         `near` are generated images of latents close to those of `fake`, for zCR; `means` `[2]` the moving averages of both
         kinds of logits, for LeCam.
         """
         config = self.config
+        view, view_fake = views.halves()
         fake = self._measured(fake, view_fake)
         if 2 * len(real) * self.D.largest <= _AT_ONCE:
-            view_both = view._replace(
-                augment=_joined(view.augment, view_fake.augment), extras=_joined(view.extras, view_fake.extras)
-            )
-            both = self.augment.apply(torch.cat([real, fake]), view_both.augment)
-            logits = self._judge(both, torch.cat([c, c_fake]), view_both, batches=2)
+            both = self.augment.apply(torch.cat([real, fake]), views.augment)
+            logits = self._judge(both, torch.cat([c, c_fake]), views, batches=2)
             (shown, shown_fake), (real_logits, fake_logits) = both.chunk(2), logits.chunk(2)
         else:
             shown, shown_fake = (self.augment.apply(*one) for one in ((real, view.augment), (fake, view_fake.augment)))
@@ -280,11 +275,6 @@ class Phases:
     def _gradient(self, images: Tensor, c: Tensor, view: View, gamma: float) -> Tensor:
         """R1 on real images, R2 on generated ones: the gradient passes through the augmentation to the image before it."""
         return r1_penalty(lambda x: self._score(x, c, view), images, gamma)
-
-
-def _joined(drawn: Any, more: Any) -> Any:
-    """What was drawn for some images, and for more of them behind."""
-    return tree_map(lambda a, b: None if a is None else torch.cat([a, b]), drawn, more)
 
 
 def neighbours(latents: Latents) -> Latents:

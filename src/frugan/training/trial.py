@@ -54,7 +54,8 @@ def passes(phases: Phases, n: int, rng: torch.Generator) -> list[Pass]:
         latents = phases.draw_latents(n, labels, rng)
         near = phases.fakes(neighbours(latents)) if objective.near_discriminator else None
         means = torch.zeros(2, device=device)
-        return phases.discriminator(images, c, view(), phases.fakes(latents), latents.c, view(), near, means)[0]
+        views = phases.draw_view(2 * n, 0.5, rng)
+        return phases.discriminator(images, c, phases.fakes(latents), latents.c, views, near, means)[0]
 
     def r1() -> Tensor:
         penalty = phases.gradient(images, c, view(), objective.r1_gamma)
