@@ -31,6 +31,15 @@ def test_shape_range_gradient(name: str) -> None:
     assert torch.autograd.gradcheck(lambda x: M.apply(x, draw)[:, :, ::5, ::5], x.requires_grad_())
 
 
+@pytest.mark.parametrize("name", MEASUREMENTS)
+def test_what_is_drawn_can_be_shared_out(name: str) -> None:
+    """Each image has its own part of it."""
+    M = Measurement(name, (16, 16))
+    drawn = M.draw(len(X), 3, generator=torch.Generator().manual_seed(1))
+    halves = [M.apply(x, [d.chunk(2)[i] for d in drawn]) for i, x in enumerate(X.chunk(2))]
+    torch.testing.assert_close(torch.cat(halves), M.apply(X, drawn))
+
+
 DROPS = {
     "drop-pixels:0.3": lambda kept: 0.7,
     "drop-rows:0.3": lambda kept: 0.7,

@@ -88,7 +88,9 @@ def count_images(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     for way in ("_view", "_along"):
         own = getattr(AffineWarp, way)
         monkeypatch.setattr(
-            AffineWarp, way, lambda self, m, *more, way=way, own=own: (counts.update({way: len(m)}), own(self, m, *more))[1]
+            AffineWarp,
+            way,
+            lambda self, m, *more, way=way, own=own: (counts.update({way: len(m)}), own(self, m, *more))[1],
         )
     return counts
 

@@ -90,12 +90,12 @@ def _add(x: Tensor, noise: Tensor) -> Tensor:
 def _blur_noise(shape: Shape, rng: torch.Generator, blur: float, sigma: float) -> Drawn:
     taps = torch.arange(-max(round(3 * blur), 1), max(round(3 * blur), 1) + 1, device=rng.device)
     kernel = torch.exp(-(taps**2) / (2 * blur**2))
-    return [kernel / kernel.sum(), *_noise(shape, rng, sigma)]
+    return [(kernel / kernel.sum()).expand(shape[0], -1), *_noise(shape, rng, sigma)]
 
 
 def _blur_add(x: Tensor, kernel: Tensor, noise: Tensor) -> Tensor:
-    c, r = x.shape[1], len(kernel) // 2
-    along = kernel.to(x.dtype).expand(c, 1, 1, -1)
+    c, r = x.shape[1], kernel.shape[1] // 2
+    along = kernel[0].to(x.dtype).expand(c, 1, 1, -1)
     x = F.conv2d(F.pad(x, (r, r, r, r), mode="replicate"), along, groups=c)
     return _add(F.conv2d(x, along.mT, groups=c), noise)
 
@@ -187,7 +187,7 @@ class Measurement:
 
     @torch.no_grad()
     def draw(self, n: int, channels: int, *, generator: torch.Generator) -> Drawn:
-        """All that is random in the measurement of n images, on the generator's device."""
+        """All that is random in the measurement of n images, on the generator's device; `[n, …]` each."""
         return self.kind.draw((n, channels, *self.resolution), generator, *self.parameters)
 
     def apply(self, images: Tensor, draw: Drawn) -> Tensor:

@@ -7,13 +7,14 @@ convolution: the filter is mirrored as it slides, unless `flip` is set. Outside 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from frugan.ops.conv import conv2d, conv_transpose2d
+from frugan.ops.linear import linear
 
 
 def normalized_filter(taps: Sequence[float] | Tensor) -> Tensor:
@@ -50,34 +51,30 @@ def upfirdn(
     up = (up, up) if isinstance(up, int) else up
     down = (down, down) if isinstance(down, int) else down
     f = torch.outer(f, f) if f.ndim == 1 else f
-    # In a compiled region a custom Function inside `torch.func.grad` has no second derivative (PyTorch 2.13).
-    transformed = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-    how = _upfirdn if transformed or f.requires_grad else _Upfirdn.apply
     weight = (f * gain).to(x.dtype)
-    return how(x, weight if flip else weight.flip(0, 1), up, down, padding)
+    weight = weight if flip else weight.flip(0, 1)
+    if f.requires_grad:
+        return _upfirdn(x, weight, up, down, padding)
+    # PyTorch's own derivative keeps the image for one that nobody asks for, the filter's, and a second derivative makes
+    # that one too, channel by channel.
+    there = partial(_upfirdn, up=up, down=down, padding=padding)
+    back = partial(_adjoint, up=up, down=down, padding=padding, size=x.shape[2:])
+    return linear(x, there, back, weight)
 
 
-class _Upfirdn(torch.autograd.Function):
-    """A linear map of the image: its derivative is its adjoint, which is one of its kind.
-
-    PyTorch's own keeps the image for a derivative that nobody asks for, the filter's, and a second derivative makes that
-    one too, channel by channel.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, *how: Any) -> Tensor:
-        y = _upfirdn(x, weight, *how)
-        ctx.weight, ctx.how, ctx.size, ctx.out_size = weight, how, x.shape[2:], y.shape[2:]
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        up, down, (left, _, top, _) = ctx.how
-        (h, w), (out_h, out_w), (taps_y, taps_x) = ctx.size, ctx.out_size, ctx.weight.shape
-        right = w * up[0] - out_w * down[0] + left - up[0] + 1
-        bottom = h * up[1] - out_h * down[1] + top - up[1] + 1
-        padding = taps_x - 1 - left, right, taps_y - 1 - top, bottom
-        return _Upfirdn.apply(gradient, ctx.weight.flip(0, 1), down, up, padding), None, None, None, None
+def _adjoint(
+    y: Tensor,
+    weight: Tensor,
+    up: tuple[int, int],
+    down: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    size: torch.Size,
+) -> Tensor:
+    """Of `_upfirdn` for images of `size` (H, W): one of its kind."""
+    (h, w), (out_h, out_w), (taps_y, taps_x), (left, _, top, _) = size, y.shape[2:], weight.shape, padding
+    right = w * up[0] - out_w * down[0] + left - up[0] + 1
+    bottom = h * up[1] - out_h * down[1] + top - up[1] + 1
+    return _upfirdn(y, weight.flip(0, 1), down, up, (taps_x - 1 - left, right, taps_y - 1 - top, bottom))
 
 
 def _upfirdn(

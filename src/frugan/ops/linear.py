@@ -12,12 +12,15 @@ Map = Callable[..., Tensor]
 
 
 def linear(x: Tensor, forward: Map, adjoint: Map, *constants: Tensor) -> Tensor:
-    """`forward(x, *constants)`, a linear map of x. Its derivative is `adjoint(gradient, *constants)`, whose derivative it is in turn.
+    """`forward(x, *constants)`, a linear map of x; its derivative is `adjoint(gradient, *constants)`, and that one's is the map.
 
-    Nothing of x is kept, and the constants have no gradient. Not for compiled regions: a custom Function inside
-    `torch.func.grad` has no second derivative there (PyTorch 2.13).
+    Nothing of x is kept, and the constants have no gradient. In compiled regions and under transforms of `torch.func`
+    PyTorch differentiates `forward` itself: there a custom Function has no second derivative (PyTorch 2.13).
     """
-    return _Linear.apply(x, forward, adjoint, *constants) if x.requires_grad else forward(x, *constants)
+    transformed = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    if transformed or not x.requires_grad:
+        return forward(x, *constants)
+    return _Linear.apply(x, forward, adjoint, *constants)
 
 
 class _Linear(torch.autograd.Function):

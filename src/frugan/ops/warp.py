@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,8 +26,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frugan.ops.linear import linear
-
-Array = TypeVar("Array", Tensor, np.ndarray)
 
 SYM6 = (
     0.015404109327027373,
@@ -52,7 +50,7 @@ _DENSE_UP_TO, _DENSE_UP_TO_CPU, _BLOCK = 160, {-2: 160, -1: 48}, 32
 """Axes of more inputs than this use the band of their matrix, in blocks of so many outputs (measured on a CPU, where it
 depends on the axis)."""
 
-_WORKSPACE, _WORKSPACE_CPU = 2**26, 2**22
+_WORKSPACE, _WORKSPACE_CPU = 2**26, 2**20
 """Ring samples held at once; a larger batch is warped in parts."""
 
 _LANES = 16
@@ -121,7 +119,7 @@ class WindowMap:
     """The same on a CPU and its adjoint, where any window of the outputs can be had alone."""
 
     def __init__(self, matrix: np.ndarray) -> None:
-        self.size, inputs = matrix.shape
+        self.size, inputs = len(matrix), matrix.shape[1]
         self.block = {axis: _BLOCK if inputs > limit else self.size for axis, limit in _DENSE_UP_TO_CPU.items()}
         self.matrix = torch.as_tensor(matrix, dtype=torch.float32)
         touched = matrix != 0
@@ -132,7 +130,7 @@ class WindowMap:
         self, x: Tensor, axis: int, start: int = 0, length: int | None = None, *, adjoint: bool = False
     ) -> Tensor:
         """`[N, C, H, W]` → `length` outputs from `start` on, along axis −2 or −1; adjoint: from these to the inputs."""
-        length, block = self.size if length is None else length, self.block[axis]
+        length, block = length or self.size, self.block[axis]
         matrix = self.matrix.to(x.dtype)
         if length <= block:
             part = matrix[start : start + length].mT if adjoint else matrix[start : start + length]
@@ -200,7 +198,8 @@ class AffineWarp:
 
     def _warp(self, images: Tensor, inverse: Tensor) -> Tensor:
         """Every image by way of the whole rings."""
-        samples = _sample(self.up[1](self.up[0](images, -2), -1), self._grid(inverse).to(images.dtype))
+        rings, grid = self.up[1](self.up[0](images, -2), -1), self._grid(inverse).to(images.dtype)
+        samples = linear(rings, _bilinear, partial(_spread, size=rings.shape), grid)
         return self.down[0](self.down[1](samples, -1), -2)
 
     def _grid(self, inverse: Tensor) -> Tensor:
@@ -251,8 +250,8 @@ class AffineWarp:
             if len(quarter) and adjoint:
                 some = torch.where(quarter, some.mT, some)
             out.index_copy_(0, upright, some)
-        for which, *view in zip(turned.split([len(grid) for grid in grids]), windows, grids):
-            out.index_copy_(0, which, self._resample(images.index_select(0, which), *view, adjoint=adjoint))
+        for which, seen, grid in zip(turned.split([len(grid) for grid in grids]), windows, grids):
+            out.index_copy_(0, which, self._resample(images.index_select(0, which), seen, grid, adjoint=adjoint))
         return out
 
     def _along(self, inverse: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -267,14 +266,13 @@ class AffineWarp:
     def _along_axis(self, line: np.ndarray, axis: int) -> Tensor:
         """(a, b) `[N, 2]` → up-sampling, sampling at a·position + b, and down-sampling along an axis (0: y)."""
         up, down = (maps[axis] for maps in self.windowed)
-        size, places = self.resolution[axis], self.places[axis]
-        turns, beyond = _fold(places * line[:, :1] + line[:, 1:], size)
+        size, pixels = self.resolution[axis], self.places[axis] * line[:, :1] + line[:, 1:]
+        turns, beyond = _fold(torch.from_numpy(pixels).float(), size)
         place = turns * (4 * (size - 1))
-        before = np.minimum(place.astype(np.int64), 4 * (size - 1) - 1)
-        rows, share = torch.from_numpy(before), torch.from_numpy((place - before).astype(np.float32))
-        samples = torch.lerp(up.matrix[rows], up.matrix[rows + 1], share[..., None])
+        before = place.long().clamp_max(4 * (size - 1) - 1)
+        samples = torch.lerp(up.matrix[before], up.matrix[before + 1], (place - before)[..., None])
         if beyond.any():
-            samples.masked_fill_(torch.from_numpy(beyond)[..., None], 0)
+            samples.masked_fill_(beyond[..., None], 0)
         return down(samples[:, None], -2)
 
     def _view(self, inverse: np.ndarray, dtype: torch.dtype) -> tuple[tuple[Window, Window], Tensor]:
@@ -299,7 +297,9 @@ class AffineWarp:
         if whole:
             limit = 1.5 * size - 1
             far = np.flatnonzero((np.maximum(-lowest, highest)[:, ::-1] > limit).any(1))
-            beyond = (grid[far] + 0.5).abs() > torch.from_numpy(limit / (size - 1)).to(dtype)  # half a ring is 1, the image's centre −½
+            beyond = (grid[far] + 0.5).abs() > torch.from_numpy(limit / (size - 1)).to(
+                dtype
+            )  # half a ring is 1, the image's centre −½
             grid.sub_((grid / 2).round_(), alpha=2)
             grid[far] = grid[far].masked_fill_(beyond, 2)
         return (y, x), grid
@@ -316,9 +316,10 @@ class AffineWarp:
         return down[0](down[1](samples, -1), -2)
 
 
-def _fold(pixels: Array, size: int) -> tuple[Array, Array]:
+def _fold(pixels: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Positions in pixels from the centre → in turns of the ring, [0, 1), and which of them nothing is to be seen at."""
-    return (pixels / (2 * (size - 1)) + 0.25) % 1, abs(pixels) > 1.5 * size - 1
+    turns = pixels / (2 * (size - 1)) + 0.25
+    return turns - turns.floor(), pixels.abs() > 1.5 * size - 1
 
 
 def _in_parts(f: Callable[..., Tensor], some: int, *tensors: Tensor) -> Tensor:
@@ -331,12 +332,6 @@ def _window(size: int, lowest: float, highest: float) -> Window | None:
     start, end = math.floor(2 * lowest - 1e-3) + size - 1, math.ceil(2 * highest + 1e-3) + size - 1
     length = -(-(end - start + 1) // _LANES) * _LANES
     return None if length > 4 * size or max(-lowest, highest) > 1.5 * size - 1 else Window(start, length)
-
-
-def _sample(image: Tensor, grid: Tensor) -> Tensor:
-    if torch.compiler.is_compiling():
-        return _bilinear(image, grid)
-    return linear(image, _bilinear, partial(_spread, size=image.shape), grid)
 
 
 def _bilinear(image: Tensor, grid: Tensor) -> Tensor:

@@ -119,8 +119,11 @@ class View(NamedTuple):
 
     def halves(self) -> tuple[View, View]:
         """As two views of n/2 images."""
-        first, second = (tree_map(lambda t: None if t is None else t.chunk(2)[i], self) for i in range(2))
-        return first, second
+
+        def half(i: int) -> View:
+            return tree_map(lambda t: None if t is None else t.chunk(2)[i], self)
+
+        return half(0), half(1)
 
 
 class Phases:
