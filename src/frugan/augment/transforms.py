@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from frugan.errors import FruganError
-from frugan.ops.warp import reflect
+from frugan.ops.rings import reflect
 
 Group = Literal["blit", "geometry", "color", "filter", "noise", "cutout"]
 

@@ -14,8 +14,9 @@ Map = Callable[..., Tensor]
 def linear(x: Tensor, forward: Map, adjoint: Map, *constants: Tensor) -> Tensor:
     """`forward(x, *constants)`, a linear map of x; its derivative is `adjoint(gradient, *constants)`, and that one's is the map.
 
-    Nothing of x is kept, and the constants have no gradient. In compiled regions and under transforms of `torch.func`
-    PyTorch differentiates `forward` itself: there a custom Function has no second derivative (PyTorch 2.13).
+    Nothing of x is kept, and the constants have no gradient. In compiled regions, where a custom Function inside
+    `torch.func.grad` has no second derivative (PyTorch 2.13), and under transforms of `torch.func` PyTorch
+    differentiates `forward` itself.
     """
     transformed = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
     if transformed or not x.requires_grad:
@@ -25,15 +26,12 @@ def linear(x: Tensor, forward: Map, adjoint: Map, *constants: Tensor) -> Tensor:
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(x: Tensor, forward: Map, adjoint: Map, *constants: Tensor) -> Tensor:
-        return forward(x, *constants)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, ctx.map, ctx.adjoint, *constants = inputs
+    def forward(ctx: Any, x: Tensor, forward: Map, adjoint: Map, *constants: Tensor) -> Tensor:
+        ctx.maps = adjoint, forward
         ctx.save_for_backward(*constants)
+        return forward(x, *constants)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         constants = ctx.saved_tensors
-        return linear(gradients[0], ctx.adjoint, ctx.map, *constants), None, None, *[None] * len(constants)
+        return linear(gradients[0], *ctx.maps, *constants), None, None, *[None] * len(constants)

@@ -92,7 +92,7 @@ class ObjectiveConfig:
         return bool(self.rotation_generator or self.rotation_discriminator)
 
 
-_AT_ONCE = 2**21
+_AT_ONCE = 2**22
 """Real and generated images go through D at once while its largest feature maps have no more elements (measured on a CPU)."""
 
 

@@ -1,0 +1,91 @@
+"""An axis of an image extended by reflection and upsampled twofold, as a ring: what the affine warp samples.
+
+A signal of W samples extended by reflection has the period 2(W − 1), so all of its upsampled extension is a ring of
+4(W − 1) samples. "Extend and upsample" and "downsample and crop" by the sym6 wavelet are matrices along one axis. sym6 is
+orthonormal: the second undoes the first.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SYM6 = (
+    0.015404109327027373,
+    0.0034907120842174702,
+    -0.11799011114819057,
+    -0.048311742585633,
+    0.4910559419267466,
+    0.787641141030194,
+    0.3379294217276218,
+    -0.07263752278646252,
+    -0.021060292512300564,
+    0.04472490177066578,
+    0.0017677118642428036,
+    -0.007800708325034148,
+)
+"""Orthonormal low-pass analysis filter of the symlet with 6 vanishing moments (Daubechies 1992)."""
+
+_REACH = 5
+"""Index of the filter's largest tap, which counts as its middle: so many taps lie before it, and one more behind it."""
+
+
+def reflect(index: np.ndarray, size: int) -> np.ndarray:
+    """Positions on an axis extended by reflection about its ends, as often as needed → positions in [0, size)."""
+    period = 2 * (size - 1)
+    index = index % period
+    return np.minimum(index, period - index)
+
+
+def upsampling_matrix(size: int) -> np.ndarray:
+    """float64 `[4(size − 1) + 1, size]`: one period of the reflected, twofold upsampled axis, and its first row again.
+
+    Row m sits at pixel m/2: the largest tap is the middle of the filter.
+    """
+    period = 4 * (size - 1)
+    matrix = np.zeros((period + 1, size))
+    rows = np.arange(period + 1)
+    for tap, weight in enumerate(SYM6):
+        hit = (rows - tap + _REACH) % 2 == 0
+        matrix[rows[hit], reflect((rows[hit] - tap + _REACH) // 2, size)] += weight * np.sqrt(2)
+    return matrix
+
+
+def downsampling_matrix(size: int) -> np.ndarray:
+    """float64 `[size, 2·size + 10]`: filtering by the time-reversed sym6 and taking every second sample.
+
+    Column m sits at pixel (m − 5)/2.
+    """
+    matrix = np.zeros((size, 2 * size + 2 * _REACH))
+    for tap, weight in enumerate(SYM6):
+        matrix[np.arange(size), 2 * np.arange(size) + tap] = weight / np.sqrt(2)
+    return matrix
+
+
+def sample_places(size: int) -> np.ndarray:
+    """float64 `[2·size + 10]`: where the columns of `downsampling_matrix` sit, in pixels from the centre."""
+    return (np.arange(2 * size + 2 * _REACH) - (size - 1 + _REACH)) / 2
+
+
+def fold(pixels: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Positions in pixels from the centre → in turns of the ring, [0, 1), and which of them nothing is to be seen at."""
+    turns = pixels / (2 * (size - 1)) + 0.25
+    return turns - turns.floor(), pixels.abs() > 1.5 * size - 1
+
+
+def bilinear(image: Tensor, grid: Tensor) -> Tensor:
+    """`[N, C, H, W]` at positions (x, y) `[N, H', W', 2]` from −1, the first pixel, to 1, the last → `[N, C, H', W']`."""
+    return F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+
+
+def spread(samples: Tensor, grid: Tensor, size: torch.Size) -> Tensor:
+    """The adjoint of `bilinear` for images of `size`: adds every sample to the four pixels around its position.
+
+    `grid_sample` alone is twice differentiable in recent PyTorch only, and keeps the whole rings for a derivative that
+    nobody asks for: the grid's.
+    """
+    shape_only = samples.new_zeros(1).expand(size)
+    backward = torch.ops.aten.grid_sampler_2d_backward
+    return backward(samples.contiguous(), shape_only, grid, 0, 0, True, [True, False])[0]

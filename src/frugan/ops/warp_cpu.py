@@ -1,0 +1,205 @@
+"""The affine warp on a CPU, where matrices can be looked at for nothing: each image the cheapest way.
+
+An image that stays is left alone. Where rows stay rows, upsampling, sampling and downsampling are one small matrix along
+each axis. Of the others' rings only the window that the output shows is made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frugan.ops.linear import linear
+from frugan.ops.rings import bilinear, downsampling_matrix, fold, sample_places, spread, upsampling_matrix
+
+_DENSE_UP_TO, _BLOCK = {-2: 160, -1: 48}, 32
+"""By axis: matrices of more inputs than this are multiplied in blocks of so many outputs, each with what it touches only."""
+
+_WORKSPACE = 2**20
+"""Ring samples held at once; more turned images are warped in parts, each with windows of its own."""
+
+_LANES = 16
+"""Windows are a multiple of so many samples long."""
+
+
+class WindowMap:
+    """A fixed linear map along an axis of `[N, C, H, W]`, any window of its outputs, and its adjoint."""
+
+    def __init__(self, matrix: np.ndarray) -> None:
+        self.size, inputs = len(matrix), matrix.shape[1]
+        self.block = {axis: _BLOCK if inputs > limit else self.size for axis, limit in _DENSE_UP_TO.items()}
+        self.matrix = torch.as_tensor(matrix, dtype=torch.float32)
+        touched = matrix != 0
+        self.first = touched.argmax(1).tolist()
+        self.end = (inputs - touched[:, ::-1].argmax(1)).tolist()
+
+    def __call__(
+        self, x: Tensor, axis: int, start: int = 0, length: int | None = None, *, adjoint: bool = False
+    ) -> Tensor:
+        """`[N, C, H, W]` → `length` outputs from `start` on, along axis −2 or −1; adjoint: from these to the inputs."""
+        length, block = length or self.size, self.block[axis]
+        matrix = self.matrix.to(x.dtype)
+        if length <= block:
+            part = matrix[start : start + length].mT if adjoint else matrix[start : start + length]
+            return part @ x if axis == -2 else x @ part.mT
+        shape = list(x.shape)
+        shape[axis] = matrix.shape[1] if adjoint else length
+        blocks = range(start, start + length, block)
+        x, y = x.contiguous(), x.new_zeros(shape) if adjoint else x.new_empty(shape)
+        # Along rows this is one product, along columns one for each channel.
+        sources, targets = (t.view(-1, t.shape[-1]) if axis == -1 else t.flatten(0, 1) for t in (x, y))
+        for at in blocks:
+            end = min(at + block, start + length)
+            first, last = min(self.first[at:end]), max(self.end[at:end])
+            part = matrix[at:end, first:last]
+            outputs, inputs = (at - start, len(part)), (first, part.shape[1])
+            source = sources.narrow(axis, *(outputs if adjoint else inputs))
+            target = targets.narrow(axis, *(inputs if adjoint else outputs))
+            if axis == -1:
+                target.addmm_(source, part if adjoint else part.mT, beta=int(adjoint))
+            else:
+                part = part.expand(len(source), -1, -1)
+                target.baddbmm_(part.mT if adjoint else part, source, beta=int(adjoint))
+        return y
+
+
+class Window(NamedTuple):
+    """`length` samples of an upsampled axis extended by reflection, from `start` on; sample 0 lies on the first pixel."""
+
+    start: int
+    length: int
+
+
+def _window(size: int, lowest: float, highest: float) -> Window | None:
+    """What holds the positions between two, in pixels from the centre; None if that is more than the ring, or they go beyond it."""
+    start, end = math.floor(2 * lowest - 1e-3) + size - 1, math.ceil(2 * highest + 1e-3) + size - 1
+    length = -(-(end - start + 1) // _LANES) * _LANES
+    return None if length > 4 * size or max(-lowest, highest) > 1.5 * size - 1 else Window(start, length)
+
+
+class CheapestWarp:
+    """What `AffineWarp` does, for images on a CPU."""
+
+    def __init__(self, resolution: tuple[int, int]) -> None:
+        self.resolution = resolution
+        turns = [
+            np.arange(8 * size) % (4 * size - 4) for size in resolution
+        ]  # so that any window is rows of the matrix
+        self.up = [WindowMap(upsampling_matrix(size)[turn]) for size, turn in zip(resolution, turns)]
+        self.down = [WindowMap(downsampling_matrix(size)) for size in resolution]
+        self.places = [sample_places(size) for size in resolution]
+        self.y, self.x = (torch.as_tensor(places, dtype=torch.float32) for places in self.places)
+
+    def __call__(self, images: Tensor, inverse: Tensor) -> Tensor:
+        move, constants = self._plan(inverse, images.dtype, max(1, _WORKSPACE // (16 * images[0].numel())))
+        return linear(images, move, partial(move, adjoint=True), *constants)
+
+    def _plan(self, matrices: Tensor, dtype: torch.dtype, some: int) -> tuple[Callable[..., Tensor], list[Tensor]]:
+        """`_move` for these matrices, so many turned images at once, and the tensors that it needs."""
+        inverse = np.array(matrices.tolist())
+        turns, moves = (inverse[:, (0, 1), (1, 0)] != 0).any(1), (inverse != np.eye(3)).any((1, 2))
+        quarter = (inverse[:, (0, 1), (0, 1)] == 0).all(1)
+        if self.resolution[0] != self.resolution[1]:
+            quarter[:] = False
+        if swaps := quarter.any():  # after a transposition, their rows are rows again
+            inverse, turns = np.where(quarter[:, None, None], inverse[:, (1, 0, 2)], inverse), turns & ~quarter
+        upright, turned = np.flatnonzero(moves & ~turns), np.flatnonzero(turns)
+        quarter = quarter[upright if swaps else upright[:0], None, None, None]
+        views = [self._view(inverse[turned[i : i + some]], dtype) for i in range(0, len(turned), some)]
+        along = [matrices.to(dtype) for matrices in self._along(inverse[upright])]
+        which = [torch.from_numpy(t) for t in (upright, quarter, turned)]
+        move = partial(self._move, windows=[windows for windows, _ in views])
+        return move, [*which, *along, *(grid for _, grid in views)]
+
+    def _move(
+        self,
+        images: Tensor,
+        upright: Tensor,
+        quarter: Tensor,
+        turned: Tensor,
+        along_h: Tensor,
+        along_w: Tensor,
+        *grids: Tensor,
+        windows: Sequence[tuple[Window, Window]],
+        adjoint: bool = False,
+    ) -> Tensor:
+        """Warps the `upright` images, `quarter` of these transposed, by matrices, and the `turned` ones by sampling."""
+        out = images.clone()
+        if len(upright):
+            some = images.index_select(0, upright)
+            if len(quarter) and not adjoint:
+                some = torch.where(quarter, some.mT, some)
+            left, right = (along_h.mT, along_w) if adjoint else (along_h, along_w.mT)
+            some = left @ torch.bmm(some.flatten(1, 2), right).view_as(some)
+            if len(quarter) and adjoint:
+                some = torch.where(quarter, some.mT, some)
+            out.index_copy_(0, upright, some)
+        for which, seen, grid in zip(turned.split([len(grid) for grid in grids]), windows, grids):
+            out.index_copy_(0, which, self._resample(images.index_select(0, which), seen, grid, adjoint=adjoint))
+        return out
+
+    def _along(self, inverse: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Where rows stay rows, all of it is a matrix along each axis, `[N, 1, H, H]` and `[N, W, W]`: nothing to sample."""
+        y, x = inverse[:, 1, 1:], inverse[:, 0, ::2]
+        if self.resolution[0] == self.resolution[1]:
+            along_h, along_w = self._along_axis(np.concatenate([y, x]), 0).chunk(2)
+        else:
+            along_h, along_w = self._along_axis(y, 0), self._along_axis(x, 1)
+        return along_h, along_w[:, 0]
+
+    def _along_axis(self, line: np.ndarray, axis: int) -> Tensor:
+        """(a, b) `[N, 2]` → up-sampling, sampling at a·position + b, and down-sampling along an axis (0: y)."""
+        up, size = self.up[axis].matrix, self.resolution[axis]
+        pixels = self.places[axis] * line[:, :1] + line[:, 1:]
+        turns, beyond = fold(torch.from_numpy(pixels).float(), size)
+        place = turns * (4 * (size - 1))
+        before = place.long().clamp_max(4 * (size - 1) - 1)
+        samples = torch.lerp(up[before], up[before + 1], (place - before)[..., None])
+        if beyond.any():
+            samples.masked_fill_(beyond[..., None], 0)
+        return self.down[axis](samples[:, None], -2)
+
+    def _view(self, inverse: np.ndarray, dtype: torch.dtype) -> tuple[tuple[Window, Window], Tensor]:
+        """Which windows of the rings (along y, x) these matrices show, and the positions on them as `_grid` gives them."""
+        centre = inverse[:, 1::-1, 2]
+        reach = np.abs(inverse[:, 1::-1, 1::-1]) @ [places[-1] for places in self.places]
+        lowest, highest = centre - reach, centre + reach
+        limits = zip(self.resolution, lowest.min(0).tolist(), highest.max(0).tolist())
+        windows = [window for limit in limits if (window := _window(*limit))]
+        whole = len(windows) < 2
+        if whole:
+            windows = [Window(0, 4 * size - 3) for size in self.resolution]
+        y, x = windows
+
+        # −1 to 1 on each window, x and y at once as complex numbers
+        rows, size = inverse[:, :2].copy(), np.array(self.resolution[::-1])
+        rows[:, :, 2] += (size - 1 - (x.start, y.start)) / 2
+        rows *= 4 / (np.array([[x.length], [y.length]]) - 1)
+        rows[:, :, 2] -= 1
+        a, b, c = torch.view_as_complex(torch.from_numpy(rows).to(dtype).mT.contiguous())[:, :, None, None].unbind(1)
+        grid = torch.view_as_real(self.x * a + (self.y[:, None] * b + c))
+        if whole:
+            limit = 1.5 * size - 1
+            far = np.flatnonzero((np.maximum(-lowest, highest)[:, ::-1] > limit).any(1))
+            limit = torch.from_numpy(limit / (size - 1)).to(dtype)  # half a ring is 1, the image's centre −½
+            beyond = (grid[far] + 0.5).abs() > limit
+            grid.sub_((grid / 2).round_(), alpha=2)
+            grid[far] = grid[far].masked_fill_(beyond, 2)
+        return (y, x), grid
+
+    def _resample(self, images: Tensor, windows: tuple[Window, Window], grid: Tensor, *, adjoint: bool) -> Tensor:
+        """On windows of the rings, (along y, x)."""
+        up, down = self.up, self.down
+        parts = [(window.start % (4 * size - 4), window.length) for window, size in zip(windows, self.resolution)]
+        if adjoint:
+            samples = down[1](down[0](images, -2, adjoint=True), -1, adjoint=True)
+            rings = spread(samples, grid, torch.Size((*images.shape[:2], *(window.length for window in windows))))
+            return up[0](up[1](rings, -1, *parts[1], adjoint=True), -2, *parts[0], adjoint=True)
+        samples = bilinear(up[1](up[0](images, -2, *parts[0]), -1, *parts[1]), grid)
+        return down[0](down[1](samples, -1), -2)
