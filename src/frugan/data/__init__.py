@@ -1,8 +1,9 @@
 """Pictures in, batches out: sources, labels, the decoded cache, the data set, sampling, inspection, demo pictures."""
 
 from frugan.data.avatars import STYLES, Avatars, draw_avatars
-from frugan.data.dataset import DataConfig, Dataset, draw_labels, open_dataset
+from frugan.data.dataset import DataConfig, Dataset, draw_labels
 from frugan.data.inspection import Inspection, contact_sheet, inspect
+from frugan.data.opening import open_dataset
 from frugan.data.prepare import Prepared, prepare
 from frugan.data.sampler import Sampler
 from frugan.data.sharding import Sharded, shard

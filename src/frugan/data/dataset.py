@@ -7,21 +7,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from frugan.data.cache import CachedPixels, cached_pixels, refuse_skipped
+from frugan.data.cache import CachedPixels
 from frugan.data.decode import CHANNELS, FILTERS, Background, Filter, Fit
-from frugan.data.files import Progress
-from frugan.data.labels import Labels, read_labels
+from frugan.data.labels import Labels
 from frugan.data.plan import PixelConfig, size_name
 from frugan.data.sampler import Sampler
 from frugan.data.shards import is_shards
-from frugan.data.sources import open_source
 from frugan.errors import FruganError
 from frugan.pictures import to_float
 from frugan.resolution import base_grid
@@ -80,28 +77,6 @@ class DataConfig:
     @property
     def pixels(self) -> PixelConfig:
         return PixelConfig(self.resolution, self.channels, self.fit, self.filter, self.background)
-
-
-def open_dataset(
-    config: DataConfig,
-    *,
-    progress: Progress = None,
-    cache_dir: str | Path | None = None,
-) -> Dataset:
-    """Opens a set of pictures, decoding them into the cache first where that has not been done.
-
-    `progress(done, total)` counts steps, three per picture; of a set of shards, shards. Raises `FruganError` for every
-    mistake a user can mend.
-    """
-    if is_shards(config.path):
-        from frugan.data.streaming import open_shards  # which needs what is below
-
-        return open_shards(config, progress=progress, cache_dir=cache_dir)
-    source = open_source(config.path)
-    cached = cached_pixels(source, config.pixels, cache_dir=cache_dir, progress=progress)
-    if config.strict:
-        refuse_skipped(cached.skipped, len(cached.names))
-    return Dataset(config, cached, read_labels(source, config.labels, cached.names))
 
 
 class Dataset:

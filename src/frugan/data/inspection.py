@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from frugan.data.cache import digests, headers
-from frugan.data.dataset import DataConfig, Dataset, open_dataset
+from frugan.data.dataset import DataConfig, Dataset
 from frugan.data.decode import CHANNEL_NAMES, Header, resize
 from frugan.data.files import Progress, in_threads
 from frugan.data.labels import find_labels
+from frugan.data.opening import open_dataset
 from frugan.data.plan import plan_channels, plan_resolution, size_name, suggest_channels, suggest_resolution
 from frugan.data.shards import is_shards
 from frugan.data.sources import Source, open_source

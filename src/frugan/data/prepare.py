@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from frugan.data.dataset import DataConfig, Dataset, open_dataset
+from frugan.data.dataset import DataConfig, Dataset
 from frugan.data.files import Progress, building, in_threads
 from frugan.data.labels import one_hot
+from frugan.data.opening import open_dataset
 from frugan.errors import FruganError
 from frugan.pictures import picture
 

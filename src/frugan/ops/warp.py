@@ -80,7 +80,7 @@ class AffineWarp:
         """
         if images.device.type == "cpu" and not torch.compiler.is_compiling():
             return self.on_cpu(images, inverse)
-        some = max(1, _WORKSPACE // (16 * images[0].numel()))
+        some = max(1, _WORKSPACE // (16 * images.shape[1:].numel()))
         parts = [self.whole(*part) for part in zip(images.split(some), inverse.split(some))]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 

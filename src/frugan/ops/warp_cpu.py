@@ -97,7 +97,7 @@ class CheapestWarp:
         self.y, self.x = (torch.as_tensor(places, dtype=torch.float32) for places in self.places)
 
     def __call__(self, images: Tensor, inverse: Tensor) -> Tensor:
-        move, constants = self._plan(inverse, images.dtype, max(1, _WORKSPACE // (16 * images[0].numel())))
+        move, constants = self._plan(inverse, images.dtype, max(1, _WORKSPACE // (16 * images.shape[1:].numel())))
         return linear(images, move, partial(move, adjoint=True), *constants)
 
     def _plan(self, matrices: Tensor, dtype: torch.dtype, some: int) -> tuple[Callable[..., Tensor], list[Tensor]]:
