@@ -4,7 +4,7 @@ Question: same network, seed and budget, with and without ADA, on few real pictu
 pictures from unseen ones (r_v rises, its outputs on held-out pictures fall to those on generated ones) and the kernel
 distance to held-out pictures should suffer; with it r_t should settle near its target and the distance keep falling.
 
-    python studies/limited_data.py --pictures digits --sizes 200 --seeds 0 1 --gamma 0.35 --kimg 260 --every 20 --jobs 2
+    python studies/limited_data.py --pictures digits --sizes 200 --seeds 0 1 2 --gamma 0.35 --kimg 260 --every 20 --jobs 2
     python studies/limited_data.py --sizes 100 --seeds 0 1 --jobs 2
 
 Pictures: `critters` avatars at 32² (CC0), N to train on and 5,000 held out as the reference; or MNIST digits at 28², of whose
