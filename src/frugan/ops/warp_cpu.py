@@ -88,10 +88,8 @@ class CheapestWarp:
 
     def __init__(self, resolution: tuple[int, int]) -> None:
         self.resolution = resolution
-        turns = [
-            np.arange(8 * size) % (4 * size - 4) for size in resolution
-        ]  # so that any window is rows of the matrix
-        self.up = [WindowMap(upsampling_matrix(size)[turn]) for size, turn in zip(resolution, turns)]
+        twice_around = [np.arange(8 * size) % (4 * size - 4) for size in resolution]  # any window is rows of the matrix
+        self.up = [WindowMap(upsampling_matrix(size)[turns]) for size, turns in zip(resolution, twice_around)]
         self.down = [WindowMap(downsampling_matrix(size)) for size in resolution]
         self.places = [sample_places(size) for size in resolution]
         self.y, self.x = (torch.as_tensor(places, dtype=torch.float32) for places in self.places)
@@ -112,7 +110,7 @@ class CheapestWarp:
         upright, turned = np.flatnonzero(moves & ~turns), np.flatnonzero(turns)
         quarter = quarter[upright if swaps else upright[:0], None, None, None]
         views = [self._view(inverse[turned[i : i + some]], dtype) for i in range(0, len(turned), some)]
-        along = [matrices.to(dtype) for matrices in self._along(inverse[upright])]
+        along = [matrix.to(dtype) for matrix in self._along(inverse[upright])]
         which = [torch.from_numpy(t) for t in (upright, quarter, turned)]
         move = partial(self._move, windows=[windows for windows, _ in views])
         return move, [*which, *along, *(grid for _, grid in views)]
@@ -166,7 +164,7 @@ class CheapestWarp:
         return self.down[axis](samples[:, None], -2)
 
     def _view(self, inverse: np.ndarray, dtype: torch.dtype) -> tuple[tuple[Window, Window], Tensor]:
-        """Which windows of the rings (along y, x) these matrices show, and the positions on them as `_grid` gives them."""
+        """Which windows of the rings (along y, x) these matrices show, and positions on them as `AffineWarp` has on rings."""
         centre = inverse[:, 1::-1, 2]
         reach = np.abs(inverse[:, 1::-1, 1::-1]) @ [places[-1] for places in self.places]
         lowest, highest = centre - reach, centre + reach
