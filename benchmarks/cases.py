@@ -33,6 +33,7 @@ GENERATION = {
     "stylegan2-torch": generate.peer("stylegan2-torch"),
 }
 RECOMPUTATION = {"frugan": training.eager, "activation checkpointing": training.recomputed}
+COMPILATION = {"eager": training.eager, "compiled": training.compiled}
 PROCESSES = {"threads": training.eager, "processes": training.together}
 SHARE_OF_AUGMENTATION = {
     "no augmentation": training.augmented(0),
@@ -65,6 +66,19 @@ def small_training(size: int, steps: int) -> dict[str, Case]:
             settings,
         ),
     }
+
+
+def of_a_kind(size: int) -> dict[str, Case]:
+    """For networks as small as tiny's, and for wide ones."""
+    kinds: dict[str, dict[str, Any]] = {"tiny": {"preset": "tiny", "steps": 96}, "wide": {"steps": 16, **SMALL}}
+    cases = {}
+    for name, settings in kinds.items():
+        settings |= {"size": size}
+        title = f"what augmentation adds, {name}, {size}²"
+        cases[f"augmented-{name}-{size}"] = Case(title, SHARE_OF_AUGMENTATION, "s/kimg", settings)
+        title = f"torch.compile, {name}, {size}², bgc at p = 0.6"
+        cases[f"compiled-{name}-{size}"] = Case(title, COMPILATION, "s/kimg", settings | ADA)
+    return cases
 
 
 def augmentation(batches: dict[int, int]) -> dict[str, Case]:
@@ -103,13 +117,7 @@ CPU: dict[str, Case] = {
     **small_training(32, steps=32),
     **small_training(64, steps=16),
     **augmentation({32: 16, 64: 16, 256: 4}),
-    **{
-        f"augmented-{name}-{size}": Case(
-            f"what augmentation adds, {name}, {size}²", SHARE_OF_AUGMENTATION, "s/kimg", {"size": size, **settings}
-        )
-        for name, settings in (("tiny", {"preset": "tiny", "steps": 96}), ("wide", {"steps": 16, **SMALL}))
-        for size in (32, 64)
-    },
+    **{name: case for size in (32, 64) for name, case in of_a_kind(size).items()},
     "help": Case("frugan --help", {"frugan": start.show_help}),
     "first-step": Case(
         "from nothing to the first training step, preset tiny, 1,000 PNG of 32²",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -73,11 +74,35 @@ class _Nowhere(nullcontext):
     parents = frozenset({"Global"})
 
 
+def _convolution(
+    x: list[int],
+    weight: list[int],
+    bias: list[int] | None,
+    stride: int,
+    padding: int,
+    transposed: bool,
+    out_shape: list[int],
+) -> int:
+    """FLOP of one, by the shapes of what it is given."""
+    return 2 * x[0] * math.prod(weight) * math.prod((x if transposed else out_shape)[2:])
+
+
+def _gradient(up: list[int], x: list[int], weight: list[int], *how: Any, out_shape: list[int]) -> int:
+    return _convolution(x, weight, None, *how, out_shape=up)
+
+
+CONVOLUTIONS = {
+    torch.ops.frugan.convolution: _convolution,
+    torch.ops.frugan.image_gradient: _gradient,
+    torch.ops.frugan.weight_gradient: _gradient,
+}
+
+
 def arithmetic(steps: Iterator[Any]) -> float:
     """FLOP of 16 steps, counted in the first five: both networks at each, path length at each 4th, R1 at the first."""
     found = []
     for _ in range(5):
-        counter = FlopCounterMode(display=False)
+        counter = FlopCounterMode(display=False, custom_mapping=CONVOLUTIONS)
         counter.mod_tracker = _Nowhere()  # pyright: ignore[reportAttributeAccessIssue]
         with counter:
             next(steps)

@@ -157,6 +157,9 @@ def introduce() -> bool:
     return True
 
 
+needed = pytest.mark.skipif(not introduce(), reason="this PyTorch has no backends written in Python")
+
+
 @contextmanager
 def pretending(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretence]:
     """The device is there for as long as the context lasts."""

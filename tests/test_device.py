@@ -23,10 +23,10 @@ from frugan.data import DataConfig
 from frugan.methods import METHODS
 from frugan.metrics import METRICS
 
-from .pretend import KIND, NAME, Pretence, introduce, pretending
+from .pretend import KIND, NAME, Pretence, needed, pretending
 from .training.conftest import TINY, _cache, pictures  # noqa: F401
 
-pytestmark = pytest.mark.skipif(not introduce(), reason="this PyTorch has no backends written in Python")
+pytestmark = needed
 
 CASES: dict[str, dict[str, Any]] = {
     **{name: {"method": name} for name in METHODS},

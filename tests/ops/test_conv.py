@@ -84,10 +84,10 @@ class Called(TorchDispatchMode):
         self.weight_gradients = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten.convolution.default:
+        name = func.name().split("::")[1]
+        if name == "convolution":
             self.kernels.append(tuple(args[1].shape[2:]))
-        elif func is torch.ops.aten.convolution_backward.default:
-            self.weight_gradients += args[-1][1]
+        self.weight_gradients += name == "weight_gradient" or (name == "convolution_backward" and args[-1][1])
         return func(*args, **(kwargs or {}))
 
 
@@ -120,6 +120,6 @@ def test_elsewhere_it_is_pytorchs_own() -> None:
     x, weight, _ = tensors((4, 3, 3, 3))
     assert "ConvolutionBackward" in str(conv2d(x, weight).grad_fn)
     with conv.image_gradients():
-        assert "_Convolution" in str(conv2d(x, weight).grad_fn)
+        assert "frugan" in str(conv2d(x, weight).grad_fn)
         assert torch.func.grad(lambda x: conv2d(x, weight).sum())(x).shape == x.shape
     assert "ConvolutionBackward" in str(conv_transpose2d(x, weight.transpose(0, 1)).grad_fn)

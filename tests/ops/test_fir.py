@@ -9,7 +9,7 @@ from torch import Tensor
 
 from conftest import load_golden, relative_error
 from frugan.ops.fir import conv_downsample, conv_upsample, downsample, normalized_filter, upfirdn, upsample
-from tests.pretend import NAME, pretending
+from tests.pretend import NAME, needed, pretending
 
 GOLDEN = load_golden("upfirdn.npz")
 
@@ -23,6 +23,7 @@ def test_agrees_with_golden(i: int, device: torch.device) -> None:
     assert relative_error(upfirdn(GOLDEN["x"].to(device), f, **options), GOLDEN[f"y/{i}"]) < 1e-5
 
 
+@needed
 @pytest.mark.parametrize("i", range(len(GOLDEN["cases"])))
 def test_agrees_with_golden_elsewhere_than_on_a_cpu(i: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a transposed convolution, where a CPU inserts zeros."""

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from functorch.compile import make_boxed_func
 from torch import Tensor, nn
+from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.utils import counters
 
 import frugan
@@ -19,7 +23,7 @@ from frugan.networks import (
     MappingConfig,
     SynthesisConfig,
 )
-from frugan.objectives import path_length_noise
+from frugan.objectives import AUTOGRAD_TRACED, path_length_noise
 from frugan.training import ObjectiveConfig, Phases
 from frugan.training.step import training_only
 
@@ -60,7 +64,7 @@ def _taken(p: nn.Parameter) -> Tensor:
 @pytest.fixture
 def parts() -> tuple[Generator, Discriminator, AugmentPipeline]:
     torch.manual_seed(0)
-    synthesis, mapping = SynthesisConfig(64, 8), MappingConfig(num_layers=2)
+    synthesis, mapping = SynthesisConfig(256, 16), MappingConfig(num_layers=2)
     G = Generator(GeneratorConfig((16, 16), z_dim=16, w_dim=16, mapping=mapping, synthesis=synthesis))
     D = Discriminator(DiscriminatorConfig((16, 16), channel_base=64, channel_max=8))
     return G, D, AugmentPipeline(AugmentConfig(), channels=3, resolution=(16, 16))
@@ -76,6 +80,31 @@ def test_compiled_is_eager(parts: tuple[Generator, Discriminator, AugmentPipelin
     )
     torch.testing.assert_close(compiled, eager, rtol=1e-5, atol=1e-7)
     assert (compiled_grad - grad).norm() < 3e-4 * grad.norm()
+
+
+@pytest.mark.skipif(not AUTOGRAD_TRACED, reason="this PyTorch does not trace autograd")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from inside torch's compiler
+@pytest.mark.parametrize("phase", ["path_length", "r1"])
+def test_compiled_penalties_have_our_derivatives_of_convolutions(
+    parts: tuple[Generator, Discriminator, AugmentPipeline], phase: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not PyTorch's, with kernels as large as the image. And the warp stays one operation, its derivatives too."""
+    called: list[tuple[str, tuple[int, ...]]] = []
+
+    def note(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable:
+        for node in graph.graph.nodes:
+            if isinstance(node.target, torch._ops.OpOverload):
+                shapes = [tuple(arg.meta["val"].shape) for arg in node.args[:2] if isinstance(arg, torch.fx.Node)]
+                called.append((node.target.name(), shapes[-1] if shapes else ()))
+        return make_boxed_func(graph)
+
+    compiled, backend = torch.compile, aot_autograd(fw_compiler=note, bw_compiler=note)
+    monkeypatch.setattr(torch, "compile", lambda f, **how: compiled(f, backend=backend, fullgraph=True, **how))
+    losses(Phases(*parts, ObjectiveConfig(), compiled=True), phase)
+    names = Counter(name for name, _ in called)
+    assert names["frugan::weight_gradient"] > names["frugan::convolution"] / 2 > 5
+    assert names["frugan::warp"] == (4 if phase == "r1" else 0)  # there and back, and the derivatives of both
+    assert max(shape[2:] for name, shape in called if name == "aten::convolution") <= (4, 4)  # FIR resampling
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from inside torch's compiler

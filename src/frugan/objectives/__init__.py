@@ -3,6 +3,7 @@
 from frugan.objectives.adversarial import LOSSES, AdversarialLoss, NonSaturating
 from frugan.objectives.consistency import consistency, diversity
 from frugan.objectives.penalties import (
+    AUTOGRAD_TRACED,
     gradient_norm,
     gradient_penalty,
     lecam_penalty,
@@ -13,6 +14,7 @@ from frugan.objectives.penalties import (
 )
 
 __all__ = [
+    "AUTOGRAD_TRACED",
     "LOSSES",
     "AdversarialLoss",
     "NonSaturating",

@@ -15,11 +15,18 @@ from frugan.ops.conv import image_gradients
 
 Critic = Callable[[Tensor], Tensor]
 
+AUTOGRAD_TRACED = {"trace_autograd_ops": True} if torch.__version__ >= "2.11" else {}
+"""With this in `torch._dynamo.config` the compiler traces `torch.autograd.grad`, if it can."""
+
 
 def input_gradient(f: Critic, x: Tensor) -> Tensor:
-    """∇ₓ f(x) of a scalar function, to be differentiated again; shaped like x."""
-    if torch.compiler.is_compiling():
-        return torch.func.grad(f)(x)  # what the compiler can trace
+    """∇ₓ f(x) of a scalar function, to be differentiated again; shaped like x.
+
+    In code compiled under `AUTOGRAD_TRACED` this is autograd's gradient where x requires one by itself, otherwise that of
+    `torch.func.grad`, which has to do with PyTorch's own derivatives of convolutions: slower and less exact.
+    """
+    if torch.compiler.is_compiling() and not (AUTOGRAD_TRACED and x.requires_grad):
+        return torch.func.grad(f)(x)
     with torch.enable_grad(), image_gradients():
         x = x if x.requires_grad else x.detach().requires_grad_()
         return torch.autograd.grad(f(x), x, create_graph=True)[0]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from frugan.ops.operator import operator
 
 _to_be_differentiated = False
 
@@ -36,77 +38,69 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int
     """As `torch.nn.functional.conv2d`: x `[N, I, H, W]`, weight `[O, I, k_y, k_x]`, bias `[O]` → `[N, O, H', W']`."""
     if _built_in():
         return F.conv2d(x, weight, bias, stride=stride, padding=padding)
-    return _Convolution.apply(x, weight, bias, _how(stride, padding))
+    return _convolution(x, weight, bias, stride, padding, False)
 
 
 def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1) -> Tensor:
     """As `torch.nn.functional.conv_transpose2d`: x `[N, I, H, W]`, weight `[I, O, k_y, k_x]` → `[N, O, H', W']`."""
     if _built_in():
         return F.conv_transpose2d(x, weight, stride=stride)
-    return _Convolution.apply(x, weight, None, _how(stride, transposed=True))
+    return _convolution(x, weight, None, stride, 0, True)
 
 
 def _built_in() -> bool:
-    # In a compiled region a custom Function inside `torch.func.grad` has no second derivative (PyTorch 2.13).
-    transformed = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-    return transformed or not (_to_be_differentiated and torch.is_grad_enabled())
+    # Under transforms of `torch.func` an operator of one's own has no derivative (PyTorch 2.13).
+    return torch._C._are_functorch_transforms_active() or not (_to_be_differentiated and torch.is_grad_enabled())
 
 
-class _How(NamedTuple):
+def _how(stride: int, padding: int, transposed: bool) -> tuple[Any, ...]:
     """The further arguments of PyTorch's convolution."""
-
-    stride: list[int]
-    padding: list[int]
-    dilation: list[int]
-    transposed: bool
-    output_padding: list[int]
-    groups: int
+    return [stride] * 2, [padding] * 2, [1, 1], transposed, [0, 0], 1
 
 
-def _how(stride: int, padding: int = 0, *, transposed: bool = False) -> _How:
-    return _How([stride] * 2, [padding] * 2, [1, 1], transposed, [0, 0], 1)
+def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int, transposed: bool) -> Tensor:
+    return torch.ops.aten.convolution(x, weight, bias, *_how(stride, padding, transposed))
 
 
-class _Convolution(torch.autograd.Function):
-    """(image, weight, bias) → output; bilinear but for the bias."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, how: _How) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.how = how
-        return torch.ops.aten.convolution(x, weight, bias, *how)
-
-    @staticmethod
-    def backward(ctx: Any, *up: Tensor) -> tuple[Tensor | None, ...]:
-        image, *parameters = ctx.needs_input_grad[:3]
-        wanted = [image, *(needs and not _to_be_differentiated for needs in parameters)]
-        return *_Gradients.apply(up[0], *ctx.saved_tensors, wanted, ctx.how), None
+def _by_image(up: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool) -> Tensor:
+    how = _how(stride, padding, transposed)
+    return torch.ops.aten.convolution_backward(up, x, weight, None, *how, [True, False, False])[0]
 
 
-class _Gradients(torch.autograd.Function):
-    """(output's gradient, image, weight) → the gradients of image, weight and bias that are wanted."""
+def _by_weight(up: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool) -> Tensor:
+    how = _how(stride, padding, transposed)
+    return torch.ops.aten.convolution_backward(up, x, weight, None, *how, [False, True, False])[1]
 
-    @staticmethod
-    def forward(ctx: Any, up: Tensor, x: Tensor, weight: Tensor, wanted: list[bool], how: _How) -> tuple[Tensor, ...]:
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(up, x, weight)
-        ctx.how = how
-        return torch.ops.aten.convolution_backward(up, x, weight, [up.shape[1]], *how, wanted)
 
-    @staticmethod
-    def backward(ctx: Any, *by: Tensor | None) -> tuple[Tensor | None, ...]:
-        (by_x, by_weight, by_bias), (up, x, weight), how = by, ctx.saved_tensors, ctx.how
-        for_up = for_x = for_weight = None
-        if by_x is not None:
-            for_up = _Convolution.apply(by_x, weight, None, how)
-            if ctx.needs_input_grad[2]:
-                for_weight = _Gradients.apply(up, by_x, weight, [False, True, False], how)[1]
-        if by_weight is not None:
-            along = _Convolution.apply(x, by_weight, None, how)
-            for_up = along if for_up is None else for_up + along
-            if ctx.needs_input_grad[1]:
-                for_x = _Gradients.apply(up, x, by_weight, [True, False, False], how)[0]
-        if by_bias is not None:
-            along = by_bias[:, None, None].expand_as(up)
-            for_up = along if for_up is None else for_up + along
-        return for_up, for_x, for_weight, None, None
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, stride, padding, transposed = inputs
+    ctx.save_for_backward(*tensors)
+    ctx.how = stride, padding, transposed
+
+
+def _forward_backward(ctx: Any, up: Tensor) -> tuple[Tensor | None, ...]:
+    (x, weight, _), (image, *parameters) = ctx.saved_tensors, ctx.needs_input_grad[:3]
+    by_weight, by_bias = (needs and not _to_be_differentiated for needs in parameters)
+    return (
+        _image_gradient(up, x, weight, *ctx.how) if image else None,
+        _weight_gradient(up, x, weight, *ctx.how) if by_weight else None,
+        up.sum((0, 2, 3)) if by_bias else None,
+        *[None] * 3,
+    )
+
+
+def _by_image_backward(ctx: Any, by: Tensor) -> tuple[Tensor | None, ...]:
+    up, _, weight = ctx.saved_tensors
+    for_weight = _weight_gradient(up, by, weight, *ctx.how) if ctx.needs_input_grad[2] else None
+    return _convolution(by, weight, None, *ctx.how), None, for_weight, *[None] * 3
+
+
+def _by_weight_backward(ctx: Any, by: Tensor) -> tuple[Tensor | None, ...]:
+    up, x, _ = ctx.saved_tensors
+    for_x = _image_gradient(up, x, by, *ctx.how) if ctx.needs_input_grad[1] else None
+    return _convolution(x, by, None, *ctx.how), for_x, *[None] * 4
+
+
+_convolution = operator("convolution", _forward, _forward_backward, _keep)
+_image_gradient = operator("image_gradient", _by_image, _by_image_backward, _keep)
+_weight_gradient = operator("weight_gradient", _by_weight, _by_weight_backward, _keep)

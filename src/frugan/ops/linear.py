@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from frugan.ops.operator import operator
+
 Map = Callable[..., Tensor]
 
 
 def linear(x: Tensor, forward: Map, adjoint: Map, *constants: Tensor) -> Tensor:
     """`forward(x, *constants)`, a linear map of x; its derivative is `adjoint(gradient, *constants)`, and that one's is the map.
 
-    Nothing of x is kept, and the constants have no gradient. In compiled regions, where a custom Function inside
-    `torch.func.grad` has no second derivative (PyTorch 2.13), and under transforms of `torch.func` PyTorch
-    differentiates `forward` itself.
+    Nothing of x is kept, and the constants have no gradient. In compiled regions, where there is no second derivative of a
+    custom Function (PyTorch 2.13), and under transforms of `torch.func` PyTorch differentiates `forward` itself.
     """
     transformed = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
     if transformed or not x.requires_grad:
@@ -35,3 +36,23 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         constants = ctx.saved_tensors
         return linear(gradients[0], *ctx.maps, *constants), None, None, *[None] * len(constants)
+
+
+def linear_operator(
+    name: str, compute: Callable[..., Tensor], shape: Callable[..., Tensor] | None = None
+) -> Callable[..., Tensor]:
+    """A linear map of images that comes with its adjoint: `compute(x, constant, height, width, adjoint)`.
+
+    The constant has no gradient; `height` and `width` are those of the map's inputs.
+    """
+
+    def keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, constant, *size, adjoint = inputs
+        ctx.save_for_backward(constant)
+        ctx.map = *size, not adjoint
+
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return made(gradient, *ctx.saved_tensors, *ctx.map), *[None] * 4
+
+    made = operator(name, compute, backward, keep, shape)
+    return made

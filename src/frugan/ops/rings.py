@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frugan.ops.linear import linear_operator
+
 SYM6 = (
     0.015404109327027373,
     0.0034907120842174702,
@@ -76,16 +78,31 @@ def fold(pixels: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def bilinear(image: Tensor, grid: Tensor) -> Tensor:
-    """`[N, C, H, W]` at positions (x, y) `[N, H', W', 2]` from −1, the first pixel, to 1, the last → `[N, C, H', W']`."""
+    """`[N, C, H, W]` at positions (x, y) `[N, H', W', 2]` from −1, the first pixel, to 1, the last → `[N, C, H', W']`.
+
+    Linear in the image, and differentiable as often as wanted; the grid has no gradient. (`grid_sample` is twice
+    differentiable in recent PyTorch only, and keeps the image for a derivative that nobody asks for: the grid's.)
+    """
+    if torch._C._are_functorch_transforms_active():
+        return _grid_sample(image, grid)
+    return _sample(image, grid, *image.shape[2:], False)
+
+
+def spread(samples: Tensor, grid: Tensor, size: tuple[int, int]) -> Tensor:
+    """The adjoint of `bilinear` for images of `size` (H, W): adds every sample to the four pixels around its position."""
+    return _sample(samples, grid, *size, True)
+
+
+def _grid_sample(image: Tensor, grid: Tensor) -> Tensor:
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
 
 
-def spread(samples: Tensor, grid: Tensor, size: torch.Size) -> Tensor:
-    """The adjoint of `bilinear` for images of `size`: adds every sample to the four pixels around its position.
-
-    `grid_sample` alone is twice differentiable in recent PyTorch only, and keeps the whole rings for a derivative that
-    nobody asks for: the grid's.
-    """
-    shape_only = samples.new_zeros(1).expand(size)
+def _sampled(x: Tensor, grid: Tensor, height: int, width: int, adjoint: bool) -> Tensor:
+    if not adjoint:
+        return _grid_sample(x, grid)
+    shape_only = x.new_zeros(1).expand(*x.shape[:2], height, width)
     backward = torch.ops.aten.grid_sampler_2d_backward
-    return backward(samples.contiguous(), shape_only, grid, 0, 0, True, [True, False])[0]
+    return backward(x.contiguous(), shape_only, grid, 0, 0, True, [True, False])[0]
+
+
+_sample = linear_operator("bilinear", _sampled)

@@ -10,15 +10,12 @@ CPU, where values can be looked at for nothing, each image is warped the cheapes
 
 from __future__ import annotations
 
-from functools import cached_property, partial
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from frugan.ops.linear import linear
-from frugan.ops.rings import bilinear, downsampling_matrix, fold, sample_places, spread, upsampling_matrix
-from frugan.ops.warp_cpu import CheapestWarp
+from frugan.ops import warp_cpu
+from frugan.ops.rings import bilinear, downsampling_matrix, fold, sample_places, upsampling_matrix
 
 _DENSE_UP_TO, _BLOCK = 160, 32
 """Axes of more inputs than this use the band of their matrix, in blocks of so many outputs."""
@@ -67,10 +64,6 @@ class AffineWarp:
             torch.as_tensor(sample_places(size), dtype=torch.float32, device=device) for size in resolution
         )
 
-    @cached_property
-    def on_cpu(self) -> CheapestWarp:
-        return CheapestWarp(self.resolution)
-
     def __call__(self, images: Tensor, inverse: Tensor) -> Tensor:
         """`[N, C, H, W]` float32 or float64 → the same shape.
 
@@ -78,8 +71,12 @@ class AffineWarp:
         and y downwards, to the input position shown there. Beyond H − 1 or W − 1 reflected pixels on a side all is
         zero.
         """
-        if images.device.type == "cpu" and not torch.compiler.is_compiling():
-            return self.on_cpu(images, inverse)
+        if images.device.type == "cpu" and not torch._C._are_functorch_transforms_active():
+            return warp_cpu.warp(images, inverse)
+        return self.by_rings(images, inverse)
+
+    def by_rings(self, images: Tensor, inverse: Tensor) -> Tensor:
+        """The same on any device, in parts."""
         some = max(1, _WORKSPACE // (16 * images.shape[1:].numel()))
         parts = [self.whole(*part) for part in zip(images.split(some), inverse.split(some))]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -87,8 +84,7 @@ class AffineWarp:
     def whole(self, images: Tensor, inverse: Tensor) -> Tensor:
         """The same for all images at once, each by way of its whole rings."""
         rings, grid = self.up[1](self.up[0](images, -2), -1), self._grid(inverse).to(images.dtype)
-        samples = linear(rings, bilinear, partial(spread, size=rings.shape), grid)
-        return self.down[0](self.down[1](samples, -1), -2)
+        return self.down[0](self.down[1](bilinear(rings, grid), -1), -2)
 
     def _grid(self, inverse: Tensor) -> Tensor:
         """Sampling positions (x, y) `[N, 2H + 10, 2W + 10, 2]` on the rings, in [−1, 1]; 2 where nothing is to be seen."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from frugan.ops.linear import linear
+from frugan.ops.linear import linear, linear_operator
 from frugan.ops.rings import bilinear, downsampling_matrix, fold, sample_places, spread, upsampling_matrix
 
 _DENSE_UP_TO, _BLOCK = {-2: 160, -1: 48}, 32
@@ -32,24 +32,24 @@ class WindowMap:
     """A fixed linear map along an axis of `[N, C, H, W]`, any window of its outputs, and its adjoint."""
 
     def __init__(self, matrix: np.ndarray) -> None:
-        self.size, inputs = len(matrix), matrix.shape[1]
-        self.block = {axis: _BLOCK if inputs > limit else self.size for axis, limit in _DENSE_UP_TO.items()}
+        self.size, self.inputs = len(matrix), matrix.shape[1]
         self.matrix = torch.as_tensor(matrix, dtype=torch.float32)
         touched = matrix != 0
         self.first = touched.argmax(1).tolist()
-        self.end = (inputs - touched[:, ::-1].argmax(1)).tolist()
+        self.end = (self.inputs - touched[:, ::-1].argmax(1)).tolist()
 
     def __call__(
         self, x: Tensor, axis: int, start: int = 0, length: int | None = None, *, adjoint: bool = False
     ) -> Tensor:
         """`[N, C, H, W]` → `length` outputs from `start` on, along axis −2 or −1; adjoint: from these to the inputs."""
-        length, block = length or self.size, self.block[axis]
+        length = length or self.size
+        block = _BLOCK if self.inputs > _DENSE_UP_TO[axis] else self.size
         matrix = self.matrix.to(x.dtype)
         if length <= block:
             part = matrix[start : start + length].mT if adjoint else matrix[start : start + length]
             return part @ x if axis == -2 else x @ part.mT
         shape = list(x.shape)
-        shape[axis] = matrix.shape[1] if adjoint else length
+        shape[axis] = self.inputs if adjoint else length
         blocks = range(start, start + length, block)
         x, y = x.contiguous(), x.new_zeros(shape) if adjoint else x.new_empty(shape)
         # Along rows this is one product, along columns one for each channel.
@@ -95,11 +95,12 @@ class CheapestWarp:
         self.y, self.x = (torch.as_tensor(places, dtype=torch.float32) for places in self.places)
 
     def __call__(self, images: Tensor, inverse: Tensor) -> Tensor:
-        move, constants = self._plan(inverse, images.dtype, max(1, _WORKSPACE // (16 * images.shape[1:].numel())))
+        move, constants = self.plan(images, inverse)
         return linear(images, move, partial(move, adjoint=True), *constants)
 
-    def _plan(self, matrices: Tensor, dtype: torch.dtype, some: int) -> tuple[Callable[..., Tensor], list[Tensor]]:
-        """`_move` for these matrices, so many turned images at once, and the tensors that it needs."""
+    def plan(self, images: Tensor, matrices: Tensor) -> tuple[Callable[..., Tensor], list[Tensor]]:
+        """`_move` for these matrices and images like these, and the tensors that it needs."""
+        dtype, some = images.dtype, max(1, _WORKSPACE // (16 * images.shape[1:].numel()))
         inverse = np.array(matrices.tolist())
         turns, moves = (inverse[:, (0, 1), (1, 0)] != 0).any(1), (inverse != np.eye(3)).any((1, 2))
         quarter = (inverse[:, (0, 1), (0, 1)] == 0).all(1)
@@ -197,7 +198,26 @@ class CheapestWarp:
         parts = [(window.start % (4 * size - 4), window.length) for window, size in zip(windows, self.resolution)]
         if adjoint:
             samples = down[1](down[0](images, -2, adjoint=True), -1, adjoint=True)
-            rings = spread(samples, grid, torch.Size((*images.shape[:2], *(window.length for window in windows))))
+            rings = spread(samples, grid, (windows[0].length, windows[1].length))
             return up[0](up[1](rings, -1, *parts[1], adjoint=True), -2, *parts[0], adjoint=True)
         samples = bilinear(up[1](up[0](images, -2, *parts[0]), -1, *parts[1]), grid)
         return down[0](down[1](samples, -1), -2)
+
+
+of_size = cache(CheapestWarp)
+
+
+def warp(images: Tensor, inverse: Tensor) -> Tensor:
+    """As `AffineWarp`; compiled code takes it as a whole, as it depends on the matrices' values."""
+    height, width = images.shape[2:]
+    if torch.compiler.is_compiling():
+        return _warp(images, inverse, height, width, False)
+    return of_size((height, width))(images, inverse)
+
+
+def _warped(images: Tensor, inverse: Tensor, height: int, width: int, adjoint: bool) -> Tensor:
+    move, constants = of_size((height, width)).plan(images, inverse)
+    return move(images, *constants, adjoint=adjoint)
+
+
+_warp = linear_operator("warp", _warped, lambda images, *_: torch.empty_like(images))

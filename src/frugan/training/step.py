@@ -9,10 +9,10 @@ Data", Fig. 2b); the generator's gradient flows through it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from frugan.augment import Augmentation, Measurement, quarter_turns
 from frugan.errors import FruganError
 from frugan.networks import Discriminator, Extras, Generator
 from frugan.objectives import (
+    AUTOGRAD_TRACED,
     LOSSES,
     consistency,
     diversity,
@@ -32,6 +33,9 @@ from frugan.objectives import (
     path_lengths,
     r1_penalty,
 )
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -149,10 +153,10 @@ class Phases:
         self.measure, self.again = measure, again
         self.loss = LOSSES[config.loss]
         self.dtype = DTYPES[precision]
-        wrap = (lambda f: torch.compile(f, dynamic=False)) if compiled else (lambda f: f)
+        wrap = _compiled if compiled else (lambda f: f)
         self.generator, self.discriminator = wrap(self._generator), wrap(self._discriminator)
         self.fakes = torch.no_grad()(wrap(self._fakes))
-        self.path_length, self.gradient = wrap(self._path_length), wrap(self._gradient)
+        self.path_length, self._penalty = wrap(self._path_length), wrap(self._gradient)
         self.score = torch.no_grad()(wrap(self._score))
 
     def draw_latents(self, n: int, labels: Tensor, rng: torch.Generator) -> Latents:
@@ -275,9 +279,22 @@ class Phases:
         logits = self.D.turns(quarter_turns(shown, view.turns), dtype=self.dtype, extras=view.extras)
         return F.cross_entropy(logits, view.turns)
 
-    def _gradient(self, images: Tensor, c: Tensor, view: View, gamma: float) -> Tensor:
+    def gradient(self, images: Tensor, c: Tensor, view: View, gamma: float) -> Tensor:
         """R1 on real images, R2 on generated ones: the gradient passes through the augmentation to the image before it."""
+        return self._penalty(images.detach().requires_grad_(), c, view, gamma)
+
+    def _gradient(self, images: Tensor, c: Tensor, view: View, gamma: float) -> Tensor:
         return r1_penalty(lambda x: self._score(x, c, view), images, gamma)
+
+
+def _compiled(phase: Callable[P, T]) -> Callable[P, T]:
+    compiled = torch.compile(phase, dynamic=False)
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        with torch._dynamo.config.patch(AUTOGRAD_TRACED):
+            return compiled(*args, **kwargs)
+
+    return run
 
 
 def neighbours(latents: Latents) -> Latents:
