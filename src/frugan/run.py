@@ -151,7 +151,7 @@ def _compiling(config: RunConfig, device: torch.device) -> tuple[bool, str]:
     if config.training.activation_checkpointing:
         return False, "does not go with activation checkpointing"
     if device.type != "cuda":
-        return False, "gained nothing where it was measured, on a CPU"
+        return False, "minutes of compiling on a CPU; ask for it in runs of hours, which gain up to a sixth"
     make = lambda compiled: _trial_phases(config, device, compiled=compiled)  # noqa: E731
     n = config.training.batch_per_device
     return compiling_pays(make, n, min(config.discriminator.mbstd_group or n, n), config.kimg)

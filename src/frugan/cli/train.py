@@ -100,7 +100,7 @@ def train(
     # machine
     device: Annotated[str, Option(help="auto, cpu, cuda, mps.", rich_help_panel=MACHINE)] = "auto",
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Option(help="Of the highest resolutions.", rich_help_panel=MACHINE)] = "auto",
-    compile: Annotated[Literal["auto", "on", "off"], Option(help="torch.compile; auto: on a GPU, where a long run is found to be faster with it.", rich_help_panel=MACHINE)] = "auto",
+    compile: Annotated[Literal["auto", "on", "off"], Option(help="torch.compile; auto: on a GPU, where a long run is found to be faster with it; never on a CPU.", rich_help_panel=MACHINE)] = "auto",
     activation_checkpointing: Annotated[bool, Option("--activation-checkpointing", help="Activation checkpointing: compute feature maps again instead of keeping them, for larger batches or pictures; about a third slower.", rich_help_panel=MACHINE)] = False,
     threads: Annotated[int | None, Option(help="CPU threads. [default: all cores]", rich_help_panel=MACHINE)] = None,
     processes: Annotated[int, Option(min=1, help="Train in so many processes here: one a GPU.", rich_help_panel=MACHINE)] = 1,
