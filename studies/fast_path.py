@@ -14,15 +14,13 @@ Measure: KID over all pairs, EfficientNet-Lite0 features; mean losses of the sec
 from __future__ import annotations
 
 import statistics
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from benchmarks import reference
 from frugan.data import DataConfig
 from frugan.tracking import read_stats
-from harness import arguments, avatars, finish
+from harness import arguments, avatars, finish, workers
 
 ARMS = {"definitions-fp32": "fp32", "fast-fp32": "fp32", "fast-bf16": "bf16"}
 FIGURES = ("metric/kid_full", "loss/generator", "loss/discriminator", "penalty/r1", "r_t", "p", "seconds_per_kimg")
@@ -51,7 +49,7 @@ def main() -> None:
         for seed in args.seeds
         for arm, precision in ARMS.items()
     }
-    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+    with workers(args.jobs) as pool:
         jobs = [pool.submit(one_run, out, data, args.kimg, args.threads, options) for out, options in runs.values()]
         for job in jobs:
             print("finished", job.result(), flush=True)

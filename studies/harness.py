@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +52,26 @@ def finish(out: Path, data: DataConfig, kimg: float, threads: int, options: dict
     return out.name
 
 
+def workers(jobs: int) -> ProcessPoolExecutor:
+    """So many processes side by side, a new one for each task; they end with this one, even if it is killed."""
+    return ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=_end_with_parent, max_tasks_per_child=1
+    )
+
+
+def _end_with_parent() -> None:
+    def watch() -> None:
+        parent = parent_process()
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def finish_all(runs: Runs, args: argparse.Namespace) -> None:
     """Trains all, `args.jobs` at a time."""
-    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
+    with workers(args.jobs) as pool:
         started = [
             pool.submit(finish, out, data, args.kimg, args.threads, options) for out, (data, options) in runs.items()
         ]
