@@ -16,16 +16,16 @@ from frugan.ops.conv import image_gradients
 Critic = Callable[[Tensor], Tensor]
 
 AUTOGRAD_TRACED = {"trace_autograd_ops": True} if torch.__version__ >= "2.11" else {}
-"""With this in `torch._dynamo.config` the compiler traces `torch.autograd.grad`, if it can."""
+"""With this in `torch._dynamo.config` the compiler traces `torch.autograd.grad`; empty where it cannot."""
 
 
 def input_gradient(f: Critic, x: Tensor) -> Tensor:
     """∇ₓ f(x) of a scalar function, to be differentiated again; shaped like x.
 
-    In code compiled under `AUTOGRAD_TRACED` this is autograd's gradient where x requires one by itself, otherwise that of
+    In compiled code this is autograd's gradient (under `AUTOGRAD_TRACED`) where x requires one by itself, otherwise that of
     `torch.func.grad`, which has to do with PyTorch's own derivatives of convolutions: slower and less exact.
     """
-    if torch.compiler.is_compiling() and not (AUTOGRAD_TRACED and x.requires_grad):
+    if torch.compiler.is_compiling() and not x.requires_grad:
         return torch.func.grad(f)(x)
     with torch.enable_grad(), image_gradients():
         x = x if x.requires_grad else x.detach().requires_grad_()
