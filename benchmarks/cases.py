@@ -68,7 +68,7 @@ def small_training(size: int, steps: int) -> dict[str, Case]:
     }
 
 
-def of_a_kind(size: int) -> dict[str, Case]:
+def small_and_wide(size: int) -> dict[str, Case]:
     """For networks as small as tiny's, and for wide ones."""
     kinds: dict[str, dict[str, Any]] = {"tiny": {"preset": "tiny", "steps": 96}, "wide": {"steps": 16, **SMALL}}
     cases = {}
@@ -117,7 +117,7 @@ CPU: dict[str, Case] = {
     **small_training(32, steps=32),
     **small_training(64, steps=16),
     **augmentation({32: 16, 64: 16, 256: 4}),
-    **{name: case for size in (32, 64) for name, case in of_a_kind(size).items()},
+    **{name: case for size in (32, 64) for name, case in small_and_wide(size).items()},
     "help": Case("frugan --help", {"frugan": start.show_help}),
     "first-step": Case(
         "from nothing to the first training step, preset tiny, 1,000 PNG of 32²",

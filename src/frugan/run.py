@@ -150,7 +150,9 @@ def _fitting(config: RunConfig, dataset: Dataset, device: torch.device) -> int:
 def _compiling(config: RunConfig, device: torch.device) -> tuple[bool, str]:
     if config.training.activation_checkpointing:
         return False, "does not go with activation checkpointing"
-    if device.type != "cuda":
+    if device.type not in ("cpu", "cuda"):
+        return False, f"not tried on {device.type}"
+    if device.type == "cpu":
         return False, "minutes of compiling on a CPU; ask for it in runs of hours, which gain up to a sixth"
     make = lambda compiled: _trial_phases(config, device, compiled=compiled)  # noqa: E731
     n = config.training.batch_per_device

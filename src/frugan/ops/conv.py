@@ -6,7 +6,7 @@ convolution and its gradients are bilinear, and each is the derivative of anothe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frugan.ops.operator import operator
+from frugan.ops.operator import operator, transformed
 
 _to_be_differentiated = False
 
@@ -49,8 +49,7 @@ def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1) -> Tensor:
 
 
 def _built_in() -> bool:
-    # Under transforms of `torch.func` an operator of one's own has no derivative (PyTorch 2.13).
-    return torch._C._are_functorch_transforms_active() or not (_to_be_differentiated and torch.is_grad_enabled())
+    return transformed() or not (_to_be_differentiated and torch.is_grad_enabled())
 
 
 def _how(stride: int, padding: int, transposed: bool) -> tuple[Any, ...]:
@@ -62,14 +61,14 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, paddin
     return torch.ops.aten.convolution(x, weight, bias, *_how(stride, padding, transposed))
 
 
-def _by_image(up: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool) -> Tensor:
-    how = _how(stride, padding, transposed)
-    return torch.ops.aten.convolution_backward(up, x, weight, None, *how, [True, False, False])[0]
+def _gradient(by: int) -> Callable[..., Tensor]:
+    """By the image (0) or by the weight (1)."""
 
+    def compute(up: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool) -> Tensor:
+        how, wanted = _how(stride, padding, transposed), [by == 0, by == 1, False]
+        return torch.ops.aten.convolution_backward(up, x, weight, None, *how, wanted)[by]
 
-def _by_weight(up: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool) -> Tensor:
-    how = _how(stride, padding, transposed)
-    return torch.ops.aten.convolution_backward(up, x, weight, None, *how, [False, True, False])[1]
+    return compute
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -102,5 +101,5 @@ def _by_weight_backward(ctx: Any, by: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _convolution = operator("convolution", _forward, _forward_backward, _keep)
-_image_gradient = operator("image_gradient", _by_image, _by_image_backward, _keep)
-_weight_gradient = operator("weight_gradient", _by_weight, _by_weight_backward, _keep)
+_image_gradient = operator("image_gradient", _gradient(0), _by_image_backward, _keep)
+_weight_gradient = operator("weight_gradient", _gradient(1), _by_weight_backward, _keep)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frugan.ops.operator import operator
+from frugan.ops.operator import operator, transformed
 
 Map = Callable[..., Tensor]
 
@@ -19,8 +19,7 @@ def linear(x: Tensor, forward: Map, adjoint: Map, *constants: Tensor) -> Tensor:
     Nothing of x is kept, and the constants have no gradient. In compiled regions, where there is no second derivative of a
     custom Function (PyTorch 2.13), and under transforms of `torch.func` PyTorch differentiates `forward` itself.
     """
-    transformed = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-    if transformed or not x.requires_grad:
+    if torch.compiler.is_compiling() or transformed() or not x.requires_grad:
         return forward(x, *constants)
     return _Linear.apply(x, forward, adjoint, *constants)
 
@@ -38,9 +37,7 @@ class _Linear(torch.autograd.Function):
         return linear(gradients[0], *ctx.maps, *constants), None, None, *[None] * len(constants)
 
 
-def linear_operator(
-    name: str, compute: Callable[..., Tensor], shape: Callable[..., Tensor] | None = None
-) -> Callable[..., Tensor]:
+def linear_operator(name: str, compute: Map, shape: Map | None = None) -> Map:
     """A linear map of images that comes with its adjoint: `compute(x, constant, height, width, adjoint)`.
 
     The constant has no gradient; `height` and `width` are those of the map's inputs.

@@ -6,7 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
+
+
+def transformed() -> bool:
+    """Whether a transform of `torch.func` is at work: under it an operator of one's own has no derivative (PyTorch 2.13)."""
+    return torch._C._are_functorch_transforms_active()
 
 
 def operator(
@@ -22,10 +27,10 @@ def operator(
     operators. `shape` gives an empty result of the right shape; without it `compute` must not look at values.
     """
     qualified = f"frugan::{name}"
-    torch.library.define(qualified, torch.library.infer_schema(compute, mutates_args=()))
-    torch.library.impl(qualified, "CompositeExplicitAutograd", compute)
-    torch.library.register_fake(qualified, shape or compute)
-    torch.library.register_autograd(qualified, backward, setup_context=keep)
+    library.define(qualified, library.infer_schema(compute, mutates_args=()))
+    library.impl(qualified, "CompositeExplicitAutograd", compute)
+    library.register_fake(qualified, shape or compute)
+    library.register_autograd(qualified, backward, setup_context=keep)
     return getattr(
         torch.ops.frugan, name
     ).default  # (`custom_op` does the same, and checks every call, for twice the price)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frugan.ops.linear import linear_operator
+from frugan.ops.operator import transformed
 
 SYM6 = (
     0.015404109327027373,
@@ -83,7 +84,7 @@ def bilinear(image: Tensor, grid: Tensor) -> Tensor:
     Linear in the image, and differentiable as often as wanted; the grid has no gradient. (`grid_sample` is twice
     differentiable in recent PyTorch only, and keeps the image for a derivative that nobody asks for: the grid's.)
     """
-    if torch._C._are_functorch_transforms_active():
+    if transformed():
         return _grid_sample(image, grid)
     return _sample(image, grid, *image.shape[2:], False)
 

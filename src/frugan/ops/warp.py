@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from frugan.ops import warp_cpu
+from frugan.ops.operator import transformed
 from frugan.ops.rings import bilinear, downsampling_matrix, fold, sample_places, upsampling_matrix
 
 _DENSE_UP_TO, _BLOCK = 160, 32
@@ -71,7 +72,7 @@ class AffineWarp:
         and y downwards, to the input position shown there. Beyond H − 1 or W − 1 reflected pixels on a side all is
         zero.
         """
-        if images.device.type == "cpu" and not torch._C._are_functorch_transforms_active():
+        if images.device.type == "cpu" and not transformed():
             return warp_cpu.warp(images, inverse)
         return self.by_rings(images, inverse)
 

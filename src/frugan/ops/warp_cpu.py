@@ -204,7 +204,7 @@ class CheapestWarp:
         return down[0](down[1](samples, -1), -2)
 
 
-of_size = cache(CheapestWarp)
+_of_size = cache(CheapestWarp)
 
 
 def warp(images: Tensor, inverse: Tensor) -> Tensor:
@@ -212,11 +212,11 @@ def warp(images: Tensor, inverse: Tensor) -> Tensor:
     height, width = images.shape[2:]
     if torch.compiler.is_compiling():
         return _warp(images, inverse, height, width, False)
-    return of_size((height, width))(images, inverse)
+    return _of_size((height, width))(images, inverse)
 
 
 def _warped(images: Tensor, inverse: Tensor, height: int, width: int, adjoint: bool) -> Tensor:
-    move, constants = of_size((height, width)).plan(images, inverse)
+    move, constants = _of_size((height, width)).plan(images, inverse)
     return move(images, *constants, adjoint=adjoint)
 
 

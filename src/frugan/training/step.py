@@ -154,10 +154,11 @@ class Phases:
         self.loss = LOSSES[config.loss]
         self.dtype = DTYPES[precision]
         wrap = _compiled if compiled else (lambda f: f)
-        wrap_penalty = wrap if AUTOGRAD_TRACED else (lambda f: f)
         self.generator, self.discriminator = wrap(self._generator), wrap(self._discriminator)
         self.fakes = torch.no_grad()(wrap(self._fakes))
-        self.path_length, self._penalty = wrap_penalty(self._path_length), wrap_penalty(self._gradient)
+        self.path_length, self._penalty = self._path_length, self._gradient
+        if AUTOGRAD_TRACED:
+            self.path_length, self._penalty = wrap(self._path_length), wrap(self._gradient)
         self.score = torch.no_grad()(wrap(self._score))
 
     def draw_latents(self, n: int, labels: Tensor, rng: torch.Generator) -> Latents:
