@@ -15,6 +15,7 @@ from torch._dynamo.utils import counters
 import frugan
 from frugan.augment import AugmentConfig, AugmentPipeline
 from frugan.data import DataConfig
+from frugan.errors import FruganError
 from frugan.methods import METHODS
 from frugan.networks import (
     Discriminator,
@@ -129,6 +130,14 @@ def test_each_phase_is_one_graph_and_compiled_once(
     if AUTOGRAD_TRACED:
         phases |= {"r1", "path length"} if "penalty/path_length" in records[-1] else {"r1"}
     assert counters["stats"]["unique_graphs"] == len(phases)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from inside torch's compiler
+def test_without_a_compiler_there_is_a_sentence(parts: tuple[Generator, Discriminator, AugmentPipeline]) -> None:
+    torch._dynamo.reset()
+    nowhere = torch._inductor.config.patch({"cpp.cxx": (None, "/nowhere/g++"), "fx_graph_cache": False})
+    with nowhere, pytest.raises(FruganError, match=r"/nowhere/g.*compile nothing"):
+        losses(Phases(*parts, ObjectiveConfig(), compiled=True), "generator")
 
 
 @pytest.mark.slow

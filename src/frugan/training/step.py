@@ -290,11 +290,19 @@ class Phases:
 
 
 def _compiled(phase: Callable[P, T]) -> Callable[P, T]:
+    from torch._dynamo.exc import TorchDynamoException  # imports the compiler, which takes a second
+
     compiled = torch.compile(phase, dynamic=False)
 
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        with torch._dynamo.config.patch(AUTOGRAD_TRACED):
-            return compiled(*args, **kwargs)
+        try:
+            with torch._dynamo.config.patch(AUTOGRAD_TRACED):
+                return compiled(*args, **kwargs)
+        except TorchDynamoException as error:
+            why = str(error).splitlines()[0]
+            raise FruganError(
+                f"torch.compile fails here: {why}; mend that (a CPU needs a C++ compiler, a GPU Triton), or compile nothing"
+            ) from error
 
     return run
 

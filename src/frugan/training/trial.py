@@ -115,7 +115,7 @@ def compiling_pays(make: Callable[[bool], Phases], n: int, group: int, kimg: flo
         phases = make(True)
         compiled = seconds_per_image(phases, n) * 1000
     except Exception as error:  # the compiler, or what it needs, can be missing in many ways
-        return False, f"torch.compile fails here: {type(error).__name__}"
+        return False, f"torch.compile fails here: {type(error.__cause__ or error).__name__}"
     taken = time.perf_counter() - started
     reason = f"tried: {eager:.3g} s/kimg without, {compiled:.3g} with, {taken:.0f} s to compile"
     return (eager - compiled) * kimg > taken, reason
