@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import exact, harness, reference, training
 from benchmarks.cases import CASES
-from frugan.ops import fir, modulated_conv
+from frugan.objectives.penalties import input_gradient
+from frugan.ops import conv, fir, modulated_conv
 
 FILTER = fir.normalized_filter((1, 3, 3, 1))
 
@@ -89,3 +91,20 @@ def test_waits_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert training.waits(steps(), 3) == 3
     assert modes == ["warn", "default"]
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_arithmetic_counts_our_convolutions_as_pytorchs(transposed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a penalty, with all derivatives."""
+    x, weight = torch.randn(2, 3, 8, 8), torch.randn(3, 3, 3, 3, requires_grad=True)
+    counts = []
+    for built_in in (False, True):
+        monkeypatch.setattr(conv, "_built_in", lambda built_in=built_in: built_in)
+
+        def convolved(x: torch.Tensor) -> torch.Tensor:
+            return conv.conv_transpose2d(x, weight, stride=2) if transposed else conv.conv2d(x, weight, padding=1)
+
+        with FlopCounterMode(display=False, custom_mapping=training.CONVOLUTIONS) as counter:
+            input_gradient(lambda x: convolved(x).square().sum(), x).square().sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 0
