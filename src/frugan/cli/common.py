@@ -11,11 +11,22 @@ from typing import Literal
 
 from rich.console import Console
 
+from frugan.command_line import command
 from frugan.errors import FruganError
 
 MOST_SEEDS = 1_000_000
 
 console = Console(highlight=False)
+
+
+def say(text: str) -> None:
+    """Prints text as it is: without markup, and on one line however long, so that paths and commands can be copied."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def print_command(label: str, *arguments: object) -> None:
+    """`print_command("Resume with", "resume", run)` prints "Resume with: frugan resume RUN", to be pasted into the shell."""
+    say(f"{label}: {command(*arguments)}")
 
 
 def parse_resolution(text: str | None) -> tuple[int, int] | None:
