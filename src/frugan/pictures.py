@@ -5,12 +5,19 @@ Inside, images are float32 `[N, C, H, W]` in [-1, 1]. Only `to_float` and `to_ui
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
+
+SOFTWARE_KEY = "Software"
+"""The PNG text chunk by which frugan knows what it wrote: "frugan VERSION"."""
 
 _TOP = {torch.uint8: 255, torch.uint16: 65535}
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -46,9 +53,34 @@ def grid(pixels: np.ndarray, *, columns: int | None = None) -> np.ndarray:
     return sheet.reshape(rows, columns, h, w, c).transpose(0, 2, 1, 3, 4).reshape(rows * h, columns * w, c)
 
 
-def save_picture(pixels: np.ndarray, path: str | Path) -> Path:
-    """Writes one uint8 picture `[H, W, C]`; the format follows the file name. Creates parent directories."""
+def save_picture(pixels: np.ndarray, path: str | Path, *, text: Mapping[str, str] | None = None) -> Path:
+    """Writes one uint8 image `[H, W, C]`; the format follows the file name. Creates parent directories.
+
+    A PNG says in text chunks that frugan wrote it (`SOFTWARE_KEY`), and what `text` says besides.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture(pixels).save(path)
+    options: dict[str, Any] = {"pnginfo": _chunks(text or {})} if path.suffix.lower() == ".png" else {}
+    picture(pixels).save(path, **options)
     return path
+
+
+def software() -> str:
+    """The value of `SOFTWARE_KEY` in what this version writes."""
+    try:
+        return f"frugan {metadata.version('frugan')}"
+    except metadata.PackageNotFoundError:  # run from its source, not installed
+        return "frugan of no version"
+
+
+def is_own_output(text: Mapping[str, object]) -> bool:
+    """Whether a PNG's text chunks (`image.info` or `image.text` of Pillow) say that frugan wrote it."""
+    found = text.get(SOFTWARE_KEY)
+    return isinstance(found, str) and found.startswith("frugan ")
+
+
+def _chunks(text: Mapping[str, str]) -> PngInfo:
+    chunks = PngInfo()
+    for key, value in {SOFTWARE_KEY: software(), **text}.items():
+        chunks.add_text(key, value)
+    return chunks

@@ -9,6 +9,7 @@ from PIL import Image
 from frugan.errors import FruganError
 from frugan.leaks import GROUPS, QUESTIONS, SPECTRA, Leak
 from frugan.leaks.plots import RunLeaks, plot_runs, plot_transforms, smallest
+from frugan.pictures import is_own_output
 
 
 def test_smallest_knows_every_transform() -> None:
@@ -35,6 +36,7 @@ def test_pictures_are_drawn(tmp_path: Path) -> None:
     runs = [RunLeaks(f"run{p}", p, leaks, row, distance) for p, distance in ((0.8, 3.0), (0.5, None), (1.0, 5.0))]
     for path in (plot_runs(tmp_path / "runs.png", runs), plot_transforms(tmp_path / "transforms.png", side=32)):
         with Image.open(path) as image:
+            assert is_own_output(image.info)
             assert len(set(np.asarray(image.convert("L")).ravel().tolist())) > 10
     plot_runs(tmp_path / "one.svg", runs[1:2])
     with pytest.raises(FruganError, match="cannot be drawn"):

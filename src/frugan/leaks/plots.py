@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from frugan.leaks.groups import GROUPS
 from frugan.leaks.recovery import UNRECOVERABLE
 from frugan.leaks.shares import Leak
 from frugan.leaks.spectra import SPECTRA
+from frugan.pictures import SOFTWARE_KEY, software
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,8 +99,9 @@ def _figure(width: float, height: float) -> Figure:
 def _save(figure: Figure, path: str | Path) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    marked: dict[str, Any] = {"metadata": {SOFTWARE_KEY: software()}} if path.suffix.lower() == ".png" else {}
     try:
-        figure.savefig(path)
+        figure.savefig(path, **marked)
     except ValueError as error:
         raise FruganError(f"{path} cannot be drawn: {error}") from error
     return path
