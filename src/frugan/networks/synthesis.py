@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +53,29 @@ def block_name(size: tuple[int, int]) -> str:
     return f"b{size[0]}" if size[0] == size[1] else f"b{size[0]}x{size[1]}"
 
 
+LayerKind = Literal["conv0", "conv1", "torgb"]
+
+
+class StyleLayer(NamedTuple):
+    """A layer that reads a style: where it stands, how wide its style is, and which of the ws `[N, num_ws, D]` it reads."""
+
+    level: int
+    """0 is the base grid."""
+    kind: LayerKind
+    width: int
+    """Channels of its style: feature maps that enter the layer."""
+    ws_index: int
+
+
+class LevelState(NamedTuple):
+    """What one level of the synthesis network passes to the next."""
+
+    features: Tensor
+    """`[N, C_i, h, w]`"""
+    image: Tensor | None
+    """float32 `[N, C, h, w]`: the sum of all ToRGB layers so far; None before the first of them."""
+
+
 class StyledConv(Recomputable):
     """Modulated 3×3 convolution, noise, bias and leaky ReLU."""
 
@@ -79,9 +102,10 @@ class StyledConv(Recomputable):
             "resample_filter", normalized_filter(config.resample_filter) if up else None, persistent=False
         )
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
+    def forward(self, x: Tensor, style: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
+        """x `[N, I, h, w]`, style `[N, I]` → `[N, O, H, W]` in x's dtype."""
         gain_in = gain * ACTIVATION_GAIN["lrelu"]
-        y = modulated_conv2d(x, self.weight, self.affine(w), resample_filter=self.resample_filter, gain=gain_in)
+        y = modulated_conv2d(x, self.weight, style, resample_filter=self.resample_filter, gain=gain_in)
         if noise is not None and self.noise_strength is not None:
             y.add_((noise * (self.noise_strength * gain_in)).to(y.dtype))
         y.add_((self.bias * gain_in).to(y.dtype)[:, None, None])
@@ -99,8 +123,9 @@ class ToRGB(Recomputable):
         self.weight_gain = 1 / math.sqrt(in_channels)
         self.clamp = clamp
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        y = modulated_conv2d(x, self.weight, self.affine(w) * self.weight_gain, demodulate=False)
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """x `[N, I, H, W]`, style `[N, I]` → float32 `[N, C, H, W]`."""
+        y = modulated_conv2d(x, self.weight, style * self.weight_gain, demodulate=False)
         return activate(y + self.bias.to(y.dtype)[:, None, None], "linear", self.clamp).float()
 
 
@@ -135,28 +160,39 @@ class SynthesisBlock(nn.Module):
         self.resample_filter: Tensor
         self.register_buffer("resample_filter", normalized_filter(config.resample_filter), persistent=False)
 
+    @property
+    def styled(self) -> list[tuple[LayerKind, StyledConv | ToRGB]]:
+        """The layers that read a style, in the order of the computation."""
+        layers = (("conv0", self.conv0), ("conv1", self.conv1), ("torgb", self.torgb))
+        return [(kind, layer) for kind, layer in layers if layer is not None]  # pyright: ignore[reportReturnType]
+
     def forward(
-        self, x: Tensor | None, image: Tensor | None, ws: Tensor, noise: Sequence[Tensor | None], dtype: torch.dtype
+        self,
+        x: Tensor | None,
+        image: Tensor | None,
+        styles: Sequence[Tensor],
+        noise: Sequence[Tensor | None],
+        dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor | None]:
-        """x `[N, I, H/2, W/2]`, image so far `[N, C, H/2, W/2]`, ws `[N, num_conv + 1, D]` → both at `[H, W]`."""
+        """x `[N, I, H/2, W/2]`, image so far `[N, C, H/2, W/2]`, a style for each of `styled` → both at `[H, W]`."""
         if self.const is not None:
-            n = ws.shape[0]  # len(ws) would pin the batch of an exported graph
+            n = styles[0].shape[0]  # len(styles[0]) would pin the batch of an exported graph
             x = self.const.to(dtype).expand(n, *self.const.shape).contiguous(memory_format=torch.channels_last)
-            x = self.conv1(x, ws[:, 0], noise[0])
+            x = self.conv1(x, styles[0], noise[0])
         else:
             assert x is not None
             assert self.conv0 is not None
             x = x.to(dtype=dtype, memory_format=torch.channels_last)
             if self.skip is not None:
                 shortcut = self.skip(x, gain=math.sqrt(0.5))
-                y = self.conv1(self.conv0(x, ws[:, 0], noise[0]), ws[:, 1], noise[1], gain=math.sqrt(0.5))
+                y = self.conv1(self.conv0(x, styles[0], noise[0]), styles[1], noise[1], gain=math.sqrt(0.5))
                 x = shortcut + y
             else:
-                x = self.conv1(self.conv0(x, ws[:, 0], noise[0]), ws[:, 1], noise[1])
+                x = self.conv1(self.conv0(x, styles[0], noise[0]), styles[1], noise[1])
         if image is not None:
             image = upsample(image, self.resample_filter)
         if self.torgb is not None:
-            rgb = self.torgb(x, ws[:, self.num_conv])
+            rgb = self.torgb(x, styles[self.num_conv])
             image = rgb if image is None else image + rgb
         assert x is not None
         return x, image
@@ -207,19 +243,96 @@ class Synthesis(nn.Module):
 
         `dtype` is what the low-precision blocks compute in.
         """
-        layers = self._noise(ws, noise, generator)
-        x = image = None
-        first_low = len(self.sizes) - self.num_low_precision
-        at = 0
-        for i, block in enumerate(self.blocks):
-            last = at + block.num_conv
-            block_dtype = dtype if i >= first_low else torch.float32
-            x, image = block(x, image, ws[:, at : last + 1], layers[at:last], block_dtype)
-            at = last
-        assert image is not None
-        return image
+        return self.render(self.styles(ws), noise=noise, generator=generator, dtype=dtype)
 
-    def _noise(self, ws: Tensor, noise: Noise, generator: torch.Generator | None) -> Sequence[Tensor | None]:
+    @property
+    def style_layers(self) -> list[StyleLayer]:
+        """The layers that read a style, in the order of the computation, which is that of `styles`."""
+        layers, first = [], 0
+        for level, block in enumerate(self.blocks):
+            for i, (kind, layer) in enumerate(block.styled):
+                # Where there is no ToRGB before the last level, the w that it would read stays unread.
+                layers.append(StyleLayer(level, kind, layer.affine.weight.shape[0], first + i))
+            first += block.num_conv
+        return layers
+
+    def styles(self, ws: Tensor) -> list[Tensor]:
+        """ws `[N, num_ws, D]` → the style of each of `style_layers`, float32 `[N, width]` (S space: Wu et al. 2021)."""
+        affines = [layer.affine for block in self.blocks for _, layer in block.styled]
+        return [affine(ws[:, layer.ws_index]) for affine, layer in zip(affines, self.style_layers)]
+
+    def render(
+        self,
+        styles: Sequence[Tensor],
+        *,
+        noise: Noise = "random",
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
+        start: int = 0,
+        state: LevelState | None = None,
+    ) -> Tensor:
+        """Styles `[N, width]`, one for each of `style_layers` → images float32 `[N, C, H, W]`.
+
+        Above 0, `start` is the level to begin at with the `state` that the level before it has left (see `levels`).
+        """
+        plan = self._plan(styles, noise, generator, start, state)
+        for level in range(start, len(self.sizes)):
+            state = self._level(level, state, *plan[level], dtype)
+        assert state is not None
+        assert state.image is not None
+        return state.image
+
+    def levels(
+        self,
+        styles: Sequence[Tensor],
+        *,
+        noise: Noise = "const",
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Iterator[LevelState]:
+        """As `render`, but what each level leaves, from the base grid on: its feature maps and the image so far."""
+        state = None
+        for level, given in enumerate(self._plan(styles, noise, generator, 0, None)):
+            state = self._level(level, state, *given, dtype)
+            yield state
+
+    def _plan(
+        self,
+        styles: Sequence[Tensor],
+        noise: Noise,
+        generator: torch.Generator | None,
+        start: int,
+        state: LevelState | None,
+    ) -> list[tuple[Sequence[Tensor], Sequence[Tensor | None]]]:
+        """The styles and the noise of each level. Raises `FruganError` where they do not fit this network."""
+        wanted = [layer.width for layer in self.style_layers]
+        if [style.shape[-1] for style in styles] != wanted:
+            raise FruganError(f"styles must have {wanted} channels, one tensor for each layer; see style_layers")
+        if not 0 <= start < len(self.sizes) or (start > 0) != (state is not None):
+            raise FruganError(
+                f"start {start}: give a level from 0 to {len(self.sizes) - 1}, and above 0 the state of the level before"
+            )
+        maps = self._noise(styles[0].shape[0], noise, generator)
+        plan, style_at, noise_at = [], 0, 0
+        for block in self.blocks:
+            style_end, noise_end = style_at + len(block.styled), noise_at + block.num_conv
+            plan.append((styles[style_at:style_end], maps[noise_at:noise_end]))
+            style_at, noise_at = style_end, noise_end
+        return plan
+
+    def _level(
+        self,
+        level: int,
+        state: LevelState | None,
+        styles: Sequence[Tensor],
+        noise: Sequence[Tensor | None],
+        dtype: torch.dtype,
+    ) -> LevelState:
+        is_low = level >= len(self.sizes) - self.num_low_precision
+        features, image = (None, None) if state is None else state
+        return LevelState(*self.blocks[level](features, image, styles, noise, dtype if is_low else torch.float32))
+
+    def _noise(self, n: int, noise: Noise, generator: torch.Generator | None) -> Sequence[Tensor | None]:
         if not isinstance(noise, str):
             return noise
         if noise == "none" or not self.use_noise:
@@ -231,4 +344,4 @@ class Synthesis(nn.Module):
             raise FruganError(f'noise {noise!r}: choose "random", "const" or "none"')
         if generator is None:
             raise FruganError('noise="random" needs a torch.Generator to draw from; or ask for noise="const"')
-        return self.draw_noise(len(ws), generator)
+        return self.draw_noise(n, generator)
