@@ -1,13 +1,48 @@
-"""Range checks for numbers that a user gives: finite, whole where asked, within limits.
+"""Checks of what a user gives: numbers within limits, names out of a table.
 
-Every command and every configuration checks its numbers here, so that all of them are refused by the same sentence.
+Limits stand where a field or parameter is declared, `batch: Annotated[int, Limits(at_least=1)]`, and are checked in one loop:
+`check_fields` for a configuration, `checked` for a function. So every number is refused by the same sentence.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from itertools import islice
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from frugan.errors import FruganError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MOST_NAMES = 10_000  # of a folder that are compared with a misspelt one
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of a number: `at_least` and `at_most` inclusive, `above` and `below` exclusive; `hint`: a remedy or example."""
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    hint: str = ""
+
+
+Count = Annotated[int, Limits(at_least=1, at_most=1_000_000_000)]
+Positive = Annotated[float, Limits(above=0, at_most=1e12)]
+NotNegative = Annotated[float, Limits(at_least=0, at_most=1e12)]
+Probability = Annotated[float, Limits(at_least=0, at_most=1)]
+Seed = Annotated[int, Limits(at_least=0, at_most=2**32 - 1)]
+Factor = Annotated[float, Limits(above=0, at_most=1)]
+Truncation = Annotated[float, Limits(at_least=-2, at_most=2)]
+"""ψ: 1 leaves w as it is, 0 is its average."""
 
 
 def check_number(
@@ -31,19 +66,130 @@ def check_number(
     """
     if value is None:
         return
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    fits = is_number and (
-        not (whole and value != int(value))
+    fits = (
+        _is_finite(value)
+        and not (whole and value != int(value))
         and (at_least is None or value >= at_least)
         and (above is None or value > above)
         and (at_most is None or value <= at_most)
         and (below is None or value < below)
     )
     if not fits:
-        shown = str(value)[:40]
+        described = _described(at_least, above, at_most, below, whole)
+        raise FruganError(f"{name} {_shown(value)}: give {described}{hint and '; ' + hint}")
+
+
+def check_fields(config: Any, name: Callable[[str], str] = str) -> None:
+    """Checks every number among a dataclass's fields: finite, whole where its type is int, within the declared `Limits`.
+
+    `name` makes of a field what the user calls it, see `as_option`. NumPy's numbers become Python's, and 8.0 where a whole
+    number belongs 8, also in a frozen dataclass.
+    """
+    for field, numeric in _numeric(type(config)):
+        object.__setattr__(config, field, numeric.check(name(field), getattr(config, field)))
+
+
+def as_option(name: str) -> str:
+    """A field's name as the command line has it: "ada_kimg" → "--ada-kimg"."""
+    return "--" + name.replace("_", "-")
+
+
+def checked(function: F) -> F:
+    """The function with its numeric arguments checked before it runs, as `check_fields` does, named as options are."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(*args, **kwargs)
+        for name, numeric in _numeric(function):
+            if name in given.arguments:
+                given.arguments[name] = numeric.check(as_option(name), given.arguments[name])
+        return function(*given.args, **given.kwargs)
+
+    return call  # pyright: ignore[reportReturnType]
+
+
+def check_choice(what: str, value: Any, choices: Iterable[str]) -> None:
+    """Raises `FruganError` unless `value` is one of the choices, with the one that was probably meant."""
+    names = list(choices)
+    if value not in names:
         raise FruganError(
-            f"{name} {shown}: give {_described(at_least, above, at_most, below, whole)}{hint and '; ' + hint}"
+            f"{what} {_shown(value, quote=True)}: {meant(str(value), names)}choose from {', '.join(names)}"
         )
+
+
+def meant(text: str, names: Iterable[str]) -> str:
+    """ "did you mean 'paper256'? " if one of the names is much like the text, else nothing."""
+    lower = {name.lower(): name for name in names}
+    found = get_close_matches(text.lower(), lower, n=1)
+    return f"did you mean {lower[found[0]]!r}? " if found else ""
+
+
+def beside(path: str | Path) -> str:
+    """Of a path that is not there: names in its folder like the first one that is missing, as " (did you mean photos/cats?)",
+    or nothing."""
+    path = Path(path)
+    try:
+        while not path.parent.exists():
+            path = path.parent
+        names = [entry.name for entry in islice(path.parent.iterdir(), _MOST_NAMES)]
+    except (OSError, ValueError):
+        return ""
+    like = {name.lower(): name for name in names}
+    found = get_close_matches(path.name.lower(), like, n=2)
+    return f" (did you mean {' or '.join(str(path.with_name(like[name])) for name in found)}?)" if found else ""
+
+
+@dataclass(frozen=True)
+class _Numeric:
+    """The number that a type allows, with its limits; `words` are the texts that it allows besides."""
+
+    whole: bool
+    limits: Limits
+    words: tuple[Any, ...]
+
+    def check(self, name: str, value: Any) -> Any:
+        """The value, or each of a tuple's, as a Python number. Raises `FruganError` where it is not allowed."""
+        if isinstance(value, (tuple, list)):
+            return type(value)(self.check(name, number) for number in value)
+        if value is None or value in self.words:
+            return value
+        check_number(name, value, whole=self.whole, **asdict(self.limits))
+        return int(value) if self.whole or isinstance(value, Integral) else float(value)
+
+
+@functools.cache
+def _numeric(owner: Any) -> tuple[tuple[str, _Numeric], ...]:
+    """(name, what is allowed) of each numeric field of a class, or parameter of a function."""
+    hints = get_type_hints(owner, include_extras=True)
+    names = inspect.signature(owner).parameters
+    found = []
+    for name in names:
+        leaves = list(_leaves(hints.get(name)))
+        if int in leaves or float in leaves:
+            limits = next((leaf for leaf in leaves if isinstance(leaf, Limits)), Limits())
+            words = tuple(leaf for leaf in leaves if isinstance(leaf, str))
+            found.append((name, _Numeric(float not in leaves, limits, words)))
+    return tuple(found)
+
+
+def _leaves(hint: Any) -> Iterator[Any]:
+    """The types, limits and literals that an annotation is made of."""
+    if get_origin(hint) in (Literal, None):
+        yield from get_args(hint) or (hint,)
+    elif get_origin(hint) is Annotated:
+        yield from _leaves(hint.__origin__)
+        yield from hint.__metadata__
+    else:
+        for part in get_args(hint):
+            yield from _leaves(part)
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def _described(
@@ -66,4 +212,13 @@ def _described(
 
 
 def _plain(limit: float) -> str:
-    return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
+    return f"{int(limit):,}" if limit == int(limit) else f"{limit:g}"
+
+
+def _shown(value: Any, *, quote: bool = False) -> str:
+    """A value in a sentence, cut short."""
+    try:
+        text = repr(value) if quote else str(value)
+    except ValueError:  # Python prints no whole number of more than 4300 digits
+        return "of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:40]}…"
