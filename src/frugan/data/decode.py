@@ -35,9 +35,13 @@ _QUARTER_TURNS = (5, 6, 7, 8)  # EXIF orientations that exchange height and widt
 _ORIENTATION_TAG = 0x0112
 
 
+AlphaKind = Literal["none", "straight", "associated", "key", "palette", "outside"]
+ProfileUse = Literal["none", "srgb", "converted", "unusable"]
+
+
 @dataclass(frozen=True)
 class Header:
-    """What a picture says of itself before it is decoded; height and width as seen, after EXIF orientation."""
+    """All that an image file says of itself before it is decoded; height and width as seen, after orientation."""
 
     height: int
     width: int
@@ -45,6 +49,15 @@ class Header:
     depth: Literal[8, 16]
     format: str
     mode: str  # as stored: "P" for a palette, "CMYK", "I;16" …
+    orientation: int = 1  # EXIF numbers 1 to 8; already applied to height and width
+    bits: int = 0  # per sample, as declared (12 in a depth of 16); 0 where nothing but the depth is known
+    alpha: AlphaKind = (
+        "none"  # how opacity is stored: a channel, premultiplied, one colour, in the palette, outside a frame
+    )
+    frames: int = 1  # frames or pages of the file; the first is read
+    profile: str = ""  # name of the embedded colour profile
+    profile_use: ProfileUse = "none"  # "srgb": its colours are sRGB already; "unusable": ignored
+    extra_samples: int = 0  # channels of the file that have no declared meaning and are not read
 
 
 def open_picture(file: BinaryIO) -> Image.Image:
