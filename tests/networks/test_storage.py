@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from frugan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, SynthesisConfig
-from frugan.networks.storage import build, save_generator
+from frugan.networks.storage import build, save_generator, weights_digest
 
 SMALL = {"channel_base": 64, "channel_max": 8}
 GENERATOR = {"z_dim": 8, "w_dim": 8}
@@ -52,3 +52,19 @@ def test_loading_imports_no_compiler(tmp_path: Path) -> None:
     save_generator(tmp_path, Generator(NETWORKS["generator"][1]))
     code = "import sys, frugan; frugan.load(sys.argv[1]); assert 'torch._dynamo' not in sys.modules"
     subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
+
+
+def test_the_digest_follows_names_types_shapes_and_every_value() -> None:
+    make = lambda: Generator(NETWORKS["generator"][1])  # noqa: E731
+    torch.manual_seed(0)
+    G = make()
+    first = weights_digest(G)
+    torch.manual_seed(0)
+    assert weights_digest(make()) == first
+    for name, value in G.state_dict().items():
+        kept = value.clone()
+        value.reshape(-1)[-1].add_(1)  # buffers too
+        assert weights_digest(G) != first, name
+        value.copy_(kept)
+    assert weights_digest(G) == first
+    assert weights_digest(G.double()) != first

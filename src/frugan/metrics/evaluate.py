@@ -24,6 +24,7 @@ from frugan.metrics.metric import METRICS, Evidence, FeatureSet, Metric, Samplin
 from frugan.metrics.neighbours import nearest
 from frugan.metrics.path_length import Distance, perceptual_path_length
 from frugan.metrics.sampling import GeneratorLike, sample_images
+from frugan.networks.storage import weights_digest
 from frugan.pictures import to_float, to_uint8
 from frugan.processes import gather, own_share, rank
 from frugan.tracking import environment
@@ -178,7 +179,10 @@ class Evaluator:
         return EvaluationCard(
             values=_values(config.metrics, evidence),
             protocol=self.protocol(),
-            subject={"generator": _weights_digest(generator), "seed": config.seed},
+            subject={
+                "generator": weights_digest(generator) if isinstance(generator, nn.Module) else None,
+                "seed": config.seed,
+            },
             conditions={
                 "features_weights": config.weights,
                 "device": str(self.device),
@@ -393,17 +397,6 @@ def _lpips(features: Features, device: torch.device) -> Distance:
 
 
 PATH_DISTANCES: dict[str, Callable[[Features, torch.device], Distance]] = {"features": _unit_features, "lpips": _lpips}
-
-
-def _weights_digest(generator: GeneratorLike) -> str | None:
-    """SHA-256 of the weights, where the generator is a torch module."""
-    if not isinstance(generator, nn.Module):
-        return None
-    digest = hashlib.sha256()
-    for name, value in sorted(generator.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _load(file: Path, count: int) -> Array | None:

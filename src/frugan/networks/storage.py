@@ -6,6 +6,7 @@ config.json            the networks' configurations, under "generator" and "disc
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +35,15 @@ def save_weights(network: nn.Module, file: Path) -> None:
     # safetensors refuses tensors that share memory or are strided: each is written as its own plain block
     tensors = {k: v.detach().contiguous().cpu().clone() for k, v in network.state_dict().items()}
     safetensors.torch.save_file(tensors, file, metadata={"format": "pt"})
+
+
+def weights_digest(network: nn.Module) -> str:
+    """SHA-256 (hexadecimal) of names, types, shapes and values of all parameters and buffers, on whatever device."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_weights(file: Path, prefix: str = "") -> dict[str, Tensor]:
