@@ -131,3 +131,11 @@ def test_names_beside_a_path_that_is_not_there(tmp_path: Path) -> None:
     assert beside(tmp_path / "Photos" / "cat") == f" (did you mean {tmp_path / 'Photos' / 'cats'}?)"
     assert beside(tmp_path / "photo" / "cats") == f" (did you mean {tmp_path / 'Photos'}?)"
     assert beside(tmp_path / "zzzzz") == beside("") == beside("/") == beside("a\0b") == ""
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), 10**5000, "\x1b[31m" * 99, int, [1]], ids=range(6))
+def test_what_is_no_number_or_beyond_all_of_them(value: object) -> None:
+    with pytest.raises(FruganError) as error:
+        check_number("--x", value, at_least=0)  # pyright: ignore[reportArgumentType]
+    assert len(str(error.value)) < 300
+    assert "\x1b" not in str(error.value)

@@ -17,7 +17,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from frugan.errors import FruganError
+from frugan.errors import FruganError, shown
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -216,9 +216,9 @@ def _plain(limit: float) -> str:
 
 
 def _shown(value: Any, *, quote: bool = False) -> str:
-    """A value in a sentence, cut short."""
+    """A value in a sentence, cut short, control characters as escapes."""
     try:
         text = repr(value) if quote else str(value)
     except ValueError:  # Python prints no whole number of more than 4300 digits
         return "of thousands of digits"
-    return text if len(text) <= 60 else f"{text[:40]}…"
+    return shown(text if len(text) <= 60 else f"{text[:40]}…")

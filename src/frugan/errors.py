@@ -13,6 +13,21 @@ class FruganError(ValueError):
     """
 
 
+def shown(text: object, longest: int = 200) -> str:
+    """Text from a file, fit for a sentence or a terminal: control characters as escapes, long text cut in the middle.
+
+    Whatever came from outside (names of files, of classes, of labels) goes through here before anybody reads it: escape
+    sequences reach a terminal as text, never as commands.
+    """
+    try:
+        text = str(text)
+    except ValueError:  # Python writes out no integer of more than some thousand digits
+        text = "a number of thousands of digits"
+    if len(text) > longest:
+        text = f"{text[: longest * 2 // 3]}…{text[-(longest // 3) :]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 _ROOM = "make room on that disk, or move the files to another one"
 _PLACE = "check the permissions, or name another place"
 
