@@ -1,0 +1,38 @@
+"""The difference of two means: from one image to another, from one set to another, from one class to another."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from frugan.errors import FruganError
+from frugan.latent.direction import Direction, Identity
+from frugan.latent.statistics import Statistics
+from frugan.networks import Generator
+
+
+def difference_direction(
+    G: Generator,
+    statistics: Statistics,
+    start: Tensor,
+    end: Tensor,
+    *,
+    name: str,
+    levels: tuple[int, ...] | None = None,
+) -> Direction:
+    """From the mean of w `[N, w_dim]` to that of w `[M, w_dim]`; strength 1 goes the whole way."""
+    step = end.double().cpu().mean(0) - start.double().cpu().mean(0)
+    length = float(step.norm())
+    if not length > 1e-6 * float(statistics.covariance.trace().sqrt()):
+        raise FruganError(f"difference {name!r}: both sides are the same; give two that differ")
+    vector = step / length
+    return Direction(
+        name,
+        "w",
+        vector.float(),
+        length,
+        Identity.of(G),
+        centre=float(vector @ statistics.mean),
+        levels=levels,
+        slider=(-1.0, 2.0),
+        source={"method": "difference", "start": len(start), "end": len(end)},
+    )
