@@ -22,8 +22,8 @@ from frugan.augment import Augmentation, AugmentConfig, AugmentPipeline, Chain, 
 from frugan.config import Derived, Facts, Options, RunConfig, load_config, resolve, save_config
 from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.errors import FruganError, explain
-from frugan.interop import Imported, download, from_pretrained, read_network
-from frugan.interop.pretrained import HUB
+from frugan.interop import Imported, download, read_network, read_notes
+from frugan.interop.pretrained import FILES, HUB
 from frugan.metrics import METRICS, Evaluator, Pictures
 from frugan.networks import Discriminator, Generator, checkpoint_activations, load_generator
 from frugan.pictures import grid, save_picture, to_uint8
@@ -706,11 +706,17 @@ def generator_folder(path: str | Path) -> Path:
 def load(path: str | Path) -> Generator:
     """The generator of a run (the best by its metric, else the newest), of a checkpoint directory, of a foreign file
     (see `frugan.interop`), or of "hf:user/name" on the Hugging Face hub, on the CPU."""
+    return load_with_notes(path)[0]
+
+
+def load_with_notes(path: str | Path) -> tuple[Generator, list[str]]:
+    """As `load`; and what the import of these networks has left out or estimated."""
     if Path(path).is_file():
-        return read_network(path).generator
-    if Path(path).as_posix().startswith(HUB):
-        return from_pretrained(Path(path).as_posix())
-    return load_generator(generator_folder(path))
+        found = read_network(path)
+        return found.generator, found.notes
+    on_hub = Path(path).as_posix().startswith(HUB)
+    folder = download(Path(path).as_posix(), files=FILES[:2]) if on_hub else generator_folder(path)
+    return load_generator(folder), read_notes(folder)
 
 
 def train(

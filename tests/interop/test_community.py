@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import datetime
+import functools
 import math
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,7 +16,14 @@ from torch import Tensor
 
 from conftest import GOLDEN
 from frugan.errors import FruganError
-from frugan.interop import read_community, read_network, read_release, write_community
+from frugan.interop import (
+    read_community,
+    read_network,
+    read_notes,
+    read_release,
+    write_community,
+    write_directory,
+)
 from frugan.networks import (
     Discriminator,
     DiscriminatorConfig,
@@ -22,6 +33,7 @@ from frugan.networks import (
     SynthesisConfig,
 )
 from frugan.networks.layers import EqualizedLinear
+from frugan.run import load_with_notes
 
 State = dict[str, Tensor]
 
@@ -161,7 +173,114 @@ def test_older_files_have_neither_noise_nor_average(tmp_path: Path) -> None:
     z = torch.randn(2, 10)
     with torch.no_grad():
         torch.testing.assert_close(found.generator(z, noise="none"), G(z, noise="none"))
-    assert "average of w is absent" in found.notes[0]
+    assert "average of w (latent_avg): it was estimated" in found.notes[0]
+
+
+def as_trained(path: Path, **changes: object) -> Path:
+    """What that implementation's own training writes, its options included."""
+    G, D = small_networks()
+    content = torch.load(write_community(path, G, D), weights_only=True)
+    content.pop("latent_avg")
+    optimiser = torch.optim.Adam([torch.nn.Parameter(torch.zeros(2))], betas=(0.0, 0.99))
+    options = argparse.Namespace(path="data", iter=800_000, size=16, r1=10.0, ckpt=None, augment=True)
+    content |= {"g_optim": optimiser.state_dict(), "d_optim": optimiser.state_dict(), "args": options}
+    torch.save({**content, "ada_aug_p": 0.37, **changes}, path)
+    return path
+
+
+OPTIONS = {
+    "nested": argparse.Namespace(inner=argparse.Namespace(lr=0.002, deeper=[argparse.Namespace()])),
+    "numpy": argparse.Namespace(lr=np.float64(0.002), n=np.int64(3), on=np.bool_(True), all=np.arange(3)),
+    "plain": argparse.Namespace(a=None, b=[1, 2], c=(1, "x"), d={"e": 1.5}, f={1, 2}, g=b"bytes"),
+    "paths": argparse.Namespace(path=Path("data"), out=PureWindowsPath("C:/out")),
+    "torch": argparse.Namespace(device=torch.device("cpu"), dtype=torch.float32, sizes=torch.arange(3)),
+    "dict": vars(argparse.Namespace(size=16)),
+    "odd names": argparse.Namespace(**{"__class__x": 1, "__setstate__": "x", "values": 3}),
+}
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_options_of_its_training_are_read_as_inert_values(kind: str, tmp_path: Path) -> None:
+    found = read_network(as_trained(tmp_path / "x.pt", args=OPTIONS[kind]))
+    assert found.p == 0.37
+    assert found.discriminator is not None
+    assert found.raw_generator is not None
+
+
+class OtherNamespace(argparse.Namespace):
+    pass
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (OtherNamespace(a=1), "OtherNamespace"),
+        (argparse.Namespace(run=print), "print"),
+        (argparse.Namespace(inner=[OtherNamespace()]), "OtherNamespace"),
+        (argparse.Namespace(since=datetime.date(2020, 1, 1)), "datetime.date"),
+        (argparse.Namespace(call=functools.partial(print, 1)), "functools.partial"),
+        (argparse.Namespace(objects=np.array([{}], dtype=object)), "array"),
+    ],
+)
+def test_options_that_are_no_plain_values_are_refused(options: argparse.Namespace, says: str, tmp_path: Path) -> None:
+    with pytest.raises(FruganError, match=says):
+        read_network(as_trained(tmp_path / "x.pt", args=options))
+
+
+@pytest.mark.parametrize("p", [torch.tensor(0.25), np.float32(0.25), 0, 1, None])
+def test_p_of_the_augmentation(p: object, tmp_path: Path) -> None:
+    assert read_network(as_trained(tmp_path / "x.pt", ada_aug_p=p)).p == (None if p is None else float(p))
+
+
+@pytest.mark.parametrize("p", [math.nan, -0.5, 21.8, "much", [0.1]])
+def test_p_that_is_no_probability_is_left_out_with_a_note(p: object, tmp_path: Path) -> None:
+    found = read_network(as_trained(tmp_path / "x.pt", ada_aug_p=p))
+    assert found.p is None
+    assert "no probability" in found.notes[0]
+
+
+def test_a_file_without_ema_generator(tmp_path: Path) -> None:
+    """Only g, and only the weights of one generator: read, with a note that says which it is."""
+    G, _ = small_networks()
+    content = torch.load(write_community(tmp_path / "x.pt", G), weights_only=True)
+    z = torch.randn(2, 10)
+    for name, kept in (("only-g", {"g": content["g"]}), ("bare", content["g"])):
+        torch.save(kept, tmp_path / f"{name}.pt")
+        found = read_network(tmp_path / f"{name}.pt")
+        with torch.no_grad():
+            assert torch.equal(found.generator(z, noise="const"), G(z, noise="const"))
+        assert "EMA generator" in found.notes[0]
+
+
+@pytest.mark.parametrize(("side", "channels"), [(8, 1), (32, 3), (16, 4)])
+def test_without_an_average_truncation_is_nearly_the_same(side: int, channels: int, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    G = Generator(
+        GeneratorConfig((side, side), channels, 0, 24, 24, MappingConfig(3), SynthesisConfig(128, 12))
+    ).requires_grad_(False)
+    for i in range(3):
+        torch.nn.init.normal_(G.mapping.get_submodule(f"fc{i}").bias, 0, 40)
+    w = G.mapping.features(torch.randn(50_000, 24), None)
+    G.mapping.w_avg.copy_(w.mean(dim=0))
+    content = torch.load(write_community(tmp_path / "x.pt", G), weights_only=True)
+    torch.save({"g_ema": content["g_ema"]}, tmp_path / "y.pt")
+    found = read_network(tmp_path / "y.pt")
+    assert (found.generator.mapping.w_avg - w.mean(dim=0)).norm() < 0.1 * w.std(dim=0).norm()
+    for psi in (0.0, 0.5):
+        expected, made = (g.sample(range(8), truncation=psi) for g in (G, found.generator))
+        assert (expected - made).abs().mean() < 0.03
+    G.mapping.w_avg.zero_()
+    assert (expected - G.sample(range(8), truncation=0.5)).abs().mean() > 0.06  # what it would be without
+    assert len(found.notes) == 1
+
+
+def test_notes_stay_with_an_import(tmp_path: Path) -> None:
+    found = read_network(as_trained(tmp_path / "x.pt"))
+    write_directory(tmp_path / "net", found)
+    again = read_network(tmp_path / "net")
+    assert again.notes == found.notes == read_notes(tmp_path / "net")
+    assert again.p == 0.37
+    assert load_with_notes(tmp_path / "net")[1] == load_with_notes(tmp_path / "x.pt")[1] == found.notes
 
 
 @pytest.mark.parametrize(

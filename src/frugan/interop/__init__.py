@@ -4,7 +4,7 @@ from pathlib import Path
 
 from frugan.errors import FruganError
 from frugan.interop.community import community_state, read_community, write_community
-from frugan.interop.directory import read_directory, write_directory
+from frugan.interop.directory import read_directory, read_notes, write_directory
 from frugan.interop.export import ExportConfig, Exported, export_onnx, export_program
 from frugan.interop.pickles import read_pickle
 from frugan.interop.pretrained import download, from_pretrained, save_pretrained
@@ -22,6 +22,7 @@ __all__ = [
     "read_community",
     "read_directory",
     "read_network",
+    "read_notes",
     "read_pickle",
     "read_release",
     "save_pretrained",

@@ -5,6 +5,7 @@ Its weights are those of the releases under other names and with dimensions of o
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 from pathlib import Path
@@ -14,9 +15,10 @@ import torch
 from torch import Tensor
 
 from frugan.errors import FruganError
-from frugan.interop.pickles import MAX_BYTES
+from frugan.interop.pickles import BUILT, MAX_BYTES, NUMBERS, OPTIONS, Refused
 from frugan.interop.released import Imported, State, build_discriminator, build_generator, guarded
 from frugan.networks import Discriminator, Generator
+from frugan.networks.sampling import AVERAGE_LATENTS, estimate_average
 from frugan.ops.fir import normalized_filter
 
 _STYLED = {
@@ -75,32 +77,82 @@ def _added(name: str) -> tuple[int, int]:
 
 
 def read_community(path: str | Path) -> Imported:
-    """Reads such a file with PyTorch's allow-listed reader: nothing in it is executed. Raises `FruganError`."""
+    """Reads such a file with PyTorch's allow-listed reader: nothing in it is executed. Raises `FruganError`.
+
+    The options that its training kept, an `argparse.Namespace`, are read as inert values, and left unused.
+    """
     path = Path(path)
     if path.stat().st_size > MAX_BYTES:
         raise FruganError(f"{path} has {path.stat().st_size:,} bytes; the limit is {MAX_BYTES:,}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_STAND_INS):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it asks for {asked[1]}, which no network needs" if asked else str(error).splitlines()[0]
-        raise FruganError(f"{path} is refused: {reason}") from error
+        asked = re.search(r"GLOBAL (\S+)", str(error)) or re.search(r"got <class '([\w.]+)'>", str(error))
+        found = asked[1] if asked else "what PyTorch's safe reader does not take"
+        raise FruganError(f"{path} is refused: it asks for {found}, which no network needs") from error
+    except Refused as error:
+        raise FruganError(f"{path} is refused: it asks for {error}, which no network needs") from error
     except Exception as error:  # a damaged file ends in any kind of error
         raise FruganError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("g_ema"), dict):
-        raise FruganError(f"{path} holds no g_ema: it is no StyleGAN2 checkpoint of the community layout")
     return guarded(path, lambda: _networks(content))
 
 
-def _networks(content: dict[str, Any]) -> Imported:
+_STAND_INS: list[Any] = [
+    *((stand_in, ".".join(name)) for name, stand_in in (NUMBERS | OPTIONS).items()),
+    *((kind, f"{kind.__module__}.{kind.__name__}") for kind in BUILT),
+]
+"""What PyTorch's reader takes instead of what a file names, besides tensors."""
+
+
+def _networks(content: Any) -> Imported:
+    notes: list[str] = []
+    if not isinstance(content, dict):
+        content = {}
+    if "input.input" in content:
+        content = {"g_ema": content}
+        notes.append("the file holds the weights of one generator: taken as the EMA generator")
+    if "g_ema" not in content and isinstance(content.get("g"), dict):
+        content = {**content, "g_ema": content["g"]}
+        notes.append("the file holds no EMA generator (g_ema): the raw one (g) was taken instead")
+    if not isinstance(content.get("g_ema"), dict):
+        raise FruganError("it holds no g_ema: it is no StyleGAN2 checkpoint of the community layout")
     average = content.get("latent_avg")
     raw, d = content.get("g"), content.get("d")
-    return Imported(
-        build_generator(_generator_state(content["g_ema"], average), {}).eval().requires_grad_(False),
-        build_generator(_generator_state(raw, average), {}) if raw else None,
+    found = Imported(
+        _generator(content["g_ema"], average).eval().requires_grad_(False),
+        _generator(raw, average) if raw else None,
         build_discriminator(_discriminator_state(d), {}) if d else None,
-        notes=[] if isinstance(average, Tensor) else ["the average of w is absent: truncation pulls towards 0"],
+        _probability(content.get("ada_aug_p"), notes),
+        notes,
     )
+    if not isinstance(average, Tensor):
+        notes.append(
+            f"the file holds no average of w (latent_avg): it was estimated from {AVERAGE_LATENTS:,} latents, "
+            "always the same ones; truncation pulls towards it"
+        )
+    return found
+
+
+def _probability(value: Any, notes: list[str]) -> float | None:
+    """p of the augmentation, where the file has one."""
+    if value is None:
+        return None
+    try:
+        p = float(value)
+    except (TypeError, ValueError):
+        p = math.nan
+    if 0 <= p <= 1:
+        return p
+    notes.append(f"ada_aug_p is {str(value)[:40]}, which is no probability: it was left out")
+    return None
+
+
+def _generator(theirs: dict[str, Tensor], average: Any) -> Generator:
+    G = build_generator(_generator_state(theirs, average), {})
+    if not isinstance(average, Tensor):
+        G.mapping.w_avg.copy_(estimate_average(G.mapping.features, G.z_dim))
+    return G
 
 
 def _generator_state(theirs: dict[str, Tensor], average: Any) -> State:

@@ -3,7 +3,7 @@
 model.safetensors           the averaged generator
 generator.safetensors       the raw one, where there is one
 discriminator.safetensors   likewise
-config.json                 what it takes to build them; p of the augmentation, names of the classes
+config.json                 what it takes to build them; p of the augmentation, names of the classes, notes of an import
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from frugan.networks.storage import build, load_config, load_generator, load_wei
 
 
 def write_directory(path: str | Path, found: Imported, *, class_names: Sequence[str] | None = None) -> Path:
-    """Makes the directory where there is none, and writes all of `found` into it but the notes."""
+    """Makes the directory where there is none, and writes all of `found` into it."""
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     D = found.discriminator
-    facts = {"p": found.p, "class_names": class_names and list(class_names)}
+    facts = {"p": found.p, "class_names": class_names and list(class_names), "notes": found.notes or None}
     known = {k: v for k, v in facts.items() if v is not None}
     save_generator(path, found.generator, discriminator=D and D.config, **known)
     for name, network in (("generator", found.raw_generator), ("discriminator", D)):
@@ -47,10 +47,17 @@ def read_directory(path: str | Path) -> Imported:
         )
         p = config.get("p")
     known = "discriminator" in config  # an older checkpoint does not tell
+    absent = ["the discriminator was left out: config.json does not tell its shape"] if critic and not known else []
     return Imported(
         load_generator(path),
         build(Generator, config["generator"], raw, path) if raw else None,
         build(Discriminator, config["discriminator"], critic, path) if critic and known else None,
         None if p is None else float(p),
-        ["the discriminator was left out: config.json does not tell its shape"] if critic and not known else [],
+        read_notes(path) + absent,
     )
+
+
+def read_notes(path: str | Path) -> list[str]:
+    """What an import has left out or estimated, as kept in the directory that it wrote. Raises `FruganError`."""
+    notes = load_config(Path(path)).get("notes", [])
+    return [str(note) for note in notes] if isinstance(notes, list) else []

@@ -186,7 +186,43 @@ def _persistent(meta: Any) -> Record:
     return Record(str(meta["class_name"]), meta["state"])
 
 
+class Settings:
+    """An `argparse.Namespace` in a file: kept as the plain values that it holds, never looked up by attribute."""
+
+    __slots__ = ("values",)
+
+    def __init__(self) -> None:
+        self.values: Any = {}
+
+    def __setstate__(self, state: Any) -> None:
+        self.values = state
+
+
+def _path(*parts: Any) -> str:
+    """A path of another machine, as text."""
+    return "/".join(str(part) for part in parts)
+
+
 _NUMPY = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
+NUMBERS: dict[tuple[str, str], Any] = {
+    **{(home, "_reconstruct"): _Call(_Array) for home in _NUMPY},
+    **{(home, "scalar"): _Call(lambda dtype, data: _array(dtype, (), data)) for home in _NUMPY},
+    **{(home, "_frombuffer"): _Call(_from_buffer) for home in ("numpy.core.numeric", "numpy._core.numeric")},
+    **{(home, "dtype"): _Call(_Dtype) for home in _NUMPY},
+    **{(home, "ndarray"): Global(home, "ndarray") for home in _NUMPY},
+}
+"""NumPy's arrays and scalars."""
+BUILT = (_Array, _Dtype)
+"""What these make that a pickle fills afterwards."""
+OPTIONS: dict[tuple[str, str], Any] = {
+    ("argparse", "Namespace"): Settings,
+    **{
+        (home, kind): _Call(_path)
+        for home in ("pathlib", "pathlib._local")
+        for kind in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
+    },
+}
+"""What a program's options are kept in."""
 _CALLS: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): _Call(_tensor),
@@ -198,11 +234,7 @@ _CALLS: dict[tuple[str, str], Any] = {
     ("dnnlib.util", "EasyDict"): _Dict,
     ("dnnlib", "EasyDict"): _Dict,
     ("dnnlib.tflib.network", "Network"): Record,
-    **{(home, "_reconstruct"): _Call(_Array) for home in _NUMPY},
-    **{(home, "scalar"): _Call(lambda dtype, data: _array(dtype, (), data)) for home in _NUMPY},
-    **{(home, "_frombuffer"): _Call(_from_buffer) for home in ("numpy.core.numeric", "numpy._core.numeric")},
-    **{(home, "dtype"): _Call(_Dtype) for home in _NUMPY},
-    **{(home, "ndarray"): Global(home, "ndarray") for home in _NUMPY},
+    **NUMBERS,
     **{("torch", name): Global("torch", name) for name in _STORAGES},
     **{("torch", str(dtype).removeprefix("torch.")): Global("torch", str(dtype)) for dtype in _STORAGES.values()},
 }

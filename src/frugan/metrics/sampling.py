@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from frugan.errors import FruganError
+from frugan.networks.sampling import stream_noise
 
 
 class GeneratorLike(Protocol):
@@ -75,8 +76,7 @@ def synthesise(generator: GeneratorLike, ws: Tensor, noise_seeds: Sequence[int])
         rngs = [torch.Generator(ws.device).manual_seed(s) for s in noise_seeds]
         images = [generator.synthesis(w[None], noise="random", generator=rng) for w, rng in zip(ws, rngs)]
         return torch.cat(images)
-    draws = [draw_noise(1, torch.Generator().manual_seed(s)) for s in noise_seeds]
-    return generator.synthesis(ws, noise=[torch.cat(layer).to(ws.device) for layer in zip(*draws)])
+    return generator.synthesis(ws, noise=stream_noise(draw_noise, noise_seeds, ws.device))
 
 
 @torch.no_grad()

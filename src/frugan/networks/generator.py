@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from frugan.checks import check_number
 from frugan.errors import FruganError
 from frugan.networks.layers import EqualizedLinear, normalize_2nd_moment
+from frugan.networks.sampling import check_seeds, noise_seeds, seed_latents, stream_noise
 from frugan.networks.synthesis import Noise, Synthesis, SynthesisConfig
+
+NoiseKind = Literal["const", "random", "none"]
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ class Mapping(nn.Module):
 
 
 class Generator(nn.Module):
-    """z, c → images float32 `[N, C, H, W]`, nominally in [-1, 1]. Calling it never changes it."""
+    """z, c → images float32 `[N, C, H, W]`, nominally in [-1, 1] (`sample` keeps to it). Calling it never changes it."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -126,20 +130,34 @@ class Generator(nn.Module):
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
         """seeds → z `[N, z_dim]` float32 on the CPU; a seed means the same latent on every device and version."""
-        return torch.from_numpy(np.stack([np.random.RandomState(s).randn(self.z_dim) for s in seeds])).float()
+        return seed_latents(check_seeds(seeds), self.z_dim)
 
-    @torch.no_grad()
     def sample(
         self,
-        seeds: Sequence[int],
+        seeds: Iterable[int],
         *,
         c: Tensor | None = None,
         truncation: float = 1.0,
         truncation_cutoff: int | None = None,
-        noise: Noise = "const",
+        noise: NoiseKind = "const",
         batch: int = 16,
     ) -> Tensor:
-        """seeds → images float32 `[N, C, H, W]` on the generator's device; labels c `[K]` or `[N, K]`."""
+        """seeds → images float32 `[N, C, H, W]` in [-1, 1] on the generator's device.
+
+        A seed is the same image in every batch, place and order, to the rounding of convolutions. Values beyond the range
+        are clipped, as they are where images are written.
+
+        Args:
+            seeds: whole numbers from 0 to 2³² − 1, at least one.
+            c: labels float `[K]` or `[N, K]`, for a generator with labels.
+            truncation: ψ; below 1 images are more typical and less varied.
+            truncation_cutoff: how many of the first layers are truncated (None: all).
+            noise: the network's constants, drawn anew for each seed, or none.
+            batch: images computed at once.
+
+        Raises:
+            FruganError: where an argument is out of its range, before anything is computed.
+        """
         return torch.cat(
             list(
                 self.sample_batches(
@@ -148,18 +166,48 @@ class Generator(nn.Module):
             )
         )
 
-    @torch.no_grad()
     def sample_batches(
-        self, seeds: Sequence[int], *, c: Tensor | None = None, batch: int = 16, noise: Noise = "const", **truncation
+        self,
+        seeds: Iterable[int],
+        *,
+        c: Tensor | None = None,
+        truncation: float = 1.0,
+        truncation_cutoff: int | None = None,
+        noise: NoiseKind = "const",
+        batch: int = 16,
     ) -> Iterator[Tensor]:
         """As `sample`, `batch` images at a time."""
+        chosen = check_seeds(seeds)
+        check_number("batch", batch, at_least=1, whole=True)
+        check_number("truncation", truncation)
+        check_number("truncation_cutoff", truncation_cutoff, at_least=0, whole=True)
+        if noise not in ("const", "random", "none"):
+            raise FruganError(f'noise {noise!r}: choose "random", "const" or "none"')
+        labels = self._labels(c, len(chosen))
+        return self._batches(chosen, labels, noise, batch, truncation, truncation_cutoff)
+
+    @torch.no_grad()
+    def _batches(
+        self, seeds: list[int], c: Tensor | None, noise: Noise, batch: int, truncation: float, cutoff: int | None
+    ) -> Iterator[Tensor]:
         device = self.mapping.w_avg.device
-        if c is not None and c.ndim == 1:
-            c = c.expand(len(seeds), -1)
         for i in range(0, len(seeds), batch):
             chunk = seeds[i : i + batch]
             labels = None if c is None else c[i : i + batch].to(device)
-            generator = None
+            z = seed_latents(chunk, self.z_dim).to(device)
             if noise == "random":
-                generator = torch.Generator(device).manual_seed(int(chunk[0]))
-            yield self(self.latents(chunk).to(device), labels, noise=noise, generator=generator, **truncation)
+                maps: Noise = stream_noise(self.synthesis.draw_noise, noise_seeds(chunk), device)
+            else:
+                maps = noise
+            yield self(z, labels, noise=maps, truncation=truncation, truncation_cutoff=cutoff).clamp(-1, 1)
+
+    def _labels(self, c: Tensor | None, n: int) -> Tensor | None:
+        """Labels `[n, K]` from those given, `[K]` or `[n, K]`."""
+        size = self.label_size
+        if c is None and not size:
+            return None
+        shape = None if c is None else tuple(c.shape)
+        if c is None or not size or shape not in ((size,), (n, size)):
+            wanted = f"[{size}] or [{n}, {size}]" if size else "none: this generator was trained without labels"
+            raise FruganError(f"labels c of shape {shape}: give {wanted}")
+        return c.expand(n, size)
