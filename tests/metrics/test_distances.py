@@ -134,6 +134,32 @@ def test_frechet_distance_of_singular_covariances() -> None:
     assert frechet_distance(mean, 0 * a @ a.T, mean, b @ b.T) == pytest.approx(np.trace(b @ b.T))
 
 
+@pytest.mark.parametrize("samples", [3, 40, 400])
+def test_frechet_distance_of_a_set_to_itself_is_zero(samples: int) -> None:
+    """Whatever the order it was read in; with variances that fall off by twenty orders of magnitude, as features' do."""
+    rng = RNG(3)
+    d = 120
+    x = (rng.normal(size=(samples, d)) * np.logspace(0, -10, d)) @ np.linalg.qr(rng.normal(size=(d, d))).Q + 5
+    own, again = Moments.of([x]), Moments.of(np.split(rng.permutation(x), [1, 2]))
+    for other in (own, again):
+        distance = frechet_distance(own.mean, own.covariance, other.mean, other.covariance)
+        assert abs(distance) < 1e-12 * max(np.trace(own.covariance), 1)
+
+
+@pytest.mark.parametrize("samples", [5, 60])
+def test_frechet_distance_of_small_variances_is_exact(samples: int) -> None:
+    """Against the nuclear norm of the centred samples, which squares nothing: Σ = AᵀA, Σ' = BᵀB."""
+    rng = RNG(4)
+    x = rng.normal(size=(samples, 50)) * np.logspace(0, -10, 50)
+    y = x + rng.normal(size=x.shape) * 1e-4 * np.logspace(0, -10, 50)
+    a, b = ((z - z.mean(0)) / np.sqrt(samples - 1) for z in (x, y))
+    expected = np.square(x.mean(0) - y.mean(0)).sum() + np.square(a).sum() + np.square(b).sum()
+    expected -= 2 * np.linalg.norm(a @ b.T, "nuc")
+    one, other = Moments.of([x]), Moments.of([y])
+    found = frechet_distance(one.mean, one.covariance, other.mean, other.covariance)
+    assert found == pytest.approx(expected, abs=1e-13)
+
+
 def test_extrapolation_takes_away_the_bias_of_few_samples() -> None:
     """Samples of one Gaussian against its exact moments: FID is far above 0 at any count, FID∞ is not."""
     rng = RNG(0)

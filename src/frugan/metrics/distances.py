@@ -129,9 +129,9 @@ class Moments:
 def frechet_distance(mean: Array, covariance: Array, other_mean: Array, other_covariance: Array) -> float:
     """FID: ‖μ − μ'‖² + tr(Σ + Σ' − 2(Σ Σ')^½) for means `[D]` and covariances `[D, D]` (Heusel et al. 2017, eq. 6).
 
-    Biased upwards for few samples: compare only at equal counts.
+    0 to rounding for a set against itself. Biased upwards for few samples: compare only at equal counts.
     """
-    return _frechet(mean, _root(covariance), other_mean, other_covariance)
+    return _frechet(mean, _root(covariance), other_mean, _root(other_covariance))
 
 
 def frechet_distance_extrapolated(
@@ -152,7 +152,7 @@ def frechet_distance_extrapolated(
     def distance(count: int) -> float:
         x = np.asarray(generated[np.sort(rng.choice(n, count, replace=False))], np.float64)
         own = Moments.of([x])
-        return _frechet(real.mean, root, own.mean, own.covariance)
+        return _frechet(real.mean, root, own.mean, _root(own.covariance))
 
     line = np.stack([np.ones(len(counts)), 1 / counts], axis=1)
     values = np.array([distance(count) for count in counts])
@@ -215,22 +215,20 @@ def _kernel_mean_within(x: Array) -> float:
     return total / (len(x) * (len(x) - 1))
 
 
-def _frechet(mean: Array, root: Array, other_mean: Array, other_covariance: Array) -> float:
-    """With R Rᵀ = Σ, (Σ Σ')^½ has the roots of Rᵀ Σ' R's eigenvalues: a symmetric problem, no harder for covariances of
-    fewer samples than dimensions."""
+def _frechet(mean: Array, root: Array, other_mean: Array, other_root: Array) -> float:
+    """With Σ = R Rᵀ and Σ' = R' R'ᵀ, tr (Σ Σ')^½ is the sum of the singular values of Rᵀ R' (Rᵀ Σ' R has their squares).
+
+    Eigenvalues of the latter would lose, to rounding, directions whose variance is below 10⁻⁸ of the largest.
+    """
     if mean.shape != other_mean.shape:
         raise FruganError(f"features of sizes {mean.shape} and {other_mean.shape} cannot be compared")
-    cross = np.sqrt(_above_rounding(np.linalg.eigvalsh(root.T @ other_covariance @ root))).sum()
-    trace = np.square(root).sum() + np.trace(other_covariance)
+    cross = np.linalg.svd(root.T @ other_root, compute_uv=False).sum()
+    trace = np.square(root).sum() + np.square(other_root).sum()
     return float(np.square(mean - other_mean).sum() + trace - 2 * cross)
 
 
 def _root(covariance: Array) -> Array:
-    """V Λ^½ of a symmetric matrix."""
+    """V Λ^½ `[D, rank]` of a positive semidefinite matrix `[D, D]`; eigenvalues that are zero but for rounding are left out."""
     values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(_above_rounding(values))
-
-
-def _above_rounding(values: NDArray[Any]) -> Array:
-    """Ascending eigenvalues of a positive semidefinite matrix: those that are zero but for rounding are zero."""
-    return np.where(values > values[-1] * len(values) * np.finfo(np.float64).eps, values, 0)
+    kept = values > values[-1] * len(values) * np.finfo(np.float64).eps
+    return vectors[:, kept] * np.sqrt(values[kept])
