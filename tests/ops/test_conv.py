@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -114,6 +117,58 @@ def test_only_the_gradients_that_are_needed_are_made() -> None:
         conv2d(x, weight.detach()).sum().backward()
     assert x.grad is not None
     assert called.weight_gradients == 0
+
+
+def test_a_penalty_in_another_thread_takes_no_weight_gradients_away() -> None:
+    """Whenever the other thread's penalty begins or ends: before, within, or after this one's."""
+    x, weight, _ = tensors((4, 3, 3, 3))
+
+    def outer(between: Callable[[], None] = lambda: None) -> Tensor:
+        gradient = input_gradient(lambda x: conv2d(x, weight, padding=1).tanh().sum(), x)
+        between()
+        return torch.autograd.grad(gradient.square().sum(), weight)[0]
+
+    expected = outer()
+    inside, finish = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with conv.image_gradients():
+            inside.set()
+            finish.wait(20)
+
+    def begin() -> None:
+        thread.start()
+        assert inside.wait(20)
+
+    thread = threading.Thread(target=other)
+    torch.testing.assert_close(outer(begin), expected)
+    assert conv.current() is None
+    plain = torch.autograd.grad(conv2d(x, weight, padding=1).tanh().sum(), weight)[0]
+    assert "ConvolutionBackward" in str(conv2d(x, weight, padding=1).grad_fn)
+    torch.testing.assert_close(outer(), expected)
+    finish.set()
+    thread.join()
+    torch.testing.assert_close(torch.autograd.grad(conv2d(x, weight, padding=1).tanh().sum(), weight)[0], plain)
+    torch.testing.assert_close(outer(), expected)
+
+
+def test_inner_gradients_are_known_in_whatever_thread_they_are_computed() -> None:
+    """As on an accelerator, whose derivatives run in threads of autograd's own."""
+    x, weight, bias = tensors((4, 3, 3, 3))
+    found: list[Tensor] = []
+
+    def differentiate(y: Tensor) -> None:
+        with Called() as called:
+            found.extend(torch.autograd.grad(y, x, create_graph=True))
+        assert called.weight_gradients == 0
+
+    with torch.enable_grad(), conv.image_gradients():
+        y = conv2d(x, weight, bias, padding=1).tanh().sum()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(differentiate, y).result(20)
+    found[0].square().sum().backward()
+    assert weight.grad is not None
+    assert weight.grad.abs().sum() > 0
 
 
 def test_elsewhere_it_is_pytorchs_own() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.func import functional_call
 
-from frugan.ops.conv import image_gradients
+from frugan.ops.conv import current, image_gradients
 
 Tensors = Sequence[Tensor | None]
 Layer = Callable[..., Tensor]
@@ -61,13 +61,14 @@ def checkpoint_activations(network: nn.Module, on: bool = True) -> None:
 class _Forward(Function):
     @staticmethod
     def forward(ctx: Any, f: Layer, n: int, *inputs: Tensor | None) -> Tensor:
-        ctx.f, ctx.n = f, n
+        ctx.f, ctx.n, ctx.inner = f, n, current()
         ctx.save_for_backward(*inputs)
         return f(*inputs)
 
     @staticmethod
     def backward(ctx: Any, up: Tensor) -> Tensors:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return None, None, *_Backward.apply(ctx.f, ctx.n, tuple(ctx.needs_input_grad[2:]), up, *ctx.saved_tensors)
+        with image_gradients(ctx.inner) if ctx.inner else nullcontext():
+            return None, None, *_Backward.apply(ctx.f, ctx.n, tuple(ctx.needs_input_grad[2:]), up, *ctx.saved_tensors)
 
 
 class _Backward(Function):

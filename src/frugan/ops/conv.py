@@ -6,6 +6,7 @@ convolution and its gradients are bilinear, and each is the derivative of anothe
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,22 +17,44 @@ from torch import Tensor
 
 from frugan.ops.operator import operator, transformed
 
-_to_be_differentiated = False
+
+class InnerGradient:
+    """One block of `image_gradients`. The convolutions made in it keep it, since their derivatives may run in another thread."""
+
+    def __init__(self) -> None:
+        self.active = True
+
+
+_here = threading.local()  # .inner: the block that this thread is in, or None
+
+
+def current() -> InnerGradient | None:
+    """The block of `image_gradients` that this thread is in."""
+    return getattr(_here, "inner", None)
 
 
 @contextmanager
-def image_gradients() -> Iterator[None]:
+def image_gradients(inner: InnerGradient | None = None) -> Iterator[None]:
     """Around f(x) and its gradient by an image, where that is to be differentiated again.
 
     The weights' own gradients are left out there: those of built-in operations are, unless asked for, but an operation of
-    one's own is not told.
+    one's own is not told. It holds for what this thread does, and for derivatives of that, in whatever thread they run; other
+    threads are not touched. Given an active block, it is entered here too, and does not end here.
     """
-    global _to_be_differentiated
-    before, _to_be_differentiated = _to_be_differentiated, True
+    before = current()
+    if inner is not None:
+        _here.inner = inner if inner.active else before
+        try:
+            yield
+        finally:
+            _here.inner = before
+        return
+    made = _here.inner = InnerGradient()
     try:
         yield
     finally:
-        _to_be_differentiated = before
+        made.active = False
+        _here.inner = before
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int = 0) -> Tensor:
@@ -49,7 +72,7 @@ def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1) -> Tensor:
 
 
 def _built_in() -> bool:
-    return transformed() or not (_to_be_differentiated and torch.is_grad_enabled())
+    return transformed() or current() is None or not torch.is_grad_enabled()
 
 
 def _how(stride: int, padding: int, transposed: bool) -> tuple[Any, ...]:
@@ -74,12 +97,13 @@ def _gradient(by: int) -> Callable[..., Tensor]:
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     *tensors, stride, padding, transposed = inputs
     ctx.save_for_backward(*tensors)
-    ctx.how = stride, padding, transposed
+    ctx.how, ctx.inner = (stride, padding, transposed), current()
 
 
 def _forward_backward(ctx: Any, up: Tensor) -> tuple[Tensor | None, ...]:
     (x, weight, _), (image, *parameters) = ctx.saved_tensors, ctx.needs_input_grad[:3]
-    by_weight, by_bias = (needs and not _to_be_differentiated for needs in parameters)
+    left_out = ctx.inner is not None and ctx.inner.active
+    by_weight, by_bias = (needs and not left_out for needs in parameters)
     return (
         _image_gradient(up, x, weight, *ctx.how) if image else None,
         _weight_gradient(up, x, weight, *ctx.how) if by_weight else None,

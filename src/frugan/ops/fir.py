@@ -80,7 +80,13 @@ def _adjoint(
 def _upfirdn(
     x: Tensor, weight: Tensor, up: tuple[int, int], down: tuple[int, int], padding: tuple[int, int, int, int]
 ) -> Tensor:
-    """Correlates with `weight` `[taps_y, taps_x]`, of x's dtype."""
+    """Correlates with `weight` `[taps_y, taps_x]`, of x's dtype, and in it, also under `torch.autocast`.
+
+    (The result's derivative would otherwise come in autocast's dtype, to a weight that has x's.)
+    """
+    if torch.is_autocast_enabled(x.device.type):
+        with torch.autocast(x.device.type, enabled=False):
+            return _upfirdn(x, weight, up, down, padding)
     (up_x, up_y), (down_x, down_y), (taps_y, taps_x) = up, down, weight.shape
     channels = x.shape[1]
     left, right, top, bottom = padding
