@@ -39,6 +39,7 @@ class Preset:
     ema_ramp: float | None
     mapping_layers: int
     path_length_weight: float = 2.0
+    path_length_phase: bool = True  # with weight 0 too, as published: Adam's lazy correction of G holds
     style_mixing: float = 0.9
     discriminator: Literal["resnet", "orig"] = "resnet"
     channel_max: int = 512
@@ -63,7 +64,7 @@ PRESETS: dict[str, Preset] = {
     "paper1024":     Preset( 25000,   32,    4, 32768, .0020,   2.0,  10.0, None,   8),
     "cifar":         Preset(100000,   64,   32, 32768, .0025,  0.01, 500.0, 0.05,   2, path_length_weight=0, style_mixing=0, discriminator="orig"),
     "cifarbaseline": Preset(100000,   64,   32, 32768, .0025,  0.01, 500.0, 0.05,   8),
-    "tiny":          Preset(   100,   16,    4,   512, .0100,   8.0,   5.0, 0.05,   2, path_length_weight=0, style_mixing=0, channel_max=128, latent=128, ada_speed_kimg=50),
+    "tiny":          Preset(   100,   16,    4,   512, .0100,   8.0,   5.0, 0.05,   2, path_length_weight=0, path_length_phase=False, style_mixing=0, channel_max=128, latent=128, ada_speed_kimg=50),
 }
 # fmt: on
 
@@ -312,7 +313,13 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
             p_max=p_max if kind in ("rt", "rv", "scheduled") else 0.0,
         ),
         objective=_objective(
-            options, r1_gamma=gamma, path_length_weight=path_length, style_mixing=mixing, **method.objective
+            options,
+            r1_gamma=gamma,
+            path_length_weight=path_length,
+            style_mixing=mixing,
+            keep_path_length_phase=preset.path_length_phase and "path_length_weight" not in method.preset,
+            keep_r1_phase="r1_gamma" not in method.preset,
+            **method.objective,
         ),
         training=TrainingConfig(
             batch=batch,

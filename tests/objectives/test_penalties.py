@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from frugan.objectives import LOSSES, gradient_norm, path_length_penalty, path_lengths, r1_penalty
+from frugan.objectives import (
+    LOSSES,
+    gradient_norm,
+    path_length_noise,
+    path_length_penalty,
+    path_lengths,
+    r1_penalty,
+)
 
 
 def test_gradient_norm_of_a_quadratic() -> None:
@@ -39,6 +46,42 @@ def test_path_length_mean_moves_first() -> None:
     penalty, mean = path_length_penalty(lengths, torch.tensor(0.0), decay=0.5)
     assert mean == 1.0
     assert penalty == ((1 - 1) ** 2 + (3 - 1) ** 2) / 2
+
+
+@pytest.mark.parametrize("decay", [0.01, 0.5])
+def test_path_length_gradient_passes_through_the_running_mean(decay: float) -> None:
+    """dP/dlᵢ = 2/N·(lᵢ − a′) − 2·decay/N·(mean l − a′); what is kept for the next step has no gradient."""
+    lengths = torch.tensor([1.0, 3.0, 0.5, 2.5], dtype=torch.float64, requires_grad=True)
+    penalty, mean = path_length_penalty(lengths, torch.tensor(0.3, dtype=torch.float64), decay)
+    penalty.backward()
+    l, a = lengths.detach(), 0.3 + decay * (1.75 - 0.3)
+    assert float(mean) == pytest.approx(a)
+    assert not mean.requires_grad
+    expected = 2 / 4 * (l - a) - 2 * decay / 4 * (l.mean() - a)
+    torch.testing.assert_close(lengths.grad, expected)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_path_length_penalty_in_micro_batches(parts: int) -> None:
+    """Its running mean is that of the whole batch; its gradient differs by 2·decay·(2 − decay) times a covariance."""
+    decay, before = 0.01, torch.tensor(0.7, dtype=torch.float64)
+    l = torch.rand(8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    penalty, moved = path_length_penalty(l, before, decay)
+    (whole,) = torch.autograd.grad(penalty, l)
+    found, means = torch.zeros_like(l), []
+    for some in l.chunk(parts):
+        penalty, mean = path_length_penalty(some, before, decay)
+        found += torch.autograd.grad(penalty, l)[0] / parts
+        means.append(mean)
+    torch.testing.assert_close(torch.stack(means).mean(), moved)
+    excess = torch.cat([some.mean() - l.mean() + 0 * some for some in l.detach().chunk(parts)])
+    torch.testing.assert_close(whole - found, 2 * decay * (2 - decay) * excess / 8)
+
+
+def test_path_length_noise_of_rectangles() -> None:
+    """Its squared norm is the number of channels on average, whatever height and width."""
+    y = path_length_noise(torch.Size((64, 3, 8, 32)), torch.Generator().manual_seed(0))
+    assert y.square().sum(dim=(1, 2, 3)).mean() == pytest.approx(3, rel=0.03)
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -58,9 +58,9 @@ def train(
             validate(state, phases, dataset, config.batch_per_device, stats)
         if (window := state.controller.update(config.batch)) is not None:
             stats.window(window)
+        beta = state.update_average(config.batch, config.ema_half_life_kimg, config.ema_ramp)
         state.images += config.batch
         state.step += 1
-        beta = state.update_average(config.batch, config.ema_half_life_kimg, config.ema_ramp)
         stats.mean("ema_beta", torch.full((), beta, device=state.device))
         yield StepReport(state.step, state.images, stats)
 
@@ -119,7 +119,7 @@ def train_step(
         if objective.path_length_weight and state.step % objective.path_length_interval == 0:
             count = max(n // objective.path_length_shrink, 1)
             weight = objective.path_length_weight * objective.path_length_interval
-            mean = torch.zeros_like(state.path_length_mean)
+            mean, w = torch.zeros_like(state.path_length_mean), torch.zeros_like(w)
             for part in own:
                 rng = state.random(PATH_LENGTH, part)
                 drawn = phases.draw_latents(count, labels, rng)
@@ -127,8 +127,10 @@ def train_step(
                 penalty, moved = phases.path_length(drawn, y, state.path_length_mean)
                 (penalty * (weight / rounds)).backward()
                 mean += moved / rounds
+                w += mean_w(drawn)
                 stats.mean("penalty/path_length", penalty)
-            update(state, "G", config, stats, [mean])
+            update(state, "G", config, stats, [mean, w])
+            mapping.update_average(w[None])
             state.path_length_mean = mean
             stats.mean("path_length", mean)
 
@@ -169,7 +171,8 @@ def train_step(
                 if objective.r2:
                     drawn = phases.draw_latents(n, labels, rng)
                     view = phases.draw_view(n, p, rng)
-                    r2 = phases.gradient(phases.fakes(drawn), drawn.c, view, objective.r1_gamma)
+                    fakes = phases.measured(phases.fakes(drawn), view)
+                    r2 = phases.gradient(fakes, drawn.c, view, objective.r1_gamma)
                     stats.mean("penalty/r2", r2)
                     penalty = penalty + r2
                 (penalty * (objective.r1_interval / rounds)).backward()

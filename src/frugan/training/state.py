@@ -61,7 +61,10 @@ class TrainingConfig:
 
 
 def lazy_adam(network: nn.Module, lr: float, config: TrainingConfig, interval: int | None) -> torch.optim.Adam:
-    """Adam, its rates corrected for the extra step of a penalty applied every `interval` steps (StyleGAN2, appendix B)."""
+    """Adam with lr·c, β₁ᶜ, β₂ᶜ, c = k/(k + 1), for the extra step of a penalty applied every k = `interval` steps.
+
+    None: no such phase, c = 1. Karras et al. 2020 (StyleGAN2), appendix B.
+    """
     c = 1.0 if interval is None else interval / (interval + 1)
     betas = (config.beta1**c, config.beta2**c)
     return torch.optim.Adam(network.parameters(), lr=lr * c, betas=betas, eps=config.eps, fused=True)
@@ -91,8 +94,8 @@ class TrainState:
             for net in (G, D)
         )
         self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
-        lazy_g = objective.path_length_interval if objective.path_length_weight else None
-        lazy_d = objective.r1_interval if objective.r1_gamma else None
+        lazy_g = objective.path_length_interval if objective.has_path_length_phase else None
+        lazy_d = objective.r1_interval if objective.has_r1_phase else None
         self.optimizer_G = lazy_adam(self.G, config.generator_lr, config, lazy_g)
         self.optimizer_D = lazy_adam(self.D, config.discriminator_lr, config, lazy_d)
         self.controller = Controller(controller, device=device)
@@ -196,7 +199,11 @@ class TrainState:
 
     @torch.no_grad()
     def update_average(self, images: int, half_life_kimg: float, ramp: float | None) -> float:
-        """ema ← ema·β + G·(1 − β) with β = ½^(images / half-life in images); buffers are copied. Returns β."""
+        """ema ← ema·β + G·(1 − β) with β = ½^(images / half-life in images); buffers are copied. Returns β.
+
+        Called before `self.images` counts the batch: `ramp` limits the half-life to that fraction of the images before it, so
+        that after the first batch (β = 0) the average is G itself.
+        """
         half_life = half_life_kimg * 1000
         if ramp is not None:
             half_life = min(half_life, self.images * ramp)

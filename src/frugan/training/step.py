@@ -45,9 +45,11 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 class ObjectiveConfig:
     """What is minimised. Intervals are in steps; a lazy penalty is scaled by its interval (StyleGAN2, appendix B).
 
-    `path_length_shrink` divides the batch of the path-length penalty; weight 0 switches a term off. `r2` takes
-    R1's penalty on generated images too. Terms of every step, in D unless said: `gradient_penalty` between real and generated
-    images, `drift` · D(x)², `lecam`; `consistency_real` and `consistency_fake` with the augmentation
+    `path_length_shrink` divides the batch of the path-length penalty; weight 0 switches a term off. With
+    `keep_path_length_phase` or `keep_r1_phase` a penalty of weight 0 still counts as a phase for Adam's lazy correction, as in
+    the published runs; False is what earlier configurations, which lack these fields, trained with. `r2` takes R1's penalty
+    on generated images too, measured where real ones are. Terms of every step, in D unless said: `gradient_penalty` between
+    real and generated images, `drift` · D(x)², `lecam`; `consistency_real` and `consistency_fake` with the augmentation
     `consistency_transforms`, its translations `consistency_reach` times as far as ADA's; zCR with z + N(0, `near_sigma`²)
     in D and in G; the prediction of quarter turns, in both. With `pseudo` a real image is a generated one with
     probability p (APA).
@@ -61,6 +63,8 @@ class ObjectiveConfig:
     path_length_decay: float = 0.01
     path_length_shrink: int = 2
     style_mixing: float = 0.9
+    keep_path_length_phase: bool = False
+    keep_r1_phase: bool = False
     r2: bool = False
     gradient_penalty: float = 0.0
     drift: float = 0.0
@@ -86,6 +90,14 @@ class ObjectiveConfig:
             raise FruganError("penalty intervals and the path-length shrink must be 1 or more")
         if not 0 <= self.style_mixing <= 1:
             raise FruganError(f"style mixing {self.style_mixing}: a probability from 0 to 1")
+
+    @property
+    def has_path_length_phase(self) -> bool:
+        return self.path_length_weight > 0 or self.keep_path_length_phase
+
+    @property
+    def has_r1_phase(self) -> bool:
+        return self.r1_gamma > 0 or self.keep_r1_phase
 
     @property
     def consistent(self) -> bool:
@@ -202,7 +214,8 @@ class Phases:
     def _fakes(self, latents: Latents) -> Tensor:
         return self._synthesis(self._ws(latents), latents)
 
-    def _measured(self, fakes: Tensor, view: View) -> Tensor:
+    def measured(self, fakes: Tensor, view: View) -> Tensor:
+        """Generated images as D is shown them, before the augmentation: gone through what real images have gone through."""
         return fakes if self.measure is None else self.measure.apply(fakes, view.measure)
 
     def _judge(self, shown: Tensor, c: Tensor, view: View, batches: int = 1) -> Tensor:
@@ -218,7 +231,7 @@ class Phases:
         """(loss, logits `[n]`). Real images are needed by a paired loss alone."""
         config = self.config
         fakes = self._fakes(latents)
-        shown = self.augment.apply(self._measured(fakes, view), view.augment)
+        shown = self.augment.apply(self.measured(fakes, view), view.augment)
         logits = self._judge(shown, latents.c, view)
         real_logits = None
         if self.loss.paired and real is not None and c_real is not None and view_real is not None:
@@ -245,7 +258,7 @@ class Phases:
         """
         config = self.config
         view, view_fake = views.halves()
-        fake = self._measured(fake, view_fake)
+        fake = self.measured(fake, view_fake)
         if 2 * len(real) * self.D.largest <= _AT_ONCE:
             both = self.augment.apply(torch.cat([real, fake]), views.augment)
             logits = self._judge(both, torch.cat([c, c_fake]), views, batches=2)
@@ -268,7 +281,7 @@ class Phases:
             again = self._judge(self.again.apply(shown_fake, view_fake.again), c_fake, view_fake)
             loss = loss + config.consistency_fake * consistency(fake_logits, again)
         if near is not None:
-            shown_near = self.augment.apply(self._measured(near, view_fake), view_fake.augment)
+            shown_near = self.augment.apply(self.measured(near, view_fake), view_fake.augment)
             near_logits = self._judge(shown_near, c_fake, view_fake)
             loss = loss + config.near_discriminator * consistency(fake_logits, near_logits)
         if config.rotation_discriminator:
