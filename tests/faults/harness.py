@@ -153,16 +153,16 @@ def jump_clock(seed: int) -> None:
 
 def remove_picture(path: str, number: int) -> None:
     """The file vanishes while pictures are read, after so many were opened."""
-    from frugan.data import decode
+    from frugan.data.decode import reading
 
-    real, calls = decode.open_picture, iter(range(10**9))
+    real, calls = reading.open_image, iter(range(10**9))
 
     def wrapped(file: Any) -> Any:
         if next(calls) == number:
             Path(path).unlink()
         return real(file)
 
-    decode.open_picture = wrapped
+    reading.open_image = wrapped
 
 
 PLANTS = {

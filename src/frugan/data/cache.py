@@ -32,7 +32,7 @@ from frugan.data.plan import PixelConfig, Plan, make_plan
 from frugan.data.sources import Source
 from frugan.errors import FruganError
 
-FORMAT = 1  # rises when the same pictures and settings come to mean other pixels
+FORMAT = 2  # rises when the same pictures and settings come to mean other pixels
 
 _BLOCK = 1 << 24  # bytes per hash
 _BLOCKS_CHECKED = 64  # of a larger entry as many, evenly spread: opening must not read a huge set

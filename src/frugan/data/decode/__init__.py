@@ -1,0 +1,22 @@
+"""Image files decoded: header facts, pixels, colour management, resizing."""
+
+from frugan.data.decode.header import CHANNEL_NAMES, CHANNELS, FORMATS, AlphaKind, Header, ProfileUse
+from frugan.data.decode.reading import read_header, read_pixels
+from frugan.data.decode.resizing import FILTERS, Background, Filter, Fit, convert, resize
+
+__all__ = [
+    "CHANNELS",
+    "CHANNEL_NAMES",
+    "FILTERS",
+    "FORMATS",
+    "AlphaKind",
+    "Background",
+    "Filter",
+    "Fit",
+    "Header",
+    "ProfileUse",
+    "convert",
+    "read_header",
+    "read_pixels",
+    "resize",
+]

@@ -1,0 +1,89 @@
+"""Facts about an image file, stated in one place: what it stores, and the `Header` that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+FORMATS = {
+    "PNG": (".png", ".apng"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+}
+CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
+CHANNEL_NAMES = {count: name for name, count in CHANNELS.items()}
+
+Space = Literal["L", "RGB", "CMYK"]
+AlphaKind = Literal["none", "straight", "associated", "key", "palette", "outside"]
+ProfileUse = Literal["none", "srgb", "converted", "unusable"]
+
+_MOST_BYTES_A_PIXEL = 8  # RGBA of 16 bits: what Pillow's limit, a number of pixels, may take in memory
+
+
+@dataclass(frozen=True)
+class Header:
+    """All that an image file says of itself before it is decoded; height and width as seen, after orientation."""
+
+    height: int
+    width: int
+    channels: int
+    depth: Literal[8, 16]
+    format: str
+    mode: str  # as stored: "P" for a palette, "CMYK", "I;16" …
+    orientation: int = 1  # EXIF numbers 1 to 8; already applied to height and width
+    bits: int = 0  # per sample, as declared (12 in a depth of 16); 0 where nothing but the depth is known
+    alpha: AlphaKind = (
+        "none"  # how opacity is stored: a channel, premultiplied, one colour, in the palette, outside a frame
+    )
+    frames: int = 1  # frames or pages of the file; the first is read
+    profile: str = ""  # name of the embedded colour profile
+    profile_use: ProfileUse = "none"  # "srgb": its colours are sRGB already; "unusable": ignored
+    extra_samples: int = 0  # channels of the file that have no declared meaning and are not read
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The first image of a file as it is stored: before colour management and before orientation.
+
+    `read()` decodes it: uint8 or uint16 `[height, width, C]` over the full range of the type, with the channels of
+    `space` and, unless `alpha` is "none", straight opacity. CMYK counts ink: 0 is paper. Raises anything at all where the
+    file is broken.
+    """
+
+    height: int
+    width: int
+    space: Space
+    bits: int
+    format: str
+    mode: str
+    read: Callable[[], np.ndarray]
+    alpha: AlphaKind = "none"
+    orientation: int = 1
+    frames: int = 1
+    profile: bytes | None = None  # ICC
+    extra_samples: int = 0
+
+    @property
+    def depth(self) -> Literal[8, 16]:
+        return 16 if self.bits > 8 else 8
+
+
+def check_size(width: int, height: int, bytes_per_pixel: int = 1) -> None:
+    """Raises where an image claims no pixels, or more than Pillow's limit against decompression bombs allows."""
+    if width < 1 or height < 1:
+        raise ValueError(f"an image of {height}x{width} pixels")
+    if Image.MAX_IMAGE_PIXELS is None:
+        return
+    limit = 2 * Image.MAX_IMAGE_PIXELS
+    if width * height > limit or width * height * bytes_per_pixel > limit * _MOST_BYTES_A_PIXEL:
+        raise Image.DecompressionBombError(
+            f"{height}x{width} pixels of {bytes_per_pixel} bytes, the limit is {limit:,} pixels of "
+            f"{_MOST_BYTES_A_PIXEL}: could be a decompression bomb"
+        )

@@ -1,0 +1,97 @@
+"""Channels and sizes: pixels `[h, w, C]` of one image → the channels and the size that are wanted.
+
+1, 2, 3 or 4 channels are grey, grey + alpha, RGB, RGBA.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from frugan.data.decode.header import CHANNEL_NAMES
+
+Fit = Literal["crop", "letterbox"]
+Filter = Literal["lanczos", "box"]
+Background = Literal["white", "black"]
+
+FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
+
+
+def convert(pixels: np.ndarray, channels: int, background: Background = "white") -> np.ndarray:
+    """Between grey, grey + alpha, RGB and RGBA; where alpha is dropped the picture is laid over the background.
+
+    Grey is 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601, as in Pillow).
+    """
+    if pixels.shape[-1] == channels:
+        return pixels
+    top = np.iinfo(pixels.dtype).max
+    has_alpha, wants_alpha = pixels.shape[-1] in (2, 4), channels in (2, 4)
+    colour, alpha = (pixels[..., :-1], pixels[..., -1:]) if has_alpha else (pixels, np.full_like(pixels[..., :1], top))
+    if has_alpha and not wants_alpha:
+        behind = top if background == "white" else 0
+        opacity = alpha / np.float32(top)
+        colour = np.rint(colour * opacity + behind * (1 - opacity)).astype(pixels.dtype)
+    if channels > 2:
+        colour = np.broadcast_to(colour, (*colour.shape[:2], 3))
+    elif colour.shape[-1] == 3:
+        weights = np.array([0.299, 0.587, 0.114], np.float32)
+        colour = np.rint((colour @ weights)[..., None]).astype(pixels.dtype)
+    return np.concatenate([colour, alpha], -1) if wants_alpha else np.ascontiguousarray(colour)
+
+
+def resize(
+    pixels: np.ndarray,
+    size: tuple[int, int],
+    *,
+    fit: Fit = "crop",
+    filter: Filter = "lanczos",
+    background: Background = "white",
+    alpha: bool = False,
+) -> np.ndarray:
+    """`[h, w, C]` → `[H, W, C]`, antialiased, aspect kept: the largest centred crop, or all of it with borders added.
+
+    With `alpha` the last channel weighs the others, and added borders are transparent. Pixels that already have the
+    wanted size are returned as they are.
+    """
+    (h, w), (H, W) = pixels.shape[:2], size
+    if (h, w) == (H, W):
+        return pixels
+    if fit == "crop":
+        scale = max(H / h, W / w)
+        ch, cw = H / scale, W / scale
+        y, x = (h - ch) / 2, (w - cw) / 2
+        return _resample(pixels, size, (x, y, min(x + cw, w), min(y + ch, h)), filter, alpha)
+    scale = min(H / h, W / w)
+    inner = min(H, max(1, round(h * scale))), min(W, max(1, round(w * scale)))
+    y, x = (H - inner[0]) // 2, (W - inner[1]) // 2
+    sheet = np.zeros((H, W, pixels.shape[-1]), pixels.dtype)
+    if not alpha and background == "white":
+        sheet[:] = np.iinfo(pixels.dtype).max
+    sheet[y : y + inner[0], x : x + inner[1]] = _resample(pixels, inner, (0, 0, w, h), filter, alpha)
+    return sheet
+
+
+def _resample(
+    pixels: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float], filter: Filter, alpha: bool
+) -> np.ndarray:
+    width_height = (size[1], size[0])
+    channels = pixels.shape[-1]
+    if pixels.dtype == np.uint8 and channels in CHANNEL_NAMES and alpha == (channels in (2, 4)):
+        image = Image.fromarray(pixels[..., 0] if channels == 1 else np.ascontiguousarray(pixels))
+        return np.asarray(image.resize(width_height, FILTERS[filter], box)).reshape(*size, channels)
+    planes = pixels.astype(np.float32)
+    if alpha:
+        planes[..., :-1] *= planes[..., -1:]
+    resized = np.stack(
+        [
+            np.asarray(Image.fromarray(np.ascontiguousarray(planes[..., i])).resize(width_height, FILTERS[filter], box))
+            for i in range(channels)
+        ],
+        -1,
+    )
+    if alpha:
+        opacity = resized[..., -1:]
+        resized[..., :-1] = np.where(opacity >= 0.5, resized[..., :-1] / np.maximum(opacity, 0.5), 0)
+    return np.rint(resized).clip(0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
