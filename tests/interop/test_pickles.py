@@ -18,7 +18,7 @@ import torch
 from conftest import GOLDEN
 from frugan.errors import FruganError
 from frugan.interop import read_pickle, read_release
-from frugan.interop.pickles import _storage
+from frugan.interop.pickles import _File
 
 FILES = ("nvidia_pytorch.pkl", "nvidia_tensorflow.pkl")
 
@@ -90,10 +90,10 @@ def block(values: torch.Tensor) -> bytes:
 )
 def test_blocks_of_numbers(dtype: torch.dtype) -> None:
     values = torch.arange(7).to(dtype)
-    assert torch.equal(_storage(block(values)).values, values)
+    assert torch.equal(_File(999)._inner(block(values)).block.values, values)
     for cut in (0, 10, 100, len(block(values)) - 1):
         with pytest.raises(Exception):  # noqa: B017 — read_pickle makes one sentence of any of them
-            _storage(block(values)[:cut])
+            _File(999)._inner(block(values)[:cut])
 
 
 @pytest.mark.filterwarnings("ignore:.*TypedStorage:UserWarning")

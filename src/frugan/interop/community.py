@@ -6,7 +6,6 @@ Its weights are those of the releases under other names and with dimensions of o
 from __future__ import annotations
 
 import math
-import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from frugan.errors import FruganError
-from frugan.interop.pickles import BUILT, MAX_BYTES, NUMBERS, OPTIONS, Refused
+from frugan.interop.pickles import brief, read_torch
 from frugan.interop.released import Imported, State, build_discriminator, build_generator, guarded
 from frugan.networks import Discriminator, Generator
 from frugan.networks.sampling import AVERAGE_LATENTS, estimate_average
@@ -77,32 +76,13 @@ def _added(name: str) -> tuple[int, int]:
 
 
 def read_community(path: str | Path) -> Imported:
-    """Reads such a file with PyTorch's allow-listed reader: nothing in it is executed. Raises `FruganError`.
+    """Reads such a file; nothing in it is executed. Raises `FruganError`.
 
     The options that its training kept, an `argparse.Namespace`, are read as inert values, and left unused.
     """
     path = Path(path)
-    if path.stat().st_size > MAX_BYTES:
-        raise FruganError(f"{path} has {path.stat().st_size:,} bytes; the limit is {MAX_BYTES:,}")
-    try:
-        with torch.serialization.safe_globals(_STAND_INS):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        asked = re.search(r"GLOBAL (\S+)", str(error)) or re.search(r"got <class '([\w.]+)'>", str(error))
-        found = asked[1] if asked else "what PyTorch's safe reader does not take"
-        raise FruganError(f"{path} is refused: it asks for {found}, which no network needs") from error
-    except Refused as error:
-        raise FruganError(f"{path} is refused: it asks for {error}, which no network needs") from error
-    except Exception as error:  # a damaged file ends in any kind of error
-        raise FruganError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+    content = read_torch(path)
     return guarded(path, lambda: _networks(content))
-
-
-_STAND_INS: list[Any] = [
-    *((stand_in, ".".join(name)) for name, stand_in in (NUMBERS | OPTIONS).items()),
-    *((kind, f"{kind.__module__}.{kind.__name__}") for kind in BUILT),
-]
-"""What PyTorch's reader takes instead of what a file names, besides tensors."""
 
 
 def _networks(content: Any) -> Imported:
@@ -140,11 +120,11 @@ def _probability(value: Any, notes: list[str]) -> float | None:
         return None
     try:
         p = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         p = math.nan
     if 0 <= p <= 1:
         return p
-    notes.append(f"ada_aug_p is {str(value)[:40]}, which is no probability: it was left out")
+    notes.append(f"ada_aug_p is {brief(value)}, which is no probability: it was left out")
     return None
 
 
