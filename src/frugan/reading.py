@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cattrs
+import cattrs.v
 import yaml
 
 from frugan.errors import shown
@@ -121,6 +122,16 @@ def _truth(value: Any, _: type) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{shown(repr(value)[:99])} is neither true nor false")
     return value
+
+
+def reasons(error: Exception, path: str) -> str:
+    """What `converter` found wrong, each with its place below `path`: "generator 0: give a whole number… @ config.generator"."""
+    found = cattrs.transform_error(error, path=path, format_exception=_sentence)
+    return shown("; ".join(found), 600)
+
+
+def _sentence(error: BaseException, wanted: type | None) -> str:
+    return str(error) if isinstance(error, ValueError) else cattrs.v.format_exception(error, wanted)
 
 
 def converter() -> cattrs.Converter:

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frugan.errors import FruganError
+from frugan.errors import FruganError, shown
 from frugan.interop.pickles import brief, read_torch
 from frugan.interop.released import Imported, State, build_discriminator, build_generator, guarded
 from frugan.networks import Discriminator, Generator
+from frugan.networks.limits import LARGEST_SIDE
 from frugan.networks.sampling import AVERAGE_LATENTS, estimate_average
 from frugan.ops.fir import normalized_filter
 
@@ -136,8 +137,8 @@ def _generator(theirs: dict[str, Tensor], average: Any) -> Generator:
 
 
 def _generator_state(theirs: dict[str, Tensor], average: Any) -> State:
-    level = max((int(k.split(".")[1]) + 1 for k in theirs if k.startswith("to_rgbs.")), default=0)
-    size = 4 << min(level, 20)
+    level = _largest(theirs, r"to_rgbs\.(\d+)\.") + 1
+    size = 4 << level
     styles = sum(bool(re.fullmatch(r"style\.\d+\.weight", k)) for k in theirs)
     names = [f"mapping.fc{i}.{kind}" for i in range(min(styles, 100)) for kind in ("weight", "bias")]
     kinds = [*_STYLED, "noise_const"]
@@ -146,21 +147,40 @@ def _generator_state(theirs: dict[str, Tensor], average: Any) -> State:
         layers = ("conv1", "torgb") if s == 4 else ("conv0", "conv1", "torgb")
         names += [f"synthesis.b{s}.{layer}.{kind}" for layer in layers for kind in kinds]
     state = _translate(names, theirs, size)
-    for name in [k for k in state if k.endswith("conv1.weight")]:  # the buffers may be absent: they can be made anew
-        block = name.removesuffix("conv1.weight")
-        side = int(re.sub(r"\D", "", block))
-        for layer in ("conv0", "conv1")[side == 4 :]:
-            state.setdefault(
-                f"{block}{layer}.noise_const", torch.randn(side, side, generator=torch.Generator().manual_seed(0))
-            )
+    made = [name for name in names if name.endswith(("conv0.noise_const", "conv1.noise_const"))]
+    missing = [name for name in made if name not in state]  # buffers may be absent: they can be made anew
+    if missing and size > _LARGEST_WITHOUT_NOISE:
+        raise FruganError(
+            f"the weight {missing[0]} is absent, which is made anew up to {_LARGEST_WITHOUT_NOISE} pixels only"
+        )
+    for name in missing:
+        side = int(re.sub(r"\D", "", name.split(".")[1]))
+        state[name] = torch.randn(side, side, generator=torch.Generator().manual_seed(0))
     w_dim = state["mapping.fc0.weight"].shape[0] if "mapping.fc0.weight" in state else 0
     state["mapping.w_avg"] = average.reshape(-1) if isinstance(average, Tensor) else torch.zeros(w_dim)
     return state
 
 
+_LARGEST_WITHOUT_NOISE = 1024
+"""Pixels: what a file does not bring costs it nothing, and us memory."""
+
+
+def _largest(theirs: dict[str, Tensor], pattern: str) -> int:
+    """The largest number of a layer; -1 where there is none. Raises `FruganError` beyond what networks can have."""
+    if not isinstance(theirs, dict) or not all(isinstance(name, str) for name in theirs):
+        raise FruganError("a part of it is no table of weights by name")
+    numbers = [found[1] for name in theirs if (found := re.match(pattern, name))]
+    most = LARGEST_SIDE.bit_length() - 3
+    if strange := [number for number in numbers if len(number) > 4 or int(number) > most]:
+        raise FruganError(
+            f"layer {shown(strange[0], 40)} is of a network above {LARGEST_SIDE} pixels: that is the limit"
+        )
+    return max(map(int, numbers), default=-1)
+
+
 def _discriminator_state(theirs: dict[str, Tensor]) -> State:
-    blocks = max((int(k.split(".")[1]) for k in theirs if k.startswith("convs.")), default=0)
-    size = 4 << min(blocks, 20)
+    blocks = max(_largest(theirs, r"convs\.(\d+)\."), 0)
+    size = 4 << blocks
     names = [f"b{size}.fromrgb.weight", f"b{size}.fromrgb.bias"]
     names += [f"b4.{layer}.{kind}" for layer in ("conv", "fc", "out") for kind in ("weight", "bias")]
     for s in (8 << i for i in range(blocks)):
@@ -183,7 +203,7 @@ def _translate(names: list[str], theirs: dict[str, Tensor], size: int) -> State:
         state["resample_filter"] = theirs[kernels[0]]
     left = [k for k in theirs if k not in taken and k not in kernels]
     if left:
-        raise FruganError(f"the weight {left[0]} ({len(left)} in all) has no place in a StyleGAN2 network")
+        raise FruganError(f"the weight {shown(left[0])} ({len(left)} in all) has no place in a StyleGAN2 network")
     return state
 
 

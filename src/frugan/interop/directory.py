@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from frugan.interop.released import Imported
+from frugan.interop.released import Imported, read_probability
 from frugan.networks import Discriminator, Generator
 from frugan.networks.storage import build, load_config, load_generator, load_weights, save_generator, save_weights
 
@@ -52,7 +52,7 @@ def read_directory(path: str | Path) -> Imported:
         load_generator(path),
         build(Generator, config["generator"], raw, path) if raw else None,
         build(Discriminator, config["discriminator"], critic, path) if critic and known else None,
-        None if p is None else float(p),
+        read_probability(p),
         read_notes(path) + absent,
     )
 

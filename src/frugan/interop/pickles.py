@@ -169,7 +169,10 @@ class _Tensor(_Inert):
         if not isinstance(storage, _Storage):
             raise Refused("a tensor without storage")
         numbers = (offset, *size, *stride)
-        if not all(type(n) is int and 0 <= n < 1 << 62 for n in numbers) or not len(size) == len(stride) <= _MAX_DIMENSIONS:
+        if (
+            not all(type(n) is int and 0 <= n < 1 << 62 for n in numbers)
+            or not len(size) == len(stride) <= _MAX_DIMENSIONS
+        ):
             raise Refused(f"a tensor of size {brief(size)}, stride {brief(stride)}, offset {brief(offset)}")
         self._view = storage.block, offset, tuple(size), tuple(stride)
 

@@ -5,17 +5,19 @@ Their shape is read off the weights: widths, depths, labels, architecture and fi
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from frugan.errors import FruganError
+from frugan.checks import check_number
+from frugan.errors import FruganError, shown
 from frugan.interop.pickles import Record, read_pickle
 from frugan.networks import (
     Discriminator,
@@ -25,11 +27,11 @@ from frugan.networks import (
     MappingConfig,
     SynthesisConfig,
 )
-from frugan.networks.storage import check_fit
+from frugan.networks.limits import LARGEST_SIDE
+from frugan.networks.storage import Network, fill
 from frugan.networks.synthesis import Architecture
 
 State = dict[str, Tensor]
-Network = TypeVar("Network", bound=nn.Module)
 Facts = dict[str, Any]  # what weights do not tell, by "path.attribute" of the foreign module
 
 _TOP = re.compile(r"(?:synthesis\.)?b(\d+)\.")
@@ -64,7 +66,7 @@ def guarded(path: Path, build: Callable[[], Imported]) -> Imported:
     except FruganError as error:
         raise FruganError(f"{path}: {error}") from error
     except Exception as error:
-        raise FruganError(f"{path} holds damaged networks: {type(error).__name__}: {error}") from error
+        raise FruganError(f"{path} holds damaged networks: {type(error).__name__}: {shown(error)}") from error
 
 
 def _networks(content: Any) -> Imported:
@@ -89,9 +91,16 @@ def _networks(content: Any) -> Imported:
         build_generator(*parts["average"]).eval().requires_grad_(False),
         build_generator(*parts["raw"]) if "raw" in parts else None,
         D,
-        None if p is None else float(p),
+        read_probability(p),
         notes,
     )
+
+
+def read_probability(p: Any) -> float | None:
+    """p of the augmentation as a file has it, which may be a number or an array of one. Raises `FruganError`."""
+    value: Any = p.item() if isinstance(p, (np.ndarray, Tensor)) and math.prod(p.shape) == 1 else p
+    check_number("p of the augmentation", value, at_least=0, at_most=1)
+    return None if value is None else float(value)
 
 
 _PARTS = (("average", "G_ema"), ("raw", "G"), ("discriminator", "D"))
@@ -119,7 +128,7 @@ def build_generator(state: State, facts: Facts) -> Generator:
             resample_filter=_filter(state),
         ),
     )
-    return _load(Generator(config), state)
+    return _load(Generator, config, state)
 
 
 def build_discriminator(state: State, facts: Facts) -> Discriminator:
@@ -131,6 +140,8 @@ def build_discriminator(state: State, facts: Facts) -> Discriminator:
     outputs = len(_tensor(state, "b4.out.weight"))
     if "mapping.embed.weight" in state:
         mapping, label_size, _, cmap_dim = _mapping(state, facts)
+    elif outputs > _MOST_OUTPUTS:
+        raise FruganError(f"b4.out.weight has {outputs:,} outputs, one for each label: the limit is {_MOST_OUTPUTS:,}")
     elif outputs != 1:
         # One output a label: the dot product with an embedding that is the identity, whose gains undo one another.
         # Large, so that the constant in its normalisation does not count.
@@ -152,14 +163,20 @@ def build_discriminator(state: State, facts: Facts) -> Discriminator:
         cmap_dim=cmap_dim,
         mapping=mapping,
     )
-    return _load(Discriminator(config), state)
+    return _load(Discriminator, config, state)
 
 
-def _load(network: Network, state: State) -> Network:
-    state = {k: v.float() for k, v in state.items() if not k.endswith("resample_filter")}
-    check_fit(state, network.state_dict())
-    network.load_state_dict(state)
-    return network
+_MOST_OUTPUTS = 4096
+"""The embedding takes the square of them."""
+
+_MOST_NAMES = 100_000
+"""Of weights and attributes in a network; released ones have some thousand."""
+
+_LONGEST_NAME = 200
+
+
+def _load(kind: type[Network], config: GeneratorConfig | DiscriminatorConfig, state: State) -> Network:
+    return fill(kind, config, {k: v for k, v in state.items() if not k.endswith("resample_filter")})
 
 
 def _tensor(state: State, name: str) -> Tensor:
@@ -169,9 +186,9 @@ def _tensor(state: State, name: str) -> Tensor:
 
 
 def _resolution(state: State) -> int:
-    sizes = [int(found[1]) for name in state if (found := _TOP.match(name))]
+    sizes = [int(found[1][:6]) for name in state if (found := _TOP.match(name))]
     size = max(sizes, default=0)
-    if size < 8 or size & (size - 1) or size > 1 << 14:
+    if size < 8 or size & (size - 1) or size > LARGEST_SIDE:
         raise FruganError(f"blocks up to {size} pixels: these are no StyleGAN2 networks that are known here")
     return size
 
@@ -231,22 +248,33 @@ def _pytorch(module: Record) -> tuple[State, Facts]:
 def _flatten(module: Record) -> tuple[State, Facts]:
     """Parameters and buffers of a module and of those in it, by their full names; and their plain attributes."""
     state, facts = {}, {}
-    for prefix, part in _walk("", module, 0):
+    for prefix, part in _walk("", module, set()):
         for kind in ("_parameters", "_buffers"):
-            state |= {prefix + k: v for k, v in part.get(kind, {}).items() if v is not None}
-        facts |= {prefix + k: v for k, v in part.items() if isinstance(v, (int, float, str, np.ndarray))}
+            state.update({_name(prefix, k): v for k, v in part.get(kind, {}).items() if v is not None})
+        facts.update({_name(prefix, k): v for k, v in part.items() if isinstance(v, (int, float, str, np.ndarray))})
+        if len(state) + len(facts) > _MOST_NAMES:
+            raise FruganError(f"more than {_MOST_NAMES:,} weights and attributes: these are no StyleGAN2 networks")
     return state, facts
 
 
-def _walk(prefix: str, module: Any, depth: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    if not isinstance(module, Record) or not isinstance(module.state, dict) or depth > 20:
+def _name(prefix: str, name: Any) -> str:
+    """The full name. Long ones are refused: what a file holds once would be written out for every module."""
+    if not isinstance(name, str) or len(name) > _LONGEST_NAME:
+        raise FruganError(f"{prefix}{shown(name)} is no name of a weight")
+    return prefix + name
+
+
+def _walk(prefix: str, module: Any, seen: set[int]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each module of a network with the prefix of its names, once: what shares modules is none of the networks known here."""
+    if not isinstance(module, Record) or not isinstance(module.state, dict) or len(prefix) > _LONGEST_NAME:
         raise FruganError(
-            f"{prefix or 'the network'} is no module: these are no StyleGAN2 networks that are known here"
+            f"{shown(prefix) or 'the network'} is no module: these are no StyleGAN2 networks that are known here"
         )
+    seen.add(id(module))
     yield prefix, module.state
     for name, inner in (module.state.get("_modules") or {}).items():
-        if inner is not None:
-            yield from _walk(f"{prefix}{name}.", inner, depth + 1)
+        if inner is not None and id(inner) not in seen:
+            yield from _walk(f"{prefix}{name}.", inner, seen)
 
 
 # TensorFlow: variables of the network and of its parts; convolutions are [h, w, in, out], dense layers [in, out].
@@ -271,7 +299,11 @@ def _tensorflow(network: Record) -> tuple[State, Facts]:
     variables: dict[str, Any] = {}
     for prefix, part in (("", settings), *((f"{k}/", v.state) for k, v in parts.items() if isinstance(v, Record))):
         for name, value in part.get("variables") or []:
-            variables[prefix + name] = torch.from_numpy(np.array(value))
+            if not isinstance(value, np.ndarray):
+                raise FruganError(f"the variable {shown(name)} is no array of numbers")
+            variables[_name(prefix, name)] = torch.from_numpy(value)
+            if len(variables) > _MOST_NAMES:
+                raise FruganError(f"more than {_MOST_NAMES:,} variables: these are no StyleGAN2 networks")
     if not variables:
         raise FruganError("a part without variables: these are no StyleGAN2 networks that are known here")
     return dict(filter(None, (_tensorflow_entry(k, v) for k, v in variables.items()))), {}
@@ -305,7 +337,7 @@ def _tensorflow_entry(name: str, value: Tensor) -> tuple[str, Tensor] | None:
             value = value + 1  # kept without the 1 that styles start from
         if kind in ("noise_strength", *kinds):
             return f"{prefix}.{target}.{kinds.get(kind, kind)}", value
-    raise FruganError(f"the variable {name} is of no StyleGAN2 network that is known here")
+    raise FruganError(f"the variable {shown(name)} is of no StyleGAN2 network that is known here")
 
 
 def _layout(value: Tensor) -> Tensor:

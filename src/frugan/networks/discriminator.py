@@ -5,15 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from frugan.checks import Limits, check_fields
 from frugan.errors import FruganError
 from frugan.networks.generator import Mapping, MappingConfig
 from frugan.networks.layers import EqualizedConv2d, EqualizedLinear
-from frugan.networks.synthesis import ARCHITECTURES, Architecture, block_name, level_channels
+from frugan.networks.limits import (
+    Base,
+    Channels,
+    Clamp,
+    LabelSize,
+    Layers,
+    Side,
+    Width,
+    check_filter,
+    check_resolution,
+    check_size,
+)
+from frugan.networks.synthesis import ARCHITECTURES, Architecture, block_name, level_channels, level_shapes
 from frugan.ops.fir import downsample, normalized_filter
 from frugan.resolution import base_grid
 
@@ -30,27 +43,37 @@ class DiscriminatorConfig:
     Khoreva 2019); `rotation_head`, four more outputs that tell a quarter turn (SS-GAN, Chen et al. 2019).
     """
 
-    resolution: tuple[int, int]
-    channels: int = 3
-    label_size: int = 0
-    channel_base: int = 32768
-    channel_max: int = 512
+    resolution: tuple[Side, Side]
+    channels: Channels = 3
+    label_size: LabelSize = 0
+    channel_base: Base = 32768
+    channel_max: Width = 512
     architecture: Architecture = "resnet"
-    clamp: float | None = None
-    low_precision_blocks: int = 4
+    clamp: Clamp | None = None
+    low_precision_blocks: Layers = 4
     resample_filter: tuple[float, ...] = (1, 3, 3, 1)
-    mbstd_group: int | None = 4
-    mbstd_channels: int = 1
-    cmap_dim: int | None = None
+    mbstd_group: Annotated[int | None, Limits(at_least=1, at_most=1 << 20)] = 4
+    mbstd_channels: Annotated[int, Limits(at_least=0, at_most=16384)] = 1
+    cmap_dim: Width | None = None
     mapping: MappingConfig = MappingConfig()
     spectral_norm: bool = False
     dropout: bool = False
-    bits: int = 0
+    bits: Annotated[int, Limits(at_least=0, at_most=1024)] = 0
     rotation_head: bool = False
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
             raise FruganError(f"architecture {self.architecture!r}: choose one of {', '.join(ARCHITECTURES)}")
+        check_fields(self)
+        check_resolution(self.resolution)
+        check_filter(self.resample_filter)
+        levels = level_shapes(self.resolution, self.channel_base, self.channel_max)
+        maps, h, w = levels[0]
+        outputs = self.cmap_dim or maps if self.label_size else 1
+        labels = self.mapping.num_weights(0, self.label_size, outputs) if self.label_size else 0
+        check_size("discriminator", levels, labels + maps * (maps * h * w + outputs))
+        if self.mbstd_channels and maps % self.mbstd_channels:
+            raise FruganError(f"mbstd_channels {self.mbstd_channels}: give a divisor of {maps}, the last feature maps")
         if self.rotation_head and (self.label_size or self.resolution[0] != self.resolution[1]):
             raise FruganError(
                 "auxiliary rotation needs square pictures without labels: turned ones must fit, and count"

@@ -10,11 +10,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from frugan.checks import check_number
+from frugan.checks import check_fields, check_number
 from frugan.errors import FruganError
 from frugan.networks.layers import EqualizedLinear, normalize_2nd_moment
+from frugan.networks.limits import Channels, LabelSize, Layers, Multiplier, Side, Width, check_resolution, check_size
 from frugan.networks.sampling import check_seeds, noise_seeds, seed_latents, stream_noise
-from frugan.networks.synthesis import Noise, Synthesis, SynthesisConfig
+from frugan.networks.synthesis import Noise, Synthesis, SynthesisConfig, level_shapes
 
 NoiseKind = Literal["const", "random", "none"]
 
@@ -23,26 +24,39 @@ NoiseKind = Literal["const", "random", "none"]
 class MappingConfig:
     """`num_layers` layers of `layer_features` (None: w_dim); `lr_multiplier` slows them down against the rest."""
 
-    num_layers: int = 8
-    layer_features: int | None = None
-    lr_multiplier: float = 0.01
+    num_layers: Layers = 8
+    layer_features: Width | None = None
+    lr_multiplier: Multiplier = 0.01
 
     def __post_init__(self) -> None:
-        if not 0 <= self.num_layers <= 1000:
-            raise FruganError(f"mapping network of {self.num_layers} layers: give 0 to 1000")
+        check_fields(self, lambda name: f"mapping network: {name}")
+
+    def num_weights(self, inputs: int, label_size: int, outputs: int) -> int:
+        """Weights of a mapping network from `inputs` and labels to `outputs`, biases aside."""
+        hidden, embedding = self.layer_features or outputs, outputs if label_size else 0
+        layers = [inputs + embedding, *[hidden] * (self.num_layers - 1), outputs][: self.num_layers + 1]
+        return label_size * embedding + sum(before * after for before, after in pairwise(layers))
 
 
 @dataclass(frozen=True)
 class GeneratorConfig:
     """Everything that decides the generator's shape. `resolution` is (height, width)."""
 
-    resolution: tuple[int, int]
-    channels: int = 3
-    label_size: int = 0
-    z_dim: int = 512
-    w_dim: int = 512
+    resolution: tuple[Side, Side]
+    channels: Channels = 3
+    label_size: LabelSize = 0
+    z_dim: Width = 512
+    w_dim: Width = 512
     mapping: MappingConfig = MappingConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_resolution(self.resolution)
+        shape = self.synthesis
+        levels = level_shapes(self.resolution, shape.channel_base, shape.channel_max)
+        styles = 3 * self.w_dim * sum(maps for maps, _, _ in levels)
+        check_size("generator", levels, styles + self.mapping.num_weights(self.z_dim, self.label_size, self.w_dim))
 
 
 class Mapping(nn.Module):

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cattrs
 import safetensors
 import safetensors.torch
 import torch
@@ -20,14 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from frugan.errors import FruganError
+from frugan.errors import FruganError, shown
 from frugan.networks.discriminator import Discriminator, DiscriminatorConfig
 from frugan.networks.generator import Generator, GeneratorConfig
+from frugan.reading import converter, read_json, reasons
 
 Network = TypeVar("Network", Generator, Discriminator)
 
 _CONFIGS: dict[type[nn.Module], type] = {Generator: GeneratorConfig, Discriminator: DiscriminatorConfig}
-_converter = cattrs.Converter(forbid_extra_keys=True)
+_converter = converter()
 
 
 def save_weights(network: nn.Module, file: Path) -> None:
@@ -56,12 +56,20 @@ def load_weights(file: Path, prefix: str = "") -> dict[str, Tensor]:
 
 
 def check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Every weight has its place, its shape and a floating-point type (which converts); else a `FruganError` that names one."""
+    check_shapes({k: tuple(v.shape) for k, v in state.items()}, expected)
+    for name, value in state.items():
+        if not value.is_floating_point():
+            raise FruganError(f"{shown(name)} is of type {value.dtype}, expected floating-point numbers")
+
+
+def check_shapes(given: Mapping[str, tuple[int, ...]], expected: Mapping[str, Tensor]) -> None:
     """Every weight has its place and its shape, and nothing is left over; else a `FruganError` that names one."""
-    given, own = ({k: tuple(v.shape) for k, v in tensors.items()} for tensors in (state, expected))
-    if wrong := sorted(k for k in own | given if own.get(k) != given.get(k)):
+    own = {k: tuple(v.shape) for k, v in expected.items()}
+    if wrong := sorted(k for k in {**own, **given} if own.get(k) != given.get(k)):
         name = wrong[0]
         raise FruganError(
-            f"{name} is {given.get(name, 'absent')}, expected {own.get(name, 'absent')}; "
+            f"{shown(name)} is {given.get(name, 'absent')}, expected {own.get(name, 'absent')}; "
             f"{len(wrong)} of {len(own)} weights do not fit the network"
         )
 
@@ -73,17 +81,36 @@ def build(kind: type[Network], config: Any, state: Mapping[str, Tensor], source:
     """
     try:
         structured = _converter.structure(config, _CONFIGS[kind])
-        with _Unfilled():
-            network = kind(structured)
     except Exception as error:  # a configuration can be wrong in any way
-        raise FruganError(f"{source} holds no {kind.__name__.lower()} that can be read: {error}") from error
-    expected = network.state_dict()
+        name = kind.__name__.lower()
+        raise FruganError(f"{source} holds no {name} that can be read: {reasons(error, name)}") from error
     try:
-        check_fit(state, expected)
+        return fill(kind, structured, state)
     except FruganError as error:
         raise FruganError(f"{source}: {error}") from error
-    network.load_state_dict({k: v.to(expected[k].dtype, copy=True) for k, v in state.items()}, assign=True)
+
+
+def fill(kind: type[Network], config: Any, state: Mapping[str, Tensor]) -> Network:
+    """The network of a configuration dataclass with the given weights, copied, on the CPU.
+
+    What is read from anywhere comes through here: shapes and types are compared before memory is set aside, and weights
+    that are not finite are refused, because nothing but nan would come of them. Raises `FruganError`.
+    """
+    network = unfilled(kind, config)
+    expected = network.state_dict()
+    check_fit(state, expected)
+    filled = {k: v.to(expected[k].dtype, copy=True) for k, v in state.items()}
+    for name, value in filled.items():
+        if not value.isfinite().all():
+            raise FruganError(f"{shown(name)} holds numbers that are not finite: nothing can be computed with them")
+    network.load_state_dict(filled, assign=True)
     return network
+
+
+def unfilled(kind: type[Network], config: Any) -> Network:
+    """The network of a configuration, with shapes and without memory. Raises `FruganError` where there is no such network."""
+    with _Unfilled():
+        return kind(config)
 
 
 class _Unfilled(TorchFunctionMode):
@@ -119,9 +146,9 @@ def load_config(directory: Path) -> dict[str, Any]:
     if not file.is_file() or not (directory / "model.safetensors").is_file():
         raise FruganError(f"{directory} holds no generator: config.json and model.safetensors are expected there")
     try:
-        config = json.loads(file.read_text("utf-8"))
+        config = read_json(file)
     except (OSError, ValueError) as error:
-        raise FruganError(f"{file} cannot be read: {error}") from error
+        raise FruganError(f"{file} cannot be read: {shown(error)}") from error
     if not isinstance(config, dict) or "generator" not in config:
         raise FruganError(f"{file} describes no generator")
     return config

@@ -10,8 +10,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from frugan.checks import check_fields
 from frugan.errors import FruganError
 from frugan.networks.layers import ACTIVATION_GAIN, EqualizedConv2d, EqualizedLinear, activate
+from frugan.networks.limits import Base, Clamp, Layers, Width, check_filter
 from frugan.networks.recompute import Recomputable
 from frugan.ops.fir import normalized_filter, upsample
 from frugan.ops.modulated_conv import modulated_conv2d
@@ -30,22 +32,30 @@ class SynthesisConfig:
     activations clamped to ±`clamp` (None: not at all).
     """
 
-    channel_base: int = 32768
-    channel_max: int = 512
+    channel_base: Base = 32768
+    channel_max: Width = 512
     architecture: Architecture = "skip"
     use_noise: bool = True
-    clamp: float | None = None
-    low_precision_blocks: int = 4
+    clamp: Clamp | None = None
+    low_precision_blocks: Layers = 4
     resample_filter: tuple[float, ...] = (1, 3, 3, 1)
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
             raise FruganError(f"architecture {self.architecture!r}: choose one of {', '.join(ARCHITECTURES)}")
+        check_fields(self)
+        check_filter(self.resample_filter)
 
 
 def level_channels(level: int, channel_base: int, channel_max: int) -> int:
     """Feature maps at level i (4·2^i pixels a side for square pictures)."""
     return max(min(channel_base // (4 << level), channel_max), 1)
+
+
+def level_shapes(resolution: tuple[int, int], channel_base: int, channel_max: int) -> list[tuple[int, int, int]]:
+    """(feature maps, height, width) of each level, from the base grid to the full size."""
+    h, w, doublings = base_grid(*resolution)
+    return [(level_channels(i, channel_base, channel_max), h << i, w << i) for i in range(doublings + 1)]
 
 
 def block_name(size: tuple[int, int]) -> str:
