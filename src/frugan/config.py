@@ -104,6 +104,8 @@ class RunConfig:
     transfer: TransferConfig = TransferConfig()
     diffaugment: str | None = None
     measurement: str | None = None
+    relative_paths: dict[str, str] = field(default_factory=dict)
+    """Ways from the run directory to what is named above by absolute paths, by field; see `frugan.places`."""
 
 
 @dataclass(frozen=True)

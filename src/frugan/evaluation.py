@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,11 +71,39 @@ def evaluate(
     card = evaluator(generator, progress)
     card.subject.update(path=str(source), checkpoint=folder.name)
     card.conditions.update(reference=judged.config.path, against=against)
-    file = Path(out) if out else (run.path / "evaluations" if run else Path()) / f"{folder.name}.json"
+    file = Path(out) if out else _free_name((run.path / "evaluations" if run else Path()) / f"{folder.name}.json", card)
     card.save(file)
     if card.nearest:
-        save_picture(evaluator.nearest_sheet(generator, card), file.with_suffix(".nearest.png"))
+        sheet = file.with_name(f"{file.name.removesuffix('.json')}.nearest.png")
+        save_picture(evaluator.nearest_sheet(generator, card), sheet)
     return card
+
+
+def _free_name(file: Path, card: EvaluationCard) -> Path:
+    """Where a card goes that was given no name: in the place of one of the same measurement, else beside the others."""
+    numbered = (file.with_name(f"{file.name.removesuffix('.json')}-{i}.json") for i in itertools.count(2))
+    return next(f for f in itertools.chain([file], numbered) if not f.exists() or _same_measurement(f, card))
+
+
+def _same_measurement(file: Path, card: EvaluationCard) -> bool:
+    """Whether the card in a file answers the same question about the same generator."""
+    try:
+        old = EvaluationCard.load(file)
+    except FruganError:
+        return False
+    new = EvaluationCard(**json.loads(json.dumps(dataclasses.asdict(card))))
+    asked = [
+        (
+            c.protocol,
+            c.subject.get("generator"),
+            c.subject.get("seed"),
+            c.conditions.get("against"),
+            [*c.values],
+            [*c.per_class],
+        )
+        for c in (old, new)
+    ]
+    return asked[0] == asked[1]
 
 
 def _run_of(folder: Path) -> Run | None:
@@ -85,8 +115,7 @@ def _run_of(folder: Path) -> Run | None:
 def _own_pictures(run: Run | None, data: str | None, generator: Generator) -> Dataset | None:
     if run is None:
         return open_dataset(_same_shape(None, data, generator, labels=generator.label_size > 0)) if data else None
-    config = run.config.data
-    return open_dataset(dataclasses.replace(config, path=data) if data else config)
+    return run.open_data(data)
 
 
 def _same_shape(like: DataConfig | None, path: str, generator: Generator, *, labels: bool) -> DataConfig:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,14 +21,17 @@ from torch import Tensor
 
 from frugan import tracking
 from frugan.augment import Augmentation, AugmentConfig, AugmentPipeline, Chain, DiffAugment, Measurement
+from frugan.command_line import command
 from frugan.config import Derived, Facts, Options, RunConfig, load_config, resolve, save_config
 from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.errors import FruganError, explain
 from frugan.interop import Imported, download, read_network, read_notes
 from frugan.interop.pretrained import FILES, HUB
-from frugan.metrics import METRICS, Evaluator, Pictures
+from frugan.metrics import METRICS, Evaluator, Pictures, load_features
+from frugan.metrics.evaluate import FEWEST
 from frugan.networks import Discriminator, Generator, checkpoint_activations, load_generator
 from frugan.pictures import grid, save_picture, to_uint8
+from frugan.places import absolute, data_places, located, relative_paths
 from frugan.processes import any_of, first_before_others, from_first, gather, rank, world_size
 from frugan.tracking import health
 from frugan.training import Phases, StartReport, TrainingConfig, TrainState, checkpoint
@@ -94,6 +99,7 @@ def plan(
     for. `processes` is how many will train (default: those that are at it). Raises `FruganError` where those networks do
     not fit, unless `options.allow_partial`.
     """
+    data, options = _anchored(data, options)
     source = None
     if options.init_from:
         source = read_source(options.init_from)
@@ -137,7 +143,17 @@ def plan(
                 f"{options.init_from} does not fit this run:\n" + "\n".join(start.lines()) + "\n"
                 "ask for the same size, channels and labels, or add --allow-partial to go on like this"
             )
+    _check_start(config, dataset, device)
     return Plan(config, derived, dataset, start)
+
+
+def _anchored(data: DataConfig, options: Options) -> tuple[DataConfig, Options]:
+    """Both with absolute paths: a run is to find its files from any working directory."""
+    labels = absolute("data.labels", data.labels) or data.labels
+    data = replace(data, path=absolute("data.path", data.path) or data.path, labels=labels)
+    fields = ("evaluate.features", "evaluate.weights", "transfer.init_from")
+    names = {name.partition(".")[2]: name for name in fields}
+    return data, replace(options, **{name: absolute(field, getattr(options, name)) for name, field in names.items()})
 
 
 def _fitting(config: RunConfig, dataset: Dataset, device: torch.device) -> int:
@@ -177,22 +193,68 @@ class Run:
         self.path = Path(path)
         if not (self.path / "config.yaml").is_file():
             raise FruganError(f"{self.path} is not a run: it has no config.yaml")
-        self.config = load_config(self.path / "config.yaml")
+        self._locked: ExitStack | None = None
+        self._load()
+
+    def _load(self) -> None:
+        self._saved = load_config(self.path / "config.yaml")
+        self.config = located(self._saved, self.path)
 
     @classmethod
     def create(cls, path: str | Path, config: RunConfig) -> Run:
+        """Begins a run in a directory that is free (see `check_free`), and keeps it locked until training has ended."""
         path = Path(path)
-        if not (path / "config.yaml").exists() and path.exists() and (not path.is_dir() or _foreign(path)):
-            raise FruganError(f"{path} exists and is not an empty directory; choose another --out")
+        check_free(path)
         path.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             _lock(path, stack)  # of two processes that begin here at once, one does
-            if (path / "config.yaml").exists():
-                raise FruganError(
-                    f"{path} holds a run already; continue it with `frugan resume {path}`, or choose another --out"
-                )
-            save_config(config, path / "config.yaml")
-        return cls(path)
+            with ExitStack() as launcher:
+                _lock(path, launcher, LAUNCHER_LOCK)
+            check_free(path)
+            _clear_failed_start(path)
+            _save(config, path)
+            run = cls(path)
+            run._locked = stack.pop_all()
+        return run
+
+    @contextmanager
+    def launching(self) -> Iterator[None]:
+        """Leaves the directory to processes of its own, for others locked all the same."""
+        with ExitStack() as stack:
+            _lock(self.path, stack, LAUNCHER_LOCK)
+            if self._locked:
+                self._locked.close()
+                self._locked = None
+            yield
+
+    def open_data(self, path: str | None = None, *, progress: Advance | None = None) -> Dataset:
+        """The run's images, from `path`, or from wherever they lie now, seen from the root or from the run.
+
+        Raises `FruganError` where none of these places holds the images that the run began with.
+        """
+        began_with = (self.read("data.json") or {}).get("fingerprint")
+        places = list(data_places(self._saved, self.path, path and absolute("data.path", path)))
+        errors = []
+        for place in places:
+            try:
+                dataset = open_dataset(place, progress=progress)
+            except FruganError as error:
+                errors.append(error)
+                continue
+            if began_with in (None, dataset.fingerprint):
+                return dataset
+            errors.append(changed_data(place.path))
+        if path or any("://" in place.path or os.path.exists(place.path) for place in places):
+            raise errors[0]
+        raise FruganError(f"{errors[0]}; if the images of {self.path} have moved, name their place with --data")
+
+    def move_data(self, path: str) -> None:
+        """Keeps `path` as the place of the run's images, once they have been found to be those it began with."""
+        with ExitStack() as stack:
+            _lock(self.path, stack)
+            place = self.open_data(path).config
+            _save(replace(self._saved, data=place), self.path)
+        self._load()
 
     @property
     def checkpoints(self) -> Path:
@@ -227,12 +289,17 @@ class Run:
         device = choose_device(device) if isinstance(device, str) else device
         with ExitStack() as stack:
             if rank() == 0:
-                _lock(self.path, stack)
+                if self._locked:
+                    stack.push(self._locked)
+                    self._locked = None
+                else:
+                    _lock(self.path, stack)
             total = kimg or self.config.kimg
-            opened = first_before_others(lambda: dataset or open_dataset(self.config.data))
+            opened = first_before_others(lambda: dataset or self.open_data())
             session = _Session(self, device, opened, total)
             session.evaluating = evaluating
             stack.enter_context(closing(session))
+            session.begin()
             yield from session.records(stop)
 
     def read(self, name: str) -> Record | None:
@@ -242,6 +309,17 @@ class Run:
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         """Writes a JSON file of the run directory, whole or not at all."""
         tracking.write_json(self.path / name, value)
+
+
+def changed_data(path: str) -> FruganError:
+    return FruganError(
+        f"the images at {path} have changed since this run began, or are others; restore them, name their place with "
+        "--data, or begin a new run"
+    )
+
+
+def _save(config: RunConfig, path: Path) -> None:
+    save_config(replace(config, relative_paths=relative_paths(config, path)), path / "config.yaml")
 
 
 def read_json(file: Path) -> Record | None:
@@ -256,15 +334,61 @@ def read_json(file: Path) -> Record | None:
     raise FruganError(f"{file} is damaged ({reason}); restore it from a copy, or remove it")
 
 
-def _foreign(path: Path) -> bool:
-    """Whether a directory holds anything but what a run leaves there that was killed as it began."""
-    return any(p.name != ".lock" and not p.match(".config.yaml.*.tmp") for p in path.iterdir())
+LAUNCHER_LOCK = ".lock-launcher"
+_OWN_FILES = (
+    *(
+        "config.yaml",
+        "run.json",
+        "data.json",
+        "environment.json",
+        "start.json",
+        "best.json",
+        "stats.jsonl",
+        "index.html",
+    ),
+    *("reals.png", "samples", "evaluations", "tensorboard", "checkpoints", ".*.tmp", ".lock*"),
+)
+"""Patterns of all that a run writes into its directory, but for exports that a user may put there."""
 
 
-def _lock(path: Path, stack: ExitStack) -> None:
+def check_free(path: Path) -> None:
+    """Raises `FruganError` unless a run can begin there: nothing yet, an empty directory, or a start that failed.
+
+    A start has failed where a run has no checkpoint: there is nothing to go on from.
+    """
+    if path.exists():
+        if path.is_dir() and (path / "config.yaml").is_file() and _has_checkpoint(path):
+            raise FruganError(
+                f"{path} holds a run already; continue it with `{command('resume', path)}`, or choose another --out"
+            )
+        begun = path.is_dir() and (path / "config.yaml").is_file()
+        own = _OWN_FILES if begun else (".*.tmp", ".lock*")
+        if not path.is_dir() or any(not any(entry.match(name) for name in own) for entry in path.iterdir()):
+            raise FruganError(f"{path} exists and is not an empty directory; choose another --out")
+    place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise FruganError(
+            f"{path} cannot be written: {place} is no directory that you may write to; name another place with --out"
+        )
+
+
+def _has_checkpoint(path: Path) -> bool:
+    folder = path / "checkpoints"
+    return folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir())
+
+
+def _clear_failed_start(path: Path) -> None:
+    """Removes what a run without a checkpoint has left, so that nothing of it passes for the next one's."""
+    for entry in path.iterdir():
+        if entry.name.startswith(".lock"):
+            continue
+        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
+def _lock(path: Path, stack: ExitStack, name: str = ".lock") -> None:
     try:
         # Who only looks whether there is a run already has it for a moment; who trains keeps it.
-        stack.enter_context(filelock.FileLock(path / ".lock", timeout=1))
+        stack.enter_context(filelock.FileLock(path / name, timeout=1, thread_local=False))
     except filelock.Timeout:
         raise FruganError(f"{path} is being trained by another process; wait for it, or stop it first") from None
 
@@ -286,17 +410,7 @@ class _Session:
         self.config = config = replace(run.config, training=self._shared_out(run.config))
         self._check_data()
         try:
-            self.state = TrainState.create(
-                config.generator,
-                config.discriminator,
-                config=config.training,
-                objective=config.objective,
-                controller=config.controller,
-                sampler=dataset.sampler(config.training.seed),
-                device=device,
-            )
-            freeze(self.state.G, self.state.D, config.transfer)
-            self.phases = make_phases(config, self.state.G, self.state.D, compiled=config.training.compile)
+            self.state, self.phases = build(config, dataset, device)
         except Exception as error:  # a configuration edited by hand can be wrong in any way
             if isinstance(error, FruganError) or explain(error):
                 raise
@@ -305,7 +419,7 @@ class _Session:
             ) from error
         self.labels = dataset.label_pool.to(device)
         self.steps = training_steps(self.state, self.phases, dataset, self.labels, config.training)
-        self.evaluator = self._evaluator(device) if config.report.evaluate_kimg else None
+        self.evaluator = make_evaluator(config, dataset, device) if config.report.evaluate_kimg else None
         self.seconds_before = 0.0
         self.last_metrics: Record = {}
         self.evaluating: Advance | None = None
@@ -336,9 +450,13 @@ class _Session:
         if past := tracking.read_stats(stats_file):
             self.seconds_before = past[-1].get("seconds_total") or 0.0
         self._remember(past)
+        self.new = found is None
+
+    def begin(self) -> None:
+        """What comes before the first step; a new run's directory gets what it holds from the start."""
         self.started = time.perf_counter()
-        dataset.resident(device)
-        if not found and self.writes:
+        self.dataset.resident(self.state.device)
+        if self.new and self.writes:
             self._introduce()
 
     def close(self) -> None:
@@ -405,7 +523,7 @@ class _Session:
                     except _StopAsked:
                         save = stopping = True
                 if finished or _passed(report.samples_kimg, since, state.images):
-                    record["diversity"] = self._samples(f"samples-{round(state.kimg):06d}")
+                    record["diversity"] = self._samples(f"samples-{checkpoint.kimg_name(state.images)}")
                 self._judge(record)
                 self.trackers.log(record)  # before the checkpoint: what is logged too early is dropped on a resume
                 if save:
@@ -543,7 +661,7 @@ class _Session:
         record |= {f"metric/{k}": v for k, v in values.items()}
         if not self.writes:
             return False
-        card.save(self.run.path / "evaluations" / f"training-{round(self.state.kimg):06d}.json")
+        card.save(self.run.path / "evaluations" / f"training-{checkpoint.kimg_name(self.state.images)}.json")
         name = self.config.evaluate.metrics[0]
         best = self.run.read("best.json") or {}
         sign = -1 if METRICS[name].higher_is_better else 1
@@ -554,18 +672,6 @@ class _Session:
         facts = {"metric": name, "value": values[name], "kimg": self.state.kimg, "checkpoint": here}
         self.run.write("best.json", facts)  # before the checkpoint: after a kill between them, this tick comes again
         return True
-
-    def _evaluator(self, device: torch.device) -> Evaluator:
-        dataset = self.dataset
-        held_out = len(dataset.held_out_indices)
-        return Evaluator(
-            pictures_of(dataset, "held-out" if held_out else "train"),
-            self.config.evaluate,
-            train=pictures_of(dataset, "stream") if held_out else None,
-            labels=dataset.label_pool.numpy(),
-            device=device,
-            cache=dataset.cache_folder / "features",
-        )
 
     def _introduce(self) -> None:
         """What a run directory holds before the first step."""
@@ -581,9 +687,7 @@ class _Session:
         """A run goes on only with the data it began with."""
         data = self.run.read("data.json")
         if data and data.get("fingerprint") != self.dataset.fingerprint:
-            raise FruganError(
-                f"the pictures at {self.config.data.path} have changed since this run began; restore them, or begin a new run"
-            )
+            raise changed_data(self.dataset.config.path)
 
     def _samples(self, name: str) -> float:
         """Writes a sample sheet; its diversity, as a share of that of training pictures."""
@@ -629,6 +733,60 @@ def _passed(every_kimg: float, before: int, after: int) -> bool:
     """Whether a multiple of the interval lies in (before, after], both counted in images."""
     every = every_kimg * 1000
     return bool(every) and after // every > before // every
+
+
+def build(config: RunConfig, dataset: Dataset, device: torch.device) -> tuple[TrainState, Phases]:
+    """A fresh training state and its phases, on the device. Raises anything at all where the configuration makes no sense."""
+    state = TrainState.create(
+        config.generator,
+        config.discriminator,
+        config=config.training,
+        objective=config.objective,
+        controller=config.controller,
+        sampler=dataset.sampler(config.training.seed),
+        device=device,
+    )
+    freeze(state.G, state.D, config.transfer)
+    return state, make_phases(config, state.G, state.D, compiled=config.training.compile)
+
+
+def make_evaluator(config: RunConfig, dataset: Dataset, device: torch.device, *, most: int | None = None) -> Evaluator:
+    """What measures a run while it trains, against the held-out images if there are any; `most`: of the images, to try it."""
+    held_out = len(dataset.held_out_indices)
+
+    def some(which: Literal["train", "held-out", "stream"]) -> Pictures:
+        pictures = pictures_of(dataset, which)
+        return replace(pictures, rows=pictures.chosen[:most])
+
+    return Evaluator(
+        some("held-out" if held_out else "train"),
+        config.evaluate,
+        train=some("stream") if held_out else None,
+        labels=dataset.label_pool.numpy(),
+        device=device,
+        cache=None if most else dataset.cache_folder / "features",
+    )
+
+
+def _check_start(config: RunConfig, dataset: Dataset, device: torch.device) -> None:
+    """Builds all that a run needs once, for what is missing or wrong to show before anything is written.
+
+    Raises `FruganError`.
+    """
+    try:
+        state, _ = build(config, dataset, device)
+        state.random(0, 0)
+        if config.report.evaluate_kimg and world_size() > 1:  # an evaluator takes all processes
+            e = config.evaluate
+            load_features(
+                e.features, device, weights=e.weights, resize=e.resize, input_size=e.input_size, mean=e.mean, std=e.std
+            )
+        elif config.report.evaluate_kimg:
+            make_evaluator(config, dataset, device, most=FEWEST)
+    except Exception as error:  # options from Python can be wrong in any way
+        if isinstance(error, FruganError) or explain(error):
+            raise
+        raise FruganError(f"these options describe what cannot be built ({error}); change them") from error
 
 
 def make_phases(config: RunConfig, G: Generator, D: Discriminator, *, compiled: bool = False) -> Phases:
@@ -743,10 +901,9 @@ def train(
         data = DataConfig(path=str(data), **for_data)
     chosen = choose_device(device)
     planned = first_before_others(lambda: plan(Options(**options), data, device=chosen))
-    if rank() == 0:
-        Run.create(out, planned.config)
+    run = Run.create(out, planned.config) if rank() == 0 else None
     gather(None)
-    return Run(out).train(device=chosen, dataset=planned.dataset, stop=stop)
+    return (run or Run(out)).train(device=chosen, dataset=planned.dataset, stop=stop)
 
 
 def read_class_names(path: str | Path) -> list[str] | None:

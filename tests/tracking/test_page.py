@@ -185,10 +185,18 @@ def test_is_a_tracker_and_leaves_nothing_else_behind(tmp_path: Path) -> None:
 
 
 def test_only_sample_sheets_are_shown_in_order_of_training(tmp_path: Path) -> None:
-    for name in ("samples-001000", "samples-init", "samples-000050", "samples-1000000", "samples-x", "notes"):
+    names = ("samples-001000", "samples-init", "samples-000050", "samples-1000000", "samples-x", "notes")
+    for name in (*names, "samples-000000.400", "samples-000050.008", "samples-001000.5"):
         save_picture(np.zeros((2, 2, 3), np.uint8), tmp_path / "samples" / f"{name}.png")
     labels = [p.label for p in find_samples(tmp_path)]
-    assert labels == ["before training", "50 kimg", "1,000 kimg", "1,000,000 kimg"]
+    assert labels == [
+        "before training",
+        "0.4 kimg",
+        "50 kimg",
+        "50.008 kimg",
+        "1,000 kimg",
+        "1,000,000 kimg",
+    ]
 
 
 def test_a_long_run_is_a_small_page_quickly_written(tmp_path: Path) -> None:

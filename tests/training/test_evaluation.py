@@ -43,7 +43,7 @@ def test_training_measures_when_due(run: Path) -> None:
     best = json.loads((run / "best.json").read_text())
     assert best["metric"] == "kid_full"
     assert best["value"] == min(measured.values())
-    card = EvaluationCard.load(run / "evaluations" / "training-000000.json")  # the later of the two, of the same kimg
+    card = EvaluationCard.load(run / "evaluations" / "training-000000.160.json")
     assert card.values["kid_full"] == pytest.approx(measured[max(measured)])
     assert card.nearest
 
@@ -71,13 +71,34 @@ def test_the_number_of_training_is_that_of_evaluate(run: Path) -> None:
     last = Run(run).latest()
     assert last is not None
     card = frugan.evaluate(last.path, metrics=("kid_full",), samples=12, device="cpu")
-    training = EvaluationCard.load(run / "evaluations" / "training-000000.json")
+    training = EvaluationCard.load(run / "evaluations" / "training-000000.160.json")
     # weights are stored otherwise in training: rounding can turn a pixel by one of 255
     assert card.values["kid_full"] == pytest.approx(training.values["kid_full"], rel=1e-3)
     assert card.subject["generator"] == training.subject["generator"]
     assert {**card.protocol, "train": training.protocol["train"]} == training.protocol
     assert card.conditions["against"] == "held-out"
     assert (run / "evaluations" / f"{last.path.name}.json").is_file()
+
+
+def test_a_second_measurement_overwrites_no_other(run: Path, tmp_path: Path) -> None:
+    """Without --out: one card for each question, in the place of its last answer."""
+    copy = shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(copy / "evaluations")
+    questions = [{}, {"seed": 1}, {"metrics": ("recall",)}, {"against": "train"}]
+    asked = [{**OPTIONS, **question} for question in questions]
+    cards = [frugan.evaluate(copy, **options, device="cpu") for options in asked]
+    for _ in range(2):
+        kept = [EvaluationCard.load(file) for file in sorted((copy / "evaluations").iterdir())]
+        assert len(kept) == len(questions)
+        for card in cards:
+            assert [(c.values, c.protocol, c.conditions["against"]) for c in kept].count(
+                (card.values, card.protocol, card.conditions["against"])
+            ) == 1
+        frugan.evaluate(copy, **asked[1], device="cpu")
+    memorised = {"metrics": ("kid", "memorisation"), "samples": 60, "device": "cpu"}
+    frugan.evaluate(copy, **memorised)
+    frugan.evaluate(copy, **memorised, seed=5)
+    assert len(list((copy / "evaluations").glob("*.nearest.png"))) == 2
 
 
 def test_references(run: Path, pictures: Path, tmp_path: Path) -> None:

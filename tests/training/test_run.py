@@ -9,13 +9,18 @@ import filelock
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import frugan
 from frugan.errors import FruganError
+from frugan.metrics import EvaluationCard
 from frugan.run import Run
 from frugan.tracking import read_stats
+from frugan.tracking.page import find_samples
 from frugan.training import checkpoint
+from tests.program import call
 
 from .conftest import TINY
 
@@ -34,6 +39,54 @@ def test_directory(run: Path) -> None:
     assert {p.name for p in (run / "samples").iterdir()} >= {"samples-init.png"}
     assert len(list((run / "checkpoints").iterdir())) == 2
     assert not [p for p in run.rglob("*") if p.suffix in (".pkl", ".pt", ".pth")]
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=2, unique=True))
+def test_each_count_of_images_has_a_name_of_its_own(counts: list[int]) -> None:
+    names = {count: checkpoint.kimg_name(count) for count in counts}
+    assert len(set(names.values())) == len(counts)
+    assert all(round(float(name) * 1000) == count for count, name in names.items())
+    small = sorted(count for count in counts if count < 10**9)
+    assert sorted(names[count] for count in small) == [names[count] for count in small]  # also by an `ls`
+
+
+@pytest.mark.parametrize("every", [0.2, 0.008])
+def test_nothing_of_a_short_run_is_lost(
+    every: float, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each measurement, sample grid and checkpoint of fractions of a kimg is one file."""
+    length = 3 * every
+    sizes = ("--batch", 8, "--channel-base", 64, "--channel-max", 8, "--latent", 16, "--keep-last", 99)
+    machine = ("--device", "cpu", "--threads", 1)
+    reports = ("--tick", every, "--samples-every", every, "--checkpoint-every", every, "--evaluate-every", every)
+    measures = ("--evaluate-samples", 12, "--metrics", "kid_full")
+    train = (
+        "train",
+        pictures,
+        "--out",
+        "run",
+        "--preset",
+        "tiny",
+        "--kimg",
+        length,
+        *sizes,
+        *machine,
+        *reports,
+        *measures,
+    )
+    code, text = call(capsys, tmp_path, *train)
+    assert code == 0, text
+    run = tmp_path / "run"
+    names = [checkpoint.kimg_name(round(every * 1000) * i) for i in (1, 2, 3)]
+    assert sorted(p.name for p in (run / "evaluations").iterdir()) == [f"training-{name}.json" for name in names]
+    grids = sorted(p.name for p in (run / "samples").iterdir())
+    assert grids == [*(f"samples-{name}.png" for name in names), "samples-init.png"]
+    kept = [c.path.name for c in checkpoint.all_checkpoints(run / "checkpoints")]
+    assert kept == [f"checkpoint-{name}" for name in ("000000.000", *names)]
+    values = [EvaluationCard.load(run / "evaluations" / f"training-{name}.json").values["kid_full"] for name in names]
+    assert values == [r["metric/kid_full"] for r in read_stats(run / "stats.jsonl")]
+    labels = [f"{float(name):.10g} kimg" for name in names]
+    assert [p.label for p in find_samples(run)] == ["before training", *labels]
 
 
 def test_records(run: Path) -> None:
@@ -185,7 +238,8 @@ def test_a_run_is_not_overwritten(run: Path, pictures: Path, tmp_path: Path) -> 
 
 def test_who_only_looks_into_a_run_stops_nobody(tmp_path: Path, pictures: Path) -> None:
     """Of two that begin at once, the one that is refused holds the lock for a moment."""
-    records = frugan.train(pictures, tmp_path / "run", device="cpu", **TINY)
+    frugan.train(pictures, tmp_path / "run", device="cpu", **TINY).close()
+    records = Run(tmp_path / "run").train(device="cpu")
     lock = filelock.FileLock(tmp_path / "run" / ".lock", thread_local=False)
     lock.acquire()
     threading.Timer(0.3, lock.release).start()

@@ -17,7 +17,10 @@ def leaks(
         list[Path] | None, typer.Argument(help="Runs, whose samples are compared with their pictures.")
     ] = None,
     data: Annotated[
-        str | None, Option(help="Pictures to try an augmentation on: with --function or --transforms.")
+        str | None,
+        Option(
+            help="Images to try an augmentation on, with --function or --transforms; with runs: where their images are now."
+        ),
     ] = None,
     function: Annotated[
         str | None,
@@ -44,7 +47,7 @@ def leaks(
 ) -> None:
     """Say whether augmentations leak into what is generated: exactly for each transform, or measured on runs or pictures."""
     if runs:
-        found = [_run(run, function, transforms, samples, device) for run in runs]
+        found = [_run(run, data, function, transforms, samples, device) for run in runs]
         lines = [f"{run.name}: {leak.sentence()}" for run in found for leak in run.leaks]
         content: Any = [{"run": run.name, "p": run.p, "found": [x.to_dict() for x in run.leaks]} for run in found]
         if plot:
@@ -179,12 +182,11 @@ def _questions(function: str | None, transforms: str | None, channels: int, reso
     return questions | ({function: question_about(function, _function(function))} if function else {})
 
 
-def _run(path: Path, function: str | None, transforms: str | None, samples: int, device: str) -> Any:
+def _run(path: Path, data: str | None, function: str | None, transforms: str | None, samples: int, device: str) -> Any:
     """All questions that fit a run's pictures, asked of its generator at once."""
     import numpy as np
     import torch
 
-    from frugan.data import open_dataset
     from frugan.leaks import measure_leaks
     from frugan.leaks.plots import RunLeaks
     from frugan.pictures import grid, to_uint8
@@ -192,7 +194,7 @@ def _run(path: Path, function: str | None, transforms: str | None, samples: int,
     from frugan.tracking import read_stats
 
     run = Run(path)
-    dataset = open_dataset(run.config.data)
+    dataset = run.open_data(data)
     picks = np.sort(np.random.default_rng(0).permutation(dataset.train_indices)[:samples])
     real, _ = dataset.images(picks)
     G = load(path).to(choose_device(device))

@@ -113,7 +113,7 @@ def train(
     from frugan.config import Options
     from frugan.data import DataConfig
     from frugan.processes import joined, launched, rank, restarted, world_size
-    from frugan.run import Run, choose_device, plan
+    from frugan.run import Run, check_free, choose_device, plan
 
     set_threads(threads)
     chosen = choose_device(device)
@@ -184,8 +184,9 @@ def train(
         freeze_mapping=freeze_mapping,
     )
     with joined(chosen.type) as place:
-        dataset = None
+        run, dataset = None, None
         if rank() == 0 and not (restarted() and (out / "config.yaml").exists()):
+            check_free(out)
             with bar("reading pictures") as progress:
                 many = processes if not launched() else world_size()
                 plans = plan(options, source, device=chosen, processes=many, progress=progress)
@@ -194,26 +195,29 @@ def train(
             if start:
                 console.print(f"starting from {start.source}", *start.lines(), sep="\n", markup=False)
             if not dry_run:
-                Run.create(out, config)
+                run = Run.create(out, config)
             else:
                 show_cost(config, str(chosen))
         if not dry_run:
-            go_on(out, place, processes=processes, threads=threads, dataset=dataset)
+            go_on(out, place, processes=processes, threads=threads, run=run, dataset=dataset)
 
 
 def resume(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     kimg: Annotated[float | None, Option(help="The new total length, in kimg.")] = None,
+    data: Annotated[str | None, Option(help="Where the run's images are now, if they have moved; remembered.")] = None,
     device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
     threads: Annotated[int | None, Option(help="CPU threads. [default: all cores]")] = None,
     processes: Annotated[int, Option(min=1, help="Train in so many processes here: one a GPU.")] = 1,
 ) -> None:
     """Go on with a run from its latest checkpoint, exactly as if it had never stopped."""
-    from frugan.processes import joined
-    from frugan.run import choose_device
+    from frugan.processes import joined, rank
+    from frugan.run import Run, choose_device
 
     set_threads(threads)
     with joined(choose_device(device).type) as place:
+        if data and rank() == 0:
+            Run(run).move_data(data)
         go_on(run, place, processes=processes, threads=threads, kimg=kimg)
 
 
@@ -223,6 +227,7 @@ def go_on(
     *,
     processes: int,
     threads: int | None,
+    run: Run | None = None,
     dataset: Dataset | None = None,
     kimg: float | None = None,
 ) -> None:
@@ -232,13 +237,14 @@ def go_on(
 
     gather(None)  # until the first has made the run
     console.quiet = rank() > 0
-    run = Run(out)
+    run = run or Run(out)
     found = run.latest()
     left = not found or found.images < (kimg or run.config.kimg) * 1000
     if processes > 1 and left and not launched():
         share = threads or max((os.cpu_count() or 1) // processes, 1)
         more = ["--kimg", str(kimg)] if kimg else []
-        launch(processes, "frugan", ["resume", str(out), "--device", device, "--threads", str(share), *more])
+        with run.launching():
+            launch(processes, "frugan", ["resume", str(out), "--device", device, "--threads", str(share), *more])
     else:
         follow(run, device=device, dataset=dataset, kimg=kimg)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from frugan.errors import FruganError
+from frugan.tracking.files import write_text
 
 FORMAT = 1
 
@@ -29,8 +30,7 @@ class EvaluationCard:
     nearest: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, file: Path) -> Path:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1), "utf-8")
+        write_text(file, json.dumps({"format": FORMAT, **asdict(self)}, indent=1))
         return file
 
     @classmethod

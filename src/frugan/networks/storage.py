@@ -32,9 +32,17 @@ _converter = converter()
 
 def save_weights(network: nn.Module, file: Path) -> None:
     """The network's parameters and buffers as safetensors."""
+    save_tensors(network.state_dict(), file, metadata={"format": "pt"})
+
+
+def save_tensors(tensors: Mapping[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
+    """Writes tensors as safetensors, readable by whom the umask allows: the library itself makes files of mode 0600."""
     # safetensors refuses tensors that share memory or are strided: each is written as its own plain block
-    tensors = {k: v.detach().contiguous().cpu().clone() for k, v in network.state_dict().items()}
-    safetensors.torch.save_file(tensors, file, metadata={"format": "pt"})
+    plain = {k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}
+    file.touch()  # an empty file shows what the umask, or the folder's access list, makes of a new one
+    mode = file.stat().st_mode
+    safetensors.torch.save_file(plain, file, metadata=metadata)
+    file.chmod(mode)
 
 
 def weights_digest(network: nn.Module) -> str:

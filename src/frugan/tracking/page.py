@@ -22,7 +22,9 @@ from frugan.tracking.tracker import Record
 if TYPE_CHECKING:
     from jinja2 import Template
 
-_SAMPLES = re.compile(r"samples-(init|\d+)\.png")
+_SAMPLES = re.compile(r"samples-(init|\d+(?:\.\d{3})?)\.png")
+"""Names of sample grids: by kimg with three decimals, as checkpoints; earlier versions rounded to whole ones."""
+
 _THUMBNAILS = 12
 
 
@@ -95,11 +97,11 @@ class Page:
 
 def find_samples(run_dir: Path) -> list[Picture]:
     """The sample sheets of a run, oldest first: before training, then by kimg."""
-    found: list[tuple[int, Picture]] = []
+    found: list[tuple[float, Picture]] = []
     for path in (run_dir / "samples").glob("samples-*.png"):
         if match := _SAMPLES.fullmatch(path.name):
-            kimg = -1 if match[1] == "init" else int(match[1])
-            label = "before training" if kimg < 0 else f"{kimg:,} kimg"
+            kimg = -1.0 if match[1] == "init" else float(match[1])
+            label = "before training" if kimg < 0 else f"{kimg:,.10g} kimg"
             found.append((kimg, Picture(f"samples/{path.name}", label)))
     return [picture for _, picture in sorted(found, key=lambda f: f[0])]
 

@@ -26,6 +26,7 @@ import torch
 
 from frugan.errors import FruganError
 from frugan.networks import save_generator
+from frugan.networks.storage import save_tensors
 from frugan.training.state import TrainState
 
 PREFIX = "checkpoint-"
@@ -68,8 +69,13 @@ class Checkpoint:
         state.load_state_dict(tensors, _read_json(self.path / "training.json"))
 
 
+def kimg_name(images: int) -> str:
+    """A count of images as kimg, as files of a run are named: 400 → "000000.400". Each count has a name of its own."""
+    return f"{images // 1000:06d}.{images % 1000:03d}"
+
+
 def name_of(state: TrainState) -> str:
-    return f"{PREFIX}{state.images / 1000:010.3f}"
+    return f"{PREFIX}{kimg_name(state.images)}"
 
 
 def save(directory: Path, state: TrainState, metrics: Mapping[str, float] | None = None) -> Checkpoint:
@@ -97,10 +103,8 @@ def save(directory: Path, state: TrainState, metrics: Mapping[str, float] | None
 def _fill(folder: Path, state: TrainState, metrics: Mapping[str, float]) -> None:
     """Writes the files of a checkpoint, the manifest last, and waits until the disk has them."""
     tensors, facts = state.state_dict()
-    # safetensors refuses tensors that share memory or are strided: each is written as its own plain block
-    plain = {k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}
     try:
-        safetensors.torch.save_file(plain, folder / "training.safetensors")
+        save_tensors(tensors, folder / "training.safetensors")
         save_generator(folder, state.ema, discriminator=state.D.config)
     except safetensors.SafetensorError as error:  # hides what the system said
         if number := re.search(r"os error (\d+)", str(error)):

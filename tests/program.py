@@ -1,0 +1,28 @@
+"""The program, run in the tests' own process: a fraction of what a process of its own costs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from frugan.cli.app import main
+
+
+def call(capsys: pytest.CaptureFixture[str], cwd: Path, *arguments: object) -> tuple[int, str]:
+    """(exit code, what it printed) of the program, run in this process from a working directory."""
+    before, argv = Path.cwd(), sys.argv
+    os.chdir(cwd)
+    sys.argv = ["frugan", *map(str, arguments)]
+    try:
+        main()
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        os.chdir(before)
+        sys.argv = argv
+    out, err = capsys.readouterr()
+    return code, out + err
