@@ -123,7 +123,7 @@ def test_arrays(layout: str, dtype: str, suffix: str, tmp_path: Path, noise) -> 
 
 MISTAKES = {
     "no file or folder": lambda p: p / "nowhere",
-    "holds no pictures": lambda p: p,
+    "holds no images": lambda p: p,
     "single file; give a folder": lambda p: _written(p / "a.png", _png()),
     "cannot be read as a zip": lambda p: _written(p / "a.zip", b"PK no zip"),
     "cannot be read as a NumPy file": lambda p: _written(p / "a.npy", b"no array"),

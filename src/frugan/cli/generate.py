@@ -31,8 +31,8 @@ def generate(
     import numpy as np
 
     from frugan.latent import parse_label
+    from frugan.pictures import GENERATED_KEY, save_picture, to_uint8
     from frugan.pictures import grid as tile
-    from frugan.pictures import save_picture, to_uint8
     from frugan.run import choose_device, load, read_class_names
 
     numbers = parse_seeds(seeds)
@@ -48,7 +48,7 @@ def generate(
             pixels = to_uint8(images)
             for number, picture in zip(numbers[done:], pixels):
                 if not grid:
-                    save_picture(picture, out / f"seed{number:04d}.png")
+                    save_picture(picture, out / f"seed{number:04d}.png", text={GENERATED_KEY: str(number)})
             sheets.append(pixels if grid else pixels[:0])
             done += len(pixels)
             progress(done, len(numbers))

@@ -1,4 +1,7 @@
-"""Where pictures come from: a folder, a zip, a tar, an array file. Everything else sees a `Source`."""
+"""Sources of images: a folder, a zip, a tar, an array file. Everything else sees a `Source`.
+
+Hidden files and those that operating systems leave behind are no images; images that frugan itself wrote are skipped and named.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from typing import Any, BinaryIO, Protocol, cast
 import numpy as np
 
 from frugan.data.decode import FORMATS, Header, read_header, read_pixels
+from frugan.data.own import INDEX, RUN_CONFIG, OwnFiles, own_files
 from frugan.errors import FruganError
 
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
@@ -37,6 +41,7 @@ class Source(Protocol):
     names: list[str]
     unreadable: list[tuple[str, str]]  # (name, reason): known to be lost before any decoding
     ignored: Counter[str]  # suffixes of files that are no pictures
+    own: OwnFiles  # images that frugan itself wrote, which are not in `names`
     alpha: bool  # whether a second or fourth channel is opacity
 
     def stamp(self) -> str:
@@ -61,8 +66,11 @@ class Source(Protocol):
         ...
 
 
-def open_source(path: str | Path) -> Source:
-    """Raises `FruganError` where there is nothing, or nothing that holds pictures."""
+def open_source(path: str | Path, *, use_generated: bool = False) -> Source:
+    """The images at a path, without those that frugan wrote; `use_generated` keeps the ones that it generated one by one.
+
+    Raises `FruganError` where there is nothing, or nothing that holds images.
+    """
     path = Path(path).expanduser()
     if path.is_dir():
         source: Source = Folder(path)
@@ -76,13 +84,25 @@ def open_source(path: str | Path) -> Source:
         source = Arrays(path)
     else:
         raise FruganError(f"{path} is a single file; give a folder of pictures or a {', '.join(CONTAINERS)} file")
+    if isinstance(source, Files):
+        source.leave_out_own(use_generated)
     if not source.names and not source.unreadable:
-        found = ", ".join(f"{count} × {suffix or 'no suffix'}" for suffix, count in source.ignored.most_common(5))
-        raise FruganError(
-            f"{path} holds no pictures (files ending in {', '.join(SUFFIXES)}); found: {found or 'nothing'}; "
-            "convert the pictures or give another path"
-        )
+        raise _no_images(source)
     return source
+
+
+def _no_images(source: Source) -> FruganError:
+    if source.own.count:
+        generated = "to use generated images as data on purpose, add --use-generated"
+        remedy = generated if source.own.generated else "name the folder of your own images"
+        return FruganError(
+            f"{source.path} holds no images but {source.own.count} that frugan wrote ({source.own.shown()}); {remedy}"
+        )
+    found = ", ".join(f"{count} × {suffix or 'no suffix'}" for suffix, count in source.ignored.most_common(5))
+    return FruganError(
+        f"{source.path} holds no images (files ending in {', '.join(SUFFIXES)}); found: {found or 'nothing'}; "
+        "convert them or give another path"
+    )
 
 
 class Files(ABC):
@@ -95,6 +115,8 @@ class Files(ABC):
         self.names: list[str] = []
         self.unreadable: list[tuple[str, str]] = []
         self.ignored: Counter[str] = Counter()
+        self.own = OwnFiles()
+        self._markers: list[str] = []  # files that may tell what a folder is
 
     def _list(self, files: list[str]) -> None:
         """Sorts files into pictures and others; hidden files and what operating systems leave count as neither."""
@@ -106,10 +128,27 @@ class Files(ABC):
                 self.names.append(file)
             else:
                 self.ignored[os.path.splitext(file)[1].lower()] += 1
+                if parts[-1] in (RUN_CONFIG, INDEX):
+                    self._markers.append(file)
         self.names.sort()
+
+    def leave_out_own(self, use_generated: bool) -> None:
+        """Moves images that frugan wrote from `names` to `own`."""
+        self.own = own_files(self.names, self._markers, self.head, use_generated=use_generated)
+        skipped = set(self.own.names)
+        self.names = [name for name in self.names if name not in skipped]
 
     @abstractmethod
     def open(self, name: str) -> BinaryIO: ...
+
+    def open_head(self, name: str) -> BinaryIO:
+        """As `open`, where only the beginning is to be read."""
+        return self.open(name)
+
+    def head(self, name: str, size: int) -> bytes:
+        """The first bytes of a file, at most `size`."""
+        with self.open_head(name) as file:
+            return file.read(size)
 
     @abstractmethod
     def has(self, name: str) -> bool: ...
@@ -119,7 +158,10 @@ class Files(ABC):
         """Bytes of a file, unpacked."""
 
     def header(self, index: int) -> Header:
-        with self.open(self.names[index]) as file:
+        name = self.names[index]
+        if self.size(name) == 0:
+            raise FruganError("an empty file")
+        with self.open_head(name) as file:
             return read_header(file)
 
     def pixels(self, index: int) -> np.ndarray:
@@ -153,7 +195,8 @@ class Folder(Files):
     def __init__(self, path: Path) -> None:
         super().__init__(path, "folder")
         files, seen = [], {path.resolve()}
-        for folder, subfolders, here in os.walk(path, followlinks=True):
+        closed: list[OSError] = []
+        for folder, subfolders, here in os.walk(path, onerror=closed.append, followlinks=True):
             at = Path(folder)
             fresh = {name: real for name in subfolders if (real := (at / name).resolve()) not in seen}
             seen |= set(fresh.values())
@@ -162,6 +205,9 @@ class Folder(Files):
         self._list(files)
         lost = {name for name in self.names if not (path / name).is_file()}
         self.unreadable = [(name, "a link to nothing, or no regular file") for name in sorted(lost)]
+        self.unreadable += [
+            (os.path.relpath(e.filename, path), f"a folder that cannot be read: {e.strerror}") for e in closed
+        ]
         self.names = [name for name in self.names if name not in lost]
 
     def open(self, name: str) -> BinaryIO:
@@ -201,9 +247,8 @@ class Zip(Files):
     def open(self, name: str) -> BinaryIO:
         return io.BytesIO(self._zip.read(self._members[name]))
 
-    def header(self, index: int) -> Header:
-        with self._zip.open(self._members[self.names[index]]) as file:
-            return read_header(cast(BinaryIO, file))
+    def open_head(self, name: str) -> BinaryIO:
+        return cast(BinaryIO, self._zip.open(self._members[name]))
 
     def has(self, name: str) -> bool:
         return name in self._members
@@ -250,6 +295,12 @@ class Tar(Files):
         with open(self.path, "rb") as file:  # a handle of its own: threads read at once
             file.seek(member.offset_data)
             return io.BytesIO(file.read(member.size))
+
+    def head(self, name: str, size: int) -> bytes:
+        member = self._members[name]
+        with open(self.path, "rb") as file:
+            file.seek(member.offset_data)
+            return file.read(min(size, member.size))
 
     def has(self, name: str) -> bool:
         return name in self._members
@@ -299,6 +350,7 @@ class Arrays:
         self.path, self.kind = path, path.suffix.lower()[1:]
         self.unreadable: list[tuple[str, str]] = []
         self.ignored: Counter[str] = Counter()
+        self.own = OwnFiles()
         found, self._labels = _load_arrays(path)
         self._pixels = _as_nhwc(found, path)
         digits = max(6, len(str(len(self._pixels))))
