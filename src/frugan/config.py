@@ -14,6 +14,7 @@ import yaml
 
 from frugan.augment import AugmentConfig, ControllerConfig, Measurement, parse_transforms
 from frugan.data import DataConfig
+from frugan.data.shards import is_shards
 from frugan.errors import FruganError
 from frugan.methods import Chosen, choose
 from frugan.metrics import EvaluateConfig, default_metric
@@ -492,6 +493,18 @@ def _check_keys(part: dict[Any, Any], seen: set[int]) -> None:
             _check_keys(value, seen)
 
 
+def _migrated(found: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run from before values were looked at, said outright: all stored values, and alpha as it was."""
+    data, networks = found.get("data"), found.get("generator")
+    if not isinstance(data, dict) or not isinstance(networks, dict) or "value_range" in data:
+        return found
+    changes = {"value_range": "full"}
+    path, opacity = str(data.get("path")), {2: "LA", 4: "RGBA"}.get(networks.get("channels", 0))
+    if opacity and data.get("channels") == "auto" and not (path.lower().endswith((".npy", ".npz")) or is_shards(path)):
+        changes["channels"] = opacity
+    return {**found, "data": {**data, **changes}}
+
+
 def load_config(file: Path) -> RunConfig:
     """Raises `FruganError` naming what cannot be understood."""
     try:
@@ -499,7 +512,7 @@ def load_config(file: Path) -> RunConfig:
         if not isinstance(found, dict):
             raise ValueError("no settings in it")
         _check_keys(found, set())
-        return _converter.structure(found, RunConfig)
+        return _converter.structure(_migrated(found), RunConfig)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise FruganError(f"{file} cannot be read: {reason}; mend it, or restore it from a copy") from error

@@ -46,7 +46,8 @@ def evaluate(
     own = _own_pictures(run, data, generator)
     if reference is not None:
         labelled = generator.label_size and (own is None or options.get("per_class"))
-        judged = open_dataset(_same_shape(own.config if own else None, reference, generator, labels=bool(labelled)))
+        other = _same_shape(own.config if own else None, reference, generator, labels=bool(labelled))
+        judged = open_dataset(dataclasses.replace(other, use_generated=True))  # compared with, not trained on
         against = "all" if against == "auto" else against
     elif own is not None:
         judged = own

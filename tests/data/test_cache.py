@@ -142,7 +142,7 @@ def broken(folder: Path) -> dict[str, str]:
     (folder / NAMES[3]).write_bytes(whole[: len(whole) // 2])
     (folder / "bad_float.tif").write_bytes(_float_tiff())
     return {
-        "bad_empty.png": "no picture in a known format",
+        "bad_empty.png": "an empty file",
         "bad_text.jpg": "no picture in a known format",
         NAMES[3]: "truncated",
         "bad_float.tif": "floating-point",
@@ -172,7 +172,7 @@ def test_bad_files_are_skipped_and_named(folder: Path, broken: dict[str, str], n
 
 def test_nothing_but_bad_files(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
-    with pytest.raises(FruganError, match=r"none of the 1 pictures .* a\.png \(no picture"):
+    with pytest.raises(FruganError, match=r"none of the 1 .* a\.png \(an empty file"):
         _open(tmp_path)
     whole = _float_tiff()
     (tmp_path / "a.png").write_bytes(whole[:20])

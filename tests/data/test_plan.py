@@ -55,7 +55,7 @@ def test_a_plain_set() -> None:
 
 def test_mixed_sizes_name_the_file_and_the_remedy() -> None:
     headers = [_header(64, 64), _header(64, 64), _header(40, 60)]
-    with pytest.raises(FruganError, match=r"a\.png is 64x64 .* c\.png is 40x60.*--resolution 64"):
+    with pytest.raises(FruganError, match=r"a\.png is 64x64, c\.png is 40x60 \(1 of 3 .*--resolution 64"):
         make_plan(PixelConfig(), ["a.png", "b.png", "c.png"], headers)
     assert make_plan(PixelConfig((32, 32)), ["a", "b", "c"], headers).resolution == (32, 32)
 

@@ -354,7 +354,7 @@ MISTAKES: dict[str, Callable[[Path, str], DataConfig]] = {
     "counts down": lambda here, url: DataConfig(f"{here}/a-{{9..1}}.tar"),
     "there is no list": lambda here, url: DataConfig(f"{here}/nothing.txt"),
     r"ftpx://.*address that cannot be read": lambda here, url: DataConfig("ftpx://host/a.tar"),
-    "differ in size: big/0.png is 16x16.*set-000/0000.png is 8x8": lambda here, url: DataConfig(
+    "differ in size.*: big/0.png is 16x16, set-000/0000.png is 8x8": lambda here, url: DataConfig(
         f"{here}/{{big,set-000}}.tar"
     ),
     r"deep/0.png has 16 bits": lambda here, url: DataConfig(f"{here}/{{grey,deep}}.tar"),

@@ -1,24 +1,35 @@
-"""`frugan data`: look at pictures, prepare them, draw some."""
+"""`frugan data`: look at images, prepare them, draw some."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer import Option
 
-from frugan.cli.common import bar, console, parse_resolution
+from frugan.cli.common import bar, console, parse_resolution, say
+from frugan.errors import shown
 
-app = typer.Typer(help="Look at pictures, prepare them, or draw some to try.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from frugan.data import Dataset
 
-Path_ = Annotated[str, typer.Argument(help="A folder, zip, .npy or .npz of pictures.")]
+app = typer.Typer(help="Look at images, prepare them, or draw some to try.", no_args_is_help=True)
+
+Path_ = Annotated[str, typer.Argument(help="A folder, zip, .npy or .npz of images.")]
 Resolution = Annotated[str | None, Option(help="R or HxW in pixels; default: from the pictures.")]
-Channels = Annotated[Literal["auto", "L", "LA", "RGB", "RGBA"], Option(help="Convert all pictures to these.")]
-Fit = Annotated[Literal["crop", "letterbox"], Option(help="How pictures of another shape are fitted.")]
+Channels = Annotated[Literal["auto", "L", "LA", "RGB", "RGBA"], Option(help="Convert all images to these.")]
+Fit = Annotated[Literal["crop", "letterbox"], Option(help="How images of another shape are fitted.")]
 Filter = Annotated[Literal["lanczos", "box"], Option(help="Resizing filter, antialiased.")]
 Background = Annotated[Literal["white", "black"], Option(help="Behind dropped transparency and letterboxes.")]
 Labels = Annotated[str, Option(help="Where labels come from: auto, none, folders, or a .csv or .json file.")]
+ValueRange = Annotated[
+    str,
+    Option(help="Stored values that become black and white: LO,HI; full: all of 8 or 16 bits; auto: the bits in use."),
+]
+UseGenerated = Annotated[
+    bool, Option("--use-generated", help="Take images that frugan generated for data, instead of skipping them.")
+]
 
 
 def _config(path: str, resolution: str | None, **settings: Any) -> Any:
@@ -36,6 +47,8 @@ def inspect(
     filter: Filter = "lanczos",
     background: Background = "white",
     labels: Labels = "auto",
+    value_range: ValueRange = "auto",
+    use_generated: UseGenerated = False,
     sheet: Annotated[
         Path | None, Option(help="Where to write the contact sheet. [default: contact-sheet-NAME.png]")
     ] = None,
@@ -47,10 +60,12 @@ def inspect(
     from frugan import data
     from frugan.pictures import save_picture
 
+    where = sheet or Path(f"contact-sheet-{_name(path)}.png")
+    _refuse_sheet(where)
     settings = {"channels": channels, "fit": fit, "filter": filter, "background": background, "labels": labels}
-    with bar("reading pictures") as progress:
+    settings |= {"value_range": value_range, "use_generated": use_generated}
+    with bar("reading images") as progress:
         report = data.inspect(_config(path, resolution, **settings), progress=progress)
-    where = sheet or Path(f"contact-sheet-{Path(path).resolve().stem}.png")
     save_picture(data.contact_sheet(report.dataset), where)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=1, default=str))
@@ -59,9 +74,40 @@ def inspect(
 
     table = Table(show_header=False, box=None, pad_edge=False)
     for what, finding in report.rows():
-        table.add_row(what, finding, style="yellow" if what == "problem" else None)
+        table.add_row(what, finding, style="yellow" if what in ("note", "problem") else None)
     console.print(table, markup=False)
-    console.print(f"contact sheet: {where}")
+    stretched = report.dataset.value_range
+    shown = f" (values {stretched[0]} to {stretched[1]} shown from black to white)" if stretched else ""
+    say(f"contact sheet: {where}{shown}")
+
+
+def _name(path: str) -> str:
+    """What a set is called in the name of its contact sheet."""
+    place = Path(path).expanduser().resolve()
+    return place.name if place.is_dir() else place.stem
+
+
+def _refuse_sheet(where: Path) -> None:
+    """Raises `FruganError` for a contact sheet that would not be known again, or overwrite what frugan did not write."""
+    from frugan.data.own import HEAD, own_kind
+    from frugan.errors import FruganError
+
+    if where.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise FruganError(f"--sheet {where}: a contact sheet is a .png or .jpg file")
+    if where.is_file():
+        with open(where, "rb") as file:
+            if own_kind(file.read(HEAD)) is None:
+                raise FruganError(f"{where} exists already, and frugan did not write it; name another --sheet")
+
+
+def _tell(dataset: Dataset) -> None:
+    """What was skipped, and what else there is to know of a set that was written."""
+    if dataset.skipped:
+        console.print(f"[yellow]{len(dataset.skipped)} files skipped:[/yellow]")
+        for name, reason in dataset.skipped:
+            say(f"  {shown(name)}: {reason}")
+    for note in dataset.notes:
+        say(f"note: {note}")
 
 
 @app.command()
@@ -74,15 +120,19 @@ def prepare(
     filter: Filter = "lanczos",
     background: Background = "white",
     labels: Labels = "auto",
-    strict: Annotated[bool, Option("--strict", help="Refuse unreadable pictures instead of skipping them.")] = False,
+    value_range: ValueRange = "auto",
+    use_generated: UseGenerated = False,
+    strict: Annotated[bool, Option("--strict", help="Refuse unreadable images instead of skipping them.")] = False,
 ) -> None:
-    """Write the pictures as training would see them, with their labels, to one file or folder."""
+    """Write the images at the size of training, with their labels where they have some, to one file or folder."""
     from frugan import data
 
     settings = {"channels": channels, "fit": fit, "filter": filter, "background": background, "labels": labels}
+    settings |= {"value_range": value_range, "use_generated": use_generated, "strict": strict}
     with bar("preparing") as progress:
-        done = data.prepare(_config(path, resolution, strict=strict, **settings), out, progress=progress)
-    console.print(f"{done.count} pictures in {done.path}", markup=False)
+        done = data.prepare(_config(path, resolution, **settings), out, progress=progress)
+    _tell(done.dataset)
+    say(f"{done.count} images in {done.path}")
 
 
 @app.command()
@@ -96,26 +146,30 @@ def corrupt(
     resolution: Resolution = None,
     channels: Channels = "auto",
     labels: Labels = "auto",
+    value_range: ValueRange = "auto",
+    use_generated: UseGenerated = False,
 ) -> None:
-    """Write corrupted pictures, to try learning clean ones from them: frugan train OUT --measurement …"""
+    """Write corrupted images, to try learning clean ones from them: frugan train OUT --measurement …"""
     import numpy as np
     import torch
 
     from frugan import data
     from frugan.augment import Measurement
-    from frugan.pictures import to_float, to_uint8
+    from frugan.pictures import to_float, to_pixels
 
-    config = _config(path, resolution, channels=channels, labels=labels)
+    settings = {"value_range": value_range, "use_generated": use_generated}
+    config = _config(path, resolution, channels=channels, labels=labels, **settings)
 
     def change(row: int, pixels: np.ndarray) -> np.ndarray:
         x = to_float(torch.from_numpy(np.array(pixels))[None])
         measure = Measurement(measurement, (x.shape[2], x.shape[3]))
         drawn = measure.draw(1, x.shape[1], generator=torch.Generator().manual_seed(seed << 32 | row))
-        return to_uint8(measure.apply(x, drawn))[0]
+        return to_pixels(measure.apply(x, drawn), 8 * pixels.dtype.itemsize)[0]
 
     with bar("corrupting") as progress:
         done = data.prepare(config, out, change=change, progress=progress)
-    console.print(f"{done.count} pictures in {done.path}, each through {measurement}", markup=False)
+    _tell(done.dataset)
+    say(f"{done.count} images in {done.path}, each through {measurement}")
 
 
 @app.command()
@@ -142,15 +196,17 @@ def sample(
 def shard(
     path: Path_,
     out: Annotated[Path, typer.Argument(help="The folder to make.")],
-    per_shard: Annotated[int, Option(help="Pictures in a shard.")] = 1000,
+    per_shard: Annotated[int, Option(help="Images in a shard.")] = 1000,
     labels: Labels = "auto",
-    seed: Annotated[int, Option(help="Seed of the order of pictures.")] = 0,
+    seed: Annotated[int, Option(help="Seed of the order of images.")] = 0,
 ) -> None:
-    """Write the pictures as shards (WebDataset tars) with an index, to train on from a server or past one disk."""
+    """Write the images as shards (WebDataset tars) with an index, to train on from a server or past one disk."""
     from frugan import data
 
     with bar("writing shards") as progress:
         done = data.shard(path, out, per_shard=per_shard, labels=labels, seed=seed, progress=progress)
-    console.print(f"{done.count} pictures in {done.shards} shards in {done.path}", markup=False)
     for name, reason in done.skipped:
-        console.print(f"skipped {name}: {reason}", markup=False)
+        say(f"skipped {shown(name)}: {reason}")
+    if done.own.count:
+        say(f"note: {done.own.sentence()}")
+    say(f"{done.count} images in {done.shards} shards in {done.path}")

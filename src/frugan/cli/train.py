@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Option
 
-from frugan.cli.common import bar, console, parse_count, parse_resolution, stop_on_signal
+from frugan.cli.common import bar, console, parse_count, parse_resolution, say, stop_on_signal
 
 if TYPE_CHECKING:
     from frugan.config import Derived, RunConfig
@@ -43,6 +43,8 @@ def train(
     fit: Annotated[Literal["crop", "letterbox"], Option(help="How pictures of another shape are fitted.", rich_help_panel=DATA)] = "crop",
     filter: Annotated[Literal["lanczos", "box"], Option(help="Resizing filter, antialiased.", rich_help_panel=DATA)] = "lanczos",
     background: Annotated[Literal["white", "black"], Option(help="Behind dropped transparency and letterboxes.", rich_help_panel=DATA)] = "white",
+    value_range: Annotated[str, Option(help="Stored values that become black and white: LO,HI; full: all of 8 or 16 bits; auto: the bits in use.", rich_help_panel=DATA)] = "auto",
+    use_generated: Annotated[bool, Option("--use-generated", help="Take images that frugan generated for data, instead of skipping them.", rich_help_panel=DATA)] = False,
     mirror: Annotated[bool, Option("--mirror", help="Double the set by x-flips.", rich_help_panel=DATA)] = False,
     conditional: Annotated[bool, Option("--conditional", help="Learn one picture kind per label.", rich_help_panel=DATA)] = False,
     labels: Annotated[str, Option(help="Where labels come from: auto, folders, or a .csv or .json file.", rich_help_panel=DATA)] = "auto",
@@ -124,6 +126,8 @@ def train(
         fit=fit,
         filter=filter,
         background=background,
+        value_range=value_range,
+        use_generated=use_generated,
         labels=labels if conditional or balanced else "none",
         mirror=mirror,
         strict=strict,
@@ -292,6 +296,8 @@ def describe(dataset: Dataset, derived: list[Derived]) -> None:
         console.print(f"[yellow]{len(dataset.skipped)} files skipped:[/yellow]")
         for name, reason in dataset.skipped:
             console.print(f"  {name}: {reason}", markup=False)
+    for note in dataset.notes:
+        say(f"note: {note}")
     table = Table("setting", "value", "because", box=None, pad_edge=False, header_style="dim")
     for row in derived:
         table.add_row(row.name, f"{row.value:g}" if isinstance(row.value, float) else str(row.value), row.reason)

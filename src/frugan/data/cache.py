@@ -18,21 +18,27 @@ import shutil
 import socket
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import platformdirs
 from PIL import UnidentifiedImageError
 
-from frugan.data.decode import Header, convert, resize
+from frugan.data.decode import CHANNEL_NAMES, Header, convert, resize
 from frugan.data.files import Progress, in_threads
 from frugan.data.plan import PixelConfig, Plan, make_plan
 from frugan.data.sources import Source
+from frugan.data.stats import Histograms, SourceStats, highest
+from frugan.data.values import Range, explicit_range, range_name, settle_range, stretch
 from frugan.errors import FruganError
 
 FORMAT = 2  # rises when the same pictures and settings come to mean other pixels
+
+STEPS = 3  # for each image: its hash, its header, its pixels
 
 _BLOCK = 1 << 24  # bytes per hash
 _BLOCKS_CHECKED = 64  # of a larger entry as many, evenly spread: opening must not read a huge set
@@ -42,7 +48,10 @@ _ABANDONED_AFTER_S = 86_400
 
 @dataclass(frozen=True)
 class CachedPixels:
-    """Pixels `[N, H, W, C]`, read-only and memory-mapped, with each picture's name and the pictures left out."""
+    """Pixels `[N, H, W, C]`, read-only and memory-mapped, with each image's name and the images left out.
+
+    `settings`: the configuration with what "auto" came to mean.
+    """
 
     pixels: np.ndarray
     names: list[str]
@@ -50,6 +59,8 @@ class CachedPixels:
     alpha: bool
     digest: str
     folder: Path
+    settings: PixelConfig
+    stats: SourceStats
 
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:
@@ -66,23 +77,37 @@ def cache_root(cache_dir: str | Path | None = None) -> Path:
 def cached_pixels(
     source: Source, config: PixelConfig, *, cache_dir: str | Path | None = None, progress: Progress = None
 ) -> CachedPixels:
-    """The decoded pictures of a source, from the cache or into it."""
+    """The decoded images of a source, from the cache or into it. `progress(done, total)` counts `STEPS` for each image."""
     root = cache_root(cache_dir)
     count = len(source.names)
-    stepped = _steps(progress, 3 * count)
+    stepped = _steps(progress, STEPS * count)
     content = content_of(source, root, stepped)
-    settings = json.dumps([FORMAT, content, asdict(config)])
-    folder = root / hashlib.sha256(settings.encode()).hexdigest()[:32]
     for _ in range(3):  # once, unless another process removes an entry that it finds damaged just after it was built
-        if (entry := load_entry(folder)) is not None:
+        if (entry := _find_entry(root, content, config)) is not None:
             if progress:
-                progress(3 * count, 3 * count)
+                progress(STEPS * count, STEPS * count)
             return entry
         remove_abandoned(root)
-        build_entry(folder, source, config, stepped)
+        build_entry(_folder(root, content, config), source, config, stepped)
     raise FruganError(
-        f"the cache entry {folder} stays damaged after building it anew; check that disk, or set FRUGAN_CACHE"
+        f"the cache entry {_folder(root, content, config)} stays damaged after building it anew; check that disk, or set "
+        "FRUGAN_CACHE"
     )
+
+
+def _find_entry(root: Path, content: str, config: PixelConfig) -> CachedPixels | None:
+    """The entry of this configuration, or one that was asked for as "auto" and came to mean the same."""
+    for channels in dict.fromkeys((config.channels, "auto")):
+        for value_range in dict.fromkeys((config.value_range, "auto")):
+            asked = replace(config, channels=channels, value_range=value_range)
+            entry = load_entry(_folder(root, content, asked))
+            if entry is not None and config in (asked, entry.settings):
+                return entry
+    return None
+
+
+def _folder(root: Path, content: str, config: PixelConfig) -> Path:
+    return root / hashlib.sha256(json.dumps([FORMAT, content, asdict(config)]).encode()).hexdigest()[:32]
 
 
 def content_of(source: Source, root: Path, step: Callable[[int], None]) -> str:
@@ -156,20 +181,30 @@ def build_entry(
     names = [source.names[i] for i in rows]
     if not rows:
         raise _nothing_readable(source, lost)
-    plan = plan or make_plan(config, names, [head for head in heads if isinstance(head, Header)], alpha=source.alpha)
+    found = [head for head in heads if isinstance(head, Header)]
+    opaque = plan is None and _is_opaque(source, rows, found, config)
+    plan = plan or make_plan(config, names, found, alpha=source.alpha, opaque=opaque)
+    settle_range(config.value_range, plan.depth, 0)  # refuses a range beyond the depth
     with scratch_folder(folder.parent) as scratch:
         file = scratch / "pixels.npy"
-        reasons = _decode(file, source, rows, plan, config, lambda done: step(2 * count + done))
+        decoded = _decode(file, source, rows, plan, config, lambda done: step(2 * count + done))
+        value_range = settle_range(config.value_range, plan.depth, highest(decoded.counts.values(), plan.depth))
+        settings = config if plan.depth == 8 else replace(config, value_range=range_name(value_range))
+        if value_range and config.value_range == "auto":  # known only now, and stretched before resizing
+            decoded = _decode(file, source, rows, plan, settings, lambda done: None)
+        reasons = decoded.reasons
         lost += [(name, reason) for name, reason in zip(names, reasons) if reason]
         if all(reasons):
             raise _nothing_readable(source, lost)
         if any(reasons):
             _keep_rows(file, [row for row, reason in enumerate(reasons) if not reason])
         size = file.stat().st_size
+        kept = [head for head, reason in zip(found, reasons) if not reason]
         meta = {
             "format": FORMAT,
             "source": str(source.path),
-            "settings": asdict(config),
+            "settings": asdict(replace(settings, channels=CHANNEL_NAMES[plan.channels]) if opaque else settings),
+            "stats": _stats(decoded.counts, kept, value_range, plan, opaque=opaque).to_dict(),
             "alpha": plan.alpha,
             "names": [name for name, reason in zip(names, reasons) if not reason],
             "skipped": sorted(lost),
@@ -194,21 +229,60 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _is_opaque(source: Source, rows: Sequence[int], heads: Sequence[Header], config: PixelConfig) -> bool:
+    """Whether channels are "auto", some images have alpha, and no pixel of theirs is transparent."""
+    with_alpha = [row for row, head in zip(rows, heads) if head.channels in (2, 4)]
+    if config.channels != "auto" or not source.alpha or not with_alpha:
+        return False
+
+    def opaque(row: int) -> bool:
+        try:
+            alpha = source.pixels(row)[..., -1]
+        except Exception:  # is told when the images are decoded
+            return True
+        return bool((alpha == np.iinfo(alpha.dtype).max).all())
+
+    return all(in_threads(opaque, with_alpha))
+
+
+def _stats(
+    counts: Histograms, heads: Sequence[Header], value_range: Range | None, plan: Plan, *, opaque: bool
+) -> SourceStats:
+    return SourceStats(
+        values=counts.values(),
+        value_range=value_range,
+        clipped=counts.share_outside(value_range, plan.depth) if value_range else 0.0,
+        sizes=dict(Counter(f"{head.height}x{head.width}" for head in heads).most_common()),
+        frames=sum(head.frames - 1 for head in heads),
+        animated=sum(head.frames > 1 for head in heads),
+        opaque=opaque,
+    )
+
+
+class _Decoded(NamedTuple):
+    """Why each image could not be decoded, or ""; and how often every stored value occurs."""
+
+    reasons: list[str]
+    counts: Histograms
+
+
 def _decode(
     file: Path, source: Source, rows: Sequence[int], plan: Plan, config: PixelConfig, step: Callable[[int], None]
-) -> list[str]:
-    """Writes the pictures' pixels to the file, in order, and says of each why that failed, or ""."""
+) -> _Decoded:
+    """Writes the images' pixels to the file, in order."""
     shape = (len(rows), *plan.resolution, plan.channels)
     dtype = np.dtype(np.uint8 if plan.depth == 8 else np.uint16)
     _require_space(file.parent, int(np.prod(shape)) * dtype.itemsize)
     pixels = np.lib.format.open_memmap(file, "w+", dtype, shape)
+    counts = Histograms(alpha=source.alpha or config.channels != "auto")
 
     def decode(slot: int) -> str:
         try:
-            picture = _fitted(source.pixels(rows[slot]), plan, config)
+            stored = source.pixels(rows[slot])
+            pixels[slot] = _fitted(stored, plan, config)
         except Exception as error:  # as in `headers`
             return _reason(error)
-        pixels[slot] = picture
+        counts.add(stored)
         return ""
 
     reasons = []
@@ -216,12 +290,14 @@ def _decode(
         reasons.append(reason)
         step(len(reasons))
     pixels.flush()
-    return reasons
+    return _Decoded(reasons, counts)
 
 
 def _fitted(pixels: np.ndarray, plan: Plan, config: PixelConfig) -> np.ndarray:
     if plan.depth == 16 and pixels.dtype == np.uint8:
         pixels = pixels.astype(np.uint16) * 257
+    opacity = pixels.shape[-1] in (2, 4) and (plan.alpha or pixels.shape[-1] != plan.channels)
+    pixels = stretch(pixels, explicit_range(config.value_range), alpha=opacity)
     if plan.alpha and pixels.shape[-1] in (1, 3):  # before resizing, so that added borders are transparent
         pixels = convert(pixels, plan.channels)
     alpha = plan.alpha or (pixels.shape[-1] != plan.channels and pixels.shape[-1] in (2, 4))
@@ -256,7 +332,11 @@ def load_entry(folder: Path, blocks_checked: int = _BLOCKS_CHECKED) -> CachedPix
             return None
         skipped = [(name, reason) for name, reason in meta["skipped"]]
         digest = hashlib.sha256(json.dumps(blocks).encode()).hexdigest()
-        return CachedPixels(pixels, meta["names"], skipped, meta["alpha"], digest, folder)
+        settings = PixelConfig(**meta["settings"])
+        if settings.resolution is not None:
+            settings = replace(settings, resolution=(settings.resolution[0], settings.resolution[1]))
+        stats = SourceStats.from_dict(meta["stats"])
+        return CachedPixels(pixels, meta["names"], skipped, meta["alpha"], digest, folder, settings, stats)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -334,6 +414,8 @@ def _nothing_readable(source: Source, lost: Sequence[tuple[str, str]]) -> Nothin
 def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError):
         raise error  # says nothing about the file, so it must not be remembered as its fault
+    if isinstance(error, FruganError):
+        return str(error)
     if isinstance(error, UnidentifiedImageError):
         return "no picture in a known format, or its beginning is damaged"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -16,9 +16,12 @@ from torch import Tensor
 from frugan.data.cache import CachedPixels
 from frugan.data.decode import CHANNELS, FILTERS, Background, Filter, Fit
 from frugan.data.labels import Labels
+from frugan.data.own import OwnFiles
 from frugan.data.plan import PixelConfig, size_name
 from frugan.data.sampler import Sampler
 from frugan.data.shards import is_shards
+from frugan.data.stats import stats_notes
+from frugan.data.values import Range, parse_range
 from frugan.errors import FruganError
 from frugan.pictures import to_float
 from frugan.resolution import base_grid
@@ -38,6 +41,8 @@ class DataConfig:
     `held_out` pictures (a fraction below 1, a count from 1) never train. `mirror` doubles the set by x-flips;
     `balanced` draws all classes equally often; `strict` refuses pictures that cannot be read, instead of skipping them.
     Of a set of shards, `without` leaves out those URLs, and `cache_limit` (GB) streams where they take more decoded.
+    `value_range`: "LO,HI" are the stored values that become black and white, "full" all of 8 or 16 bits; "auto" finds the bits in
+    use of 16-bit images (see `frugan.data.values`). `use_generated` takes images that frugan generated for data, too.
     """
 
     path: str
@@ -54,6 +59,8 @@ class DataConfig:
     balanced: bool = False
     cache_limit: float | None = None
     without: tuple[str, ...] = ()
+    value_range: str = "auto"
+    use_generated: bool = False
 
     def __post_init__(self) -> None:
         if self.resolution is not None:
@@ -62,6 +69,7 @@ class DataConfig:
         _one_of("fit", self.fit, ("crop", "letterbox"))
         _one_of("filter", self.filter, tuple(FILTERS))
         _one_of("background", self.background, ("white", "black"))
+        parse_range(self.value_range)
         if not 0 <= self.held_out < float("inf") or (self.held_out > 1 and self.held_out != int(self.held_out)):
             raise FruganError(f"held-out is {self.held_out}; give a fraction from 0 to 1, or a whole count of pictures")
         if self.cache_limit is not None and not (self.cache_limit > 0 and is_shards(self.path)):
@@ -76,19 +84,22 @@ class DataConfig:
 
     @property
     def pixels(self) -> PixelConfig:
-        return PixelConfig(self.resolution, self.channels, self.fit, self.filter, self.background)
+        return PixelConfig(self.resolution, self.channels, self.fit, self.filter, self.background, self.value_range)
 
 
 class Dataset:
     """N pictures of one shape. Picture numbers from N to 2N − 1 are the x-flipped copies.
 
-    `pixels`: uint8 or uint16 `[N, H, W, C]`, memory-mapped. `labels`: float32 `[N, K]`, K = 0 without labels.
+    `pixels`: uint8 or uint16 `[N, H, W, C]`, memory-mapped; where stored values use a part of the range only, stretched from
+    `value_range` (see `frugan.data.values`). `labels`: float32 `[N, K]`, K = 0 without labels.
     `train_indices`, `held_out_indices`: int64, disjoint, together 0 … N − 1. `skipped`: (name, reason) of every
-    picture left out.
+    picture left out. `config` has what "auto" came to mean. `own`: images left out because frugan wrote them.
     """
 
-    def __init__(self, config: DataConfig, cached: CachedPixels, labels: Labels) -> None:
-        self.config = config
+    def __init__(self, config: DataConfig, cached: CachedPixels, labels: Labels, own: OwnFiles | None = None) -> None:
+        self.config = replace(config, channels=cached.settings.channels, value_range=cached.settings.value_range)
+        self.stats = cached.stats
+        self.own = own or OwnFiles()
         self.pixels = cached.pixels
         self.names = cached.names
         self.skipped = cached.skipped
@@ -114,6 +125,22 @@ class Dataset:
     @property
     def channels(self) -> int:
         return self.pixels.shape[3]
+
+    @property
+    def depth(self) -> int:
+        """Bits per channel: 8 or 16."""
+        return 8 * self.pixels.dtype.itemsize
+
+    @property
+    def value_range(self) -> Range | None:
+        """The stored values that became black and white; None where those are 0 and the highest of `depth` bits."""
+        return self.stats.value_range
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for the user about values, alpha, what the crop cuts away, frames, and files of frugan's own."""
+        found = stats_notes(self.stats, depth=self.depth, resolution=self.resolution, fit=self.config.fit)
+        return [*found, self.own.sentence()] if self.own.count else found
 
     @property
     def label_size(self) -> int:
@@ -191,7 +218,9 @@ class Dataset:
             "resolution": list(self.resolution),
             "resolution_name": size_name(self.resolution),
             "channels": self.channels,
-            "bits": 8 * self.pixels.dtype.itemsize,
+            "bits": self.depth,
+            "depth": self.depth,
+            "value_range": list(self.value_range) if self.value_range else None,
             "label_size": self.label_size,
             "label_origin": self.label_origin,
             "class_names": self.class_names,
@@ -199,6 +228,7 @@ class Dataset:
             "held_out_seed": self.config.held_out_seed,
             "mirror": self.config.mirror,
             "skipped": [list(item) for item in self.skipped],
+            "own_files": self.own.names,
             "fingerprint": self.fingerprint,
         }
 
@@ -279,6 +309,8 @@ def _fingerprint(config: DataConfig, cached: CachedPixels, labels: Labels) -> st
         config.balanced,
         labels.class_names,
     ]
+    if cached.stats.value_range:
+        settings.append(cached.stats.value_range)
     digest = hashlib.sha256(f"{cached.digest}{json.dumps(settings)}{labels.values.shape}".encode())
     digest.update(labels.values.tobytes())
     return digest.hexdigest()

@@ -20,6 +20,20 @@ R = TypeVar("R")
 Progress = Callable[[int, int], None] | None
 
 
+def per_image(progress: Progress, count: int, steps: int) -> Progress:
+    """A progress that takes `steps` steps for each of `count` images and tells images, never fewer than before."""
+    if progress is None:
+        return None
+    told = 0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        told = max(told, min(done // steps, count))
+        progress(told, count)
+
+    return tell
+
+
 @contextmanager
 def building(out: Path) -> Iterator[Path]:
     """A place beside `out` where the block puts a file or folder; renamed to `out` when the block ends well.

@@ -1,4 +1,4 @@
-"""What a set of pictures is, and what training would make of it, before anything is trained."""
+"""A report on a set of images, and on what training would make of it, before anything is trained."""
 
 from __future__ import annotations
 
@@ -7,23 +7,27 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from frugan.data.cache import digests, headers
 from frugan.data.dataset import DataConfig, Dataset
 from frugan.data.decode import CHANNEL_NAMES, Header, resize
-from frugan.data.files import Progress, in_threads
+from frugan.data.files import Progress, in_threads, per_image
 from frugan.data.labels import find_labels
 from frugan.data.opening import open_dataset
-from frugan.data.plan import plan_channels, plan_resolution, size_name, suggest_channels, suggest_resolution
+from frugan.data.plan import MixedImages, size_name
 from frugan.data.shards import is_shards
 from frugan.data.sources import Source, open_source
-from frugan.errors import FruganError
+from frugan.data.stats import kept_share, percent
+from frugan.errors import FruganError, shown
 from frugan.pictures import grid
 
 _SHOWN = 8  # entries of a long list that a row names
+_STEPS = 5  # for each image: its header, its hash, and three for decoding it
+_NEAR = 0.04  # of the range: values this near to black or white ...
+_SELDOM = 0.01  # ... but for this share of them make an image nearly black or white
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,11 @@ class Inspection:
     classes: dict[str, int]  # pictures per class (or per label column, where not 0)
     same_files: list[list[str]]
     same_pixels: list[list[str]]  # after decoding and resizing; the same files not told again
+    kept: dict[str, float]  # share of an image of each size that the crop leaves
+    flat: list[str]  # images of a single colour
+    black: list[str]  # images that are nearly black where they are not transparent, those of a single colour included
+    white: list[str]
+    own: list[str]  # images that frugan wrote, which are skipped
     unreadable: list[tuple[str, str]]
     ignored: dict[str, int]
     problems: list[str]
@@ -52,43 +61,67 @@ class Inspection:
         """(what, finding) line by line, to be shown as a table."""
         data = self.dataset
         h, w = data.resolution
-        bits = 8 * data.pixels.dtype.itemsize
         channels = CHANNEL_NAMES.get(data.channels, "") if data.alpha or data.channels in (1, 3) else ""
         labels = f"{self.label_size} columns from {self.label_origin}, used with --conditional"
         enlarged = sum(n for size, n in self.sizes.items() if _smaller(size, (h, w)))
         return [
-            ("pictures", f"{self.count} readable in {self.kind} {self.path}"),
+            ("images", f"{self.count} readable in {self.kind} {self.path}"),
             ("formats", _listed(self.formats)),
             ("sizes (height x width)", _listed(self.sizes)),
+            *self._size_rows(),
             ("modes", _listed(self.modes)),
             ("labels", labels if self.label_size else "none"),
-            *([("pictures per class", _listed(self.classes))] if self.classes else []),
+            *([("images per class", _listed(self.classes))] if self.classes else []),
+            *((f"values, {value.channel}", str(value)) for value in data.stats.values),
+            *self._single_rows(),
             ("identical files", _groups(self.same_files)),
             ("identical pixels", _groups(self.same_pixels)),
             ("unreadable", str(len(self.unreadable) or "none")),
-            *(("  skipped", f"{name}: {reason}") for name, reason in self.unreadable),
+            *(("  skipped", f"{shown(name)}: {reason}") for name, reason in self.unreadable),
             *([("other files", _listed(self.ignored))] if self.ignored else []),
-            ("training at", f"{size_name((h, w))}, {data.channels} channels {channels}, {bits} bits"),
-            *([("enlarged", f"{enlarged} pictures are smaller than that")] if enlarged else []),
+            ("training at", f"{size_name((h, w))}, {data.channels} channels {channels}, {data.depth} bits"),
+            *([("enlarged", f"{enlarged} images are smaller than that")] if enlarged else []),
             ("held out", f"{len(data.held_out_indices)} of {len(data)}"),
-            ("one epoch", f"{len(data.stream_indices)} pictures{', x-flips included' if self.config.mirror else ''}"),
+            ("one epoch", f"{len(data.stream_indices)} images{', x-flips included' if self.config.mirror else ''}"),
             ("decoded", f"{data.pixels.nbytes / 1e6:,.1f} MB in {data.cache_folder}"),
+            *(("note", note) for note in data.notes),
             *(("problem", problem) for problem in self.problems),
         ]  # fmt: skip
+
+    def _size_rows(self) -> Iterable[tuple[str, str]]:
+        """What becomes of each size, where there are a few of them or something is cut away."""
+        sizes = sorted(self.sizes, key=lambda size: self.kept[size])[:_SHOWN]
+        if len(self.sizes) > 1 or self.kept[sizes[0]] < 1:
+            for size in sizes:
+                count = self.sizes[size]
+                images = "1 image" if count == 1 else f"{count} images"
+                h, w = self.dataset.resolution
+                change = "enlarged" if _smaller(size, (h, w)) else "reduced" if size != f"{h}x{w}" else "kept as it is"
+                cut = 1 - self.kept[size]
+                yield f"  {size}", f"{images}, {change}{f', {percent(cut)} cut away' if cut else ''}"
+
+    def _single_rows(self) -> Iterable[tuple[str, str]]:
+        """Images that say little, by name."""
+        for what, names in (("of one colour", self.flat), ("nearly black", self.black), ("nearly white", self.white)):
+            if names:
+                rest = " …" if len(names) > _SHOWN else ""
+                yield what, f"{len(names)} of {self.count}: {', '.join(map(shown, names[:_SHOWN]))}{rest}"
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON holds it, the pixels left out."""
         skip = ("dataset", "config")
         own = {key: value for key, value in vars(self).items() if key not in skip}
-        return own | {"config": asdict(self.config), "training": self.dataset.describe()}
+        found = {"values": [asdict(value) for value in self.dataset.stats.values], "notes": self.dataset.notes}
+        return own | found | {"config": asdict(self.config), "training": self.dataset.describe()}
 
 
 def inspect(
     config: DataConfig | str | Path, *, progress: Progress = None, cache_dir: str | Path | None = None
 ) -> Inspection:
-    """Reads every picture once, and leaves them decoded in the cache for the training that follows.
+    """Reads every image once, and leaves them decoded in the cache for the training that follows.
 
-    What would stop training is not raised but told under `problems`; `FruganError` only where nothing can be read.
+    `progress(done, total)` counts images. What would stop training is not raised but told under `problems`; `FruganError`
+    only where nothing can be read.
     """
     config = config if isinstance(config, DataConfig) else DataConfig(str(config))
     if is_shards(config.path):
@@ -96,33 +129,39 @@ def inspect(
             f"{config.path} is a set of shards, which inspect does not read: look at one .tar of it on this disk, or see "
             "what training makes of all with frugan train --dry-run"
         )
-    source = open_source(config.path)
+    source = open_source(config.path, use_generated=config.use_generated)
     count = len(source.names)
-
-    def step(stage: int, done: int) -> None:
-        if progress:
-            progress(stage * count + done, 5 * count)
-
-    heads = headers(source, lambda done: step(0, done))
+    steps = per_image(progress, count, _STEPS) or (lambda done, total: None)
+    heads = headers(source, lambda done: steps(done, _STEPS * count))
+    same_files = _same(source.names, _counted(digests(source), lambda done: steps(count + done, _STEPS * count)))
+    decoding: Progress = lambda done, total: steps(2 * count + (_STEPS - 2) * done, _STEPS * count)  # noqa: E731
+    config, problems = _settled(config, source, heads, decoding, cache_dir)
+    opened, label_problems = _opened(source, config, decoding, cache_dir)
     pairs = [(name, head) for name, head in zip(source.names, heads) if isinstance(head, Header)]
-    config, problems = _mended(config, *(list(column) for column in zip(*pairs))) if pairs else (config, [])
-    same_files = _same(source.names, _counted(digests(source), lambda done: step(1, done)))
-    opened, label_problems = _opened(source, config, lambda done, total: step(2, done), cache_dir)
     told = {frozenset(group) for group in same_files}
     readable = set(opened.names)
     known = [head for name, head in pairs if name in readable]
+    sizes = _counts(f"{head.height}x{head.width}" for head in known)
+    looks = list(in_threads(lambda row: _look(opened, row), range(len(opened))))
     return Inspection(
         path=config.path,
         kind=source.kind,
         count=len(opened),
         formats=_counts(head.format for head in known),
-        sizes=_counts(f"{head.height}x{head.width}" for head in known),
+        sizes=sizes,
         modes=_counts(head.mode for head in known),
         label_origin=opened.label_origin,
         label_size=opened.label_size,
         classes=_class_counts(opened),
         same_files=same_files,
-        same_pixels=[group for group in _same(opened.names, _pixel_digests(opened)) if frozenset(group) not in told],
+        same_pixels=[
+            group for group in _same(opened.names, [look.digest for look in looks]) if frozenset(group) not in told
+        ],
+        kept={size: kept_share(_size(size), opened.resolution, config.fit) for size in sizes},
+        flat=[name for name, look in zip(opened.names, looks) if look.flat],
+        black=[name for name, look in zip(opened.names, looks) if look.black],
+        white=[name for name, look in zip(opened.names, looks) if look.white],
+        own=source.own.names,
         unreadable=opened.skipped,
         ignored=dict(source.ignored),
         problems=problems + label_problems,
@@ -140,20 +179,17 @@ def contact_sheet(dataset: Dataset, *, count: int = 64, columns: int | None = No
     return grid((pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels, columns=columns)
 
 
-def _mended(config: DataConfig, names: list[str], heads: list[Header]) -> tuple[DataConfig, list[str]]:
-    """The config with the remedies applied that the problems propose."""
-    problems = []
+def _settled(
+    config: DataConfig, source: Source, heads: Sequence[Header | str], progress: Progress, cache_dir: str | Path | None
+) -> tuple[DataConfig, list[str]]:
+    """The config with the remedies applied that the problem proposes, if there is one."""
     try:
-        plan_channels(config.pixels, names, heads)
-    except FruganError as error:
-        problems.append(str(error))
-        config = replace(config, channels=suggest_channels(heads))
-    try:
-        plan_resolution(config.pixels, names, heads)
-    except FruganError as error:
-        problems.append(str(error))
-        config = replace(config, resolution=suggest_resolution(heads))
-    return config, problems
+        open_dataset(
+            replace(config, labels="none", balanced=False, strict=False), progress=progress, cache_dir=cache_dir
+        )
+        return config, []
+    except MixedImages as error:
+        return replace(config, channels=error.channels, resolution=error.resolution), [str(error)]
 
 
 def _opened(
@@ -181,8 +217,30 @@ def _class_counts(dataset: Dataset) -> dict[str, int]:
     return {name: int(n) for name, n in zip(names, (dataset.labels != 0).sum(0))}
 
 
-def _pixel_digests(dataset: Dataset) -> Iterable[bytes]:
-    return in_threads(lambda row: hashlib.sha256(dataset.pixels[row].tobytes()).digest(), range(len(dataset)))
+class _Look(NamedTuple):
+    """What one image's pixels say, as training sees them."""
+
+    digest: bytes
+    flat: bool
+    black: bool
+    white: bool
+
+
+def _look(dataset: Dataset, row: int) -> _Look:
+    pixels = dataset.pixels[row]
+    top = np.iinfo(pixels.dtype).max
+    colours = pixels.reshape(-1, pixels.shape[-1])
+    if dataset.alpha:
+        colours = colours[colours[:, -1] > 0][:, :-1]
+    few, digest = _SELDOM * colours.size, hashlib.sha256(pixels.tobytes()).digest()
+    if not colours.size:
+        return _Look(digest, flat=True, black=False, white=False)
+    return _Look(
+        digest,
+        flat=bool((colours == colours[0]).all()),
+        black=bool(np.count_nonzero(colours > _NEAR * top) <= few),
+        white=bool(np.count_nonzero(colours < (1 - _NEAR) * top) <= few),
+    )
 
 
 def _same(names: Sequence[str], found: Iterable[bytes | None]) -> list[list[str]]:
@@ -203,18 +261,23 @@ def _counts(values: Iterable[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
 
 
+def _size(name: str) -> tuple[int, int]:
+    h, w = map(int, name.split("x"))
+    return h, w
+
+
 def _smaller(size: str, than: tuple[int, int]) -> bool:
-    h, w = map(int, size.split("x"))
+    h, w = _size(size)
     return h < than[0] or w < than[1]
 
 
 def _listed(counts: dict[str, int]) -> str:
-    shown = ", ".join(f"{name or 'no suffix'}: {n}" for name, n in list(counts.items())[:_SHOWN])
-    return f"{shown}, and {len(counts) - _SHOWN} more kinds" if len(counts) > _SHOWN else shown
+    first = ", ".join(f"{shown(name) or 'no suffix'}: {n}" for name, n in list(counts.items())[:_SHOWN])
+    return f"{first}, and {len(counts) - _SHOWN} more kinds" if len(counts) > _SHOWN else first
 
 
 def _groups(groups: list[list[str]]) -> str:
     if not groups:
         return "none"
-    shown = "; ".join(" = ".join(group[:4]) for group in groups[:_SHOWN])
-    return f"{sum(len(group) - 1 for group in groups)} copies: {shown}{' …' if len(groups) > _SHOWN else ''}"
+    first = "; ".join(" = ".join(map(shown, group[:4])) for group in groups[:_SHOWN])
+    return f"{sum(len(group) - 1 for group in groups)} copies: {first}{' …' if len(groups) > _SHOWN else ''}"

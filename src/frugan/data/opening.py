@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from frugan.data.cache import cached_pixels, refuse_skipped
+from frugan.data.cache import STEPS, cached_pixels, refuse_skipped
 from frugan.data.dataset import DataConfig, Dataset
-from frugan.data.files import Progress
-from frugan.data.labels import read_labels
+from frugan.data.files import Progress, per_image
+from frugan.data.labels import find_labels, read_labels
 from frugan.data.shards import is_shards
 from frugan.data.sources import open_source
 from frugan.data.streaming import open_shards
@@ -18,16 +19,20 @@ def open_dataset(
     *,
     progress: Progress = None,
     cache_dir: str | Path | None = None,
+    labels_optional: bool = False,
 ) -> Dataset:
-    """Opens a set of pictures, decoding them into the cache first where that has not been done.
+    """Opens a set of images, decoding them into the cache first where that has not been done.
 
-    `progress(done, total)` counts steps, three per picture; of a set of shards, shards. Raises `FruganError` for every
-    mistake a user can mend.
+    `progress(done, total)` counts images; of a set of shards, shards. `labels_optional`: labels "auto" may find none. Raises
+    `FruganError` for every mistake that a user can fix.
     """
     if is_shards(config.path):
-        return open_shards(config, progress=progress, cache_dir=cache_dir)
-    source = open_source(config.path)
-    cached = cached_pixels(source, config.pixels, cache_dir=cache_dir, progress=progress)
+        return open_shards(config, progress=progress, cache_dir=cache_dir, labels_optional=labels_optional)
+    source = open_source(config.path, use_generated=config.use_generated)
+    steps = per_image(progress, len(source.names), STEPS)
+    cached = cached_pixels(source, config.pixels, cache_dir=cache_dir, progress=steps)
     if config.strict:
         refuse_skipped(cached.skipped, len(cached.names))
-    return Dataset(config, cached, read_labels(source, config.labels, cached.names))
+    if labels_optional and config.labels == "auto":
+        config = replace(config, labels=find_labels(source, cached.names))
+    return Dataset(config, cached, read_labels(source, config.labels, cached.names), source.own)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median_low
 from typing import Literal
 
 from frugan.data.decode import CHANNEL_NAMES, CHANNELS, Background, Filter, Fit, Header
-from frugan.errors import FruganError
+from frugan.errors import FruganError, shown
 from frugan.resolution import SMALLEST
 
 _LARGEST_DERIVED = 8  # a derived size has at most this many cells a side before it is doubled
@@ -23,6 +24,7 @@ class PixelConfig:
     fit: Fit = "crop"
     filter: Filter = "lanczos"
     background: Background = "white"
+    value_range: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,64 @@ class Plan:
     alpha: bool
 
 
-def make_plan(config: PixelConfig, names: Sequence[str], headers: Sequence[Header], *, alpha: bool = True) -> Plan:
+def make_plan(
+    config: PixelConfig, names: Sequence[str], headers: Sequence[Header], *, alpha: bool = True, opaque: bool = False
+) -> Plan:
     """Raises `FruganError` where sizes or channel counts are mixed and the config does not say what to do.
 
-    `alpha` says whether a second or fourth channel of these pictures is opacity.
+    `alpha` says whether a second or fourth channel of these images is opacity; `opaque`, that it says nothing, since no pixel
+    of them is transparent: then "auto" leaves it out.
     """
+    headers = without_alpha(headers) if opaque else headers
+    refuse_mixtures(config, names, headers)
     channels = plan_channels(config, names, headers)
     alpha = channels in (2, 4) and (alpha or config.channels != "auto")
-    return Plan(plan_resolution(config, names, headers), channels, max(header.depth for header in headers), alpha)
+    return Plan(plan_resolution(config, headers), channels, max(header.depth for header in headers), alpha)
+
+
+def without_alpha(headers: Sequence[Header]) -> list[Header]:
+    """The headers as they are where opacity is left out."""
+    return [replace(h, channels=h.channels - 1) if h.channels in (2, 4) else h for h in headers]
+
+
+class MixedImages(FruganError):
+    """Images that differ in channels or size, and the settings that make them alike."""
+
+    def __init__(self, message: str, config: PixelConfig) -> None:
+        super().__init__(message)
+        self.channels, self.resolution = config.channels, config.resolution
+
+
+def refuse_mixtures(config: PixelConfig, names: Sequence[str], headers: Sequence[Header]) -> None:
+    """Raises `MixedImages` where these differ and the config does not say what to do: one sentence for size and channels."""
+    findings, remedies, settled = [], [], config
+    if config.channels == "auto" and len({header.channels for header in headers}) > 1:
+        wanted = suggest_channels(headers)
+        settled = replace(settled, channels=wanted)
+        kinds = [CHANNEL_NAMES.get(header.channels, f"of {header.channels} channels") for header in headers]
+        findings.append(f"the images differ in channels: {_differing(kinds, names)}")
+        remedies.append(f"--channels {wanted}")
+    if config.resolution is None and len({(header.height, header.width) for header in headers}) > 1:
+        settled = replace(settled, resolution=suggest_resolution(headers))
+        sizes = [f"{header.height}x{header.width}" for header in headers]
+        findings.append(f"the images differ in size (height x width): {_differing(sizes, names)}")
+        remedies.append(f"--resolution {size_name(suggest_resolution(headers))}")
+    if findings:
+        ask = f"{' and '.join(findings)}; choose for all, for example {' '.join(remedies)}"
+        if config.channels == "auto" and settled.channels in ("LA", "RGBA"):
+            ask += f", or --channels {settled.channels[:-1]}, which lays transparent pixels over --background"
+        raise MixedImages(ask, settled)
+
+
+def _differing(kinds: Sequence[str], names: Sequence[str]) -> str:
+    """The most frequent kind and the first of the others, each with an image's name."""
+    counts = Counter(kinds)
+    usual, count = counts.most_common(1)[0]
+    first = kinds.index(usual)
+    odd = next(i for i, kind in enumerate(kinds) if kind != usual)
+    rest = f", {len(counts)} kinds in all" if len(counts) > 2 else ""
+    share = f"{len(kinds) - count} of {len(kinds)} are not {usual}{rest}"
+    return f"{shown(names[first])} is {usual}, {shown(names[odd])} is {kinds[odd]} ({share})"
 
 
 def suggest_resolution(headers: Sequence[Header]) -> tuple[int, int]:
@@ -94,40 +146,18 @@ def size_name(size: tuple[int, int]) -> str:
     return str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
 
 
-def plan_resolution(config: PixelConfig, names: Sequence[str], headers: Sequence[Header]) -> tuple[int, int]:
-    """(H, W): as configured, else derived from the size of all pictures. Raises `FruganError` for mixed sizes."""
-    if config.resolution is not None:
-        return config.resolution
-    sizes = [(header.height, header.width) for header in headers]
-    if (other := _first_other(sizes)) is not None:
-        a, b = sizes[0], sizes[other]
-        raise FruganError(
-            f"the pictures differ in size: {names[0]} is {a[0]}x{a[1]} (height x width), {names[other]} is "
-            f"{b[0]}x{b[1]}, {len(set(sizes))} sizes in all; choose one, for example with --resolution "
-            f"{size_name(suggest_resolution(headers))}"
-        )
-    return derive_resolution(*sizes[0])
+def plan_resolution(config: PixelConfig, headers: Sequence[Header]) -> tuple[int, int]:
+    """(H, W): as configured, else derived from the size of all images, which is one."""
+    return config.resolution or derive_resolution(headers[0].height, headers[0].width)
 
 
 def plan_channels(config: PixelConfig, names: Sequence[str], headers: Sequence[Header]) -> int:
-    """As configured, else what all pictures have. Raises `FruganError` for mixed or inconvertible channels."""
-    counts = [header.channels for header in headers]
-    if config.channels != "auto":
-        odd = next((i for i, count in enumerate(counts) if count not in CHANNEL_NAMES), None)
-        if odd is not None:
-            raise FruganError(
-                f"{names[odd]} has {counts[odd]} channels, which cannot become {config.channels}; use --channels auto"
-            )
-        return CHANNELS[config.channels]
-    if (other := _first_other(counts)) is not None:
-        a, b = CHANNEL_NAMES[counts[0]], CHANNEL_NAMES[counts[other]]
+    """As configured, else what all images have. Raises `FruganError` for channels that cannot be converted."""
+    if config.channels == "auto":
+        return headers[0].channels
+    odd = next((i for i, header in enumerate(headers) if header.channels not in CHANNEL_NAMES), None)
+    if odd is not None:
         raise FruganError(
-            f"the pictures differ in channels: {names[0]} is {a}, {names[other]} is {b} "
-            f"({sum(count != counts[0] for count in counts)} of {len(counts)} are not {a}); "
-            f"convert all, for example with --channels {suggest_channels(headers)}"
+            f"{names[odd]} has {headers[odd].channels} channels, which cannot become {config.channels}; use --channels auto"
         )
-    return counts[0]
-
-
-def _first_other(values: Sequence[object]) -> int | None:
-    return next((i for i, value in enumerate(values) if value != values[0]), None)
+    return CHANNELS[config.channels]

@@ -1,9 +1,10 @@
-"""Writes a set out again, decoded, resized and labelled: to move it, keep it, or load it with other programs."""
+"""Prepared sets: decoded, resized and labelled images written out again, to move, keep, or load with other programs."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,10 +17,14 @@ from frugan.data.dataset import DataConfig, Dataset
 from frugan.data.files import Progress, building, in_threads
 from frugan.data.labels import one_hot
 from frugan.data.opening import open_dataset
+from frugan.data.own import INDEX, PREPARED_FROM
+from frugan.data.values import restore
 from frugan.errors import FruganError
 from frugan.pictures import picture
 
 _PER_FOLDER = 1000
+_STEPS = 4  # for each image, three of them for decoding
+_DECODING = 3
 
 
 @dataclass(frozen=True)
@@ -43,26 +48,33 @@ def prepare(
     progress: Progress = None,
     cache_dir: str | Path | None = None,
 ) -> Prepared:
-    """Writes all pictures of a set, at its resolution, to `out`: a .zip, a .npz or else a folder, whole or not at all.
+    """Writes all images of a set, at its resolution, to `out`: a .zip, a .npz or else a folder, whole or not at all.
 
-    `change(row, pixels)` takes the pixels `[H, W, C]` of each to what is written instead.
+    `change(row, pixels)` takes the pixels `[H, W, C]` of each, as training sees them, to what is written instead. Values are
+    written as they were stored: a stretched `value_range` is undone. Labels "auto" are those found, or none.
+    `progress(done, total)` counts images.
 
     Folder and zip hold PNG files and dataset.json in the layout of StyleGAN data sets; a .npz holds `images`
     `[N, H, W, C]` and `labels`, and takes any channel count and depth. Raises `FruganError` where `out` is taken, or
     where PNG files cannot hold the pixels.
     """
     out = Path(out).expanduser()
-    decoding = (lambda done, total: progress(done, total + total // 3)) if progress else None
+    decoding = (lambda done, total: progress(_DECODING * done // _STEPS, total)) if progress else None
     with building(out) as target:
-        dataset = open_dataset(config, progress=decoding, cache_dir=cache_dir)
+        dataset = open_dataset(config, progress=decoding, cache_dir=cache_dir, labels_optional=True)
+
+        def written(row: int) -> np.ndarray:
+            pixels = dataset.pixels[row]
+            return restore(change(row, pixels) if change else pixels, dataset.value_range, alpha=dataset.alpha)
+
         if out.suffix.lower() == ".npz":
-            images = np.stack([change(*pair) for pair in enumerate(dataset.pixels)]) if change else dataset.pixels
-            arrays = {"images": images} | ({"labels": _labels(dataset)} if dataset.label_size else {})
+            arrays = {"images": np.stack([written(row) for row in range(len(dataset))])}
+            arrays |= {"labels": _labels(dataset)} if dataset.label_size else {}
             np.savez(target, **arrays)  # pyright: ignore[reportArgumentType]
         else:
             refuse_what_png_cannot_hold(dataset.pixels, dataset.config.path)
             write = _write_zip if out.suffix.lower() == ".zip" else _write_folder
-            write(target, _files(dataset, change or (lambda row, pixels: pixels), progress))
+            write(target, _files(dataset, written, _way_to_source(config.path, out), progress))
         size = sum(file.stat().st_size for file in [target, *target.rglob("*")] if file.is_file())
     return Prepared(out, len(dataset), size, dataset)
 
@@ -79,17 +91,26 @@ def _write_zip(target: Path, files: Iterable[tuple[str, bytes]]) -> None:
             archive.writestr(name, content)
 
 
-def _files(dataset: Dataset, change: Change, progress: Progress) -> Iterator[tuple[str, bytes]]:
-    """Every picture as PNG, then dataset.json."""
+def _way_to_source(path: str, out: Path) -> dict[str, str]:
+    """What dataset.json begins with where `out` is a folder within its source: reading the source again skips it."""
+    source, target = Path(path).expanduser().resolve(), out.resolve()
+    within = source.is_dir() and source in target.parents and out.suffix.lower() != ".zip"
+    return {PREPARED_FROM: Path(os.path.relpath(source, target)).as_posix()} if within else {}
+
+
+def _files(
+    dataset: Dataset, written: Callable[[int], np.ndarray], origin: dict[str, str], progress: Progress
+) -> Iterator[tuple[str, bytes]]:
+    """Every image as PNG, then dataset.json."""
     count = len(dataset)
     names = [f"{row // _PER_FOLDER:05d}/img{row:08d}.png" for row in range(count)]
-    for row, png in enumerate(in_threads(lambda row: encode_png(change(row, dataset.pixels[row])), range(count))):
+    for row, png in enumerate(in_threads(lambda row: encode_png(written(row)), range(count))):
         yield names[row], png
         if progress:
-            progress(3 * count + row + 1, 4 * count)
+            progress((_DECODING * count + row + 1) // _STEPS, count)
     labels = [list(pair) for pair in zip(names, _labels(dataset).tolist())] if dataset.label_size else None
-    index = {"labels": labels} | ({"class_names": dataset.class_names} if dataset.class_names else {})
-    yield "dataset.json", json.dumps(index).encode()
+    index = {**origin, "labels": labels} | ({"class_names": dataset.class_names} if dataset.class_names else {})
+    yield INDEX, json.dumps(index).encode()
 
 
 def _labels(dataset: Dataset) -> np.ndarray:

@@ -9,7 +9,7 @@ import os
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -19,9 +19,11 @@ import numpy as np
 from frugan.data.decode import Header, read_header, read_pixels
 from frugan.data.files import Progress, building, in_threads
 from frugan.data.labels import Labels, find_labels, one_hot, read_labels
+from frugan.data.own import OwnFiles
 from frugan.data.prepare import encode_png, refuse_what_png_cannot_hold
 from frugan.data.shards import INDEX, INDEX_FORMAT, Facts, index_row, kinds_of
 from frugan.data.sources import Arrays, Files, Source, open_source
+from frugan.data.stats import Histograms, highest
 from frugan.errors import FruganError
 
 _LONGEST_NAME = 60  # characters of a picture's own name that its key keeps
@@ -29,12 +31,16 @@ _LONGEST_NAME = 60  # characters of a picture's own name that its key keeps
 
 @dataclass(frozen=True)
 class Sharded:
-    """What `shard` has written: `<path>/<name>-000000.tar` … and index.json. `skipped`: (name, reason)."""
+    """Shards written to `<path>/<name>-000000.tar` … and index.json.
+
+    `skipped`: (name, reason) of every image left out; `own`: those left out because frugan wrote them.
+    """
 
     path: Path
     count: int
     shards: int
     skipped: list[tuple[str, str]]
+    own: OwnFiles
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class _Sample:
     content: bytes
     header: Header
     label: Any  # a whole number, a word, a list of numbers, or None
+    highest: int  # colour value, as 16 bits hold it
 
 
 def shard(
@@ -75,13 +82,15 @@ def shard(
         key = f"{number:08d}-{re.sub(r'[^A-Za-z0-9]+', '-', stem)[-_LONGEST_NAME:].strip('-')}"
         try:
             content = _content(source, i)
-            read_pixels(io.BytesIO(content))
+            counts = Histograms(alpha=True)
+            counts.add(read_pixels(io.BytesIO(content)))
             header = read_header(io.BytesIO(content))
         except FruganError:
             raise
         except Exception as error:  # a decoder given a broken file raises anything at all
             return source.names[i], f"{type(error).__name__}: {error}"
-        return _Sample(f"{key}{suffix.lower() or '.png'}", content, header, written[i] if written else None)
+        name, label = f"{key}{suffix.lower() or '.png'}", written[i] if written else None
+        return _Sample(name, content, header, label, highest(counts.values(), 16))
 
     def samples() -> Iterator[_Sample]:
         for done, found in enumerate(in_threads(read, enumerate(order)), 1):
@@ -103,7 +112,7 @@ def shard(
             )
         index = {"frugan_shards": INDEX_FORMAT, "shards": rows}
         (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
-    return Sharded(out, sum(len(row["names"]) for row in rows), len(rows), skipped)
+    return Sharded(out, sum(len(row["names"]) for row in rows), len(rows), skipped, source.own)
 
 
 def _write(file: Path, samples: Iterable[_Sample]) -> dict[str, Any] | None:
@@ -117,7 +126,7 @@ def _write(file: Path, samples: Iterable[_Sample]) -> dict[str, Any] | None:
                 _add(archive, f"{key}.json", json.dumps({"label": sample.label}).encode())
             elif sample.label is not None:
                 _add(archive, f"{key}.cls", str(sample.label).encode())
-            written.append(_Sample(sample.name, b"", sample.header, sample.label))
+            written.append(replace(sample, content=b""))
     if not written:
         file.unlink()
         return None
@@ -125,7 +134,8 @@ def _write(file: Path, samples: Iterable[_Sample]) -> dict[str, Any] | None:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     written.sort(key=lambda sample: sample.name)  # as `Tar` reads them
     kinds = kinds_of((f"{file.stem}/{sample.name}", sample.header) for sample in written)
-    facts = Facts([sample.name for sample in written], [sample.label for sample in written], kinds, sha256, [])
+    names, labels, values = zip(*((sample.name, sample.label, sample.highest) for sample in written))
+    facts = Facts(list(names), list(labels), kinds, sha256, [], max(values))
     return index_row(file, facts)
 
 

@@ -21,7 +21,7 @@ import shutil
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, cast
 
@@ -39,6 +39,8 @@ from frugan.data.decode import Header
 from frugan.data.files import Progress, in_threads
 from frugan.data.plan import PixelConfig, Plan, make_plan
 from frugan.data.sources import SUFFIXES, Tar
+from frugan.data.stats import highest
+from frugan.data.values import LARGEST
 from frugan.errors import FruganError
 
 INDEX = "index.json"
@@ -63,13 +65,17 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a shard without its pixels: readable pictures by name, their labels as written, kinds of pictures."""
+    """What is known of a shard without its pixels: readable images by name, their labels as written, kinds of images.
+
+    `highest`: the highest colour value, as 16 bits hold it; None where it is not known.
+    """
 
     names: list[str]
     labels: list[Any]
     kinds: list[Kind]
     sha256: str
     skipped: list[tuple[str, str]]
+    highest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -143,8 +149,11 @@ class Store:
     """Decoded shards on this disk. All get one plan, from `kinds` or from the first shard that is read."""
 
     def __init__(self, root: Path, config: PixelConfig, kinds: Sequence[Kind], limit: int | None = None) -> None:
-        """While shards are surveyed, only those stay on disk that fit within `limit` bytes."""
-        self.root, self.config, self.limit = root, config, limit
+        """While shards are surveyed, only those stay on disk that fit within `limit` bytes.
+
+        Pixels are held as stored: the range of values in use is known only when all shards are.
+        """
+        self.root, self.config, self.limit = root, replace(config, value_range="full"), limit
         self._first = list(kinds)
         self.planned = _planned(config, kinds) if kinds else None
         self._kept = 0
@@ -181,7 +190,10 @@ class Store:
         if shard.facts is None:
             shard = Shard(shard.url, shard.version, self._build(shard))
         else:
-            self.load(shard)
+            entry = self.load(shard)
+            if shard.facts.highest is None:
+                facts = replace(shard.facts, highest=highest(entry.stats.values, 16))
+                shard = Shard(shard.url, shard.version, facts)
         if self.limit is not None:
             self._kept += self.bytes_of([shard])
             if self._kept > self.limit:
@@ -222,7 +234,8 @@ class Store:
         entry = load_entry(self.folder(shard), 1)
         if entry is None:
             raise ShardLost(f"its decoded pictures in {self.folder(shard)} were damaged at once")
-        facts = Facts(entry.names, [labels[name] for name in entry.names], kinds, sha256, entry.skipped)
+        found = [labels[name] for name in entry.names]
+        facts = Facts(entry.names, found, kinds, sha256, entry.skipped, highest(entry.stats.values, 16))
         _write_json(_facts_file(self.root, shard), facts)
         return facts
 
@@ -272,7 +285,8 @@ def read_index(folder: str) -> dict[str, Shard]:
             return {}
         found = {}
         for row in index["shards"]:
-            facts = Facts(row["names"], row["labels"], [Kind(*kind) for kind in row["kinds"]], row["sha256"], [])
+            kinds = [Kind(*kind) for kind in row["kinds"]]
+            facts = Facts(row["names"], row["labels"], kinds, row["sha256"], [], _known_highest(row))
             shard = Shard(f"{folder}/{row['file']}", {"size": row["bytes"], "sha256": row["sha256"]}, facts)
             if not facts.names or len(facts.names) != len(facts.labels):
                 raise ValueError(f"{row['file']} has {len(facts.names)} names and {len(facts.labels)} labels")
@@ -282,6 +296,14 @@ def read_index(folder: str) -> dict[str, Shard]:
         raise FruganError(
             f"{folder}/{INDEX} is damaged ({error}); write it anew, or remove it to have the shards read"
         ) from error
+
+
+def _known_highest(row: dict[str, Any]) -> int | None:
+    """The highest value that a line of index.json tells; the first ones had none."""
+    value = row.get("highest")
+    if value is not None and not (isinstance(value, int) and 0 <= value <= LARGEST):
+        raise ValueError(f"{row['file']} has the highest value {value!r}")
+    return value
 
 
 def index_row(tar: Path, facts: Facts) -> dict[str, Any]:

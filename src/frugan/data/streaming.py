@@ -29,10 +29,13 @@ from frugan.data import remote
 from frugan.data.cache import CachedPixels, cache_root, refuse_skipped, remove_abandoned
 from frugan.data.dataset import DataConfig, Dataset, rank, split
 from frugan.data.files import Progress
-from frugan.data.labels import Labels, read_labels, stored_labels
+from frugan.data.labels import Labels, find_labels, read_labels, stored_labels
+from frugan.data.plan import Plan
 from frugan.data.sampler import Sampler
-from frugan.data.shards import GIVE_UP_AFTER, Shard, ShardLost, Store, locate, survey
+from frugan.data.shards import GIVE_UP_AFTER, Facts, Shard, ShardLost, Store, locate, survey
 from frugan.data.sources import Source
+from frugan.data.stats import SourceStats
+from frugan.data.values import Range, range_name, settle_range, stretch
 from frugan.errors import FruganError
 from frugan.processes import rank as rank_among_processes
 
@@ -44,11 +47,18 @@ FETCHERS = 2  # shards fetched at a time while training
 log = logging.getLogger(__name__)
 
 
-def open_shards(config: DataConfig, *, progress: Progress = None, cache_dir: str | Path | None = None) -> Dataset:
+def open_shards(
+    config: DataConfig,
+    *,
+    progress: Progress = None,
+    cache_dir: str | Path | None = None,
+    labels_optional: bool = False,
+) -> Dataset:
     """Opens a set of shards; reads those first of which nothing is known yet. `progress(done, total)` counts shards.
 
     Shards that cannot be had are named in `skipped` and in the set's `config.without`, so that a run which began
-    without them goes on without them. Raises `FruganError` for every mistake a user can mend.
+    without them goes on without them. `labels_optional`: labels "auto" may find none. Raises `FruganError` for every
+    mistake that a user can fix.
     """
     limit = None if config.cache_limit is None else round(config.cache_limit * 1e9)
     own = (
@@ -78,13 +88,29 @@ def open_shards(config: DataConfig, *, progress: Progress = None, cache_dir: str
     skipped = [*lost, *((f"{s.stem}/{name}", why) for s in shards for name, why in _facts(s).skipped)]
     if config.strict:
         refuse_skipped(skipped, len(names))
-    settings = [asdict(config.pixels), asdict(store.plan), [_facts(shard).sha256 for shard in shards]]
-    digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
-    pixels = cast(np.ndarray, ShardPixels(store, shards))
-    cached = CachedPixels(pixels, names, skipped, store.plan.alpha, digest, root / f"set-{digest[:32]}")
+    stats = _stats(config.value_range, store.plan, [_facts(shard) for shard in shards])
+    drawn = {key: value for key, value in asdict(config.pixels).items() if key != "value_range"}
+    content = [drawn, asdict(store.plan), [_facts(shard).sha256 for shard in shards]]
+    content += [stats.value_range] if stats.value_range else []
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    pixels = cast(np.ndarray, ShardPixels(store, shards, stats.value_range))
+    known = range_name(stats.value_range) if store.plan.depth == 16 else config.value_range
+    settings = replace(config.pixels, value_range=known)
+    folder = root / f"set-{digest[:32]}"
+    cached = CachedPixels(pixels, names, skipped, store.plan.alpha, digest, folder, settings, stats)
     config = replace(config, without=tuple(sorted(url for url, _ in lost)))
     kind = Dataset if limit is None else StreamedDataset
-    return kind(config, cached, _labels(config, shards, names))
+    return kind(config, cached, _labels(config, shards, names, optional=labels_optional))
+
+
+def _stats(asked: str, plan: Plan, facts: Sequence[Facts]) -> SourceStats:
+    """The range of values in use, from the highest of every shard; "full" where one is not known. Sizes without counts."""
+    highest = [fact.highest for fact in facts]
+    known = max(value for value in highest if value is not None) if None not in highest else 0
+    value_range = settle_range(asked, plan.depth, known)
+    return SourceStats(
+        value_range=value_range, sizes={f"{kind.height}x{kind.width}": 0 for fact in facts for kind in fact.kinds}
+    )
 
 
 class ShardPixels:
@@ -94,8 +120,9 @@ class ShardPixels:
     are on disk; then the ones unused for longest are removed, but never those last named to `want`.
     """
 
-    def __init__(self, store: Store, shards: Sequence[Shard]) -> None:
-        self._store, self._shards = store, shards
+    def __init__(self, store: Store, shards: Sequence[Shard], value_range: Range | None = None) -> None:
+        """`value_range`: the stored values that are stretched to all that the type holds."""
+        self._store, self._shards, self._range = store, shards, value_range
         self.starts = np.cumsum([0, *(len(_facts(shard).names) for shard in shards)])
         plan = store.plan
         self.shape = (int(self.starts[-1]), *plan.resolution, plan.channels)
@@ -124,9 +151,10 @@ class ShardPixels:
         for k in np.unique(which):
             mine = which == k
             try:
-                out[mine] = self.shard(int(k))[rows[mine] - self.starts[k]]
+                stored = self.shard(int(k))[rows[mine] - self.starts[k]]
             except ShardLost as error:
                 raise FruganError(f"{self.url(k)} cannot be had any more: {error}; check network and access") from error
+            out[mine] = stretch(stored, self._range, alpha=self._store.plan.alpha)
         return out
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -140,7 +168,7 @@ class ShardPixels:
         return self._shards[k].url
 
     def shard(self, k: int) -> np.ndarray:
-        """The pixels of shard k, waiting for them where they must be fetched. Raises `ShardLost`."""
+        """The pixels of shard k as stored, waiting for them where they must be fetched. Raises `ShardLost`."""
         return self._future(k).result().pixels
 
     def keep_within(self, slots: int, kept: Sequence[int]) -> None:
@@ -363,7 +391,7 @@ class StreamedDataset(Dataset):
         return True
 
 
-def _labels(config: DataConfig, shards: Sequence[Shard], names: Sequence[str]) -> Labels:
+def _labels(config: DataConfig, shards: Sequence[Shard], names: Sequence[str], *, optional: bool) -> Labels:
     """Labels beside the pictures in the shards, else a table or dataset.json beside the shards, else class folders in them."""
     raw = [label for shard in shards for label in _facts(shard).labels]
     if config.labels == "array" or (config.labels == "auto" and any(label is not None for label in raw)):
@@ -375,8 +403,9 @@ def _labels(config: DataConfig, shards: Sequence[Shard], names: Sequence[str]) -
         content = remote.read(f"{folder}/{name}")
         return None if content is None else content.decode("utf-8-sig")
 
-    source = SimpleNamespace(path=config.path, names=members, text=text, stored_labels=lambda: None)
-    return read_labels(cast(Source, source), config.labels, members)
+    source = cast(Source, SimpleNamespace(path=config.path, names=members, text=text, stored_labels=lambda: None))
+    where = find_labels(source, members) if optional and config.labels == "auto" else config.labels
+    return read_labels(source, where, members)
 
 
 def _facts(shard: Shard) -> Any:
