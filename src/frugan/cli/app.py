@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from frugan.cli import convert, data, demo, evaluate, generate, leaks, methods, train
+from frugan.cli import convert, data, demo, evaluate, generate, latent, leaks, methods, train
 from frugan.errors import FruganError, explain
 
 app = typer.Typer(
@@ -23,6 +23,12 @@ app = typer.Typer(
 app.command("train")(train.train)
 app.command("resume")(train.resume)
 app.command("generate")(generate.generate)
+app.command("directions")(latent.directions)
+app.command("edit")(latent.edit)
+app.command("mix")(latent.mix)
+app.command("sweep")(latent.sweep)
+app.command("video")(latent.video)
+app.command("blend")(latent.blend)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
 app.command("import")(convert.import_)

@@ -52,6 +52,9 @@ class Truncation:
         return torch.lerp(centre.expand_as(ws), ws, psi.expand_as(ws))
 
 
+NO_TRUNCATION = Truncation()
+
+
 class Edit(NamedTuple):
     """A direction and how far to go along it, in its σ.
 
@@ -70,7 +73,7 @@ def edited_styles(
     z: Tensor,
     c: Tensor | None = None,
     edits: Sequence[Edit] = (),
-    truncation: Truncation = Truncation(),
+    truncation: Truncation = NO_TRUNCATION,
 ) -> list[Tensor]:
     """z `[N, z_dim]`, labels c `[N, K]` → a style for each layer, float32 `[N, width]`, on the generator's device."""
     device = G.mapping.w_avg.device
@@ -105,7 +108,7 @@ def render_edited(
     z: Tensor,
     c: Tensor | None = None,
     edits: Sequence[Edit] = (),
-    truncation: Truncation = Truncation(),
+    truncation: Truncation = NO_TRUNCATION,
     noise: Noise = "const",
 ) -> Tensor:
     """As `edited_styles`, to images float32 `[N, C, H, W]` in [-1, 1]."""

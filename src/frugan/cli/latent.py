@@ -1,0 +1,501 @@
+"""`frugan directions`, `edit`, `mix` and `sweep`: what one does with the latent space of a trained generator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from typer import Option
+
+from frugan.cli.common import bar, parse_seeds, print_command, say
+from frugan.errors import FruganError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from frugan.latent.edit import Truncation
+    from frugan.latent.path import Path as VideoPath
+    from frugan.networks import Generator
+
+Network = Annotated[
+    str, typer.Argument(help="A run, one of its checkpoints, an import, a .pkl or .pt, or hf:user/name.")
+]
+Out = Annotated[Path, Option("--out", "-o", help="The folder to write into.")]
+Psi = Annotated[float, Option(help="ψ: below 1 more typical, less varied.")]
+Class = Annotated[str | None, Option("--class", help="Class name or number, or label values joined by commas.")]
+Device = Annotated[str, Option(help="auto, cpu, cuda, mps.")]
+Levels = Annotated[str | None, Option(help="Levels by their size, for instance 8-32 or 64. [default: all]")]
+
+
+def directions(
+    network: Network,
+    out: Out = Path("directions"),
+    method: Annotated[
+        Literal["ganspace", "sefa", "boundary", "stylespace", "difference"],
+        Option(help="ganspace: what varies most; sefa: what changes styles most; boundary: between low and high scores; stylespace: single channels; difference: between two sets."),
+    ] = "ganspace",
+    count: Annotated[int, Option(help="How many directions (boundary and difference give one).")] = 10,
+    levels: Levels = None,
+    samples: Annotated[int, Option(help="Latents that the statistics are taken from.")] = 100_000,
+    no_normalize: Annotated[bool, Option("--no-normalize", help="sefa: let style channels count by their gain.")] = False,
+    scores: Annotated[str | None, Option(help="boundary: a CSV of seed and score, or brightness, contrast, saturation, hue, left-right, up-down or size.")] = None,
+    seeds: Annotated[str | None, Option(help="stylespace: examples; difference: where it starts.")] = None,
+    to_seeds: Annotated[str | None, Option(help="difference: where it ends.")] = None,
+    label: Class = None,
+    to_label: Annotated[str | None, Option("--to-class", help="difference: the class where it ends; --class is where it starts.")] = None,
+    mask: Annotated[Path | None, Option(help="stylespace: an image of the generator's size, white in the region that is to change.")] = None,
+    without: Annotated[list[str] | None, Option(help="FOLDER:NUMBER of a direction that is not to change too; may be repeated.")] = None,
+    truncation: Psi = 0.7,
+    device: Device = "auto",
+) -> None:  # fmt: skip
+    """Find directions in the latent space, and write a sheet that shows what each of them does."""
+    from frugan.latent.direction import find_direction
+    from frugan.latent.edit import Truncation
+    from frugan.latent.explore import Request, check, explore
+
+    G, c = _open(network, label, device, optional=True)
+    request = Request(
+        method=method,
+        count=count,
+        levels=_levels(levels, G),
+        samples=samples,
+        normalize=not no_normalize,
+        c=c,
+        scores=scores,
+        seeds=tuple(parse_seeds(seeds)) if seeds else (),
+        to_seeds=tuple(parse_seeds(to_seeds)) if to_seeds else (),
+        to_c=_label(network, to_label, G) if to_label else None,
+        mask=_mask(mask) if mask else None,
+        without=tuple(find_direction(text) for text in without or ()),
+    )
+    check(G, request)
+    _check_out(out)
+    with bar(f"looking for directions ({method})") as progress:
+        found = explore(G, request, out, truncation=Truncation(truncation), progress=progress)
+    _show(found)
+    say(f"{len(found)} directions in {out}; look at {out / 'all.png'}")
+    print_command("Edit with", "edit", network, "--direction", f"{out}:0", "--strengths", "-3:3:7")
+
+
+def edit(
+    network: Network,
+    direction: Annotated[list[str], Option(help="FOLDER:NUMBER or FOLDER:NAME, as frugan directions wrote them; may be repeated: all at once.")],
+    out: Out = Path("edited"),
+    seeds: Annotated[str, Option(help="Numbers and ranges.")] = "0-7",
+    strengths: Annotated[str, Option(help="FIRST:LAST:COUNT, or numbers joined by commas, in σ.")] = "-3:3:7",
+    levels: Levels = None,
+    mode: Annotated[Literal["relative", "centred", "absolute"], Option(help="From where each image is; from the mean along the direction; from coordinate 0.")] = "relative",
+    label: Class = None,
+    truncation: Psi = 0.7,
+    device: Device = "auto",
+) -> None:  # fmt: skip
+    """Move images along directions: strips, and each image on its own."""
+    import torch
+
+    from frugan.latent.direction import find_direction
+    from frugan.latent.edit import Edit, Truncation, check_edit, render_edited
+    from frugan.latent.sheets import table
+    from frugan.pictures import save_picture, to_uint8
+
+    numbers, amounts = parse_seeds(seeds), parse_range("strengths", strengths)
+    G, c = _open(network, label, device)
+    chosen = [find_direction(text) for text in direction]
+    if levels:
+        chosen = [d.restricted(_levels(levels, G) or ()) for d in chosen]
+    for d in chosen:
+        for amount in amounts:
+            check_edit(Edit(d, amount, mode), G)
+    _check_out(out)
+    columns = []
+    with bar("editing") as progress:
+        for i, amount in enumerate(amounts):
+            labels = None if c is None else c.expand(len(numbers), -1)
+            edits = [Edit(d, amount, mode) for d in chosen]
+            columns.append(render_edited(G, G.latents(numbers), labels, edits, Truncation(truncation)).cpu())
+            progress(i + 1, len(amounts))
+    names = "+".join(d.name for d in chosen)
+    for amount, images in zip(amounts, columns):
+        for number, pixels in zip(numbers, to_uint8(images)):
+            save_picture(pixels, out / f"seed{number:04d}-{names}{amount:+g}.png")
+    sheet = table(
+        torch.stack(columns, 1).flatten(0, 1),
+        len(amounts),
+        column_names=[f"{amount:+g}" for amount in amounts],
+        row_names=[str(number) for number in numbers],
+        title=f"{names} (σ)",
+    )
+    save_picture(sheet, out / f"{names}.png")
+    say(f"{len(numbers) * len(amounts)} images in {out}, all of them on {out / f'{names}.png'}")
+
+
+def mix(
+    network: Network,
+    out: Annotated[Path, Option("--out", "-o", help="The image to write.")] = Path("mixed.png"),
+    rows: Annotated[str, Option(help="Seeds of the rows: they give all levels but those of the columns.")] = "0-5",
+    columns: Annotated[str, Option(help="Seeds of the columns.")] = "10-17",
+    levels: Annotated[str | None, Option(help="Levels that the columns give, for instance 4-8: coarse ones give pose and shape, fine ones colour. [default: the coarser half]")] = None,
+    label: Class = None,
+    truncation: Psi = 0.7,
+    device: Device = "auto",
+) -> None:  # fmt: skip
+    """Mix images by levels: a table of all rows with all columns, the sources on its edges."""
+    import torch
+
+    from frugan.latent.edit import Truncation
+    from frugan.latent.mixing import mixing_grid
+    from frugan.latent.sheets import blank, table
+    from frugan.pictures import save_picture
+
+    row_seeds, column_seeds = parse_seeds(rows), parse_seeds(columns)
+    G, c = _open(network, label, device)
+    chosen = _levels(levels, G) or tuple(range(-(-len(G.synthesis.sizes) // 2)))
+    _check_image(out)
+    own, others = (_ws(G, seeds, c, Truncation(truncation)) for seeds in (row_seeds, column_seeds))
+    first, top, mixtures = mixing_grid(G, own, others, chosen)
+    n = len(column_seeds)
+    lines = [torch.cat([first[i : i + 1], mixtures[i * n : (i + 1) * n]]) for i in range(len(row_seeds))]
+    sheet = table(
+        torch.cat([blank(top), top, *lines]).cpu(),
+        n + 1,
+        column_names=["", *map(str, column_seeds)],
+        row_names=["", *map(str, row_seeds)],
+        title=f"levels {levels or 'of the coarser half'} from the columns",
+    )
+    save_picture(sheet, out)
+    say(f"{len(row_seeds)} × {n} mixtures in {out}")
+
+
+def sweep(
+    network: Network,
+    out: Annotated[Path, Option("--out", "-o", help="The image to write.")] = Path("sweep.png"),
+    seeds: Annotated[str, Option(help="Numbers and ranges.")] = "0-7",
+    truncation: Annotated[str, Option(help="ψ: FIRST:LAST:COUNT, or numbers joined by commas.")] = "0:1:6",
+    levels: Levels = None,
+    towards: Annotated[int | None, Option(help="A seed to truncate towards, instead of the average.")] = None,
+    label: Class = None,
+    device: Device = "auto",
+) -> None:
+    """Show what truncation does: seeds × ψ, also on some levels only, or towards another image."""
+    import torch
+
+    from frugan.latent.edit import Truncation, render_edited
+    from frugan.latent.sheets import table
+    from frugan.pictures import save_picture
+
+    numbers, psis = parse_seeds(seeds), parse_range("truncation", truncation)
+    G, c = _open(network, label, device)
+    chosen = _levels(levels, G)
+    centre = None if towards is None else _ws(G, [towards], c, Truncation())[0]
+    _check_image(out)
+    labels = None if c is None else c.expand(len(numbers), -1)
+    z = G.latents(numbers)
+    columns = [render_edited(G, z, labels, (), Truncation(psi, chosen, centre)) for psi in psis]
+    sheet = table(
+        torch.stack(columns, 1).flatten(0, 1).cpu(),
+        len(psis),
+        column_names=[f"ψ {psi:g}" for psi in psis],
+        row_names=[str(number) for number in numbers],
+    )
+    save_picture(sheet, out)
+    say(f"{len(numbers)} seeds × {len(psis)} truncations in {out}")
+
+
+def video(
+    network: Network,
+    out: Annotated[Path, Option("--out", "-o", help="The video: .mp4, .webp, .gif or .png (APNG).")] = Path("video.mp4"),
+    tour: Annotated[str | None, Option(help="From seed to seed, for instance 0,5,9,0.")] = None,
+    loop: Annotated[bool, Option("--loop", help="A closed, smooth curve through --seeds.")] = False,
+    edit: Annotated[str | None, Option(help="FOLDER:NUMBER of a direction: there and back.")] = None,
+    classes: Annotated[str | None, Option(help="Classes joined by commas: one latent through all of them.")] = None,
+    truncation: Annotated[str, Option(help="ψ; or FIRST:LAST, which is then what the video shows.")] = "0.7",
+    morph: Annotated[str | None, Option(help="A network fine-tuned from this one (or its parent): this one turns into it and back.")] = None,
+    seeds: Annotated[str, Option(help="Seeds of --loop, --edit, --classes, --truncation and --morph.")] = "0-5",
+    strengths: Annotated[str | None, Option(help="--edit: LOW:HIGH in σ. [default: the direction's slider]")] = None,
+    space: Annotated[Literal["w", "z"], Option(help="--tour: straight lines in W, or great circles in Z.")] = "w",
+    easing: Annotated[Literal["linear", "smooth"], Option(help="smooth slows down at each key frame.")] = "linear",
+    uneven: Annotated[bool, Option("--uneven", help="Equal steps in latent space instead of equal changes of the image.")] = False,
+    seconds: Annotated[float, Option(help="Length.")] = 10.0,
+    fps: Annotated[float, Option(help="Frames a second.")] = 30.0,
+    grid: Annotated[str | None, Option(help="COLUMNSxROWS of videos side by side, for instance 3x2; each begins with seeds of its own.")] = None,
+    label: Class = None,
+    device: Device = "auto",
+) -> None:  # fmt: skip
+    """Make a video: a tour, a loop, an edit, classes, truncation, or one generator turning into another."""
+    from frugan.checks import check_number
+    from frugan.latent.path import frame_times, render_frames
+    from frugan.latent.video import check_video, tiled, write_video
+
+    check_number("--seconds", seconds, above=0, at_most=3600)
+    check_number("--fps", fps, at_least=1, at_most=120)
+    kinds = [
+        name
+        for name, given in (("tour", tour), ("loop", loop), ("edit", edit), ("classes", classes), ("morph", morph))
+        if given
+    ]
+    swept = ":" in truncation
+    if len(kinds) + swept > 1:
+        raise FruganError(f"choose one of --{', --'.join([*kinds, 'truncation FIRST:LAST'])}")
+    columns, rows = _grid(grid)
+    numbers = parse_seeds(seeds)
+    check_video(out)
+    frames = max(2, round(seconds * fps))
+    G, c = _open(network, label, device, optional=bool(classes))
+    make = _path_maker(
+        network, G, c, kinds[0] if kinds else "truncation" if swept else "loop",
+        tour=tour, edit=edit, classes=classes, truncation=truncation, morph=morph, strengths=strengths, space=space, seeds=numbers, device=device,
+    )  # fmt: skip
+    paths = [make(1000 * i) for i in range(columns * rows)]
+    with bar("making frames") as progress:
+        times = [frame_times(path, frames, easing=easing, even=not uneven) for path in paths]
+        done = 0
+
+        def counted():
+            nonlocal done
+            for frame in tiled([render_frames(path, t) for path, t in zip(paths, times)], columns):
+                yield frame
+                done += 1
+                progress(done, frames)
+
+        count = write_video(out, counted(), fps=fps)
+    say(f"{count} frames, {count / fps:.3g} s, in {out}")
+
+
+def blend(
+    first: Annotated[str, typer.Argument(help="The network that gives the mapping and the coarse levels.")],
+    second: Annotated[str, typer.Argument(help="The one that gives the fine levels: fine-tuned from the first, or its parent or sibling.")],
+    out: Out = Path("blended"),
+    at: Annotated[str | None, Option(help="The first level of the second network, by its size, for instance 32.")] = None,
+    width: Annotated[float, Option(help="How many levels the change takes; 0: a hard switch.")] = 0.0,
+    interpolate: Annotated[str | None, Option(help="Instead of levels: all weights at FIRST:LAST:COUNT between both, a sheet of each.")] = None,
+    seeds: Annotated[str, Option(help="Seeds of the sheet.")] = "0-7",
+    truncation: Psi = 0.7,
+    label: Class = None,
+    device: Device = "auto",
+) -> None:  # fmt: skip
+    """Blend two related generators: coarse levels of one with fine levels of the other, or all weights in between."""
+    import torch
+
+    from frugan.checks import check_number
+    from frugan.interop import save_pretrained
+    from frugan.latent import blending
+    from frugan.latent.edit import Truncation, render_edited
+    from frugan.latent.levels import level_names, parse_levels
+    from frugan.latent.sheets import table
+    from frugan.pictures import save_picture
+
+    check_number("--width", width, at_least=0, at_most=100)
+    if (at is None) == (interpolate is None):
+        raise FruganError("give --at LEVEL (a swap of levels) or --interpolate 0:1:5 (all weights), one of them")
+    shares = parse_range("interpolate", interpolate) if interpolate else []
+    numbers = parse_seeds(seeds)
+    A, c = _open(first, label, device)
+    B, _ = _open(second, label, device)
+    found = blending.check_aligned(A, B)
+    say(f"alignment: w {found.w:.2f}, images {found.images:.2f} (1: the same network, 0: strangers)")
+    big = A if len(A.synthesis.sizes) >= len(B.synthesis.sizes) else B
+    if at is not None:
+        names = [f"{at}"]
+        made = [blending.blend(A, B, blending.Swap(parse_levels(at, big)[0], width))]
+    else:
+        names = [f"{share:g}" for share in shares]
+        made = [blending.interpolate(A, B, share) for share in shares]
+    _check_out(out)
+    for name, G in zip(names, made):
+        save_pretrained(G.cpu(), out if at is not None else out / name)
+    shown = [A.cpu(), *made, B.cpu()] if at is not None else made
+    labels = None if c is None else c.expand(len(numbers), -1)
+    columns = [render_edited(G, G.latents(numbers), labels, (), Truncation(truncation)) for G in shown]
+    if len({images.shape[2:] for images in columns}) > 1:
+        side = big.resolution
+        columns = [torch.nn.functional.interpolate(images, side) for images in columns]
+    titles = ["first", f"second from {at}", "second"] if at is not None else names
+    sheet = table(
+        torch.stack(columns, 1).flatten(0, 1), len(columns), column_names=titles, row_names=[str(n) for n in numbers]
+    )
+    save_picture(sheet, out / "blend.png")
+    say(f"levels {', '.join(level_names(big))}; look at {out / 'blend.png'}")
+    if at is not None:
+        print_command("Use it with", "generate", out, "--seeds", "0-15", "--grid")
+
+
+def _grid(text: str | None) -> tuple[int, int]:
+    """ "3x2" → (3, 2): columns, rows."""
+    parts = (text or "1x1").lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and 0 < int(part) <= 32 for part in parts if len(part) < 4):
+        raise FruganError(f"--grid {text!r}: give COLUMNSxROWS, from 1x1 to 32x32, for instance 3x2")
+    return int(parts[0]), int(parts[1])
+
+
+def _path_maker(
+    network: str,
+    G: Generator,
+    c: Tensor | None,
+    kind: str,
+    *,
+    tour: str | None,
+    edit: str | None,
+    classes: str | None,
+    truncation: str,
+    morph: str | None,
+    strengths: str | None,
+    space: Literal["w", "z"],
+    seeds: list[int],
+    device: str,
+) -> Callable[[int], VideoPath]:
+    """What makes the path that the options ask for, its seeds so many higher. What is wrong is found before a frame is made."""
+    import torch
+
+    from frugan.latent import blending, path
+    from frugan.latent.direction import find_direction
+    from frugan.latent.edit import Truncation
+
+    if kind == "truncation":
+        psis = _two("truncation", truncation)
+        return lambda more: path.truncation_path(G, seeds[0] + more, *psis, c)
+    try:
+        psi = Truncation(float(truncation))
+    except ValueError:
+        raise FruganError(f"--truncation {truncation!r}: give a number, or FIRST:LAST") from None
+    if kind == "tour":
+        stops = parse_seeds(tour or "")
+        return lambda more: path.tour(G, [stop + more for stop in stops], c, space=space, truncation=psi)
+    if kind == "edit":
+        direction = find_direction(edit or "")
+        low, high = _two("strengths", strengths) if strengths else direction.slider
+        direction.check(G)
+        return lambda more: path.edit_path(G, seeds[0] + more, direction, low, high, c, truncation=psi)
+    if kind == "classes":
+        labels = torch.stack(
+            [label for name in (classes or "").split(",") if (label := _label(network, name.strip(), G)) is not None]
+        )
+        return lambda more: path.class_path(G, seeds[0] + more, labels, truncation=psi)
+    if kind == "morph":
+        other, _ = _open(morph or "", None, device, optional=True)
+        blending.check_aligned(G, other)
+        blending.interpolate(G, other, 0.5)
+        around = lambda network, more: path.loop(network, [s + more for s in seeds], c, truncation=psi)  # noqa: E731
+        return lambda more: blending.Morph(G, other, around(G, more), around(other, more))
+    return lambda more: path.loop(G, [s + more for s in seeds], c, truncation=psi)
+
+
+def _two(name: str, text: str) -> tuple[float, float]:
+    """ "-3:3" → (-3, 3)."""
+    from frugan.checks import check_number
+
+    parts = text.split(":")
+    try:
+        low, high = (float(part) for part in parts)
+    except ValueError:
+        raise FruganError(f"--{name} {text!r}: give FIRST:LAST, for instance 0:1") from None
+    for number in (low, high):
+        check_number(f"--{name}", number, at_least=-1000, at_most=1000)
+    return low, high
+
+
+def parse_range(name: str, text: str) -> list[float]:
+    """ "-3:3:7" → seven numbers from -3 to 3; "0,0.5,1" → those. Raises `FruganError`."""
+    from frugan.checks import check_number
+
+    parts = text.split(":")
+    try:
+        if len(parts) == 3:
+            numbers, count = [float(part) for part in parts[:2]], int(parts[2])
+        else:
+            numbers, count = [float(part) for part in text.split(",")], 1
+    except ValueError:
+        raise FruganError(
+            f"--{name} {text!r}: give FIRST:LAST:COUNT, for instance -3:3:7, or numbers joined by commas"
+        ) from None
+    for number in numbers:
+        check_number(f"--{name}", number, at_least=-1000, at_most=1000)
+    if len(parts) != 3:
+        return numbers
+    check_number(f"--{name}: the count", count, at_least=2, at_most=1000, whole=True)
+    first, last = numbers
+    return [first + (last - first) * i / (count - 1) for i in range(count)]
+
+
+def _open(network: str, label: str | None, device: str, *, optional: bool = False) -> tuple[Generator, Tensor | None]:
+    """The generator on its device, and the label `[K]` that is asked for; None where it takes none, or it is optional."""
+    from frugan.run import choose_device, load
+
+    G = load(network)
+    c = None if optional and label is None else _label(network, label, G)
+    return G.to(choose_device(device)), c
+
+
+def _label(network: str, label: str | None, G: Generator) -> Tensor | None:
+    from frugan.latent import parse_label
+    from frugan.run import read_class_names
+
+    return parse_label(label, G.label_size, read_class_names(network))
+
+
+def _levels(text: str | None, G: Generator) -> tuple[int, ...] | None:
+    from frugan.latent.levels import parse_levels
+
+    return None if text is None else parse_levels(text, G)
+
+
+def _ws(G: Generator, seeds: list[int], c: Tensor | None, truncation: Truncation) -> Tensor:
+    import torch
+
+    device = G.mapping.w_avg.device
+    labels = None if c is None else c.to(device).expand(len(seeds), -1)
+    with torch.no_grad():
+        return truncation(G, G.mapping(G.latents(seeds).to(device), labels))
+
+
+def _mask(file: Path) -> Tensor:
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            return torch.from_numpy(np.asarray(image.convert("L")) > 127)
+    except OSError as error:
+        raise FruganError(f"--mask {file} cannot be read as an image: {error}") from None
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise FruganError(f"{out} exists and is not a folder; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _check_image(out: Path) -> None:
+    from PIL import Image
+
+    Image.init()
+    if out.suffix.lower() not in Image.EXTENSION:
+        raise FruganError(f"--out {out}: give an image file, for instance {out.with_suffix('.png')}")
+    if out.is_dir():
+        raise FruganError(f"--out {out} is a folder; give an image file in it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _show(found: list) -> None:
+    from rich.table import Table
+
+    from frugan.cli.common import console
+
+    sheet = Table(
+        "", "direction", "slider", "distance", "pixels", "alike", "changes most", box=None, header_style="dim"
+    )
+    for i, (direction, effect) in enumerate(found):
+        top = sorted(effect.scores.items(), key=lambda item: -abs(item[1]))[:3]
+        low, high = effect.slider
+        sheet.add_row(
+            str(i),
+            direction.name,
+            f"{low:g} to {high:g}",
+            f"{effect.distance:.2f}",
+            f"{effect.pixels:.0%}",
+            f"{effect.consistency:.2f}",
+            ", ".join(f"{name} {value:+.1f}" for name, value in top),
+        )
+    console.print(sheet)

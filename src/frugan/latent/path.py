@@ -1,0 +1,263 @@
+"""Paths through latent space, to make videos of: tours of seeds, closed loops, edits, classes, truncation, morphs.
+
+A path is a function of time t in [0, legs] to images. Points are interpolated by great circles in Z (where samples lie on a
+shell) and on straight lines or closed cubic splines in W (which is flat). The noise is constant.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frugan.checks import check_number
+from frugan.errors import FruganError
+from frugan.latent.direction import Direction
+from frugan.latent.edit import NO_TRUNCATION, Edit, Mode, Truncation, check_edit, edited_styles
+from frugan.latent.measure import pyramid_distance
+from frugan.networks import Generator
+
+Easing = Literal["linear", "smooth"]
+_LOOK_SIDE = 64
+"""Distances along a path are measured on images of about so many pixels."""
+
+
+class Path(Protocol):
+    """What a video shows at time t."""
+
+    legs: int
+    closed: bool
+    """Whether the last image is the first again."""
+
+    @abstractmethod
+    def render(self, t: Tensor, side: int | None = None) -> Tensor:
+        """Times `[F]` in [0, legs] → images float32 `[F, C, H, W]` in [-1, 1]; with `side` of the first level that is so large."""
+
+
+class StylePath:
+    """A path of one generator, by the styles at each time."""
+
+    def __init__(
+        self, G: Generator, legs: int, styles: Callable[[Tensor], Sequence[Tensor]], *, closed: bool = False
+    ) -> None:
+        self.G, self.legs, self.styles, self.closed = G, legs, styles, closed
+
+    @torch.no_grad()
+    def render(self, t: Tensor, side: int | None = None) -> Tensor:
+        """See `Path`."""
+        return render_styles(self.G, self.styles(t), side)
+
+
+class WPath(StylePath):
+    """A path by ws: `ws(t)` takes times `[F]` to `[F, num_ws, w_dim]`."""
+
+    def __init__(self, G: Generator, legs: int, ws: Callable[[Tensor], Tensor], *, closed: bool = False) -> None:
+        super().__init__(G, legs, lambda t: G.synthesis.styles(ws(t)), closed=closed)
+        self.ws = ws
+
+
+def render_styles(G: Generator, styles: Sequence[Tensor], side: int | None = None) -> Tensor:
+    """Images `[F, C, H, W]` in [-1, 1], or what the first level of `side` pixels has of them."""
+    if side is None or max(G.resolution) <= side:
+        return G.synthesis.render(styles, noise="const").clamp_(-1, 1)
+    for (h, w), state in zip(G.synthesis.sizes, G.synthesis.levels(styles)):
+        if max(h, w) >= side and state.image is not None:
+            return state.image.clamp_(-1, 1)
+    raise AssertionError("the last level has an image")
+
+
+def tour(
+    G: Generator,
+    seeds: Sequence[int],
+    c: Tensor | None = None,
+    *,
+    space: Literal["w", "z"] = "w",
+    truncation: Truncation = NO_TRUNCATION,
+) -> WPath:
+    """From seed to seed; closed where the last is the first. Labels c `[K]`, or `[N, K]`: one for each seed."""
+    if len(seeds) < 2:
+        raise FruganError(f"a tour of {len(seeds)} seed: give at least two, for instance 0,5,9,0")
+    z = G.latents(list(seeds))
+    labels = None if c is None else c.expand(len(seeds), -1)
+    w = _w(G, z, labels)
+
+    def ws(t: Tensor) -> Tensor:
+        first = t.floor().long().clamp(0, len(seeds) - 2)
+        part = (t - first)[:, None].to(w.dtype)
+        if space == "z":
+            between = slerp(z[first].double(), z[first + 1].double(), part.double()).float()
+            mixed = None if labels is None else torch.lerp(labels[first], labels[first + 1], part.to(labels.dtype))
+            points = _w(G, between, mixed)
+        else:
+            points = torch.lerp(w[first], w[first + 1], part.to(w.device))
+        return truncation(G, points[:, None].repeat(1, G.num_ws, 1))
+
+    same_label = labels is None or torch.equal(labels[0], labels[-1])
+    return WPath(G, len(seeds) - 1, ws, closed=seeds[0] == seeds[-1] and same_label)
+
+
+def loop(
+    G: Generator, seeds: Sequence[int], c: Tensor | None = None, *, truncation: Truncation = NO_TRUNCATION
+) -> WPath:
+    """A closed, smooth curve in W through all seeds: a periodic cubic spline, whose last image meets its first."""
+    if len(set(seeds)) < 3:
+        raise FruganError(f"a loop through {len(set(seeds))} seeds: give at least three different ones")
+    w = _w(G, G.latents(list(seeds)), None if c is None else c.expand(len(seeds), -1))
+    curve = PeriodicSpline(w.double().cpu().numpy())
+
+    def ws(t: Tensor) -> Tensor:
+        points = torch.from_numpy(curve(t.double().numpy())).to(w)
+        return truncation(G, points[:, None].repeat(1, G.num_ws, 1))
+
+    return WPath(G, len(seeds), ws, closed=True)
+
+
+def edit_path(
+    G: Generator,
+    seed: int,
+    direction: Direction,
+    low: float,
+    high: float,
+    c: Tensor | None = None,
+    *,
+    mode: Mode = "relative",
+    truncation: Truncation = NO_TRUNCATION,
+) -> StylePath:
+    """An image moved along a direction: from strength 0 to `high`, to `low`, and back to 0 (closed)."""
+    for strength in (low, high):
+        check_edit(Edit(direction, strength, mode), G)
+    z = G.latents([seed])
+    stops = torch.tensor([0.0, high, 0.0, low, 0.0])
+
+    def styles(t: Tensor) -> Sequence[Tensor]:
+        first = t.floor().long().clamp(0, 3)
+        strengths = torch.lerp(stops[first], stops[first + 1], (t - first).float()).tolist()
+        each = [
+            edited_styles(G, z, None if c is None else c[None], [Edit(direction, s, mode)], truncation)
+            for s in strengths
+        ]
+        return [torch.cat(layer) for layer in zip(*each)]
+
+    return StylePath(G, 4, styles, closed=True)
+
+
+def class_path(G: Generator, seed: int, labels: Tensor, *, truncation: Truncation = NO_TRUNCATION) -> WPath:
+    """One latent through several labels `[N, K]` and back to the first: straight lines between their w (closed)."""
+    if len(labels) < 2:
+        raise FruganError("a path through classes needs at least two, for instance --classes cat,dog")
+    w = _w(G, G.latents([seed]).expand(len(labels), -1), labels)
+    w = torch.cat([w, w[:1]])
+
+    def ws(t: Tensor) -> Tensor:
+        first = t.floor().long().clamp(0, len(labels) - 1)
+        points = torch.lerp(w[first], w[first + 1], (t - first)[:, None].to(w))
+        return truncation(G, points[:, None].repeat(1, G.num_ws, 1))
+
+    return WPath(G, len(labels), ws, closed=True)
+
+
+def truncation_path(
+    G: Generator, seed: int, first: float, last: float, c: Tensor | None = None, levels: tuple[int, ...] | None = None
+) -> WPath:
+    """One seed from ψ = first to ψ = last, and back (closed)."""
+    w = _w(G, G.latents([seed]), None if c is None else c[None])
+    whole = w[:, None].repeat(1, G.num_ws, 1)
+
+    def ws(t: Tensor) -> Tensor:
+        psis = (first + (last - first) * (1 - (t.double() - 1).abs())).tolist()
+        return torch.cat([Truncation(psi, levels)(G, whole) for psi in psis])
+
+    return WPath(G, 2, ws, closed=True)
+
+
+def frame_times(path: Path, frames: int, *, easing: Easing = "linear", even: bool = True) -> Tensor:
+    """When to look: `[frames]` in [0, legs]. The last frame of a closed path is one step before its first.
+
+    `even`: at equal distances between images (`pyramid_distance`) instead of equal times, so that nothing stands still or
+    jumps. `smooth` slows down at each end of every leg; then distances are evened out within legs.
+    """
+    check_number("frames", frames, at_least=2, at_most=1_000_000, whole=True)
+    if easing not in ("linear", "smooth"):
+        raise FruganError(f"easing {easing!r}: choose linear or smooth")
+    share = np.arange(frames) / (frames if path.closed else frames - 1) * path.legs
+    if easing == "smooth":
+        leg = np.minimum(np.floor(share), path.legs - 1)
+        x = share - leg
+        share = leg + x * x * (3 - 2 * x)
+    if not even:
+        return torch.from_numpy(share)
+    grid = np.linspace(0, path.legs, path.legs * max(8, min(frames // path.legs, 24)) + 1)
+    walked = np.concatenate([[0.0], np.cumsum(_steps(path, grid))])
+    if walked[-1] <= 1e-9:
+        return torch.from_numpy(share)  # nothing moves at all
+    if easing == "smooth":
+        ends = np.interp(np.arange(path.legs + 1), grid, walked)
+        targets = np.interp(share, np.arange(path.legs + 1), ends)
+    else:
+        targets = share / path.legs * walked[-1]
+    strictly = walked + np.linspace(0, 1e-9 * walked[-1], len(walked))
+    return torch.from_numpy(np.interp(targets, strictly, grid))
+
+
+def _steps(path: Path, grid: np.ndarray) -> np.ndarray:
+    """Distances between the images at neighbouring times."""
+    steps, last = [], None
+    for times in torch.from_numpy(grid).split(16):
+        images = path.render(times, _LOOK_SIDE).cpu()
+        if last is not None:
+            images = torch.cat([last, images])
+        steps += pyramid_distance(images[:-1], images[1:]).tolist()
+        last = images[-1:]
+    return np.array(steps)
+
+
+def render_frames(path: Path, times: Tensor, *, batch: int = 8) -> Iterator[Tensor]:
+    """One image `[C, H, W]` after the other."""
+    for some in times.split(batch):
+        yield from path.render(some).cpu()
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Great circle between directions of a and b `[N, D]`, lengths linearly; t `[N, 1]`. Straight where they are parallel."""
+    lengths = torch.lerp(a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True), t)
+    u, v = a / a.norm(dim=1, keepdim=True), b / b.norm(dim=1, keepdim=True)
+    angle = (u * v).sum(1, keepdim=True).clamp(-1, 1).acos()
+    near = angle.sin().abs() < 1e-6
+    safe = torch.where(near, torch.ones_like(angle), angle)
+    curved = (u * ((1 - t) * safe).sin() + v * (t * safe).sin()) / safe.sin()
+    straight = torch.lerp(u, v, t)
+    mixed = torch.where(near, straight / straight.norm(dim=1, keepdim=True).clamp_min(1e-12), curved)
+    return mixed * lengths
+
+
+class PeriodicSpline:
+    """The closed cubic spline through points `[N, D]` at t = 0, 1, … N - 1, back at the first at t = N; twice differentiable.
+
+    With second derivatives m: m_{i-1} + 4 m_i + m_{i+1} = 6 (p_{i-1} - 2 p_i + p_{i+1}), cyclically.
+    """
+
+    def __init__(self, points: np.ndarray) -> None:
+        n = len(points)
+        system = 4 * np.eye(n) + np.roll(np.eye(n), 1, 1) + np.roll(np.eye(n), -1, 1)
+        bent = np.roll(points, 1, 0) - 2 * points + np.roll(points, -1, 0)
+        self.points, self.second = points, np.linalg.solve(system, 6 * bent)
+
+    def __call__(self, t: np.ndarray) -> np.ndarray:
+        """Times `[F]` → points `[F, D]`."""
+        n = len(self.points)
+        i = np.floor(t).astype(int) % n
+        j = (i + 1) % n
+        b = (t - np.floor(t))[:, None]
+        a = 1 - b
+        straight = a * self.points[i] + b * self.points[j]
+        return straight + ((a**3 - a) * self.second[i] + (b**3 - b) * self.second[j]) / 6
+
+
+@torch.no_grad()
+def _w(G: Generator, z: Tensor, c: Tensor | None) -> Tensor:
+    device = G.mapping.w_avg.device
+    return G.mapping.features(z.to(device), None if c is None else c.to(device))

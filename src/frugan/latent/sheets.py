@@ -1,0 +1,65 @@
+"""Tables of images with captions: strips of edits, mixing grids, truncation sweeps, contact sheets of directions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from frugan.pictures import picture, to_uint8
+
+MARGIN = 4
+_FONT = 13
+SMALLEST = 96
+"""Images are enlarged by whole factors until they are about so large, so that they can be looked at."""
+
+
+def table(
+    images: Tensor, columns: int, *, column_names: Sequence[str] = (), row_names: Sequence[str] = (), title: str = ""
+) -> np.ndarray:
+    """Images `[N, C, H, W]` in [-1, 1], row by row → one uint8 RGB image `[H', W', 3]` with captions.
+
+    Transparent images lie on grey; of other channel counts the first three (or one) are shown.
+    """
+    h, w = images.shape[2:]
+    factor = max(1, round(SMALLEST / max(h, w)))
+    cells = [_opaque(pixels, factor) for pixels in to_uint8(images)]
+    rows = -(-len(cells) // columns)
+    font = ImageFont.load_default(_FONT)
+    left = MARGIN + (max(int(font.getlength(name)) for name in row_names) + MARGIN if row_names else 0)
+    top = MARGIN + (_FONT + MARGIN) * bool(title) + (_FONT + MARGIN) * bool(column_names)
+    step_x, step_y = w * factor + MARGIN, h * factor + MARGIN
+    sheet = Image.new("RGB", (left + columns * step_x, top + rows * step_y), "white")
+    draw = ImageDraw.Draw(sheet)
+    if title:
+        draw.text((left, MARGIN), title, fill="black", font=font)
+    for i, name in enumerate(column_names):
+        draw.text((left + i * step_x, top - _FONT - MARGIN), name, fill="black", font=font)
+    for i, name in enumerate(row_names):
+        draw.text((MARGIN, top + i * step_y + (step_y - _FONT) // 2), name, fill="black", font=font)
+    for i, cell in enumerate(cells):
+        sheet.paste(cell, (left + i % columns * step_x, top + i // columns * step_y))
+    return np.asarray(sheet)
+
+
+def stacked(sheets: Sequence[np.ndarray]) -> np.ndarray:
+    """RGB sheets one below the other, white to the right of narrower ones."""
+    width = max(sheet.shape[1] for sheet in sheets)
+    return np.concatenate([np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in sheets])
+
+
+def blank(like: Tensor) -> Tensor:
+    """A white image `[1, C, H, W]` to leave a cell empty."""
+    return F.pad(like[:1], (0, 0, 0, 0)).fill_(1.0)
+
+
+def _opaque(pixels: np.ndarray, factor: int) -> Image.Image:
+    cell = picture(pixels)
+    cell = cell.resize((cell.width * factor, cell.height * factor), Image.Resampling.NEAREST)
+    if cell.mode in ("LA", "RGBA"):
+        behind = Image.new("RGBA", cell.size, (200, 200, 200, 255))
+        cell = Image.alpha_composite(behind, cell.convert("RGBA"))
+    return cell.convert("RGB")

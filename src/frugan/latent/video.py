@@ -1,0 +1,122 @@
+"""Videos from frames: MP4 by imageio-ffmpeg, which brings its own encoder; WebP, GIF and APNG by Pillow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from frugan.errors import FruganError
+from frugan.pictures import picture, to_uint8
+
+FORMATS = (".mp4", ".webp", ".gif", ".png")
+
+
+def check_video(file: Path) -> None:
+    """Raises `FruganError` where a video of this name cannot be written, before any frame is made."""
+    if file.suffix.lower() not in FORMATS:
+        raise FruganError(f"--out {file}: name a video that ends in {', '.join(FORMATS)}")
+    if file.is_dir():
+        raise FruganError(f"--out {file} is a folder; name a file in it")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(file.parent, os.W_OK):
+        raise FruganError(
+            f"--out {file}: {file.parent} cannot be written to; check its permissions, or choose another place"
+        )
+    if file.suffix.lower() == ".mp4":
+        try:
+            import imageio_ffmpeg
+        except ImportError:
+            raise FruganError(
+                "MP4 needs an encoder: pip install 'frugan[video]', or name a .webp, .gif or .png"
+            ) from None
+        imageio_ffmpeg.get_ffmpeg_exe()
+
+
+def tiled(tracks: Iterable[Iterator[Tensor]], columns: int) -> Iterator[Tensor]:
+    """Frames `[C, H, W]` of several tracks → one frame of all, row by row; free cells are black (-1)."""
+    for frames in zip(*tracks):
+        h, w = frames[0].shape[1:]
+        rows = -(-len(frames) // columns)
+        sheet = frames[0].new_full((frames[0].shape[0], rows * h, columns * w), -1.0)
+        for i, frame in enumerate(frames):
+            y, x = i // columns * h, i % columns * w
+            sheet[:, y : y + h, x : x + w] = frame
+        yield sheet
+
+
+def write_video(file: Path, frames: Iterable[Tensor], *, fps: float = 30, quality: int = 8) -> int:
+    """Frames `[C, H, W]` in [-1, 1] → a video, whole or not at all; the number of frames. MP4 is H.264 in yuv420p.
+
+    `quality` from 1 to 10 is that of MP4 and WebP. Transparent frames lie on white in MP4.
+    """
+    check_video(file)
+    scratch = file.with_name(f".{file.stem}.{os.getpid()}{file.suffix}")
+    images = (picture(to_uint8(frame[None])[0]) for frame in frames)
+    try:
+        write = _write_mp4 if file.suffix.lower() == ".mp4" else _write_pillow
+        count = write(scratch, images, fps, quality)
+        os.replace(scratch, file)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return count
+
+
+def _write_mp4(file: Path, images: Iterator[Image.Image], fps: float, quality: int) -> int:
+    import imageio_ffmpeg
+
+    count, writer = 0, None
+    try:
+        for image in images:
+            pixels = _even(np.asarray(_opaque(image)))
+            if writer is None:
+                size = (pixels.shape[1], pixels.shape[0])
+                writer = imageio_ffmpeg.write_frames(
+                    str(file),
+                    size,
+                    fps=fps,  # pyright: ignore[reportArgumentType]
+                    quality=quality,
+                    macro_block_size=2,
+                    pix_fmt_out="yuv420p",
+                    ffmpeg_log_level="error",
+                )
+                writer.send(None)
+            writer.send(np.ascontiguousarray(pixels))
+            count += 1
+    finally:
+        if writer is not None:
+            writer.close()
+    return count
+
+
+def _write_pillow(file: Path, images: Iterator[Image.Image], fps: float, quality: int) -> int:
+    first, *others = images  # Pillow goes through them more than once
+    options = {"quality": quality * 10, "method": 4} if file.suffix.lower() == ".webp" else {}
+    with open(file, "wb") as opened:
+        first.save(
+            opened,
+            file.suffix[1:].upper(),
+            save_all=True,
+            append_images=others,
+            duration=1000 / fps,
+            loop=0,
+            **options,
+        )
+    return 1 + len(others)
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    if image.mode in ("LA", "RGBA"):
+        behind = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(behind, image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def _even(pixels: np.ndarray) -> np.ndarray:
+    """Sides made even, which yuv420p needs, by repeating the last row or column."""
+    h, w = pixels.shape[:2]
+    return np.pad(pixels, ((0, h % 2), (0, w % 2), (0, 0)), mode="edge")

@@ -1,0 +1,220 @@
+"""`frugan directions`, `edit`, `mix`, `sweep`, `video` and `blend` from the command line: what they write, what they refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from frugan.cli.app import app
+from frugan.errors import FruganError
+from frugan.interop import save_pretrained
+from tests.latent.conftest import make_generator
+
+Run = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generator, a child of it, a stranger, one with classes, a grey one that is not square."""
+    top = tmp_path_factory.mktemp("networks")
+    G = make_generator((16, 16))
+    save_pretrained(G, top / "parent")
+    rng = torch.Generator().manual_seed(1)
+    for value in G.state_dict().values():
+        value.add_(0.03 * torch.randn(value.shape, generator=rng))
+    save_pretrained(G, top / "child")
+    save_pretrained(make_generator((16, 16), seed=5), top / "stranger")
+    save_pretrained(make_generator((16, 16), label_size=3), top / "classes")
+    save_pretrained(make_generator((12, 20), channels=1), top / "wide")
+    return top
+
+
+@pytest.fixture
+def run(networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def call(command: str, network: str, *arguments: object) -> str:
+        done = CliRunner().invoke(app, [command, str(networks / network), *map(str, arguments)], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    return call
+
+
+METHODS = {
+    "ganspace": ["--count", "3"],
+    "sefa": ["--count", "3", "--levels", "8-16"],
+    "boundary": ["--scores", "scores.csv"],
+    "stylespace": ["--seeds", "0-5", "--count", "2"],
+    "difference": ["--seeds", "0-3", "--to-seeds", "4-9"],
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("network", ["parent", "wide"])
+def test_directions_of_every_method_are_found_shown_and_edited_with(
+    run: Run, tmp_path: Path, method: str, network: str
+) -> None:
+    levels = {"wide": "6x10-12x20", "parent": "8-16"}[network]
+    arguments = [levels if a == "8-16" else a for a in METHODS[method]]
+    (tmp_path / "scores.csv").write_text("seed,score\n" + "".join(f"{i},{np.sin(i)}\n" for i in range(60)))
+    text = run("directions", network, "--method", method, "--samples", 500, "--out", "d", *arguments)
+    assert "frugan edit" in text
+    effects = json.loads((tmp_path / "d/effects.json").read_text())
+    n = len(effects["directions"])
+    assert n == {"ganspace": 3, "sefa": 3, "stylespace": 2}.get(method, 1)
+    assert np.allclose(np.diag(effects["overlap"]), 1, atol=1e-5)
+    for file in ("d/all.png", f"d/00-{effects['directions'][0]['name']}.png"):
+        with Image.open(tmp_path / file) as image:
+            assert image.getextrema() != ((255, 255),) * 3
+    run("edit", network, "--direction", "d:0", "--seeds", "1,2", "--strengths", "-1:1:3", "--out", "e")
+    files = sorted(p.name for p in (tmp_path / "e").glob("seed*.png"))
+    assert len(files) == 6
+    with Image.open(tmp_path / "e" / files[0]) as image:
+        assert image.size == ((16, 16) if network == "parent" else (20, 12))
+        assert image.mode == ("RGB" if network == "parent" else "L")
+
+
+def test_built_in_scores_and_conditions(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from frugan.latent import explore
+
+    monkeypatch.setattr(explore, "SCORED", 200)
+    run("directions", "parent", "--method", "ganspace", "--samples", 500, "--count", 2, "--out", "a")
+    run(
+        "directions",
+        "parent",
+        "--method",
+        "boundary",
+        "--scores",
+        "brightness",
+        "--without",
+        "a:0",
+        "--samples",
+        500,
+        "--out",
+        "b",
+    )
+    effects = json.loads((tmp_path / "b/effects.json").read_text())["directions"][0]
+    assert effects["scores"]["brightness"] > 0
+
+
+def test_classes(run: Run, tmp_path: Path) -> None:
+    run(
+        "directions", "classes", "--method", "difference", "--class", 0, "--to-class", 2, "--samples", 500, "--out", "d"
+    )
+    run("directions", "classes", "--samples", 500, "--count", 1, "--out", "any")
+    run("edit", "classes", "--direction", "d:0", "--class", 0, "--seeds", 1, "--strengths", "0,1", "--out", "e")
+    run("video", "classes", "--classes", "0,1,2", "--seconds", 0.5, "--fps", 8, "--out", "v.webp")
+
+
+def test_a_region_for_stylespace(run: Run, tmp_path: Path) -> None:
+    mask = np.zeros((16, 16), np.uint8)
+    mask[:5] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    run(
+        "directions",
+        "parent",
+        "--method",
+        "stylespace",
+        "--mask",
+        "mask.png",
+        "--count",
+        2,
+        "--samples",
+        500,
+        "--out",
+        "d",
+    )
+
+
+def test_mix_and_sweep(run: Run, tmp_path: Path) -> None:
+    run("mix", "parent", "--rows", "0-1", "--columns", "3-5", "--levels", "4", "--out", "m.png")
+    run("sweep", "parent", "--seeds", "0-1", "--truncation", "0:1:4", "--levels", "8-16", "--out", "s.jpg")
+    run("sweep", "wide", "--seeds", 0, "--truncation", "0,1", "--towards", 5, "--out", "t.png")
+    for name in ("m.png", "s.jpg", "t.png"):
+        with Image.open(tmp_path / name) as image:
+            assert min(image.size) > 50
+
+
+VIDEOS = {
+    "tour": ["--tour", "0,3,0"],
+    "tour-z": ["--tour", "0,3", "--space", "z", "--easing", "smooth"],
+    "loop": ["--loop", "--seeds", "0-2", "--grid", "2x1"],
+    "default": [],
+    "truncation": ["--truncation", "0:1", "--uneven"],
+    "edit": ["--edit", "d:0", "--strengths", "-1:2"],
+    "morph": ["--morph", "child"],
+}
+
+
+@pytest.mark.parametrize("kind", VIDEOS)
+def test_videos(run: Run, networks: Path, tmp_path: Path, kind: str) -> None:
+    if kind == "edit":
+        run("directions", "parent", "--samples", 500, "--count", 1, "--out", "d")
+    arguments = [networks / a if a == "child" else a for a in VIDEOS[kind]]
+    for name in ("a.webp", "b.webp"):
+        text = run("video", "parent", *arguments, "--seconds", 0.6, "--fps", 10, "--out", name)
+        assert "6 frames, 0.6 s" in text
+    assert (tmp_path / "a.webp").read_bytes() == (tmp_path / "b.webp").read_bytes()
+    with Image.open(tmp_path / "a.webp") as image:
+        assert image.n_frames == 6  # pyright: ignore[reportAttributeAccessIssue]
+        assert image.size == ((32, 16) if kind == "loop" else (16, 16))
+
+
+def test_blending(run: Run, networks: Path, tmp_path: Path) -> None:
+    text = run("blend", "parent", networks / "child", "--at", "8", "--width", 0.5, "--out", "b")
+    assert "alignment: w 0.9" in text or "alignment: w 1.0" in text
+    run("generate", tmp_path / "b", "--seeds", 0, "--out", "g")
+    run("blend", "parent", networks / "child", "--interpolate", "0:1:3", "--seeds", "0-1", "--out", "i")
+    assert sorted(p.name for p in (tmp_path / "i").iterdir()) == ["0", "0.5", "1", "blend.png"]
+
+
+REFUSED = {
+    "wrong generator": ("edit", "stranger", ["--direction", "d:0"], "another generator"),
+    "no such level": ("edit", "parent", ["--direction", "d:0", "--levels", "64"], "this generator has 4, 8, 16"),
+    "no such direction": ("edit", "parent", ["--direction", "d:9"], "no direction '9'"),
+    "no folder": ("edit", "parent", ["--direction", "nowhere:0"], "holds no directions"),
+    "strengths": ("edit", "parent", ["--direction", "d:0", "--strengths", "a:b"], "FIRST:LAST:COUNT"),
+    "nan strength": ("edit", "parent", ["--direction", "d:0", "--strengths", "nan,1"], "--strengths nan"),
+    "class missing": ("edit", "classes", ["--direction", "d:0"], "--class"),
+    "no such class": ("video", "classes", ["--classes", "0,7"], "class '7'"),
+    "nan scores": ("directions", "parent", ["--method", "boundary", "--scores", "nan.csv"], "give finite numbers"),
+    "one class": ("directions", "parent", ["--method", "boundary", "--scores", "one.csv"], "are the same"),
+    "no scores": ("directions", "parent", ["--method", "boundary"], "needs --scores"),
+    "no examples": ("directions", "parent", ["--method", "stylespace"], "needs --seeds"),
+    "no ends": ("directions", "parent", ["--method", "difference"], "needs --seeds and --to-seeds"),
+    "video path": ("video", "parent", ["--out", "v.avi"], "ends in"),
+    "two kinds": ("video", "parent", ["--loop", "--tour", "0,1"], "choose one of"),
+    "tour of one": ("video", "parent", ["--tour", "1", "--out", "v.gif"], "at least two"),
+    "grid": ("video", "parent", ["--grid", "3by2"], "COLUMNSxROWS"),
+    "strangers": ("blend", "parent", ["stranger", "--at", "8"], "strangers"),
+    "nothing to blend": ("blend", "parent", ["child"], "--at LEVEL"),
+    "sweep": ("sweep", "parent", ["--truncation", "0:1"], "FIRST:LAST:COUNT"),
+    "image": ("mix", "parent", ["--out", "m.txt"], "give an image file"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_done_is_one_sentence_and_writes_nothing(
+    run: Run, networks: Path, tmp_path: Path, name: str
+) -> None:
+    command, network, arguments, words = REFUSED[name]
+    (tmp_path / "nan.csv").write_text("0,1\n1,nan\n2,0\n")
+    (tmp_path / "one.csv").write_text("0,1\n1,1\n2,1\n")
+    if any(a in ("d:0", "d:9") for a in arguments):
+        run("directions", "parent", "--samples", 500, "--count", 1, "--out", "d")
+    arguments = [str(networks / a) if a in ("stranger", "child") else a for a in arguments]
+    before = {p for p in tmp_path.rglob("*") if "cache" not in p.parts}
+    with pytest.raises(FruganError, match=words):
+        CliRunner().invoke(
+            app, [command, str(networks / network), *arguments], catch_exceptions=False, standalone_mode=False
+        )
+    assert {p for p in tmp_path.rglob("*") if "cache" not in p.parts} - before <= {tmp_path / "directions"}
