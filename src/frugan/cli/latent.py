@@ -125,7 +125,7 @@ def edit(
         len(amounts),
         column_names=[f"{amount:+g}" for amount in amounts],
         row_names=[str(number) for number in numbers],
-        title=f"{names} (σ)",
+        title=f"{names}, strength in standard deviations",
     )
     save_picture(sheet, out / f"{names}.png")
     say(f"{len(numbers) * len(amounts)} images in {out}, all of them on {out / f'{names}.png'}")
@@ -196,7 +196,7 @@ def sweep(
     sheet = table(
         torch.stack(columns, 1).flatten(0, 1).cpu(),
         len(psis),
-        column_names=[f"ψ {psi:g}" for psi in psis],
+        column_names=[f"psi {psi:g}" for psi in psis],
         row_names=[str(number) for number in numbers],
     )
     save_picture(sheet, out)

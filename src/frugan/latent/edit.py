@@ -76,10 +76,18 @@ def edited_styles(
     truncation: Truncation = NO_TRUNCATION,
 ) -> list[Tensor]:
     """z `[N, z_dim]`, labels c `[N, K]` → a style for each layer, float32 `[N, width]`, on the generator's device."""
-    device = G.mapping.w_avg.device
-    z, c = z.to(device), None if c is None else c.to(device)
     for edit in edits:
         check_edit(edit, G)
+    return apply_edits(G, z, c, edits, truncation)
+
+
+@torch.no_grad()
+def apply_edits(
+    G: Generator, z: Tensor, c: Tensor | None, edits: Sequence[Edit], truncation: Truncation
+) -> list[Tensor]:
+    """As `edited_styles`, for edits that were checked."""
+    device = G.mapping.w_avg.device
+    z, c = z.to(device), None if c is None else c.to(device)
     for edit in _of(edits, "z"):
         z = z + _step(G, z, edit)
     ws = G.mapping.features(z, c)[:, None].repeat(1, G.num_ws, 1)

@@ -218,4 +218,9 @@ def direction_sheet(
     rows = slice(0, seeds or len(baseline.z))
     columns = [baseline.edited(G, [Edit(direction, strength)], rows) for strength in strengths]
     images = torch.stack(columns, 1).flatten(0, 1)
-    return table(images, steps, column_names=[f"{strength:+.3g}" for strength in strengths], title=f"{title} (σ)")
+    return table(
+        images,
+        steps,
+        column_names=[f"{strength:+.3g}" for strength in strengths],
+        title=f"{title}, strength in standard deviations",
+    )

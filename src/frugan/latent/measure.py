@@ -18,8 +18,8 @@ Advance = Callable[[int, int], None] | None
 
 VISIBLE = 0.1
 """A pixel counts as changed where a channel moves by more than this (of the range of 2)."""
-SLIDER_SHARE = 0.5
-"""A slider ends where images are half as far from their start as two samples are from each other."""
+SLIDER_SHARE = 0.8
+"""A slider ends where images are this share of the distance between two samples away from where they were."""
 STRONGEST = 40.0
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from frugan.checks import check_number
 from frugan.errors import FruganError
 from frugan.latent.direction import Direction
-from frugan.latent.edit import NO_TRUNCATION, Edit, Mode, Truncation, check_edit, edited_styles
+from frugan.latent.edit import NO_TRUNCATION, Edit, Mode, Truncation, apply_edits, check_edit
 from frugan.latent.measure import pyramid_distance
 from frugan.networks import Generator
 
@@ -136,10 +136,8 @@ def edit_path(
     def styles(t: Tensor) -> Sequence[Tensor]:
         first = t.floor().long().clamp(0, 3)
         strengths = torch.lerp(stops[first], stops[first + 1], (t - first).float()).tolist()
-        each = [
-            edited_styles(G, z, None if c is None else c[None], [Edit(direction, s, mode)], truncation)
-            for s in strengths
-        ]
+        label = None if c is None else c[None]
+        each = [apply_edits(G, z, label, [Edit(direction, strength, mode)], truncation) for strength in strengths]
         return [torch.cat(layer) for layer in zip(*each)]
 
     return StylePath(G, 4, styles, closed=True)
