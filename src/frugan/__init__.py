@@ -5,6 +5,7 @@ for record in frugan.train("photos", "runs/photos"):
 
 G = frugan.load("runs/photos")
 images = G.sample(seeds=range(16), truncation=0.7)
+frugan.save_images(images, "sixteen.png")
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from frugan.evaluation import evaluate
     from frugan.interop import from_pretrained, save_pretrained
     from frugan.networks import Discriminator, Generator
+    from frugan.pictures import save_images
     from frugan.run import Run, load, train
 
 __version__ = "0.1.0"
@@ -32,6 +34,7 @@ __all__ = [
     "from_pretrained",
     "load",
     "open_dataset",
+    "save_images",
     "save_pretrained",
     "train",
 ]
@@ -45,6 +48,7 @@ _HOMES = {
     "save_pretrained": "interop",
     "Discriminator": "networks",
     "Generator": "networks",
+    "save_images": "pictures",
     "Run": "run",
     "load": "run",
     "train": "run",

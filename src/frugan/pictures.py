@@ -1,20 +1,25 @@
 """Pictures at the borders: pixels to numbers, numbers to pixels, and grids of them in one file.
 
-Inside, images are float32 `[N, C, H, W]` in [-1, 1]. Only `to_float` and `to_uint8` cross that border.
+Inside, images are float32 `[N, C, H, W]` in [-1, 1]. Only `to_float`, `to_uint8` and `to_pixels` cross that border.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
+
+from frugan.checks import check_number
+from frugan.errors import FruganError
 
 SOFTWARE_KEY = "Software"
 """The PNG text chunk by which frugan knows what it wrote: "frugan VERSION"."""
@@ -24,6 +29,7 @@ GENERATED_KEY = "Seed"
 
 _TOP = {torch.uint8: 255, torch.uint16: 65535}
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_FONT_SIZE = 12
 
 
 def to_float(pixels: Tensor) -> Tensor:
@@ -46,7 +52,10 @@ def to_pixels(images: Tensor, depth: int) -> np.ndarray:
 
 
 def picture(pixels: np.ndarray) -> Image.Image:
-    """uint8 `[H, W, C]` → a Pillow image: grey, grey + alpha, RGB or RGBA; of other channel counts the first three (or one)."""
+    """uint8 `[H, W, C]` or uint16 `[H, W, 1]` → a Pillow image: grey, grey + alpha, RGB or RGBA.
+
+    Of other channel counts it shows the first three (or one).
+    """
     channels = pixels.shape[-1]
     if channels not in _MODES:
         pixels = pixels[..., :3]
@@ -54,27 +63,137 @@ def picture(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
-def grid(pixels: np.ndarray, *, columns: int | None = None) -> np.ndarray:
-    """uint8 `[N, H, W, C]` → one uint8 picture `[rows·H, columns·W, C]`, filled row by row; free cells are zero."""
+def grid(pixels: np.ndarray, *, columns: int | None = None, background: int = 0) -> np.ndarray:
+    """uint8 `[N, H, W, C]` → one uint8 image `[rows·H, columns·W, C]`, filled row by row; free cells are `background`."""
     n, h, w, c = pixels.shape
     columns = columns or max(1, int(np.ceil(np.sqrt(n * h / w))))
     rows = -(-n // columns)
-    sheet = np.zeros((rows * columns, h, w, c), np.uint8)
+    sheet = np.full((rows * columns, h, w, c), background, np.uint8)
     sheet[:n] = pixels
     return sheet.reshape(rows, columns, h, w, c).transpose(0, 2, 1, 3, 4).reshape(rows * h, columns * w, c)
 
 
+def upscale(pixels: np.ndarray, factor: int) -> np.ndarray:
+    """`[N, H, W, C]` → `[N, factor·H, factor·W, C]`: every pixel becomes a square (nearest neighbour)."""
+    return pixels.repeat(factor, axis=1).repeat(factor, axis=2)
+
+
+def captioned_grid(
+    pixels: np.ndarray, *, columns: int | None = None, captions: Sequence[str] = (), margin: int = 4
+) -> np.ndarray:
+    """uint8 `[N, H, W, C]` → one uint8 image of all, filled row by row, on white with `margin` pixels between them.
+
+    Of channel counts that no file shows the first three (or one) are taken. `captions`: N lines of text, each written below
+    its image and cut to its width.
+    """
+    if pixels.shape[-1] not in _MODES:
+        pixels = pixels[..., :3]
+    n, h, w, c = pixels.shape
+    foot = _FONT_SIZE + 4 if captions else 0
+    cells = np.full((n, h + foot + margin, w + margin, c), 255, np.uint8)
+    cells[:, :h, :w] = pixels
+    for cell, caption in zip(cells, captions):
+        cell[h : h + foot, :w, : max(1, c - 1 + c % 2)] = _caption(caption, w, foot)[..., None]
+    sheet = grid(cells, columns=columns or max(1, int(np.ceil(np.sqrt(n * h / w)))), background=255)
+    return np.pad(sheet, ((margin, 0), (margin, 0), (0, 0)), constant_values=255)
+
+
+def can_write(text: str) -> bool:
+    """Whether one of this machine's fonts has all characters of a caption; the font that comes along has ASCII only."""
+    return any(_has(font, text) for font in _fonts())
+
+
+def _has(font: Any, text: str) -> bool:
+    missing = bytes(font.getmask("\U0010ffff"))
+    return all(c.isspace() or bytes(font.getmask(c)) != missing for c in text)
+
+
+def _caption(text: str, width: int, height: int) -> np.ndarray:
+    """Black text on white, cut to the width: uint8 `[height, width]`."""
+    shown = " ".join(text.split())
+    font = next((font for font in _fonts() if _has(font, shown + "…")), _fonts()[-1])
+    dots = "…" if _has(font, "…") else "..."
+    while shown and font.getlength(shown) > width:
+        shown = shown.removesuffix(dots)[:-1] + dots if len(shown) > len(dots) + 1 else ""
+    strip = Image.new("L", (width, height), 255)
+    ImageDraw.Draw(strip).text((0, 1), shown, fill=0, font=font)
+    return np.asarray(strip)
+
+
+@cache
+def _fonts() -> list[Any]:
+    """Fonts of the system, where it has them, then the one that comes with Pillow."""
+    found = []
+    for name in ("DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf", "NotoSansCJK-Regular.ttc"):
+        with suppress(OSError):
+            found.append(ImageFont.truetype(name, _FONT_SIZE))
+    return [*found, ImageFont.load_default(_FONT_SIZE)]
+
+
+def save_images(
+    images: Tensor,
+    path: str | Path,
+    *,
+    columns: int | None = None,
+    captions: Sequence[str] = (),
+    scale: int = 1,
+    text: Mapping[str, str] | None = None,
+) -> list[Path]:
+    """Writes images as files of 8 bits a channel, rounded to nearest; returns the paths written.
+
+    A `path` that ends as an image file does (.png, .jpg, …) becomes one file: the image, or a grid of several. Any other is a
+    folder, for 0000.png, 0001.png, … Existing files are overwritten, parent folders are made.
+
+    Args:
+        images: float `[N, C, H, W]` in [-1, 1]; values beyond are clipped. Of channel counts other than 1 (grey), 2 (grey and
+            alpha), 3 (RGB) and 4 (RGBA) the first three are written.
+        columns: of the grid; by default it comes out about square.
+        captions: a line of text for each image of a grid.
+        scale: whole factor of enlargement, without smoothing.
+        text: what PNG files say in text chunks, besides that frugan wrote them.
+
+    Raises:
+        FruganError: where the images are not such a tensor, or the kind of file cannot hold them.
+    """
+    path = Path(path)
+    if not isinstance(images, Tensor) or not images.is_floating_point() or images.ndim != 4 or not len(images):
+        raise FruganError(f"images {_described(images)}: give a float tensor [N, C, H, W] in [-1, 1], N at least 1")
+    if not images.isfinite().all():
+        raise FruganError("images hold values that are not finite (nan or inf): nothing was written")
+    check_number("scale", scale, at_least=1, at_most=256, whole=True)
+    check_number("columns", columns, at_least=1, whole=True)
+    if len(captions) not in (0, len(images)):
+        raise FruganError(f"{len(captions)} captions for {len(images)} images: give one for each")
+    pixels = upscale(to_uint8(images), scale)
+    if path.suffix.lower() not in Image.registered_extensions():
+        return [save_picture(one, path / f"{i:04d}.png", text=text) for i, one in enumerate(pixels)]
+    alone = len(pixels) == 1 and not captions
+    return [
+        save_picture(
+            pixels[0] if alone else captioned_grid(pixels, columns=columns, captions=captions), path, text=text
+        )
+    ]
+
+
+def _described(value: Any) -> str:
+    return f"of {value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else f"of type {type(value).__name__}"
+
+
 def save_picture(pixels: np.ndarray, path: str | Path, *, text: Mapping[str, str] | None = None) -> Path:
-    """Writes one uint8 image `[H, W, C]`; the format follows the file name. Creates parent directories.
+    """Writes one image, uint8 `[H, W, C]` or uint16 `[H, W, 1]`; the format follows the file name. Creates parent directories.
 
     A PNG says in text chunks that frugan wrote it (`SOFTWARE_KEY`), and what `text` says besides; a JPEG in its comment.
     """
     path = Path(path)
+    suffix = path.suffix.lower()
+    image = picture(pixels)
+    if suffix in (".jpg", ".jpeg") and image.mode in ("LA", "RGBA"):
+        raise FruganError(f"{path}: JPEG files hold no transparency; give a name that ends in .png")
     path.parent.mkdir(parents=True, exist_ok=True)
-    options: dict[str, Any] = {"pnginfo": _chunks(text or {})} if path.suffix.lower() == ".png" else {}
-    if path.suffix.lower() in (".jpg", ".jpeg"):
+    options: dict[str, Any] = {"pnginfo": _chunks(text or {})} if suffix == ".png" else {}
+    if suffix in (".jpg", ".jpeg"):
         options = {"comment": software()}
-    picture(pixels).save(path, **options)
+    image.save(path, **options)
     return path
 
 

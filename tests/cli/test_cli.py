@@ -70,9 +70,10 @@ def test_train_resume_generate(run: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     names = [p.name for p in sorted((tmp_path / "out").iterdir())]
     assert names == ["seed0000.png", "seed0001.png", "seed0002.png", "seed0007.png"]
-    done = frugan("generate", run, "--seeds", "0-3", "--class", 1, "--grid", "--out", tmp_path / "out")
-    with Image.open(tmp_path / "out" / "grid.png") as image:
-        assert image.size == (32, 32)
+    done = frugan("generate", run, "--seeds", "0-3", "--class", 1, "--grid", "--scale", 1)
+    assert str(run / "generated" / "grid-0-3-dog.png") in done.stdout
+    with Image.open(run / "generated" / "grid-0-3-dog.png") as image:
+        assert image.size == (4 + 2 * 20, 4 + 2 * 36)  # margins, and captions of 16 pixels
 
 
 def test_classes_differ_and_seeds_repeat(run: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from typer import Option
 
-from frugan.cli.common import console
+from frugan.cli.common import print_command, say
 from frugan.errors import FruganError
 
 
@@ -26,13 +26,13 @@ def import_(
     G = found.generator
     count = sum(p.numel() for p in G.parameters())
     (h, w), labels = G.resolution, f", labels of size {G.label_size}" if G.label_size else ""
-    console.print(f"generator of {h}x{w}, {G.channels} channels, {count:,} parameters{labels}")
+    say(f"generator of {h}x{w}, {G.channels} channels, {count:,} parameters{labels}")
     others = {"raw generator": found.raw_generator, "discriminator": found.discriminator}
     if kept := " and ".join(name for name, network in others.items() if network is not None):
-        console.print(f"kept beside it, to train on from: {kept}")
+        say(f"kept beside it, to train on from: {kept}")
     for note in found.notes:
-        console.print(f"[yellow]{note}[/yellow]")
-    console.print(f"make pictures: frugan generate {out} --seeds 0-15 --out pictures")
+        say(note)
+    print_command("Make images with", "generate", out, "--seeds", "0-15")
 
 
 def export(
@@ -54,22 +54,22 @@ def export(
         write_community,
     )
     from frugan.interop.export import OPSET
-    from frugan.run import load, read_class_names, read_source
+    from frugan.run import load_with_notes, read_class_names, read_source
 
     config = ExportConfig(part, noise, truncation, truncation_cutoff)
     if out.exists():
         raise FruganError(f"{out} exists; choose another name")
     if format in ("onnx", "torch-export"):
-        done = (export_onnx if format == "onnx" else export_program)(out, load(source), config)
+        G, notes = load_with_notes(source)
+        done = (export_onnx if format == "onnx" else export_program)(out, G, config)
         sizes = ", ".join(f"{name} {['batch', *size]}" for name, size in done.inputs.items()).replace("'", "")
-        console.print(
-            f"{out}: {f'opset {OPSET}; ' if format == 'onnx' else ''}{sizes} → [batch, {str(done.output)[1:-1]}]",
-            markup=False,
-        )
+        say(f"{out}: {f'opset {OPSET}; ' if format == 'onnx' else ''}{sizes} → [batch, {str(done.output)[1:-1]}]")
         if done.difference is None:
-            console.print("[yellow]not checked: onnxruntime is not installed; pip install 'frugan\\[onnx]'[/yellow]")
+            say("not checked: onnxruntime is not installed; pip install 'frugan[onnx]'")
         else:
-            console.print(f"read back, its output differs by {done.difference:.1e} of its range")
+            say(f"read back, its output differs by {done.difference:.1e} of its range")
+        for note in notes:
+            say(note)
         return
     if config != ExportConfig():
         raise FruganError(
@@ -79,7 +79,7 @@ def export(
     D, notes = found.discriminator, found.notes
     if format == "pretrained":
         save_pretrained(found, out, class_names=read_class_names(source))
-        console.print(f"{out}: its licence is yours to write into README.md")
+        say(f"{out}: its licence is yours to write into README.md")
     else:
         if D is not None:
             try:
@@ -87,6 +87,6 @@ def export(
             except FruganError as error:
                 D, notes = None, [*notes, f"the discriminator was left out: {error}"]
         write_community(out, found.generator, D, found.raw_generator)
-        console.print(f"{out}: g_ema, g, latent_avg{', d' if D else ''}")
+        say(f"{out}: g_ema, g, latent_avg{', d' if D else ''}")
     for note in notes:
-        console.print(f"[yellow]{note}[/yellow]")
+        say(note)

@@ -193,7 +193,7 @@ class Generator(nn.Module):
         """As `sample`, `batch` images at a time."""
         chosen = check_seeds(seeds)
         check_number("batch", batch, at_least=1, whole=True)
-        check_number("truncation", truncation)
+        check_number("truncation", truncation, at_least=-2, at_most=2)
         check_number("truncation_cutoff", truncation_cutoff, at_least=0, whole=True)
         if noise not in ("const", "random", "none"):
             raise FruganError(f'noise {noise!r}: choose "random", "const" or "none"')
