@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import PIL
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from frugan.data.decode import CHANNELS, FILTERS, FORMATS, convert, read_header, read_pixels, resize
+from fuzz.damage import program
 
 
 def _file(image: Image.Image, format: str, **options) -> io.BytesIO:
@@ -208,3 +212,114 @@ def test_alpha_weighs_colours(dtype: type) -> None:
 def test_the_right_size_is_left_alone(noise) -> None:
     pixels = noise(8, 8, 4)
     assert resize(pixels, (8, 8), alpha=True) is pixels
+
+
+sides = st.one_of(st.integers(1, 40), st.integers(1, 700), st.sampled_from([1, 2, 5000, 20_000]))
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    shape=st.tuples(sides, sides, st.integers(1, 5)).filter(lambda shape: shape[0] * shape[1] < 1 << 18),
+    size=st.tuples(*[st.one_of(st.integers(1, 80), st.sampled_from([16, 64, 512]))] * 2),
+    dtype=st.sampled_from([np.uint8, np.uint16]),
+    fit=st.sampled_from(["crop", "letterbox"]),
+    filter=st.sampled_from(list(FILTERS)),
+    level=st.floats(0, 1),
+)
+def test_every_size_becomes_every_size(
+    shape: tuple, size: tuple, dtype: type, fit: str, filter: str, level: float
+) -> None:
+    """Extreme shapes, single pixels, enlarging: never an error, and an even image stays even."""
+    value = round(level * np.iinfo(dtype).max)
+    pixels = np.full(shape, value, dtype)
+    pixels[..., -1] = np.iinfo(dtype).max
+    resized = resize(pixels, size, fit=fit, filter=filter, alpha=shape[2] in (2, 4))  # type: ignore[arg-type]
+    assert (resized.shape, resized.dtype) == ((*size, shape[2]), dtype)
+    if fit == "crop" and shape[2] > 1:
+        assert np.abs(resized[..., :-1].astype(int) - value).max() <= 1
+    if fit == "letterbox" and shape[2] in (2, 4):
+        seen = resized[..., -1] > np.iinfo(dtype).max // 2
+        assert seen.any()
+        assert np.abs(resized[seen][:, :-1].astype(int) - value).max() <= 1
+
+
+@given(short=st.integers(1, 4000), size=st.integers(4, 1024))
+@settings(deadline=None, max_examples=100)
+def test_every_short_side_is_cropped(short: int, size: int) -> None:
+    """Where the crop takes a whole side, rounding may not put it outside."""
+    for shape in ((short, 2 * short + 3), (2 * short + 3, short)):
+        if shape[0] * shape[1] < 1 << 20:
+            assert resize(np.zeros((*shape, 1), np.uint8), (size, size)).shape == (size, size, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_box_filter_is_the_mean_of_blocks(dtype: type, noise) -> None:
+    pixels = noise(12, 20, 3, dtype=dtype)
+    expected = pixels.reshape(3, 4, 5, 4, 3).mean((1, 3))
+    assert np.abs(resize(pixels, (3, 5), filter="box") - expected).max() <= 1
+
+
+CASES = Path(__file__).parents[1] / "cases"
+
+
+def _prepared(name: str, out: Path, *options: str) -> np.ndarray:
+    """What `frugan data prepare` makes of a folder of cases, uint8 or uint16 `[N, H, W, C]`."""
+    code, printed = program("data", "prepare", str(CASES / name), str(out), "--labels", "none", *options)
+    assert code == 0, printed
+    return np.load(out)["images"]
+
+
+def _inspected(name: str, folder: Path) -> str:
+    code, printed = program("data", "inspect", str(CASES / name), "--sheet", str(folder / "sheet.png"))
+    assert code == 0, printed
+    return printed
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_scans_stored_in_other_orientations(bits: int, tmp_path: Path) -> None:
+    """All four are one size and stand upright: the marked corner is top left."""
+    assert "32x48: 4" in _inspected(f"tiff-orientation/bits{bits}", tmp_path)
+    images = _prepared(f"tiff-orientation/bits{bits}", tmp_path / "out.npz", "--resolution", "32x48")
+    assert images.shape[:3] == (4, 32, 48)
+    assert images.dtype == (np.uint8 if bits == 8 else np.uint16)
+    corners = images[:, :2, :2].astype(int).mean((1, 2))
+    assert (corners[:, : 2 if bits == 8 else 1] > 0.8 * np.iinfo(images.dtype).max).all()
+    np.testing.assert_array_equal(corners, corners[:1].repeat(4, 0))
+
+
+def test_odd_exif_costs_no_image(tmp_path: Path) -> None:
+    assert "5 readable" in _inspected("exif-odd-tag", tmp_path)
+    images = _prepared("exif-odd-tag", tmp_path / "out.npz").astype(int)
+    # red grows downwards and green to the right in all of them, or the other way round; blue tells them apart
+    assert len(images) == 5
+    assert np.abs(images[1:, ..., :2] - images[:1, ..., :2]).max() <= 40
+    assert np.abs(images[1:, ..., :2] - images[:1, ..., :2]).mean() < 4
+
+
+def test_planes_are_read_as_interleaved_samples_are(tmp_path: Path) -> None:
+    assert "16 bits" in _inspected("planar-tiff-16", tmp_path)
+    images = _prepared("planar-tiff-16", tmp_path / "out.npz")
+    assert images.dtype == np.uint16
+    np.testing.assert_array_equal(images[0], images[1])
+
+
+def test_one_transparent_colour(tmp_path: Path) -> None:
+    _inspected("colour-key-16", tmp_path)
+    opacity = _prepared("colour-key-16", tmp_path / "out.npz", "--channels", "RGBA")[..., 3]
+    assert opacity.dtype == np.uint16
+    for mask in opacity:
+        assert set(np.unique(mask)) == {0, 65535}
+        np.testing.assert_array_equal(mask, opacity[0])
+
+
+def test_long_text_and_profiles_cost_no_image(tmp_path: Path) -> None:
+    assert "3 readable" in _inspected("png-long-text", tmp_path)
+    assert len(_prepared("png-long-text", tmp_path / "out.npz")) == 3
+
+
+def test_a_wide_gamut_looks_the_same(tmp_path: Path) -> None:
+    _inspected("wide-gamut", tmp_path)
+    images = _prepared("wide-gamut", tmp_path / "out.npz").astype(int)
+    assert np.abs(images[1] - images[0]).mean() < 1.5
+    stored = np.asarray(Image.open(CASES / "wide-gamut/b_wide.png"), int)
+    assert np.abs(stored - images[0]).mean() > 10  # not without the profile

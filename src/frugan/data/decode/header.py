@@ -67,7 +67,7 @@ class Stored:
     alpha: AlphaKind = "none"
     orientation: int = 1
     frames: int = 1
-    profile: bytes | None = None  # ICC
+    profile: bytes | None = None  # ICC; empty where it cannot be read whole
     extra_samples: int = 0
 
     @property

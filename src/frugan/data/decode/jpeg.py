@@ -83,9 +83,9 @@ def _segment(marker: int, content: bytes) -> bytes:
 
 
 def _profile(app2: list[bytes]) -> bytes | None:
-    """The ICC profile, which lies in numbered parts; None where there is none or parts are missing."""
+    """The ICC profile, which lies in numbered parts; None where there is none, empty where parts are missing."""
     parts = {content[12]: content[14:] for content in app2 if content.startswith(_ICC) and len(content) > 14}
     counts = {content[13] for content in app2 if content.startswith(_ICC) and len(content) > 14}
-    if not parts or counts != {len(parts)}:
-        return None
-    return b"".join(parts[number] for number in sorted(parts))
+    if parts and counts != {len(parts)}:
+        return b""
+    return b"".join(parts[number] for number in sorted(parts)) if parts else None

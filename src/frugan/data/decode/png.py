@@ -58,7 +58,7 @@ def open_png(file: BinaryIO) -> Stored:
         alpha=alpha,
         orientation=find_orientation(exif, chunks.get(_XMP)),
         frames=max(1, frames),
-        profile=_unpack(chunks[b"iCCP"].partition(b"\0")[2][1:]) if b"iCCP" in chunks else None,
+        profile=(_unpack(chunks[b"iCCP"].partition(b"\0")[2][1:]) or b"") if b"iCCP" in chunks else None,
     )
 
 
@@ -78,10 +78,10 @@ def _facts(file: BinaryIO) -> dict[bytes, bytes]:
     """Contents by chunk kind, and of texts by keyword; the first of each, before or behind the pixels."""
     found: dict[bytes, bytes] = {}
     for kind, length in _walk(file):
-        if length > _LONGEST:
-            continue
         if kind in _FACTS:
-            found.setdefault(kind, file.read(length))
+            found.setdefault(kind, file.read(min(length, _LONGEST)))
+        elif length > _LONGEST:
+            continue
         elif kind in _TEXTS:
             keyword, _, text = file.read(length).partition(b"\0")
             if keyword == _XMP or keyword in _RAW_EXIF:

@@ -61,8 +61,8 @@ def resize(
     if fit == "crop":
         scale = max(H / h, W / w)
         ch, cw = H / scale, W / scale
-        y, x = (h - ch) / 2, (w - cw) / 2
-        return _resample(pixels, size, (x, y, min(x + cw, w), min(y + ch, h)), filter, alpha)
+        (y, bottom), (x, right) = _centred(h, ch), _centred(w, cw)
+        return _resample(pixels, size, (x, y, right, bottom), filter, alpha)
     scale = min(H / h, W / w)
     inner = min(H, max(1, round(h * scale))), min(W, max(1, round(w * scale)))
     y, x = (H - inner[0]) // 2, (W - inner[1]) // 2
@@ -71,6 +71,12 @@ def resize(
         sheet[:] = np.iinfo(pixels.dtype).max
     sheet[y : y + inner[0], x : x + inner[1]] = _resample(pixels, inner, (0, 0, w, h), filter, alpha)
     return sheet
+
+
+def _centred(length: int, kept: float) -> tuple[float, float]:
+    """Where the centred part of a side begins and ends: never outside, however the arithmetic rounds."""
+    begin = max(0.0, (length - kept) / 2)
+    return begin, min(begin + kept, length)
 
 
 def _resample(

@@ -162,6 +162,7 @@ def _read(content: bytes, page: tifffile.TiffPage, layout: _Layout, space: Space
         page.predictor = tifffile.PREDICTOR.NONE  # which belongs to other compressions
     stored = page.asarray(squeeze=False, maxworkers=1)  # [planes, 1, h, w, 1] or [1, 1, h, w, samples]
     samples = np.moveaxis(stored[:, 0], 0, -1).reshape(*page.shaped[2:4], layout.samples)
+    samples = samples.astype(np.uint8) if samples.dtype == bool else samples
     colours = _full_range(samples[..., : layout.colours], layout)
     if layout.photometric == _PALETTE:
         colours = _palette(page)[samples[..., 0]]
@@ -199,7 +200,7 @@ def _full_range(samples: np.ndarray, layout: _Layout) -> np.ndarray:
     if bits in (8, 16):
         return samples.astype(dtype)
     steps = np.arange(1 << bits) * (np.iinfo(dtype).max / ((1 << bits) - 1))
-    return np.rint(steps).astype(dtype)[samples.astype(np.uint16, copy=False)]  # 1 bit comes as truth values
+    return np.rint(steps).astype(dtype)[samples]
 
 
 def _palette(page: tifffile.TiffPage) -> np.ndarray:

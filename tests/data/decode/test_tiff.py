@@ -1,0 +1,231 @@
+"""TIFF: a grid of kinds × layouts × compressions × byte orders × orientations, against what was written; and what is refused."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from frugan.data.decode import Header, read_header, read_pixels
+
+H, W = 19, 37
+LAYOUTS = list(
+    itertools.product(
+        ("contig", "separate"),
+        ({}, {"rowsperstrip": 5}, {"tile": (16, 32)}),
+        (None, "lzw", "zlib", "packbits"),
+        ("<", ">"),
+    )
+)
+
+
+def read(content: bytes) -> tuple[Header, np.ndarray]:
+    """Header and pixels of a file, which agree."""
+    header, pixels = read_header(io.BytesIO(content)), read_pixels(io.BytesIO(content))
+    assert pixels.shape == (header.height, header.width, header.channels)
+    assert 8 * pixels.dtype.itemsize == header.depth
+    return header, pixels
+
+
+def written(samples: np.ndarray, **options: Any) -> bytes:
+    """`[h, w, C]` as a TIFF."""
+    file = io.BytesIO()
+    planes = samples.shape[-1] > 1
+    if options.get("planarconfig") == "separate" and planes:
+        samples = np.moveaxis(samples, -1, 0)
+    if not planes:
+        options.pop("planarconfig", None)
+        samples = samples[..., 0]
+    tifffile.imwrite(file, samples, metadata=None, **options)
+    return file.getvalue()
+
+
+def packed(
+    samples: np.ndarray, bits: int, tags: dict[int, int | list[int]], *, planar: bool, zipped: bool, order: str
+) -> bytes:
+    """A TIFF of samples of any number of bits, written by hand: strips of 5 rows, each row padded to whole bytes."""
+    planes = np.moveaxis(samples, -1, 0)[..., None] if planar else samples[None]
+    strips = []
+    for plane in planes:
+        digits = (plane.astype(int)[..., None] >> np.arange(bits)[::-1]) & 1
+        rows = np.packbits(digits.reshape(len(plane), -1).astype(np.uint8), axis=1)
+        strips += [rows[i : i + 5].tobytes() for i in range(0, len(rows), 5)]
+    strips = [zlib.compress(strip) for strip in strips] if zipped else strips
+    h, w, count = samples.shape
+    places = np.cumsum([8, *map(len, strips)]).tolist()
+    tags = {256: w, 257: h, 258: [bits] * count, 259: 8 if zipped else 1, 273: places[:-1], 277: count, 278: 5} | tags
+    tags |= {279: [len(strip) for strip in strips], 284: 2 if planar else 1}
+    after = places[-1] + 2 + 12 * len(tags) + 4
+    directory, behind = struct.pack(f"{order}H", len(tags)), b""
+    for tag, value in sorted(tags.items()):
+        values = value if isinstance(value, list) else [value]
+        content = struct.pack(f"{order}{len(values)}I", *values)
+        inline = content if len(values) == 1 else struct.pack(f"{order}I", after + len(behind))
+        behind += content if len(values) > 1 else b""
+        directory += struct.pack(f"{order}HHI", tag, 4, len(values)) + inline
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", places[-1])
+    return head + b"".join(strips) + directory + bytes(4) + behind
+
+
+def stored(upright: np.ndarray, orientation: int) -> np.ndarray:
+    """What a camera held in that orientation stores of an upright image: EXIF 2.32, 4.6.4 (rows and columns of each)."""
+    h, w = upright.shape[:2]
+    rows, columns = np.mgrid[:h, :w]
+    row = [rows, rows, h - 1 - rows, h - 1 - rows, columns, w - 1 - columns, w - 1 - columns, columns][orientation - 1]
+    column = [columns, w - 1 - columns, w - 1 - columns, columns, rows, rows, h - 1 - rows, h - 1 - rows][
+        orientation - 1
+    ]
+    found = np.zeros(((h, w) if orientation < 5 else (w, h)) + upright.shape[2:], upright.dtype)
+    found[row, column] = upright
+    return found
+
+
+def full(samples: np.ndarray, bits: int) -> np.ndarray:
+    """Numbers of so many bits over the full range of 8 or 16."""
+    dtype = np.uint8 if bits <= 8 else np.uint16
+    return np.rint(samples / (2.0**bits - 1) * np.iinfo(dtype).max).astype(dtype)
+
+
+Kind = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray, dict[str, Any], str]]
+KINDS: dict[str, Kind] = {}
+
+
+def kind(name: str, make: Kind) -> None:
+    KINDS[name] = make
+
+
+def random(rng: np.random.Generator, bits: int, channels: int) -> np.ndarray:
+    return rng.integers(0, 1 << bits, (H, W, channels)).astype(np.uint8 if bits <= 8 else np.uint16)
+
+
+def grey(bits: int, white: bool = False) -> Kind:
+    def make(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, dict[str, Any], str]:
+        samples = random(rng, bits, 1)
+        expected = full((1 << bits) - 1 - samples.astype(int) if white else samples, bits)
+        options = {"photometric": "miniswhite" if white else "minisblack"}
+        if bits == 1:
+            return samples.astype(bool), expected, options, "none"
+        return samples, expected, options | ({"bitspersample": bits} if bits not in (8, 16) else {}), "none"
+
+    return make
+
+
+def colour(bits: int, alpha: str = "none", extra: int = 0) -> Kind:
+    def make(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, dict[str, Any], str]:
+        samples = random(rng, bits, 3 + (alpha != "none") + extra)
+        expected = full(samples[..., : 3 + (alpha != "none")], bits)
+        if alpha == "associated":
+            opacity = expected[..., 3:].astype(int)
+            expected[..., :3] = samples[..., :3] = expected[..., :3] % (opacity + 1)  # no colour exceeds its opacity
+            straight = expected[..., :3].astype(int) * np.iinfo(expected.dtype).max // np.maximum(opacity, 1)
+            expected[..., :3] = np.where(opacity > 0, straight, 0)
+        kinds = [{"straight": "unassalpha", "associated": "assocalpha"}[alpha]] if alpha != "none" else []
+        kinds += ["unspecified"] * extra
+        options = {"photometric": "rgb", "extrasamples": kinds} | (
+            {"bitspersample": bits} if bits not in (8, 16) else {}
+        )
+        return samples, expected, options, alpha
+
+    return make
+
+
+def grey_and(alpha: str, bits: int) -> Kind:
+    def make(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, dict[str, Any], str]:
+        samples = random(rng, bits, 2)
+        kept = samples if alpha == "straight" else samples[..., :1]
+        kinds = {"straight": "unassalpha", "none": "unspecified"}
+        return samples, kept, {"photometric": "minisblack", "extrasamples": [kinds[alpha]]}, alpha
+
+    return make
+
+
+def palette(bits: int, table_bits: int) -> Kind:
+    def make(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, dict[str, Any], str]:
+        samples = random(rng, bits, 1)
+        table = rng.integers(0, 256, (3, 1 << bits)).astype(np.uint16)
+        expected = table.T[samples[..., 0]].astype(np.uint8)
+        options = {"photometric": "palette", "colormap": table * (257 if table_bits == 16 else 1)}
+        return samples, expected, options | ({"bitspersample": bits} if bits != 8 else {}), "none"
+
+    return make
+
+
+def signed(bits: int) -> Kind:
+    def make(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, dict[str, Any], str]:
+        expected = random(rng, bits, 1)
+        samples = (expected.astype(int) - (1 << bits - 1)).astype(f"i{bits // 8}")
+        return samples, expected, {"photometric": "minisblack"}, "none"
+
+    return make
+
+
+def wide(dtype: str) -> Kind:
+    def make(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, dict[str, Any], str]:
+        expected = random(rng, 16, 1)
+        return expected.astype(dtype), expected, {"photometric": "minisblack"}, "none"
+
+    return make
+
+
+def cmyk(bits: int) -> Kind:
+    def make(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, dict[str, Any], str]:
+        samples = random(rng, bits, 4)
+        ink = samples / (2.0**bits - 1)
+        light = (1 - ink[..., :3]) * (1 - ink[..., 3:])
+        return samples, np.rint(light * (2**bits - 1)).astype(samples.dtype), {"photometric": "separated"}, "none"
+
+    return make
+
+
+for bits in (1, 2, 4, 6, 8, 10, 12, 14, 16):
+    kind(f"grey {bits}", grey(bits))
+    kind(f"white is zero {bits}", grey(bits, white=True))
+for bits in (4, 8, 10, 12, 16):
+    kind(f"RGB {bits}", colour(bits))
+for bits in (8, 16):
+    kind(f"RGB, straight alpha {bits}", colour(bits, "straight"))
+    kind(f"RGB, associated alpha {bits}", colour(bits, "associated"))
+    kind(f"RGB and one sample more {bits}", colour(bits, extra=1))
+    kind(f"RGB and two samples more {bits}", colour(bits, extra=2))
+    kind(f"RGB, alpha and one sample more {bits}", colour(bits, "straight", extra=1))
+    kind(f"grey, alpha {bits}", grey_and("straight", bits))
+    kind(f"grey and one sample more {bits}", grey_and("none", bits))
+    kind(f"signed {bits}", signed(bits))
+    kind(f"CMYK {bits}", cmyk(bits))
+for bits, table_bits in itertools.product((1, 2, 4, 8), (8, 16)):
+    kind(f"palette {bits}, table {table_bits}", palette(bits, table_bits))
+kind("uint32 that fits", wide("u4"))
+kind("int32 that fits", wide("i4"))
+
+
+PHOTOMETRIC = {"miniswhite": 0, "minisblack": 1, "rgb": 2, "palette": 3}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_in_every_layout(name: str) -> None:
+    """Each kind in a tenth of the layouts, which together are all of them."""
+    number = list(KINDS).index(name)
+    samples, expected, options, alpha = KINDS[name](np.random.default_rng(number))
+    bits = options.pop("bitspersample", None)
+    for i, (planar, strips, compression, order) in list(enumerate(LAYOUTS))[number % 10 :: 10]:
+        orientation = (i + number) % 8 + 1
+        where = f"{name} {planar} {strips} {compression} {order} orientation {orientation}"
+        turned = stored(samples, orientation)
+        if bits:
+            tags = {262: PHOTOMETRIC[options["photometric"]], 274: orientation}
+            tags |= {320: options["colormap"].ravel().tolist()} if "colormap" in options else {}
+            content = packed(turned, bits, tags, planar=planar == "separate", zipped=bool(compression), order=order)
+        else:
+            options |= {"planarconfig": planar, "compression": compression, "byteorder": order, "bigtiff": i % 3 == 0}
+            content = written(turned, extratags=[(274, "H", 1, orientation, True)], **strips, **options)
+        header, pixels = read(content)
+        assert (header.orientation, header.alpha) == (orientation, alpha), where
+        assert header.bits == bits or (1 if samples.dtype == bool else 8 * samples.dtype.itemsize), where
+        np.testing.assert_array_equal(pixels, expected, where)
