@@ -1,7 +1,7 @@
 """Checks of what a user gives: numbers within limits, names out of a table.
 
 Limits stand where a field or parameter is declared, `batch: Annotated[int, Limits(at_least=1)]`, and are checked in one loop:
-`check_fields` for a configuration, `checked` for a function. So every number is refused by the same sentence.
+`check_fields` for a configuration, `checked` for a function. So everything is refused by the same sentence.
 """
 
 from __future__ import annotations
@@ -80,13 +80,14 @@ def check_number(
 
 
 def check_fields(config: Any, name: Callable[[str], str] = str) -> None:
-    """Checks every number among a dataclass's fields: finite, whole where its type is int, within the declared `Limits`.
+    """Checks a dataclass's fields: numbers are finite, whole where the type is int, within the declared `Limits`; where the
+    type is a `Literal`, the value is one of it.
 
     `name` makes of a field what the user calls it, see `as_option`. NumPy's numbers become Python's, and 8.0 where a whole
     number belongs 8, also in a frozen dataclass.
     """
-    for field, numeric in _numeric(type(config)):
-        object.__setattr__(config, field, numeric.check(name(field), getattr(config, field)))
+    for field, allowed in _allowed(type(config)):
+        object.__setattr__(config, field, allowed.check(name(field), getattr(config, field)))
 
 
 def as_option(name: str) -> str:
@@ -95,15 +96,15 @@ def as_option(name: str) -> str:
 
 
 def checked(function: F) -> F:
-    """The function with its numeric arguments checked before it runs, as `check_fields` does, named as options are."""
+    """The function with its arguments checked before it runs, as `check_fields` does, named as options are."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs)
-        for name, numeric in _numeric(function):
+        for name, allowed in _allowed(function):
             if name in given.arguments:
-                given.arguments[name] = numeric.check(as_option(name), given.arguments[name])
+                given.arguments[name] = allowed.check(as_option(name), given.arguments[name])
         return function(*given.args, **given.kwargs)
 
     return call  # pyright: ignore[reportReturnType]
@@ -141,35 +142,41 @@ def beside(path: str | Path) -> str:
 
 
 @dataclass(frozen=True)
-class _Numeric:
-    """The number that a type allows, with its limits; `words` are the texts that it allows besides."""
+class _Allowed:
+    """What a type allows: a number within limits, one of a few words, or either."""
 
+    is_number: bool
     whole: bool
     limits: Limits
-    words: tuple[Any, ...]
+    words: tuple[str, ...]
 
     def check(self, name: str, value: Any) -> Any:
-        """The value, or each of a tuple's, as a Python number. Raises `FruganError` where it is not allowed."""
-        if isinstance(value, (tuple, list)):
-            return type(value)(self.check(name, number) for number in value)
+        """The value, with numbers as Python's. Raises `FruganError` where it is not allowed."""
         if value is None or value in self.words:
             return value
-        check_number(name, value, whole=self.whole, **asdict(self.limits))
+        if not self.is_number:
+            return check_choice(name, value, self.words)
+        if isinstance(value, (tuple, list)):
+            return type(value)(self.check(name, number) for number in value)
+        limits = asdict(self.limits)
+        if self.words:
+            limits["hint"] = f"or {', '.join(self.words)}"
+        check_number(name, value, whole=self.whole, **limits)
         return int(value) if self.whole or isinstance(value, Integral) else float(value)
 
 
 @functools.cache
-def _numeric(owner: Any) -> tuple[tuple[str, _Numeric], ...]:
-    """(name, what is allowed) of each numeric field of a class, or parameter of a function."""
+def _allowed(owner: Any) -> tuple[tuple[str, _Allowed], ...]:
+    """(name, what is allowed) of each field of a class, or parameter of a function, that is a number or one of some words."""
     hints = get_type_hints(owner, include_extras=True)
-    names = inspect.signature(owner).parameters
     found = []
-    for name in names:
+    for name in inspect.signature(owner).parameters:
         leaves = list(_leaves(hints.get(name)))
-        if int in leaves or float in leaves:
+        is_number = int in leaves or float in leaves
+        words = tuple(leaf for leaf in leaves if isinstance(leaf, str))
+        if is_number or (words and str not in leaves):
             limits = next((leaf for leaf in leaves if isinstance(leaf, Limits)), Limits())
-            words = tuple(leaf for leaf in leaves if isinstance(leaf, str))
-            found.append((name, _Numeric(float not in leaves, limits, words)))
+            found.append((name, _Allowed(is_number, float not in leaves, limits, words)))
     return tuple(found)
 
 

@@ -7,23 +7,31 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import cattrs
 import yaml
 
 from frugan.augment import AugmentConfig, ControllerConfig, Measurement, parse_transforms
+from frugan.batch_sizes import BatchSizes, choose_sizes
+from frugan.checks import Count, Factor, Limits, NotNegative, Probability, Seed, as_option, check_choice, check_fields
 from frugan.data import DataConfig
 from frugan.data.shards import is_shards
 from frugan.errors import FruganError
 from frugan.methods import Chosen, choose
 from frugan.metrics import EvaluateConfig, default_metric
+from frugan.metrics.evaluate import FEWEST
 from frugan.networks import DiscriminatorConfig, GeneratorConfig, MappingConfig
 from frugan.objectives import LOSSES
 from frugan.tracking.files import write_text
 from frugan.training import ObjectiveConfig, TrainingConfig, TransferConfig
 
-PresetName = Literal["auto", "stylegan2", "paper256", "paper512", "paper1024", "cifar", "cifarbaseline", "tiny"]
+BatchSize = Annotated[int, Limits(at_least=1, at_most=65536)]
+Length = Annotated[float, Limits(above=0, at_most=1e9)]
+"""kimg: thousands of images shown to the discriminator."""
+Rate = Annotated[float, Limits(above=0, at_most=10)]
+Depth = Annotated[int, Limits(at_least=0, at_most=1000)]
+Width = Annotated[int, Limits(at_least=1, at_most=65536)]
 
 
 @dataclass(frozen=True)
@@ -114,48 +122,48 @@ class Options:
     """What a user may ask for; None means: let the preset, the data and the machine decide."""
 
     preset: str = "auto"
-    kimg: float | None = None
-    batch: int | None = None
-    batch_per_device: int | Literal["auto"] | None = None
+    kimg: Length | None = None
+    batch: BatchSize | None = None
+    batch_per_device: BatchSize | Literal["auto"] | None = None
     """ "auto": what fits into memory; `frugan.run.plan` finds it."""
-    gamma: float | None = None
-    lr: float | None = None
-    rollback_lr: float = 1.0
+    gamma: NotNegative | None = None
+    lr: Rate | None = None
+    rollback_lr: Factor = 1.0
     method: str = "ada"
     augment: Literal["ada", "scheduled", "fixed", "none"] | None = None
     controller: Literal["rt", "rv"] = "rt"
     target: float | None = None
-    p: float | None = None
-    p_max: float | None = None
-    ada_kimg: float | None = None
+    p: Probability | None = None
+    p_max: Probability | None = None
+    ada_kimg: Length | None = None
     transforms: str | None = None
     diffaugment: str | None = None
     measurement: str | None = None
     consistency_transforms: str | None = None
-    consistency_reach: float | None = None
+    consistency_reach: Annotated[float, Limits(above=0, at_most=4)] | None = None
     conditional: bool = False
-    seed: int = 0
+    seed: Seed = 0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
     activation_checkpointing: bool = False
-    mapping_layers: int | None = None
-    d_mapping_layers: int | None = None
-    channel_base: int | None = None
-    channel_max: int | None = None
-    d_capacity: float = 1.0
-    latent: int | None = None
+    mapping_layers: Depth | None = None
+    d_mapping_layers: Depth | None = None
+    channel_base: Annotated[int, Limits(at_least=1, at_most=2**24)] | None = None
+    channel_max: Width | None = None
+    d_capacity: Annotated[float, Limits(above=0, at_most=100)] = 1.0
+    latent: Width | None = None
     g_architecture: Literal["skip", "resnet", "orig"] | None = None
     d_architecture: Literal["skip", "resnet", "orig"] | None = None
-    mbstd_group: int | None = None
-    style_mixing: float | None = None
-    path_length_weight: float | None = None
-    ema_kimg: float | None = None
-    tick: float | None = None
-    samples_every: float | None = None
-    checkpoint_every: float | None = None
-    keep_last: int = 2
-    evaluate_every: float = 0.0
-    evaluate_samples: int | None = None
+    mbstd_group: BatchSize | None = None
+    style_mixing: Probability | None = None
+    path_length_weight: NotNegative | None = None
+    ema_kimg: Length | None = None
+    tick: Length | None = None
+    samples_every: Length | None = None
+    checkpoint_every: Length | None = None
+    keep_last: Count = 2
+    evaluate_every: NotNegative = 0.0
+    evaluate_samples: Count | None = None
     metrics: str | None = None
     features: str | None = None
     weights: str | None = None
@@ -164,6 +172,11 @@ class Options:
     freeze_d: str | None = None
     freeze_g: str | None = None
     freeze_mapping: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises `FruganError` on numbers that make no sense, and on words that are none of the choices."""
+        check_fields(self, as_option)
+        check_choice("--preset", self.preset, PRESETS)
 
 
 @dataclass(frozen=True)
@@ -217,28 +230,15 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
 
     Raises `FruganError` on anything that cannot be trained, before anything is built.
     """
-    if options.preset not in PRESETS:
-        raise FruganError(f"preset {options.preset!r}: choose one of {', '.join(PRESETS)}")
     method = choose(options.method.split(","))
     preset = replace(PRESETS[options.preset], **method.preset)
     asked = {k: v for k, v in dataclasses.asdict(options).items() if v is not None and (k, v) != ("precision", "auto")}
     options = replace(options, **{k: v for k, v in method.options.items() if k not in asked})
     replaced = {{"r1_gamma": "gamma"}.get(k, k) for k in method.preset}
     pick = notes = _Notes(options.preset, options.method, replaced)
-    h, w = facts.resolution
-    side = math.sqrt(h * w)
+    side = _side(facts)
 
-    one, processes = int(max(min(4096 / side, 32), 1)), facts.processes
-    reason = "min(4096 / side, 32)" + (f" for each of {processes} processes, at most 64" if processes > 1 else "")
-    batch = pick("batch", options.batch, preset.batch, max(min(one * processes, max(one, 64)), processes), reason)
-    if batch % processes:
-        raise FruganError(f"a batch of {batch} cannot be shared by {processes} processes evenly; choose a multiple")
-    reason = f"a batch of {batch} among {processes} processes" if processes > 1 else "the whole batch at once"
-    per_device = pick("batch_per_device", options.batch_per_device, None, batch // processes, reason)
-    mbstd = pick("mbstd_group", options.mbstd_group, preset.mbstd_group)
-    if mbstd is None:
-        mbstd = min(per_device, 4)
-        notes.rows[-1] = Derived("mbstd_group", mbstd, "4, or the batch where that is smaller")
+    batch, per_device, mbstd = _batch_sizes(options, preset, facts, notes)
     lr = pick("lr", options.lr, preset.lr, 0.002 if side >= 1024 else 0.0025, f"side {side:g}")
     gamma = pick("gamma", options.gamma, preset.r1_gamma, 0.0002 * side**2 / batch, "0.0002 · H·W / batch")
     ema = pick("ema_kimg", options.ema_kimg, preset.ema_half_life_kimg, batch * 10 / 32, "batch · 10 / 32")
@@ -254,37 +254,9 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
         ramp = None
         notes.rows.append(Derived("ema_ramp", "none", "fine-tuning"))
 
-    if kimg <= 0:
-        raise FruganError(f"kimg {kimg:g}: train for more than 0 (thousands of images shown to the discriminator)")
-    if batch % per_device or per_device % min(mbstd, per_device):
-        raise FruganError(
-            f"batch {batch} must be a multiple of batch per device {per_device}, and that of the minibatch-std group {mbstd}"
-        )
-    if batch // per_device % processes:
-        raise FruganError(
-            f"a batch of {batch} in parts of {per_device} gives {batch // per_device} parts, which {processes} processes cannot "
-            f"share evenly; choose --batch-per-device {batch // processes} or a divisor of it"
-        )
-    if facts.images < per_device:
-        raise FruganError(
-            f"{facts.images} training pictures are fewer than a batch of {per_device}; add pictures or lower --batch-per-device"
-        )
-    if options.conditional and not facts.label_size:
-        raise FruganError(
-            "--conditional needs labels, and this data has none; put each class into a folder of its own, or add a labels.csv"
-        )
-    kinds = {"ada": options.controller, "scheduled": "scheduled", "fixed": "fixed", "none": "none"}
-    if options.augment not in kinds:
-        raise FruganError(f"augment {options.augment!r}: choose one of {', '.join(kinds)}")
-    kind = kinds[options.augment]
+    kind = _augmentation_kind(options, facts)
     transforms = () if kind == "none" else parse_transforms(options.transforms or "bgc")
     _check_method(options, method, kind, transforms, facts)
-    if kind == "rv" and not facts.held_out:
-        raise FruganError("the rv controller needs held-out pictures; set some aside, for instance --held-out 0.1")
-    if options.p is not None and options.augment != "fixed":
-        raise FruganError(f"--p {options.p:g} fixes the augmentation probability; add --augment fixed")
-    if options.augment == "fixed" and options.p is None:
-        raise FruganError("--augment fixed needs a probability, for instance --p 0.2")
 
     precision = options.precision
     if precision == "auto":
@@ -362,9 +334,61 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
     )
     if options.evaluate_every and config.evaluate.any("needs_train") and not facts.held_out:
         raise FruganError(
-            "memorisation needs pictures that are not trained on; set some aside, for instance --held-out 0.1"
+            "memorisation needs images that are not trained on; set some aside, for instance --held-out 0.1"
+        )
+    if options.evaluate_every and reference < FEWEST:
+        raise FruganError(
+            f"--evaluate-every {options.evaluate_every:g}: metrics need at least {FEWEST} images to compare with, and here "
+            f"are {reference}; add images, or leave it out"
         )
     return config, notes.rows
+
+
+def _side(facts: Facts) -> float:
+    """The side of a square with as many pixels as the images have."""
+    return math.sqrt(facts.resolution[0] * facts.resolution[1])
+
+
+def _batch_sizes(options: Options, preset: Preset, facts: Facts, notes: _Notes) -> tuple[int, int, int]:
+    """(batch, batch per device, minibatch-std group): the preset's where they fit size and processes, else near them."""
+    n, one = facts.processes, int(max(min(4096 / _side(facts), 32), 1))
+    own, group = f"preset {options.preset}", preset.mbstd_group or 4
+    at_once = None if options.batch_per_device == "auto" else options.batch_per_device
+    asked = BatchSizes(options.batch, at_once, options.mbstd_group)
+    wanted = preset.batch or max(min(one * n, max(one, 64)), n)
+    batch, per_device, mbstd = choose_sizes(asked, wanted, group, n)
+
+    formula = "min(4096 / side, 32)" + (f" for each of {n} processes, at most 64" if n > 1 else "")
+    reason = own if preset.batch else formula
+    if batch != wanted:
+        unit = "micro-batches" if at_once else "minibatch-std groups" if mbstd > 1 else "images"
+        reason += f", {wanted}: rounded to whole {unit}{' in each process' if n > 1 else ''}"
+    notes("batch", options.batch, None, batch, reason)
+    reason = f"a batch of {batch} among {n} processes" if n > 1 else "the whole batch at once"
+    notes("batch_per_device", at_once, None, per_device, reason)
+    reason = own if preset.mbstd_group else "4, or the batch where that is smaller"
+    if per_device < group and preset.mbstd_group:
+        reason = f"{own} has {group}, more than {per_device} images at once; --batch {group * n} keeps it"
+    elif mbstd != min(group, per_device):
+        reason = f"{own} has {group}, which does not divide {per_device} images at once"
+    notes("mbstd_group", options.mbstd_group, None, mbstd, reason)
+    return batch, per_device, mbstd
+
+
+def _augmentation_kind(options: Options, facts: Facts) -> str:
+    """The controller of p. Raises `FruganError` where data or other options do not go with it."""
+    kind = options.controller if options.augment == "ada" else str(options.augment)
+    if options.conditional and not facts.label_size:
+        raise FruganError(
+            "--conditional needs labels, and this data has none; put each class into a folder of its own, or add a labels.csv"
+        )
+    if kind == "rv" and not facts.held_out:
+        raise FruganError("the rv controller needs held-out images; set some aside, for instance --held-out 0.1")
+    if options.p is not None and kind != "fixed":
+        raise FruganError(f"--p {options.p:g} fixes the augmentation probability; add --augment fixed")
+    if options.p is None and kind == "fixed":
+        raise FruganError("--augment fixed needs a probability, for instance --p 0.2")
+    return kind
 
 
 def _check_method(options: Options, method: Chosen, kind: str, transforms: tuple[str, ...], facts: Facts) -> None:
@@ -385,10 +409,8 @@ def _check_method(options: Options, method: Chosen, kind: str, transforms: tuple
         Measurement(options.measurement, facts.resolution)
         if method.objective.get("pseudo"):
             raise FruganError(
-                "apa passes clean generated pictures as real ones, and with --measurement those are not clean"
+                "apa passes clean generated images as real ones, and with --measurement those are not clean"
             )
-    if not options.d_capacity > 0:
-        raise FruganError(f"--d-capacity {options.d_capacity:g}: a factor above 0, 1 for none")
 
 
 def _objective(options: Options, **settings: Any) -> ObjectiveConfig:
@@ -412,7 +434,7 @@ def _networks(
     options: Options, preset: Preset, facts: Facts, pick: _Notes, mbstd: int, *, fp16: bool
 ) -> tuple[GeneratorConfig, DiscriminatorConfig]:
     """The shape of both networks: what is not asked for is that of the networks to start from, else the preset's."""
-    side = math.sqrt(facts.resolution[0] * facts.resolution[1])
+    side = _side(facts)
     g, d = facts.generator, facts.discriminator
     base, reason = 32768 if side >= 512 else 16384, f"side {side:g}"
     base = pick("channel_base", options.channel_base, preset.channel_base, base, reason, g and g.synthesis.channel_base)
