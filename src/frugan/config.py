@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import cattrs
 import yaml
+from cattrs.v import format_exception
 
 from frugan.augment import AugmentConfig, ControllerConfig, Measurement, parse_transforms
 from frugan.batch_sizes import BatchSizes, choose_sizes
@@ -82,24 +84,21 @@ PRESETS: dict[str, Preset] = {
 class ReportConfig:
     """What a run writes, and when, in kimg. `keep_last` checkpoints are kept besides the best by metric."""
 
-    tick_kimg: float = 4.0
-    samples_kimg: float = 50.0
-    checkpoint_kimg: float = 50.0
-    evaluate_kimg: float = 0.0
-    keep_last: int = 2
+    tick_kimg: Length = 4.0
+    samples_kimg: Length = 50.0
+    checkpoint_kimg: Length = 50.0
+    evaluate_kimg: NotNegative = 0.0
+    keep_last: Count = 2
 
     def __post_init__(self) -> None:
-        if min(self.tick_kimg, self.samples_kimg, self.checkpoint_kimg) <= 0 or self.evaluate_kimg < 0:
-            raise FruganError("reporting intervals are kimg above 0 (evaluation: 0 switches it off)")
-        if self.keep_last < 1:
-            raise FruganError(f"keep {self.keep_last} checkpoints: keep at least 1, or there is nothing to resume from")
+        check_fields(self)
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """All that decides a run. Written to config.yaml in the run directory and read back from it to resume."""
 
-    kimg: float
+    kimg: Length
     data: DataConfig
     conditional: bool
     generator: GeneratorConfig
@@ -115,6 +114,9 @@ class RunConfig:
     measurement: str | None = None
     relative_paths: dict[str, str] = field(default_factory=dict)
     """Ways from the run directory to what is named above by absolute paths, by field; see `frugan.places`."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -490,6 +492,35 @@ def d_mapping(layers: int | None) -> MappingConfig:
 _converter = cattrs.Converter(forbid_extra_keys=True)
 
 
+def _strictly(*kinds: type, name: str) -> Callable[[Any, Any], Any]:
+    """A structure hook that takes values of these types as they are; cattrs would make true of "no", and 2 of 2.7."""
+
+    def take(value: Any, _: Any) -> Any:
+        if type(value) not in kinds:
+            raise ValueError(f"{value!r} is not {name}")
+        return value
+
+    return take
+
+
+def _number(value: Any, _: Any) -> float:
+    """YAML 1.1 takes 1e-5 for text."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return float(value)
+    return _strictly(int, float, name="a number")(value, _)
+
+
+def _reason(error: BaseException, kind: type | None) -> str:
+    return str(error) if type(error) in (ValueError, FruganError) else format_exception(error, kind)
+
+
+_converter.register_structure_hook(bool, _strictly(bool, name="true or false"))
+_converter.register_structure_hook(int, _strictly(int, name="a whole number"))
+_converter.register_structure_hook(str, _strictly(str, name="text"))
+_converter.register_structure_hook(float, _number)
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """A config dataclass as plain values, tuples as lists."""
     return _plain(dataclasses.asdict(config))
@@ -539,5 +570,5 @@ def load_config(file: Path) -> RunConfig:
         reason = " ".join(str(error).split())
         raise FruganError(f"{file} cannot be read: {reason}; mend it, or restore it from a copy") from error
     except cattrs.BaseValidationError as error:
-        reasons = "; ".join(cattrs.transform_error(error, path="config"))
+        reasons = "; ".join(cattrs.transform_error(error, "config", _reason))
         raise FruganError(f"{file} does not describe a run: {reasons}; mend it, or restore it from a copy") from error

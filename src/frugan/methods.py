@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from frugan.checks import check_choice
 from frugan.errors import FruganError
 
 Settings = Mapping[str, Any]
@@ -159,8 +160,8 @@ class Chosen:
 
 def choose(names: Sequence[str]) -> Chosen:
     """Methods by name → all that they set. Raises `FruganError` for unknown ones, and those that do not go together."""
-    if unknown := [name for name in names if name not in METHODS]:
-        raise FruganError(f"unknown method {unknown[0]!r}; choose from {', '.join(METHODS)}")
+    for name in names:
+        check_choice("unknown method", name, METHODS)
     chosen = Chosen(tuple(names), {}, {}, {}, {})
     by: dict[tuple[str, str], str] = {}
     for name in names:

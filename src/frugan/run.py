@@ -21,6 +21,7 @@ from torch import Tensor
 
 from frugan import tracking
 from frugan.augment import Augmentation, AugmentConfig, AugmentPipeline, Chain, DiffAugment, Measurement
+from frugan.checks import beside
 from frugan.command_line import command
 from frugan.config import Derived, Facts, Options, RunConfig, load_config, resolve, save_config
 from frugan.data import DataConfig, Dataset, open_dataset
@@ -192,7 +193,9 @@ class Run:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not (self.path / "config.yaml").is_file():
-            raise FruganError(f"{self.path} is not a run: it has no config.yaml")
+            raise FruganError(
+                f"{self.path} is not a run: it has no config.yaml{'' if self.path.exists() else beside(self.path)}"
+            )
         self._locked: ExitStack | None = None
         self._load()
 
@@ -857,7 +860,7 @@ def generator_folder(path: str | Path) -> Path:
     if (path / checkpoint.MANIFEST).is_file():
         checkpoint.Checkpoint(path).verify()
     if not path.is_dir():
-        raise FruganError(f"{path} is neither a run nor a checkpoint: no such directory")
+        raise FruganError(f"{path} is neither a run nor a checkpoint: no such directory{beside(path)}")
     return path
 
 

@@ -19,6 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from frugan.checks import Count, Positive, Probability, check_choice, check_fields
 from frugan.errors import FruganError
 
 
@@ -47,29 +48,23 @@ class ControllerConfig:
     "scheduled" goes from `p_init` to `p_max` in `speed_kimg`, along half a cosine, and stays (R3GAN: Huang et al. 2024)."""
     target: float | None = None
     """What the heuristic is driven to; None: 0.6 for r_t, 0.5 for r_v."""
-    interval: int = 4
+    interval: Count = 4
     """Minibatches in a window."""
-    speed_kimg: float = 500
+    speed_kimg: Positive = 500
     """Thousands of real images in which p could go from 0 to 1; 100 suits fine-tuning."""
-    p_init: float = 0.0
-    p_max: float = 0.85
+    p_init: Probability = 0.0
+    p_max: Probability = 0.85
     """Where the moving p stops: near 1 the augmentations leak into the generated images. 0 leaves it without a cap."""
 
     def __post_init__(self) -> None:
-        if self.kind not in CONTROLLERS:
-            raise FruganError(f"unknown controller {self.kind!r}; choose from {', '.join(CONTROLLERS)}")
+        check_choice("controller", self.kind, CONTROLLERS)
+        check_fields(self)
         rule = CONTROLLERS[self.kind]
         low, high = rule.targets
         if self.target is not None and not rule.heuristic:
             raise FruganError(f"controller {self.kind!r} has no target, but {self.target} was given; leave it out")
         if self.target is not None and not low < self.target < high:
             raise FruganError(f"the target of {rule.heuristic} is {self.target}; it must lie between {low} and {high}")
-        if self.interval < 1:
-            raise FruganError(f"interval is {self.interval} minibatches; it must be at least 1")
-        if not self.speed_kimg > 0:
-            raise FruganError(f"speed_kimg is {self.speed_kimg}; it must be positive (the paper uses 500)")
-        if not 0 <= self.p_max <= 1:
-            raise FruganError(f"p_max is {self.p_max}; it must lie in (0, 1], or be 0 for no cap")
         if self.kind == "none" and self.p_init:
             raise FruganError(f'p_init is {self.p_init}, but controller "none" keeps p at 0; use "fixed"')
         highest = self.p_max if (rule.heuristic and self.p_max) or self.kind == "scheduled" else 1

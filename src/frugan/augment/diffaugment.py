@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from frugan.errors import FruganError
+from frugan.checks import check_choice
 
 Drawn = dict[str, Tensor]
 
@@ -34,8 +34,8 @@ class DiffAugment:
         device: torch.device | str | None = None,
     ) -> None:
         names = policy.split(",")
-        if unknown := [name for name in names if name not in POLICIES]:
-            raise FruganError(f"unknown policy {unknown[0]!r} of DiffAugment; choose from {', '.join(POLICIES)}")
+        for name in names:
+            check_choice("unknown policy of DiffAugment", name, POLICIES)
         self.policy = [name for name in POLICIES if name in names]
         self.color_channels = {1: 1, 2: 1, 3: 3, 4: 3}.get(channels, 0)
         self.resolution, self.device = resolution, device

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frugan.checks import check_choice
 from frugan.errors import FruganError
 
 _DROPPED = -1.0
@@ -169,8 +170,7 @@ class Measurement:
 
     def __init__(self, specification: str, resolution: tuple[int, int]) -> None:
         name, _, given = specification.partition(":")
-        if name not in MEASUREMENTS:
-            raise FruganError(f"unknown measurement {name!r}; choose from {', '.join(MEASUREMENTS)}")
+        check_choice("unknown measurement", name, MEASUREMENTS)
         self.kind = kind = MEASUREMENTS[name]
         try:
             self.parameters = tuple(map(float, given.split(","))) if given else kind.defaults

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, reduce
 from statistics import NormalDist
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from frugan.augment.transforms import PRESETS, TRANSFORMS, band_gains, band_matrices
+from frugan.checks import Limits, check_choice, check_fields
 from frugan.errors import FruganError
 from frugan.ops.warp import AffineWarp
 
@@ -46,14 +47,13 @@ class Draw(NamedTuple):
 class AugmentConfig:
     transforms: tuple[str, ...] = PRESETS["bgc"]
     """Names from `TRANSFORMS`, applied in that table's order; `parse_transforms` makes them from presets."""
-    reach: float = 1.0
+    reach: Annotated[float, Limits(above=0, at_most=4)] = 1.0
     """How far translations go, as a multiple of the paper's (⅛ of the size at most, or its standard deviation)."""
 
     def __post_init__(self) -> None:
-        if unknown := [name for name in self.transforms if name not in TRANSFORMS]:
-            raise FruganError(f"unknown transforms {', '.join(unknown)}; choose from {', '.join(TRANSFORMS)}")
-        if not 0 < self.reach <= 4:
-            raise FruganError(f"reach is {self.reach}; translations can go up to 4 times as far as the paper's")
+        for name in self.transforms:
+            check_choice("unknown transform", name, TRANSFORMS)
+        check_fields(self)
 
 
 class Augmentation(Protocol):

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frugan.errors import FruganError
+from frugan.checks import check_choice
 from frugan.ops.rings import reflect
 
 Group = Literal["blit", "geometry", "color", "filter", "noise", "cutout"]
@@ -110,11 +110,8 @@ PRESETS: dict[str, tuple[str, ...]] = {
 def parse_transforms(text: str) -> tuple[str, ...]:
     """Presets and transforms separated by commas ("bgc", "blit,hue"), or "none" → names in the order of application."""
     names = [name.strip() for name in text.split(",") if name.strip() not in ("", "none")]
-    if unknown := [name for name in names if name not in TRANSFORMS and name not in PRESETS]:
-        raise FruganError(
-            f"unknown augmentation {', '.join(map(repr, unknown))}; "
-            f"choose from the presets {', '.join(PRESETS)} and the transforms {', '.join(TRANSFORMS)}"
-        )
+    for name in names:
+        check_choice("unknown augmentation", name, (*PRESETS, *TRANSFORMS))
     chosen = {t for name in names for t in PRESETS.get(name, (name,))}
     return tuple(name for name in TRANSFORMS if name in chosen)
 

@@ -17,10 +17,11 @@ from importlib.resources import files
 from multiprocessing import get_context
 from os import cpu_count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from PIL import Image
 
+from frugan.checks import Count, Limits, Seed, check_choice, checked
 from frugan.data.files import Progress, building
 from frugan.errors import FruganError
 
@@ -43,16 +44,17 @@ class Avatars:
     attributes: dict[str, list[str]]
 
 
+@checked
 def draw_avatars(
     style: str,
-    count: int,
-    size: int,
+    count: Annotated[int, Limits(at_least=1, at_most=10_000_000)],
+    size: Annotated[int, Limits(at_least=8, at_most=4096)],
     out: str | Path,
     *,
-    seed: int = 0,
-    offset: int = 0,
+    seed: Seed = 0,
+    offset: Annotated[int, Limits(at_least=0, at_most=2**40)] = 0,
     background: Background = "style",
-    processes: int | None = None,
+    processes: Count | None = None,
     progress: Progress = None,
 ) -> Avatars:
     """Draws avatars `offset` … `offset + count − 1` of the sequence that `seed` starts, at size×size pixels.
@@ -61,12 +63,7 @@ def draw_avatars(
     integer class column per attribute; `labels.json` names the classes. Written whole or not at all.
     Raises `FruganError` for an unknown style, an impossible number, a taken `out` or a missing `demo` extra.
     """
-    if style not in STYLES:
-        raise FruganError(f"unknown avatar style {style!r}; the CC0 styles drawn here are {', '.join(STYLES)}")
-    if count < 1 or offset < 0:
-        raise FruganError(f"count is {count} and offset {offset}, but count must be at least 1 and offset at least 0")
-    if not 8 <= size <= 4096:
-        raise FruganError(f"size is {size} pixels, but avatars are drawn at 8 to 4096 pixels a side")
+    check_choice("unknown style", style, STYLES)
     attributes = _attributes(_style(style), background)
     with building(Path(out).expanduser()) as folder:
         folder.mkdir()

@@ -7,14 +7,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from frugan.checks import Limits, Positive, Seed, as_option, check_fields, check_number
 from frugan.data.cache import CachedPixels
-from frugan.data.decode import CHANNELS, FILTERS, Background, Filter, Fit
+from frugan.data.decode import Background, Filter, Fit
 from frugan.data.labels import Labels
 from frugan.data.own import OwnFiles
 from frugan.data.plan import PixelConfig, size_name
@@ -54,28 +55,25 @@ class DataConfig:
     labels: str = "none"
     mirror: bool = False
     strict: bool = False
-    held_out: float = 0
-    held_out_seed: int = 0
+    held_out: Annotated[float, Limits(at_least=0, at_most=1e9, hint="a fraction below 1, or a count of images")] = 0
+    held_out_seed: Seed = 0
     balanced: bool = False
-    cache_limit: float | None = None
+    cache_limit: Positive | None = None
     without: tuple[str, ...] = ()
     value_range: str = "auto"
     use_generated: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self, as_option)
         if self.resolution is not None:
             base_grid(*self.resolution)
-        _one_of("channels", self.channels, ("auto", *CHANNELS))
-        _one_of("fit", self.fit, ("crop", "letterbox"))
-        _one_of("filter", self.filter, tuple(FILTERS))
-        _one_of("background", self.background, ("white", "black"))
         parse_range(self.value_range)
-        if not 0 <= self.held_out < float("inf") or (self.held_out > 1 and self.held_out != int(self.held_out)):
-            raise FruganError(f"held-out is {self.held_out}; give a fraction from 0 to 1, or a whole count of pictures")
-        if self.cache_limit is not None and not (self.cache_limit > 0 and is_shards(self.path)):
+        if self.held_out > 1:
+            check_number("--held-out", self.held_out, whole=True, hint="a fraction below 1, or a count of images")
+        if self.cache_limit is not None and not is_shards(self.path):
             raise FruganError(
-                f"cache limit {self.cache_limit:g} GB with {self.path}: streaming takes a number above 0 and a set of "
-                "shards; make some with frugan data shard"
+                f"--cache-limit {self.cache_limit:g} with {self.path}: only a set of shards is streamed; make some with "
+                "frugan data shard"
             )
         if self.balanced and self.labels == "none":
             raise FruganError(
@@ -314,8 +312,3 @@ def _fingerprint(config: DataConfig, cached: CachedPixels, labels: Labels) -> st
     digest = hashlib.sha256(f"{cached.digest}{json.dumps(settings)}{labels.values.shape}".encode())
     digest.update(labels.values.tobytes())
     return digest.hexdigest()
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise FruganError(f"{name} is {value!r}; choose one of {', '.join(choices)}")

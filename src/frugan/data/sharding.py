@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 
+from frugan.checks import Limits, Seed, checked
 from frugan.data.decode import Header, read_header, read_pixels
 from frugan.data.files import Progress, building, in_threads
 from frugan.data.labels import Labels, find_labels, one_hot, read_labels
@@ -52,13 +53,14 @@ class _Sample:
     highest: int  # colour value, as 16 bits hold it
 
 
+@checked
 def shard(
     path: str | Path,
     out: str | Path,
     *,
-    per_shard: int = 1000,
+    per_shard: Annotated[int, Limits(at_least=1, hint="some hundred to some thousand are usual")] = 1000,
     labels: str = "auto",
-    seed: int = 0,
+    seed: Seed = 0,
     progress: Progress = None,
 ) -> Sharded:
     """Writes a folder, zip, tar or array file as shards of up to `per_shard` pictures into the folder `out`.
@@ -67,8 +69,6 @@ def shard(
     PNG. What cannot be decoded is left out and named. Memory stays bounded; `out` appears whole or not at all. Raises
     `FruganError` where `out` is taken, labels make no sense, or nothing can be read.
     """
-    if per_shard < 1:
-        raise FruganError(f"{per_shard} pictures per shard; give 1 or more, some hundred to some thousand are usual")
     out = Path(out).expanduser()
     source = open_source(path)
     specification = find_labels(source, source.names) if labels == "auto" else labels

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 
+from frugan.checks import beside
 from frugan.data.decode import FORMATS, Header, read_header, read_pixels
 from frugan.data.own import INDEX, RUN_CONFIG, OwnFiles, own_files
 from frugan.errors import FruganError
@@ -75,7 +76,7 @@ def open_source(path: str | Path, *, use_generated: bool = False) -> Source:
     if path.is_dir():
         source: Source = Folder(path)
     elif not path.exists():
-        raise FruganError(f"there is no file or folder {path}; check the path")
+        raise FruganError(f"there is no file or folder {path}{beside(path)}; check the path")
     elif path.suffix.lower() == ".zip":
         source = Zip(path)
     elif path.suffix.lower() == ".tar":
@@ -448,5 +449,5 @@ def _stamp(top: Path, *rest: Path) -> str:
 def read_text(path: Path) -> str:
     """A UTF-8 text file given by the user. Raises `FruganError` where there is none."""
     if not path.is_file():
-        raise FruganError(f"there is no file {path}; check the path")
+        raise FruganError(f"there is no file {path}{beside(path)}; check the path")
     return _as_text(path.read_bytes(), str(path))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from frugan.checks import beside
 from frugan.errors import FruganError
 from frugan.interop.community import community_state, read_community, write_community
 from frugan.interop.directory import read_directory, read_notes, write_directory
@@ -40,7 +41,7 @@ def read_network(path: str | Path) -> Imported:
     if path.is_dir():
         return read_directory(path)
     if not path.is_file():
-        raise FruganError(f"there is no file {path}")
+        raise FruganError(f"there is no file {path}{beside(path)}")
     if path.suffix.lower() not in READERS:
         raise FruganError(f"{path}: files that can be imported end in {', '.join(READERS)}")
     return READERS[path.suffix.lower()](path)

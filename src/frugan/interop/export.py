@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import cattrs
 import torch
 from torch import Tensor, nn
 
+from frugan.checks import Limits, Truncation, as_option, check_fields
 from frugan.errors import FruganError
 from frugan.networks import Generator
 
@@ -40,13 +41,11 @@ class ExportConfig:
 
     part: Part = "whole"
     noise: ExportNoise = "const"
-    truncation: float = 1.0
-    truncation_cutoff: int | None = None
+    truncation: Truncation = 1.0
+    truncation_cutoff: Annotated[int, Limits(at_least=0, at_most=64)] | None = None
 
     def __post_init__(self) -> None:
-        for name, value, choices in (("part", self.part, PARTS), ("noise", self.noise, NOISES)):
-            if value not in choices:
-                raise FruganError(f"{name} {value!r}: choose one of {', '.join(choices)}")
+        check_fields(self, as_option)
         if self.part == "mapping" and self.noise != "const":
             raise FruganError("noise is added by the synthesis network: export part whole or synthesis to choose it")
         if self.part == "synthesis" and (self.truncation != 1 or self.truncation_cutoff is not None):

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from frugan.checks import Limits, Seed, Truncation, as_option, check_choice, check_fields
 from frugan.errors import FruganError
 from frugan.metrics.card import EvaluationCard
 from frugan.metrics.distances import Array, Features2D, Moments
@@ -48,28 +49,23 @@ class EvaluateConfig:
     `batch` changes speed, not results."""
 
     metrics: tuple[str, ...] = ("kid",)
-    samples: int = 5000
-    seed: int = 0
-    truncation: float = 1.0
+    samples: Annotated[int, Limits(at_least=FEWEST, at_most=10_000_000)] = 5000
+    seed: Seed = 0
+    truncation: Truncation = 1.0
     per_class: bool = False
     features: str = "efficientnet-lite0"
     weights: str | None = None
     resize: Resize | None = None
-    input_size: int | None = None
+    input_size: Annotated[int, Limits(at_least=1, at_most=4096)] | None = None
     mean: RGB | None = None
     std: RGB | None = None
     path_distance: Literal["features", "lpips"] = "features"
-    batch: int = 64
+    batch: Annotated[int, Limits(at_least=1, at_most=65536)] = 64
 
     def __post_init__(self) -> None:
-        if unknown := [name for name in self.metrics if name not in METRICS]:
-            raise FruganError(f"metric {unknown[0]!r}: choose from {', '.join(METRICS)}")
-        if not self.metrics:
-            raise FruganError(f"no metric asked for: choose from {', '.join(METRICS)}")
-        if self.samples < FEWEST or self.batch < 1:
-            raise FruganError(
-                f"{self.samples} samples in batches of {self.batch}: give at least {FEWEST} samples, in batches from 1"
-            )
+        check_fields(self, as_option)
+        for name in self.metrics or ("",):
+            check_choice("metric", name, METRICS)
         check_features(self.features, self.input_size, self.mean, self.std)
 
     def any(self, what: str) -> bool:

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frugan.checks import beside, meant
 from frugan.errors import FruganError
 from frugan.metrics.distances import Array, Features2D
 from frugan.metrics.inception import WEIGHTS, load_inception
@@ -290,7 +291,7 @@ def load_features(
     if name.endswith(FILES):
         path = Path(name)
         if not path.is_file():
-            raise FruganError(f"feature network {name}: no such file")
+            raise FruganError(f"feature network {name}: no such file{beside(path)}")
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         module = _onnx(path, torch.device(device)) if path.suffix == ".onnx" else _torchscript(path)
     else:
@@ -312,7 +313,7 @@ def check_features(name: str, input_size: int | None, mean: RGB | None, std: RGB
     own = name in FEATURES
     if not own and not name.endswith(FILES) and ":" not in name:
         raise FruganError(
-            f"feature network {name!r}: choose one of {', '.join(FEATURES)}, a file ({', '.join(FILES)}), "
+            f"feature network {name!r}: {meant(name, FEATURES)}choose one of {', '.join(FEATURES)}, a file ({', '.join(FILES)}), "
             "or package.module:callable"
         )
     if own and (mean or std):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from frugan.augment import Controller, ControllerConfig
+from frugan.checks import Count, Factor, Limits, Positive, Seed, check_fields
 from frugan.data import Sampler
 from frugan.errors import FruganError
 from frugan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
-from frugan.training.step import DTYPES, ObjectiveConfig, Precision
+from frugan.training.step import ObjectiveConfig, Precision
 
 
 @dataclass(frozen=True)
@@ -28,36 +29,31 @@ class TrainingConfig:
     and learning rates are multiplied by `rollback_lr`; below 1, it also goes back where D's outputs blow up.
     """
 
-    batch: int = 32
-    batch_per_device: int = 32
-    generator_lr: float = 0.0025
-    discriminator_lr: float = 0.0025
-    beta1: float = 0.0
-    beta2: float = 0.99
-    eps: float = 1e-8
-    ema_half_life_kimg: float = 10.0
-    ema_ramp: float | None = 0.05
-    seed: int = 0
+    batch: Count = 32
+    batch_per_device: Count = 32
+    generator_lr: Positive = 0.0025
+    discriminator_lr: Positive = 0.0025
+    beta1: Annotated[float, Limits(at_least=0, below=1)] = 0.0
+    beta2: Annotated[float, Limits(at_least=0, below=1)] = 0.99
+    eps: Positive = 1e-8
+    ema_half_life_kimg: Positive = 10.0
+    ema_ramp: Positive | None = 0.05
+    seed: Seed = 0
     precision: Precision = "fp32"
     compile: bool = False
     activation_checkpointing: bool = False
-    max_bad_steps: int = 16
-    rollback_lr: float = 1.0
+    max_bad_steps: Count = 16
+    rollback_lr: Factor = 1.0
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or self.batch_per_device < 1 or self.batch % self.batch_per_device:
+        check_fields(self)
+        if self.batch % self.batch_per_device:
             raise FruganError(
                 f"batch {self.batch} is not a multiple of batch per device {self.batch_per_device}; "
                 "choose one that divides it"
             )
-        if min(self.generator_lr, self.discriminator_lr, self.ema_half_life_kimg) <= 0:
-            raise FruganError("learning rates and the EMA half-life must be above 0")
-        if not 0 < self.rollback_lr <= 1:
-            raise FruganError(f"rollback-lr {self.rollback_lr:g}: give a factor above 0, and at most 1")
         if self.compile and self.activation_checkpointing:
             raise FruganError("activation checkpointing and torch.compile do not go together; leave one of them out")
-        if self.precision not in DTYPES:
-            raise FruganError(f"precision {self.precision!r}: choose one of {', '.join(DTYPES)}")
 
 
 def lazy_adam(network: nn.Module, lr: float, config: TrainingConfig, interval: int | None) -> torch.optim.Adam:

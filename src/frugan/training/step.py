@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from frugan.augment import Augmentation, Measurement, quarter_turns
+from frugan.checks import Count, NotNegative, Positive, Probability, check_choice, check_fields
 from frugan.errors import FruganError
 from frugan.networks import Discriminator, Extras, Generator
 from frugan.objectives import (
@@ -56,40 +57,34 @@ class ObjectiveConfig:
     """
 
     loss: str = "non-saturating"
-    r1_gamma: float = 1.0
-    r1_interval: int = 16
-    path_length_weight: float = 2.0
-    path_length_interval: int = 4
-    path_length_decay: float = 0.01
-    path_length_shrink: int = 2
-    style_mixing: float = 0.9
+    r1_gamma: NotNegative = 1.0
+    r1_interval: Count = 16
+    path_length_weight: NotNegative = 2.0
+    path_length_interval: Count = 4
+    path_length_decay: Probability = 0.01
+    path_length_shrink: Count = 2
+    style_mixing: Probability = 0.9
     keep_path_length_phase: bool = False
     keep_r1_phase: bool = False
     r2: bool = False
-    gradient_penalty: float = 0.0
-    drift: float = 0.0
-    lecam: float = 0.0
-    lecam_decay: float = 0.99
-    consistency_real: float = 0.0
-    consistency_fake: float = 0.0
+    gradient_penalty: NotNegative = 0.0
+    drift: NotNegative = 0.0
+    lecam: NotNegative = 0.0
+    lecam_decay: Probability = 0.99
+    consistency_real: NotNegative = 0.0
+    consistency_fake: NotNegative = 0.0
     consistency_transforms: tuple[str, ...] = ("xint",)
-    consistency_reach: float = 0.25
-    near_sigma: float = 0.1
-    near_generator: float = 0.0
-    near_discriminator: float = 0.0
-    rotation_generator: float = 0.0
-    rotation_discriminator: float = 0.0
+    consistency_reach: Positive = 0.25
+    near_sigma: NotNegative = 0.1
+    near_generator: NotNegative = 0.0
+    near_discriminator: NotNegative = 0.0
+    rotation_generator: NotNegative = 0.0
+    rotation_discriminator: NotNegative = 0.0
     pseudo: bool = False
 
     def __post_init__(self) -> None:
-        if self.loss not in LOSSES:
-            raise FruganError(f"loss {self.loss!r}: choose one of {', '.join(LOSSES)}")
-        if self.r1_gamma < 0 or self.path_length_weight < 0:
-            raise FruganError("gamma and the path-length weight must be 0 (off) or more")
-        if min(self.r1_interval, self.path_length_interval, self.path_length_shrink) < 1:
-            raise FruganError("penalty intervals and the path-length shrink must be 1 or more")
-        if not 0 <= self.style_mixing <= 1:
-            raise FruganError(f"style mixing {self.style_mixing}: a probability from 0 to 1")
+        check_choice("loss", self.loss, LOSSES)
+        check_fields(self)
 
     @property
     def has_path_length_phase(self) -> bool:
