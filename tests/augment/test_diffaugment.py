@@ -82,5 +82,5 @@ def test_reach_scales_translations() -> None:
         pipeline = AugmentPipeline(AugmentConfig(("xint",), reach=reach), channels=1, resolution=(32, 32))
         shifts = dict(pipeline.parameters(2000, 1.0, generator=torch.Generator().manual_seed(0)))["xint"]
         assert float(shifts.abs().max()) == most
-    with pytest.raises(FruganError, match="4 times"):
+    with pytest.raises(FruganError, match="reach 0: give a number above 0 and of at most 4"):
         AugmentConfig(reach=0)

@@ -80,10 +80,10 @@ def test_processes_draw_the_same(tmp_path: Path) -> None:
 
 
 MISTAKES = {
-    "unknown avatar style 'goblins'; .* critters": ("goblins", 1, 32, {}),
-    "count is 0": ("critters", 0, 32, {}),
+    "unknown style 'goblins': .* critters": ("goblins", 1, 32, {}),
+    "--count 0": ("critters", 0, 32, {}),
     "offset -1": ("critters", 1, 32, {"offset": -1}),
-    "size is 4 pixels": ("critters", 1, 4, {}),
+    "--size 4: give a whole number from 8 to 4,096": ("critters", 1, 4, {}),
 }
 
 

@@ -197,12 +197,12 @@ def test_too_few_pictures(config: DataConfig) -> None:
 
 CONFIG_MISTAKES = {
     "resolution 100x101 is not": {"resolution": (100, 101)},
-    "channels is 'CMYK'; choose one of auto, L": {"channels": "CMYK"},
-    "fit is 'stretch'": {"fit": "stretch"},
-    "filter is 'nearest'": {"filter": "nearest"},
-    "background is 'pink'": {"background": "pink"},
-    "held-out is -1": {"held_out": -1},
-    "held-out is 2.5": {"held_out": 2.5},
+    "--channels 'CMYK': choose from auto, L": {"channels": "CMYK"},
+    "--fit 'stretch'": {"fit": "stretch"},
+    "--filter 'nearest'": {"filter": "nearest"},
+    "--background 'pink'": {"background": "pink"},
+    "--held-out -1: give a number from 0": {"held_out": -1},
+    "--held-out 2.5: give a whole number of at least 1; or a fraction below 1": {"held_out": 2.5},
     "balanced sampling needs classes": {"balanced": True},
 }
 

@@ -240,12 +240,12 @@ def test_a_memory_map_and_indices(tmp_path: Path) -> None:
     [
         ({"metrics": ("kid", "lpips")}, "'lpips': choose from kid, "),
         ({"features": "vgg"}, "'vgg': choose one of efficientnet-lite0"),
-        ({"metrics": ()}, "no metric asked for"),
+        ({"metrics": ()}, "choose from kid"),
         ({"features": "inception", "mean": (0, 0, 0)}, "normalisation of its own"),
         ({"features": "net.onnx", "input_size": 32}, "all three"),
         ({"features": "a:b", "input_size": 32, "mean": (0, 0, 0), "std": (1, 0, 1)}, "above 0"),
-        ({"samples": 9}, "9 samples .* at least 10"),
-        ({"batch": 0}, "batches of 0"),
+        ({"samples": 9}, "--samples 9: give a whole number from 10"),
+        ({"batch": 0}, "--batch 0"),
     ],
 )
 def test_bad_configs_are_refused(options: dict[str, Any], says: str) -> None:

@@ -69,7 +69,7 @@ class DataConfig:
             base_grid(*self.resolution)
         parse_range(self.value_range)
         if self.held_out > 1:
-            check_number("--held-out", self.held_out, whole=True, hint="a fraction below 1, or a count of images")
+            check_number("--held-out", self.held_out, at_least=1, whole=True, hint="or a fraction below 1")
         if self.cache_limit is not None and not is_shards(self.path):
             raise FruganError(
                 f"--cache-limit {self.cache_limit:g} with {self.path}: only a set of shards is streamed; make some with "
