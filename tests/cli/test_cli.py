@@ -154,7 +154,10 @@ MISTAKES = [
     (["train", "{pictures}", "--out", "x", "--strict"], "broken.png"),
     (["train", "{pictures}", "--out", "x", "--resolution", "17"], "17x17"),
     (["train", "{pictures}", "--out", "x", "--resolution", "big"], "'big'"),
-    (["train", "{pictures}", "--out", "x", "--batch", "6", "--batch-per-device", "4"], "choose --batch 4 or --batch-per-device 3"),
+    (
+        ["train", "{pictures}", "--out", "x", "--batch", "6", "--batch-per-device", "4"],
+        "choose --batch 4 or --batch-per-device 3",
+    ),
     (["train", "{pictures}", "--out", "x", "--preset", "huge"], "'huge'"),
     (["train", "{pictures}", "--out", "x", "--p", "0.5"], "--augment fixed"),
     (["train", "{pictures}", "--out", "x", "--augment", "none", "--target", "0.5"], "target"),
