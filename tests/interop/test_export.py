@@ -32,6 +32,9 @@ CASES = [
     ("labelled 12x16 RGBA", ExportConfig(part="mapping", truncation=0.6)),
     ("grey resnet", ExportConfig(part="synthesis", noise="none")),
     ("no noise", ExportConfig()),
+    ("labelled 12x16 RGBA", ExportConfig(part="styles")),
+    ("labelled 12x16 RGBA", ExportConfig(part="render", noise="input")),
+    ("grey resnet", ExportConfig(part="render")),
 ]
 
 
@@ -55,10 +58,13 @@ def drawn(G: Generator, config: ExportConfig, n: int) -> tuple[dict[str, Any], t
     noise = given["noise"] = G.synthesis.draw_noise(n, rng) if config.noise == "input" else config.noise
     z, c = torch.randn(n, G.z_dim, generator=rng), torch.eye(3)[torch.arange(n) % 3] if G.label_size else None
     ws = G.mapping(z, c, truncation=config.truncation, truncation_cutoff=config.truncation_cutoff)
-    given |= {"ws": ws} if config.part == "synthesis" else {"z": z} if c is None else {"z": z, "c": c}
+    styles = torch.cat(G.synthesis.styles(ws), dim=1)
+    from_z = {"z": z} if c is None else {"z": z, "c": c}
+    given |= {"synthesis": {"ws": ws}, "styles": {"ws": ws}, "render": {"styles": styles}}.get(config.part, from_z)
     if config.noise != "input":
         del given["noise"]
-    return given, ws if config.part == "mapping" else G.synthesis(ws, noise=noise)
+    made = {"mapping": ws, "styles": styles}.get(config.part)
+    return given, G.synthesis(ws, noise=noise) if made is None else made
 
 
 @pytest.mark.parametrize("shape, config", CASES, ids=str)

@@ -39,7 +39,7 @@ def export(
     source: Annotated[Path, typer.Argument(help="A run, one of its checkpoints, an import, a foreign .pkl or .pt, or hf:user/name.")],
     out: Annotated[Path, typer.Argument(help="The file to write; a directory for format pretrained.")],
     format: Annotated[Literal["onnx", "torch-export", "community", "pretrained"], Option(help="onnx: .onnx; torch-export: .pt2; community: .pt of the MIT-licensed implementation; pretrained: a directory as the Hugging Face hub has them.")],
-    part: Annotated[Literal["whole", "mapping", "synthesis"], Option(help="onnx, torch-export: which part of the generator.")] = "whole",
+    part: Annotated[Literal["whole", "mapping", "synthesis", "styles", "render"], Option(help="onnx, torch-export: z to images; z to ws; ws to images; ws to styles; styles to images.")] = "whole",
     noise: Annotated[Literal["const", "input", "none"], Option(help="onnx, torch-export: the fine grain, a constant, inputs, or none.")] = "const",
     truncation: Annotated[float, Option(help="onnx, torch-export: ψ, becomes a constant of the file.")] = 1.0,
     truncation_cutoff: Annotated[int | None, Option(help="Truncate only this many of the first layers.")] = None,

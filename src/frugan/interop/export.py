@@ -24,8 +24,10 @@ from frugan.checks import Limits, Truncation, as_option, check_fields
 from frugan.errors import FruganError
 from frugan.networks import Generator
 
-Part = Literal["whole", "mapping", "synthesis"]
-PARTS: tuple[Part, ...] = ("whole", "mapping", "synthesis")
+Part = Literal["whole", "mapping", "synthesis", "styles", "render"]
+PARTS: tuple[Part, ...] = ("whole", "mapping", "synthesis", "styles", "render")
+"""z → images; z → ws; ws → images; ws → styles; styles → images. Styles are those of all layers side by side, `[N, ΣC]`."""
+_TAKES = {"whole": "z", "mapping": "z", "synthesis": "ws", "styles": "ws", "render": "styles"}
 ExportNoise = Literal["const", "input", "none"]
 NOISES: tuple[ExportNoise, ...] = ("const", "input", "none")
 Inputs = dict[str, Any]  # tensors by name; "noise" is a list of them
@@ -46,9 +48,11 @@ class ExportConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, as_option)
-        if self.part == "mapping" and self.noise != "const":
-            raise FruganError("noise is added by the synthesis network: export part whole or synthesis to choose it")
-        if self.part == "synthesis" and (self.truncation != 1 or self.truncation_cutoff is not None):
+        if self.part in ("mapping", "styles") and self.noise != "const":
+            raise FruganError(
+                "noise is added by the synthesis network: export part whole, synthesis or render to choose it"
+            )
+        if _TAKES[self.part] != "z" and (self.truncation != 1 or self.truncation_cutoff is not None):
             raise FruganError("truncation acts in the mapping network: export part whole or mapping to choose it")
 
 
@@ -64,7 +68,7 @@ class Exported:
 
 
 class ExportedPart(nn.Module):
-    """A part of a generator with everything decided but tensors: z (and labels c), or ws, and noise where it is an input."""
+    """A part of a generator with everything decided but tensors: z (and labels c), ws or styles, and noise where it is an input."""
 
     def __init__(self, G: Generator, config: ExportConfig) -> None:
         super().__init__()
@@ -74,7 +78,8 @@ class ExportedPart(nn.Module):
         self.config, self.network = config, G.config
         self.draw_noise = G.synthesis.draw_noise
         self.num_ws = G.num_ws
-        self.mapping = None if config.part == "synthesis" else G.mapping
+        self.style_widths = [layer.width for layer in G.synthesis.style_layers]
+        self.mapping = G.mapping if _TAKES[config.part] == "z" else None
         self.synthesis = None if config.part == "mapping" else G.synthesis
         self.truncation = {"truncation": config.truncation, "truncation_cutoff": config.truncation_cutoff}
         self.eval().requires_grad_(False)
@@ -84,18 +89,32 @@ class ExportedPart(nn.Module):
         z: Tensor | None = None,
         c: Tensor | None = None,
         ws: Tensor | None = None,
+        styles: Tensor | None = None,
         noise: list[Tensor] | None = None,
     ) -> Tensor:
         if self.mapping is not None:
             ws = self.mapping(z, c, **self.truncation)
-        assert ws is not None
-        return ws if self.synthesis is None else self.synthesis(ws, noise=noise or self.config.noise)
+        if self.synthesis is None:
+            assert ws is not None
+            return ws
+        if styles is None:
+            assert ws is not None
+            each = self.synthesis.styles(ws)
+        else:
+            each = list(styles.split(self.style_widths, dim=1))
+        if self.config.part == "styles":
+            return torch.cat(each, dim=1)
+        constant = "const" if self.config.noise == "input" else self.config.noise  # input: given
+        return self.synthesis.render(each, noise=noise or constant)
 
     def example(self, n: int) -> Inputs:
         """Random inputs for n images."""
         rng = torch.Generator().manual_seed(n)
         inputs: Inputs = {}
-        if self.mapping is None:
+        takes = _TAKES[self.config.part]
+        if takes == "styles":
+            inputs["styles"] = 1 + torch.randn(n, sum(self.style_widths), generator=rng)
+        elif takes == "ws":
             inputs["ws"] = torch.randn(n, self.num_ws, self.network.w_dim, generator=rng)
         else:
             inputs["z"] = torch.randn(n, self.network.z_dim, generator=rng)
@@ -119,14 +138,14 @@ def export_program(path: str | Path, G: Generator, config: ExportConfig = Export
 
 
 def export_onnx(path: str | Path, G: Generator, config: ExportConfig = ExportConfig()) -> Exported:
-    """Writes an ONNX file of opset `OPSET`; inputs are z, c, ws, noise_0, … as the part has them, the output is images or ws.
+    """Writes an ONNX file of opset `OPSET`; inputs are z, c, ws, noise_0, … as the part has them, the output images, ws or styles.
 
     Read back by onnxruntime where that is installed. Raises `FruganError`.
     """
     if missing := [name for name in ("onnx", "onnxscript") if find_spec(name) is None]:
         raise FruganError(f"ONNX files need {' and '.join(missing)}: pip install 'frugan[onnx]'")
     path, module = _target(path, ".onnx"), ExportedPart(G, config)
-    output = "ws" if config.part == "mapping" else "images"
+    output = {"mapping": "ws", "styles": "styles"}.get(config.part, "images")
     with _quiet():
         written = torch.onnx.export(
             module, **_traced(module), dynamo=True, opset_version=OPSET, output_names=[output], verbose=False
