@@ -6,9 +6,12 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from frugan.data.sampler import Sampler
+from frugan.data.streaming import ShardSampler
 from frugan.errors import FruganError
 
 INDICES = np.arange(100, 137)
@@ -74,3 +77,32 @@ def test_balanced_classes_are_equally_likely() -> None:
     for c in (1, 2):
         counts = np.bincount(stream[classes[stream] == c], minlength=100)[classes == c]
         assert chisquare(counts).pvalue > 1e-3
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    count=st.integers(1, 31),
+    batches=st.lists(st.integers(1, 70), min_size=2, max_size=6),
+    seed=st.integers(0, 99),
+    kinds=st.sampled_from(["plain", "balanced", "windows"]),
+)
+def test_fewer_images_than_a_batch(count: int, batches: list[int], seed: int, kinds: str) -> None:
+    """A batch holds an image twice only where all have been drawn as often, and a resume goes on exactly anywhere."""
+    indices, groups = np.arange(count), np.arange(count) % 3
+
+    def make() -> Sampler:
+        if kinds == "windows":
+            return ShardSampler(indices, groups, window=2, seed=seed)
+        return Sampler(indices, seed=seed, classes=groups if kinds == "balanced" else None)
+
+    sampler = make()
+    drawn = []
+    for n in batches:
+        resumed = make()
+        resumed.load_state_dict(json.loads(json.dumps(sampler.state_dict())))
+        drawn.append(sampler.next(n))
+        assert len(drawn[-1]) == n
+        np.testing.assert_array_equal(resumed.next(n), drawn[-1])
+    counts = np.bincount(np.concatenate(drawn), minlength=count)
+    if kinds != "balanced":
+        assert counts.max() - counts.min() <= 1
