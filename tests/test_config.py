@@ -331,3 +331,17 @@ def test_an_unknown_key_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(text.replace("r1_gamma", "r1_gama"))
     with pytest.raises(FruganError, match="r1_gama"):
         load_config(tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize(
+    ("channels", "path", "kept"), [(4, "photos", "RGBA"), (3, "photos", "auto"), (4, "set.npz", "auto")]
+)
+def test_runs_from_before_value_ranges_keep_their_pixels(channels: int, path: str, kept: str, tmp_path: Path) -> None:
+    config, _ = resolve(Options(), DataConfig(path), replace(FACTS, channels=channels))
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+    old = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    del old["data"]["value_range"], old["data"]["use_generated"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(old))
+    data = load_config(tmp_path / "config.yaml").data
+    assert (data.value_range, data.channels) == ("full", kept)
