@@ -21,6 +21,8 @@ TINY: dict[str, Any] = {
     "checkpoint_every": 0.08,
     "ada_kimg": 0.1,
     "held_out": 8,
+    "path_length_weight": 2.0,  # `tiny` has neither of these two, most presets have both
+    "style_mixing": 0.9,
     "target": -0.9,  # p rises in every window, so that augmentation acts
 }
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 
@@ -15,9 +17,12 @@ import frugan
 from frugan.config import Options
 from frugan.data import DataConfig
 from frugan.errors import FruganError
-from frugan.metrics import EvaluationCard
+from frugan.metrics import EvaluationCard, Evaluator
+from frugan.networks import Generator
+from frugan.networks.storage import weights_digest
 from frugan.run import Run, plan
 from frugan.tracking import read_stats
+from frugan.training.checkpoint import all_checkpoints
 
 from .conftest import TINY
 
@@ -173,8 +178,68 @@ def test_the_default_metric_goes_by_the_number_of_pictures(run: Path, pictures: 
 
 
 def test_the_averaged_generator_is_measured_as_it_is_kept(run: Path) -> None:
+    """The EMA, weights and buffers: in use, in the training state, and named on the card; it is not the trained generator."""
     last = Run(run).latest()
     assert last is not None
     G = frugan.load(last.path)
     assert not G.training
-    assert all(torch.isfinite(p).all() for p in G.parameters())
+    kept = safetensors.torch.load_file(last.path / "training.safetensors")
+    for name, value in G.state_dict().items():
+        assert torch.equal(value, kept[f"ema/{name}"]), name
+    parameters = [name for name, _ in G.named_parameters()]
+    assert any(not torch.equal(kept[f"ema/{name}"], kept[f"G/{name}"]) for name in parameters)
+    for name, _ in G.named_buffers():
+        assert f"G/{name}" not in kept or torch.equal(kept[f"ema/{name}"], kept[f"G/{name}"]), name
+    assert kept["ema/mapping.w_avg"].abs().sum() > 0
+    cards = [EvaluationCard.load(file) for file in sorted((run / "evaluations").glob("training-*.json"))]
+    (card,) = [card for card in cards if card.subject["kimg"] == pytest.approx(last.images / 1000)]
+    assert card.subject["generator"] == weights_digest(G)
+    assert card.protocol["reference_count"] == 12  # the images held out; x-flips stay out of it
+
+
+def test_the_last_step_is_measured_though_none_was_due(pictures: Path, tmp_path: Path) -> None:
+    options = {**TINY, "kimg": 0.04, "mirror": True, "held_out": 0}
+    measure = {"evaluate_every": 100.0, "evaluate_samples": 12, "metrics": "kid_full"}
+    records = list(frugan.train(pictures, tmp_path / "run", device="cpu", **options, **measure))
+    assert [np.isfinite(r["metric/kid_full"]) for r in records if "metric/kid_full" in r] == [True]
+    assert "metric/kid_full" in records[-1]
+    (card,) = (tmp_path / "run" / "evaluations").glob("*.json")
+    assert EvaluationCard.load(card).protocol["reference_count"] == 40  # none held out: all, each once
+    best = json.loads((tmp_path / "run" / "best.json").read_text())
+    assert best["value"] == records[-1]["metric/kid_full"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "best"),
+    [
+        ("kid_full", [3.0, 1.0, 2.0, 2.5], 1),  # lower is better
+        ("kid_full", [3.0, 1.0, float("nan"), 1.0], 1),
+        ("recall", [0.2, 0.9, 0.1, 0.3], 1),  # higher is better
+        ("recall", [0.9, 0.2, 0.1, 0.3], 0),
+    ],
+)
+def test_the_best_checkpoint(
+    metric: str, values: list[float], best: int, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the direction of its metric; pruning keeps it beside the newest, `load` takes it."""
+    scripted, measured = iter(values), []
+
+    def measure(_: Evaluator, ema: Generator, *__: Any) -> EvaluationCard:
+        measured.append([p.clone() for p in ema.parameters()])
+        return EvaluationCard({metric: next(scripted)}, {})
+
+    monkeypatch.setattr(Evaluator, "__call__", measure)
+    options = {**TINY, "held_out": 12, "keep_last": 1, "checkpoint_every": 1.0, "samples_every": 1.0}
+    list(frugan.train(pictures, tmp_path / "run", device="cpu", **options, evaluate_every=0.04, metrics=metric))
+    run = Run(tmp_path / "run")
+    facts = run.read("best.json")
+    found = run.best()
+    assert facts is not None
+    assert found is not None
+    assert (facts["metric"], facts["value"]) == (metric, values[best])
+    assert facts["kimg"] == pytest.approx(0.04 * (best + 1))
+    assert found.images == 40 * (best + 1)
+    assert [c.images for c in all_checkpoints(run.checkpoints)] == [40 * (best + 1), 160]
+    for value, expected in zip(frugan.load(run.path).parameters(), measured[best], strict=True):
+        assert torch.equal(value, expected)
+    assert any(not torch.equal(a, b) for a, b in zip(measured[best], measured[-1]))

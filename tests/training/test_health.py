@@ -82,6 +82,28 @@ def test_rollback_with_lower_rates(tmp_path: Path, pictures: Path, monkeypatch: 
     assert all(rate == [0.5, 0.5] for rate in rates)
 
 
+def test_a_rollback_has_new_random_numbers_and_leaves_no_stale_records(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records later than the checkpoint are dropped and come again, from other latents than the first time."""
+    options = {**TINY, "tick": 0.016, "rollback_lr": 1 - 1e-9, "held_out": 0, "target": -0.9}
+    healthy = list(frugan.train(pictures, tmp_path / "healthy", device="cpu", **options))
+    blow_up(monkeypatch, 13, 1)
+    given = list(frugan.train(pictures, tmp_path / "run", device="cpu", **options))
+    records = read_stats(tmp_path / "run/stats.jsonl")
+    assert [r["step"] for r in records] == [r["step"] for r in healthy]  # each once
+    assert [r["rollbacks"] for r in records] == [int(r["kimg"] > 0.0801) for r in records]
+    stale = [r for r in given if r["rollbacks"] == 0 and r["kimg"] > 0.0801]
+    assert stale
+    for once, again in zip(healthy, records, strict=True):
+        same = once["loss/generator"] == again["loss/generator"]
+        assert same == (again["rollbacks"] == 0), again["kimg"]
+    found = Run(tmp_path / "run").latest()
+    assert found is not None
+    assert found.facts["seed"] != 0
+    assert found.facts["rollbacks"] == 1
+
+
 def test_rollbacks_end(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blow_up(monkeypatch, 12, 10**6)
     with pytest.raises(frugan.FruganError, match="diverged"):

@@ -15,7 +15,10 @@ import safetensors.torch
 import torch
 
 import frugan
-from frugan.run import Run
+from frugan.data import open_dataset
+from frugan.errors import FruganError
+from frugan.networks import Discriminator, Generator
+from frugan.run import Run, build
 from frugan.tracking import read_stats
 from frugan.training import TrainState
 
@@ -53,11 +56,36 @@ def assert_same(run: Path, reference: Path) -> None:
 
 
 def test_the_state_is_whole(reference: Path) -> None:
-    """What must be in a checkpoint, by name; without any one of them a resume would drift."""
+    """What must be in a checkpoint, by name: no more, no less; without any one of them a resume would drift, or is refused."""
     tensors = final_tensors(reference)
-    for prefix in ("G/", "D/", "ema/", "optimizer_G/", "optimizer_D/", "controller/p", "path_length_mean"):
-        assert any(k.startswith(prefix) for k in tensors), prefix
-    assert tensors["controller/p"] > 0
+    found = Run(reference).latest()
+    assert found is not None
+    config = Run(reference).config
+    networks = {"G": Generator(config.generator), "D": Discriminator(config.discriminator)}
+    networks["ema"] = networks["G"]
+    expected = {f"{name}/{key}" for name, network in networks.items() for key in network.state_dict()}
+    for name in ("G", "D"):
+        count = len(list(networks[name].parameters()))
+        slots = ("step", "exp_avg", "exp_avg_sq")
+        expected |= {f"optimizer_{name}/{i}/{slot}" for i in range(count) for slot in slots}
+    expected |= {f"controller/{k}" for k in ("p", "r_t", "r_v", "sums", "minibatches", "images", "seen")}
+    expected |= {"path_length_mean", "logit_means", "bad_streak"}
+    assert set(tensors) == expected
+    moved = ("controller/p", "controller/seen", "path_length_mean", "logit_means", "ema/mapping.w_avg")
+    assert all(tensors[name].abs().sum() > 0 for name in moved)
+    facts = found.facts
+    assert (facts["images"], facts["step"], facts["rollbacks"], facts["seed"]) == (160, 20, 0, 0)
+    # 32 images train, so 160 of them are five epochs
+    assert facts["sampler"] in [{"seed": 0, "epoch": e, "position": p, "size": 32} for e, p in ((4, 32), (5, 0))]
+    state, _ = build(config, open_dataset(config.data), torch.device("cpu"))
+    for name in ("G/mapping.fc0.weight", "D/b4.fc.bias", "ema/mapping.w_avg", "controller/p", "controller/sums"):
+        with pytest.raises(FruganError, match=r"does not fit|lacks"):
+            state.load_state_dict({k: v for k, v in tensors.items() if k != name}, facts)
+    state.load_state_dict(tensors, facts)
+    again, numbers = state.state_dict()
+    assert numbers == {k: v for k, v in facts.items() if k != "metrics"}
+    assert again.keys() == tensors.keys()
+    assert all(torch.equal(again[k].nan_to_num(), v.nan_to_num()) for k, v in tensors.items())
 
 
 def test_weights_and_what_adam_keeps_of_them_are_channels_last(tmp_path: Path, reference: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import filelock
 import numpy as np
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import frugan
+from frugan.augment import parse_transforms
+from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.errors import FruganError
 from frugan.metrics import EvaluationCard
-from frugan.run import Run
+from frugan.run import Run, pictures_of
 from frugan.tracking import read_stats
 from frugan.tracking.page import find_samples
 from frugan.training import checkpoint
@@ -112,10 +115,47 @@ def test_r_t_covers_every_window(run: Path) -> None:
     assert np.average([record["r_t"] for record in records], weights=windows) == pytest.approx(expected, abs=1e-5)
 
 
-def test_held_out_pictures_never_train(run: Path) -> None:
-    facts = json.loads((run / "data.json").read_text())
-    assert len(facts["held_out"]) == 8
-    assert facts["pictures"] == 40
+@pytest.mark.parametrize("controller", ["rt", "rv"])
+def test_held_out_pictures_never_train(
+    tmp_path: Path, pictures: Path, controller: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the indices that training asks for: minibatches cover the others and their x-flips; r_v scores these in turn."""
+    asked: list[np.ndarray] = []
+    images = Dataset.images
+    steps = {"target": None} if controller == "rv" else {}
+    options = {**TINY, "mirror": True, "samples_every": 1.0, "controller": controller, **steps}
+    records = frugan.train(pictures, tmp_path / "run", device="cpu", **options)
+    first = next(records)
+    monkeypatch.setattr(
+        Dataset, "images", lambda self, i, **how: (asked.append(np.asarray(i)), images(self, i, **how))[1]
+    )
+    list(records)
+    facts = json.loads((tmp_path / "run" / "data.json").read_text())
+    held_out = np.flatnonzero([name in facts["held_out"] for name in opened(pictures).names])
+    assert (len(held_out), facts["pictures"]) == (8, 40)
+    scored = [i for i in asked if np.isin(i % 40, held_out).any()]
+    trained = [i for i in asked if not np.isin(i % 40, held_out).any()]
+    assert len(trained) == 20 - first["step"]
+    assert {*np.concatenate(trained)} == {*np.arange(80)[~np.isin(np.arange(80) % 40, held_out)]}
+    due = [s for s in range(first["step"], 20) if controller == "rv" or s % 4 == 3]
+    assert len(scored) == len(due)
+    for step, i in zip(due, scored):
+        assert (i == held_out[np.arange(step * 8, (step + 1) * 8) % 8]).all()
+
+
+@pytest.mark.parametrize("held_out", [0, 12])
+def test_references_are_not_flipped(pictures: Path, held_out: int) -> None:
+    dataset = opened(pictures, held_out=held_out, mirror=True)
+    rows = {which: pictures_of(dataset, which).rows for which in ("train", "held-out", "all", "stream")}
+    assert len(rows["stream"]) == 2 * (40 - held_out)
+    assert set(rows["stream"] % 40) == set(rows["train"])
+    assert [len(rows[which]) for which in ("train", "held-out", "all")] == [40 - held_out, held_out, 40]
+    assert all((rows[which] < 40).all() for which in ("train", "held-out", "all"))
+    assert not set(rows["train"]) & set(rows["held-out"])
+
+
+def opened(pictures: Path, **options: Any) -> Dataset:
+    return open_dataset(DataConfig(str(pictures), **{"held_out": 8, **options}))  # pyright: ignore[reportReturnType]
 
 
 def test_generator_comes_back(run: Path) -> None:
@@ -192,10 +232,17 @@ def test_one_bad_step_is_survived(tmp_path: Path, pictures: Path, monkeypatch: p
     assert all(torch.isfinite(p).all() for p in frugan.load(tmp_path / "run").parameters())
 
 
-def test_resting_at_the_cap_is_told(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("controller", ["rt", "rv"])
+def test_resting_at_the_cap_is_told(
+    tmp_path: Path, pictures: Path, controller: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("frugan.tracking.health.CAP_KIMG", 0.04)
+    if controller == "rv":  # what a D that overfits entirely would give
+        monkeypatch.setattr("frugan.augment.controller.heuristics", lambda sums: torch.ones(2).unbind())
     out = tmp_path / "run"
-    records = list(frugan.train(pictures, out, device="cpu", **{**TINY, "p_max": 0.3, "ada_kimg": 0.05}))
+    options = {**TINY, "p_max": 0.3, "ada_kimg": 0.05, "controller": controller}
+    options["target"] = {"rt": -0.9, "rv": 0.5}[controller]
+    records = list(frugan.train(pictures, out, device="cpu", **options))
     assert records[-1]["p"] == pytest.approx(0.3)
     (warning,) = json.loads((out / "run.json").read_text())["warnings"]
     assert "p has rested at its cap of 0.3" in warning
@@ -279,9 +326,30 @@ KINDS = [
 
 @pytest.mark.parametrize("options", KINDS, ids=lambda o: ",".join(o))
 def test_kinds_of_run(tmp_path: Path, pictures: Path, options: dict) -> None:
+    """Each option is in the configuration, in the networks, and in what they do."""
     records = list(frugan.train(pictures, tmp_path / "run", device="cpu", **{**TINY, "kimg": 0.08, **options}))
     assert records[-1]["kimg"] == pytest.approx(0.08)
-    G = frugan.load(tmp_path / "run")
+    assert records[-1]["step"] == 80 // options.get("batch", 8)
+    assert all(np.isfinite(r[name]) for r in records for name in ("loss/generator", "loss/discriminator", "p"))
+    assert np.isfinite(records[-1]["r_t"])  # a first record of three steps ends before the first window
+    assert ("penalty/path_length" in records[0]) == (options.get("path_length_weight") != 0)
+    run = Run(tmp_path / "run")
+    G, config = frugan.load(run.path), run.config
+    assert G.label_size == config.discriminator.label_size == (2 if options.get("conditional") else 0)
+    assert G.channels == config.discriminator.channels == {"RGBA": 4, "L": 1}.get(options.get("channels", ""), 3)
+    assert G.config.synthesis.architecture == options.get("g_architecture", "skip")
+    assert config.discriminator.architecture == options.get("d_architecture", "resnet")
+    assert config.objective.style_mixing == options.get("style_mixing", 0.9)
+    assert config.augment.transforms == (
+        () if options.get("augment") == "none" else parse_transforms(options.get("transforms", "bgc"))
+    )
+    assert config.data.mirror == options.get("mirror", False)
+    if "precision" in options:
+        assert config.training.precision == options["precision"]
+        assert config.generator.synthesis.clamp == (256 if options["precision"] == "fp16" else None)
+    if options.get("controller") == "rv":
+        assert np.isfinite(records[-1]["r_v"])
+        assert (records[-1]["p"] > 0) == (records[-1]["r_v"] > 0.5)  # one window of 4 minibatches of 16
     c = torch.eye(G.label_size)[:1].repeat(2, 1) if G.label_size else None
     images = G.sample(seeds=[0, 1], c=c)
     assert images.shape[2:] == options.get("resolution", (16, 16))

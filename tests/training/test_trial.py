@@ -23,7 +23,7 @@ from .conftest import TINY
 @pytest.fixture
 def phases() -> Phases:
     config, _ = resolve(
-        Options(path_length_weight=2.0, **{k: v for k, v in TINY.items() if k not in ("held_out", "target")}),
+        Options(**{k: v for k, v in TINY.items() if k not in ("held_out", "target")}),
         DataConfig("pictures"),
         Facts((16, 16), 3, 0, 40, 0),
     )
