@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from frugan.errors import FruganError
 from frugan.metrics import EvaluateConfig, EvaluationCard, Evaluator, default_metric
 from frugan.networks import Generator
 from frugan.pictures import save_picture
-from frugan.run import Advance, Run, choose_device, generator_folder, load, pictures_of
+from frugan.run import Advance, Run, choose_device, generator_folder, load_with_notes, pictures_of
 
 Against = Literal["auto", "held-out", "train", "all"]
 
@@ -29,6 +30,7 @@ def evaluate(
     out: str | Path | None = None,
     device: str = "auto",
     progress: Advance | None = None,
+    written: Callable[[Path], object] = lambda _: None,
     **options: Any,
 ) -> EvaluationCard:
     """Measures the generator of a run, of a checkpoint or of a foreign file; `options` are the fields of `EvaluateConfig`.
@@ -36,12 +38,13 @@ def evaluate(
     The pictures are the run's own (`data`: where they are now, or for a checkpoint without a run). It is measured
     `against` those held out ("auto": where there are any, else those trained on), or against `reference`, other
     pictures, all of them. The card is saved to `out`, by default in the run's `evaluations`; beside it a sheet of
-    nearest neighbours where memorisation is measured.
+    nearest neighbours where memorisation is measured; `written` hears the path of each.
     """
     source = Path(source)
     folder = source if source.is_file() else generator_folder(source)
     place = choose_device(device)
-    generator = load(folder).to(place)
+    generator, notes = load_with_notes(folder)
+    generator = generator.to(place)
     run = Run(source) if (source / "config.yaml").is_file() else _run_of(folder)
     own = _own_pictures(run, data, generator)
     if reference is not None:
@@ -71,12 +74,14 @@ def evaluate(
     )
     card = evaluator(generator, progress)
     card.subject.update(path=str(source), checkpoint=folder.name)
+    if notes:
+        card.subject.update(notes=notes)
     card.conditions.update(reference=judged.config.path, against=against)
     file = Path(out) if out else _free_name((run.path / "evaluations" if run else Path()) / f"{folder.name}.json", card)
-    card.save(file)
+    written(card.save(file))
     if card.nearest:
         sheet = file.with_name(f"{file.name.removesuffix('.json')}.nearest.png")
-        save_picture(evaluator.nearest_sheet(generator, card), sheet)
+        written(save_picture(evaluator.nearest_sheet(generator, card), sheet))
     return card
 
 

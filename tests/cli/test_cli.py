@@ -89,6 +89,9 @@ def test_evaluate_and_compare(run: Path, tmp_path: Path) -> None:
         options = ["--samples", 12, "--metrics", "kid_full,recall", "--seed", seed, "--out", tmp_path / f"{seed}.json"]
         done = frugan("evaluate", run, *options, "--device", "cpu")
         assert done.returncode == 0, done.stderr
+        assert f"card: {tmp_path / f'{seed}.json'}\n" in done.stdout
+        assert "kid_full: lower is better; " in done.stdout
+        assert "recall: higher is better; " in done.stdout
         for word in ("kid_full", "recall", "reference_count", "features_digest", "truncation"):
             assert word in done.stdout, word
     done = frugan("compare", tmp_path / "0.json", tmp_path / "1.json")

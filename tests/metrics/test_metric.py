@@ -9,6 +9,17 @@ import pytest
 
 from frugan.errors import FruganError
 from frugan.metrics import METRICS, Evidence, FeatureSet, Metric
+from frugan.metrics.metric import MEANINGS, explain_value
+
+
+def test_every_number_has_a_meaning() -> None:
+    names = {name for metric in METRICS.values() for name in metric.names}
+    assert set(MEANINGS) == names | set(METRICS)
+    for name in names:
+        assert 20 < len(explain_value(name)) <= 160
+    for name, metric in METRICS.items():
+        assert explain_value(name).startswith("higher is better" if metric.higher_is_better else "lower is better")
+
 
 RNG = np.random.default_rng
 

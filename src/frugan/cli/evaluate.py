@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Option
 
-from frugan.cli.common import bar, console
+from frugan.cli.common import bar, console, say
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
@@ -43,9 +43,11 @@ def evaluate(
     from frugan.evaluation import evaluate as measure
 
     options = {"metrics": tuple(metrics.split(","))} if metrics else {}
-    with bar("looking at pictures") as progress:
+    written: list[Path] = []
+    with bar("looking at images") as progress:
         card = measure(
             source,
+            written=written.append,
             data=data,
             reference=reference,
             against=against,
@@ -67,6 +69,8 @@ def evaluate(
             **options,
         )
     show(card)
+    for file in written:
+        say(f"{'card' if file.suffix == '.json' else 'nearest training images'}: {file}")
 
 
 def compare(
@@ -86,12 +90,20 @@ def compare(
 
 
 def show(card: EvaluationCard) -> None:
+    """Prints a card, and what its numbers mean."""
+    from rich.markup import escape
     from rich.table import Table
+
+    from frugan.metrics.metric import explain_value
 
     table = Table("", "", "", box=None, pad_edge=False, show_header=False)
     for part, name, value in card.rows():
-        table.add_row(f"[dim]{part}[/dim]", name, value)
+        table.add_row(f"[dim]{part}[/dim]", escape(name), escape(value))
     console.print(table)
+    for name in card.values:
+        say(f"{name}: {explain_value(name)}")
+    for note in card.subject.get("notes", []):
+        say(note)
 
 
 def _rgb(name: str, text: str | None) -> tuple[float, float, float] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from frugan.leaks.spectra import SPECTRA
 from frugan.pictures import SOFTWARE_KEY, software
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -43,9 +44,8 @@ def plot_transforms(path: str | Path, *, side: int, names: Sequence[str] = (*GRO
     figure = _figure(7, 4)
     axes = figure.add_subplot()
     ps = np.linspace(0, 1, 101)
-    for i, name in enumerate(names):
-        values = [smallest(name, p, side) for p in ps]
-        axes.plot(ps, values, label=name, linestyle=("-", "--", ":", "-.")[i % 4], linewidth=1.8)
+    for i, (label, values) in enumerate(_distinct({n: [smallest(n, p, side) for p in ps] for n in names}).items()):
+        axes.plot(ps, values, label=label, linestyle=("-", "--", ":", "-.")[i % 4], linewidth=1.8)
     axes.axhspan(0, UNRECOVERABLE, color="tab:red", alpha=0.12)
     axes.annotate("leaks in practice", (0.02, UNRECOVERABLE / 3), color="tab:red", fontsize=9)
     axes.set(
@@ -60,22 +60,20 @@ def plot_transforms(path: str | Path, *, side: int, names: Sequence[str] = (*GRO
 
 
 def plot_runs(path: str | Path, runs: Sequence[RunLeaks]) -> Path:
-    """The share of leaked samples and, where measured, the distance, each against p, and a row of samples for each run."""
+    """The share of leaked samples and, where measured, the distance, each against p, and a row of samples for each run.
+
+    Of one run the shares are bars, one for each question asked of it.
+    """
     runs = sorted(runs, key=lambda run: run.p)
-    distances = [(run.p, run.distance) for run in runs if run.distance is not None]
+    distances = [(run.p, run.distance) for run in runs if run.distance is not None and len(runs) > 1]
     columns = 2 if distances else 1
     figure = _figure(5 * columns, 3.2 + 0.55 * len(runs))
     grid = figure.add_gridspec(1 + len(runs), columns, height_ratios=[3.2] + [0.55] * len(runs))
     axes = figure.add_subplot(grid[0, 0])
-    for about in dict.fromkeys(leak.about for run in runs for leak in run.leaks):
-        found = [(run.p, leak) for run in runs for leak in run.leaks if leak.about == about and leak.answerable]
-        if found:
-            ps, leaks = zip(*found)
-            errors = [[leak.share - leak.low for leak in leaks], [leak.high - leak.share for leak in leaks]]
-            axes.errorbar(ps, [leak.share for leak in leaks], errors, marker="o", capsize=3, label=about)
-    axes.set(xlabel="p", ylabel="share of samples", title="Leaked", ylim=(-0.05, 1))
-    if axes.lines:
-        axes.legend(fontsize=8)
+    if len(runs) == 1:
+        _bars(axes, runs[0])
+    else:
+        _curves(axes, runs)
     if distances:
         axes = figure.add_subplot(grid[0, 1])
         axes.plot(*zip(*distances), marker="o")
@@ -86,6 +84,46 @@ def plot_runs(path: str | Path, runs: Sequence[RunLeaks]) -> Path:
         axes.set(xticks=[], yticks=[])
         axes.set_ylabel(f"p = {run.p:.2g}", rotation=0, ha="right", va="center", fontsize=9)
     return _save(figure, path)
+
+
+def _bars(axes: Axes, run: RunLeaks) -> None:
+    """The share of leaked samples of one run, with its interval, a bar for each question that its samples answer."""
+    leaks = [leak for leak in run.leaks if leak.answerable]
+    errors = [[leak.share - leak.low for leak in leaks], [leak.high - leak.share for leak in leaks]]
+    axes.barh([leak.about for leak in leaks], [leak.share for leak in leaks], xerr=errors, capsize=3)
+    axes.invert_yaxis()
+    axes.set(xlabel="share of samples", title=f"Leaked, at p = {run.p:.2g}", xlim=(-0.05, 1))
+    if not leaks:
+        axes.set(yticks=[])
+        axes.annotate("no question that these samples answer", (0.0, 0.5), fontsize=9)
+
+
+def _curves(axes: Axes, runs: Sequence[RunLeaks]) -> None:
+    """The share of leaked samples against p, a line for each question; those that coincide are one line."""
+    points = {}
+    for about in dict.fromkeys(leak.about for run in runs for leak in run.leaks):
+        found = [(run.p, leak) for run in runs for leak in run.leaks if leak.about == about and leak.answerable]
+        if found:
+            points[about] = [(p, leak.share, leak.low, leak.high) for p, leak in found]
+    for about, found in _distinct(points).items():
+        ps, shares, low, high = np.transpose(found)
+        axes.errorbar(ps, shares, [shares - low, high - shares], marker="o", capsize=3, label=about)
+    axes.set(xlabel="p", ylabel="share of samples", title="Leaked", ylim=(-0.05, 1))
+    if points:
+        axes.legend(fontsize=8)
+
+
+def _distinct(curves: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """The curves, those that coincide (to a thousandth) under one label, which has all their names."""
+    groups: list[tuple[list[str], Sequence[Any]]] = []
+    for name, values in curves.items():
+        for names, known in groups:
+            if np.shape(known) == np.shape(values) and np.allclose(known, values, rtol=0, atol=1e-3):
+                names.append(name)
+                break
+        else:
+            groups.append(([name], values))
+    return {", ".join(names): values for names, values in groups}
 
 
 def _figure(width: float, height: float) -> Figure:

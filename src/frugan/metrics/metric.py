@@ -153,3 +153,31 @@ METRICS: dict[str, Metric] = {
 }
 # fmt: on
 """What can be measured, by the name of the number that one asks for; some come in pairs."""
+
+MEANINGS: dict[str, str] = {
+    "kid": "distance of the two sets of features; 0 (give or take kid_std) for equal distributions, unbiased for few images",
+    "kid_std": "scatter of kid over its subsets of images",
+    "kid_full": "as kid, over all pairs of images at once instead of subsets",
+    "fid": "distance of the means and covariances of the features; 0 for equal distributions, but larger the fewer images",
+    "fid_infinity": "fid extrapolated to endlessly many samples",
+    "fid_infinity_error": "standard error of that extrapolation",
+    "is": "Inception score, without regard to the real images; from 1 to the number of classes",
+    "is_std": "scatter of is over parts of the samples",
+    "precision": "share of samples that look like real images; 1 at most",
+    "recall": "share of real images that the generator could have made; 1 at most, low where variety is missing",
+    "density": "how densely samples lie around real images; about 1 for equal distributions",
+    "coverage": "share of real images with a sample near them; about 0.97 for equal distributions, low where variety is missing",
+    "memorisation": "chance that a sample is nearer to a training image than an unseen image is; above 0.5 it copies",
+    "copied": "share of samples nearer to a training image than 99 of 100 unseen images; 0.01 by chance",
+    "ppl_w_full": "how abruptly images change between two w; smaller is smoother",
+    "ppl_w_end": "how abruptly images change with w, at random w; smaller is smoother",
+    "ppl_z_full": "how abruptly images change between two z; smaller is smoother",
+    "ppl_z_end": "how abruptly images change with z, at random z; smaller is smoother",
+}
+"""What each number of `METRICS` means, in a line."""
+
+
+def explain_value(name: str) -> str:
+    """Which way a number is better, where it is a metric of its own, and what it means."""
+    better = f"{'higher' if METRICS[name].higher_is_better else 'lower'} is better; " if name in METRICS else ""
+    return better + MEANINGS[name]
