@@ -3,7 +3,6 @@
 import sys
 
 import frugan
-from frugan.pictures import grid, save_picture, to_uint8
 
 
 def main(pictures: str, out: str, **options) -> None:
@@ -11,7 +10,7 @@ def main(pictures: str, out: str, **options) -> None:
         print(f"{record['kimg']:.1f} kimg  r_t {record['r_t']:.2f}  p {record['p']:.3f}")
     G = frugan.load(out)
     images = G.sample(seeds=range(16), truncation=0.7)
-    print("look at", save_picture(grid(to_uint8(images), columns=4), f"{out}/sixteen.png"))
+    print("look at", *frugan.save_images(images, f"{out}/sixteen.png", columns=4))
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def test_curves_that_coincide_are_one_line(tmp_path: Path, monkeypatch: pytest.M
     assert len(curves) < len(names)
     for i, one in enumerate(curves):
         assert not any(np.allclose(one, other, rtol=0, atol=1e-3) for other in curves[:i])
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    labels = [text.get_text().replace("\n", " ") for text in axes.get_legend().get_texts()]
     assert sorted(", ".join(labels).split(", ")) == sorted(names)
     other = some_run(0.8)
     other.leaks[0] = replace(other.leaks[0], share=0.6, low=0.5, high=0.7)

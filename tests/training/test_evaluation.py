@@ -243,3 +243,31 @@ def test_the_best_checkpoint(
     for value, expected in zip(frugan.load(run.path).parameters(), measured[best], strict=True):
         assert torch.equal(value, expected)
     assert any(not torch.equal(a, b) for a, b in zip(measured[best], measured[-1]))
+
+
+def test_notes_of_an_import_and_the_files_written_are_told(
+    run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from frugan.cli.evaluate import show
+    from frugan.interop import read_network, write_directory
+    from frugan.run import read_source
+
+    found = read_source(run)
+    found.notes.append("an average was estimated")
+    write_directory(tmp_path / "net", found)
+    assert read_network(tmp_path / "net").notes == found.notes
+    written: list[Path] = []
+    card = frugan.evaluate(
+        tmp_path / "net",
+        data=str(pictures),
+        out=tmp_path / "card.json",
+        written=written.append,
+        device="cpu",
+        **OPTIONS,
+    )
+    assert written == [tmp_path / "card.json"]
+    assert EvaluationCard.load(written[0]).subject["notes"] == found.notes
+    show(card)
+    lines = capsys.readouterr().out.splitlines()
+    assert "an average was estimated" in lines
+    assert any(line.startswith("recall: higher is better; ") for line in lines)

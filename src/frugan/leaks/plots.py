@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,9 +54,9 @@ def plot_transforms(path: str | Path, *, side: int, names: Sequence[str] = (*GRO
         ylabel="smallest modulus",
         xlim=(0, 1),
         ylim=(0, 1),
-        title=f"What {side}×{side} pictures keep, at least",
+        title=f"What {side}×{side} images keep, at least",
     )
-    axes.legend(fontsize=8, ncols=2)
+    axes.legend(fontsize=8)
     return _save(figure, path)
 
 
@@ -123,7 +124,7 @@ def _distinct(curves: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
                 break
         else:
             groups.append(([name], values))
-    return {", ".join(names): values for names, values in groups}
+    return {fill(", ".join(names), 48): values for names, values in groups}
 
 
 def _figure(width: float, height: float) -> Figure:
