@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from frugan.data.decode import Header, read_header, read_pixels
 
@@ -229,3 +230,59 @@ def test_every_kind_in_every_layout(name: str) -> None:
         assert (header.orientation, header.alpha) == (orientation, alpha), where
         assert header.bits == bits or (1 if samples.dtype == bool else 8 * samples.dtype.itemsize), where
         np.testing.assert_array_equal(pixels, expected, where)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("mode", "compression"), [("1", "group4"), ("L", "jpeg"), ("RGB", "jpeg"), ("YCbCr", "tiff_lzw")]
+)
+def test_what_libtiff_decodes_is_upright_too(mode: str, compression: str, orientation: int, noise) -> None:
+    image = Image.fromarray(noise(16, 24, 3)).convert(mode)
+    plain, turned = io.BytesIO(), io.BytesIO()
+    image.save(plain, "TIFF", compression=compression)
+    image.save(turned, "TIFF", compression=compression, tiffinfo={274: orientation})
+    header, upright = read(turned.getvalue())
+    assert header.orientation == orientation
+    np.testing.assert_array_equal(stored(upright, orientation), read(plain.getvalue())[1])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_from_xmp(orientation: int, noise) -> None:
+    pixels = noise(5, 7, 3)
+    xmp = f'<rdf:Description tiff:Orientation="{orientation}"/>'.encode()
+    content = written(stored(pixels, orientation), photometric="rgb", extratags=[(700, "B", len(xmp), xmp, True)])
+    np.testing.assert_array_equal(read(content)[1], pixels)
+
+
+@pytest.mark.parametrize(
+    ("samples", "options", "reason"),
+    [
+        (np.zeros((4, 5, 3), np.uint8), {"photometric": "cielab"}, "L\\*a\\*b\\*"),
+        (np.zeros((4, 5, 1), np.float32), {"photometric": "minisblack"}, "floating-point"),
+        (np.zeros((4, 5, 3), np.uint64), {"photometric": "rgb"}, "64-bit"),
+        (np.zeros((4, 5, 5), np.uint8), {"photometric": "minisblack", "planarconfig": "contig"}, "5 samples"),
+        (np.full((4, 5, 1), 65536, np.uint32), {"photometric": "minisblack"}, "65,536"),
+        (np.full((4, 5, 1), -1, np.int32), {"photometric": "minisblack"}, "-1"),
+    ],
+)
+def test_kinds_that_are_not_read_say_why(samples: np.ndarray, options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        read(written(samples, **options))
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib"])
+def test_a_strip_that_is_not_there_is_an_error(compression: str | None, noise) -> None:
+    content = written(noise(64, 32, 3), photometric="rgb", compression=compression, rowsperstrip=8)
+    for missing in (1, 700):
+        with pytest.raises(ValueError, match="cut short"):
+            read_pixels(io.BytesIO(content[:-missing]))
+
+
+def test_a_tiff_that_claims_to_be_huge() -> None:
+    content = bytearray(written(np.zeros((4, 5, 1), np.uint8), photometric="minisblack"))
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        for code in (256, 257):
+            tag = file.pages.first.tags[code]
+            content[tag.offset + 2 : tag.offset + 12] = struct.pack("<HII", 4, 1, 100_000)
+    with pytest.raises(Image.DecompressionBombError):
+        read_header(io.BytesIO(content))
