@@ -278,11 +278,17 @@ def test_a_strip_that_is_not_there_is_an_error(compression: str | None, noise) -
             read_pixels(io.BytesIO(content[:-missing]))
 
 
-def test_a_tiff_that_claims_to_be_huge() -> None:
-    content = bytearray(written(np.zeros((4, 5, 1), np.uint8), photometric="minisblack"))
+@pytest.mark.parametrize("codes", [(256, 257), (322, 323), (257,)])
+@pytest.mark.parametrize("compression", ["lzw", "zlib", "packbits"])
+def test_a_tiff_that_claims_to_be_huge(codes: tuple[int, ...], compression: str) -> None:
+    """Image or tiles of 100,000 × 100,000 pixels are a bomb; more rows than there are strips for are cut short."""
+    storage = {"tile": (16, 16)} if 322 in codes else {"rowsperstrip": 2}
+    pixels = np.zeros((8, 5, 1), np.uint8)
+    content = bytearray(written(pixels, photometric="minisblack", compression=compression, **storage))
     with tifffile.TiffFile(io.BytesIO(content)) as file:
-        for code in (256, 257):
+        for code in codes:
             tag = file.pages.first.tags[code]
             content[tag.offset + 2 : tag.offset + 12] = struct.pack("<HII", 4, 1, 100_000)
-    with pytest.raises(Image.DecompressionBombError):
-        read_header(io.BytesIO(content))
+    error = ValueError if len(codes) == 1 else Image.DecompressionBombError
+    with pytest.raises(error, match="bomb" if len(codes) > 1 else "strips"):
+        read_pixels(io.BytesIO(content))

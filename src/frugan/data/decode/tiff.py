@@ -77,7 +77,10 @@ def open_tiff(file: BinaryIO) -> Stored:
     page = tiff.pages.first
     layout, alpha = _layout(page)
     width, height = int(page.imagewidth), int(page.imagelength)
-    check_size(width, height, layout.samples * max(1, layout.bits // 8))
+    size = layout.samples * -(-layout.bits // 8)
+    check_size(width, height, size)
+    if page.is_tiled:
+        check_size(int(page.tilewidth), int(page.tilelength), int(page.tiledepth) * size)
     space = _SPACES[layout.photometric]
     tag, xmp = page.tags.valueof(274), page.tags.valueof(700)
     turned = int(tag) if isinstance(tag, int) and 1 <= tag <= 8 else find_orientation(None, _as_bytes(xmp))
@@ -179,7 +182,7 @@ def _read(content: bytes, page: tifffile.TiffPage, layout: _Layout, space: Space
 def _check_segments(content: bytes, page: tifffile.TiffPage) -> None:
     """Raises where a strip or tile is missing or leaves the file: what is not there must not be read as black."""
     offsets, sizes = page.dataoffsets, page.databytecounts
-    if not offsets or len(offsets) != len(sizes):
+    if not offsets or not len(offsets) == len(sizes) >= np.prod(page.chunked):
         raise ValueError("a TIFF without a list of its strips or tiles")
     for offset, size in zip(offsets, sizes):
         if offset < 1 or size < 1 or offset + size > len(content):
