@@ -216,3 +216,48 @@ def test_long_text_is_skipped_without_being_unpacked() -> None:
     header, read_back = read(content)
     assert header.profile_use == "unusable"
     np.testing.assert_array_equal(read_back, pixels)
+
+
+def interlaced(samples: np.ndarray, bits: int, colour_type: int, *chunks: bytes) -> bytes:
+    """Samples `[h, w, C]` in the seven passes of Adam7 (PNG, 8.2)."""
+    h, w = samples.shape[:2]
+    body = b""
+    for y, x, dy, dx in (
+        (0, 0, 8, 8),
+        (0, 4, 8, 8),
+        (4, 0, 8, 4),
+        (0, 2, 4, 4),
+        (2, 0, 4, 2),
+        (0, 1, 2, 2),
+        (1, 0, 2, 1),
+    ):
+        part = samples[y::dy, x::dx]
+        if part.size:
+            digits = (part[..., None].astype(int) >> np.arange(bits)[::-1]) & 1
+            body += b"".join(
+                b"\0" + row.tobytes() for row in np.packbits(digits.reshape(len(part), -1).astype(np.uint8), 1)
+            )
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", w, h, bits, colour_type, 0, 0, 1))
+    pixels = chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunks) + pixels
+
+
+@pytest.mark.parametrize(
+    ("bits", "colour_type", "channels"), [(1, 0, 1), (4, 0, 1), (8, 0, 1), (8, 2, 3), (8, 4, 2), (8, 6, 4)]
+)
+def test_interlaced_images_are_read_quietly(bits: int, colour_type: int, channels: int, noise, capfd) -> None:
+    samples = noise(13, 11, channels) & ((1 << bits) - 1)
+    pixels = read(interlaced(samples, bits, colour_type))[1]
+    np.testing.assert_array_equal(pixels, samples * (255 // ((1 << bits) - 1)))
+    assert capfd.readouterr().err == ""
+
+
+def test_interlaced_palettes_keys_and_sixteen_bits(noise) -> None:
+    table, indices, wide = noise(4, 3), noise(13, 11, 1, seed=1) & 3, noise(13, 11, 3, dtype=np.uint16)
+    palette = (chunk(b"PLTE", table.tobytes()), chunk(b"tRNS", b"\0"))
+    pixels = read(interlaced(indices, 2, 3, *palette))[1]
+    np.testing.assert_array_equal(pixels[..., :3], table[indices[..., 0]])
+    np.testing.assert_array_equal(pixels[..., 3:] == 0, indices == 0)
+    np.testing.assert_array_equal(read(interlaced(wide, 16, 2))[1], wide)
+    keyed = read(interlaced(indices, 2, 0, chunk(b"tRNS", b"\0\3")))[1]
+    np.testing.assert_array_equal(keyed[..., 1:] == 0, indices == 3)

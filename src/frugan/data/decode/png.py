@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import BinaryIO
 
 import imagecodecs
 import numpy as np
+from PIL import Image
 
 from frugan.data.decode.header import AlphaKind, Space, Stored, check_size
 from frugan.data.decode.metadata import find_orientation
@@ -35,7 +37,7 @@ def open_png(file: BinaryIO) -> Stored:
     chunks = _facts(file)
     if len(chunks.get(b"IHDR", b"")) != 13:
         raise ValueError("a PNG without a header")
-    width, height, bits, colour_type = struct.unpack(">IIBB", chunks[b"IHDR"][:10])
+    width, height, bits, colour_type, _, _, interlaced = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
     check_size(width, height)
     if colour_type not in _KINDS:
         raise ValueError(f"a PNG of the unknown colour type {colour_type}")
@@ -54,7 +56,7 @@ def open_png(file: BinaryIO) -> Stored:
         significant if 8 < significant < bits else bits,
         "PNG",
         mode,
-        lambda: _read(file),
+        lambda: _read(file, through_pillow=bool(interlaced) and bits < 16 and alpha != "key"),
         alpha=alpha,
         orientation=find_orientation(exif, chunks.get(_XMP)),
         frames=max(1, frames),
@@ -117,12 +119,20 @@ def _from_hex(text: bytes) -> bytes | None:
         return None
 
 
-def _read(file: BinaryIO) -> np.ndarray:
-    """`[h, w, C]` as libpng expands it: palettes, colour keys, 1, 2 and 4 bits."""
+def _read(file: BinaryIO, *, through_pillow: bool) -> np.ndarray:
+    """`[h, w, C]` as libpng expands it: palettes, colour keys, 1, 2 and 4 bits.
+
+    Pillow decodes interlaced images as well and, unlike imagecodecs, without a warning on the terminal.
+    """
     parts = [SIGNATURE]
     for kind, length in _walk(file):
         if kind in _NEEDED:
             parts += [struct.pack(">I4s", length, kind), file.read(length + 4)]
+    if through_pillow:
+        image = Image.open(io.BytesIO(b"".join(parts)), formats=("PNG",))
+        grey, clear = image.mode in ("1", "L", "LA"), image.has_transparency_data
+        pixels = np.asarray(image.convert(("L" if grey else "RGB") + ("A" if clear else "")))
+        return pixels if pixels.ndim == 3 else pixels[..., None]
     try:
         pixels = imagecodecs.png_decode(b"".join(parts))
     except imagecodecs.PngError as error:
