@@ -21,7 +21,7 @@ MOST_WEIGHTS = 1 << 30
 
 MOST_TAPS = 24
 
-Side = Annotated[int, Limits(at_least=1, at_most=LARGEST_SIDE)]
+Side = Annotated[int, Limits(at_most=LARGEST_SIDE)]
 Width = Annotated[int, Limits(at_least=1, at_most=16384)]
 """Feature maps, or features of a vector."""
 Base = Annotated[int, Limits(at_least=1, at_most=1 << 27)]
