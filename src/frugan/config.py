@@ -12,19 +12,19 @@ from typing import Annotated, Any, Literal
 
 import cattrs
 import yaml
-from cattrs.v import format_exception
 
 from frugan.augment import AugmentConfig, ControllerConfig, Measurement, parse_transforms
 from frugan.batch_sizes import BatchSizes, choose_sizes
 from frugan.checks import Count, Factor, Limits, NotNegative, Probability, Seed, as_option, check_choice, check_fields
 from frugan.data import DataConfig
 from frugan.data.shards import is_shards
-from frugan.errors import FruganError
+from frugan.errors import FruganError, shown
 from frugan.methods import Chosen, choose
 from frugan.metrics import EvaluateConfig, default_metric
 from frugan.metrics.evaluate import FEWEST
 from frugan.networks import DiscriminatorConfig, GeneratorConfig, MappingConfig
 from frugan.objectives import LOSSES
+from frugan.reading import converter, read_yaml, reasons
 from frugan.tracking.files import write_text
 from frugan.training import ObjectiveConfig, TrainingConfig, TransferConfig
 
@@ -489,7 +489,7 @@ def d_mapping(layers: int | None) -> MappingConfig:
     )
 
 
-_converter = cattrs.Converter(forbid_extra_keys=True)
+_converter = converter()
 
 
 def _strictly(*kinds: type, name: str) -> Callable[[Any, Any], Any]:
@@ -509,10 +509,6 @@ def _number(value: Any, _: Any) -> float:
         with suppress(ValueError):
             return float(value)
     return _strictly(int, float, name="a number")(value, _)
-
-
-def _reason(error: BaseException, kind: type | None) -> str:
-    return str(error) if type(error) in (ValueError, FruganError) else format_exception(error, kind)
 
 
 _converter.register_structure_hook(bool, _strictly(bool, name="true or false"))
@@ -561,14 +557,15 @@ def _migrated(found: dict[str, Any]) -> dict[str, Any]:
 def load_config(file: Path) -> RunConfig:
     """Raises `FruganError` naming what cannot be understood."""
     try:
-        found = yaml.safe_load(file.read_text("utf-8"))
+        found = read_yaml(file)
         if not isinstance(found, dict):
             raise ValueError("no settings in it")
         _check_keys(found, set())
         return _converter.structure(_migrated(found), RunConfig)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+    except (OSError, ValueError) as error:
+        reason = shown(" ".join(str(error).split()), 400)
         raise FruganError(f"{file} cannot be read: {reason}; mend it, or restore it from a copy") from error
     except cattrs.BaseValidationError as error:
-        reasons = "; ".join(cattrs.transform_error(error, "config", _reason))
-        raise FruganError(f"{file} does not describe a run: {reasons}; mend it, or restore it from a copy") from error
+        raise FruganError(
+            f"{file} does not describe a run: {reasons(error, 'config')}; mend it, or restore it from a copy"
+        ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import math
 import os
 import shutil
@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frugan import tracking
+from frugan import reading, tracking
 from frugan.augment import Augmentation, AugmentConfig, AugmentPipeline, Chain, DiffAugment, Measurement
 from frugan.checks import beside
 from frugan.command_line import command
 from frugan.config import Derived, Facts, Options, RunConfig, load_config, resolve, save_config
 from frugan.data import DataConfig, Dataset, open_dataset
-from frugan.errors import FruganError, explain
+from frugan.errors import FruganError, explain, shown
 from frugan.interop import Imported, download, read_network, read_notes
 from frugan.interop.pretrained import FILES, HUB
 from frugan.metrics import METRICS, Evaluator, Pictures, load_features
@@ -269,9 +269,8 @@ class Run:
 
     def best(self) -> checkpoint.Checkpoint | None:
         """The checkpoint with the best metric so far, if any was measured."""
-        facts = self.read("best.json")
-        found = checkpoint.Checkpoint(self.checkpoints / str(facts.get("checkpoint"))) if facts else None
-        return found if found and found.path.is_dir() else None
+        name = str(self.report("best.json").get("checkpoint"))
+        return next((c for c in checkpoint.all_checkpoints(self.checkpoints) if c.path.name == name), None)
 
     def train(
         self,
@@ -309,6 +308,13 @@ class Run:
         """A JSON file of the run directory, or None where there is none yet."""
         return read_json(self.path / name)
 
+    def report(self, name: str) -> Record:
+        """Likewise a file that nothing depends on: a damaged one is skipped, so that it does not stop the run."""
+        try:
+            return self.read(name) or {}
+        except FruganError:
+            return {}
+
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         """Writes a JSON file of the run directory, whole or not at all."""
         tracking.write_json(self.path / name, value)
@@ -328,12 +334,12 @@ def _save(config: RunConfig, path: Path) -> None:
 def read_json(file: Path) -> Record | None:
     """The object in a JSON file, or None where there is no file. Raises `FruganError` where it holds something else."""
     try:
-        value = json.loads(file.read_text("utf-8")) if file.is_file() else None
+        value = reading.read_json(file) if file.is_file() else None
         if value is None or isinstance(value, dict):
             return value
         reason = "no JSON object"
-    except (ValueError, RecursionError) as error:
-        reason = str(error)
+    except ValueError as error:
+        reason = shown(error)
     raise FruganError(f"{file} is damaged ({reason}); restore it from a copy, or remove it")
 
 
@@ -407,11 +413,13 @@ class _Session:
         self.run, self.dataset = run, dataset
         self.total_images = round(total_kimg * 1000)
         self.writes = rank() == 0
-        facts = run.read("run.json") or {}
-        self.events: list[str] = facts.get("events", facts.get("warnings", []))  # the first runs had no events
+        facts = run.report("run.json")
+        events = facts.get("events", facts.get("warnings"))  # the first runs had no events
+        self.events = [str(event) for event in events] if isinstance(events, list) else []
         self.news: list[str] = []
         self.config = config = replace(run.config, training=self._shared_out(run.config))
         self._check_data()
+        self._check_networks()
         try:
             self.state, self.phases = build(config, dataset, device)
         except Exception as error:  # a configuration edited by hand can be wrong in any way
@@ -451,9 +459,27 @@ class _Session:
             )
             self.trackers = tracking.Trackers(self.stats_log, tensorboard)
         if past := tracking.read_stats(stats_file):
-            self.seconds_before = past[-1].get("seconds_total") or 0.0
+            self.seconds_before = tracking.finite(past[-1].get("seconds_total")) or 0.0
         self._remember(past)
         self.new = found is None
+
+    def _check_networks(self) -> None:
+        """Refuses a config.yaml, edited by hand, whose networks fit neither images nor checkpoints, before they are built."""
+        config, images = self.config, (*self.dataset.resolution, self.dataset.channels)
+        file = self.run.path / "config.yaml"
+        for name, part in (("generator", config.generator), ("discriminator", config.discriminator)):
+            if (*part.resolution, part.channels) != images:
+                raise FruganError(
+                    f"{file} describes a {name} of {part.resolution} and {part.channels} channels; the images have "
+                    f"{images[:2]} and {images[2]}; mend it, or restore it from a copy"
+                )
+        try:
+            for newest in checkpoint.all_checkpoints(self.run.checkpoints)[-1:]:
+                newest.check_shapes(config.generator, config.discriminator)
+        except FruganError as error:
+            raise FruganError(
+                f"{file} describes other networks than its checkpoints hold: {error}; mend it, or restore it from a copy"
+            ) from error
 
     def begin(self) -> None:
         """What comes before the first step; a new run's directory gets what it holds from the start."""
@@ -514,6 +540,7 @@ class _Session:
             while state.images < self.total_images:
                 since = state.images
                 record, stopping = self._tick(stop)
+                self._check_place()
                 self._check_agreement()
                 if reason := from_first(partial(self._diverged, record)):
                     self._roll_back(reason)
@@ -543,6 +570,11 @@ class _Session:
             with suppress(OSError):  # a full disk is not to hide behind another of its errors
                 self._status("failed")
             raise
+
+    def _check_place(self) -> None:
+        """Nothing is written any more where the run was, once it was moved away or removed."""
+        if self.writes and not self.run.path.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "the run is no longer there", str(self.run.path))
 
     def _tick(self, stop: Callable[[], bool]) -> tuple[Record, bool]:
         """Steps until a record is due; the record, and whether to stop after it."""
@@ -666,10 +698,14 @@ class _Session:
             return False
         card.save(self.run.path / "evaluations" / f"training-{checkpoint.kimg_name(self.state.images)}.json")
         name = self.config.evaluate.metrics[0]
-        best = self.run.read("best.json") or {}
+        best = self.run.report("best.json")
         sign = -1 if METRICS[name].higher_is_better else 1
         here = checkpoint.name_of(self.state)
-        known = best.get("value") if best.get("metric") == name and best.get("checkpoint") != here else None
+        known = (
+            tracking.finite(best.get("value"))
+            if best.get("metric") == name and best.get("checkpoint") != here
+            else None
+        )
         if not math.isfinite(values[name]) or (known is not None and sign * known <= sign * values[name]):
             return False
         facts = {"metric": name, "value": values[name], "kimg": self.state.kimg, "checkpoint": here}
@@ -915,6 +951,7 @@ def read_class_names(path: str | Path) -> list[str] | None:
     if path.as_posix().startswith(HUB):
         path = download(path.as_posix(), files=["config.json"])
     for file in (path / "data.json", path.resolve().parent.parent / "data.json", path / "config.json"):
-        if names := (read_json(file) or {}).get("class_names"):
-            return names
+        names = (read_json(file) or {}).get("class_names")
+        if names and isinstance(names, list):
+            return [str(name) for name in names]
     return None

@@ -41,10 +41,12 @@ from frugan.data.plan import PixelConfig, Plan, make_plan
 from frugan.data.sources import SUFFIXES, Tar
 from frugan.data.stats import highest
 from frugan.data.values import LARGEST
-from frugan.errors import FruganError
+from frugan.errors import FruganError, shown
+from frugan.reading import parse_json, read_json
 
 INDEX = "index.json"
 INDEX_FORMAT = 1
+MOST_INDEX = 256 << 20  # bytes: names and labels of some five million images
 AT_ONCE = 4  # shards fetched at a time
 GIVE_UP_AFTER = 8  # shards lost in a row: then it is the network or the address, not the shards
 
@@ -280,11 +282,14 @@ def read_index(folder: str) -> dict[str, Shard]:
     """The shards by URL that an index.json of ours lists; nothing where there is none."""
     content = remote.read(f"{folder}/{INDEX}")
     try:
-        index = json.loads(content or b"{}")
+        if len(content or b"") > MOST_INDEX:
+            raise ValueError(f"it has more than {MOST_INDEX:,} bytes")
+        index = parse_json(content or b"{}")
         if not isinstance(index, dict) or index.get("frugan_shards") != INDEX_FORMAT:
             return {}
         found = {}
         for row in index["shards"]:
+            _check_row(row)
             kinds = [Kind(*kind) for kind in row["kinds"]]
             facts = Facts(row["names"], row["labels"], kinds, row["sha256"], [], _known_highest(row))
             shard = Shard(f"{folder}/{row['file']}", {"size": row["bytes"], "sha256": row["sha256"]}, facts)
@@ -294,7 +299,7 @@ def read_index(folder: str) -> dict[str, Shard]:
         return found
     except (ValueError, KeyError, TypeError) as error:
         raise FruganError(
-            f"{folder}/{INDEX} is damaged ({error}); write it anew, or remove it to have the shards read"
+            f"{folder}/{INDEX} is damaged ({shown(error)}); write it anew, or remove it to have the shards read"
         ) from error
 
 
@@ -304,6 +309,26 @@ def _known_highest(row: dict[str, Any]) -> int | None:
     if value is not None and not (isinstance(value, int) and 0 <= value <= LARGEST):
         raise ValueError(f"{row['file']} has the highest value {value!r}")
     return value
+
+
+def _check_row(row: Any) -> None:
+    """Raises `ValueError` unless a line of index.json has all its fields, each of its own type and in range."""
+    kinds, size = row["kinds"], row["bytes"]
+    whole = lambda value, low, high: type(value) is int and low <= value <= high  # noqa: E731
+    sound = (
+        all(isinstance(row[key], str) for key in ("file", "sha256"))
+        and "/" not in row["file"]
+        and all(isinstance(row[key], list) for key in ("names", "labels", "kinds"))
+        and all(isinstance(name, str) for name in row["names"])
+        and whole(size, 0, 1 << 50)
+        and bool(kinds)
+    )
+    for kind in kinds if sound else ():
+        name, height, width, channels, depth = kind
+        sizes = whole(height, 1, 1 << 20) and whole(width, 1, 1 << 20) and whole(channels, 1, 4)
+        sound = sound and isinstance(name, str) and sizes and type(depth) is int and depth in (8, 16)
+    if not sound:
+        raise ValueError(f"the entry of {shown(row.get('file'))} has a field that is not what it should be")
 
 
 def index_row(tar: Path, facts: Facts) -> dict[str, Any]:
@@ -334,7 +359,8 @@ def _facts_file(root: Path, shard: Shard) -> Path:
 
 def _read_facts(file: Path) -> Facts | None:
     try:
-        facts = json.loads(file.read_text("utf-8"))
+        facts = read_json(file, MOST_INDEX)
+        _check_row({"file": "", "bytes": 0, **facts})
         facts["kinds"] = [Kind(*kind) for kind in facts["kinds"]]
         facts["skipped"] = [(name, reason) for name, reason in facts["skipped"]]
         return Facts(**facts)

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from frugan.errors import FruganError
+from frugan.errors import FruganError, shown
+from frugan.reading import read_json
 from frugan.tracking.files import write_text
 
 FORMAT = 1
@@ -30,6 +31,7 @@ class EvaluationCard:
     nearest: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, file: Path) -> Path:
+        file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, json.dumps({"format": FORMAT, **asdict(self)}, indent=1))
         return file
 
@@ -37,12 +39,14 @@ class EvaluationCard:
     def load(cls, file: Path) -> EvaluationCard:
         """Raises `FruganError` where the file is no card."""
         try:
-            value = json.loads(file.read_text("utf-8"))
+            value = read_json(file)
             if value.pop("format") != FORMAT:
                 raise FruganError(f"{file} is an evaluation card of another format than {FORMAT}; measure again")
-            return cls(**value)
+            card = cls(**value)
+            _check_tables(card)
+            return card
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise FruganError(f"{file} is not an evaluation card: {error}") from error
+            raise FruganError(f"{file} is not an evaluation card: {shown(error)}") from error
 
     def rows(self) -> Iterator[tuple[str, str, str]]:
         """(part, name, value) of everything but the nearest neighbours, as text."""
@@ -51,6 +55,16 @@ class EvaluationCard:
             yield from ((f"class {name}", k, f"{v:.6g}") for k, v in values.items())
         for part in ("protocol", "subject", "conditions"):
             yield from ((part, k, str(v)) for k, v in getattr(self, part).items())
+
+
+def _check_tables(card: EvaluationCard) -> None:
+    """Raises `ValueError` unless the parts are tables, those of values of numbers."""
+    for table in (card.values, card.protocol, card.subject, card.conditions, card.per_class):
+        if not isinstance(table, dict):
+            raise ValueError("a part of it is no table")
+    for values in (card.values, *card.per_class.values()):
+        if not isinstance(values, dict) or not all(isinstance(v, (int, float)) for v in values.values()):
+            raise ValueError("a value of it is no number")
 
 
 def compare(a: EvaluationCard, b: EvaluationCard) -> dict[str, tuple[float, float]]:

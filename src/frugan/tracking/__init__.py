@@ -1,6 +1,6 @@
 """What a run tells about itself while it trains: records on disk, TensorBoard, a page to look at, a live display."""
 
-from frugan.tracking.files import JsonLines, read_stats, write_json
+from frugan.tracking.files import JsonLines, finite, read_stats, write_json
 from frugan.tracking.histogram import Histogram
 from frugan.tracking.machine import environment, free_memory, memory
 from frugan.tracking.page import Page
@@ -18,6 +18,7 @@ __all__ = [
     "Tracker",
     "Trackers",
     "environment",
+    "finite",
     "free_memory",
     "memory",
     "read_stats",

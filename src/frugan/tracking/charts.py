@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -9,9 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from frugan.tracking.files import finite
 from frugan.tracking.tracker import Record
 
 POINTS = 400  # of a curve, about: more than a chart has pixels to tell apart
+
+_MOST_NAMES = 300  # of figures in the records
 
 _HIGHER_IS_BETTER = ("precision", "recall", "density", "coverage", "inception_score")
 
@@ -69,7 +73,7 @@ class _Curve:
 
 def charts(records: Sequence[Record], controller: Mapping[str, Any] | None = None) -> list[Chart]:
     """Every chart that the records have figures for. `controller` is the configuration's: kind, target, p_max."""
-    names = list(dict.fromkeys(name for record in records for name in record))
+    names = list(dict.fromkeys(name for record in records for name in record))[:_MOST_NAMES]
     return [
         chart
         for chart in (
@@ -111,12 +115,12 @@ def _column(records: Sequence[Record], name: str, part: str | None = None) -> np
     values = (r.get(name) for r in records)
     if part:
         values = (v.get(part) if isinstance(v, Mapping) else None for v in values)
-    return np.array([v if isinstance(v, (int, float)) else np.nan for v in values], np.float64)
+    return np.array([np.nan if (v := finite(value)) is None else v for value in values], np.float64)
 
 
 def _short(values: np.ndarray) -> list[float | None]:
     """Five digits are more than a chart shows."""
-    return [None if v != v else float(f"{v:.5g}") for v in values.tolist()]
+    return [float(f"{v:.5g}") if math.isfinite(v) else None for v in values.tolist()]
 
 
 def _chart(title: str, records: Sequence[Record], curves: Sequence[_Curve], **options: Any) -> Chart | None:
@@ -162,12 +166,12 @@ def _augmentation(records: Sequence[Record], controller: Mapping[str, Any]) -> C
     ]
     lines: list[Line] = []
     steering: dict[Any, tuple[str, Color, float]] = {"rt": ("r_t", "b", 0.6), "rv": ("r_v", "c", 0.5)}
-    if controller.get("kind") in steering:
-        name, color, usual = steering[controller["kind"]]
-        target = controller.get("target")
+    if (kind := controller.get("kind")) in list(steering):
+        name, color, usual = steering[kind]
+        target = finite(controller.get("target"))
         lines.append(Line(f"target {name}", usual if target is None else target, color))
-        if controller.get("p_max"):
-            lines.append(Line("cap of p", controller["p_max"], "a"))
+        if p_max := finite(controller.get("p_max")):
+            lines.append(Line("cap of p", p_max, "a"))
     note = "p is the probability of each augmentation; r_t and r_v say how far the discriminator overfits."
     return _chart("Augmentation", records, curves, note=note, lines=lines)
 
@@ -182,9 +186,21 @@ def _outputs(records: Sequence[Record]) -> Chart | None:
 
 
 def _newest(records: Sequence[Record], name: str) -> Mapping[str, Any] | None:
-    """The last histogram of that name that is not empty."""
-    histograms = (r.get(name) for r in reversed(records))
-    return next((h for h in histograms if isinstance(h, Mapping) and h.get("count")), None)
+    """The last histogram of that name that is whole and not empty."""
+    return next((h for r in reversed(records) if (h := _histogram(r.get(name)))), None)
+
+
+def _histogram(value: Any) -> Mapping[str, Any] | None:
+    """What `Histogram.to_dict` made, or None: a record on disk may hold anything."""
+    if not isinstance(value, Mapping):
+        return None
+    edges, counts = value.get("edges"), value.get("counts")
+    if not isinstance(edges, list) or not isinstance(counts, list) or len(edges) != 2 or not 0 < len(counts) <= 10_000:
+        return None
+    numbers = [finite(v) for v in (*edges, *counts, value.get("below"), value.get("above"), value.get("count"))]
+    if None in numbers or not edges[0] < edges[1] or not value["count"] > 0 or not any(n for n in numbers[2:-1]):
+        return None
+    return value
 
 
 def _latest_outputs(records: Sequence[Record]) -> Chart | None:
@@ -193,12 +209,13 @@ def _latest_outputs(records: Sequence[Record]) -> Chart | None:
     if not newest:
         return None
     low, high = next(iter(newest.values()))["edges"]
+    bins = len(next(iter(newest.values()))["counts"])
+    newest = {s: h for s, h in newest.items() if h["edges"] == [low, high] and len(h["counts"]) == bins}
     shares: dict[Color, np.ndarray] = {}
     for source, h in newest.items():
         counts = np.array(h["counts"], np.float64)
         counts[[0, -1]] += h["below"], h["above"]
         shares[source] = counts / h["count"]
-    bins = len(next(iter(shares.values())))
     filled = np.flatnonzero(sum(shares.values()))
     first, last = max(filled[0] - 1, 0), min(filled[-1] + 2, bins)
     edges = np.linspace(low, high, bins + 1)[first : last + 1].tolist()
@@ -217,7 +234,7 @@ def _metrics(records: Sequence[Record], names: Sequence[str]) -> list[Chart | No
         short = name.removeprefix("metric/")
         higher = any(word in short for word in _HIGHER_IS_BETTER)
         at = int(np.nanargmax(column) if higher else np.nanargmin(column))
-        kimg = float(records[at].get("kimg") or 0)
+        kimg = float(finite(records[at].get("kimg")) or 0)
         note = f"{'Higher' if higher else 'Lower'} is better; best {column[at]:.4g} at {kimg:g} kimg."
         curve = _Curve(short, column, "a")
         found.append(_chart(short.replace("_", " "), records, [curve], note=note, best=(kimg, float(column[at]))))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from frugan.reading import parse_json
 from frugan.tracking.tracker import Record
 
 
@@ -28,10 +29,10 @@ def plain(value: Any) -> Any:
 def write_text(path: str | Path, text: str, *, durable: bool = True) -> None:
     """Replaces a file in one step: a reader, or a crash, sees the old text or the new one, whole.
 
-    `durable` waits until the disk has it, so that a power failure cannot lose it.
+    Its directory is not made: one that was moved away meanwhile is to leave nothing where it was. `durable` waits until
+    the disk has the text, so that a power failure cannot lose it.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         # file names need not be text: what UTF-8 cannot say becomes an escape, which JSON reads back
@@ -53,20 +54,28 @@ def write_json(path: str | Path, value: Any) -> None:
 def read_stats(path: str | Path) -> list[dict[str, Any]]:
     """The records of a JSON lines file, oldest first; a missing file has none.
 
-    A line that is no JSON object (the last one, where a kill cut it off) is passed over: a report must not stop a run.
+    A line that is no record (the last one, where a kill cut it off) is skipped: a report must not stop a run. A record
+    is a JSON object, nested a few levels, whose kimg is a number where it has one.
     """
     try:
         lines = Path(path).read_bytes().splitlines()
     except FileNotFoundError:
         return []
-    return [record for line in lines if isinstance(record := _parsed(line), dict)]
+    return [record for line in lines if (record := _parsed(line)) is not None]
 
 
-def _parsed(line: bytes) -> Any:
+def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
-        return json.loads(line)
+        record = parse_json(line)
     except ValueError:  # also bytes that are not UTF-8
         return None
+    return record if isinstance(record, dict) and finite(record.get("kimg", 0)) is not None else None
+
+
+def finite(value: Any, largest: float = 1e30) -> float | None:
+    """A number that a report can compute with, or None: records on disk may hold anything."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= largest
+    return value if number else None
 
 
 class JsonLines:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from typing import Any
 
+from frugan.tracking.files import finite
 from frugan.tracking.tracker import Record
 
 OVERFITTING, OVERFITTING_KIMG = 0.95, 50  # r_t, and for how long
@@ -43,10 +44,11 @@ class Monitor:
 
 def digest(record: Record) -> dict[str, Any]:
     """What the monitors need of a record: small enough to keep for a whole run."""
-    small = {k: record[k] for k in record if k in _SCALARS or k.startswith("metric/")}
+    small: dict[str, Any] = {"kimg": finite(record.get("kimg")) or 0.0}
+    small |= {k: v for k, v in record.items() if (k in _SCALARS or k.startswith("metric/")) and finite(v) is not None}
     for name in _OUTPUTS:
         if isinstance(histogram := record.get(name), Mapping):
-            small[name] = {k: histogram.get(k) for k in ("count", "mean", "std")}
+            small[name] = {k: finite(histogram.get(k)) for k in ("count", "mean", "std")}
     return small
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from frugan.errors import shown
+from frugan.reading import read_json, read_yaml
 from frugan.tracking.charts import charts
-from frugan.tracking.files import read_stats, write_text
+from frugan.tracking.files import finite, read_stats, write_text
 from frugan.tracking.text import duration, number
 from frugan.tracking.tracker import Record
 
@@ -67,18 +66,18 @@ class Page:
         drawn = charts(records, controller if isinstance(controller, Mapping) else None)
         samples = find_samples(self.run_dir)
         return self._template.render(
-            name=run.get("name") or self.run_dir.resolve().name,
-            status=run.get("status"),
-            kimg=_latest(records, "kimg") or run.get("kimg") or 0,
-            total_kimg=run.get("total_kimg"),
+            name=shown(run.get("name") or self.run_dir.resolve().name),
+            status=shown(run.get("status") or ""),
+            kimg=_latest(records, "kimg") or finite(run.get("kimg")) or 0,
+            total_kimg=finite(run.get("total_kimg")),
             facts=list(_facts(run, records)),
             written=datetime.now().astimezone().isoformat(" ", "minutes"),
             reals="reals.png" if (self.run_dir / "reals.png").is_file() else None,
             samples=samples,
             thumbnails=_spread(len(samples), _THUMBNAILS),
             data={"charts": drawn, "samples": samples},
-            warnings=run.get("warnings") or [],
-            skipped=run.get("skipped_files") or [],
+            warnings=_sentences(run.get("warnings")),
+            skipped=_sentences(run.get("skipped_files")),
             config=list(_flat(config)),
             environment=list(_flat(_read_json(self.run_dir / "environment.json"))),
         )
@@ -113,26 +112,32 @@ def _facts(run: Mapping[str, Any], records: Sequence[Record]) -> Iterator[tuple[
         yield "speed", f"{number(pace)} s/kimg"
     if (elapsed := _latest(records, "seconds_total")) is not None:
         yield "elapsed", duration(elapsed)
-    total, kimg = run.get("total_kimg"), _latest(records, "kimg")
+    total, kimg = finite(run.get("total_kimg")), _latest(records, "kimg")
     if run.get("status") == "running" and pace and total and kimg is not None:
         yield "left, about", duration((total - kimg) * pace)
     for name in ("p", "r_t", "r_v"):
         if (value := _latest(records, name)) is not None:
             yield name, f"{value:.3f}"
     for name, title in (("images_in_set", "pictures"), ("held_out", "held out")):
-        if run.get(name):
-            yield title, number(run[name])
+        if count := finite(run.get(name)):
+            yield title, number(count)
     if isinstance(size := run.get("resolution"), list):
         channels = run.get("channels")
-        yield "size", "×".join(map(str, size)) + (f", {channels} channels" if channels else "")
+        yield "size", "×".join(map(shown, size)) + (f", {shown(channels)} channels" if channels else "")
     if run.get("device"):
-        yield "device", str(run["device"])
-    if bad := sum(r.get("non_finite") or 0 for r in records):
+        yield "device", shown(run["device"])
+    if bad := sum(finite(r.get("non_finite")) or 0 for r in records):
         yield "non-finite updates", number(bad)
 
 
 def _latest(records: Sequence[Record], name: str) -> float | None:
-    return next((r[name] for r in reversed(records) if isinstance(r.get(name), (int, float))), None)
+    return next((value for r in reversed(records) if (value := finite(r.get(name))) is not None), None)
+
+
+def _sentences(value: Any) -> list[str]:
+    """A list in run.json as text, a line for each entry; lists within it are joined."""
+    entries = value if isinstance(value, list) else []
+    return [": ".join(map(shown, e)) if isinstance(e, list) else shown(e, 1000) for e in entries]
 
 
 def _spread(count: int, limit: int) -> list[int]:
@@ -144,7 +149,7 @@ def _spread(count: int, limit: int) -> list[int]:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        value = json.loads(file.read_text("utf-8"))
+        value = read_json(file)
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
@@ -152,8 +157,8 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 def _read_config(file: Path) -> Any:
     try:
-        return yaml.safe_load(file.read_text("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        return read_yaml(file)
+    except (OSError, ValueError):
         return None
 
 
@@ -161,9 +166,16 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """Nested mappings as rows (dotted name, text)."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+            yield from _flat(inner, f"{name}.{key}" if name else shown(key))
     elif isinstance(value, list) and any(isinstance(v, Mapping) for v in value):
         for i, inner in enumerate(value):
             yield from _flat(inner, f"{name}.{i}")
     elif name:
-        yield name, "–" if value in (None, []) else " ".join(map(str, value)) if isinstance(value, list) else str(value)
+        yield (
+            name,
+            "–"
+            if value in (None, [])
+            else " ".join(map(shown, value))
+            if isinstance(value, list)
+            else shown(value, 1000),
+        )

@@ -25,8 +25,9 @@ import safetensors.torch
 import torch
 
 from frugan.errors import FruganError
-from frugan.networks import save_generator
-from frugan.networks.storage import save_tensors
+from frugan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, save_generator
+from frugan.networks.storage import check_shapes, save_tensors, unfilled
+from frugan.reading import read_json
 from frugan.training.state import TrainState
 
 PREFIX = "checkpoint-"
@@ -62,6 +63,17 @@ class Checkpoint:
             if (file.stat().st_size, _sha256(file)) != written:
                 raise FruganError(f"checkpoint {self.path} is damaged: {name} is not what was written; {remedy}")
 
+    def check_shapes(self, generator: GeneratorConfig, discriminator: DiscriminatorConfig) -> None:
+        """Raises `FruganError` where networks of these configurations have other weights; reads shapes, sets no memory aside."""
+        try:
+            with safetensors.safe_open(self.path / "training.safetensors", "pt") as opened:
+                shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+        except (OSError, safetensors.SafetensorError):
+            return  # damaged: `recover` says so
+        for prefix, network in (("G/", unfilled(Generator, generator)), ("D/", unfilled(Discriminator, discriminator))):
+            own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+            check_shapes(own, network.state_dict())
+
     def restore(self, state: TrainState) -> None:
         """Loads the training state, bit for bit."""
         self.verify()
@@ -89,7 +101,8 @@ def save(directory: Path, state: TrainState, metrics: Mapping[str, float] | None
             shutil.rmtree(final)
     temporary = directory / f".{final.name}.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    directory.mkdir(exist_ok=True)  # not its parents: a run that was moved away is to leave nothing where it was
+    temporary.mkdir()
     try:
         _fill(temporary, state, metrics or {})
         temporary.rename(final)
@@ -200,8 +213,8 @@ def _sync(path: Path) -> None:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json(file)
+    except (OSError, ValueError) as error:
         raise FruganError(f"{file} cannot be read ({error}); use another checkpoint of the run") from error
 
 
