@@ -134,7 +134,7 @@ class Options:
     method: str = "ada"
     augment: Literal["ada", "scheduled", "fixed", "none"] | None = None
     controller: Literal["rt", "rv"] = "rt"
-    target: float | None = None
+    target: Annotated[float, Limits(at_least=-1, at_most=1)] | None = None
     p: Probability | None = None
     p_max: Probability | None = None
     ada_kimg: Length | None = None

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from frugan.checks import checked
 from frugan.cli import convert, data, demo, evaluate, generate, latent, leaks, methods, train
 from frugan.errors import FruganError, explain
 
@@ -20,22 +21,22 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("train")(train.train)
-app.command("resume")(train.resume)
-app.command("generate")(generate.generate)
-app.command("directions")(latent.directions)
-app.command("edit")(latent.edit)
-app.command("mix")(latent.mix)
-app.command("sweep")(latent.sweep)
-app.command("video")(latent.video)
-app.command("blend")(latent.blend)
-app.command("evaluate")(evaluate.evaluate)
-app.command("compare")(evaluate.compare)
-app.command("import")(convert.import_)
-app.command("leaks")(leaks.leaks)
-app.command("methods")(methods.methods)
-app.command("export")(convert.export)
-app.command("demo")(demo.demo)
+app.command("train")(checked(train.train))
+app.command("resume")(checked(train.resume))
+app.command("generate")(checked(generate.generate))
+app.command("directions")(checked(latent.directions))
+app.command("edit")(checked(latent.edit))
+app.command("mix")(checked(latent.mix))
+app.command("sweep")(checked(latent.sweep))
+app.command("video")(checked(latent.video))
+app.command("blend")(checked(latent.blend))
+app.command("evaluate")(checked(evaluate.evaluate))
+app.command("compare")(checked(evaluate.compare))
+app.command("import")(checked(convert.import_))
+app.command("leaks")(checked(leaks.leaks))
+app.command("methods")(checked(methods.methods))
+app.command("export")(checked(convert.export))
+app.command("demo")(checked(demo.demo))
 app.add_typer(data.app, name="data")
 
 

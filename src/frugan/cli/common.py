@@ -11,6 +11,7 @@ from typing import Literal
 
 from rich.console import Console
 
+from frugan.checks import check_number
 from frugan.command_line import command
 from frugan.errors import FruganError
 
@@ -36,7 +37,7 @@ def parse_resolution(text: str | None) -> tuple[int, int] | None:
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(part.isdecimal() and len(part) < 10 and int(part) for part in parts):
         raise FruganError(
-            f"resolution {text!r}: give one number for square pictures, or HEIGHTxWIDTH, for instance 48x64"
+            f"--resolution {text[:60]!r}: give one number for square pictures, or HEIGHTxWIDTH, for instance 48x64"
         )
     return int(parts[0]), int(parts[-1])
 
@@ -45,8 +46,8 @@ def parse_count(text: str | None) -> int | Literal["auto"] | None:
     """ "16" → 16; "auto" and None stay."""
     if text is None or text == "auto":
         return text
-    if not text.isdigit() or not int(text):
-        raise FruganError(f"{text!r} pictures at once: give a whole number above 0, or auto")
+    if not text.isdecimal() or len(text) > 9 or not int(text):
+        raise FruganError(f"--batch-per-device {text[:60]!r}: give a whole number above 0, or auto")
     return int(text)
 
 
@@ -56,12 +57,16 @@ def parse_seeds(text: str) -> list[int]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or len(part) > 50:
-            raise FruganError(f"seeds {text!r}: give numbers and ranges, for instance 0-15,42")
-        if int(last or first) >= 2**32:
-            raise FruganError(f"seed {last or first}: the largest one is {2**32 - 1}")
+            raise FruganError(f"--seeds {text[:60]!r}: give numbers and ranges, for instance 0-15,42")
+        for seed in filter(None, (first, last)):
+            check_number("--seeds", int(seed), at_most=2**32 - 1, whole=True)
+        if last and int(last) < int(first):
+            raise FruganError(
+                f"--seeds {part}: an empty range; give the smaller number first, for instance {last}-{first}"
+            )
         if len(seeds) + int(last or first) - int(first) >= MOST_SEEDS:
             raise FruganError(
-                f"seeds {text!r}: more than {MOST_SEEDS:,} at once; give smaller ranges, one after another"
+                f"--seeds {text[:60]!r}: more than {MOST_SEEDS:,} at once; give smaller ranges, one after another"
             )
         seeds += range(int(first), int(last or first) + 1)
     return seeds

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Option
 
+from frugan.checks import Limits, Seed, checked
 from frugan.cli.common import bar, console, parse_resolution, say
 from frugan.errors import shown
 
@@ -39,6 +40,7 @@ def _config(path: str, resolution: str | None, **settings: Any) -> Any:
 
 
 @app.command()
+@checked
 def inspect(
     path: Path_,
     resolution: Resolution = None,
@@ -111,6 +113,7 @@ def _tell(dataset: Dataset) -> None:
 
 
 @app.command()
+@checked
 def prepare(
     path: Path_,
     out: Annotated[Path, typer.Argument(help="A folder, .zip or .npz to write.")],
@@ -136,13 +139,14 @@ def prepare(
 
 
 @app.command()
+@checked
 def corrupt(
     path: Path_,
     out: Annotated[Path, typer.Argument(help="A folder, .zip or .npz to write.")],
     measurement: Annotated[
         str, Option(help="A kind and its numbers, for instance drop-pixels:0.5; see docs/methods.md.")
     ],
-    seed: Annotated[int, Option(help="Seed of what is random in it.")] = 0,
+    seed: Annotated[Seed, Option(help="Seed of what is random in it.")] = 0,
     resolution: Resolution = None,
     channels: Channels = "auto",
     labels: Labels = "auto",
@@ -173,13 +177,18 @@ def corrupt(
 
 
 @app.command()
+@checked
 def sample(
     out: Annotated[Path, typer.Argument(help="The folder to make.")],
     style: Annotated[str, Option(help="critters, voxel-art, pixel-art, lorelei, notionists or planets.")] = "critters",
-    count: Annotated[int, Option(help="Number of pictures.")] = 1000,
-    size: Annotated[int, Option(help="Pixels a side.")] = 32,
-    seed: Annotated[int, Option(help="Seed of the sequence of pictures.")] = 0,
-    offset: Annotated[int, Option(help="Where in the sequence to begin: for a second, disjoint set.")] = 0,
+    count: Annotated[int, Limits(at_least=1, at_most=10_000_000), Option(help="Number of images.")] = 1000,
+    size: Annotated[int, Limits(at_least=8, at_most=4096), Option(help="Pixels a side.")] = 32,
+    seed: Annotated[Seed, Option(help="Seed of the sequence of pictures.")] = 0,
+    offset: Annotated[
+        int,
+        Limits(at_least=0, at_most=2**40),
+        Option(help="Where in the sequence to begin: for a second, disjoint set."),
+    ] = 0,
     background: Annotated[Literal["style", "white", "transparent"], Option(help="Behind the figures.")] = "style",
 ) -> None:
     """Draw avatar pictures with attribute labels, to try things on. Needs the extra frugan\\[demo]."""
@@ -193,12 +202,13 @@ def sample(
 
 
 @app.command()
+@checked
 def shard(
     path: Path_,
     out: Annotated[Path, typer.Argument(help="The folder to make.")],
-    per_shard: Annotated[int, Option(help="Images in a shard.")] = 1000,
+    per_shard: Annotated[int, Limits(at_least=1, at_most=10_000_000), Option(help="Images in a shard.")] = 1000,
     labels: Labels = "auto",
-    seed: Annotated[int, Option(help="Seed of the order of images.")] = 0,
+    seed: Annotated[Seed, Option(help="Seed of the order of images.")] = 0,
 ) -> None:
     """Write the images as shards (WebDataset tars) with an index, to train on from a server or past one disk."""
     from frugan import data

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
+from frugan.checks import Limits
 from frugan.cli.common import bar, console
 from frugan.cli.train import describe, follow
 
@@ -17,7 +18,9 @@ PICTURES, HELD_OUT = 1000, 100
 def demo(
     out: Annotated[Path, typer.Argument(help="Directory for the pictures and the run.")] = Path("demo"),
     style: Annotated[str, Option(help="critters, voxel-art, pixel-art, lorelei, notionists or planets.")] = "critters",
-    kimg: Annotated[float | None, Option(help="Length of training. [default: that of preset tiny]")] = None,
+    kimg: Annotated[
+        float | None, Limits(above=0, at_most=1e9), Option(help="Length of training. [default: that of preset tiny]")
+    ] = None,
     device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
     """Draw 1,000 small pictures and train a GAN on them: seven to ten minutes on two CPU cores.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Option
 
+from frugan.checks import Limits, Truncation
 from frugan.cli.common import bar, parse_seeds, say
 from frugan.errors import FruganError
 
@@ -32,8 +33,10 @@ def generate(
         Path | None, Option("--out", "-o", help="Folder for the images. [default: generated in the run]")
     ] = None,
     seeds: Annotated[str, Option(help="Numbers and ranges: a seed always makes the same image.")] = "0-15",
-    truncation: Annotated[float, Option(help="ψ: below 1 more typical, less varied.")] = 1.0,
-    truncation_cutoff: Annotated[int | None, Option(help="Truncate only this many of the first layers.")] = None,
+    truncation: Annotated[Truncation, Option(help="ψ: below 1 more typical, less varied.")] = 1.0,
+    truncation_cutoff: Annotated[
+        int | None, Limits(at_least=0, at_most=64), Option(help="Truncate only this many of the first layers.")
+    ] = None,
     noise: Annotated[Literal["const", "random", "none"], Option(help="The fine grain.")] = "const",
     label: Annotated[
         str | None, Option("--class", help="Class name or number, or label values joined by commas.")
@@ -47,7 +50,7 @@ def generate(
     format: Annotated[
         Literal["png", "npy"], Option(help="npy: arrays [H, W, C] of all channels in the depth of the data.")
     ] = "png",
-    batch: Annotated[int, Option(help="Images made at once.")] = 16,
+    batch: Annotated[int, Limits(at_least=1, at_most=65536), Option(help="Images made at once.")] = 16,
     device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
     """Make images with a trained generator: seed0000.png, seed0001.png, …, or one grid of them.

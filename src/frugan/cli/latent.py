@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Option
 
+from frugan.checks import Limits
 from frugan.cli.common import bar, parse_seeds, print_command, say
 from frugan.errors import FruganError
 
@@ -24,7 +25,7 @@ Network = Annotated[
     str, typer.Argument(help="A run, one of its checkpoints, an import, a .pkl or .pt, or hf:user/name.")
 ]
 Out = Annotated[Path, Option("--out", "-o", help="The folder to write into.")]
-Psi = Annotated[float, Option(help="ψ: below 1 more typical, less varied.")]
+Psi = Annotated[float, Limits(at_least=-2, at_most=2), Option(help="ψ: below 1 more typical, less varied.")]
 Class = Annotated[str | None, Option("--class", help="Class name or number, or label values joined by commas.")]
 Device = Annotated[str, Option(help="auto, cpu, cuda, mps.")]
 Levels = Annotated[str | None, Option(help="Levels by their size, for instance 8-32 or 64. [default: all]")]
@@ -37,9 +38,9 @@ def directions(
         Literal["ganspace", "sefa", "boundary", "stylespace", "difference"],
         Option(help="ganspace: what varies most; sefa: what changes styles most; boundary: between low and high scores; stylespace: single channels; difference: between two sets."),
     ] = "ganspace",
-    count: Annotated[int, Option(help="How many directions (boundary and difference give one).")] = 10,
+    count: Annotated[int, Limits(at_least=1, at_most=10_000), Option(help="How many directions (boundary and difference give one).")] = 10,
     levels: Levels = None,
-    samples: Annotated[int, Option(help="Latents that the statistics are taken from.")] = 100_000,
+    samples: Annotated[int, Limits(at_least=2, at_most=100_000_000), Option(help="Latents that the statistics are taken from.")] = 100_000,
     no_normalize: Annotated[bool, Option("--no-normalize", help="sefa: let style channels count by their gain.")] = False,
     scores: Annotated[str | None, Option(help="boundary: a CSV of seed and score, or brightness, contrast, saturation, hue, left-right, up-down or size.")] = None,
     seeds: Annotated[str | None, Option(help="stylespace: examples; difference: where it starts.")] = None,
@@ -174,7 +175,11 @@ def sweep(
     seeds: Annotated[str, Option(help="Numbers and ranges.")] = "0-7",
     truncation: Annotated[str, Option(help="ψ: FIRST:LAST:COUNT, or numbers joined by commas.")] = "0:1:6",
     levels: Levels = None,
-    towards: Annotated[int | None, Option(help="A seed to truncate towards, instead of the average.")] = None,
+    towards: Annotated[
+        int | None,
+        Limits(at_least=0, at_most=2**32 - 1),
+        Option(help="A seed to truncate towards, instead of the average."),
+    ] = None,
     label: Class = None,
     device: Device = "auto",
 ) -> None:
@@ -217,8 +222,8 @@ def video(
     space: Annotated[Literal["w", "z"], Option(help="--tour: straight lines in W, or great circles in Z.")] = "w",
     easing: Annotated[Literal["linear", "smooth"], Option(help="smooth slows down at each key frame.")] = "linear",
     uneven: Annotated[bool, Option("--uneven", help="Equal steps in latent space instead of equal changes of the image.")] = False,
-    seconds: Annotated[float, Option(help="Length.")] = 10.0,
-    fps: Annotated[float, Option(help="Frames a second.")] = 30.0,
+    seconds: Annotated[float, Limits(above=0, at_most=86400), Option(help="Length.")] = 10.0,
+    fps: Annotated[float, Limits(above=0, at_most=1000), Option(help="Frames a second.")] = 30.0,
     grid: Annotated[str | None, Option(help="COLUMNSxROWS of videos side by side, for instance 3x2; each begins with seeds of its own.")] = None,
     label: Class = None,
     device: Device = "auto",
@@ -268,7 +273,7 @@ def blend(
     second: Annotated[str, typer.Argument(help="The one that gives the fine levels: fine-tuned from the first, or its parent or sibling.")],
     out: Out = Path("blended"),
     at: Annotated[str | None, Option(help="The first level of the second network, by its size, for instance 32.")] = None,
-    width: Annotated[float, Option(help="How many levels the change takes; 0: a hard switch.")] = 0.0,
+    width: Annotated[float, Limits(at_least=0, at_most=64), Option(help="How many levels the change takes; 0: a hard switch.")] = 0.0,
     interpolate: Annotated[str | None, Option(help="Instead of levels: all weights at FIRST:LAST:COUNT between both, a sheet of each.")] = None,
     seeds: Annotated[str, Option(help="Seeds of the sheet.")] = "0-7",
     truncation: Psi = 0.7,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
+from frugan.checks import Limits, check_number
 from frugan.cli.common import bar, console
 from frugan.errors import FruganError
 
@@ -33,14 +34,21 @@ def leaks(
         ),
     ] = None,
     p: Annotated[str, Option(help="Probability; without runs or data, several joined by commas.")] = "0.5,0.8,0.9,1",
-    condition: Annotated[float, Option(help="Worst conditioning that counts as safe: 6.7 is p = 0.85 for a group.")] = 1
-    / 0.15,
+    condition: Annotated[
+        float,
+        Limits(at_least=1, at_most=1e12),
+        Option(help="Worst conditioning that counts as safe: 6.7 is p = 0.85 for a group."),
+    ] = 1 / 0.15,
     draw: Annotated[
         str | None, Option(help="A cyclic group of your own: the probability of each turn, joined by commas.")
     ] = None,
     observed: Annotated[str | None, Option(help="Shares seen after --draw at --p: what they were before.")] = None,
-    size: Annotated[int, Option(help="Side of the pictures in pixels, for the exact table.")] = 64,
-    samples: Annotated[int, Option(help="Generated pictures, and real ones, to compare.")] = 2000,
+    size: Annotated[
+        int, Limits(at_least=4, at_most=4096), Option(help="Side of the pictures in pixels, for the exact table.")
+    ] = 64,
+    samples: Annotated[
+        int, Limits(at_least=1, at_most=1_000_000), Option(help="Generated pictures, and real ones, to compare.")
+    ] = 2000,
     device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
     as_json: Annotated[bool, Option("--json", help="Print the findings as JSON.")] = False,
     plot: Annotated[Path | None, Option(help="Draw them. Needs the extra frugan\\[plots].")] = None,
@@ -78,10 +86,14 @@ def leaks(
 
 
 def _numbers(name: str, text: str) -> list[float]:
+    """Probabilities and shares, joined by commas."""
     try:
-        return [float(part) for part in text.split(",")]
+        numbers = [float(part) for part in text.split(",")]
     except ValueError:
         raise FruganError(f"--{name} {text!r}: give numbers joined by commas") from None
+    for number in numbers:
+        check_number(f"--{name}", number, at_least=0, at_most=1)
+    return numbers
 
 
 def _table(ps: list[float], condition: float, size: int) -> tuple[Any, list[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Option
 
+from frugan.checks import Limits
 from frugan.cli.common import bar, console, parse_count, parse_resolution, say, stop_on_signal
+from frugan.errors import FruganError
 
 if TYPE_CHECKING:
     from frugan.config import Derived, RunConfig
@@ -29,7 +32,8 @@ Architecture = Literal["skip", "resnet", "orig"]
 
 def train(
     data: Annotated[str, typer.Argument(help="A folder, zip, .npy or .npz of pictures, or shards: s3://bucket/set-{000..099}.tar.")],
-    out: Annotated[Path, Option("--out", "-o", help="The run directory to make.")],
+    to: Annotated[Path | None, typer.Argument(metavar="[OUT]", help="The run directory to make, as --out.")] = None,
+    out: Annotated[Path | None, Option("--out", "-o", help="The run directory to make. [default: runs/NAME of the data, numbered if taken]")] = None,
     preset: Annotated[
         str, Option(help="auto, stylegan2, paper256, paper512, paper1024, cifar, cifarbaseline, or tiny (for a CPU).")
     ] = "auto",
@@ -104,8 +108,8 @@ def train(
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Option(help="Of the highest resolutions.", rich_help_panel=MACHINE)] = "auto",
     compile: Annotated[Literal["auto", "on", "off"], Option(help="torch.compile; auto: on a GPU, where a long run is found to be faster with it; never on a CPU.", rich_help_panel=MACHINE)] = "auto",
     activation_checkpointing: Annotated[bool, Option("--activation-checkpointing", help="Activation checkpointing: compute feature maps again instead of keeping them, for larger batches or pictures; about a third slower.", rich_help_panel=MACHINE)] = False,
-    threads: Annotated[int | None, Option(help="CPU threads. [default: all cores]", rich_help_panel=MACHINE)] = None,
-    processes: Annotated[int, Option(min=1, help="Train in so many processes here: one a GPU.", rich_help_panel=MACHINE)] = 1,
+    threads: Annotated[int | None, Limits(at_least=1, at_most=4096), Option(help="CPU threads. [default: all cores]", rich_help_panel=MACHINE)] = None,
+    processes: Annotated[int, Limits(at_least=1, at_most=4096), Option(help="Train in so many processes here: one a GPU.", rich_help_panel=MACHINE)] = 1,
 ) -> None:  # fmt: skip
     """Train a GAN on a folder (or zip, or array) of pictures.
 
@@ -117,6 +121,7 @@ def train(
     from frugan.processes import joined, launched, rank, restarted, world_size
     from frugan.run import Run, check_free, choose_device, plan
 
+    out = run_directory(data, out, to)
     set_threads(threads)
     chosen = choose_device(device)
     source = DataConfig(
@@ -208,11 +213,15 @@ def train(
 
 def resume(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
-    kimg: Annotated[float | None, Option(help="The new total length, in kimg.")] = None,
+    kimg: Annotated[float | None, Limits(above=0, at_most=1e9), Option(help="The new total length, in kimg.")] = None,
     data: Annotated[str | None, Option(help="Where the run's images are now, if they have moved; remembered.")] = None,
     device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
-    threads: Annotated[int | None, Option(help="CPU threads. [default: all cores]")] = None,
-    processes: Annotated[int, Option(min=1, help="Train in so many processes here: one a GPU.")] = 1,
+    threads: Annotated[
+        int | None, Limits(at_least=1, at_most=4096), Option(help="CPU threads. [default: all cores]")
+    ] = None,
+    processes: Annotated[
+        int, Limits(at_least=1, at_most=4096), Option(help="Train in so many processes here: one a GPU.")
+    ] = 1,
 ) -> None:
     """Go on with a run from its latest checkpoint, exactly as if it had never stopped."""
     from frugan.processes import joined, rank
@@ -273,6 +282,23 @@ def follow(run: Run, *, device: str, dataset: Dataset | None = None, kimg: float
             console.print(f"Go on with: frugan resume {run.path}")
         else:
             console.print(f"Nothing left to do; train longer with: frugan resume {run.path} --kimg {total * 2:g}")
+
+
+def run_directory(data: str, out: Path | None, to: Path | None) -> Path:
+    """The run directory, given once; by default one in runs/ with the data's name, numbered where that is taken, and said."""
+    from frugan.processes import launched
+
+    if out and to:
+        raise FruganError(f"{to} and --out {out}: the run directory is given twice; leave one of them out")
+    if out or to:
+        return out or to  # pyright: ignore[reportReturnType]
+    if launched():
+        raise FruganError("several processes need one run directory; name it with --out")
+    name = Path(data.split("{")[0]).absolute().stem.strip("-_ ") if "://" not in data else "shards"
+    names = (name if i == 1 else f"{name}-{i}" for i in itertools.count(1))
+    found = next(path for path in (Path("runs") / name for name in names) if not path.exists())
+    say(f"run directory: {found}")
+    return found
 
 
 def set_threads(threads: int | None) -> None:
