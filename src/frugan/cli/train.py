@@ -32,7 +32,7 @@ Architecture = Literal["skip", "resnet", "orig"]
 
 def train(
     data: Annotated[str, typer.Argument(help="A folder, zip, .npy or .npz of pictures, or shards: s3://bucket/set-{000..099}.tar.")],
-    to: Annotated[Path | None, typer.Argument(metavar="[OUT]", help="The run directory to make, as --out.")] = None,
+    to: Annotated[Path | None, typer.Argument(metavar="OUT", help="The run directory to make, as --out.")] = None,
     out: Annotated[Path | None, Option("--out", "-o", help="The run directory to make. [default: runs/NAME of the data, numbered if taken]")] = None,
     preset: Annotated[
         str, Option(help="auto, stylegan2, paper256, paper512, paper1024, cifar, cifarbaseline, or tiny (for a CPU).")
