@@ -19,6 +19,7 @@ from frugan.checks import Count, Factor, Limits, NotNegative, Probability, Seed,
 from frugan.data import DataConfig
 from frugan.data.shards import is_shards
 from frugan.errors import FruganError, shown
+from frugan.measured import Measured
 from frugan.methods import Chosen, choose
 from frugan.metrics import EvaluateConfig, default_metric
 from frugan.metrics.evaluate import FEWEST
@@ -195,6 +196,8 @@ class Facts:
     processes: int = 1
     generator: GeneratorConfig | None = None
     discriminator: DiscriminatorConfig | None = None
+    measured: tuple[Measured, ...] = ()
+    """The label columns that are numbers."""
 
 
 @dataclass(frozen=True)
@@ -448,6 +451,7 @@ def _networks(
         "resolution": facts.resolution,
         "channels": facts.channels,
         "label_size": facts.label_size if options.conditional else 0,
+        "measured": facts.measured if options.conditional else (),
     }
     g = g or GeneratorConfig(facts.resolution)
     d = d or DiscriminatorConfig(facts.resolution, channel_base=base, channel_max=most)

@@ -114,6 +114,7 @@ def plan(
         resolution=dataset.resolution,
         channels=dataset.channels,
         label_size=dataset.label_size,
+        measured=dataset.measured,
         images=len(dataset.train_indices),
         held_out=len(dataset.held_out_indices),
         device=device.type,
@@ -861,10 +862,13 @@ def diversity(images: Tensor) -> float:
 
 
 def grid_labels(labels: Tensor, columns: int, rows: int) -> Tensor | None:
-    """Labels `[columns·rows, K]` for a sheet with one class a column, from training labels `[N, K]`; None without labels."""
+    """Labels `[columns·rows, K]` for a sheet with one class a column, or numbers from left to right, from training labels
+    `[N, K]`; None without labels."""
     if not labels.shape[1]:
         return None
-    kinds = labels.unique(dim=0).flip(0)  # one-hot rows: the first class first
+    kinds = labels.unique(dim=0)
+    if ((labels == 0) | (labels == 1)).all():
+        kinds = kinds.flip(0)  # one-hot rows: the first class first
     if len(kinds) > columns:
         kinds = kinds[torch.linspace(0, len(kinds) - 1, columns).long()]
     return kinds[torch.arange(columns) % len(kinds)].repeat(rows, 1)

@@ -23,7 +23,12 @@ Channels = Annotated[Literal["auto", "L", "LA", "RGB", "RGBA"], Option(help="Con
 Fit = Annotated[Literal["crop", "letterbox"], Option(help="How images of another shape are fitted.")]
 Filter = Annotated[Literal["lanczos", "box"], Option(help="Resizing filter, antialiased.")]
 Background = Annotated[Literal["white", "black"], Option(help="Behind dropped transparency and letterboxes.")]
-Labels = Annotated[str, Option(help="Where labels come from: auto, none, folders, or a .csv or .json file.")]
+Labels = Annotated[
+    str,
+    Option(
+        help="Where labels come from: auto, none, folders, or a .csv, .tsv, .json or .jsonl file, perhaps with :COLUMN,COLUMN."
+    ),
+]
 ValueRange = Annotated[
     str,
     Option(help="Stored values that become black and white: LO,HI; full: all of 8 or 16 bits; auto: the bits in use."),

@@ -39,7 +39,8 @@ def generate(
     ] = None,
     noise: Annotated[Literal["const", "random", "none"], Option(help="The fine grain.")] = "const",
     label: Annotated[
-        str | None, Option("--class", help="Class name or number, or label values joined by commas.")
+        str | None,
+        Option("--class", help="Class name or number; a measured label in its own unit; several joined by commas."),
     ] = None,
     grid: Annotated[
         bool, Option("--grid", help="All images in one file, captioned, instead of one file each.")
@@ -58,7 +59,7 @@ def generate(
     What they were made from stands in the files. Nothing is overwritten but by the same image again: other images of the
     same name get a number.
     """
-    from frugan.latent import parse_label
+    from frugan.latent import outside, parse_label
     from frugan.networks.storage import weights_digest
     from frugan.run import choose_device, load_with_notes, read_class_names
 
@@ -68,7 +69,9 @@ def generate(
         raise FruganError("--format npy writes arrays as the network makes them: leave out --grid and --scale")
     G, notes = load_with_notes(source)
     names = read_class_names(source)
-    c = parse_label(label, G.label_size, names)
+    measured = G.config.measured
+    c = parse_label(label, G.label_size, names, measured)
+    notes = [*notes, *([] if c is None else outside(c, measured))]
     pixels = read_pixel_format(source, G.channels)
     settings: dict[str, Any] = {"truncation": truncation, "truncation_cutoff": truncation_cutoff, "noise": noise}
     made = G.to(choose_device(device)).sample_batches(numbers, c=c, batch=batch, **settings)
@@ -76,7 +79,7 @@ def generate(
     if truncation_cutoff is not None:
         text["Truncation cutoff"] = str(truncation_cutoff)
     if c is not None:
-        text["Class"] = _class_name(str(label), c, names)
+        text["Class"] = _class_name(str(label), c, None if measured else names)
     out = out or default_out(source)
     if grid:
         factor = factor or _legible(*G.resolution)

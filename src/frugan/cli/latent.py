@@ -436,7 +436,7 @@ def _label(network: str, label: str | None, G: Generator) -> Tensor | None:
     from frugan.latent import parse_label
     from frugan.run import read_class_names
 
-    return parse_label(label, G.label_size, read_class_names(network))
+    return parse_label(label, G.label_size, read_class_names(network), G.config.measured)
 
 
 def _levels(text: str | None, G: Generator) -> tuple[int, ...] | None:

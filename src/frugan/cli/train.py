@@ -50,8 +50,8 @@ def train(
     value_range: Annotated[str, Option(help="Stored values that become black and white: LO,HI; full: all of 8 or 16 bits; auto: the bits in use.", rich_help_panel=DATA)] = "auto",
     use_generated: Annotated[bool, Option("--use-generated", help="Take images that frugan generated for data, instead of skipping them.", rich_help_panel=DATA)] = False,
     mirror: Annotated[bool, Option("--mirror", help="Double the set by x-flips.", rich_help_panel=DATA)] = False,
-    conditional: Annotated[bool, Option("--conditional", help="Learn one picture kind per label.", rich_help_panel=DATA)] = False,
-    labels: Annotated[str, Option(help="Where labels come from: auto, folders, or a .csv or .json file.", rich_help_panel=DATA)] = "auto",
+    conditional: Annotated[bool, Option("--conditional", help="Train a conditional model: classes, flags or measured numbers steer the images.", rich_help_panel=DATA)] = False,
+    labels: Annotated[str, Option(help="Where labels come from: auto, folders, or a .csv, .tsv, .json or .jsonl file; FILE:COLUMN,COLUMN picks columns, COLUMN=number or =class says how one is read.", rich_help_panel=DATA)] = "auto",
     balanced: Annotated[bool, Option("--balanced", help="Draw all classes equally often.", rich_help_panel=DATA)] = False,
     held_out: Annotated[float, Option(help="Set aside for r_v and metrics: a fraction below 1, or a count.", rich_help_panel=DATA)] = 0,
     strict: Annotated[bool, Option("--strict", help="Refuse unreadable pictures instead of skipping them.", rich_help_panel=DATA)] = False,
@@ -316,8 +316,10 @@ def describe(dataset: Dataset, derived: list[Derived]) -> None:
     console.print(
         f"{len(dataset.train_indices)} pictures of {h}x{w}, {dataset.channels} channels"
         + (f"; {len(dataset.held_out_indices)} held out" if len(dataset.held_out_indices) else "")
-        + (f"; labels of size {dataset.label_size}" if dataset.label_size else "")
+        + (f"; labels of size {dataset.label_size} from {dataset.label_origin}" if dataset.label_size else "")
     )
+    for part, text in dataset.describe_labels():
+        console.print(f"  {part and f'{part}: '}{text}", markup=False)
     if dataset.skipped:
         console.print(f"[yellow]{len(dataset.skipped)} files skipped:[/yellow]")
         for name, reason in dataset.skipped:

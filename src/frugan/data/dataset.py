@@ -24,6 +24,7 @@ from frugan.data.shards import is_shards
 from frugan.data.stats import stats_notes
 from frugan.data.values import Range, parse_range
 from frugan.errors import FruganError
+from frugan.measured import Measured, describe_labels, measure
 from frugan.pictures import to_float
 from frugan.resolution import base_grid
 
@@ -105,6 +106,8 @@ class Dataset:
         self.labels = labels.values
         self.class_names = labels.class_names
         self.label_origin = labels.origin
+        self.measured_columns = labels.measured
+        self.column_names = labels.names
         self.cache_folder = cached.folder
         self.train_indices, self.held_out_indices = self._split()
         self.fingerprint = _fingerprint(config, cached, labels)
@@ -143,6 +146,16 @@ class Dataset:
     @property
     def label_size(self) -> int:
         return self.labels.shape[1]
+
+    @cached_property
+    def measured(self) -> tuple[Measured, ...]:
+        """The label columns that are numbers, with their distribution among the training images."""
+        return measure(self.labels[self.train_indices], self.measured_columns, self.column_names)
+
+    def describe_labels(self) -> list[tuple[str, str]]:
+        """(name, text) for each part of the training images' labels: classes with counts, ranges of numbers."""
+        labels = self.labels[self.train_indices]
+        return describe_labels(labels, self.class_names, self.measured) if self.label_size else []
 
     @property
     def stream_indices(self) -> np.ndarray:

@@ -43,7 +43,8 @@ class Inspection:
     modes: dict[str, int]
     label_origin: str
     label_size: int
-    classes: dict[str, int]  # pictures per class (or per label column, where not 0)
+    classes: dict[str, int]  # images per class or flag
+    measured: list[dict[str, Any]]  # of each label column of numbers, in the label's unit: its distribution
     same_files: list[list[str]]
     same_pixels: list[list[str]]  # after decoding and resizing; the same files not told again
     kept: dict[str, float]  # share of an image of each size that the crop leaves
@@ -71,7 +72,7 @@ class Inspection:
             *self._size_rows(),
             ("modes", _listed(self.modes)),
             ("labels", labels if self.label_size else "none"),
-            *([("images per class", _listed(self.classes))] if self.classes else []),
+            *((f"  {name}", text) for name, text in data.describe_labels()),
             *((f"values, {value.channel}", str(value)) for value in data.stats.values),
             *self._single_rows(),
             ("identical files", _groups(self.same_files)),
@@ -153,6 +154,7 @@ def inspect(
         label_origin=opened.label_origin,
         label_size=opened.label_size,
         classes=_class_counts(opened),
+        measured=[asdict(column) for column in opened.measured],
         same_files=same_files,
         same_pixels=[
             group for group in _same(opened.names, [look.digest for look in looks]) if frozenset(group) not in told
@@ -214,7 +216,8 @@ def _opened(
 
 def _class_counts(dataset: Dataset) -> dict[str, int]:
     names = dataset.class_names or [str(i) for i in range(dataset.label_size)]
-    return {name: int(n) for name, n in zip(names, (dataset.labels != 0).sum(0))}
+    counts = zip(names, (dataset.labels != 0).sum(0))
+    return {name: int(n) for i, (name, n) in enumerate(counts) if i not in dataset.measured_columns}
 
 
 class _Look(NamedTuple):

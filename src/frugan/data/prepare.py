@@ -117,7 +117,11 @@ def _labels(dataset: Dataset) -> np.ndarray:
     """Class numbers int64 `[N]` where the labels are one-hot and the last class occurs; else the rows as they are."""
     labels = dataset.labels
     codes = labels.argmax(1)
-    plain = np.array_equal(one_hot(codes, labels.shape[1]), labels) and codes.max() == labels.shape[1] - 1
+    plain = (
+        not dataset.measured_columns
+        and np.array_equal(one_hot(codes, labels.shape[1]), labels)
+        and codes.max() == labels.shape[1] - 1
+    )
     return codes if plain else labels
 
 

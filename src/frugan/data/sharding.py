@@ -162,6 +162,6 @@ def _written(labels: Labels) -> list[Any] | None:
     if not np.array_equal(one_hot(codes, labels.values.shape[1]), labels.values):
         return labels.values.tolist()
     names = labels.class_names
-    if names and not any(name.isdecimal() for name in names):
+    if names and len({name.isdecimal() for name in names}) == 1:
         return [names[code] for code in codes]
     return codes.tolist()

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -60,6 +61,10 @@ class Source(Protocol):
 
     def text(self, name: str) -> str | None:
         """A text file at the top (or at the top of the only folder), such as dataset.json or labels.csv; else None."""
+        ...
+
+    def places(self, name: str) -> list[str]:
+        """All files of that name (in any case) for `text`, the uppermost first: one at the top stands for all."""
         ...
 
     def stored_labels(self) -> np.ndarray | None:
@@ -118,6 +123,7 @@ class Files(ABC):
         self.ignored: Counter[str] = Counter()
         self.own = OwnFiles()
         self._markers: list[str] = []  # files that may tell what a folder is
+        self._others: list[str] = []
 
     def _list(self, files: list[str]) -> None:
         """Sorts files into pictures and others; hidden files and what operating systems leave count as neither."""
@@ -129,6 +135,7 @@ class Files(ABC):
                 self.names.append(file)
             else:
                 self.ignored[os.path.splitext(file)[1].lower()] += 1
+                self._others.append(file)
                 if parts[-1] in (RUN_CONFIG, INDEX):
                     self._markers.append(file)
         self.names.sort()
@@ -186,6 +193,10 @@ class Files(ABC):
             return _as_text(content, where)
         return None
 
+    def places(self, name: str) -> list[str]:
+        found = sorted(file for file in self._others if file.rpartition("/")[2].lower() == name.lower())
+        return [file for file in found if "/" not in file] or found
+
     def stored_labels(self) -> np.ndarray | None:
         return None
 
@@ -238,7 +249,7 @@ class Zip(Files):
         except (zipfile.BadZipFile, OSError) as error:
             raise FruganError(f"{path} cannot be read as a zip ({error}); make it anew or unpack it by hand") from error
         self._members = {
-            m.filename.replace("\\", "/"): m for m in self._zip.infolist() if m.filename and not m.is_dir()
+            _zip_name(m).replace("\\", "/"): m for m in self._zip.infolist() if m.filename and not m.is_dir()
         }
         self._list(list(self._members))
         reasons = {name: _unfit(self._members[name]) for name in self.names}
@@ -374,6 +385,9 @@ class Arrays:
     def text(self, name: str) -> None:
         return None
 
+    def places(self, name: str) -> list[str]:
+        return []
+
     def stored_labels(self) -> np.ndarray | None:
         return self._labels
 
@@ -413,6 +427,25 @@ def _as_nhwc(array: np.ndarray, path: Path) -> np.ndarray:
         f"{path} has shape {array.shape}, which is not plainly (N, H, W), (N, H, W, C) or (N, C, H, W) with fewer "
         "channels than rows and columns; transpose it to (N, H, W, C)"
     )
+
+
+def _zip_name(member: zipfile.ZipInfo) -> str:
+    """A member's name in Unicode: as its flag or its extra field 0x7075 has it, else bytes in UTF-8, else in code page 437.
+
+    zipfile knows the flag only, which many programs do not set.
+    """
+    if member.flag_bits & 0x800:
+        return member.filename
+    try:
+        raw, extra = member.filename.encode("cp437"), member.extra
+        while len(extra) >= 4:
+            kind, size = struct.unpack_from("<HH", extra)
+            if kind == 0x7075 and size > 5 and extra[5:9] == struct.pack("<L", zlib.crc32(raw)):
+                return extra[9 : 4 + size].decode("utf-8")
+            extra = extra[4 + size :]
+        return raw.decode("utf-8")
+    except UnicodeError:
+        return member.filename
 
 
 def _unfit(member: zipfile.ZipInfo) -> str:

@@ -403,7 +403,12 @@ def _labels(config: DataConfig, shards: Sequence[Shard], names: Sequence[str], *
         content = remote.read(f"{folder}/{name}")
         return None if content is None else content.decode("utf-8-sig")
 
-    source = cast(Source, SimpleNamespace(path=config.path, names=members, text=text, stored_labels=lambda: None))
+    def places(name: str) -> list[str]:
+        return [name] if text(name) is not None else []
+
+    source = cast(
+        Source, SimpleNamespace(path=config.path, names=members, text=text, places=places, stored_labels=lambda: None)
+    )
     where = find_labels(source, members) if optional and config.labels == "auto" else config.labels
     return read_labels(source, where, members)
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from frugan.checks import Limits, Truncation, as_option, check_fields
 from frugan.errors import FruganError
-from frugan.networks import Generator
+from frugan.networks import Generator, typical_labels
 
 Part = Literal["whole", "mapping", "synthesis", "styles", "render"]
 PARTS: tuple[Part, ...] = ("whole", "mapping", "synthesis", "styles", "render")
@@ -119,7 +119,8 @@ class ExportedPart(nn.Module):
         else:
             inputs["z"] = torch.randn(n, self.network.z_dim, generator=rng)
             if size := self.network.label_size:
-                inputs["c"] = torch.eye(size)[torch.randint(size, (n,), generator=rng)]
+                labels = typical_labels(size, self.network.measured)
+                inputs["c"] = labels[torch.randint(len(labels), (n,), generator=rng)]
         if self.config.noise == "input":
             inputs["noise"] = self.draw_noise(n, rng)
         return inputs

@@ -15,7 +15,8 @@ import yaml
 from frugan.errors import FruganError
 from frugan.interop.directory import write_directory
 from frugan.interop.released import Imported
-from frugan.networks import Generator, load_generator
+from frugan.measured import label_parts
+from frugan.networks import Generator, load_generator, typical_labels
 
 HUB = "hf:"
 """Begins the name of a network on the hub: hf:user/name."""
@@ -102,8 +103,12 @@ def model_card(G: Generator, name: str, class_names: Sequence[str] | None = None
         "tags": ["stylegan2", "gan", "image-generation", "pytorch"],
     }
     h, w = G.resolution
-    c = f", c=torch.eye({G.label_size})[0]" if G.label_size else ""
+    label = typical_labels(G.label_size, G.config.measured)[:1].squeeze(0).tolist()
+    value = f"torch.tensor({[round(x, 4) for x in label]})" if G.config.measured else f"torch.eye({G.label_size})[0]"
+    c = f", c={value}" if G.label_size else ""
     labels = ", ".join(class_names or []) or f"size {G.label_size}"
+    if G.config.measured:
+        labels = "; ".join(map(str, label_parts(G.label_size, class_names, G.config.measured)))
     lines = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n",
         f"# {name.split('/')[-1]}\n",

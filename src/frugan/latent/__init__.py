@@ -1,5 +1,5 @@
 """What one does with a frozen generator."""
 
-from frugan.latent.labels import parse_label
+from frugan.latent.labels import LabelPart, label_parts, outside, parse_label
 
-__all__ = ["parse_label"]
+__all__ = ["LabelPart", "label_parts", "outside", "parse_label"]

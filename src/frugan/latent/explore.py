@@ -29,7 +29,7 @@ from frugan.latent.measure import Baseline, Effect, measure
 from frugan.latent.scores import SCORES
 from frugan.latent.sheets import stacked, table
 from frugan.latent.statistics import SAMPLES, Statistics, statistics_of
-from frugan.networks import Generator
+from frugan.networks import Generator, typical_labels
 from frugan.pictures import save_picture
 
 Advance = Callable[[int, int], None] | None
@@ -144,7 +144,8 @@ def labels_for(G: Generator, c: Tensor | None, n: int) -> Tensor | None:
     """Labels `[n, K]`: c `[K]` for all, or each class in turn where none is asked for; None for a generator without labels."""
     if not G.label_size:
         return None
-    return torch.eye(G.label_size)[torch.arange(n) % G.label_size] if c is None else c.expand(n, -1)
+    typical = typical_labels(G.label_size, G.config.measured)
+    return typical[torch.arange(n) % len(typical)] if c is None else c.expand(n, -1)
 
 
 def read_scores(file: Path) -> tuple[list[int], Tensor]:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from frugan.checks import check_number
 from frugan.errors import FruganError
-from frugan.networks import Generator
+from frugan.networks import Generator, typical_labels
 from frugan.networks.storage import weights_digest
 
 Advance = Callable[[int, int], None] | None
@@ -169,7 +169,7 @@ def draw_latents(G: Generator, n: int, stream: int, labels: Tensor | None = None
     z = torch.randn(n, G.z_dim, generator=rng)
     if not G.label_size:
         return z, None
-    pool = torch.eye(G.label_size) if labels is None else labels.float().cpu()
+    pool = typical_labels(G.label_size, G.config.measured) if labels is None else labels.float().cpu()
     if pool.ndim != 2 or pool.shape[1] != G.label_size or not len(pool):
         raise FruganError(f"labels of shape {tuple(pool.shape)}: this generator needs rows of {G.label_size}")
     return z, pool[torch.randint(len(pool), (n,), generator=rng)]

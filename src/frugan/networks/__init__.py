@@ -2,6 +2,7 @@
 
 from frugan.networks.discriminator import Discriminator, DiscriminatorConfig, Extras
 from frugan.networks.generator import Generator, GeneratorConfig, Mapping, MappingConfig
+from frugan.networks.labels import typical_labels
 from frugan.networks.recompute import checkpoint_activations
 from frugan.networks.storage import load_generator, save_generator
 from frugan.networks.synthesis import Synthesis, SynthesisConfig
@@ -19,4 +20,5 @@ __all__ = [
     "checkpoint_activations",
     "load_generator",
     "save_generator",
+    "typical_labels",
 ]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from frugan.checks import Limits, check_fields
 from frugan.errors import FruganError
+from frugan.measured import Measured
 from frugan.networks.generator import Mapping, MappingConfig
 from frugan.networks.layers import EqualizedConv2d, EqualizedLinear
 from frugan.networks.limits import (
@@ -37,6 +38,7 @@ class DiscriminatorConfig:
 
     `mbstd_group`: samples in a minibatch-standard-deviation group (None: the whole batch). `mapping`: the network behind
     the label embedding; the paper's own code had 0 layers with `lr_multiplier` 0.1, the PyTorch release 8 with 0.01.
+    `measured`: the label columns that are numbers, as in the generator.
 
     Variants, which the paper compares with ADA (appendix D): `spectral_norm` of the 3×3 convolutions; `dropout`, factors
     exp(n·p) before each activation; `bits`, that enter with the image and decide the sign of the logit (PA-GAN, Zhang &
@@ -60,6 +62,7 @@ class DiscriminatorConfig:
     dropout: bool = False
     bits: Annotated[int, Limits(at_least=0, at_most=1024)] = 0
     rotation_head: bool = False
+    measured: tuple[Measured, ...] = ()
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
@@ -208,7 +211,9 @@ class Discriminator(nn.Module):
         outputs = (self.cmap_dim or 1) + 4 * config.rotation_head
         self.add_module(block_name(self.sizes[-1]), Epilogue(widths[-1], self.sizes[-1], outputs, config))
         if config.label_size:
-            self.mapping = Mapping(0, config.label_size, self.cmap_dim, 1, config.mapping, track_average=False)
+            self.mapping = Mapping(
+                0, config.label_size, self.cmap_dim, 1, config.mapping, measured=config.measured, track_average=False
+            )
 
     def forward(
         self,

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from frugan.checks import check_fields, check_number
 from frugan.errors import FruganError
+from frugan.measured import Measured
+from frugan.networks.labels import MeasuredEmbedding
 from frugan.networks.layers import EqualizedLinear, normalize_2nd_moment
 from frugan.networks.limits import Channels, LabelSize, Layers, Multiplier, Side, Width, check_resolution, check_size
 from frugan.networks.sampling import check_seeds, noise_seeds, seed_latents, stream_noise
@@ -40,7 +42,10 @@ class MappingConfig:
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Everything that decides the generator's shape. `resolution` is (height, width)."""
+    """Everything that decides the generator's shape. `resolution` is (height, width).
+
+    `measured` describes the label columns that are numbers; empty, all are embedded as classes, as in the paper.
+    """
 
     resolution: tuple[Side, Side]
     channels: Channels = 3
@@ -49,6 +54,7 @@ class GeneratorConfig:
     w_dim: Width = 512
     mapping: MappingConfig = MappingConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
+    measured: tuple[Measured, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -63,12 +69,21 @@ class Mapping(nn.Module):
     """z `[N, z_dim]` and labels c `[N, K]` → ws `[N, num_ws, w_dim]` (StyleGAN2; labels as in StyleGAN2-ADA).
 
     With `z_dim` 0 it embeds labels alone, as a conditional discriminator needs: `[N, w_dim]` is then `features(None, c)`.
+    With `measured` columns labels go through a `MeasuredEmbedding`, in their own units.
     """
 
     w_avg: Tensor
 
     def __init__(
-        self, z_dim: int, label_size: int, w_dim: int, num_ws: int, config: MappingConfig, *, track_average: bool = True
+        self,
+        z_dim: int,
+        label_size: int,
+        w_dim: int,
+        num_ws: int,
+        config: MappingConfig,
+        *,
+        measured: tuple[Measured, ...] = (),
+        track_average: bool = True,
     ) -> None:
         super().__init__()
         self.z_dim, self.label_size, self.w_dim, self.num_ws = z_dim, label_size, w_dim, num_ws
@@ -81,7 +96,8 @@ class Mapping(nn.Module):
                 f"a mapping network of 0 layers needs inputs as wide as w ({w_dim}), not {z_dim + embedding}"
             )
         if label_size:
-            self.embed = EqualizedLinear(label_size, w_dim)
+            plain = not measured
+            self.embed = EqualizedLinear(label_size, w_dim) if plain else MeasuredEmbedding(label_size, measured, w_dim)
         for i, (before, after) in enumerate(pairwise(widths)):
             layer = EqualizedLinear(before, after, lr_multiplier=config.lr_multiplier, activation="lrelu")
             self.add_module(f"fc{i}", layer)
@@ -127,7 +143,9 @@ class Generator(nn.Module):
         self.resolution, self.channels = config.resolution, config.channels
         self.synthesis = Synthesis(config.resolution, config.channels, config.w_dim, config.synthesis)
         self.num_ws = self.synthesis.num_ws
-        self.mapping = Mapping(config.z_dim, config.label_size, config.w_dim, self.num_ws, config.mapping)
+        self.mapping = Mapping(
+            config.z_dim, config.label_size, config.w_dim, self.num_ws, config.mapping, measured=config.measured
+        )
 
     def forward(
         self,
@@ -163,7 +181,7 @@ class Generator(nn.Module):
 
         Args:
             seeds: whole numbers from 0 to 2³² − 1, at least one.
-            c: labels float `[K]` or `[N, K]`, for a generator with labels.
+            c: labels float `[K]` or `[N, K]`, numbers in their own units, for a generator with labels.
             truncation: ψ; below 1 images are more typical and less varied.
             truncation_cutoff: how many of the first layers are truncated (None: all).
             noise: the network's constants, drawn anew for each seed, or none.

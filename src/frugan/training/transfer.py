@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from frugan.errors import FruganError
-from frugan.networks import Discriminator, Generator
+from frugan.networks import Discriminator, Generator, typical_labels
 from frugan.networks.layers import normalize_2nd_moment
 from frugan.networks.synthesis import block_name
 
@@ -203,7 +203,7 @@ def _channels(given: Tensor, own: Tensor, before: int, after: int, *, mean: bool
 def _without_labels(target: Network, source: Network) -> Converted:
     """What the source does on average over its labels."""
     own, given = _by_place(target), _by_place(source)
-    every = torch.eye(source.config.label_size)
+    every = typical_labels(source.config.label_size, source.config.measured)
     if isinstance(source, Generator):
         weight, bias = given["mapping.fc0.weight"][1], given["mapping.fc0.bias"][1]
         value = own["mapping.fc0.weight"][1]
