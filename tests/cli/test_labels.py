@@ -77,8 +77,9 @@ def test_measured_labels(frugan: Cli, tmp_path: Path) -> None:
     for source in ("run", checkpoint, "hub", "copied"):
         for label in ("a,1990.5", "a,2013.5", "b,1990.5"):
             given = label if source != "copied" else label.replace("a", "0").replace("b", "1")
-            frugan("generate", source, "--class", given, "--seeds", "0-3", "--grid", "--out", "out")
-            images[source, label] = np.asarray(Image.open(tmp_path / "out/grid.png")).tobytes()
+            out = tmp_path / "images" / str(len(images))
+            frugan("generate", source, "--class", given, "--seeds", "0-3", "--out", out)
+            images[source, label] = b"".join(np.asarray(Image.open(file)).tobytes() for file in sorted(out.iterdir()))
     for label in ("a,1990.5", "a,2013.5", "b,1990.5"):
         assert len({images[source, label] for source in ("run", checkpoint, "hub", "copied")}) == 1, label
     assert len(set(images.values())) == 3

@@ -243,7 +243,7 @@ def _read_json(file: _File, names: Sequence[str]) -> tuple[dict[str, Entry] | Ta
             labels = content if any(loosest(key) in known for key in content) else None
         if labels is None:
             return None, None
-        pairs = list(labels.items()) if isinstance(labels, dict) else list(labels)
+        pairs: list[Any] = list(labels.items()) if isinstance(labels, dict) else list(labels)
         if pairs and all(isinstance(pair, dict) for pair in pairs):
             return read_records(((0, pair) for pair in pairs), file.where, names), None
         if pairs and all(isinstance(label, dict) for _, label in pairs):
