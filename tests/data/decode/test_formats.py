@@ -1,10 +1,12 @@
-"""PNG, JPEG, GIF, BMP and WebP: orientation wherever it is written, keys of every depth, odd metadata, frames, truncation."""
+"""PNG, JPEG, GIF, BMP, WebP, HEIC, AVIF: orientation wherever it is written, keys of every depth, odd metadata, frames, damage."""
 
 from __future__ import annotations
 
 import io
 import struct
+import sys
 import zlib
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -17,6 +19,7 @@ from frugan.data.decode import Header, read_header, read_pixels
 from frugan.data.decode.metadata import upright
 
 ORIENTATIONS = range(1, 9)
+CASES = Path(__file__).parents[2] / "cases"
 
 
 def read(content: bytes) -> tuple[Header, np.ndarray]:
@@ -261,3 +264,20 @@ def test_interlaced_palettes_keys_and_sixteen_bits(noise) -> None:
     np.testing.assert_array_equal(read(interlaced(wide, 16, 2))[1], wide)
     keyed = read(interlaced(indices, 2, 0, chunk(b"tRNS", b"\0\3")))[1]
     np.testing.assert_array_equal(keyed[..., 1:] == 0, indices == 3)
+
+
+def test_photos_of_phones_are_read_upright() -> None:
+    """HEIC plain, stored sideways, with alpha; AVIF: a yellow corner at the upper left, a red one at the lower right."""
+    for name, channels in (("plain.heic", 3), ("turned.heic", 3), ("alpha.heic", 4), ("plain.avif", 3)):
+        content = (CASES / "heif" / name).read_bytes()
+        header, pixels = read_header(io.BytesIO(content)), read_pixels(io.BytesIO(content))
+        assert (header.height, header.width, header.channels) == (32, 48, channels), name
+        assert header.format == ("AVIF" if name.endswith("avif") else "HEIF")
+        for place, colour in (((4, 4), (250, 220, 30)), ((28, 44), (200, 30, 30)), ((28, 4), (40, 90, 160))):
+            assert np.abs(pixels[place][:3].astype(int) - colour).max() < 25, (name, place)
+
+
+def test_without_its_decoder_a_photo_is_skipped_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    with pytest.raises(ValueError, match=r"pip install 'frugan\[heif\]'"):
+        read_header(io.BytesIO((CASES / "heif" / "plain.heic").read_bytes()))

@@ -16,6 +16,8 @@ FORMATS = {
     "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp", ".dib"),
     "GIF": (".gif",),
+    "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif", ".hif"),
 }
 CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 CHANNEL_NAMES = {count: name for name, count in CHANNELS.items()}

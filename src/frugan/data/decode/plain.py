@@ -1,4 +1,4 @@
-"""WebP, GIF and BMP: what Pillow states and decodes itself."""
+"""WebP, GIF, BMP and AVIF: what Pillow states and decodes itself; HEIC with the plug-in pi-heif."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ Box = tuple[int, int, int, int]
 
 def open_plain(file: BinaryIO, format: str) -> Stored:
     """The facts of the first frame. Raises what Pillow raises."""
+    if format == "HEIF":
+        _register_heif()
     image = Image.open(file, formats=(format,))
     try:
         frames = getattr(image, "n_frames", 1)
@@ -39,6 +41,15 @@ def open_plain(file: BinaryIO, format: str) -> Stored:
         frames=frames,
         profile=image.info.get("icc_profile"),
     )
+
+
+def _register_heif() -> None:
+    """pi-heif decodes the photos of phones; it turns them upright itself, and says so in their EXIF."""
+    try:
+        import pi_heif
+    except ImportError:
+        raise ValueError("HEIC needs a decoder: pip install 'frugan[heif]', or convert it to JPEG or PNG") from None
+    pi_heif.register_heif_opener()
 
 
 def _opacity(image: Image.Image) -> tuple[AlphaKind, Box]:

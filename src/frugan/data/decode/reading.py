@@ -13,6 +13,12 @@ from frugan.data.decode.header import Header, Stored
 from frugan.data.decode.metadata import QUARTER_TURNS, upright
 from frugan.data.decode.plain import open_plain
 
+BRANDS = {
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIF"),
+}
+"""The first brand of an ISO media file, which tells images from films."""
+
 
 def read_header(file: BinaryIO) -> Header:
     """Facts of the first image of a file. Raises anything at all where the file is broken or of a kind that is not read."""
@@ -52,6 +58,8 @@ def open_image(file: BinaryIO) -> Stored:
     for signature, format in ((b"RIFF", "WEBP"), (b"GIF8", "GIF"), (b"BM", "BMP")):
         if start.startswith(signature):
             return open_plain(file, format)
+    if start[4:8] == b"ftyp" and start[8:12] in BRANDS:
+        return open_plain(file, BRANDS[start[8:12]])
     raise UnidentifiedImageError("no image in a known format")
 
 
