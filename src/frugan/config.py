@@ -113,6 +113,8 @@ class RunConfig:
     transfer: TransferConfig = TransferConfig()
     diffaugment: str | None = None
     measurement: str | None = None
+    threads: int | None = None
+    """CPU threads that the run computes with, on a CPU: another number rounds otherwise. None: as PyTorch is set."""
     relative_paths: dict[str, str] = field(default_factory=dict)
     """Ways from the run directory to what is named above by absolute paths, by field; see `frugan.places`."""
 
@@ -124,7 +126,8 @@ class RunConfig:
 class Options:
     """What a user may ask for; None means: let the preset, the data and the machine decide."""
 
-    preset: str = "auto"
+    preset: str = ""
+    """Empty: "auto"; on a CPU "tiny" where that would take more than a day, see `frugan.run.plan`."""
     kimg: Length | None = None
     batch: BatchSize | None = None
     batch_per_device: BatchSize | Literal["auto"] | None = None
@@ -175,11 +178,13 @@ class Options:
     freeze_d: str | None = None
     freeze_g: str | None = None
     freeze_mapping: bool = False
+    threads: Annotated[int, Limits(at_least=1, at_most=1024)] | Literal["auto"] | None = None
+    """CPU threads; "auto": as many as are fastest now, None: as PyTorch is set. `frugan.run.plan` finds it."""
 
     def __post_init__(self) -> None:
         """Raises `FruganError` on numbers that make no sense, and on words that are none of the choices."""
         check_fields(self, as_option)
-        check_choice("--preset", self.preset, PRESETS)
+        check_choice("--preset", self.preset or "auto", PRESETS)
 
 
 @dataclass(frozen=True)
@@ -235,6 +240,7 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
 
     Raises `FruganError` on anything that cannot be trained, before anything is built.
     """
+    options = replace(options, preset=options.preset or "auto")
     method = choose(options.method.split(","))
     preset = replace(PRESETS[options.preset], **method.preset)
     asked = {k: v for k, v in dataclasses.asdict(options).items() if v is not None and (k, v) != ("precision", "auto")}

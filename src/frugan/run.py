@@ -35,8 +35,9 @@ from frugan.pictures import grid, save_picture, to_uint8
 from frugan.places import absolute, data_places, located, relative_paths
 from frugan.processes import any_of, first_before_others, from_first, gather, rank, world_size
 from frugan.tracking import health
-from frugan.training import Phases, StartReport, TrainingConfig, TrainState, checkpoint
+from frugan.training import Phases, StartReport, TrainingConfig, TrainState, checkpoint, threads
 from frugan.training import train as training_steps
+from frugan.training.pacing import seconds_per_kimg
 from frugan.training.transfer import freeze, take_over
 from frugan.training.trial import compiling_pays, fitting_batch
 
@@ -44,6 +45,12 @@ Record = dict[str, Any]
 Advance = Callable[[int, int], None]
 
 MAX_ROLLBACKS = 3
+EARLY_SECONDS = 30.0
+"""After so much training a new run writes its first record and sample grid, however far its first tick is."""
+SIGN_SECONDS = 60.0
+DAY = 86_400.0
+BUSY = 2.0
+"""Times as slow as before, and as with fewer threads: then a busy machine is told of."""
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -78,12 +85,14 @@ def bf16_pays(device: torch.device) -> bool:
 
 
 class Plan(NamedTuple):
-    """What a run would be: its configuration, why, on what pictures, and what it takes from other networks."""
+    """What a run would be: its configuration, why, on what images, and what it takes from other networks; `note`: what
+    was decided that the user may want otherwise."""
 
     config: RunConfig
     derived: list[Derived]
     dataset: Dataset
     start: StartReport | None
+    note: str | None = None
 
 
 def plan(
@@ -127,7 +136,16 @@ def plan(
     if fitted:
         whole, _ = resolve(replace(options, batch_per_device=None), data, facts)
         options = replace(options, batch_per_device=_fitting(whole, dataset, device))
+    count, reason, note = None, "", None
+    if device.type == "cpu":
+        count, reason = _threads(resolve(options, data, facts)[0], options.threads, processes or world_size())
+        if not options.preset and options.kimg is None:
+            with threads.using(count):
+                options, note = _ending_tonight(options, data, facts)
     config, derived = resolve(options, data, facts)
+    config = replace(config, threads=count)
+    if options.threads == "auto" and count:
+        derived.append(Derived("threads", count, reason))
     if fitted:
         derived.append(Derived("batch_per_device", config.training.batch_per_device, "what fits into memory at once"))
     if options.compile == "auto":
@@ -146,7 +164,49 @@ def plan(
                 "ask for the same size, channels and labels, or add --allow-partial to go on like this"
             )
     _check_start(config, dataset, device)
-    return Plan(config, derived, dataset, start)
+    return Plan(config, derived, dataset, start, note)
+
+
+def _ending_tonight(options: Options, data: DataConfig, facts: Facts) -> tuple[Options, str | None]:
+    """Options that a CPU can finish: where preset auto would take more than a day, preset tiny (networks to start from are
+    kept), and no more kimg than half a day allows. And a sentence that says so, if anything has changed."""
+    config, _ = resolve(options, data, facts)
+    seconds = pace(config) * config.kimg
+    if seconds <= DAY:
+        return options, None
+    found = options
+    if not options.init_from:
+        with suppress(FruganError):  # what the user asked for besides may not go with it
+            resolve(replace(options, preset="tiny"), data, facts)
+            found = replace(options, preset="tiny")
+    shorter, _ = resolve(found, data, facts)
+    per_kimg = pace(shorter)
+    if per_kimg * shorter.kimg > DAY / 2:
+        found = replace(found, kimg=float(max(int(DAY / 2 / per_kimg), 1)))
+    return found, (
+        f"This machine has no GPU that PyTorch can use, and preset auto would take {tracking.duration(seconds)} for "
+        f"{config.kimg:g} kimg. This run takes preset {found.preset or 'auto'}, {found.kimg or shorter.kimg:g} kimg."
+    )
+
+
+def pace(config: RunConfig) -> float:
+    """Seconds per kimg on this CPU, with the run's number of threads, if it has one."""
+    group = max(config.discriminator.mbstd_group or 1, 4)
+    phases = _trial_phases(config, torch.device("cpu"))
+    with threads.using(config.threads):
+        return seconds_per_kimg(phases, min(config.training.batch_per_device, group))
+
+
+def _threads(config: RunConfig, asked: int | Literal["auto"] | None, processes: int) -> tuple[int, str]:
+    """How many threads each process computes with on a CPU, and why."""
+    if asked != "auto":
+        return asked or torch.get_num_threads(), "as asked for"
+    most = max(min(torch.get_num_threads(), threads.usable_cores() // processes), 1)
+    if most == 1:
+        return 1, "one core for each process"
+    count, taken = threads.choose_threads(threads.work_of(_trial_phases(config, torch.device("cpu"))), most)
+    tried = ", ".join(f"{n}: {seconds * 1000:.3g} ms" for n, seconds in taken.items())
+    return count, f"fastest of those tried ({tried})"
 
 
 def _anchored(data: DataConfig, options: Options) -> tuple[DataConfig, Options]:
@@ -186,6 +246,28 @@ def _trial_phases(config: RunConfig, device: torch.device, *, compiled: bool = F
 def read_source(path: str | Path) -> Imported:
     """The networks of a run (its best by its metric, else the newest), a checkpoint, or a foreign file, to train on."""
     return read_network(path if Path(path).is_file() else generator_folder(path))
+
+
+class Status(NamedTuple):
+    """What is known of a run: "running", "finished", "interrupted", "failed", "not begun", or "killed", where it says that
+    it is running and no process has its directory locked; `silent`: seconds since its last sign of life."""
+
+    name: str
+    kimg: float
+    total_kimg: float | None
+    silent: float | None
+
+    @property
+    def sentence(self) -> str:
+        """In words, for instance "killed: no sign of life for 2 hours 5 minutes"."""
+        if self.silent is None or self.name not in ("running", "killed"):
+            return self.name
+        last = tracking.duration(self.silent)
+        return (
+            f"running; last sign of life {last} ago"
+            if self.name == "running"
+            else f"killed: no sign of life for {last}"
+        )
 
 
 class Run:
@@ -252,6 +334,23 @@ class Run:
             raise errors[0]
         raise FruganError(f"{errors[0]}; if the images of {self.path} have moved, name their place with --data")
 
+    def set_threads(self, count: int) -> None:
+        """Keeps the number of CPU threads that the run computes with from now on."""
+        if count != self._saved.threads:
+            with ExitStack() as stack:
+                _lock(self.path, stack)
+                _save(replace(self._saved, threads=count), self.path)
+            self._load()
+
+    def status(self) -> Status:
+        """How far the run is, and whether it still shows signs of life."""
+        facts = self.read("run.json") or {}
+        said = str(facts.get("status", "not begun"))
+        seen = tracking.parse_time(facts.get("sign_of_life"))
+        silent = max(time.time() - seen, 0.0) if seen else None
+        killed = said == "running" and not _is_locked(self.path)
+        return Status("killed" if killed else said, facts.get("kimg") or 0.0, facts.get("total_kimg"), silent)
+
     def move_data(self, path: str) -> None:
         """Keeps `path` as the place of the run's images, once they have been found to be those it began with."""
         with ExitStack() as stack:
@@ -259,6 +358,11 @@ class Run:
             place = self.open_data(path).config
             _save(replace(self._saved, data=place), self.path)
         self._load()
+
+    @property
+    def page(self) -> Path:
+        """The absolute path of the page to look at."""
+        return self.path.resolve() / "index.html"
 
     @property
     def checkpoints(self) -> Path:
@@ -281,13 +385,15 @@ class Run:
         dataset: Dataset | None = None,
         stop: Callable[[], bool] = lambda: False,
         evaluating: Advance | None = None,
+        stepping: Callable[[float], None] = lambda kimg: None,
     ) -> Iterator[Record]:
         """Trains on from the latest checkpoint, yielding a record each tick (docs/run-directory.md lists its fields).
 
         `kimg` is the new total. When `stop()` becomes true, or the iterator is closed, a checkpoint is written and
         training ends after the step at hand. The directory is locked meanwhile. Where `torch.distributed` is set up, all
         processes call this, and get the same records; the first alone writes. `evaluating(done, total)` hears how far
-        an evaluation is, in images.
+        an evaluation is, in images; `stepping(kimg)` hears of each step. On a CPU it computes with the run's own number
+        of threads, as far as there are cores.
         """
         device = choose_device(device) if isinstance(device, str) else device
         with ExitStack() as stack:
@@ -299,8 +405,10 @@ class Run:
                     _lock(self.path, stack)
             total = kimg or self.config.kimg
             opened = first_before_others(lambda: dataset or self.open_data())
+            if device.type == "cpu" and self.config.threads:
+                stack.enter_context(threads.using(min(self.config.threads, max(threads.usable_cores(), 1))))
             session = _Session(self, device, opened, total)
-            session.evaluating = evaluating
+            session.evaluating, session.stepping = evaluating, stepping
             stack.enter_context(closing(session))
             session.begin()
             yield from session.records(stop)
@@ -395,6 +503,19 @@ def _clear_failed_start(path: Path) -> None:
         shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
+def _is_locked(path: Path) -> bool:
+    """Whether a process trains there, or has started others that do."""
+    for lock in (path / ".lock", path / LAUNCHER_LOCK):
+        try:
+            if lock.is_file():
+                filelock.FileLock(lock, timeout=0, thread_local=False).acquire().lock.release()
+        except filelock.Timeout:
+            return True
+        except OSError:  # of another user, say
+            continue
+    return False
+
+
 def _lock(path: Path, stack: ExitStack, name: str = ".lock") -> None:
     try:
         # Who only looks whether there is a run already has it for a moment; who trains keeps it.
@@ -435,6 +556,9 @@ class _Session:
         self.seconds_before = 0.0
         self.last_metrics: Record = {}
         self.evaluating: Advance | None = None
+        self.stepping: Callable[[float], None] = lambda kimg: None
+        self.paces: list[float] = []
+        self.told_busy = False
         self.reals, _ = dataset.images(dataset.preview(math.prod(grid_shape(dataset.resolution))))
 
         if self.writes:
@@ -462,6 +586,8 @@ class _Session:
         if past := tracking.read_stats(stats_file):
             self.seconds_before = tracking.finite(past[-1].get("seconds_total")) or 0.0
         self._remember(past)
+        self.early = math.inf if any(r.get("diversity") for r in past) else EARLY_SECONDS
+        self.paces = [pace for r in past if (pace := tracking.finite(r.get("seconds_per_kimg")))]
         self.new = found is None
 
     def _check_networks(self) -> None:
@@ -484,10 +610,11 @@ class _Session:
 
     def begin(self) -> None:
         """What comes before the first step; a new run's directory gets what it holds from the start."""
-        self.started = time.perf_counter()
+        self.started = self.heard = time.perf_counter()
         self.dataset.resident(self.state.device)
         if self.new and self.writes:
             self._introduce()
+        self.first_step = time.perf_counter()
 
     def close(self) -> None:
         self.trackers.close()
@@ -539,9 +666,10 @@ class _Session:
         self._status("running" if state.images < self.total_images else "finished")
         try:
             while state.images < self.total_images:
-                since = state.images
+                since, early = state.images, self.early
                 record, stopping = self._tick(stop)
                 self._check_place()
+                early = self.early != early  # ended before its time, for the user to see something soon
                 self._check_agreement()
                 if reason := from_first(partial(self._diverged, record)):
                     self._roll_back(reason)
@@ -553,8 +681,9 @@ class _Session:
                         save |= self._evaluate(record, stop)
                     except _StopAsked:
                         save = stopping = True
-                if finished or _passed(report.samples_kimg, since, state.images):
+                if finished or early or _passed(report.samples_kimg, since, state.images):
                     record["diversity"] = self._samples(f"samples-{checkpoint.kimg_name(state.images)}")
+                self._watch_threads(record)
                 self._judge(record)
                 self.trackers.log(record)  # before the checkpoint: what is logged too early is dropped on a resume
                 if save:
@@ -581,16 +710,50 @@ class _Session:
         """Steps until a record is due; the record, and whether to stop after it."""
         started, since = time.perf_counter(), self.state.images
         for step in self.steps:
+            self.stepping(step.kimg)
+            self._live()
             stopping = any_of(stop())
             before = step.images - self.config.training.batch
             if (
                 stopping
                 or step.images >= self.total_images
                 or _passed(self.config.report.tick_kimg, before, step.images)
+                or self._is_early()
             ):
+                if not stopping:
+                    self.early = math.inf
                 measured = step.stats.collect()
                 return self._record(measured, time.perf_counter() - started, step.images - since), stopping
         raise AssertionError("the training loop has no end of its own")
+
+    def _is_early(self) -> bool:
+        """Whether a first record is due although the first tick is far: all processes agree. Nothing of training changes."""
+        return math.isfinite(self.early) and any_of(time.perf_counter() - self.first_step >= self.early)
+
+    def _live(self) -> None:
+        """A sign of life in run.json and on the page, at most once a minute."""
+        if self.writes and time.perf_counter() - self.heard >= SIGN_SECONDS:
+            self._status("running")
+
+    def _watch_threads(self, record: Record) -> None:
+        """Tells, once, where other programs have made this one so slow that fewer threads would be faster."""
+        pace, count = record["seconds_per_kimg"], torch.get_num_threads()
+        if self.state.device.type != "cpu" or count == 1 or not pace or not self.writes:
+            return
+        slow = bool(self.paces) and pace > BUSY * min(self.paces)
+        self.paces.append(pace)
+        if not slow or self.told_busy:
+            return
+        best, taken = threads.choose_threads(threads.convolutions, count)
+        if best < count and taken[count] > BUSY * taken[best]:
+            self.told_busy = True
+            others = threads.load_of_others(count)
+            remedy = command("resume", self.run.path, "--threads", best)
+            self.news.append(
+                f"other programs keep this machine busy{f' ({others:.0f} more threads at work)' if others else ''}: {pace:.3g} "
+                f"s/kimg, after {min(self.paces):.3g} at best. Now {best} of {count} threads would be about "
+                f"{taken[count] / taken[best]:.1f} times as fast: stop, then `{remedy}`"
+            )
 
     def save(self) -> None:
         """A checkpoint, unless the weights have gone bad; older ones beyond those kept go."""
@@ -688,6 +851,7 @@ class _Session:
         def advance(done: int, total: int) -> None:
             if world_size() == 1 and stop():
                 raise _StopAsked
+            self._live()
             if self.evaluating:
                 self.evaluating(done, total)
 
@@ -746,9 +910,11 @@ class _Session:
     def _status(self, status: str) -> None:
         if not self.writes:
             return
+        self.heard = time.perf_counter()
         self.run.write(
             "run.json",
             {
+                "sign_of_life": tracking.now(),
                 "name": self.run.path.resolve().name,
                 "status": status,
                 "kimg": self.state.kimg,

@@ -146,7 +146,7 @@ def test_activation_checkpointing_reaches_the_networks(pictures: Path) -> None:
         options = Options(
             activation_checkpointing=on, **{k: v for k, v in TINY.items() if k not in ("held_out", "target")}
         )
-        config, derived, _, _ = plan(options, DataConfig(str(pictures)), device=torch.device("cpu"))
+        config, derived, *_ = plan(options, DataConfig(str(pictures)), device=torch.device("cpu"))
         networks = Generator(config.generator), Discriminator(config.discriminator)
         make_phases(config, *networks)
         layers = [m for net in networks for m in net.modules() if isinstance(m, Recomputable)]

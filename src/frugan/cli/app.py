@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from frugan.checks import checked
-from frugan.cli import convert, data, demo, evaluate, generate, latent, leaks, methods, train
+from frugan.cli import convert, data, demo, evaluate, generate, latent, leaks, methods, status, train
 from frugan.errors import FruganError, explain
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.command("train")(checked(train.train))
 app.command("resume")(checked(train.resume))
+app.command("status")(checked(status.status))
 app.command("generate")(checked(generate.generate))
 app.command("directions")(checked(latent.directions))
 app.command("edit")(checked(latent.edit))

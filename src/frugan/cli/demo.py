@@ -40,7 +40,7 @@ def demo(
         follow(Run(run), device=str(chosen), kimg=kimg)
     else:
         data = DataConfig(path=str(pictures), held_out=HELD_OUT)
-        config, derived, dataset, _ = plan(Options(preset="tiny", kimg=kimg), data, device=chosen)
+        config, derived, dataset, *_ = plan(Options(preset="tiny", kimg=kimg, threads="auto"), data, device=chosen)
         describe(dataset, derived)
         follow(Run.create(run, config), device=str(chosen), dataset=dataset)
     sheets = sorted((run / "samples").glob("samples-0*.png"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,7 +12,7 @@ import typer
 from typer import Option
 
 from frugan.checks import Limits
-from frugan.cli.common import bar, console, parse_count, parse_resolution, say, stop_on_signal
+from frugan.cli.common import bar, console, parse_count, parse_resolution, print_command, say, stop_on_signal
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def train(
     to: Annotated[Path | None, typer.Argument(metavar="OUT", help="The run directory to make, as --out.")] = None,
     out: Annotated[Path | None, Option("--out", "-o", help="The run directory to make. [default: runs/NAME of the data, numbered if taken]")] = None,
     preset: Annotated[
-        str, Option(help="auto, stylegan2, paper256, paper512, paper1024, cifar, cifarbaseline, or tiny (for a CPU).")
-    ] = "auto",
+        str, Option(help="auto, stylegan2, paper256, paper512, paper1024, cifar, cifarbaseline, or tiny (for a CPU). [default: auto; without a GPU tiny, where auto would take more than a day]", show_default=False)
+    ] = "",
     kimg: Annotated[float | None, Option(help="Length of training: thousands of real images shown.")] = None,
     method: Annotated[str, Option(help="What to train with: names joined by commas, see frugan methods.")] = "ada",
     dry_run: Annotated[bool, Option("--dry-run", help="Show the resolved configuration and what it costs; train nothing.")] = False,
@@ -108,7 +109,7 @@ def train(
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Option(help="Of the highest resolutions.", rich_help_panel=MACHINE)] = "auto",
     compile: Annotated[Literal["auto", "on", "off"], Option(help="torch.compile; auto: on a GPU, where a long run is found to be faster with it; never on a CPU.", rich_help_panel=MACHINE)] = "auto",
     activation_checkpointing: Annotated[bool, Option("--activation-checkpointing", help="Activation checkpointing: compute feature maps again instead of keeping them, for larger batches or pictures; about a third slower.", rich_help_panel=MACHINE)] = False,
-    threads: Annotated[int | None, Limits(at_least=1, at_most=4096), Option(help="CPU threads. [default: all cores]", rich_help_panel=MACHINE)] = None,
+    threads: Annotated[int | None, Limits(at_least=1, at_most=4096), Option(help="CPU threads. [default: as many as are fastest when the run begins; kept]", rich_help_panel=MACHINE)] = None,
     processes: Annotated[int, Limits(at_least=1, at_most=4096), Option(help="Train in so many processes here: one a GPU.", rich_help_panel=MACHINE)] = 1,
 ) -> None:  # fmt: skip
     """Train a GAN on a folder (or zip, or array) of pictures.
@@ -191,6 +192,7 @@ def train(
         freeze_d=freeze_d,
         freeze_g=freeze_g,
         freeze_mapping=freeze_mapping,
+        threads="auto" if threads is None else threads,
     )
     with joined(chosen.type) as place:
         run, dataset = None, None
@@ -199,14 +201,19 @@ def train(
             with bar("reading pictures") as progress:
                 many = processes if not launched() else world_size()
                 plans = plan(options, source, device=chosen, processes=many, progress=progress)
-            config, derived, dataset, start = plans
-            describe(dataset, derived)
+            config, dataset, start = plans.config, plans.dataset, plans.start
+            describe(dataset, plans.derived)
             if start:
                 console.print(f"starting from {start.source}", *start.lines(), sep="\n", markup=False)
-            if not dry_run:
-                run = Run.create(out, config)
-            else:
+            if plans.note:
+                say(plans.note)
+                print_command("For preset auto all the same", *sys.argv[1:], "--preset", "auto")
+            if dry_run:
                 show_cost(config, str(chosen))
+            else:
+                if chosen.type == "cpu":
+                    show_forecast(config)
+                run = Run.create(out, config)
         if not dry_run:
             go_on(out, place, processes=processes, threads=threads, run=run, dataset=dataset)
 
@@ -217,7 +224,7 @@ def resume(
     data: Annotated[str | None, Option(help="Where the run's images are now, if they have moved; remembered.")] = None,
     device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
     threads: Annotated[
-        int | None, Limits(at_least=1, at_most=4096), Option(help="CPU threads. [default: all cores]")
+        int | None, Limits(at_least=1, at_most=4096), Option(help="CPU threads from now on. [default: as the run began with]")
     ] = None,
     processes: Annotated[
         int, Limits(at_least=1, at_most=4096), Option(help="Train in so many processes here: one a GPU.")
@@ -229,8 +236,14 @@ def resume(
 
     set_threads(threads)
     with joined(choose_device(device).type) as place:
-        if data and rank() == 0:
-            Run(run).move_data(data)
+        if rank() == 0:
+            opened = Run(run)
+            if opened.read("run.json"):
+                say(f"{run} is {opened.status().sentence}")
+            if data:
+                opened.move_data(data)
+            if threads:
+                opened.set_threads(threads)
         go_on(run, place, processes=processes, threads=threads, kimg=kimg)
 
 
@@ -254,7 +267,7 @@ def go_on(
     found = run.latest()
     left = not found or found.images < (kimg or run.config.kimg) * 1000
     if processes > 1 and left and not launched():
-        share = threads or max((os.cpu_count() or 1) // processes, 1)
+        share = threads or run.config.threads or max((os.cpu_count() or 1) // processes, 1)
         more = ["--kimg", str(kimg)] if kimg else []
         with run.launching():
             launch(processes, "frugan", ["resume", str(out), "--device", device, "--threads", str(share), *more])
@@ -270,18 +283,29 @@ def follow(run: Run, *, device: str, dataset: Dataset | None = None, kimg: float
     found = run.latest()
     start = found.images / 1000 if found else 0.0
     last = None
+    say(f"Watch it at {run.page.as_uri()}")
     with stop_on_signal() as stop, Progress(total_kimg=total, start_kimg=start, console=console) as display:
-        for last in run.train(kimg=kimg, device=device, dataset=dataset, stop=stop, evaluating=display.evaluating):
+        hears = {"stop": stop, "evaluating": display.evaluating, "stepping": display.step}
+        for last in run.train(kimg=kimg, device=device, dataset=dataset, **hears):
             display.log(last)
             for warning in last.get("warnings", ()):
                 display.say(f"warning: {warning}")
     at = f"{last['kimg']:g}" if last else f"{start:g}"
-    console.print(f"{at} of {total:g} kimg. Look at {run.path / 'index.html'}")
-    if not last or last["kimg"] < total:
-        if last:
-            console.print(f"Go on with: frugan resume {run.path}")
-        else:
-            console.print(f"Nothing left to do; train longer with: frugan resume {run.path} --kimg {total * 2:g}")
+    say(f"{at} of {total:g} kimg. Look at {run.page}")
+    if last and last["kimg"] < total:
+        print_command("Resume with", "resume", run.path)
+    elif not last:
+        print_command("Nothing left to do; train longer with", "resume", run.path, "--kimg", f"{total * 2:g}")
+
+
+def show_forecast(config: RunConfig) -> None:
+    """How long the run will take on this CPU, before it begins."""
+    from frugan.run import pace
+    from frugan.training.pacing import forecast
+
+    with console.status("timing a step"):
+        seconds = pace(config)
+    say(f"{forecast(seconds, config.kimg)} ({config.threads} CPU thread{'s' if config.threads != 1 else ''})")
 
 
 def run_directory(data: str, out: Path | None, to: Path | None) -> Path:
@@ -304,6 +328,9 @@ def run_directory(data: str, out: Path | None, to: Path | None) -> Path:
 def set_threads(threads: int | None) -> None:
     import torch
 
+    from frugan.checks import check_number
+
+    check_number("--threads", threads, at_least=1, at_most=1024, whole=True)
     if threads:
         torch.set_num_threads(threads)
 
@@ -338,12 +365,13 @@ def show_cost(config: RunConfig, device: str) -> None:
 
     from frugan.config import to_dict
     from frugan.estimate import estimate
+    from frugan.training.pacing import forecast
 
     console.print(yaml.safe_dump(to_dict(config), sort_keys=False), markup=False)
     with console.status("timing one pass of each phase"):
         cost = estimate(config, device)
     console.print(
-        f"generator {cost.generator_parameters:,} parameters; discriminator {cost.discriminator_parameters:,}\n"
-        f"about {cost.seconds_per_kimg:.3g} s/kimg on {device}: {cost.seconds_per_kimg * config.kimg / 3600:.3g} hours "
-        f"for {config.kimg:g} kimg\nabout {cost.memory_bytes / 2**20:,.0f} MiB of memory"
+        f"generator {cost.generator_parameters:,} parameters; discriminator {cost.discriminator_parameters:,}"
     )
+    say(f"{forecast(cost.seconds_per_kimg, config.kimg)}, on {device}")
+    console.print(f"about {cost.memory_bytes / 2**20:,.0f} MiB of memory")

@@ -2,10 +2,11 @@
 
 from frugan.tracking.files import JsonLines, finite, read_stats, write_json
 from frugan.tracking.histogram import Histogram
-from frugan.tracking.machine import environment, free_memory, memory
+from frugan.tracking.machine import environment, free_memory, memory, now, parse_time
 from frugan.tracking.page import Page
 from frugan.tracking.progress import Progress
 from frugan.tracking.tensorboard import TensorBoard
+from frugan.tracking.text import duration
 from frugan.tracking.tracker import Record, Tracker, Trackers
 
 __all__ = [
@@ -17,10 +18,13 @@ __all__ = [
     "TensorBoard",
     "Tracker",
     "Trackers",
+    "duration",
     "environment",
     "finite",
     "free_memory",
     "memory",
+    "now",
+    "parse_time",
     "read_stats",
     "write_json",
 ]

@@ -19,7 +19,7 @@ _PACKAGES = ("frugan", "torch", "numpy", "pillow", "safetensors")
 def environment() -> dict[str, Any]:
     """Facts for environment.json: what someone needs to repeat a run or to judge its speed. Nothing personal."""
     return {
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "started": now(),
         "command": list(sys.argv),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
@@ -34,6 +34,19 @@ def environment() -> dict[str, Any]:
         "gpus": [_gpu(i) for i in range(torch.cuda.device_count())],
         "mps": torch.backends.mps.is_available(),
     }
+
+
+def now() -> str:
+    """The time in ISO 8601, to the second, with its zone."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def parse_time(text: Any) -> float | None:
+    """Seconds since 1970 of what `now` wrote; None where it is no time."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
 
 
 def memory(device: torch.device | str) -> dict[str, int]:

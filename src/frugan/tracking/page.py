@@ -68,7 +68,8 @@ class Page:
         return self._template.render(
             name=shown(run.get("name") or self.run_dir.resolve().name),
             status=shown(run.get("status") or ""),
-            kimg=_latest(records, "kimg") or finite(run.get("kimg")) or 0,
+            kimg=max(_latest(records, "kimg") or 0, finite(run.get("kimg")) or 0),
+            sign_of_life=shown(run.get("sign_of_life") or "") if run.get("status") == "running" else None,
             total_kimg=finite(run.get("total_kimg")),
             facts=list(_facts(run, records)),
             written=datetime.now().astimezone().isoformat(" ", "minutes"),
@@ -112,8 +113,8 @@ def _facts(run: Mapping[str, Any], records: Sequence[Record]) -> Iterator[tuple[
         yield "speed", f"{number(pace)} s/kimg"
     if (elapsed := _latest(records, "seconds_total")) is not None:
         yield "elapsed", duration(elapsed)
-    total, kimg = finite(run.get("total_kimg")), _latest(records, "kimg")
-    if run.get("status") == "running" and pace and total and kimg is not None:
+    total, kimg = finite(run.get("total_kimg")), max(_latest(records, "kimg") or 0, finite(run.get("kimg")) or 0)
+    if run.get("status") == "running" and pace and total:
         yield "left, about", duration((total - kimg) * pace)
     for name in ("p", "r_t", "r_v"):
         if (value := _latest(records, name)) is not None:

@@ -27,6 +27,24 @@ _SHORT = {
 }
 
 
+class Pace:
+    """Seconds per kimg, smoothed over some minutes of steps, so that a remaining time neither jumps nor lags for long."""
+
+    def __init__(self, half_life_seconds: float = 120.0) -> None:
+        self.half_life = half_life_seconds
+        self._seconds = self._kimg = 0.0
+
+    def add(self, seconds: float, kimg: float) -> None:
+        """Steps that took so long and made so many kimg; what came before counts half after each half-life."""
+        if seconds >= 0 and kimg > 0:
+            kept = 0.5 ** (seconds / self.half_life)
+            self._seconds, self._kimg = self._seconds * kept + seconds, self._kimg * kept + kimg
+
+    @property
+    def seconds_per_kimg(self) -> float | None:
+        return self._seconds / self._kimg if self._kimg else None
+
+
 class Progress:
     """A live bar over kimg with the latest figures; one plain line a record where the output is no terminal.
 
@@ -44,7 +62,9 @@ class Progress:
         self.total_kimg, self.kimg = total_kimg, start_kimg
         self.console = console or Console()
         self._latest: dict[str, Any] = {}
-        self._tick_time = time.monotonic()
+        self._last_step = time.monotonic()
+        self._pace = Pace()
+        self._told = False
         self._live: Any = None
         self._activity = ""
 
@@ -61,11 +81,23 @@ class Progress:
             record = {k: v for k, v in plain(record).items() if v is not None}
             self.kimg = record.get("kimg", self.kimg)
             self._latest |= record
-            self._tick_time = time.monotonic()
+            if self._pace.seconds_per_kimg is None and (given := record.get("seconds_per_kimg")):
+                self._pace.add(given, 1.0)
+            self._last_step = time.monotonic()  # records, sample grids and checkpoints are no part of a step
             if self.console.is_terminal:
                 self._start()
             else:
                 self._line("  ".join([f"{self.kimg:8.1f} / {self.total_kimg:g} kimg", *self._figures(record)]))
+
+    def step(self, kimg: float) -> None:
+        """Hears of each training step: moves the bar and the remaining time."""
+        with suppress(*_ANY):
+            now = time.monotonic()
+            self._pace.add(now - self._last_step, kimg - self.kimg)
+            self.kimg, self._last_step = kimg, now
+            if not self.console.is_terminal and not self._told:
+                self._line("  ".join([f"{kimg:8.3f} / {self.total_kimg:g} kimg", *self._figures({})]))
+            self._told = True
 
     def evaluating(self, done: int, total: int) -> None:
         """Shows how far an evaluation is, in images."""
@@ -98,8 +130,8 @@ class Progress:
     def _figures(self, record: Record) -> list[str]:
         """The figures of a record as short ASCII texts, those that it has."""
         found: list[str] = []
-        if pace := record.get("seconds_per_kimg"):
-            elapsed = time.monotonic() - self._tick_time
+        if pace := self._pace.seconds_per_kimg:
+            elapsed = time.monotonic() - self._last_step
             left = max((self.total_kimg - self.kimg) * pace - elapsed, 0.0)
             found += [f"{pace:.3g} s/kimg", f"ETA {duration(left)}"]
         found += [
@@ -124,6 +156,6 @@ class Progress:
         head.add_column(justify="right", no_wrap=True)
         head.add_row(
             ProgressBar(total=self.total_kimg, completed=min(self.kimg, self.total_kimg)),
-            Text(f"{self.kimg:.1f} / {self.total_kimg:g} kimg"),
+            Text(f"{self.kimg:.{1 if self.total_kimg >= 100 else 3}f} / {self.total_kimg:g} kimg"),
         )
         return Group(head, Text("  ".join([*self._figures(self._latest), self._activity]), style="dim"))

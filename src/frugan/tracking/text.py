@@ -6,17 +6,24 @@ import math
 
 
 def duration(seconds: float | None) -> str:
-    """4 → "4 s", 4000 → "1 h 07 min", 100000 → "1 d 4 h"."""
+    """The two largest units in words: 4 → "4 seconds", 4000 → "1 hour 7 minutes", 187200 → "2 days 4 hours"."""
     if seconds is None or not math.isfinite(seconds):
         return "?"
-    s = max(round(seconds), 0)
-    if s < 60:
-        return f"{s} s"
-    if s < 3600:
-        return f"{s // 60} min {s % 60:02d} s"
-    if s < 86400:
-        return f"{s // 3600} h {s % 3600 // 60:02d} min"
-    return f"{s // 86400} d {s % 86400 // 3600} h"
+    left = max(round(seconds), 0)
+    units = [(86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")]
+    at = next((i for i, (size, _) in enumerate(units) if left >= size), 3)
+    (large, name), (small, small_name) = units[at], units[min(at + 1, 3)]
+    if large == small or (at == 0 and left >= 20 * 86400):
+        return _counted(round(left / large), name)
+    fine = round(left / small)  # rounded in the smaller unit, so that no "60 minutes" come out
+    count, rest = divmod(fine, large // small)
+    if at and count == units[at - 1][0] // large:
+        return _counted(1, units[at - 1][1])
+    return _counted(count, name) + (f" {_counted(rest, small_name)}" if rest else "")
+
+
+def _counted(count: int, unit: str) -> str:
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
 
 
 def number(value: float | None) -> str:

@@ -147,6 +147,38 @@ for (const img of document.querySelectorAll(".pictures img")) {
 
 // ---- looking on while it trains ----
 
+// ---- signs of life ----
+
+/** As duration() in tracking/text.py: the two largest units in words. */
+function duration(seconds) {
+  const units = [[86400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]];
+  let left = Math.max(Math.floor(seconds), 0), words = [];
+  for (const [size, name] of units) {
+    const count = Math.floor(left / size);
+    left -= count * size;
+    if (count && words.length < 2) words.push(`${count} ${name}${count === 1 ? "" : "s"}`);
+    else if (words.length) break;
+  }
+  return words.join(" ") || "0 seconds";
+}
+
+/** A run writes one a minute, and the slowest step is some minutes: longer silence is said, and is not called running. */
+const life = document.getElementById("life"), SILENCE = 15 * 60;
+function look() {
+  const age = (Date.now() - Date.parse(life.dateTime)) / 1000, status = document.querySelector(".status");
+  life.title = life.dateTime;
+  life.textContent = `${duration(age)} ago`;
+  if (age < SILENCE) return;
+  const line = life.parentElement;
+  line.textContent = `no sign of life for ${duration(age)}: if it was killed, frugan resume continues it`;
+  line.classList.add("lost");
+  status.textContent = "no sign of life";
+  status.className = "status failed";
+  clearInterval(looking);
+}
+const looking = life && setInterval(look, 10_000);
+if (life) look();
+
 const reload = document.getElementById("reload");
 if (document.querySelector(".status.running")) {
   reload.parentElement.hidden = false;

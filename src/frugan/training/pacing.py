@@ -1,0 +1,38 @@
+"""How long a run would take here, from a step of it, and when it would be done."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+
+import torch
+
+from frugan.tracking.text import duration
+from frugan.training.step import Phases, training_only
+from frugan.training.trial import passes, seconds_per_image
+
+_SLOW_PASS = 1.0
+"""Seconds for an image: one is then told enough by a single pass."""
+
+_STEP_PASSES = 2.5
+"""A step's work, as a multiple of the generator's pass: the discriminator's, R1 and path length in their turns."""
+
+
+def seconds_per_kimg(phases: Phases, n: int) -> float:
+    """Of training: timed over all phases with n images at once, or guessed from one image's first pass where that is slow."""
+    one = passes(phases, 1, torch.Generator(phases.G.mapping.w_avg.device).manual_seed(0))[0]
+    started = time.perf_counter()
+    with training_only(one.network, one.other):
+        one.loss().backward()
+    taken = time.perf_counter() - started
+    one.network.zero_grad(set_to_none=True)
+    return 1000 * (taken * _STEP_PASSES if taken > _SLOW_PASS else seconds_per_image(phases, n))
+
+
+def forecast(seconds_per_kimg: float, kimg: float) -> str:
+    """ "about 31 s/kimg: 100 kimg take 52 minutes, done on Thu 26 Nov at 15:05"."""
+    seconds = seconds_per_kimg * kimg
+    done = ""
+    if seconds < 10**9:
+        done = (datetime.now() + timedelta(seconds=seconds)).strftime(", done on %a %d %b %Y at %H:%M")
+    return f"about {seconds_per_kimg:.3g} s/kimg: {kimg:g} kimg take {duration(seconds)}{done}"
