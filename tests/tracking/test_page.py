@@ -121,6 +121,20 @@ def test_says_what_the_run_directory_holds(tmp_path: Path) -> None:
     ]
 
 
+def test_signs_of_life_of_a_running_run(tmp_path: Path) -> None:
+    """The page's own script tells how old it is; the page of a run that ended, or of an earlier version, has none."""
+    run = fill(tmp_path)
+    facts = json.loads((run / "run.json").read_text())
+    assert not read(run).all("time")
+    write_json(run / "run.json", {**facts, "kimg": 163.5, "sign_of_life": "2026-11-26T10:00:00+00:00"})
+    page = read(run)
+    assert page.all("time") == [{"id": "life", "datetime": "2026-11-26T10:00:00+00:00"}]
+    assert page.all("progress")[0]["value"] == "163.5"  # of the last sign, later than the last record
+    assert "no sign of life for" in "".join(page.raw["script"])
+    write_json(run / "run.json", {**facts, "status": "finished", "sign_of_life": "2026-11-26T10:00:00+00:00"})
+    assert not read(run).all("time")
+
+
 def test_needs_no_network(tmp_path: Path) -> None:
     page = read(fill(tmp_path))
     here = {"reals.png", "data:,"} | {f"samples/samples-{k}.png" for k in ("init", "000000", "000160")}

@@ -87,7 +87,7 @@ class Progress:
             if self.console.is_terminal:
                 self._start()
             else:
-                self._line("  ".join([f"{self.kimg:8.1f} / {self.total_kimg:g} kimg", *self._figures(record)]))
+                self._line("  ".join([f"{self._place():>8} / {self.total_kimg:g} kimg", *self._figures(record)]))
 
     def step(self, kimg: float) -> None:
         """Hears of each training step: moves the bar and the remaining time."""
@@ -96,7 +96,7 @@ class Progress:
             self._pace.add(now - self._last_step, kimg - self.kimg)
             self.kimg, self._last_step = kimg, now
             if not self.console.is_terminal and not self._told:
-                self._line("  ".join([f"{kimg:8.3f} / {self.total_kimg:g} kimg", *self._figures({})]))
+                self._line("  ".join([f"{self._place():>8} / {self.total_kimg:g} kimg", *self._figures({})]))
             self._told = True
 
     def evaluating(self, done: int, total: int) -> None:
@@ -127,6 +127,10 @@ class Progress:
     def _line(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def _place(self) -> str:
+        """kimg so far, with three decimals where a tenth would hide that it moves."""
+        return f"{self.kimg:.{1 if self.kimg >= 10 else 3}f}"
+
     def _figures(self, record: Record) -> list[str]:
         """The figures of a record as short ASCII texts, those that it has."""
         found: list[str] = []
@@ -156,6 +160,6 @@ class Progress:
         head.add_column(justify="right", no_wrap=True)
         head.add_row(
             ProgressBar(total=self.total_kimg, completed=min(self.kimg, self.total_kimg)),
-            Text(f"{self.kimg:.{1 if self.total_kimg >= 100 else 3}f} / {self.total_kimg:g} kimg"),
+            Text(f"{self._place()} / {self.total_kimg:g} kimg"),
         )
         return Group(head, Text("  ".join([*self._figures(self._latest), self._activity]), style="dim"))
