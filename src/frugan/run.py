@@ -349,7 +349,12 @@ class Run:
         seen = tracking.parse_time(facts.get("sign_of_life"))
         silent = max(time.time() - seen, 0.0) if seen else None
         killed = said == "running" and not _is_locked(self.path)
-        return Status("killed" if killed else said, facts.get("kimg") or 0.0, facts.get("total_kimg"), silent)
+        return Status(
+            "killed" if killed else said,
+            tracking.finite(facts.get("kimg")) or 0.0,
+            tracking.finite(facts.get("total_kimg")),
+            silent,
+        )
 
     def move_data(self, path: str) -> None:
         """Keeps `path` as the place of the run's images, once they have been found to be those it began with."""
