@@ -178,7 +178,7 @@ class Options:
     freeze_d: str | None = None
     freeze_g: str | None = None
     freeze_mapping: bool = False
-    threads: Annotated[int, Limits(at_least=1, at_most=1024)] | Literal["auto"] | None = None
+    threads: Annotated[int, Limits(at_least=1, at_most=4096)] | Literal["auto"] | None = None
     """CPU threads; "auto": as many as are fastest now, None: as PyTorch is set. `frugan.run.plan` finds it."""
 
     def __post_init__(self) -> None:

@@ -224,7 +224,9 @@ def resume(
     data: Annotated[str | None, Option(help="Where the run's images are now, if they have moved; remembered.")] = None,
     device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
     threads: Annotated[
-        int | None, Limits(at_least=1, at_most=4096), Option(help="CPU threads from now on. [default: as the run began with]")
+        int | None,
+        Limits(at_least=1, at_most=4096),
+        Option(help="CPU threads from now on. [default: as the run began with]"),
     ] = None,
     processes: Annotated[
         int, Limits(at_least=1, at_most=4096), Option(help="Train in so many processes here: one a GPU.")
@@ -328,9 +330,6 @@ def run_directory(data: str, out: Path | None, to: Path | None) -> Path:
 def set_threads(threads: int | None) -> None:
     import torch
 
-    from frugan.checks import check_number
-
-    check_number("--threads", threads, at_least=1, at_most=1024, whole=True)
     if threads:
         torch.set_num_threads(threads)
 

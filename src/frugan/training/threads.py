@@ -17,7 +17,7 @@ from frugan.checks import check_number
 from frugan.training.step import Phases, training_only
 from frugan.training.trial import passes
 
-MOST = 1024
+MOST = 4096
 SECONDS = 2.5
 """That choosing takes, about."""
 
