@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], what: str
         assert same, f"{what}: {name}: {value} instead of {expected[name]}"
 
 
-def compare(options: dict[str, Any], settings: Settings, steps: int = STEPS) -> None:
+def compare(options: dict[str, Any], settings: Settings, steps: int) -> None:
     """Trains both for some steps; all numbers agree after each."""
     with float64():
         config = configured(options)
@@ -186,24 +187,28 @@ def compare(options: dict[str, Any], settings: Settings, steps: int = STEPS) -> 
         assert reference.t == state.step == steps
 
 
-@pytest.mark.parametrize("name", CELLS)
-def test_every_method_trains_as_its_paper_says(name: str) -> None:
+def all_steps_if_slow(names: Iterable[str], at_first: dict[str, int]) -> list[Any]:
+    """Each name with its number of steps, and with all of them where those are fewer."""
+    short = [pytest.param(name, at_first.get(name, STEPS), id=name) for name in names]
+    rest = [name for name in names if name in at_first]
+    return short + [pytest.param(name, STEPS, id=f"{name}, all steps", marks=pytest.mark.slow) for name in rest]
+
+
+@pytest.mark.parametrize(("name", "steps"), all_steps_if_slow(CELLS, dict.fromkeys(CELLS.keys() - METHODS.keys(), 9)))
+def test_every_method_trains_as_its_paper_says(name: str, steps: int) -> None:
     options, settings = CELLS[name]
     preset = dict(reference_step.PRESETS["auto"])
     if "auxiliary-rotation" in name:
         preset["gamma"] = 0.0002 * 8 * 8 / 8
-    compare(options, Settings(**{"ada_images": 100.0, **preset, **settings}))
+    compare(options, Settings(**{"ada_images": 100.0, **preset, **settings}), steps)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_trains_as_its_table_says(preset: str) -> None:
-    """Those whose kimg for p differs, too: p moves at the preset's own speed."""
+@pytest.mark.parametrize(("preset", "steps"), all_steps_if_slow(PRESETS, dict.fromkeys(PRESETS, 6)))
+def test_every_preset_trains_as_its_table_says(preset: str, steps: int) -> None:
+    """p moves at the preset's own speed, too."""
     own = {"ada_images": reference_step.PRESETS[preset].get("ada_images", 500_000.0)}
-    compare(
-        {"preset": preset, "ada_kimg": None, **RISING},
-        Settings(**{**reference_step.PRESETS[preset], **reference_step.ADA, **RISING, **own}),
-        steps=6,
-    )
+    settings = {**reference_step.PRESETS[preset], **reference_step.ADA, **RISING, **own}
+    compare({"preset": preset, "ada_kimg": None, **RISING}, Settings(**settings), steps)
 
 
 def _as_one_of_two(index: int, port: int, out: str, options: dict[str, Any]) -> None:
