@@ -13,6 +13,8 @@ from typing import Any
 from frugan.data.label_names import clean, has_suffix, loosest
 from frugan.errors import FruganError
 
+LONGEST_LINE = 1 << 20  # characters
+
 DELIMITERS = "\t;,|"
 NAME_COLUMNS = ("file_name", "filename", "file", "image", "img", "picture", "path", "name", "id")
 _ROW_NUMBERS = ("", "index", "idx", "id", "row", "no", "nr", "#", "unnamed: 0", "level_0")
@@ -48,6 +50,8 @@ def read_table(text: str, where: str, images: Sequence[str]) -> Table:
 
     Raises `FruganError` naming the file and the line.
     """
+    if any(len(line) > LONGEST_LINE for line in text.splitlines()):
+        raise FruganError(f"{where} has a line of more than {LONGEST_LINE:,} characters: that is no table of labels")
     known = {loosest(image) for image in images}
     lines, mark = _lines(text, where, known)
     if len(lines[0][1]) < 2:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import struct
 import tarfile
@@ -23,13 +22,16 @@ import numpy as np
 from frugan.checks import beside
 from frugan.data.decode import FORMATS, Header, read_header, read_pixels
 from frugan.data.own import INDEX, RUN_CONFIG, OwnFiles, own_files
-from frugan.errors import FruganError
+from frugan.errors import FruganError, shown
+from frugan.reading import parse_json, read_bytes
 
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 CONTAINERS = (".zip", ".tar", ".npy", ".npz")
 
 _LARGEST_MEMBER = 1 << 30  # bytes that one zip member may unpack to
-_LARGEST_TEXT = 1 << 28
+_LARGEST_TEXT = 1 << 26  # bytes of a table of labels: some two million rows
+_LARGEST_LABEL = 1 << 20  # bytes of the label of one image
+_MOST_RATIO, _RATIO_FROM = 200, 1 << 26  # of a zip member unpacked and packed, from so many bytes on
 _IMAGE_KEYS = ("images", "x", "X", "data", "pixels", "arr_0")
 _LABEL_KEYS = ("labels", "label", "y", "Y", "targets")
 _LITTER = ("__macosx", "thumbs.db", "desktop.ini")
@@ -272,7 +274,8 @@ class Zip(Files):
         return _stamp(self.path)
 
     def digest(self, index: int) -> bytes:
-        return hashlib.sha256(self._zip.read(self._members[self.names[index]])).digest()
+        with self._zip.open(self._members[self.names[index]]) as file:
+            return _digest(file, self.size(self.names[index]))
 
 
 class Tar(Files):
@@ -324,7 +327,10 @@ class Tar(Files):
         return _stamp(self.path)
 
     def digest(self, index: int) -> bytes:
-        return hashlib.sha256(self.open(self.names[index]).read()).digest()
+        member = self._members[self.names[index]]
+        with open(self.path, "rb") as file:
+            file.seek(member.offset_data)
+            return _digest(file, member.size)
 
     def labels(self) -> list[Any]:
         """Each picture's label as it was written: a whole number, a word, a list of numbers, or None where there is none."""
@@ -343,14 +349,20 @@ class Tar(Files):
             return int(text) if text.isdecimal() else text
         if self.has(f"{key}.json"):
             try:
-                facts = json.loads(self._read_text(f"{key}.json"))
+                facts = parse_json(self._read_text(f"{key}.json"))
+            except FruganError:
+                raise
             except ValueError as error:
-                raise FruganError(f"{self.path}/{key}.json cannot be read as JSON ({error}); mend it") from error
+                raise FruganError(
+                    f"{self.path}/{shown(key)}.json cannot be read as JSON ({shown(error)}); mend it"
+                ) from error
             return facts.get("label") if isinstance(facts, dict) else facts
         return None
 
     def _read_text(self, name: str) -> str:
-        return _as_text(self.open(name).read(), f"{self.path}/{name}")
+        if self.size(name) > _LARGEST_LABEL:
+            raise FruganError(f"{self.path}/{shown(name)} holds more than {_LARGEST_LABEL:,} bytes: that is no label")
+        return _as_text(self.open(name).read(), f"{self.path}/{shown(name)}")
 
 
 class Arrays:
@@ -453,7 +465,18 @@ def _unfit(member: zipfile.ZipInfo) -> str:
         return "encrypted"
     if member.file_size > _LARGEST_MEMBER:
         return f"unpacks to {member.file_size:,} bytes; the limit is {_LARGEST_MEMBER:,}"
+    if member.file_size > max(_RATIO_FROM, _MOST_RATIO * member.compress_size):
+        return f"unpacks to {member.file_size:,} bytes, more than {_MOST_RATIO} times what it takes"
     return ""
+
+
+def _digest(file: Any, size: int) -> bytes:
+    """SHA-256 of the next `size` bytes, a MiB at a time."""
+    found = hashlib.sha256()
+    while size > 0 and (block := file.read(min(size, 1 << 20))):
+        found.update(block)
+        size -= len(block)
+    return found.digest()
 
 
 def _unfit_in_tar(member: tarfile.TarInfo) -> str:
@@ -483,4 +506,9 @@ def read_text(path: Path) -> str:
     """A UTF-8 text file given by the user. Raises `FruganError` where there is none."""
     if not path.is_file():
         raise FruganError(f"there is no file {path}{beside(path)}; check the path")
-    return _as_text(path.read_bytes(), str(path))
+    try:
+        return _as_text(read_bytes(path, _LARGEST_TEXT), str(path))
+    except FruganError:
+        raise
+    except ValueError as error:
+        raise FruganError(f"{path} cannot be read: {error}; is it a table of labels?") from error

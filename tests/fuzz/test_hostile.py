@@ -1,0 +1,169 @@
+"""Files made to harm are refused at once, in memory in proportion to their size, and change nothing for the next one."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import GOLDEN
+from frugan import tracking
+from frugan.config import load_config
+from frugan.data.shards import read_index
+from frugan.errors import FruganError
+from frugan.interop import read_network, read_release
+from frugan.networks import Generator, GeneratorConfig, MappingConfig, SynthesisConfig, load_generator, save_generator
+from frugan.tracking import health
+
+from .hostile import CASES, INPUTS, _pickle
+from .test_text import anything
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_refused_at_once(name: str, tmp_path: Path) -> None:
+    file = INPUTS[name](tmp_path)
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    with pytest.raises(FruganError) as error:
+        read_network(file)
+    assert time.perf_counter() - started < 20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000  # kB
+    assert "\x1b" not in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+def attack_on(name: bytes) -> bytes:
+    """A pickle that sets a new state, and new attributes, of what it gets under a name."""
+    state = b"(N}X\x04\x00\x00\x00nameX\x0b\x00\x00\x00LongStorageX\x09\x00\x00\x00_functionK\x01ut"
+    return b"\x80\x02c" + name + b"\n" + state + b"b."
+
+
+NAMES = [b"torch\nFloatStorage", b"collections\nOrderedDict", b"torch._utils\n_rebuild_tensor_v2", b"numpy\ndtype"]
+NAMES += [b"torch.storage\n_load_from_bytes", b"dnnlib\nEasyDict", b"dnnlib.tflib.network\nNetwork", b"_codecs\nencode"]
+
+
+def test_no_file_changes_what_the_next_is_read_with(tmp_path: Path) -> None:
+    """In any order: what reading alone gives."""
+    attacks = [CASES / "build-on-storage-type.pkl"]
+    for i, name in enumerate(NAMES):
+        (tmp_path / str(i)).mkdir()
+        attacks.append(_pickle(attack_on(name))(tmp_path / str(i)))
+    honest = GOLDEN / "nvidia_pytorch.pkl"
+    alone = read_release(honest).generator.state_dict()
+    for order in itertools.islice(itertools.permutations(attacks), 0, None, 40_000):
+        for attack in order:
+            with pytest.raises(FruganError):
+                read_release(attack)
+        found = read_release(honest).generator.state_dict()
+        assert all(torch.equal(found[k], alone[k]) for k in alone)
+
+
+SMALL = GeneratorConfig((8, 8), z_dim=4, w_dim=4, mapping=MappingConfig(2), synthesis=SynthesisConfig(32, 4))
+
+CHANGES: list[tuple[tuple[str, ...], Any]] = [
+    (("mapping", "lr_multiplier"), float("nan")),
+    (("mapping", "lr_multiplier"), 0),
+    (("mapping", "num_layers"), 2.5),
+    (("mapping", "num_layers"), True),
+    (("mapping", "num_layers"), -1),
+    (("synthesis", "resample_filter"), [0, 0]),
+    (("synthesis", "resample_filter"), [1, -1]),
+    (("synthesis", "resample_filter"), []),
+    (("synthesis", "resample_filter"), [1] * 3001),
+    (("synthesis", "resample_filter"), [1, float("nan")]),
+    (("synthesis", "channel_max"), 10**9),
+    (("synthesis", "channel_base"), -1),
+    (("synthesis", "clamp"), float("nan")),
+    (("synthesis", "use_noise"), 1),
+    (("resolution",), [2**20, 2**20]),
+    (("resolution",), [8, 8, 8]),
+    (("resolution",), [-8, 8]),
+    (("channels",), 10**9),
+    (("z_dim",), 0),
+    (("w_dim",), 10**400),
+    (("label_size",), 10**9),
+]
+
+
+@pytest.mark.parametrize("place, value", CHANGES, ids=range(len(CHANGES)))
+def test_numbers_that_no_network_has(place: tuple[str, ...], value: Any, tmp_path: Path) -> None:
+    """In config.json of a directory; config.yaml and foreign files build the same dataclasses."""
+    save_generator(tmp_path, Generator(SMALL))
+    config = json.loads((tmp_path / "config.json").read_text())
+    part = config["generator"]
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(FruganError, match="holds no generator"):
+        load_generator(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["I32", "U32"])
+def test_weights_of_another_type_are_refused(dtype: str, tmp_path: Path) -> None:
+    save_generator(tmp_path, Generator(SMALL))
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes().replace(b'"F32"', f'"{dtype}"'.encode()))
+    with pytest.raises(FruganError, match="expected floating-point numbers"):
+        load_generator(tmp_path)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    G = Generator(SMALL)
+    torch.nn.init.constant_(G.mapping.get_submodule("fc0").bias, torch.nan)  # pyright: ignore[reportArgumentType]
+    save_generator(tmp_path, G)
+    with pytest.raises(FruganError, match="not finite"):
+        load_generator(tmp_path)
+
+
+@pytest.mark.parametrize("taps", range(1, 25))
+def test_every_legal_filter_computes(taps: int) -> None:
+    filter_ = tuple(float(i + 1) for i in range(taps))
+    G = Generator(GeneratorConfig((6, 12), z_dim=4, w_dim=4, synthesis=SynthesisConfig(32, 4, resample_filter=filter_)))
+    assert G.sample(seeds=[0]).isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["yaml-merge", "yaml-resolution"])
+def test_configurations_of_runs(name: str) -> None:
+    with pytest.raises(FruganError, match="aliases" if name == "yaml-merge" else "8,192|8192"):
+        load_config(CASES / name / "config.yaml")
+
+
+def test_an_index_of_other_types() -> None:
+    with pytest.raises(FruganError, match=r"index\.json is damaged"):
+        read_index(str(CASES / "index-kinds"))
+
+
+@given(records=st.lists(st.dictionaries(st.sampled_from(["kimg", "p", "r_t", "non_finite", "seconds_total",
+    "seconds_per_kimg", "logits/real", "logits/generated", "metric/fid", "warnings", "memory_bytes"]), anything), max_size=4),
+    run=anything, fields=st.dictionaries(st.sampled_from(["name", "status", "kimg", "total_kimg", "warnings",
+    "skipped_files", "resolution", "channels", "device", "held_out"]), anything))  # fmt: skip
+def test_no_report_of_any_content_stops_a_page_or_a_monitor(
+    tmp_path_factory: Any, records: Any, run: Any, fields: Any
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    lines = [json.dumps(r) for r in records] + [(CASES / "stats-text-kimg.jsonl").read_text().strip()]
+    (folder / "stats.jsonl").write_text("\n".join([*lines, (CASES / "stats-deep.jsonl").read_text().strip()]))
+    for content in (run, fields):
+        (folder / "run.json").write_text(json.dumps(content))
+        (folder / "environment.json").write_text(json.dumps(content))
+        assert tracking.Page(folder).write().is_file()
+    found = tracking.read_stats(folder / "stats.jsonl")
+    health.check([health.digest(r) for r in found], health.Setting(0.5, "fid"))
+    tracking.JsonLines(folder / "stats.jsonl").truncate(after_kimg=3)
+
+
+def test_nothing_is_written_where_a_run_was(tmp_path: Path) -> None:
+    gone = tmp_path / "run"
+    with pytest.raises(FileNotFoundError):
+        tracking.write_json(gone / "run.json", {})
+    with pytest.raises(FileNotFoundError):
+        tracking.Page(gone).write()
+    assert not gone.exists()
