@@ -20,13 +20,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from frugan.data import DataConfig, Dataset, open_dataset, prepare, remote, shard, shards
+from frugan.data import DataConfig, Dataset, open_dataset, prepare, remote, shard, shards, streaming
 from frugan.data.remote import expand_braces
 from frugan.data.sources import open_source
 from frugan.data.streaming import ShardSampler, StreamedDataset
@@ -87,11 +88,13 @@ def check(dataset: Dataset, numbers: list[int], size: int = 8) -> None:
 
 @dataclass
 class Server:
-    """A folder over HTTP. `faults[name]` are taken in turn, one per GET of that file: "500", "cut", "drop", "slow", "404"."""
+    """A folder over HTTP. `faults[name]` are taken in turn, one per GET of that file: "500", "cut", "drop",
+    "slow", "404", "short" (a Content-Length too small), "endless"; "garbage": no HTTP at all."""
 
     url: str
     faults: dict[str, list[str]] = field(default_factory=dict)
     gets: Counter[str] = field(default_factory=Counter)
+    sent: int = 0  # bytes of endless replies
 
 
 @pytest.fixture
@@ -116,6 +119,22 @@ def server(tmp_path: Path) -> Iterator[Server]:
                 self.end_headers()
                 self.wfile.write(content[: len(content) // 2])
                 return self.connection.close()
+            if fault == "short":
+                content = Path(self.translate_path(self.path)).read_bytes()
+                self.protocol_version = "HTTP/1.1"
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content) // 3))
+                self.end_headers()
+                self.wfile.write(content)
+                return None
+            if fault == "garbage":
+                self.wfile.write(b"\0" * 100)
+                return self.connection.close()
+            if fault == "endless":
+                self.send_response(200)
+                self.end_headers()
+                while True:  # until the client hangs up
+                    state.sent += self.connection.send(b"\0" * (1 << 20))
             return super().do_GET()
 
         def log_message(self, *_: object) -> None:
@@ -257,7 +276,7 @@ def test_labels_of_another_kind(tmp_path: Path) -> None:
         open_dataset(DataConfig(str(tmp_path / "*.tar"), labels="auto"))
 
 
-@pytest.mark.parametrize("fault", ["500", "503", "429", "cut", "drop", "slow"])
+@pytest.mark.parametrize("fault", ["500", "503", "429", "cut", "drop", "slow", "short", "garbage", "endless"])
 def test_faults_are_outlasted(fault: str, tmp_path: Path, server: Server, caplog: pytest.LogCaptureFixture) -> None:
     foreign(tmp_path / "served")
     server.faults["set-002.tar"] = [fault] * (2 if fault == "slow" else 3)
@@ -269,8 +288,15 @@ def test_faults_are_outlasted(fault: str, tmp_path: Path, server: Server, caplog
     assert told == (2 if fault == "slow" else 3) or (fault == "drop" and told)
 
 
+REASONS = {
+    "500": "answers 500", "cut": "damaged reply", "short": "", "garbage": "damaged reply", "endless": "more than",
+    "404": "not found", "403": "access denied",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("fault", "asked"), [("500", remote.ATTEMPTS), ("cut", remote.ATTEMPTS), ("404", 1), ("403", 1)]
+    ("fault", "asked"),
+    [*((fault, remote.ATTEMPTS) for fault in ("500", "cut", "short", "garbage", "endless")), ("404", 1), ("403", 1)],
 )
 def test_a_shard_that_cannot_be_had_is_skipped_and_named(
     fault: str, asked: int, tmp_path: Path, server: Server
@@ -282,7 +308,7 @@ def test_a_shard_that_cannot_be_had_is_skipped_and_named(
     check(data, [*range(5), *range(10, 20)])
     ((url, reason),) = data.skipped
     assert url == f"{server.url}/set-001.tar"
-    assert {"500": "answers 500", "cut": "Payload", "404": "not found", "403": "access denied"}[fault] in reason
+    assert REASONS[fault] in reason
     assert server.gets["set-001.tar"] == asked
     with pytest.raises(FruganError, match=r"1 of 4 shards cannot be had.*set-001\.tar"):
         open_dataset(DataConfig(config.path, strict=True))
@@ -291,6 +317,52 @@ def test_a_shard_that_cannot_be_had_is_skipped_and_named(
     assert resumed.fingerprint == data.fingerprint
     assert resumed.skipped == [(url, "left out")]
     check(open_dataset(config), list(range(20)))
+
+
+def test_what_does_not_end_is_broken_off_at_its_size(
+    tmp_path: Path, server: Server, pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the size that the index tells, that HEAD tells, or, where nobody does, that the disk has room for."""
+    monkeypatch.setattr(remote, "ATTEMPTS", 1)
+    pictures(tmp_path / "own", [f"{i}.png" for i in range(4)])
+    shard(tmp_path / "own", tmp_path / "served/set", per_shard=2)
+    foreign(tmp_path / "served", 2)
+    for path in (f"{server.url}/set", f"{server.url}/set-{{000..001}}.tar"):
+        server.sent = 0
+        server.faults = {name: ["endless"] * 9 for name in ("set-000000.tar", "set-000.tar")}
+        ((url, reason),) = open_dataset(DataConfig(path)).skipped
+        assert "000.tar" in url
+        assert "more than" in reason
+        assert server.sent < 40 << 20  # what the sockets and a chunk hold
+    monkeypatch.setattr(remote, "version", lambda url: {"etag": url})
+    monkeypatch.setattr(remote.shutil, "disk_usage", lambda where: SimpleNamespace(free=40 << 20))
+    server.faults = {"set-001.tar": ["endless"]}
+    server.sent = 0
+    ((_, reason),) = open_dataset(DataConfig(f"{server.url}/set-{{000..001}}.tar")).skipped
+    assert "more than 20,971,520 bytes" in reason
+    assert server.sent < 60 << 20
+
+
+@pytest.mark.parametrize("what", ["index.json", "shards.txt", "labels.csv"])
+def test_files_beside_shards_are_limited(
+    what: str, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, name in ((shards, "MOST_INDEX"), (remote, "_MOST_LIST"), (streaming, "LARGEST_TEXT")):
+        monkeypatch.setattr(module, name, 1 << 20)
+    foreign(tmp_path / "served", 2)
+    for made in (tmp_path / "served").glob("*.tar"):  # no labels in them
+        tar(made, {f"{made.stem}.png": png(picture(0))})
+    path = "shards.txt" if what == "shards.txt" else "set-{000..001}.tar"
+    server.faults = {what: ["endless"] * 9}
+    with pytest.raises(FruganError, match=rf"{what} has more than 1,048,576 bytes"):
+        open_dataset(DataConfig(f"{server.url}/{path}", labels="labels.csv" if what == "labels.csv" else "auto"))
+    assert server.gets[what] == 1
+    assert server.sent < 40 << 20
+    (tmp_path / "served" / what).write_bytes(b" " * (1 << 21))
+    with pytest.raises(FruganError, match=rf"{what} .*more than 1,048,576 bytes"):
+        open_dataset(
+            DataConfig(str(tmp_path / "served" / path), labels="labels.csv" if what == "labels.csv" else "auto")
+        )
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -358,8 +430,8 @@ MISTAKES: dict[str, Callable[[Path, str], DataConfig]] = {
         f"{here}/{{big,set-000}}.tar"
     ),
     r"deep/0.png has 16 bits": lambda here, url: DataConfig(f"{here}/{{grey,deep}}.tar"),
-    "streaming takes a number above 0": lambda here, url: DataConfig(f"{here}/set-*.tar", cache_limit=0),
-    "and a set of shards": lambda here, url: DataConfig(f"{here}", cache_limit=1),
+    "--cache-limit 0: give": lambda here, url: DataConfig(f"{here}/set-*.tar", cache_limit=0),
+    "only a set of shards is streamed": lambda here, url: DataConfig(f"{here}", cache_limit=1),
     r"holds 0 decoded shards, but 4 are needed; give 3\.84e-06": lambda here, url: DataConfig(
         f"{here}/set-*.tar", cache_limit=1e-7
     ),
@@ -733,7 +805,7 @@ def test_writing_skips_what_cannot_be_decoded(tmp_path: Path, pictures) -> None:
     assert len(open_dataset(DataConfig(str(done.path), strict=True))) == 5
     with pytest.raises(FruganError, match="exists already"):
         shard(tmp_path / "own", tmp_path / "out")
-    with pytest.raises(FruganError, match="0 pictures per shard"):
+    with pytest.raises(FruganError, match="--per-shard 0: give"):
         shard(tmp_path / "own", tmp_path / "other", per_shard=0)
 
 

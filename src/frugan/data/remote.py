@@ -7,12 +7,15 @@ import hashlib
 import itertools
 import logging
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from frugan.errors import FruganError
+from frugan.errors import FruganError, shown
+from frugan.reading import read_bytes
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -31,6 +34,7 @@ CREDENTIALS = {
 
 _VERSION_FIELDS = ("size", "ETag", "etag", "md5Hash", "Last-Modified", "LastModified", "updated", "mtime")
 _MOST_RANGES = 1_000_000
+_MOST_LIST = 64 << 20  # bytes of a list of shards: some million lines
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +73,7 @@ def _choices(inner: str, pattern: str) -> list[str]:
 
 def _listed(url: str) -> list[str]:
     """The lines of a text file, relative to its folder where they are no URLs or absolute paths."""
-    text = read(url)
+    text = read(url, _MOST_LIST)
     if text is None:
         raise FruganError(f"there is no list of shards {url}; check the path")
     lines = [line.strip() for line in text.decode("utf-8-sig", "replace").splitlines()]
@@ -133,19 +137,43 @@ def version(url: str) -> dict[str, Any]:
     return {key: info[key] if key == "size" else str(info[key]) for key in _VERSION_FIELDS if info.get(key) is not None}
 
 
-def read(url: str) -> bytes | None:
-    """A small file, or None where there is none. Raises `FruganError` where that cannot be told."""
+def read(url: str, most: int) -> bytes | None:
+    """A file of at most `most` bytes, or None where there is none. Raises `FruganError` where that cannot be told."""
     fs, path = filesystem(url)
 
     def content() -> bytes | None:
         try:
-            return cast(bytes, fs.cat_file(path))
+            if is_local(url):
+                return read_bytes(Path(path), most)
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / "file"
+                _download(fs, path, file, most)
+                return file.read_bytes()
+        except _Endless:
+            raise FruganError(f"{url} has more than {most:,} bytes, which is the limit; check the address") from None
         except Exception as error:
             if (isinstance(error, FileNotFoundError) and _final(error)) or _status(error) in (403, 404):
                 return None  # S3 denies what is not there to those who may not list
             raise
 
     return _reached(content, url)
+
+
+class _Endless(OSError):
+    """More bytes came than were to come."""
+
+
+def _download(fs: AbstractFileSystem, path: str, file: Path, most: int) -> None:
+    """Streams a file to this disk. Raises `_Endless` as soon as there are more than `most` bytes; servers need not stop."""
+    from fsspec.callbacks import Callback
+
+    class Limit(Callback):
+        def relative_update(self, inc: int = 1) -> None:
+            super().relative_update(inc)
+            if self.value > most:
+                raise _Endless(f"more than {most:,} bytes came")
+
+    fs.get_file(path, str(file), callback=Limit())
 
 
 def _reached(work: Callable[[], T], url: str) -> T:
@@ -161,15 +189,16 @@ def _reached(work: Callable[[], T], url: str) -> T:
 def local_copy(url: str, scratch: Path, *, size: int | None, sha256: str | None) -> Iterator[tuple[Path, str]]:
     """The file on this disk while the block runs, with its SHA-256; a file that lies here already is used in place.
 
-    Otherwise it is streamed into `scratch`, a few MiB in memory at a time. A copy of another size or hash than expected
-    counts as a failure to fetch, and is fetched again.
+    Otherwise it is streamed into `scratch`, a few MiB in memory at a time, and broken off when more comes than its size, or,
+    where nobody tells that, than half of what the disk has free. A copy of another size or hash than expected counts as
+    a failure to fetch, and is fetched again.
     """
     fs, path = filesystem(url)
     file = Path(path) if is_local(url) else scratch / "shard.tar"
 
     def fetch() -> str:
         if not is_local(url):
-            fs.get_file(path, str(file))
+            _download(fs, path, file, size if size is not None else shutil.disk_usage(scratch).free // 2)
         if size is not None and file.stat().st_size != size:
             raise OSError(f"{file.stat().st_size:,} bytes came of {size:,}")
         with open(file, "rb") as stream:
@@ -227,7 +256,9 @@ def reason(error: BaseException | None, url: str) -> str:
         return "not found"
     if status is not None:
         return f"the server answers {status}"
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if _damaged_reply(error):
+        return f"damaged reply: {shown(error)}"
+    return f"{type(error).__name__}: {shown(error)}" if str(error) else type(error).__name__
 
 
 def _final(error: BaseException) -> bool:
@@ -246,6 +277,8 @@ def _final(error: BaseException) -> bool:
 
 def _status(error: BaseException | None) -> int | None:
     """The HTTP status behind an error of aiohttp or botocore, or behind what fsspec made of it."""
+    if _damaged_reply(error):
+        return None
     for found in (error, getattr(error, "__cause__", None)):
         response = getattr(found, "response", None)
         metadata = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
@@ -253,6 +286,17 @@ def _status(error: BaseException | None) -> int | None:
         if isinstance(status, int):
             return status
     return None
+
+
+def _damaged_reply(error: BaseException | None) -> bool:
+    """Whether aiohttp could not read the reply: it reports that as a status, 400, which the server never sent."""
+    try:
+        from aiohttp.http_exceptions import HttpProcessingError
+    except ImportError:
+        return False
+    while error is not None and not isinstance(error, HttpProcessingError):
+        error = error.__cause__
+    return error is not None
 
 
 def _no_credentials(error: BaseException | None) -> bool:

@@ -280,10 +280,8 @@ def survey(store: Store, shards: Sequence[Shard], progress: Progress) -> tuple[l
 
 def read_index(folder: str) -> dict[str, Shard]:
     """The shards by URL that an index.json of ours lists; nothing where there is none."""
-    content = remote.read(f"{folder}/{INDEX}")
+    content = remote.read(f"{folder}/{INDEX}", MOST_INDEX)
     try:
-        if len(content or b"") > MOST_INDEX:
-            raise ValueError(f"it has more than {MOST_INDEX:,} bytes")
         index = parse_json(content or b"{}")
         if not isinstance(index, dict) or index.get("frugan_shards") != INDEX_FORMAT:
             return {}

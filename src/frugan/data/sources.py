@@ -29,7 +29,7 @@ SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 CONTAINERS = (".zip", ".tar", ".npy", ".npz")
 
 _LARGEST_MEMBER = 1 << 30  # bytes that one zip member may unpack to
-_LARGEST_TEXT = 1 << 26  # bytes of a table of labels: some two million rows
+LARGEST_TEXT = 1 << 26  # bytes of a table of labels: some two million rows
 _LARGEST_LABEL = 1 << 20  # bytes of the label of one image
 _MOST_RATIO, _RATIO_FROM = 200, 1 << 26  # of a zip member unpacked and packed, from so many bytes on
 _IMAGE_KEYS = ("images", "x", "X", "data", "pixels", "arr_0")
@@ -183,9 +183,9 @@ class Files(ABC):
         places = [name, f"{next(iter(tops))}/{name}"] if len(tops) == 1 else [name]
         for place in filter(self.has, places):
             where, size = f"{self.path}/{place}", self.size(place)
-            if size > _LARGEST_TEXT:
+            if size > LARGEST_TEXT:
                 raise FruganError(
-                    f"{where} holds {size:,} bytes, the limit is {_LARGEST_TEXT:,}; is it a table of labels?"
+                    f"{where} holds {size:,} bytes, the limit is {LARGEST_TEXT:,}; is it a table of labels?"
                 )
             try:
                 with self.open(place) as file:
@@ -507,7 +507,7 @@ def read_text(path: Path) -> str:
     if not path.is_file():
         raise FruganError(f"there is no file {path}{beside(path)}; check the path")
     try:
-        return _as_text(read_bytes(path, _LARGEST_TEXT), str(path))
+        return _as_text(read_bytes(path, LARGEST_TEXT), str(path))
     except FruganError:
         raise
     except ValueError as error:

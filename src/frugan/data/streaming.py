@@ -33,7 +33,7 @@ from frugan.data.labels import Labels, find_labels, read_labels, stored_labels
 from frugan.data.plan import Plan
 from frugan.data.sampler import Sampler
 from frugan.data.shards import GIVE_UP_AFTER, Facts, Shard, ShardLost, Store, locate, survey
-from frugan.data.sources import Source
+from frugan.data.sources import LARGEST_TEXT, Source
 from frugan.data.stats import SourceStats
 from frugan.data.values import Range, range_name, settle_range, stretch
 from frugan.errors import FruganError
@@ -400,7 +400,7 @@ def _labels(config: DataConfig, shards: Sequence[Shard], names: Sequence[str], *
     folder = remote.parent(shards[0].url)
 
     def text(name: str) -> str | None:
-        content = remote.read(f"{folder}/{name}")
+        content = remote.read(f"{folder}/{name}", LARGEST_TEXT)
         return None if content is None else content.decode("utf-8-sig")
 
     def places(name: str) -> list[str]:
