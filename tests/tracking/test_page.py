@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import time
+from base64 import b64encode
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -150,6 +152,24 @@ def test_needs_no_network(tmp_path: Path) -> None:
     assert not re.search(r"url\(|@import", "".join(page.raw["style"]))
     assert not re.search(r"\bfetch\(|XMLHttpRequest|WebSocket|\bimport\(|sendBeacon", "".join(page.raw["script"]))
     assert "Copyright (c) 2022 Leon Sorokin" in "".join(page.raw["script"])  # the chart library's licence asks for it
+
+
+def test_a_browser_runs_the_pages_own_scripts_and_nothing_else(tmp_path: Path) -> None:
+    """Every inline script and style has its hash in the policy, no element has a handler or style of its own."""
+    for page in (read(fill(tmp_path / "a")), read(fill(tmp_path / "b", name=HOSTILE))):
+        (policy,) = [m["content"] or "" for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+        allowed = {
+            what: sources.split() for what, _, sources in (part.strip().partition(" ") for part in policy.split(";"))
+        }
+        assert {"'none'"} == {*allowed["default-src"], *allowed["base-uri"], *allowed["form-action"]}
+        for tag in ("script", "style"):
+            data = [attrs.get("type") == "application/json" for attrs in page.all(tag)]
+            assert not [attrs for attrs in page.all(tag) if attrs.get("src")]
+            own = [text for text, is_data in zip(page.raw[tag], data, strict=True) if not is_data]
+            hashes = [f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'" for text in own]
+            assert len(own) == 2
+            assert allowed[f"{tag}-src"] == hashes  # no 'unsafe-inline', no address
+        assert not [key for _, attrs in page.tags for key in attrs if key.startswith("on") or key == "style"]
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:

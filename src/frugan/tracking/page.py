@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,8 +93,24 @@ class Page:
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         environment.filters["number"] = number
         environment.policies["json.dumps_kwargs"] = {"default": vars, "separators": (",", ":"), "allow_nan": False}
-        environment.globals["asset"] = lambda name: (assets / name).read_text("utf-8")
+        environment.globals |= _inline(lambda name: (assets / name).read_text("utf-8"))
         return environment.from_string((assets / "page.html.j2").read_text("utf-8"))
+
+
+def _inline(asset: Callable[[str], str]) -> dict[str, Any]:
+    """The page's own scripts and styles, and the policy that lets a browser run these and nothing else, by their hashes."""
+    library = f"/* Charts by uPlot.\n{asset('uPlot.LICENSE')}*/\n{asset('uPlot.iife.min.js')}"
+    scripts, styles = [library, asset("page.js")], [asset("uPlot.min.css"), asset("page.css")]
+    allowed = {"default-src": "'none'", "base-uri": "'none'", "form-action": "'none'", "img-src": "'self' file: data:"}
+    allowed |= {"style-src": _hashes(styles), "script-src": _hashes(scripts)}
+    policy = "; ".join(f"{what} {sources}" for what, sources in allowed.items())
+    return {"scripts": scripts, "styles": styles, "policy": policy}
+
+
+def _hashes(texts: Sequence[str]) -> str:
+    """Sources of a Content-Security-Policy (CSP level 2): 'sha256-' and the base64 digest of each element's text."""
+    digests = (b64encode(sha256(text.encode()).digest()).decode("ascii") for text in texts)
+    return " ".join(f"'sha256-{digest}'" for digest in digests)
 
 
 def find_samples(run_dir: Path) -> list[Picture]:
