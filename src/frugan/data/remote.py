@@ -173,7 +173,7 @@ def _download(fs: AbstractFileSystem, path: str, file: Path, most: int) -> None:
             if self.value > most:
                 raise _Endless(f"more than {most:,} bytes came")
 
-    fs.get_file(path, str(file), callback=Limit())
+    fs.get_file(path, str(file), callback=Limit())  # pyright: ignore[reportArgumentType]
 
 
 def _reached(work: Callable[[], T], url: str) -> T:
