@@ -88,3 +88,17 @@ def test_outputs_that_overflow() -> None:
 
 def test_no_cap_is_no_cap() -> None:
     assert said([record(4.0 * i, p=0.99) for i in range(30)], Setting(p_max=0)) == {}
+
+
+def test_diversity_is_lost_against_the_highest_so_far_but_noise_does_not_count() -> None:
+    """Samples of the first steps differ more than training images do (above 1): coming down to those is no collapse."""
+
+    def lost(*values: float) -> bool:
+        records = [digest({"kimg": float(i), "diversity": v}) for i, v in enumerate(values)]
+        return "lost diversity" in check(records, Setting())
+
+    assert not lost(1.81, 0.85)
+    assert not lost(1.81, 0.51)
+    assert lost(1.81, 0.49)
+    assert lost(0.2, 0.8, 0.39)  # the highest, not the first
+    assert not lost(0.2, 0.8, 0.41)

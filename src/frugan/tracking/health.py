@@ -17,7 +17,9 @@ from frugan.tracking.tracker import Record
 OVERFITTING, OVERFITTING_KIMG = 0.95, 50  # r_t, and for how long
 CAP_KIMG = 20  # that p rests at its cap
 WIDE_OUTPUTS = 100  # logits between D's outputs; a trained D stays within some ten
-LOST_DIVERSITY = 0.5  # of the highest so far
+LOST_DIVERSITY = (
+    0.5  # of the highest so far, or of what training images have where that is less: early noise may differ more
+)
 WORSE_EVALUATIONS = 5  # in a row
 
 _SCALARS = ("kimg", "p", "r_t", "non_finite", "diversity")
@@ -91,7 +93,7 @@ def _wide_outputs(records: Sequence[Record], setting: Setting) -> str | None:
 
 def _diversity(records: Sequence[Record], setting: Setting) -> str | None:
     values = [r["diversity"] for r in records if _number(r.get("diversity"))]
-    if not values or values[-1] >= LOST_DIVERSITY * max(values):
+    if not values or values[-1] >= LOST_DIVERSITY * min(max(values), 1.0):
         return None
     return f"samples differ {values[-1]:.0%} as much as training pictures do, after {max(values):.0%} before"
 
