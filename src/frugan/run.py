@@ -135,7 +135,7 @@ def plan(
     fitted = options.batch_per_device == "auto"
     if fitted:
         whole, _ = resolve(replace(options, batch_per_device=None), data, facts)
-        options = replace(options, batch_per_device=_fitting(whole, dataset, device))
+        options = replace(options, batch_per_device=_fitting(whole, dataset, device, processes or world_size()))
     count, reason, note = None, "", None
     if device.type == "cpu":
         count, reason = _threads(resolve(options, data, facts)[0], options.threads, processes or world_size())
@@ -218,11 +218,13 @@ def _anchored(data: DataConfig, options: Options) -> tuple[DataConfig, Options]:
     return data, replace(options, **{name: absolute(field, getattr(options, name)) for name, field in names.items()})
 
 
-def _fitting(config: RunConfig, dataset: Dataset, device: torch.device) -> int:
-    """How many of a batch fit into memory at once, tried with networks of the run's own kind."""
-    batch = config.training.batch
-    group = min(config.discriminator.mbstd_group or batch, batch)
-    return fitting_batch(_trial_phases(config, device), batch, group, reserve=dataset.resident_bytes(device))
+def _fitting(config: RunConfig, dataset: Dataset, device: torch.device, processes: int) -> int:
+    """How many of a process's share of the batch fit into memory at once, tried with networks of the run's own kind."""
+    share = config.training.batch // processes
+    group = min(config.discriminator.mbstd_group or share, share)
+    sharing = processes if device.type == "cpu" else 1
+    reserve = dataset.resident_bytes(device)
+    return fitting_batch(_trial_phases(config, device), share, group, reserve=reserve, sharing=sharing)
 
 
 def _compiling(config: RunConfig, device: torch.device) -> tuple[bool, str]:
@@ -662,7 +664,8 @@ class _Session:
             names = ", ".join(map(str, odd))
             raise FruganError(
                 f"at {self.state.kimg:g} kimg the weights of process {names} of {world_size()} are not the first one's: its device "
-                "or its PyTorch computes otherwise. No checkpoint was written; frugan resume goes on from the last"
+                "or its PyTorch computes otherwise. No checkpoint was written; continue from the last with: "
+                f"{command('resume', self.run.path)}"
             )
 
     def records(self, stop: Callable[[], bool]) -> Iterator[Record]:
@@ -1066,7 +1069,7 @@ def generator_folder(path: str | Path) -> Path:
         run = Run(path)
         found = run.best() or run.latest()
         if found is None:
-            raise FruganError(f"{path} has no whole checkpoint; train it with: frugan resume {path}")
+            raise FruganError(f"{path} has no whole checkpoint; train it with: {command('resume', path)}")
         path = found.path
     if (path / checkpoint.MANIFEST).is_file():
         checkpoint.Checkpoint(path).verify()

@@ -180,15 +180,16 @@ def survives(phases: Phases, n: int, reserve: int = 0) -> bool:
     return fits
 
 
-def fitting_batch(phases: Phases, batch: int, group: int, reserve: int = 0) -> int:
+def fitting_batch(phases: Phases, batch: int, group: int, reserve: int = 0, sharing: int = 1) -> int:
     """How many images of a batch to take at once: found by trial on a GPU, from the free memory elsewhere.
 
-    `group` divides it; `reserve`: bytes that the device needs besides.
+    `group` divides it; `reserve`: bytes that the device needs besides; `sharing`: processes that share the free memory where
+    there is no GPU.
     """
     if phases.G.mapping.w_avg.device.type == "cuda":
         return largest_batch(batch, group, lambda n: survives(phases, n, reserve))
     free = free_memory()
-    return batch if free is None else largest_batch(batch, group, affords(phases, group, free))
+    return batch if free is None else largest_batch(batch, group, affords(phases, group, free // sharing))
 
 
 def affords(phases: Phases, group: int, free_bytes: int) -> Callable[[int], bool]:
