@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
+import frugan
+from frugan.cli.app import app
 from frugan.command_line import command, program, quote
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="the shell that takes the commands back")
@@ -90,3 +95,31 @@ def test_what_is_printed_runs(tmp_path: Path) -> None:
 
 def _narrow() -> dict[str, str]:
     return {**os.environ, "COLUMNS": "40"}
+
+
+SOURCE = Path(frugan.__file__).parent
+COMMANDS = typer.main.get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
+TYPED = re.compile(rf"\bfrugan ({'|'.join(COMMANDS)})\b")
+
+
+def commands_in(file: Path) -> list[str]:
+    """Commands that stand as they are in what a module prints or raises: in no docstring, comment, or text of --help."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    helped = [
+        k.value for node in ast.walk(tree) if isinstance(node, ast.Call) for k in node.keywords if k.arg == "help"
+    ]
+    stated = [node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)]  # docstrings, of attributes too
+    allowed = {id(part) for node in helped for part in ast.walk(node)} | {
+        id(n) for n in stated if isinstance(n, ast.Constant)
+    }
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [f"{file.name}:{node.lineno}" for node in texts if id(node) not in allowed and TYPED.search(node.value)]
+
+
+def test_no_printed_command_is_typed_by_hand(tmp_path: Path) -> None:
+    """The program may be called otherwise than `frugan`, and paths need quotes: `command` knows both."""
+    assert [place for file in sorted(SOURCE.rglob("*.py")) for place in commands_in(file)] == []
+    (tmp_path / "x.py").write_text(
+        '"""frugan train"""\nx = Option(help="frugan train")\nprint(f"use frugan resume {run}")\n'
+    )
+    assert commands_in(tmp_path / "x.py") == ["x.py:3"]

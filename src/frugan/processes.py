@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from frugan.command_line import command
 from frugan.errors import FruganError
 
 T = TypeVar("T")
@@ -160,7 +161,7 @@ def _wait_for_all(work: Callable[[], Any]) -> None:
         where = f"process {os.environ.get('RANK')} of {os.environ.get('WORLD_SIZE')}"
         raise FruganError(
             f"{where}: another process failed or did not answer within {patience():g} s; its own message says why. "
-            f"`frugan resume` goes on from the last checkpoint ({str(error).splitlines()[0]})"
+            f"continue from the last checkpoint with: {command('resume', 'RUN')} ({str(error).splitlines()[0]})"
         ) from error
 
 

@@ -9,7 +9,7 @@ import typer
 from typer import Option
 
 from frugan.checks import Limits
-from frugan.cli.common import bar, console
+from frugan.cli.common import bar, print_command, say
 from frugan.cli.train import describe, follow
 
 PICTURES, HELD_OUT = 1000, 100
@@ -44,7 +44,6 @@ def demo(
         describe(dataset, derived)
         follow(Run.create(run, config), device=str(chosen), dataset=dataset)
     sheets = sorted((run / "samples").glob("samples-0*.png"))
-    console.print(
-        f"real pictures:      {run / 'reals.png'}\ngenerated pictures: {sheets[-1] if sheets else run / 'samples'}"
-    )
-    console.print(f"make more:          frugan generate {run} --seeds 0-63 --grid --out {out / 'generated'}")
+    say(f"real images: {run / 'reals.png'}")
+    say(f"generated images: {sheets[-1] if sheets else run / 'samples'}")
+    print_command("Make more with", "generate", run, "--seeds", "0-63", "--grid", "--out", out / "generated")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from frugan.checks import Limits, Positive, Seed, as_option, check_fields, check_number
+from frugan.command_line import command
 from frugan.data.cache import CachedPixels
 from frugan.data.decode import Background, Filter, Fit
 from frugan.data.labels import Labels
@@ -74,7 +75,7 @@ class DataConfig:
         if self.cache_limit is not None and not is_shards(self.path):
             raise FruganError(
                 f"--cache-limit {self.cache_limit:g} with {self.path}: only a set of shards is streamed; make some with "
-                "frugan data shard"
+                f"{command('data', 'shard', self.path, 'OUT')}"
             )
         if self.balanced and self.labels == "none":
             raise FruganError(

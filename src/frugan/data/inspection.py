@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from frugan.command_line import command
 from frugan.data.cache import digests, headers
 from frugan.data.dataset import DataConfig, Dataset
 from frugan.data.decode import CHANNEL_NAMES, Header, resize
@@ -128,7 +129,7 @@ def inspect(
     if is_shards(config.path):
         raise FruganError(
             f"{config.path} is a set of shards, which inspect does not read: look at one .tar of it on this disk, or see "
-            "what training makes of all with frugan train --dry-run"
+            f"what training makes of all with {command('train', config.path, '--dry-run')}"
         )
     source = open_source(config.path, use_generated=config.use_generated)
     count = len(source.names)

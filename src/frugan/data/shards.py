@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, cast
 
+from frugan.command_line import command
 from frugan.data import remote
 from frugan.data.cache import (
     FORMAT,
@@ -250,7 +251,7 @@ class Store:
             deep = max(kinds, key=lambda kind: kind.depth)
             raise FruganError(
                 f"{deep.name} has {deep.depth} bits per channel, the pictures of the shards before it {self.planned.depth}; "
-                f"name its shard first in a .txt list, or write the set anew with frugan data shard"
+                f"name its shard first in a .txt list, or write the set anew with {command('data', 'shard')}"
             )
 
 

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frugan.command_line import command
 from frugan.data import remote
 from frugan.data.cache import CachedPixels, cache_root, refuse_skipped, remove_abandoned
 from frugan.data.dataset import DataConfig, Dataset, rank, split
@@ -324,7 +325,7 @@ class StreamedDataset(Dataset):
             raise FruganError(
                 f"--cache-limit {config.cache_limit:g} GB holds {slots} decoded shards, but {needed} are needed"
                 f"{f' ({len(pinned)} of them held out)' if pinned else ''}; give {needed * largest / 1e9:.3g} or "
-                "more, or write smaller shards with frugan data shard --per-shard"
+                f"more, or write smaller shards with {command('data', 'shard', '--per-shard')}"
             )
         self.pixels.keep_within(slots, pinned)
 
@@ -371,7 +372,7 @@ class StreamedDataset(Dataset):
                     rows[chosen] = theirs[offset[chosen] % max(len(theirs), 1)]
         raise FruganError(
             f"{len(self._lost)} shards cannot be had any more, such as {_told(self.skipped[-1])}; check network and access, "
-            "then continue with frugan resume"
+            f"then continue with: {command('resume', 'RUN')}"
         )
 
     def _has(self, k: int) -> bool:

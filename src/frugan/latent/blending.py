@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frugan.checks import check_number
+from frugan.command_line import command
 from frugan.errors import FruganError
 from frugan.latent.direction import RELATED
 from frugan.latent.path import WPath, render_styles
@@ -55,7 +56,7 @@ def check_aligned(A: Generator, B: Generator) -> Alignment:
     if found.w < RELATED:
         raise FruganError(
             f"these generators are strangers: ws of the same latents correlate by {found.w:.2f}, {RELATED} is needed; blend a "
-            "network with one that was fine-tuned from it (frugan train --init-from), or two that share an ancestor"
+            f"network with one that was fine-tuned from it ({command('train', '--init-from')}), or two that share an ancestor"
         )
     if A.channels != B.channels:
         raise FruganError(

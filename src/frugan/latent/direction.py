@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frugan.checks import check_number
+from frugan.command_line import command
 from frugan.errors import FruganError
 from frugan.latent.levels import level_names, ws_of_levels
 from frugan.latent.statistics import draw_latents
@@ -113,7 +114,7 @@ class Direction:
         if self.vector.shape[-1] != wanted:
             raise FruganError(
                 f"direction {self.name!r} is of a space {self.space} of {self.vector.shape[-1]} dimensions, and this "
-                f"generator's has {wanted}; find directions in this generator with `frugan directions`"
+                f"generator's has {wanted}; find directions in this generator with {command('directions')}"
             )
         if self.vector.ndim == 2 and len(self.vector) != G.num_ws:
             raise FruganError(
@@ -246,7 +247,9 @@ def load_directions(folder: str | Path) -> list[Direction]:
     """What `save_directions` wrote. Raises `FruganError`."""
     folder = Path(folder)
     if not (folder / FACTS).is_file() or not (folder / WEIGHTS).is_file():
-        raise FruganError(f"{folder} holds no directions ({FACTS} and {WEIGHTS}); make some with `frugan directions`")
+        raise FruganError(
+            f"{folder} holds no directions ({FACTS} and {WEIGHTS}); make some with {command('directions')}"
+        )
     try:
         facts = json.loads((folder / FACTS).read_text("utf-8"))
         tensors = safetensors.torch.load_file(folder / WEIGHTS)
