@@ -1,0 +1,733 @@
+"""Every option of every command reaches its field, and no other: on its own on a command line, with the work mocked out.
+
+A new option fails here until the table says where it belongs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+import numpy as np
+import pytest
+import torch
+import typer
+
+from frugan.cli import app as program
+from frugan.run import Plan, Run
+from tests.cli.test_numbers import COMMANDS
+
+GROUP: Any = typer.main.get_command(program.app)
+
+
+ABSENT = object()
+
+
+class Recorder:
+    """What the functions that a command calls were given, as "function.argument.field"."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seen: dict[str, Any] = {}
+        self.monkeypatch = monkeypatch
+
+    def watch(self, target: str, result: Any = None, *, name: str = "") -> None:
+        """Replaces a function by one that notes its arguments and returns `result`, or raises it, or calls it."""
+        module, _, attribute = target.rpartition(".")
+        home = importlib.import_module(module) if module else None
+        signature = inspect.signature(getattr(home, attribute))
+        noting = self.noting(name or attribute, result, signature, called_as=attribute if name else True)
+        self.monkeypatch.setattr(home, attribute, noting)
+
+    def noting(
+        self, name: str, result: Any = None, signature: inspect.Signature | None = None, *, called_as: Any = True
+    ) -> Callable[..., Any]:
+        def called(*args: Any, **kwargs: Any) -> Any:
+            given = signature.bind(*args, **kwargs).arguments if signature else {**dict(enumerate(args)), **kwargs}
+            self.seen |= {name: called_as} | dict(flat(name, given))
+            return result(**given) if inspect.isfunction(result) else result
+
+        return called
+
+
+def flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """What can be compared of a value, by name; objects of other kinds (networks, tensors) are left out."""
+    if dataclasses.is_dataclass(value):
+        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    elif hasattr(value, "_asdict"):
+        value = value._asdict()
+    elif isinstance(value, (list, tuple)):
+        plain = all(isinstance(part, (str, int, float, Path)) for part in value)
+        value = [str(p) if isinstance(p, Path) else p for p in value] if plain else dict(enumerate(value))
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from flat(f"{name}.{key}", part)
+    elif isinstance(value, Path):
+        yield name, str(value)
+    elif value is None or isinstance(value, (str, int, float, list)):
+        yield name, value
+
+
+@dataclass
+class Case:
+    """What is given on the command line (for what the command needs anyway: in its place), and all that changes by it.
+
+    `instead`: what the command needs for this option, where that is not what it needs otherwise.
+    """
+
+    text: str
+    changes: dict[str, Any]
+    instead: dict[str, str] | None = None
+
+
+@dataclass
+class Command:
+    """How its functions are watched, what it needs on the command line, and a case for each parameter."""
+
+    watch: Callable[[Recorder], None]
+    needs: dict[str, str]
+    cases: dict[str, Case] = field(default_factory=dict)
+
+
+def each(prefix: str, **values: Any) -> dict[str, Case]:
+    """Options that become the field of their own name: `True` for a switch."""
+    return {name: Case(on_line(name, value), {f"{prefix}.{name}": value}) for name, value in values.items()}
+
+
+def on_line(name: str, value: Any) -> str:
+    option = "--" + name.replace("_", "-")
+    return option if value is True else f"{option}={value}"
+
+
+def generator() -> MagicMock:
+    G = MagicMock(resolution=(32, 32), channels=3, label_size=0)
+    G.to.return_value = G.cpu.return_value = G
+    G.synthesis.sizes = [(4, 4), (8, 8), (16, 16), (32, 32)]
+    G.config.measured = ()
+    return G
+
+
+# --- train, resume
+
+
+def watch_train(rec: Recorder) -> None:
+    dataset: Any = MagicMock()
+    rec.watch("frugan.run.choose_device", torch.device("cpu"))
+    rec.watch("frugan.run.check_free")
+    rec.watch("frugan.run.plan", Plan(MagicMock(), [], dataset, None))
+    for name in ("describe", "show_cost", "show_forecast", "go_on"):
+        rec.watch(f"frugan.cli.train.{name}")
+    rec.monkeypatch.setattr(Run, "create", rec.noting("create"))
+    rec.monkeypatch.setattr(torch, "set_num_threads", rec.noting("set_num_threads"))
+
+
+def out_of(path: str) -> dict[str, Any]:
+    return {"check_free.path": path, "create.0": path, "go_on.out": path}
+
+
+GO_ON = [f"go_on.{name}" for name in ("out", "device", "processes", "threads", "run")]
+TRAIN = Command(
+    watch_train,
+    {"data": "photos"},
+    {
+        "data": Case("other", {"plan.data.path": "other", **out_of("runs/other")}),
+        "to": Case("there", out_of("there")),
+        "out": Case("--out there", out_of("there")),
+        "dry_run": Case(
+            "--dry-run",
+            dict.fromkeys(
+                ["create", "create.0", "go_on", *GO_ON, "show_forecast"]
+            )
+            | {"show_cost": True, "show_cost.device": "cpu"},
+        ),
+        "resolution": Case("--resolution 48x64", {"plan.data.resolution": [48, 64]}),
+        "labels": Case("--labels=table.csv", {"plan.data.labels": "table.csv"}, {"data": "photos", "": "--conditional"}),
+        "conditional": Case("--conditional", {"plan.options.conditional": True, "plan.data.labels": "auto"}),
+        "balanced": Case("--balanced", {"plan.data.balanced": True, "plan.data.labels": "auto"}),
+        "cache_limit": Case("--cache-limit=12.5", {"plan.data.cache_limit": 12.5}, {"data": "s3://host/{00..09}.tar"}),
+        "device": Case("--device=mps", {"choose_device.name": "mps"}),
+        "threads": Case(
+            "--threads=3",
+            {"plan.options.threads": 3, "go_on.threads": 3, "set_num_threads": True, "set_num_threads.0": 3},
+        ),
+        "processes": Case("--processes=4", {"plan.processes": 4, "go_on.processes": 4}),
+        "batch_per_device": Case("--batch-per-device=auto", {"plan.options.batch_per_device": "auto"}),
+        **each(
+            "plan.data", channels="L", fit="letterbox", filter="box", background="black", value_range="3,900",
+            use_generated=True, mirror=True, held_out=7, strict=True,
+        ),
+        **each(
+            "plan.options", preset="paper256", kimg=123.5, method="cr", seed=11, augment="fixed", controller="rv", target=0.31,
+            p=0.21, p_max=0.71, ada_kimg=77.5, transforms="bgcfn", diffaugment="color", measurement="drop-pixels:0.4",
+            consistency_transforms="xflip", consistency_reach=0.35, channel_base=1234, channel_max=222, d_capacity=1.5, latent=96,
+            mapping_layers=5, d_mapping_layers=3, g_architecture="orig", d_architecture="skip", mbstd_group=6, batch=48,
+            gamma=3.5, lr=0.0017, rollback_lr=0.6, path_length_weight=1.7, style_mixing=0.4, ema_kimg=9.5, init_from="net.pkl",
+            allow_partial=True, freeze_d="10", freeze_g="16px", freeze_mapping=True, tick=1.5, samples_every=2.5,
+            checkpoint_every=3.75, keep_last=9, evaluate_every=6.5, evaluate_samples=333, metrics="fid,is", features="dinov2",
+            weights="w.bin", precision="fp32", compile="on", activation_checkpointing=True,
+        ),
+    },
+)  # fmt: skip
+
+
+def watch_resume(rec: Recorder) -> None:
+    run = MagicMock()
+    for name in ("move_data", "set_threads"):
+        setattr(run, name, rec.noting(name))
+    rec.watch("frugan.run.choose_device", torch.device("cpu"))
+    rec.monkeypatch.setattr("frugan.run.Run", rec.noting("Run", run))
+    rec.monkeypatch.setattr(torch, "set_num_threads", rec.noting("set_num_threads"))
+    rec.watch("frugan.cli.train.go_on")
+
+
+RESUME = Command(
+    watch_resume,
+    {"run": "a-run"},
+    {
+        "run": Case("other", {"Run.0": "other", "go_on.out": "other"}),
+        "kimg": Case("--kimg=55", {"go_on.kimg": 55.0}),
+        "data": Case("--data=moved", {"move_data": True, "move_data.0": "moved"}),
+        "device": Case("--device=mps", {"choose_device.name": "mps"}),
+        "threads": Case(
+            "--threads=3",
+            {"go_on.threads": 3, "set_threads": True, "set_threads.0": 3}
+            | {"set_num_threads": True, "set_num_threads.0": 3},
+        ),
+        "processes": Case("--processes=4", {"go_on.processes": 4}),
+    },
+)
+
+
+# --- generate, evaluate, compare, status, import, export, leaks, demo
+
+
+def watch_generate(rec: Recorder) -> None:
+    G = generator()
+    G.sample_batches = rec.noting("sample")
+    rec.watch("frugan.run.choose_device", "cpu")
+    rec.watch("frugan.run.load_with_notes", (G, []))
+    rec.watch("frugan.run.read_class_names")
+    rec.watch("frugan.latent.parse_label", lambda text, **_: None if text is None else torch.ones(1))
+    rec.monkeypatch.setattr("frugan.latent.outside", lambda *_: [])
+    rec.monkeypatch.setattr("frugan.networks.storage.weights_digest", lambda _: "digest")
+    rec.watch("frugan.cli.generate._write_each", "")
+    rec.watch("frugan.cli.generate._write_grid", "")
+
+
+EACH = ["", ".seeds", ".out", ".text.Network", ".text.Truncation", ".text.Noise", ".factor", ".format"]
+EACH += [f".pixels.{name}" for name in ("channels", "depth", "value_range")]
+GRID = {"": True, ".seeds": [*range(16)], ".out": "generated", ".factor": 4, ".resolution": [32, 32]}
+GRID |= {".text.Network": "digest", ".text.Truncation": "1", ".text.Noise": "const"}
+GENERATE = Command(
+    watch_generate,
+    {"source": "a-run"},
+    {
+        "source": Case("other", {"load_with_notes.path": "other", "read_class_names.path": "other"}),
+        "out": Case("--out=there", {"_write_each.out": "there"}),
+        "seeds": Case("--seeds=3,8-9", {"sample.0": [3, 8, 9], "_write_each.seeds": [3, 8, 9]}),
+        "truncation": Case("--truncation=0.7", {"sample.truncation": 0.7, "_write_each.text.Truncation": "0.7"}),
+        "truncation_cutoff": Case(
+            "--truncation-cutoff=5", {"sample.truncation_cutoff": 5, "_write_each.text.Truncation cutoff": "5"}
+        ),
+        "noise": Case("--noise=random", {"sample.noise": "random", "_write_each.text.Noise": "random"}),
+        "label": Case("--class=cat", {"parse_label.text": "cat", "sample.c": None, "_write_each.text.Class": "cat"}),
+        "grid": Case(
+            "--grid", {f"_write_each{k}": None for k in EACH} | {f"_write_grid{k}": v for k, v in GRID.items()}
+        ),
+        "scale": Case("--scale=3", {"_write_each.factor": 3}),
+        "format": Case("--format=npy", {"_write_each.format": "npy"}),
+        "batch": Case("--batch=5", {"sample.batch": 5}),
+        "device": Case("--device=mps", {"choose_device.name": "mps"}),
+    },
+)
+
+
+def watch_evaluate(rec: Recorder) -> None:
+    rec.watch("frugan.evaluation.evaluate", lambda **_: MagicMock())
+    rec.watch("frugan.cli.evaluate.show")
+
+
+EVALUATE = Command(
+    watch_evaluate,
+    {"source": "a-run"},
+    {
+        "source": Case("other", {"evaluate.source": "other"}),
+        "metrics": Case("--metrics=fid,is", {"evaluate.options.metrics": ["fid", "is"]}),
+        "mean": Case("--mean=0.1,0.2,0.3", {"evaluate.options.mean": [0.1, 0.2, 0.3]}),
+        "std": Case("--std=0.4,0.5,0.6", {"evaluate.options.std": [0.4, 0.5, 0.6]}),
+        **each("evaluate", data="moved", reference="others", against="all", out="card.json", device="mps"),
+        **each(
+            "evaluate.options", samples=777, seed=13, truncation=0.6, per_class=True, features="clip", weights="w.bin",
+            resize="legacy", input_size=99, path_distance="lpips", batch=21,
+        ),
+    },
+)  # fmt: skip
+
+
+def watch_compare(rec: Recorder) -> None:
+    rec.monkeypatch.setattr("frugan.metrics.EvaluationCard.load", rec.noting("load", None))
+    cards = iter("ab")
+    rec.monkeypatch.setattr(
+        "frugan.metrics.EvaluationCard.load",
+        lambda file: rec.seen.update({f"load.{next(cards)}": str(file)}),
+    )
+    rec.monkeypatch.setattr("frugan.metrics.compare", lambda a, b: {})
+
+
+COMPARE = Command(
+    watch_compare,
+    {"first": "a.json", "second": "b.json"},
+    {"first": Case("c.json", {"load.a": "c.json"}), "second": Case("c.json", {"load.b": "c.json"})},
+)
+
+
+def watch_status(rec: Recorder) -> None:
+    run = MagicMock()
+    run.status.return_value = SimpleNamespace(name="done", sentence="done", kimg=1.0, total_kimg=1.0)
+    rec.monkeypatch.setattr("frugan.run.Run", rec.noting("Run", run))
+
+
+STATUS = Command(watch_status, {"runs": "a-run"}, {"runs": Case("other", {"Run.0": "other"})})
+
+
+def watch_import(rec: Recorder) -> None:
+    found = MagicMock(notes=[], raw_generator=None, discriminator=None, generator=generator())
+    found.generator.parameters.return_value = []
+    rec.watch("frugan.interop.read_network", found)
+    rec.watch("frugan.interop.write_directory")
+
+
+IMPORT = Command(
+    watch_import,
+    {"file": "net.pkl", "out": "there"},
+    {
+        "file": Case("other.pt", {"read_network.path": "other.pt"}),
+        "out": Case("elsewhere", {"write_directory.path": "elsewhere"}),
+    },
+)
+
+
+def watch_export(rec: Recorder) -> None:
+    rec.watch("frugan.run.load_with_notes", (generator(), []))
+    rec.watch("frugan.run.read_source", MagicMock(notes=[], discriminator=None))
+    rec.watch("frugan.run.read_class_names")
+    done = MagicMock(inputs={}, output=(3, 32, 32), difference=0.0)
+    rec.watch("frugan.interop.export_onnx", done, name="export")
+    rec.watch("frugan.interop.export_program", done, name="export")
+    rec.watch("frugan.interop.save_pretrained")
+    rec.watch("frugan.interop.write_community")
+
+
+EXPORT = Command(
+    watch_export,
+    {"source": "a-run", "out": "net.onnx", "format": "--format=onnx"},
+    {
+        "source": Case("other", {"load_with_notes.path": "other"}),
+        "out": Case("other.onnx", {"export.path": "other.onnx"}),
+        "format": Case("--format=torch-export", {"export": "export_program"}),
+        **each("export.config", part="synthesis", noise="none", truncation=0.6, truncation_cutoff=4),
+    },
+)
+
+
+def watch_leaks(rec: Recorder) -> None:
+    rec.watch("frugan.cli.leaks._run", lambda **_: SimpleNamespace(name="run", p=0.5, leaks=[]))
+    rec.watch("frugan.cli.leaks._augmentation", ({}, []))
+    rec.watch("frugan.cli.leaks._group", ({}, []))
+    rec.watch("frugan.cli.leaks._table", ({}, []))
+    rec.watch("frugan.leaks.plots.plot_runs")
+    rec.watch("frugan.leaks.plots.plot_transforms")
+    rec.watch("json.dumps", "")
+
+
+DRAW = {"draw": "--draw=0.5,0.5"}
+LEAKS = Command(
+    watch_leaks,
+    {"runs": "a-run"},
+    {
+        "runs": Case("other", {"_run.path": "other"}),
+        "p": Case("--p=0.3", {"_augmentation.p": 0.3}, {"data": "--data=photos"}),
+        "condition": Case("--condition=4", {"_group.condition": 4.0}, DRAW),
+        "draw": Case("--draw=0.2,0.8", {"_group.draw": [0.2, 0.8]}, DRAW),
+        "observed": Case("--observed=0.6,0.4", {"_group.observed": "0.6,0.4"}, DRAW),
+        "size": Case("--size=48", {"_table.size": 48}, {}),
+        "as_json": Case("--json", {"dumps": True, "dumps.indent": 1}, DRAW),
+        "plot": Case("--plot=leaks.png", {"plot_runs": True, "plot_runs.path": "leaks.png"}),
+        **each("_run", data="moved", function="mine:turn", transforms="bgc", samples=345, device="mps"),
+    },
+)
+
+
+def watch_demo(rec: Recorder) -> None:
+    rec.watch("frugan.run.choose_device", torch.device("cpu"))
+    rec.watch("frugan.data.draw_avatars")
+    rec.watch("frugan.run.plan", Plan(MagicMock(), [], MagicMock(), None))
+    rec.monkeypatch.setattr(Run, "create", rec.noting("create"))
+    rec.watch("frugan.cli.demo.describe")
+    rec.watch("frugan.cli.demo.follow")
+
+
+DEMO = Command(
+    watch_demo,
+    {},
+    {
+        "out": Case(
+            "there",
+            {"draw_avatars.out": "there/pictures", "plan.data.path": "there/pictures", "create.0": "there/run"},
+        ),
+        "style": Case("--style=planets", {"draw_avatars.style": "planets"}),
+        "kimg": Case("--kimg=7.5", {"plan.options.kimg": 7.5}),
+        "device": Case("--device=mps", {"choose_device.name": "mps"}),
+    },
+)
+
+
+# --- directions, edit, mix, sweep, video, blend
+
+
+def watch_latent(rec: Recorder) -> None:
+    """The networks are opened, and what is asked of them is noted; nothing is computed."""
+    G = generator()
+    G.latents = rec.noting("latents", torch.zeros(1))
+    direction = MagicMock(slider=(-1.0, 1.0))
+    direction.name = "smile"
+    direction.restricted = rec.noting("restricted", direction)
+    home = "frugan.cli.latent."
+    for name in ("_check_out", "_check_image", "_show"):
+        rec.watch(home + name)
+    rec.watch(home + "_open", (G, torch.zeros(2)))
+    rec.watch(home + "_label", torch.zeros(2))
+    rec.watch(home + "_levels", lambda text, **_: None if text is None else (1, 2))
+    rec.watch(home + "_mask")
+    rec.watch("frugan.latent.direction.find_direction", direction)
+    rec.watch("frugan.latent.explore.check")
+    rec.watch("frugan.latent.explore.explore", [])
+    rec.monkeypatch.setattr("frugan.latent.edit.check_edit", rec.noting("check_edit"))
+    rec.watch("frugan.latent.edit.render_edited", torch.zeros(1, 3, 8, 8))
+    rec.watch("frugan.latent.sheets.table", np.zeros((8, 8, 3), np.uint8))
+    rec.watch("frugan.pictures.save_picture")
+    rec.watch("frugan.interop.save_pretrained")
+
+
+def requests(**values: Any) -> dict[str, Any]:
+    return {f"{function}.request.{name}": value for function in ("check", "explore") for name, value in values.items()}
+
+
+DIRECTIONS = Command(
+    watch_latent,
+    {"network": "net"},
+    {
+        "network": Case("other", {"_open.network": "other"}),
+        "out": Case("--out=there", {"_check_out.out": "there", "explore.out": "there"}),
+        "levels": Case("--levels=8-32", {"_levels.text": "8-32", **requests(levels=[1, 2])}),
+        "no_normalize": Case("--no-normalize", requests(normalize=False)),
+        "label": Case("--class=cat", {"_open.label": "cat"}),
+        "to_label": Case("--to-class=dog", {"_label": True, "_label.network": "net", "_label.label": "dog"} | requests(to_c=None)),
+        "mask": Case("--mask=mask.png", {"_mask": True, "_mask.file": "mask.png"}),
+        "without": Case("--without=folder:1", {"find_direction": True, "find_direction.text": "folder:1"} | requests(without=None)),
+        "truncation": Case("--truncation=0.4", {"explore.truncation.psi": 0.4}),
+        "device": Case("--device=mps", {"_open.device": "mps"}),
+        **{
+            name: Case(on_line(name, text), requests(**{name: value}))
+            for name, text, value in (
+                ("method", "sefa", "sefa"), ("count", 4, 4), ("samples", 321, 321), ("scores", "hue", "hue"),
+                ("seeds", "3-4", [3, 4]), ("to_seeds", "6,9", [6, 9]),
+            )
+        },
+    },
+)  # fmt: skip
+
+EDIT = Command(
+    watch_latent,
+    {"network": "net", "direction": "--direction=folder:0"},
+    {
+        "network": Case("other", {"_open.network": "other"}),
+        "direction": Case("--direction=folder:7", {"find_direction.text": "folder:7"}),
+        "out": Case("--out=there", {"_check_out.out": "there", "save_picture.path": "there/smile.png"}),
+        "seeds": Case("--seeds=0-6,9", {"latents.0": [*range(7), 9], "table.row_names": [*"0123456", "9"]}),
+        "strengths": Case(
+            "--strengths=-3,2",
+            {"check_edit.0.strength": 2.0, "render_edited.edits.0.strength": 2.0}
+            | {"table.columns": 2, "table.column_names": ["-3", "+2"]},
+        ),
+        "levels": Case("--levels=8-32", {"_levels": True, "_levels.text": "8-32", "restricted": True, "restricted.0": [1, 2]}),
+        "mode": Case("--mode=centred", {"check_edit.0.mode": "centred", "render_edited.edits.0.mode": "centred"}),
+        "label": Case("--class=cat", {"_open.label": "cat"}),
+        "truncation": Case("--truncation=0.4", {"render_edited.truncation.psi": 0.4}),
+        "device": Case("--device=mps", {"_open.device": "mps"}),
+    },
+)  # fmt: skip
+
+
+def watch_mix(rec: Recorder) -> None:
+    watch_latent(rec)
+    kinds = iter(("rows", "columns"))
+
+    def noted(G: Any, seeds: list[int], c: Any, truncation: Any) -> torch.Tensor:
+        rec.seen |= dict(flat(next(kinds), {"seeds": seeds, "psi": truncation.psi}))
+        return torch.zeros(1)
+
+    rec.monkeypatch.setattr("frugan.cli.latent._ws", noted)
+    rec.watch(
+        "frugan.latent.mixing.mixing_grid", (torch.zeros(6, 3, 8, 8), torch.zeros(8, 3, 8, 8), torch.zeros(48, 3, 8, 8))
+    )
+    rec.monkeypatch.setattr("frugan.latent.sheets.blank", lambda like: like[:1])  # fmt: skip
+
+
+MIX = Command(
+    watch_mix,
+    {"network": "net"},
+    {
+        "network": Case("other", {"_open.network": "other"}),
+        "out": Case("--out=there.png", {"_check_image.out": "there.png", "save_picture.path": "there.png"}),
+        "rows": Case("--rows=1-6", {"rows.seeds": [*range(1, 7)], "table.row_names": ["", *"123456"]}),
+        "columns": Case("--columns=1-8", {"columns.seeds": [*range(1, 9)], "table.column_names": ["", *"12345678"]}),
+        "levels": Case(
+            "--levels=8-32",
+            {"_levels.text": "8-32", "mixing_grid.levels": [1, 2], "table.title": "levels 8-32 from the columns"},
+        ),
+        "label": Case("--class=cat", {"_open.label": "cat"}),
+        "truncation": Case("--truncation=0.4", {"rows.psi": 0.4, "columns.psi": 0.4}),
+        "device": Case("--device=mps", {"_open.device": "mps"}),
+    },
+)  # fmt: skip
+
+
+def watch_sweep(rec: Recorder) -> None:
+    watch_latent(rec)
+    rec.watch("frugan.cli.latent._ws", [torch.zeros(1)])
+
+
+SWEEP = Command(
+    watch_sweep,
+    {"network": "net"},
+    {
+        "network": Case("other", {"_open.network": "other"}),
+        "out": Case("--out=there.png", {"_check_image.out": "there.png", "save_picture.path": "there.png"}),
+        "seeds": Case("--seeds=1-8", {"latents.0": [*range(1, 9)], "table.row_names": [*"12345678"]}),
+        "truncation": Case(
+            "--truncation=0.5",
+            {"render_edited.truncation.psi": 0.5, "table.columns": 1, "table.column_names": ["psi 0.5"]},
+        ),
+        "levels": Case("--levels=8-32", {"_levels.text": "8-32", "render_edited.truncation.levels": [1, 2]}),
+        "towards": Case(
+            "--towards=77",
+            {"_ws": True, "_ws.seeds": [77], "_ws.truncation.psi": 1.0, "_ws.truncation.levels": None}
+            | {"_ws.truncation.centre": None, "render_edited.truncation.centre": None},
+        ),
+        "label": Case("--class=cat", {"_open.label": "cat"}),
+        "device": Case("--device=mps", {"_open.device": "mps"}),
+    },
+)  # fmt: skip
+
+
+def watch_video(rec: Recorder) -> None:
+    watch_latent(rec)
+    rec.watch("frugan.latent.blending.check_aligned")
+    rec.watch("frugan.latent.blending.interpolate")
+    for name in ("tour", "loop", "edit_path", "class_path", "truncation_path"):
+        rec.watch(f"frugan.latent.path.{name}")
+    rec.watch("frugan.latent.path.frame_times", [])
+    rec.watch("frugan.latent.path.render_frames", MagicMock())
+    rec.watch("frugan.latent.video.check_video")
+    rec.watch("frugan.latent.video.tiled", [])
+    rec.watch("frugan.latent.video.write_video", lambda frames, **_: len([*frames]))
+
+
+TOUR = {"network": "net", "tour": "--tour=0,5"}
+EDITED = {"network": "net", "edit": "--edit=folder:0"}
+VIDEO = Command(
+    watch_video,
+    {"network": "net"},
+    {
+        "network": Case("other", {"_open.network": "other"}),
+        "out": Case("--out=there.gif", {"check_video.file": "there.gif", "write_video.file": "there.gif"}),
+        "tour": Case("--tour=0,7", {"tour.seeds": [0, 7]}, TOUR),
+        "loop": Case("--loop", {}),  # what is made of nothing, too
+        "edit": Case("--edit=folder:7", {"find_direction.text": "folder:7"}, EDITED),
+        "classes": Case("--classes=cat", {"_label.label": "cat"}, {"network": "net", "classes": "--classes=dog"}),
+        "truncation": Case(
+            "--truncation=0.2:0.9",
+            {"truncation_path.first": 0.2, "truncation_path.last": 0.9},
+            {"network": "net", "truncation": "--truncation=0:1"},
+        ),
+        "morph": Case("--morph=third", {"_open.network": "third"}, {"network": "net", "morph": "--morph=second"}),
+        "seeds": Case("--seeds=4-6", {"loop.seeds": [4, 5, 6]}),
+        "strengths": Case("--strengths=-2:3", {"edit_path.low": -2.0, "edit_path.high": 3.0}, EDITED),
+        "space": Case("--space=z", {"tour.space": "z"}, TOUR),
+        "easing": Case("--easing=smooth", {"frame_times.easing": "smooth"}),
+        "uneven": Case("--uneven", {"frame_times.even": False}),
+        "seconds": Case("--seconds=4", {"frame_times.frames": 120}),
+        "fps": Case("--fps=12", {"frame_times.frames": 120, "write_video.fps": 12.0}),
+        "grid": Case("--grid=3x1", {"tiled.columns": 3, "loop.seeds": [*range(2000, 2006)]}),
+        "label": Case("--class=cat", {"_open.label": "cat"}),
+        "device": Case("--device=mps", {"_open.device": "mps"}),
+    },
+)
+
+
+def watch_blend(rec: Recorder) -> None:
+    watch_latent(rec)
+    G, opened = generator(), iter(("first", "second"))
+    G.latents = rec.noting("latents", torch.zeros(1))
+
+    def open_(network: str, label: Any, device: str) -> Any:
+        rec.seen |= dict(flat(next(opened), {"network": network, "label": label, "device": device}))
+        return G, torch.zeros(2)
+
+    rec.monkeypatch.setattr("frugan.cli.latent._open", open_)
+    rec.watch("frugan.latent.blending.check_aligned", SimpleNamespace(w=1.0, images=1.0))
+    rec.watch("frugan.latent.blending.blend", G)
+    rec.watch("frugan.latent.blending.interpolate", G)
+    rec.watch("frugan.latent.levels.parse_levels", (2,))
+    rec.watch("frugan.latent.levels.level_names", [])
+
+
+BETWEEN = {"first": "net", "second": "other", "interpolate": "--interpolate=0.2"}
+BLEND = Command(
+    watch_blend,
+    {"first": "net", "second": "other", "at": "--at=16"},
+    {
+        "first": Case("third", {"first.network": "third"}),
+        "second": Case("third", {"second.network": "third"}),
+        "out": Case(
+            "--out=there",
+            {"_check_out.out": "there", "save_pretrained.directory": "there", "save_picture.path": "there/blend.png"},
+        ),
+        "at": Case("--at=8", {"parse_levels.text": "8", "table.column_names": ["first", "second from 8", "second"]}),
+        "width": Case("--width=1.5", {"blend.swap.width": 1.5}),
+        "interpolate": Case(
+            "--interpolate=0.4",
+            {"interpolate.share": 0.4, "table.column_names": ["0.4"], "save_pretrained.directory": "blended/0.4"},
+            BETWEEN,
+        ),
+        "seeds": Case("--seeds=1-8", {"latents.0": [*range(1, 9)], "table.row_names": [*"12345678"]}),
+        "truncation": Case("--truncation=0.4", {"render_edited.truncation.psi": 0.4}),
+        "label": Case("--class=cat", {"first.label": "cat", "second.label": "cat"}),
+        "device": Case("--device=mps", {"first.device": "mps", "second.device": "mps"}),
+    },
+)
+
+
+# --- data
+
+
+def watch_data(rec: Recorder) -> None:
+    report = MagicMock()
+    report.rows = rec.noting("rows", [])
+    report.to_dict = rec.noting("to_dict", {})
+    report.dataset.value_range = None
+    done = MagicMock(dataset=MagicMock(skipped=[], notes=[]), skipped=[], own=MagicMock(count=0))
+    rec.watch("frugan.data.inspect", report)
+    rec.watch("frugan.data.contact_sheet")
+    rec.watch("frugan.pictures.save_picture")
+
+    def change(change: Any = None, **_: Any) -> Any:
+        if change is not None:
+            change(0, np.zeros((8, 8, 3), np.uint8))
+        return done
+
+    rec.watch("frugan.data.prepare", change)
+    rec.watch("frugan.data.draw_avatars", done)
+    rec.watch("frugan.data.shard", done)
+    measurement = MagicMock()
+    measurement.apply.return_value = torch.zeros(1, 3, 8, 8)
+    measurement.draw = lambda n, channels, generator: rec.seen.update(seed=generator.initial_seed() >> 32)
+    rec.watch("frugan.augment.Measurement", measurement)
+
+
+PIXELS = {"channels": "L", "fit": "letterbox", "filter": "box", "background": "black"}
+SOURCE = {"labels": "table.csv", "value_range": "3,900", "use_generated": True}
+
+
+def config(prefix: str, **values: Any) -> dict[str, Case]:
+    return {
+        "path": Case("other", {f"{prefix}.path": "other"}),
+        "resolution": Case("--resolution=48x64", {f"{prefix}.resolution": [48, 64]}),
+        **each(prefix, **values),
+    }
+
+
+INSPECT = Command(
+    watch_data,
+    {"path": "photos"},
+    {
+        **config("inspect.config", **PIXELS, **SOURCE),
+        "path": Case("other", {"inspect.config.path": "other", "save_picture.path": "contact-sheet-other.png"}),
+        "sheet": Case("--sheet=sheet.png", {"save_picture.path": "sheet.png"}),
+        "as_json": Case("--json", {"rows": None, "to_dict": True}),
+    },
+)
+PREPARE = Command(
+    watch_data,
+    {"path": "photos", "out": "there"},
+    {**config("prepare.config", **PIXELS, **SOURCE, strict=True), "out": Case("x.zip", {"prepare.out": "x.zip"})},
+)
+CORRUPT = Command(
+    watch_data,
+    {"path": "photos", "out": "there", "measurement": "--measurement=drop-pixels:0.5"},
+    {
+        **config("prepare.config", channels="L", **SOURCE),
+        "out": Case("x.zip", {"prepare.out": "x.zip"}),
+        "measurement": Case("--measurement=noise:0.3", {"Measurement.specification": "noise:0.3"}),
+        "seed": Case("--seed=5", {"seed": 5}),
+    },
+)
+SAMPLE = Command(
+    watch_data,
+    {"out": "there"},
+    {
+        "out": Case("elsewhere", {"draw_avatars.out": "elsewhere"}),
+        **each("draw_avatars", style="planets", count=33, size=48, seed=5, offset=44, background="white"),
+    },
+)
+SHARD = Command(
+    watch_data,
+    {"path": "photos", "out": "there"},
+    {
+        "path": Case("other", {"shard.path": "other"}),
+        "out": Case("elsewhere", {"shard.out": "elsewhere"}),
+        **each("shard", per_shard=33, labels="table.csv", seed=5),
+    },
+)
+
+TABLE = {
+    ("train",): TRAIN, ("resume",): RESUME, ("status",): STATUS, ("generate",): GENERATE, ("directions",): DIRECTIONS,
+    ("edit",): EDIT, ("mix",): MIX, ("sweep",): SWEEP, ("video",): VIDEO, ("blend",): BLEND, ("evaluate",): EVALUATE,
+    ("compare",): COMPARE, ("import",): IMPORT, ("leaks",): LEAKS, ("methods",): Command(lambda rec: None, {}), ("export",): EXPORT,
+    ("demo",): DEMO, ("data", "inspect"): INSPECT, ("data", "prepare"): PREPARE, ("data", "corrupt"): CORRUPT,
+    ("data", "sample"): SAMPLE, ("data", "shard"): SHARD,
+}  # fmt: skip
+
+
+def recorded(path: tuple[str, ...], given: dict[str, str]) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        rec = Recorder(monkeypatch)
+        TABLE[path].watch(rec)
+        line = shlex.split(" ".join([*path, *given.values()]))
+        GROUP.main(line, "frugan", standalone_mode=False)
+    return rec.seen
+
+
+OPTIONS = [(path, param.name) for path, command in COMMANDS for param in command.params]
+
+
+@pytest.mark.parametrize("path, name", OPTIONS, ids=lambda v: v if isinstance(v, str) else "-".join(v))
+def test_every_option_reaches_its_field_and_no_other(
+    path: tuple[str, ...], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    case = TABLE[path].cases[name]
+    needs = TABLE[path].needs if case.instead is None else case.instead
+    before = recorded(path, needs)
+    after = recorded(path, {**needs, name: case.text})
+    changed = {key: after.get(key) for key in before | after if before.get(key, ABSENT) != after.get(key, ABSENT)}
+    assert changed == case.changes
+    assert list(tmp_path.iterdir()) == []
