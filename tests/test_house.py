@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,5 +24,31 @@ def test_public_names_are_there() -> None:
 
 
 def test_help_imports_no_torch() -> None:
-    code = "import sys, frugan.cli, frugan.cli.train; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    """Neither the program's help nor that of any command: it is there at once."""
+    code = """
+import sys, typer
+from frugan.cli.app import app
+program = typer.main.get_command(app)
+def paths(group, before=()):
+    yield before
+    for name, command in getattr(group, "commands", {}).items():
+        yield from paths(command, (*before, name))
+asked = list(paths(program))
+for path in asked:
+    program.main([*path, "--help"], "frugan", standalone_mode=False)
+assert len(asked) > 20, asked
+heavy = {"torch", "numpy", "scipy", "PIL", "yaml"} & {*sys.modules}
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_help_is_fast() -> None:
+    """Half a second of a processor, whatever else this machine does."""
+    measured = []
+    for _ in range(3):
+        before = os.times()
+        subprocess.run([sys.executable, "-m", "frugan", "--help"], check=True, stdout=subprocess.DEVNULL)
+        after = os.times()
+        measured.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert min(measured) < 0.5, measured

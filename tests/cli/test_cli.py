@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,8 @@ import typer
 from PIL import Image
 
 from frugan.augment import PRESETS as TRANSFORM_PRESETS
-from frugan.cli.app import app
-from frugan.cli.common import parse_count, parse_resolution, parse_seeds
+from frugan.cli.app import app, main
+from frugan.cli.common import console, parse_count, parse_resolution, parse_seeds
 from frugan.config import PRESETS
 from frugan.data import STYLES
 from frugan.errors import FruganError
@@ -30,9 +32,19 @@ SMALL = shlex.split(
 
 
 def frugan(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
-    command = [sys.executable, "-m", "frugan", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=120)
+    """The program, run in this process, 200 columns wide."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as monkeypatch, redirect_stdout(out), redirect_stderr(err):
+        for name, value in {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(console, "_width", 200)
+        monkeypatch.setattr(sys, "argv", ["frugan", *map(str, arguments)])
+        monkeypatch.chdir(cwd or Path.cwd())
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -205,7 +217,7 @@ def test_inspect_and_prepare(pictures: Path, tmp_path: Path) -> None:
 
 def test_shard(pictures: Path, tmp_path: Path) -> None:
     shards = frugan("data", "shard", pictures, tmp_path / "shards", "--per-shard", 10)
-    assert "40 pictures in 4 shards" in shards.stdout
+    assert "40 images in 4 shards" in shards.stdout
     assert "skipped broken.png" in shards.stdout
     stream = ("--cache-limit", 4 * 10 * 768 / 1e9, "--held-out", 0, "--dry-run")
     plan = frugan("train", tmp_path / "shards", "--out", tmp_path / "run", "--preset", "tiny", *stream)
