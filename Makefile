@@ -1,5 +1,6 @@
 # make demo   draw 1,000 pictures and train on them (seven to ten minutes on two CPU cores)
 # make test   lint, types and the fast tests
+# make mutants  whether the tests notice the mutations of tests/mutants/table.py (a quarter of an hour)
 # Both set up .venv with pinned dependencies first. PYTHON chooses the interpreter (3.11 or newer).
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow mutants lint format clean
 
 demo: $(STAMP)
 	$(BIN)/frugan demo demo
@@ -17,6 +18,9 @@ test: $(STAMP) lint
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -q -m slow
+
+mutants: $(STAMP)
+	$(BIN)/python -m tests.mutants
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -84,6 +84,11 @@ def test_rv_steers_towards_one_half(held_out: float, direction: int) -> None:
     assert float(controller.p) == pytest.approx(0.3 + direction * 0.000512, abs=1e-7)
 
 
+def test_default_targets() -> None:
+    """Karras et al. 2020: 0.6 for r_t, 0.5 for r_v."""
+    assert [Controller(ControllerConfig(kind)).target for kind in ("rt", "rv")] == [0.6, 0.5]
+
+
 def test_no_move_at_the_target() -> None:
     controller = Controller(ControllerConfig(target=0.25, p_init=0.5, interval=1))
     assert play(controller, [UNSURE]) == [0.5]

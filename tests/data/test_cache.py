@@ -209,6 +209,28 @@ def test_damage_is_noticed_and_mended(damage: str, folder: Path, cache: Path) ->
     assert _entries(cache) == [first.folder.name]
 
 
+@pytest.mark.parametrize("place", [0.01, 0.5, 0.99])
+def test_damage_is_noticed_in_any_block(place: float, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "_BLOCK", 512)  # eight of them
+    entry = _open(folder)
+    pixels = entry.folder / "pixels.npy"
+    assert cache_module.load_entry(entry.folder, 8) is not None
+    _flip(pixels, int(place * pixels.stat().st_size))
+    assert cache_module.load_entry(entry.folder, 8) is None
+
+
+def test_an_entry_is_renamed_into_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one step, so that nobody finds half of it."""
+    publish, built = cache_module._publish, []
+
+    def watched(scratch: Path, entry: Path) -> None:
+        built.append(scratch.stat().st_ino)
+        publish(scratch, entry)
+
+    monkeypatch.setattr(cache_module, "_publish", watched)
+    assert _open(folder).folder.stat().st_ino == built[0]
+
+
 def test_the_second_of_two_builders_throws_its_own_away(folder: Path, cache: Path, monkeypatch) -> None:
     first = _open(folder)
     kept = first.folder.stat().st_ino

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sys
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -8,8 +11,11 @@ from frugan.augment import AugmentConfig, AugmentPipeline
 from frugan.augment.measurements import quarter_turns
 from frugan.errors import FruganError
 from frugan.leaks import recovery
+from frugan.leaks.recovery import _squared_mean
 
 from .pictures import pictures
+
+MODULE = sys.modules[_squared_mean.__module__]  # whose name the function has taken
 
 
 def uniform_turns(p: float, seed: int = 0):
@@ -71,3 +77,36 @@ def test_nothing_leaks_where_nothing_changes() -> None:
 def test_impossible(call, message: str) -> None:
     with pytest.raises(FruganError, match=message):
         call()
+
+
+def test_the_squared_norm_of_a_mean_is_not_biased() -> None:
+    """Of few rows about a mean m: ‖m‖² on average, and the error is the deviation of repeated draws."""
+    rng = np.random.default_rng(0)
+    mean = rng.normal(size=20) / 5
+    found = [_squared_mean(mean + rng.normal(size=(30, 20))) for _ in range(2000)]
+    values, errors = np.array([value for value, *_ in found]), np.array([error for _, error, _ in found])
+    assert values.mean() == pytest.approx(mean @ mean, abs=4 * values.std() / 2000**0.5)
+    assert errors.mean() == pytest.approx(values.std(), rel=0.3)
+
+
+def test_the_interval_of_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two deviations to either side: with the means of pixels as the look, and a T that blackens images with probability ½."""
+
+    class Pixels:
+        def __init__(self, *_: object) -> None: ...
+
+        def kernel(self, pixels: np.ndarray) -> np.ndarray:
+            return pixels
+
+    monkeypatch.setattr(MODULE, "Look", Pixels)
+    monkeypatch.setattr(MODULE, "small", lambda x: x.flatten(1).double().numpy())
+
+    def blacken(x: Tensor) -> Tensor:
+        return x * (torch.rand(len(x), 1, 1, 1) < 0.5)
+
+    draws = torch.Generator().manual_seed(0)
+    found = [recovery(torch.randn(400, 1, 1, 4, generator=draws) / 2 + 1, blacken, seed=i) for i in range(200)]
+    remains, low, high = np.array([(r.remains, r.low, r.high) for r in found], dtype=float).T
+    assert remains.mean() == pytest.approx(0.5, abs=0.01)
+    assert ((low <= 0.5) & (high >= 0.5)).mean() > 0.9
+    assert (high - low).mean() / 2 == pytest.approx(2 * remains.std(), rel=0.3)

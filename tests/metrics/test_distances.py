@@ -99,7 +99,8 @@ def test_kernel_distance_is_unbiased_for_few_samples() -> None:
 
 
 @pytest.mark.parametrize("cuts", [[], [60], [2, 3, 149], list(range(1, 150))])
-def test_streaming_moments_equal_batch(cuts: list[int]) -> None:
+def test_streaming_moments_equal_batch(cuts: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distances, "_MOMENTS_ROWS", 1)  # each batch is merged
     x = sets()[0] + 1e4  # far from the origin: a difference of large sums would lose half the digits
     found = Moments.of(iter(np.split(x, cuts)))
     assert found.count == len(x)
@@ -174,6 +175,15 @@ def test_extrapolation_takes_away_the_bias_of_few_samples() -> None:
     assert abs(values.mean()) < 3 * values.std() / np.sqrt(len(values)) + 0.1 * np.mean(plain)
     assert np.mean(plain) > 0.005
     assert all(error > 0 for _, error in found)
+
+
+def test_extrapolation_draws_its_subsets() -> None:
+    """Of samples sorted along an axis the first fifth lies far from the rest; a fifth drawn from all does not."""
+    rng = RNG(0)
+    truth, samples = Moments.of([rng.normal(size=(4000, 4))]), rng.normal(size=(600, 4))
+    mixed, _ = frechet_distance_extrapolated(truth, samples)
+    ordered, _ = frechet_distance_extrapolated(truth, samples[samples[:, 0].argsort()])
+    assert ordered == pytest.approx(mixed, abs=0.02)
 
 
 def test_extrapolation_of_fewer_samples_than_dimensions() -> None:

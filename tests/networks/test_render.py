@@ -37,6 +37,21 @@ def test_render_of_styles_is_the_forward_pass_bit_for_bit(
     assert [s.shape for s in styles] == [(3, layer.width) for layer in G.synthesis.style_layers]
 
 
+def test_each_layer_reads_its_own_w() -> None:
+    """As published: ToRGB of a level and the first convolution of the next read the same one, every other layer one alone."""
+    G = make((16, 16))
+    read = [0, 1, 1, 2, 3, 3, 4, 5]  # conv1 and ToRGB of 4², then conv0, conv1 and ToRGB of 8² and of 16²
+    ws = torch.randn(1, G.num_ws, 16)
+    before = G.synthesis.styles(ws)
+    for k in range(G.num_ws):
+        changed = ws.clone()
+        changed[:, k] += 1
+        after = G.synthesis.styles(changed)
+        assert [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if not torch.equal(a, b)] == [
+            i for i, own in enumerate(read) if own == k
+        ]
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("resolution", SIZES)
 def test_rendering_goes_on_from_the_state_of_any_level(architecture: str, resolution: tuple[int, int]) -> None:

@@ -86,6 +86,12 @@ def test_outputs_that_overflow() -> None:
     assert list(said([record(4.0, **{"logits/real": lost})])) == ["wide outputs"]
 
 
+def test_diversity_is_lost_against_its_best() -> None:
+    """It rises as training begins: half of the first value would be next to nothing."""
+    records = [record(4.0 * i, diversity=value) for i, value in enumerate((0.1, 0.8, 0.9, 0.5, 0.4))]
+    assert [list(said(records[:n])) for n in range(1, 6)] == [[], [], [], [], ["lost diversity"]]
+
+
 def test_no_cap_is_no_cap() -> None:
     assert said([record(4.0 * i, p=0.99) for i in range(30)], Setting(p_max=0)) == {}
 

@@ -96,6 +96,7 @@ def test_the_ema_copies_buffers_and_ramps_up_with_the_images_before_the_batch() 
         assert torch.equal(kept, live)
     for name, p in state.ema.named_parameters():
         p.copy_(before[name])
+    state.G.mapping.w_avg.add_(1)
     state.images = 1000
     assert state.update_average(16, half_life_kimg=5.0, ramp=0.05) == pytest.approx(0.5 ** (16 / 50))
     beta = 0.5 ** (16 / 50)
