@@ -56,6 +56,7 @@ def test_a_derived_range_holds_all_values_and_uses_half_of_itself(highest: int) 
         assert found[0] == 0
         assert (found[1] + 1) & found[1] == 0
         assert highest <= found[1]
+        assert found[1] >= 255
         assert found[1] == 255 or 2 * highest >= found[1]
 
 

@@ -14,7 +14,8 @@ import torch
 from conftest import GOLDEN, relative_error
 from frugan.errors import FruganError
 from frugan.interop import read_network, read_release
-from frugan.interop.released import build_discriminator, build_generator
+from frugan.interop.pickles import read_pickle
+from frugan.interop.released import _networks, build_discriminator, build_generator
 from frugan.networks import (
     Discriminator,
     DiscriminatorConfig,
@@ -46,6 +47,19 @@ def test_golden_files(kind: str) -> None:
             assert found.discriminator is not None
             assert relative_error(found.discriminator(golden["x"]), golden["logits"][:, 0]) < TOLERANCE
     assert not any(p.requires_grad for p in found.generator.parameters())
+
+
+def test_a_tensorflow_release_is_g_d_and_their_average() -> None:
+    """Gs is for use, G for training on; in the golden file they are equal, so their averages of w are told apart here."""
+    content = read_pickle(GOLDEN / "nvidia_tensorflow.pkl")
+    for part, value in ((content[0], 1.0), (content[2], 2.0)):
+        for network in (part, *part.state["components"].values()):
+            for name, array in network.state["variables"]:
+                if name == "dlatent_avg":
+                    array[:] = value
+    found = _networks(content)
+    assert found.raw_generator is not None
+    assert [float(G.mapping.w_avg.mean()) for G in (found.raw_generator, found.generator)] == [1.0, 2.0]
 
 
 def test_what_stands_beside_the_weights() -> None:

@@ -65,6 +65,12 @@ def test_a_group_of_ones_own() -> None:
     np.testing.assert_allclose(group.invert(group.apply(clean, 0.5), 0.5), clean)
 
 
+def test_the_condition_number_is_numpys() -> None:
+    group = cyclic([0.5, 0.3, 0.15, 0.05])
+    for p in (0.2, 0.9):
+        assert group.condition(p) == pytest.approx(np.linalg.cond(group.transition(p)))
+
+
 def test_safe_p_of_a_draw_that_is_singular_inside() -> None:
     """A flip that is certain when it fires: at p = ½ both states look alike, and at p = 1 it is undone again."""
     flip = cyclic([0, 1])

@@ -35,6 +35,18 @@ def real() -> Tensor:
     return pictures(600)
 
 
+def test_states_are_what_they_are_called() -> None:
+    """By PyTorch's own flips and turns, and by where one bright pixel goes."""
+    x = pictures(3)
+    for name, expected in (("xflip", [x, x.flip(3)]), ("rotate90", [x.rot90(k, (2, 3)) for k in range(4)])):
+        assert all(torch.equal(a, b) for a, b in zip(QUESTIONS[name].carry(x), expected, strict=True)), name
+    assert torch.allclose(QUESTIONS["lumaflip"].carry(x)[1].mean(1), -x.mean(1), atol=1e-5)
+    spot = torch.zeros(1, 1, 16, 16)
+    spot[0, 0, 8, 8] = 1
+    places = [tuple(image.flatten(2).argmax(2).flatten().tolist()) for image in QUESTIONS["translation"].carry(spot)]
+    assert places == [(16 * 8 + 8,), (16 * 8 + 10,), (16 * 8 + 6,), (16 * 10 + 8,), (16 * 6 + 8,)]  # 2 of 16 pixels
+
+
 @pytest.mark.parametrize(("name", "share"), [*((name, 0.2) for name in QUESTIONS), ("rotate90", 0.6)])
 def test_a_planted_leak_is_found_and_no_other(name: str, share: float, real: Tensor) -> None:
     found = by_name(measure_leaks(noisy(planted(name, pictures(600, seed=5), share)), real))
@@ -74,6 +86,7 @@ def test_poor_samples_are_no_leak(real: Tensor) -> None:
 def test_symmetric_pictures_cannot_tell() -> None:
     images = pictures(600)
     images = torch.maximum(images, images.flip(3))
+    images = noisy(images, 0.02)  # nearly symmetric
     found = by_name(measure_leaks(images[:300], images[300:]))["xflip"]
     assert not found.answerable
     assert not found.leaks

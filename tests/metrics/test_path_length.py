@@ -36,6 +36,19 @@ def test_straight_paths_in_w_have_the_length_of_their_ends() -> None:
         assert values.mean() == pytest.approx(12, rel=0.05)
 
 
+def test_full_paths_are_looked_at_anywhere_and_ends_at_their_beginning() -> None:
+    """Where ‖w‖² is measured along a straight path between Gaussians: 1 − 2 t (1 − t) of its ends', ⅔ on average."""
+    sizes = {}
+    for sampling in ("full", "end"):
+        seen: list[Tensor] = []
+        perceptual_path_length(
+            Linear(), lambda a, b, seen=seen: seen.append(a) or squared(a, b), range(2000), sampling=sampling
+        )
+        sizes[sampling] = float(torch.cat(seen).square().sum(1).mean())
+    assert sizes["end"] == pytest.approx(6, rel=0.05)
+    assert sizes["full"] == pytest.approx(4, rel=0.05)
+
+
 def test_great_circles_in_z_have_the_length_of_their_angle() -> None:
     values = perceptual_path_length(Linear(3.0), squared, range(500), space="z", sampling="full", epsilon=1e-2)
     shorter = perceptual_path_length(Linear(1.0), squared, range(500), space="z", sampling="full", epsilon=1e-2)
