@@ -24,6 +24,7 @@ from frugan.cli.common import console, parse_count, parse_resolution, parse_seed
 from frugan.config import PRESETS
 from frugan.data import STYLES
 from frugan.errors import FruganError
+from frugan.metrics import EvaluationCard
 
 SMALL = shlex.split(
     "--preset tiny --batch 8 --channel-base 64 --channel-max 8 --latent 16 --kimg 0.04 --tick 0.02 "
@@ -328,3 +329,11 @@ def test_leaks_are_drawn(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "leaks.png") as image:
         assert min(image.size) > 300
+
+
+def test_differences_are_from_the_first_to_the_second(tmp_path: Path) -> None:
+    for name, value in (("a", 1.0), ("b", 3.0)):
+        EvaluationCard({"kid": value}, {}).save(tmp_path / f"{name}.json")
+    done = frugan("compare", "a.json", "b.json", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.split()[-4:] == ["kid", "1", "3", "+2"]

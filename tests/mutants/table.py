@@ -58,6 +58,7 @@ def _table() -> Iterator[Mutation]:
 METHOD = "test_every_method_trains_as_its_paper_says[{}]".format
 PLAIN = METHOD("none augment=fixed p=0.4")
 RISING = METHOD("ada batch_per_device=2 target=-0.9")
+OPTION = "test_every_option_reaches_its_field_and_no_other[{}]".format
 REFERENCE = "tests/training/test_reference.py"
 RUN = "tests/training/test_run.py"
 STATE = "tests/training/test_state.py"
@@ -450,19 +451,21 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("sign = -1 if setting.higher_is_better else 1", "sign = 1", "test_a_metric_that_gets_worse[True]", "a metric that rises gets worse"),
     )),
     ("cli/train.py", "tests/cli/test_options.py", (
-        ("channel_max=channel_max,", "channel_max=channel_base,", "test_of_train", "--channel-max is --channel-base"),
-        ("samples_every=samples_every,", "samples_every=checkpoint_every,", "test_of_train", "--samples-every is --checkpoint-every"),
-        ("freeze_d=freeze_d,", "freeze_d=freeze_g,", "test_of_train", "--freeze-d is --freeze-g"),
-        ("        gamma=gamma,\n", "", "test_of_train", "--gamma is ignored"),
-        ("d_mapping_layers=d_mapping_layers,", "d_mapping_layers=mapping_layers,", "test_of_train", "--d-mapping-layers is --mapping-layers"),
-        ("        held_out=held_out,\n", "", "test_of_train", "--held-out is ignored"),
-        ("labels=labels if conditional or balanced else", "labels=labels if conditional else", "test_of_train", "--balanced without labels"),
-        ("mirror=mirror,", "mirror=strict,", "test_of_train", "--mirror is --strict"),
+        ("channel_max=channel_max,", "channel_max=channel_base,", OPTION("train-channel_max"), "--channel-max is --channel-base"),
+        ("samples_every=samples_every,", "samples_every=checkpoint_every,", OPTION("train-samples_every"), "--samples-every is --checkpoint-every"),
+        ("freeze_d=freeze_d,", "freeze_d=freeze_g,", OPTION("train-freeze_d"), "--freeze-d is --freeze-g"),
+        ("        gamma=gamma,\n", "", OPTION("train-gamma"), "--gamma is ignored"),
+        ("d_mapping_layers=d_mapping_layers,", "d_mapping_layers=mapping_layers,", OPTION("train-d_mapping_layers"), "--d-mapping-layers is --mapping-layers"),
+        ("        held_out=held_out,\n", "", OPTION("train-held_out"), "--held-out is ignored"),
+        ("labels=labels if conditional or balanced else", "labels=labels if conditional else", OPTION("train-balanced"), "--balanced without labels"),
+        ("mirror=mirror,", "mirror=strict,", OPTION("train-mirror"), "--mirror is --strict"),
     )),
     ("cli/evaluate.py", "tests/cli/test_options.py", (
-        ("mean=_rgb(\"mean\", mean),", "mean=_rgb(\"mean\", std),", "test_of_evaluate", "--mean is --std"),
-        ("            per_class=per_class,\n", "", "test_of_evaluate", "--per-class is ignored"),
-        ("f\"{b - a:+.3g}\"", "f\"{a - b:+.3g}\"", "test_two_runs_side_by_side", "differences the wrong way round"),
+        ("mean=_rgb(\"mean\", mean),", "mean=_rgb(\"mean\", std),", OPTION("evaluate-mean"), "--mean is --std"),
+        ("            per_class=per_class,\n", "", OPTION("evaluate-per_class"), "--per-class is ignored"),
+    )),
+    ("cli/evaluate.py", "tests/cli/test_cli.py", (
+        ("f\"{b - a:+.3g}\"", "f\"{a - b:+.3g}\"", "test_differences_are_from_the_first_to_the_second", "differences the wrong way round"),
     )),
     ("cli/common.py", "tests/cli/test_cli.py", (
         ("return int(parts[0]), int(parts[-1])", "return int(parts[-1]), int(parts[0])", "test_parsing", "width x height"),
