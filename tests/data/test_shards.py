@@ -715,7 +715,7 @@ def test_losing_everything_ends_in_a_sentence(tmp_path: Path, pictures, server: 
     shard(tmp_path / "own", tmp_path / "served/set", per_shard=5)
     server.faults = {f"set-{k:06d}.tar": ["404"] * 99 for k in range(12)}
     config = DataConfig(f"{server.url}/set", cache_limit=6 * 960 / 1e9)
-    with pytest.raises(FruganError, match="continue with frugan resume"):
+    with pytest.raises(FruganError, match=r"continue with: .*frugan resume RUN"):
         open_dataset(config).images(np.arange(3))
     with pytest.raises(FruganError, match="cannot be had: not found; mend it"):
         open_dataset(replace(config, strict=True)).images(np.arange(3))
