@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import unicodedata
 
 
 class FruganError(ValueError):
     """A mistake in what the user gave: a path, a file, an option, a combination.
 
     The message is one sentence (or a few short ones) that names the value, the limit and the remedy. The command line
-    prints it without a traceback and exits with code 2.
+    prints it without a traceback and exits with `exit_code`.
     """
+
+    exit_code = 2
 
 
 def shown(text: object, longest: int = 200) -> str:
@@ -26,6 +29,20 @@ def shown(text: object, longest: int = 200) -> str:
     if len(text) > longest:
         text = f"{text[: longest * 2 // 3]}…{text[-(longest // 3) :]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def plain(text: str) -> str:
+    """Text as a terminal may have it: what would steer it, or turn its direction, as escapes; lines stay lines.
+
+    The last guard, for whatever is printed; `shown` is for each name from a file, and cuts it too.
+    """
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "".join(c.encode("unicode_escape").decode("ascii") if _steers(c) else c for c in text)
+
+
+def _steers(c: str) -> bool:
+    return c not in "\n\t" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 _ROOM = "make room on that disk, or move the files to another one"

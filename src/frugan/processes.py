@@ -6,6 +6,7 @@ Every function here that takes part in something is called by all processes, in 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,13 +16,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from frugan.checks import check_number
 from frugan.command_line import command
-from frugan.errors import FruganError
+from frugan.errors import FruganError, shown
 
 T = TypeVar("T")
 
 PATIENCE = 600.0
 """Seconds that a process waits for the others, unless FRUGAN_PATIENCE says otherwise."""
+
+MOST_PATIENCE = 1e6
 
 
 def rank() -> int:
@@ -86,37 +90,43 @@ def any_of(flag: bool) -> bool:
 
 
 def launched() -> bool:
-    """Whether `torchrun`, or another launcher with its variables, started this process."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+    """Whether `torchrun`, or another launcher with its variables, started this process.
+
+    Raises `FruganError` where its variables are incomplete or make no sense, as when another program left them behind.
+    """
+    if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
+        return False
+    found = {name: os.environ[name] for name in (*_RANGES, "MASTER_ADDR") if name in os.environ}
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not found.get(name)]
+    odd = [name for name, (low, high) in _RANGES.items() if not _is_whole(found.get(name, str(low)), low, high)]
+    if not odd:
+        odd = [name for name in ("RANK", "LOCAL_RANK") if int(found.get(name, 0)) >= int(found["WORLD_SIZE"])]
+    if missing or odd:
+        values = ", ".join(f"{name}={shown(value, 60)}" for name, value in found.items())
+        fault = f"{' and '.join(missing)} not" if missing else f"{' and '.join(odd)} cannot be so"
+        raise FruganError(
+            f"the environment holds variables of a launcher ({values}), but {fault}; start with torchrun, or clear them: "
+            f"unset {' '.join(found)}"
+        )
+    return True
+
+
+_RANGES = {
+    "RANK": (0, 1 << 20),
+    "WORLD_SIZE": (1, 1 << 20),
+    "LOCAL_RANK": (0, 1 << 20),
+    "MASTER_PORT": (1, 65535),
+    "TORCHELASTIC_RESTART_COUNT": (0, 1 << 30),
+}
+
+
+def _is_whole(text: str, low: int, high: int) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 12 and low <= int(text) <= high
 
 
 def restarted() -> bool:
     """Whether the launcher started these processes anew, after one of them had failed."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-
-
-def launch(processes: int, module: str, arguments: Sequence[str]) -> None:
-    """Runs `python -m module …` in so many processes here, all anew up to three times after one of them has failed.
-
-    Raises `FruganError` if that does not help. A signal is handed on to them, and ends it.
-    """
-    from torch.distributed import run
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # else the launcher sets it, and says so at length
-    # a store that outlives a restart still tells the addresses of those that are gone, and some would be called there
-    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
-    options = ["--standalone", f"--nproc-per-node={processes}", "--max-restarts=3", "--monitor-interval=0.5", "-m"]
-    try:
-        run.run(run.parse_args([*options, module, *arguments]))
-    except ChildFailedError as error:
-        codes = ", ".join(f"process {i} with {failure.exitcode}" for i, failure in error.failures.items())
-        raise FruganError(
-            f"training in {processes} processes ended, {codes}; the first message above says why"
-        ) from None
-    except SignalException:
-        pass  # they have saved and stopped
+    return launched() and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 @contextmanager
@@ -125,6 +135,10 @@ def joined(kind: str) -> Iterator[str]:
 
     Gives the name of this process's device: "cuda:1" for the second on its machine. Without a launcher nothing happens.
     """
+    longest = timedelta(seconds=patience())
+    threads = os.environ.get("OMP_NUM_THREADS", "1")
+    if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", threads.strip()):
+        raise FruganError(f"OMP_NUM_THREADS={shown(threads)}: give a whole number above 0, or unset it")
     if not launched():
         yield kind
         return
@@ -139,7 +153,7 @@ def joined(kind: str) -> Iterator[str]:
     if kind == "cuda":
         torch.cuda.set_device(local)
     backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
-    _wait_for_all(lambda: dist.init_process_group(backend, timeout=timedelta(seconds=patience())))
+    _wait_for_all(lambda: dist.init_process_group(backend, timeout=longest))
     try:
         yield place
     finally:
@@ -147,11 +161,20 @@ def joined(kind: str) -> Iterator[str]:
 
 
 def patience() -> float:
-    text = os.environ.get("FRUGAN_PATIENCE", PATIENCE)
+    """Seconds that a process waits for the others. Raises `FruganError` where FRUGAN_PATIENCE is no number of them."""
+    text = os.environ.get("FRUGAN_PATIENCE", str(PATIENCE))
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
-        raise FruganError(f"FRUGAN_PATIENCE={text}: give a number of seconds") from None
+        raise FruganError(f"FRUGAN_PATIENCE={shown(text)}: give a number of seconds") from None
+    check_number("FRUGAN_PATIENCE", seconds, above=0, at_most=MOST_PATIENCE, hint="seconds that processes wait")
+    return seconds
+
+
+class Unanswered(FruganError):
+    """Another process failed or hangs: starting all of them anew may help."""
+
+    exit_code = 75  # EX_TEMPFAIL
 
 
 def _wait_for_all(work: Callable[[], Any]) -> None:
@@ -159,7 +182,7 @@ def _wait_for_all(work: Callable[[], Any]) -> None:
         work()
     except RuntimeError as error:
         where = f"process {os.environ.get('RANK')} of {os.environ.get('WORLD_SIZE')}"
-        raise FruganError(
+        raise Unanswered(
             f"{where}: another process failed or did not answer within {patience():g} s; its own message says why. "
             f"continue from the last checkpoint with: {command('resume', 'RUN')} ({str(error).splitlines()[0]})"
         ) from error

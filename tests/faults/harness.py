@@ -12,9 +12,10 @@ import resource
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -165,14 +166,73 @@ def remove_picture(path: str, number: int) -> None:
     reading.open_image = wrapped
 
 
+def close_terminal() -> None:
+    """Nothing can be printed from the first step on: the reader of the output has gone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    def act(state: Any) -> None:
+        for stream in (1, 2):
+            os.dup2(writer, stream)
+
+    at_step(0, act, 0)
+
+
 PLANTS = {
     f.__name__: f
     for f in (
         kill_at_file_operation, refuse_file_operation, limit_files, no_memory, poison_gradients, poison_state, jump_clock,
-        remove_picture,
+        remove_picture, close_terminal,
     )
 }  # fmt: skip
 Plant = tuple[Any, ...]
+
+
+NAMELESS = ("unshare", "--uts", "sh", "-c", 'hostname nowhere.invalid && exec "$@"', "sh")
+"""Before a command: it runs on a machine whose name does not resolve. Needs the right to rename one."""
+
+
+@dataclass
+class Launcher:
+    """`frugan train --processes 2`, and what it wrote."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    @property
+    def text(self) -> str:
+        return self.output.read_text("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def together(bench: Bench, run: Path, *, before: tuple[str, ...] = (), **environment: str) -> Iterator[Launcher]:
+    """A training in two processes, killed in the end with all that it started."""
+    output = bench.fresh("output")
+    words = [*before, sys.executable, "-m", "frugan", "train", bench.pictures, "--out", run, *OPTIONS, "--processes", 2]
+    surroundings = os.environ | {"FRUGAN_CACHE": str(bench.folder / "cache"), "FRUGAN_PATIENCE": "60"} | environment
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [str(word) for word in words], stdout=file, stderr=file, env=surroundings, start_new_session=True
+        )
+    try:
+        yield Launcher(process, output)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def wait_for_records(run: Path, count: int, launcher: Launcher) -> None:
+    until = time.monotonic() + 120
+    while len(read_stats(run / "stats.jsonl")) < count:
+        assert launcher.process.poll() is None, launcher.text
+        assert time.monotonic() < until, launcher.text
+        time.sleep(0.02)
+
+
+def children(process: int) -> list[int]:
+    found = subprocess.run(["pgrep", "-P", str(process)], check=True, text=True, stdout=subprocess.PIPE)
+    return [int(line) for line in found.stdout.split()]
 
 
 def _work(arguments: list[str], output: str, cache: str, plant: Plant | None) -> None:

@@ -16,7 +16,19 @@ import yaml
 
 from frugan.training import checkpoint
 
-from .harness import ENOSPC, EROFS, STEPS, Bench, finite, small_disk
+from .harness import (
+    ENOSPC,
+    EROFS,
+    NAMELESS,
+    STEPS,
+    Bench,
+    Plant,
+    children,
+    finite,
+    small_disk,
+    together,
+    wait_for_records,
+)
 
 _OPERATIONS = 260  # syncs, renames, … of a whole run, about
 
@@ -36,18 +48,61 @@ def kill_while_writing(bench: Bench, rng: random.Random) -> None:
 
 def terminate(bench: Bench, rng: random.Random) -> None:
     """SIGTERM, often twice, as schedulers send it: within 5 seconds all is saved, and the exit is clean."""
+    _asked_to_stop(bench, rng, signal.SIGTERM)
+
+
+def hang_up(bench: Bench, rng: random.Random) -> None:
+    """SIGHUP, as of a window or connection that closes, where half the time nothing can be printed any more."""
+    _asked_to_stop(bench, rng, signal.SIGHUP, plant=("close_terminal",) if rng.random() < 0.5 else None)
+
+
+def _asked_to_stop(bench: Bench, rng: random.Random, kind: signal.Signals, plant: Plant | None = None) -> None:
     run = bench.fresh("run")
-    program = bench.train(run)
+    program = bench.train(run, plant=plant)
     while not (run / "run.json").exists():
         time.sleep(0.01)
     time.sleep(rng.uniform(0, 1))
     for _ in range(rng.choice([1, 2])):
-        os.kill(program.process.pid, signal.SIGTERM)
+        os.kill(program.process.pid, kind)
         time.sleep(0.02)
     code = program.end(timeout=5)
     assert code == 0, f"exit code {code}: {program.text}"
     assert json.loads((run / "run.json").read_text())["status"] in ("interrupted", "finished")
     bench.goes_on(run, split=True)
+
+
+def hang_up_together(bench: Bench, rng: random.Random) -> None:
+    """SIGHUP to a launcher of two processes: all save, and a single one goes on to the end."""
+    run = bench.fresh("run")
+    with together(bench, run) as launcher:
+        wait_for_records(run, rng.randrange(1, 4), launcher)
+        launcher.process.send_signal(signal.SIGHUP)
+        assert launcher.process.wait(60) == 0, launcher.text
+    assert json.loads((run / "run.json").read_text())["status"] in ("interrupted", "finished"), launcher.text
+    done = bench.resume(run)
+    assert done.end() == 0, done.text
+
+
+def suspended(bench: Bench, rng: random.Random) -> None:
+    """One of two processes is suspended: given up in the time that FRUGAN_PATIENCE says, and all begin anew."""
+    run = bench.fresh("run")
+    with together(bench, run, FRUGAN_PATIENCE="5") as launcher:
+        wait_for_records(run, 1, launcher)
+        os.kill(rng.choice(children(launcher.process.pid)), signal.SIGSTOP)
+        assert launcher.process.wait(180) == 0, launcher.text
+    assert "Traceback" not in launcher.text
+    if "begin anew" in launcher.text:  # else it was at its end
+        assert "did not answer within 5 s" in launcher.text, launcher.text
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+
+
+def without_a_name(bench: Bench, rng: random.Random) -> None:
+    """Two processes on a machine whose own name does not resolve."""
+    run = bench.fresh("run")
+    with together(bench, run, before=NAMELESS) as launcher:
+        assert launcher.process.wait(120) == 0, launcher.text
+    assert json.loads((run / "run.json").read_text())["status"] == "finished"
+    assert "cannot be retrieved" not in launcher.text
 
 
 def full_disk(bench: Bench, rng: random.Random) -> None:
@@ -263,6 +318,10 @@ FAULTS = {
         Fault("kill −9 at a random moment", kill_anywhen, 50),
         Fault("kill −9 in the middle of a file operation, checkpoints' included", kill_while_writing, 50),
         Fault("SIGTERM, with 5 seconds until the end", terminate, 10),
+        Fault("SIGHUP (a terminal that closes), half the time with output that fails", hang_up, 10),
+        Fault("SIGHUP to two processes", hang_up_together, 5),
+        Fault("one of two processes suspended", suspended, 5),
+        Fault("two processes where this machine's name does not resolve", without_a_name, 5),
         Fault("disk full (a small tmpfs), then room again", full_disk, 10),
         Fault("disk full at any one file operation", full_disk_anywhere, 20),
         Fault("limit on the size of a file", file_too_large, 5),

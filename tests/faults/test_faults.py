@@ -20,7 +20,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 QUICK = (
-    "kill_while_writing", "terminate", "full_disk_anywhere", "damaged_checkpoint", "two_at_once", "no_memory", "bad_weights",
+    "kill_while_writing", "terminate", "hang_up", "full_disk_anywhere", "damaged_checkpoint", "two_at_once", "no_memory",
+    "bad_weights",
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import logging
 import sys
 from typing import Annotated
 
@@ -10,6 +10,7 @@ import typer
 
 from frugan.checks import checked
 from frugan.cli import convert, data, demo, evaluate, generate, latent, leaks, methods, status, train
+from frugan.cli.terminal import PlainFormatter, outlasting, sentence
 from frugan.errors import FruganError, explain
 
 app = typer.Typer(
@@ -61,19 +62,19 @@ def _root(
 def main() -> None:
     """Runs the program. What the user can mend, the system's refusals among it, is one sentence on stderr and exit code
     2; Ctrl-C is 130. A traceback (exit code 1) is a mistake of ours."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # file names need not be text
+    sys.stdout, sys.stderr = outlasting(sys.stdout), outlasting(sys.stderr)
+    if logging.lastResort:
+        logging.lastResort.setFormatter(PlainFormatter())
     try:
         app()
     except FruganError as error:
-        typer.echo(f"frugan: {error}", err=True)
-        sys.exit(2)
+        typer.echo(f"frugan: {sentence(error)}", err=True)
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("frugan: interrupted", err=True)
         sys.exit(130)
     except Exception as error:
-        if (sentence := explain(error)) is None:
+        if (reason := explain(error)) is None:
             raise
-        typer.echo(f"frugan: {sentence}", err=True)
+        typer.echo(f"frugan: {sentence(reason)}", err=True)
         sys.exit(2)

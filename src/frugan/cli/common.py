@@ -5,19 +5,16 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Literal
 
-from rich.console import Console
-
 from frugan.checks import check_number
+from frugan.cli.terminal import console
 from frugan.command_line import command
 from frugan.errors import FruganError
 
 MOST_SEEDS = 1_000_000
-
-console = Console(highlight=False)
 
 
 def say(text: str) -> None:
@@ -85,7 +82,8 @@ def bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM ask for a stop after the step at hand; a Ctrl-C after that stops at once."""
+    """Ctrl-C, SIGTERM and a terminal that closes ask for a stop after the step at hand; a Ctrl-C after that stops at once."""
+    from frugan.launcher import stop_signals
     from frugan.processes import launched
 
     asked = threading.Event()
@@ -96,10 +94,10 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
                 raise KeyboardInterrupt
             return  # schedulers repeat SIGTERM, and launchers the terminal's Ctrl-C: the checkpoint is under way
         asked.set()
-        console.print("stopping after this step; a checkpoint will be written (Ctrl-C again to stop at once)")
+        with suppress(RuntimeError):  # the signal came in the midst of a print
+            console.print("stopping after this step; a checkpoint will be written (Ctrl-C again to stop at once)")
 
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    before = {kind: signal.signal(kind, ask) for kind in kinds}
+    before = {kind: signal.signal(kind, ask) for kind in stop_signals()}
     try:
         yield asked.is_set
     finally:

@@ -112,7 +112,7 @@ def _tell(dataset: Dataset) -> None:
     if dataset.skipped:
         console.print(f"[yellow]{len(dataset.skipped)} files skipped:[/yellow]")
         for name, reason in dataset.skipped:
-            say(f"  {shown(name)}: {reason}")
+            say(f"  {shown(name)}: {shown(reason)}")
     for note in dataset.notes:
         say(f"note: {note}")
 
@@ -221,7 +221,7 @@ def shard(
     with bar("writing shards") as progress:
         done = data.shard(path, out, per_shard=per_shard, labels=labels, seed=seed, progress=progress)
     for name, reason in done.skipped:
-        say(f"skipped {shown(name)}: {reason}")
+        say(f"skipped {shown(name)}: {shown(reason)}")
     if done.own.count:
         say(f"note: {done.own.sentence()}")
     say(f"{done.count} images in {done.shards} shards in {done.path}")

@@ -13,7 +13,7 @@ from typer import Option
 
 from frugan.checks import Limits
 from frugan.cli.common import bar, console, parse_count, parse_resolution, print_command, say, stop_on_signal
-from frugan.errors import FruganError
+from frugan.errors import FruganError, shown
 
 if TYPE_CHECKING:
     from frugan.config import Derived, RunConfig
@@ -260,7 +260,8 @@ def go_on(
     kimg: float | None = None,
 ) -> None:
     """Trains here, with the processes that a launcher has started, or with processes of its own."""
-    from frugan.processes import gather, launch, launched, rank
+    from frugan.launcher import launch
+    from frugan.processes import gather, launched, rank
     from frugan.run import Run
 
     gather(None)  # until the first has made the run
@@ -349,7 +350,7 @@ def describe(dataset: Dataset, derived: list[Derived]) -> None:
     if dataset.skipped:
         console.print(f"[yellow]{len(dataset.skipped)} files skipped:[/yellow]")
         for name, reason in dataset.skipped:
-            console.print(f"  {name}: {reason}", markup=False)
+            console.print(f"  {shown(name)}: {shown(reason)}", markup=False)
     for note in dataset.notes:
         say(f"note: {note}")
     table = Table("setting", "value", "because", box=None, pad_edge=False, header_style="dim")

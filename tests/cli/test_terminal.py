@@ -1,0 +1,103 @@
+"""Whatever names files have, a terminal shows them: no escape sequence reaches it, no name fills it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frugan.cli.terminal import LONGEST_SENTENCE, PlainFormatter, console, outlasting, sentence
+
+from ..program import call
+
+ODD = "a\33]0;owned\7\33[2J\u202eb\r\x9b31m"
+
+
+def images(folder: Path, count: int = 4) -> Path:
+    folder.mkdir(parents=True)
+    for i in range(count):
+        Image.fromarray(np.full((8, 8, 3), 20 * i, np.uint8)).save(folder / f"{i}.png")
+    return folder
+
+
+def odd_folder(folder: Path) -> list[object]:
+    images(folder / ODD)
+    images(folder / "other")
+    (folder / ODD / f"{ODD}.png").write_bytes(b"none")
+    return ["data", "inspect", folder, "--sheet", folder.parent / "sheet.png"]
+
+
+def odd_labels(folder: Path) -> list[object]:
+    images(folder)
+    rows = [f"{i}.png,{ODD if i < 2 else 'other'}".replace("\r", "") for i in range(4)]
+    (folder / "labels.csv").write_text("\n".join(["name,label", *rows]), "utf-8")
+    return ["train", folder, "--preset", "tiny", "--conditional", "--dry-run", "--out", folder.parent / "run"]
+
+
+def odd_column(folder: Path) -> list[object]:
+    images(folder)
+    (folder / "labels.csv").write_text(f"name,{ODD}".replace("\r", "") * 2 + "\n0.png,1,2,3\n", "utf-8")
+    return ["data", "inspect", folder]
+
+
+def odd_json(folder: Path) -> list[object]:
+    images(folder)
+    (folder / "dataset.json").write_text(json.dumps({"labels": [[f"{ODD}.png" + "x" * 100_000, 0]]}))
+    return ["train", folder, "--preset", "tiny", "--conditional", "--dry-run", "--out", folder.parent / "run"]
+
+
+def odd_config(folder: Path) -> list[object]:
+    folder.mkdir()
+    (folder / "config.yaml").write_text(json.dumps({ODD: ODD, "x" * 100_000: 1}))
+    return ["resume", folder]
+
+
+def odd_path(folder: Path) -> list[object]:
+    return ["generate", folder / ODD, "--seeds", 0, "--out", folder.parent / "out"]
+
+
+@pytest.mark.parametrize("case", [odd_folder, odd_labels, odd_column, odd_json, odd_config, odd_path])
+def test_odd_names_are_shown_not_sent(
+    case: Callable[[Path], list[object]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, said = call(capsys, tmp_path, *case(tmp_path / "set"))
+    assert said
+    assert "Traceback" not in said
+    assert not [c for c in said if (ord(c) < 32 and c != "\n") or c in "\x7f\x9b\u202e"]
+    assert len(said) < 20_000
+    if case in (odd_folder, odd_labels, odd_path):
+        assert r"\x1b" in said
+
+
+def test_everything_printed_is_guarded(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.table import Table
+
+    table = Table("name", "value", title=ODD)
+    table.add_row(ODD, ODD)
+    for shown in (ODD, table):
+        console.print(shown)
+        console.print(shown, markup=False, soft_wrap=True)
+    told = capsys.readouterr().out
+    assert told.count("owned") >= 6
+    assert not set(told) & set("\33\7\r\x9b\u202e")
+    assert "\33" not in PlainFormatter().format(logging.LogRecord("", 30, "", 1, "%s lost", (ODD,), None))
+    assert "\33" not in sentence(ODD)
+    assert len(sentence("x" * 10**7)) <= LONGEST_SENTENCE + 1
+
+
+def test_a_pipe_that_nobody_reads() -> None:
+    reader, writer = os.pipe()
+    before = os.fdopen(writer, "w", encoding="ascii")
+    stream = outlasting(before)
+    os.close(reader)
+    for _ in range(3):
+        stream.write("a line \udc80\n")
+        stream.flush()
+    assert os.fstat(writer).st_rdev == os.stat(os.devnull).st_rdev
+    before.close()
