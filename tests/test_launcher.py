@@ -140,12 +140,11 @@ def test_a_reader_that_goes_ends_nothing(images: Path, tmp_path: Path) -> None:
     """`frugan train … | head -1`: it trains to its end."""
     run = tmp_path / "run"
     words = command("train", images, "--out", run, *TINY, "--kimg", 0.064)
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout
-    assert process.stderr
-    process.stdout.close()
-    assert process.stderr.read() == ""
-    assert process.wait(120) == 0
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(words, check=False, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=240)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
     facts = Run(run).read("run.json")
     assert facts is not None
     assert facts["status"] == "finished"
