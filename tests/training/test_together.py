@@ -215,7 +215,10 @@ def test_diverged_replicas_are_named(pictures: Path, tmp_path: Path) -> None:
 
 
 def test_impossible_numbers_are_refused(pictures: Path, tmp_path: Path) -> None:
-    for more, word in ((("--batch", 9), "evenly"), (("--batch", 16, "--batch-per-device", 16), "--batch-per-device 8")):
+    for more, word in (
+        (("--batch", 9), "whole micro-batches"),
+        (("--batch", 16, "--batch-per-device", 16), "--batch-per-device 8"),
+    ):
         done = subprocess.run(
             command("train", pictures, "--out", tmp_path / "run", "--preset", "tiny", "--processes", 2, *more),
             check=False,
