@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,21 @@ def test_help_is_fast() -> None:
         after = os.times()
         measured.append(after.children_user + after.children_system - before.children_user - before.children_system)
     assert min(measured) < 0.5, measured
+
+
+READERS = {
+    "reading.py": "the one reader",
+    "evaluation.py": "a card of this process, as it will be when written",
+    "metrics/inception.py": "weights whose hash was compared, by PyTorch's own reader of nothing but weights",
+    "metrics/features.py": "weights that come inside an installed package",
+}
+"""Where JSON, YAML and PyTorch's files are read by anything but `frugan.reading`, and why."""
+
+
+def test_one_reader_for_files() -> None:
+    parsers = re.compile(
+        r"\bjson\.loads?\(|\byaml\.(?!safe_dump)\w+|\btorch\.load\(|\bpickle\.loads?\(|\bnp\.load\(.*pickle=True"
+    )
+    source = ROOT / "src" / "frugan"
+    found = {p.relative_to(source).as_posix() for p in source.rglob("*.py") if parsers.search(p.read_text("utf-8"))}
+    assert found == set(READERS)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,7 +24,7 @@ from frugan.metrics import EvaluateConfig, default_metric
 from frugan.metrics.evaluate import FEWEST
 from frugan.networks import DiscriminatorConfig, GeneratorConfig, MappingConfig
 from frugan.objectives import LOSSES
-from frugan.reading import converter, read_yaml, reasons
+from frugan.reading import converter, read_yaml, real, reasons
 from frugan.tracking.files import write_text
 from frugan.training import ObjectiveConfig, TrainingConfig, TransferConfig
 
@@ -500,31 +499,9 @@ def d_mapping(layers: int | None) -> MappingConfig:
 
 
 _converter = converter()
-
-
-def _strictly(*kinds: type, name: str) -> Callable[[Any, Any], Any]:
-    """A structure hook that takes values of these types as they are; cattrs would make true of "no", and 2 of 2.7."""
-
-    def take(value: Any, _: Any) -> Any:
-        if type(value) not in kinds:
-            raise ValueError(f"{value!r} is not {name}")
-        return value
-
-    return take
-
-
-def _number(value: Any, _: Any) -> float:
-    """YAML 1.1 takes 1e-5 for text."""
-    if isinstance(value, str):
-        with suppress(ValueError):
-            return float(value)
-    return _strictly(int, float, name="a number")(value, _)
-
-
-_converter.register_structure_hook(bool, _strictly(bool, name="true or false"))
-_converter.register_structure_hook(int, _strictly(int, name="a whole number"))
-_converter.register_structure_hook(str, _strictly(str, name="text"))
-_converter.register_structure_hook(float, _number)
+_converter.register_structure_hook(  # whole numbers stay such: a configuration is written as it was read
+    float, lambda value, _: value if type(value) is int and abs(value) < 1 << 1000 else real(value)
+)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

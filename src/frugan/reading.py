@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,13 @@ MAX_JSON = 32 << 20
 MAX_YAML = 256 << 10
 
 
-def parse_json(text: str | bytes) -> Any:
-    """The value that a JSON text stands for. Raises `ValueError` where it is no JSON, or nested deeper than `MAX_DEPTH`."""
+def parse_json(text: str | bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """The value that a JSON text stands for. Raises `ValueError` where it is no JSON, or nested deeper than `MAX_DEPTH`.
+
+    `pairs` makes the objects, of their keys and values; by default the last of equal keys counts.
+    """
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=pairs)
     except RecursionError:
         raise ValueError(_too_deep()) from None
     brackets = ("[", "{") if isinstance(text, str) else (b"[", b"{")
@@ -53,14 +57,14 @@ def read_yaml(file: Path, most: int = MAX_YAML) -> Any:
 
 
 def read_bytes(file: Path, most: int) -> bytes:
-    """The content of a regular file of at most `most` bytes; no more than that is read. Raises `OSError` or `ValueError`."""
-    if not stat.S_ISREG(file.stat().st_mode):  # a pipe would be waited for, a device has no end
+    """The content of a regular file of at most `most` bytes; a larger one is not read. Raises `OSError` or `ValueError`."""
+    found = file.stat()
+    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for, a device has no end
         raise ValueError("it is no regular file")
-    with file.open("rb") as stream:
-        content = stream.read(most + 1)
-    if len(content) > most:
+    if found.st_size > most:
         raise ValueError(f"it has more than {most:,} bytes, which is the limit")
-    return content
+    with file.open("rb") as stream:
+        return stream.read(found.st_size + 1)  # sets aside what it is told to read
 
 
 def _check_depth(value: Any) -> None:
@@ -109,7 +113,8 @@ def _whole(value: Any, _: type) -> int:
     return int(value)
 
 
-def _real(value: Any, _: type) -> float:
+def real(value: Any, _: Any = float) -> float:
+    """A number, or the text of one, as float. Raises `ValueError`."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):  # YAML takes 1e-3 for text
         raise ValueError(f"{shown(repr(value)[:99])} is no number")
     try:
@@ -121,6 +126,12 @@ def _real(value: Any, _: type) -> float:
 def _truth(value: Any, _: type) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{shown(repr(value)[:99])} is neither true nor false")
+    return value
+
+
+def _text(value: Any, _: type) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{shown(repr(value)[:99])} is no text")
     return value
 
 
@@ -138,6 +149,7 @@ def converter() -> cattrs.Converter:
     """Makes dataclasses of plain values: unknown keys, and values of another type than the field's, are refused."""
     made = cattrs.Converter(forbid_extra_keys=True)
     made.register_structure_hook(int, _whole)
-    made.register_structure_hook(float, _real)
+    made.register_structure_hook(float, real)
     made.register_structure_hook(bool, _truth)
+    made.register_structure_hook(str, _text)
     return made

@@ -2,12 +2,15 @@
 
     python -m tests.fuzz.hostile            # the table of docs/reliability.md: outcome, peak memory, seconds
 
-`INPUTS` is also what tests/fuzz/test_hostile.py goes through.
+`INPUTS`, files to import, is also what tests/fuzz/test_hostile.py goes through.
 """
 
 from __future__ import annotations
 
 import io
+import json
+import math
+import os
 import resource
 import subprocess
 import sys
@@ -15,10 +18,18 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
+from frugan.errors import FruganError
+from frugan.interop import read_network
+from frugan.networks import Generator, GeneratorConfig, MappingConfig, SynthesisConfig, save_generator
+from frugan.networks.storage import weights_digest
 from tests.fuzz.damage import program
 
 CASES = Path(__file__).parent.parent / "cases" / "reliability"
@@ -100,14 +111,105 @@ INPUTS: dict[str, Callable[[Path], Path]] = {
 }
 
 
+def _network(folder: Path, place: tuple[str, ...], value: Any) -> list[str]:
+    """A directory of networks, one value of its config.json changed (or its header's types)."""
+    config = GeneratorConfig((8, 8), z_dim=4, w_dim=4, mapping=MappingConfig(2), synthesis=SynthesisConfig(32, 4))
+    save_generator(folder, Generator(config))
+    content = json.loads((folder / "config.json").read_text())
+    part = content["generator"]
+    for key in place[:-1]:
+        part = part[key]
+    if place:
+        part[place[-1]] = value
+        (folder / "config.json").write_text(json.dumps(content))
+    else:
+        (folder / "config.json").write_text("[" * 100_000)
+    return ["generate", str(folder), "--seeds", "0", "--out", str(folder / "out")]
+
+
+def _integers(folder: Path) -> list[str]:
+    command = _network(folder, ("channels",), 3)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes().replace(b'"F32"', b'"I32"'))
+    return command
+
+
+def _set(folder: Path, name: str, piece: bytes, count: int, last: bytes = b"") -> list[str]:
+    """A zip of four images and a member that unpacks to `count` pieces."""
+    with zipfile.ZipFile(folder / "set.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for i in range(4):
+            file = io.BytesIO()
+            Image.new("RGB", (16, 16), (i, 0, 0)).save(file, "PNG")
+            archive.writestr(f"{i}.png", file.getvalue())
+        with archive.open(name, "w", force_zip64=True) as member:
+            for _ in range(count):
+                member.write(piece)
+            member.write(last)
+    return [
+        "train",
+        str(folder / "set.zip"),
+        "--out",
+        str(folder / "run"),
+        "--conditional",
+        "--resolution",
+        "16",
+        *_SHORT,
+    ]
+
+
+def _array(folder: Path, size: int) -> list[str]:
+    np.savez_compressed(folder / "set.npz", images=np.zeros((size >> 14, 128, 128), np.uint8))
+    return ["train", str(folder / "set.npz"), "--out", str(folder / "run"), *_SHORT]
+
+
+def _index(folder: Path, size: int) -> list[str]:
+    (folder / "shards").mkdir()
+    (folder / "shards" / "set-000.tar").write_bytes(bytes(10240))
+    with (folder / "shards" / "index.json").open("wb") as file:
+        file.truncate(size)
+    return ["train", str(folder / "shards"), "--out", str(folder / "run"), *_SHORT]
+
+
+_SHORT = ["--preset", "tiny", "--kimg", "0.01", "--device", "cpu", "--threads", "1"]
+_PIECE = b"[]," * 350_000
+
+COMMANDS: dict[str, Callable[[Path], list[str]]] = {
+    **{name: partial(lambda make, folder: ["import", str(make(folder)), f"{folder}/net"], make) for name, make in INPUTS.items()},
+    "network: weights said to be integers": _integers,
+    "network: lr_multiplier nan": lambda folder: _network(folder, ("mapping", "lr_multiplier"), math.nan),
+    "network: a filter of 0, 0": lambda folder: _network(folder, ("synthesis", "resample_filter"), [0, 0]),
+    "network: a filter of 3,001 taps": lambda folder: _network(folder, ("synthesis", "resample_filter"), [1] * 3001),
+    "network: 10^9 channels": lambda folder: _network(folder, ("synthesis", "channel_max"), 10**9),
+    "network: config.json of 100,000 brackets": lambda folder: _network(folder, (), None),
+    "run: 25 mappings, each merged four times": lambda _: ["resume", str(CASES / "yaml-merge")],
+    "run: resolution 1,048,576": lambda _: ["resume", str(CASES / "yaml-resolution")],
+    "shards: sizes as text": lambda folder: ["train", str(CASES / "index-kinds"), "--out", str(folder / "run"), *_SHORT],
+    "shards: an index of 1.5 GB": lambda folder: _index(folder, 1500 << 20),
+    "labels: 60 MB of JSON lists in a zip": lambda f: _set(f, "dataset.json", _PIECE, 57, b"[]]"),
+    "labels: 200 MB of JSON in a zip": lambda f: _set(f, "dataset.json", _PIECE, 190, b"[]]"),
+    "labels: 60 MB of CSV in one line": lambda f: _set(f, "labels.csv", b"ab," * 350_000, 57),
+    "labels: 60 MB of CSV, cells of one letter": lambda f: _set(f, "labels.csv", b"0.png," + b"a," * 50_000 + b"\n", 600),
+    "an array of a gigabyte of zeros in a .npz": lambda folder: _array(folder, 1 << 30),
+}  # fmt: skip
+
+
+def outcome(file: Path) -> tuple[str, str]:
+    """("read", hash of the generator's weights) or ("refused", why)."""
+    try:
+        return "read", weights_digest(read_network(file).generator)
+    except FruganError as error:
+        return "refused", str(error)
+
+
 def measure(name: str) -> tuple[int, str, int, float]:
-    """(exit code, last line printed, peak MB, seconds) of `frugan import` of an input, in a process of its own."""
+    """(exit code, last line printed, peak MB, seconds) of a command of `COMMANDS`, in a process of its own."""
     with tempfile.TemporaryDirectory() as scratch:
-        file = INPUTS[name](Path(scratch))
+        command = COMMANDS[name](Path(scratch))
         started = time.perf_counter()
         done = subprocess.run(
-            [sys.executable, "-m", "tests.fuzz.hostile", "import", str(file), f"{scratch}/net"],
-            capture_output=True, text=True, timeout=6 * SECONDS, check=False,
+            [sys.executable, "-m", "tests.fuzz.hostile", "limited", *command],
+            capture_output=True, text=True, timeout=12 * SECONDS, check=False,
+            env={**os.environ, "FRUGAN_CACHE": f"{scratch}/cache"},
         )  # fmt: skip
         seconds = time.perf_counter() - started
         *rest, peak = done.stdout.strip().splitlines() or [done.stderr[-200:], "0"]
@@ -115,14 +217,14 @@ def measure(name: str) -> tuple[int, str, int, float]:
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["import"]:
+    if sys.argv[1:2] == ["limited"]:
         resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-        code, printed = program(*sys.argv[1:])
+        code, printed = program(*sys.argv[2:])
         print(printed.strip())
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000)
         sys.exit(code)
-    for name in INPUTS:
+    for name in COMMANDS:
         code, printed, peak, seconds = measure(name)
         print(f"| {name} | {code} | {peak} | {seconds:.1f} | {printed[-100:]} |", flush=True)
 

@@ -19,8 +19,17 @@ from frugan import tracking
 from frugan.config import load_config
 from frugan.data.shards import read_index
 from frugan.errors import FruganError
-from frugan.interop import read_network, read_release
-from frugan.networks import Generator, GeneratorConfig, MappingConfig, SynthesisConfig, load_generator, save_generator
+from frugan.interop import read_network, read_release, write_community
+from frugan.networks import (
+    Discriminator,
+    DiscriminatorConfig,
+    Generator,
+    GeneratorConfig,
+    MappingConfig,
+    SynthesisConfig,
+    load_generator,
+    save_generator,
+)
 from frugan.tracking import health
 
 from .hostile import CASES, INPUTS, _pickle
@@ -67,6 +76,13 @@ def test_no_file_changes_what_the_next_is_read_with(tmp_path: Path) -> None:
 
 SMALL = GeneratorConfig((8, 8), z_dim=4, w_dim=4, mapping=MappingConfig(2), synthesis=SynthesisConfig(32, 4))
 
+
+def community(file: Path) -> dict[str, Any]:
+    """What an honest `.pt` file of small networks holds; it is written there."""
+    D = Discriminator(DiscriminatorConfig((8, 8), channel_base=32, channel_max=4))
+    return torch.load(write_community(file, Generator(SMALL), D), weights_only=True)
+
+
 CHANGES: list[tuple[tuple[str, ...], Any]] = [
     (("mapping", "lr_multiplier"), float("nan")),
     (("mapping", "lr_multiplier"), 0),
@@ -104,6 +120,48 @@ def test_numbers_that_no_network_has(place: tuple[str, ...], value: Any, tmp_pat
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(FruganError, match="holds no generator"):
         load_generator(tmp_path)
+
+
+def test_numbers_that_no_discriminator_has() -> None:
+    for wrong in ([0, 0], [1, -1], [], [1] * 3001, [1, float("nan")], [float("inf")], [1e30]):
+        with pytest.raises(FruganError, match=r"resampling filter|resample_filter"):
+            DiscriminatorConfig((8, 8), resample_filter=tuple(wrong))
+
+
+@given(level=st.integers(12, 10**9) | st.integers(12, 20), part=st.sampled_from(["g_ema", "g", "d"]))
+def test_levels_above_the_limit_are_refused_at_once(level: int, part: str, tmp_path_factory: Any) -> None:
+    """With weights that are all there, in their own storage."""
+    file = tmp_path_factory.mktemp("levels") / "x.pt"
+    content = community(file)
+    names = "convs.{}.0.weight" if part == "d" else "to_rgbs.{}.bias"
+    content[part][names.format(level)] = torch.zeros(1, 3, 1, 1)
+    torch.save(content, file)
+    with pytest.raises(FruganError, match="above 8192 pixels"):
+        read_network(file)
+
+
+def test_a_member_that_is_said_to_be_packed_into_more_than_there_is(tmp_path: Path) -> None:
+    """`zipfile` would set aside as much as the directory says."""
+    community(tmp_path / "x.pt")
+    content = bytearray((tmp_path / "x.pt").read_bytes())
+    entry = content.index(b"PK\x01\x02")
+    content[entry + 20 : entry + 24] = b"\xff\xff\xff\x7f"  # its compressed size
+    (tmp_path / "x.pt").write_bytes(content)
+    with pytest.raises(FruganError, match="compressed numbers"):
+        read_network(tmp_path / "x.pt")
+
+
+def test_expanded_tensors_are_read_as_pytorch_reads_them(tmp_path: Path) -> None:
+    """A tensor that repeats what its storage holds once (stride 0) is written out, within the budget."""
+    state = community(tmp_path / "x.pt")["g_ema"]
+    name = "to_rgb1.bias"
+    repeated = torch.zeros(1).expand(state[name].shape)
+    torch.save({"g_ema": {**state, name: repeated}}, tmp_path / "x.pt")
+    G = read_network(tmp_path / "x.pt").generator
+    assert torch.equal(G.state_dict()["synthesis.b4.torgb.bias"], torch.zeros(3))
+    torch.save({"g_ema": {**state, name: torch.zeros(1).expand(1 << 40)}}, tmp_path / "x.pt")
+    with pytest.raises(FruganError, match="memory beyond 8 times"):
+        read_network(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize("dtype", ["I32", "U32"])

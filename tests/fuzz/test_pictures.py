@@ -26,7 +26,8 @@ from frugan.errors import FruganError
 from .damage import EVIL, damaged, program
 
 MODES = {"PNG": ("1", "L", "P", "RGB", "RGBA", "LA", "I;16"), "TIFF": ("L", "RGB", "RGBA", "CMYK", "I;16", "F")}
-CASES = [(form, mode) for form in FORMATS for mode in MODES.get(form, ("RGB",))]
+CASES = [(form, mode) for form in FORMATS if form != "HEIF" for mode in MODES.get(form, ("RGB",))]
+HEIF = Path(__file__).parent.parent / "cases" / "heif" / "plain.heic"  # Pillow writes none
 
 
 def encoded(form: str, mode: str = "RGB") -> bytes:
@@ -43,7 +44,7 @@ def encoded(form: str, mode: str = "RGB") -> bytes:
     return file.getvalue()
 
 
-PICTURES = [encoded(*case) for case in CASES]
+PICTURES = [*(encoded(*case) for case in CASES), HEIF.read_bytes()]
 
 
 @pytest.fixture(scope="module")

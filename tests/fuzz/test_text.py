@@ -106,10 +106,10 @@ def test_as_many_classes_as_pictures(folder: Path) -> None:
     names = [f"{i}.png" for i in range(100_000)]
     source = mock.Mock(path=Path("set"), text=lambda name: None)
     (folder / "many.csv").write_text("\n".join(f"{name},id{i}" for i, name in enumerate(names)))
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(FruganError, match="classes"):
         read_labels(source, str(folder / "many.csv"), names)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 def configured(file: Path) -> None:

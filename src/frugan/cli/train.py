@@ -240,7 +240,7 @@ def resume(
     with joined(choose_device(device).type) as place:
         if rank() == 0:
             opened = Run(run)
-            if opened.read("run.json"):
+            if opened.report("run.json"):
                 say(f"{run} is {opened.status().sentence}")
             if data:
                 opened.move_data(data)

@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import cattrs
 import numpy as np
 import platformdirs
 from PIL import UnidentifiedImageError
@@ -35,6 +36,7 @@ from frugan.data.sources import Source
 from frugan.data.stats import Histograms, SourceStats, highest
 from frugan.data.values import Range, explicit_range, range_name, settle_range, stretch
 from frugan.errors import FruganError
+from frugan.reading import converter, read_json
 
 FORMAT = 2  # rises when the same pictures and settings come to mean other pixels
 
@@ -321,24 +323,37 @@ def _keep_rows(file: Path, rows: Sequence[int]) -> None:
 def load_entry(folder: Path, blocks_checked: int = _BLOCKS_CHECKED) -> CachedPixels | None:
     """The entry, or None where there is none or it is damaged."""
     try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        meta = _converter.structure(read_json(folder / "meta.json", _MOST_META), _Meta)
         file = folder / "pixels.npy"
-        blocks: list[str] = meta["blocks"]
-        checked = np.unique(np.linspace(0, len(blocks) - 1, blocks_checked).round().astype(int))
-        if file.stat().st_size != meta["bytes"] or any(_block_hash(file, i) != blocks[i] for i in checked):
+        checked = np.unique(np.linspace(0, len(meta.blocks) - 1, blocks_checked).round().astype(int))
+        if file.stat().st_size != meta.bytes or any(_block_hash(file, i) != meta.blocks[i] for i in checked):
             return None
         pixels = np.load(file, mmap_mode="r", allow_pickle=False)
-        if len(pixels) != len(meta["names"]):
+        if len(pixels) != len(meta.names):
             return None
-        skipped = [(name, reason) for name, reason in meta["skipped"]]
-        digest = hashlib.sha256(json.dumps(blocks).encode()).hexdigest()
-        settings = PixelConfig(**meta["settings"])
-        if settings.resolution is not None:
-            settings = replace(settings, resolution=(settings.resolution[0], settings.resolution[1]))
-        stats = SourceStats.from_dict(meta["stats"])
-        return CachedPixels(pixels, meta["names"], skipped, meta["alpha"], digest, folder, settings, stats)
-    except (OSError, ValueError, KeyError, TypeError):
+        digest = hashlib.sha256(json.dumps(meta.blocks).encode()).hexdigest()
+        return CachedPixels(pixels, meta.names, meta.skipped, meta.alpha, digest, folder, meta.settings, meta.stats)
+    except (OSError, ValueError, IndexError, TypeError, AttributeError, cattrs.BaseValidationError):
         return None
+
+
+@dataclass(frozen=True)
+class _Meta:
+    """What meta.json holds."""
+
+    format: int
+    source: str
+    settings: PixelConfig
+    stats: SourceStats
+    alpha: bool
+    names: list[str]
+    skipped: list[tuple[str, str]]
+    bytes: int
+    blocks: list[str]
+
+
+_converter = converter()
+_MOST_META = 256 << 20  # bytes: names of some five million images
 
 
 def _block_hash(file: Path, index: int) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from frugan.data.label_names import clean, has_suffix, loosest
-from frugan.errors import FruganError
+from frugan.errors import FruganError, shown
+from frugan.reading import parse_json
 
 LONGEST_LINE = 1 << 20  # characters
 
@@ -103,9 +103,11 @@ def read_json_lines(text: str, where: str, images: Sequence[str]) -> Table:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise FruganError(f"{where} cannot be read as JSON in line {number} ({error}); correct it") from error
+            record = parse_json(line)
+        except ValueError as error:
+            raise FruganError(
+                f"{where} cannot be read as JSON in line {number} ({shown(error)}); correct it"
+            ) from error
         if not isinstance(record, dict):
             raise FruganError(f'{where} has no object in line {number}; write {{"file_name": "a.png", "label": 3}}')
         records.append((number, record))

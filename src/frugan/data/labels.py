@@ -8,7 +8,6 @@ on disk, then beside the images, at any depth.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,8 @@ from frugan.data.label_tables import (
     unique_pairs,
 )
 from frugan.data.sources import Source, read_text
-from frugan.errors import FruganError
+from frugan.errors import FruganError, shown
+from frugan.reading import parse_json
 
 MOST_CLASSES = 65536  # more distinct ones are taken for identifiers that slipped in
 MOST_ENTRIES = 1 << 28  # of one-hot rows: 1 GB
@@ -235,7 +235,7 @@ def _read_json(file: _File, names: Sequence[str]) -> tuple[dict[str, Entry] | Ta
     {"labels": …} or, without that, … itself: [[name, label], …], {name: label, …} or [{"file_name": name, …}, …].
     """
     try:
-        content = json.loads(file.text, object_pairs_hook=_unlike)
+        content = parse_json(file.text, _unlike)
         listed = content.get("class_names") if isinstance(content, dict) else None
         labels = content.get("labels") if isinstance(content, dict) else content
         if isinstance(content, dict) and "labels" not in content:
@@ -251,9 +251,11 @@ def _read_json(file: _File, names: Sequence[str]) -> tuple[dict[str, Entry] | Ta
             return read_records(records, file.where, names), None
         found = unique_pairs(((name, label) for name, label in pairs), file.where)
         return found, list(map(str, listed)) if listed and isinstance(listed, list) else None
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, FruganError):
+            raise
         raise FruganError(
-            f'{file.where} is no label file ({error}); write {{"labels": [["folder/name.png", 3], …]}}, or null'
+            f'{file.where} is no label file ({shown(error)}); write {{"labels": [["folder/name.png", 3], …]}}, or null'
         ) from error
 
 
@@ -317,8 +319,8 @@ def _wanted(header: list[str], columns: str | None, where: str) -> list[tuple[st
 def _class_lists(text: str | None) -> dict[str, list[str]]:
     """{"column": ["first class", "second class", …]}; empty where the text is something else."""
     try:
-        lists = json.loads(text or "{}")
-    except (ValueError, RecursionError):
+        lists = parse_json(text or "{}")
+    except ValueError:
         return {}
     entries = lists.items() if isinstance(lists, dict) else ()
     return {k: v for k, v in entries if isinstance(v, list) and all(isinstance(name, str) for name in v)}

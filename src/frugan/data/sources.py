@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import struct
 import tarfile
@@ -412,14 +413,31 @@ def _load_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
             return loaded, None
         with loaded:
             keys = [next((key for key in wanted if key in loaded), None) for wanted in (_IMAGE_KEYS, _LABEL_KEYS)]
+            for key in filter(None, keys):
+                _check_array(loaded.zip, key)
             images, labels = (loaded[key] if key else None for key in keys)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise FruganError(f"{path} cannot be read as a NumPy file ({error}); save it anew with numpy.save") from error
+        raise FruganError(
+            f"{path} cannot be read as a NumPy file ({shown(error)}); save it anew with numpy.save"
+        ) from error
     if images is None:
         raise FruganError(
             f"{path} has no array named {' or '.join(_IMAGE_KEYS)}, only {', '.join(loaded.files)}; rename it"
         )
     return images, labels
+
+
+def _check_array(archive: zipfile.ZipFile, key: str) -> None:
+    """Raises `ValueError` where an array of a .npz would take more memory than its member brings."""
+    member = archive.getinfo(key if key in archive.namelist() else f"{key}.npy")
+    if member.file_size > max(_RATIO_FROM, _MOST_RATIO * member.compress_size):
+        raise ValueError(f"{shown(key)} {_bomb(member)}")
+    with archive.open(member) as file:  # the header first: NumPy sets memory aside for whatever it says
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    if math.prod(shape) * dtype.itemsize > member.file_size:
+        raise ValueError(f"{shown(key)} of shape {shown(shape)} in {member.file_size:,} bytes")
 
 
 def _as_nhwc(array: np.ndarray, path: Path) -> np.ndarray:
@@ -466,8 +484,12 @@ def _unfit(member: zipfile.ZipInfo) -> str:
     if member.file_size > _LARGEST_MEMBER:
         return f"unpacks to {member.file_size:,} bytes; the limit is {_LARGEST_MEMBER:,}"
     if member.file_size > max(_RATIO_FROM, _MOST_RATIO * member.compress_size):
-        return f"unpacks to {member.file_size:,} bytes, more than {_MOST_RATIO} times what it takes"
+        return _bomb(member)
     return ""
+
+
+def _bomb(member: zipfile.ZipInfo) -> str:
+    return f"unpacks to {member.file_size:,} bytes, more than {_MOST_RATIO} times what it takes"
 
 
 def _digest(file: Any, size: int) -> bytes:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from frugan.data.decode import Fit
 from frugan.data.values import Range, range_name, settle_range
+from frugan.reading import converter
 
 LITTLE_KEPT = 0.5
 """A crop that keeps less of an image than this is worth a sentence."""
@@ -97,10 +98,8 @@ class SourceStats:
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> SourceStats:
-        """Raises KeyError, TypeError or ValueError for what `to_dict` did not write."""
-        values = [ChannelValues(**value) for value in facts["values"]]
-        lo_hi = facts["value_range"]
-        return cls(**{**facts, "values": values, "value_range": (int(lo_hi[0]), int(lo_hi[1])) if lo_hi else None})
+        """Raises `cattrs.BaseValidationError` for what `to_dict` did not write."""
+        return converter().structure(facts, cls)
 
 
 def highest(values: Iterable[ChannelValues], depth: int) -> int:

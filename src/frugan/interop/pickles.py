@@ -177,12 +177,12 @@ class _Tensor(_Inert):
         self._view = storage.block, offset, tuple(size), tuple(stride)
 
     def tensor(self, budget: Budget) -> Tensor:
-        """Its elements must lie within the block, and be no more than it has."""
+        """Its elements must lie within the block; what an expanded tensor repeats of it is taken from the budget."""
         block, offset, size, stride = self._view
         count, last = 1, offset
         for n, step in zip(size, stride):
             count, last = count * n, last + (n - 1) * step
-        if count > len(block.values) or (count and last >= len(block.values)):
+        if count and last >= len(block.values):
             raise Refused(f"a tensor of size {size}, stride {stride} in a block of {len(block.values)}")
         budget.take(count * block.dtype.itemsize)
         return block.values.as_strided(size, stride, offset).clone() if count else block.values.new_zeros(size)
@@ -216,7 +216,8 @@ class _File:
         def read(name: str) -> bytes:
             if (member := members.get(name)) is None:
                 raise Refused(f"{shown(name)}, which is not in it")
-            if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
+            stored = member.compress_type == zipfile.ZIP_STORED and member.compress_size == member.file_size
+            if not stored or member.flag_bits & 1:
                 raise Refused("compressed numbers")
             self.budget.take(member.file_size)
             return archive.read(member)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import cattrs
 import safetensors
 import safetensors.torch
 import torch
@@ -22,11 +23,12 @@ from torch import Tensor
 
 from frugan.checks import check_number
 from frugan.command_line import command
-from frugan.errors import FruganError
+from frugan.errors import FruganError, shown
 from frugan.latent.levels import level_names, ws_of_levels
-from frugan.latent.statistics import draw_latents
+from frugan.latent.statistics import draw_latents, tensor_converter
 from frugan.networks import Generator
 from frugan.networks.storage import weights_digest
+from frugan.reading import read_json, reasons
 
 Space = Literal["z", "w", "style"]
 SPACES: tuple[Space, ...] = ("z", "w", "style")
@@ -251,26 +253,20 @@ def load_directions(folder: str | Path) -> list[Direction]:
             f"{folder} holds no directions ({FACTS} and {WEIGHTS}); make some with {command('directions')}"
         )
     try:
-        facts = json.loads((folder / FACTS).read_text("utf-8"))
+        facts = read_json(folder / FACTS)
         tensors = safetensors.torch.load_file(folder / WEIGHTS)
         identity = Identity(facts["generator"]["digest"], tensors["probe"], tuple(facts["generator"]["levels"]))
         return [
-            Direction(vector=tensors[f"vector.{i}"], generator=identity, **_structured(plain))
+            _converter.structure({**plain, "vector": tensors[f"vector.{i}"], "generator": identity}, Direction)
             for i, plain in enumerate(facts["directions"])
         ]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError) as error:
-        if isinstance(error, FruganError):
-            raise
-        raise FruganError(f"{folder} holds damaged directions ({error}); make them again") from error
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError, cattrs.BaseValidationError) as error:
+        reason = reasons(error, "direction") if isinstance(error, cattrs.BaseValidationError) else shown(error)
+        raise FruganError(f"{folder} holds damaged directions ({reason}); make them again") from error
 
 
-def _structured(plain: dict[str, Any]) -> dict[str, Any]:
-    levels = plain["levels"]
-    low, high = plain["slider"]
-    return plain | {
-        "levels": None if levels is None else tuple(int(k) for k in levels),
-        "slider": (float(low), float(high)),
-    }
+_converter = tensor_converter()
+_converter.register_structure_hook(Identity, lambda value, _: value)
 
 
 def find_direction(text: str) -> Direction:

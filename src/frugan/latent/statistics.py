@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cattrs
 import numpy as np
 import platformdirs
 import safetensors.torch
@@ -27,6 +28,7 @@ from frugan.checks import check_number
 from frugan.errors import FruganError
 from frugan.networks import Generator, typical_labels
 from frugan.networks.storage import weights_digest
+from frugan.reading import converter, parse_json
 
 Advance = Callable[[int, int], None] | None
 
@@ -217,11 +219,24 @@ def _read(file: Path) -> Statistics | None:
     """None where there is no such file, or it is damaged."""
     try:
         with safetensors.safe_open(file, "pt") as opened:
-            facts: dict[str, Any] = json.loads((opened.metadata() or {})["statistics"])
+            facts: dict[str, Any] = parse_json((opened.metadata() or {})["statistics"])
             tensors = {k: opened.get_tensor(k) for k in opened.keys()}  # noqa: SIM118
-        return Statistics(**tensors, **facts)
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError):
+        return tensor_converter().structure({**tensors, **facts}, Statistics)
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, cattrs.BaseValidationError):
         return None
+
+
+def tensor_converter() -> cattrs.Converter:
+    """Makes dataclasses whose fields are tensors of floating-point numbers and plain values."""
+
+    def tensor(value: Any, _: type) -> Tensor:
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            raise ValueError("expected a tensor of floating-point numbers")
+        return value
+
+    made = converter()
+    made.register_structure_hook(Tensor, tensor)
+    return made
 
 
 def _digest_of(labels: Tensor) -> str:
