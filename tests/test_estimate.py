@@ -9,10 +9,11 @@ from frugan.config import Facts, Options, resolve
 from frugan.data import DataConfig
 
 
-@pytest.mark.parametrize(("seconds", "timed"), [(0.01, [4, 16]), (1.0, [4])])
-def test_the_whole_batch_is_timed_where_that_is_soon_done(
-    seconds: float, timed: list[int], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("seconds", "timed", "shown"), [(0.01, [4, 16], 4), (0.9, [4], 4), (30.0, [4], 1)])
+def test_no_more_is_timed_than_is_soon_done(
+    seconds: float, timed: list[int], shown: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The whole batch where that takes two seconds, a group else; and memory is looked at with one image where that is slow."""
     facts = Facts(resolution=(16, 16), channels=3, label_size=0, images=100, held_out=0)
     options = Options(preset="tiny", channel_base=64, channel_max=8, latent=16, batch=16)
     asked: list[int] = []
@@ -21,7 +22,11 @@ def test_the_whole_batch_is_timed_where_that_is_soon_done(
         asked.append(n)
         return seconds
 
+    real, looked_at = frugan.estimate.passes, []
+    monkeypatch.setattr(frugan.estimate, "passes", lambda p, n, rng: looked_at.append(n) or real(p, n, rng))
     monkeypatch.setattr(frugan.estimate, "seconds_per_image", answer)
+    monkeypatch.setattr(frugan.estimate, "seconds_per_kimg", lambda phases, n: 1000 * answer(phases, n))
     cost = frugan.estimate.estimate(resolve(options, DataConfig(path="pictures"), facts)[0], "cpu")
     assert asked == timed
+    assert looked_at == [shown]
     assert cost.seconds_per_kimg == seconds * 1000

@@ -9,11 +9,13 @@ import torch
 from frugan.config import RunConfig
 from frugan.networks import Discriminator, Generator
 from frugan.run import choose_device, make_phases
+from frugan.training.pacing import seconds_per_kimg
 from frugan.training.step import training_only
 from frugan.training.transfer import freeze
 from frugan.training.trial import bytes_kept, passes, seconds_per_image, weight_bytes
 
 _SOON = 2.0  # seconds
+_LONG = 1.0  # seconds for an image, from which on one image tells enough
 
 
 @dataclass(frozen=True)
@@ -27,20 +29,22 @@ class Cost:
 
 
 def estimate(config: RunConfig, device: str = "auto") -> Cost:
-    """Times each phase on a minibatch-std group of noise images, or on all that are taken at once where that is soon done, and
-    scales up to the batch. Trains nothing."""
+    """Times each phase on a minibatch-std group of noise images, on all that are taken at once where that is soon done, or on
+    one where it takes long, and scales up to the batch. Trains nothing."""
     place = choose_device(device)
     G, D = Generator(config.generator).to(place), Discriminator(config.discriminator).to(place)
     freeze(G, D, config.transfer)
     phases = make_phases(config, G, D)
     whole = config.training.batch_per_device
     n = min(whole, max(config.discriminator.mbstd_group or 1, 4))
+    seconds = seconds_per_kimg(phases, n) / 1000
+    if seconds > _LONG:
+        n = 1
+    elif n < whole and seconds * whole < _SOON:  # together they take less time each
+        seconds = seconds_per_image(phases, whole)
     kept = 0
     for one in passes(phases, n, torch.Generator(place).manual_seed(0)):
         with training_only(one.network, one.other):
             kept = max(kept, bytes_kept(one.loss) * whole // n)
-    seconds = seconds_per_image(phases, n)
-    if n < whole and seconds * whole < _SOON:  # together they take less time each
-        seconds = seconds_per_image(phases, whole)
     counts = [sum(p.numel() for p in net.parameters()) for net in (G, D)]
     return Cost(counts[0], counts[1], seconds * 1000, weight_bytes(phases) + kept)
