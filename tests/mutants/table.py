@@ -356,7 +356,6 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
     )),
     ("run.py", RUN, (
         ("if controller.kind in (\"rt\", \"rv\") else 0.0", "if controller.kind == \"rt\" else 0.0", "test_resting_at_the_cap_is_told[rv]", "no warning at the cap under r_v"),
-        ("began_with in (None, dataset.fingerprint)", "True", "test_changed_data_is_noticed", "changed images are trained on"),
     )),
     ("config.py", CONFIG, (
         ("\"stylegan2\":     Preset( 25000,   32,    4, 32768, .0020,  10.0,", "\"stylegan2\":     Preset( 25000,   32,    4, 32768, .0020,   1.0,", "test_every_constant_of_the_papers_table[stylegan2]", "stylegan2's γ"),
