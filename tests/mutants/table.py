@@ -470,7 +470,7 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("range(int(first), int(last or first) + 1)", "range(int(first), int(last or first))", "test_parsing", "ranges of seeds end early"),
     )),
     ("cli/app.py", "tests/cli/test_numbers.py", (
-        ("err=True)\n        sys.exit(2)\n    except KeyboardInterrupt", "err=True)\n        sys.exit(1)\n    except KeyboardInterrupt", "test_texts_of_numbers & test_by_name & test_numbers_that_make_no_sense", "mistakes end in exit code 1"),
+        ("sys.exit(error.exit_code)", "sys.exit(1)", "test_texts_of_numbers & test_by_name & test_numbers_that_make_no_sense", "mistakes end in exit code 1"),
     )),
     ("latent/statistics.py", "tests/latent/test_statistics.py", (
         ("/ (count - 1) for q, m", "/ count for q, m", "test_sums_are_those_of_numpy_and_do_not_depend_on_batches", "the covariance over count"),
