@@ -392,7 +392,7 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
     )),
     ("data/cache.py", "tests/data/test_cache.py", (
         ("            os.rename(scratch, folder)\n", "            shutil.copytree(scratch, folder)\n", "test_an_entry_is_renamed_into_place", "the cache is copied instead of renamed"),
-        ("np.unique(np.linspace(0, len(blocks) - 1, blocks_checked).round().astype(int))", "np.array([0])", "test_damage_is_noticed_in_any_block", "the cache is checked in its first block only"),
+        ("np.unique(np.linspace(0, len(meta.blocks) - 1, blocks_checked).round().astype(int))", "np.array([0])", "test_damage_is_noticed_in_any_block", "the cache is checked in its first block only"),
         ("pixels.astype(np.uint16) * 257", "pixels.astype(np.uint16) * 256", "test_sixteen_bits_give_a_sixteen_bit_cache", "white of 8 bits is not white of 16"),
         ("json.dumps([FORMAT, content, asdict(config)])", "json.dumps([FORMAT, content])", "test_settings_have_entries_of_their_own", "settings share an entry"),
         ("host == socket.gethostname() and not _alive(int(pid))", "host == socket.gethostname()", "test_only_abandoned_scratch_is_removed", "a build at work is removed"),
