@@ -40,7 +40,7 @@ def frugan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
             found = end.code or 0
         printed = capsys.readouterr()
         assert found == code, printed
-        return printed.out + printed.err
+        return " ".join((printed.out + printed.err).split())  # a table folds its text at the width of the terminal
 
     return run
 
