@@ -252,8 +252,7 @@ def test_resting_at_the_cap_is_told(
     ("options", "message"),
     [
         ({"preset": "huge"}, "preset 'huge'"),
-        ({"batch": 10, "batch_per_device": 4}, "multiple"),
-        ({"batch": 64, "batch_per_device": 64, "mbstd_group": 4}, "fewer than a batch"),
+        ({"batch": 10, "batch_per_device": 4}, "choose --batch"),
         ({"p": 0.3}, "--augment fixed"),
         ({"augment": "fixed", "target": None}, "needs a probability"),
         ({"controller": "rv", "held_out": 0}, "held-out"),
