@@ -393,3 +393,16 @@ def test_accumulation_makes_the_same_batch(pictures: Path) -> None:
         (loss / 2).backward()
     for one, p in zip(whole, D.parameters()):
         torch.testing.assert_close(one, p.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_a_run_that_is_moved_while_it_trains_leaves_no_ghost_and_resumes(tmp_path: Path, pictures: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    records = frugan.train(pictures, run, device="cpu", **{**TINY, "kimg": 0.3, "tick": 0.064})
+    assert next(records)["kimg"] > 0
+    run.rename(elsewhere)
+    with pytest.raises(FileNotFoundError, match="the run is no longer there"):
+        list(records)
+    assert not run.exists()
+    *_, last = Run(elsewhere).train(device="cpu")
+    assert last["kimg"] >= 0.3
+    assert not run.exists()
