@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frugan.data import DataConfig, open_dataset
+from frugan.data import DataConfig, label_tables, open_dataset
 from frugan.data.shards import read_index
 from frugan.errors import FruganError
 
@@ -142,3 +143,14 @@ def test_a_large_index_is_refused_unread(tmp_path: Path) -> None:
         file.truncate(1500 * MIB)
     with at_most(20 * MIB), pytest.raises(FruganError, match="the limit"):
         read_index(str(tmp_path))
+
+
+def test_tables_wider_or_longer_than_any_table_of_labels_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = time.process_time()
+    with pytest.raises(FruganError, match=r"line 2: 50,002 columns .* the limits are 4,096"):
+        label_tables.read_table("name,label\n" + ("0.png," + "a," * 50_000 + "\n") * 100, "labels.csv", ["0.png"])
+    assert time.process_time() - started < 5
+    monkeypatch.setattr(label_tables, "MAX_CELLS", 1000)
+    assert label_tables.read_table("name,label\n" + "0.png,1\n" + "1.png,2\n", "labels.csv", ["0.png", "1.png"])
+    with pytest.raises(FruganError, match="1,002 cells so far"):
+        label_tables.read_table("name,label\n" + "".join(f"{i}.png,1\n" for i in range(600)), "labels.csv", ["0.png"])

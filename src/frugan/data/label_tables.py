@@ -18,6 +18,9 @@ LONGEST_LINE = 1 << 20  # characters
 DELIMITERS = "\t;,|"
 NAME_COLUMNS = ("file_name", "filename", "file", "image", "img", "picture", "path", "name", "id")
 _ROW_NUMBERS = ("", "index", "idx", "id", "row", "no", "nr", "#", "unnamed: 0", "level_0")
+MAX_COLUMNS = 4096
+MAX_CELLS = 16_000_000
+"""Of a table of labels: about a gigabyte of memory."""
 _SAMPLE = 200  # lines that choose the delimiter
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+([eE][+-]?\d+)?", re.ASCII)
@@ -171,9 +174,15 @@ def _lines(text: str, where: str, known: set[str]) -> tuple[list[tuple[int, list
 
 def _split(text: str, mark: str, where: str, before: int = 0) -> list[tuple[int, list[str]]]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True)
-    lines = []
+    lines, count = [], 0
     try:
         for row in reader:
+            count += len(row)
+            if len(row) > MAX_COLUMNS or count > MAX_CELLS:
+                raise FruganError(
+                    f"{where}, line {before + reader.line_num}: {len(row):,} columns and {count:,} cells so far; the limits are "
+                    f"{MAX_COLUMNS:,} and {MAX_CELLS:,}: is it a table of labels?"
+                )
             cells = [cell.strip() for cell in row]
             if any(cells):
                 lines.append((before + reader.line_num, cells))
