@@ -43,6 +43,14 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Backward passes stay in this thread: the device computes in Python, which autograd's own threads, with their small
+    stacks, have been seen to crash on."""
+    with torch.autograd.set_multithreading_enabled(False):
+        yield
+
+
 @pytest.fixture
 def pretence(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretence]:
     """The device is there, and copies to it from page-locked memory are free, as on CUDA."""
