@@ -83,7 +83,7 @@ def stopped_well(code: int, run: Path, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "processes"),
-    [("SIGHUP", 2), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("SIGHUP", 1), ("SIGTERM", 2)))],
+    [pytest.param(*case, marks=pytest.mark.slow) for case in (("SIGHUP", 2), ("SIGHUP", 1), ("SIGTERM", 2))],
 )
 def test_a_signal_to_stop_saves(kind: str, processes: int, images: Path, tmp_path: Path) -> None:
     with training(images, tmp_path, "--processes", processes) as (process, run, log):
@@ -108,7 +108,8 @@ def test_nohup_is_respected(images: Path, tmp_path: Path, monkeypatch: pytest.Mo
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
 def test_a_terminal_that_closes(processes: int, images: Path, tmp_path: Path) -> None:
     """The window goes: SIGHUP comes, and every line that is printed from then on fails."""
     run, log = tmp_path / "run", tmp_path / "log"

@@ -102,7 +102,7 @@ def test_blocks_of_numbers(dtype: torch.dtype) -> None:
     [
         (0, (8,), (1,)),
         (1, (7,), (1,)),
-        (0, (1 << 40,), (0,)),
+        (0, (1 << 40,), (0,)),  # beyond what a file may make
         (0, (3, 3), (3, 1)),
         (-1, (2,), (1,)),
         (0, (2,), (-1,)),
@@ -113,7 +113,7 @@ def test_tensors_stay_within_their_block(offset: int, size: Any, stride: Any, tm
     inner = nested_load(block(torch.arange(7.0)))[2:-1]
     arguments = b"".join(pickle.dumps(a, 2)[2:-1] for a in (offset, size, stride, False, {}))
     (tmp_path / "x.pkl").write_bytes(b"\x80\x04ctorch._utils\n_rebuild_tensor_v2\n(" + inner + arguments + b"tR.")
-    with pytest.raises(FruganError, match="a tensor of size"):
+    with pytest.raises(FruganError, match=r"a tensor of size|memory beyond"):
         read_pickle(tmp_path / "x.pkl")
 
 
