@@ -1,4 +1,4 @@
-# make demo   draw 1,000 pictures and train on them (seven to ten minutes on two CPU cores)
+# make demo   draw 1,000 images and train on them (seven to ten minutes on two CPU cores)
 # make test   lint, types and the fast tests
 # make mutants  whether the tests notice the mutations of tests/mutants/table.py (a quarter of an hour)
 # Both set up .venv with pinned dependencies first. PYTHON chooses the interpreter (3.11 or newer).

@@ -60,7 +60,7 @@ def small_training(size: int, steps: int) -> dict[str, Case]:
         f"processes-{size}": Case(f"threads, or processes of one thread, {what}", PROCESSES, "s/kimg", settings),
         f"memory-{size}": Case(f"activation checkpointing, {what}", RECOMPUTATION, "s/kimg", settings),
         f"data-{size}": Case(
-            f"waiting for pictures, {what}",
+            f"waiting for images, {what}",
             {"PNG folder": waiting.waiting(resident=False), "resident": waiting.waiting(resident=True)},
             "s/kimg",
             settings,
@@ -97,7 +97,7 @@ def augmentation(batches: dict[int, int]) -> dict[str, Case]:
 
 def generation(size: int, channel_base: int, batch: int, repeats: int) -> dict[str, Case]:
     settings = {"size": size, "batch": batch, "channel_base": channel_base, "channel_max": 512, "repeats": repeats}
-    title = f"pictures of {size}², channel base {channel_base}, batch {batch}, float32"
+    title = f"images of {size}², channel base {channel_base}, batch {batch}, float32"
     return {f"generate-{size}": Case(title, GENERATION, "s/image", settings)}
 
 
@@ -122,7 +122,7 @@ CPU: dict[str, Case] = {
     "first-step": Case(
         "from nothing to the first training step, preset tiny, 1,000 PNG of 32²",
         {"frugan": start.first_step},
-        settings={"size": 32, "pictures": 1000},
+        settings={"size": 32, "images": 1000},
     ),
     "first-image": Case("a generator of 1024² at full width", {"frugan": start.first_image}, settings={"size": 1024}),
     **generation(256, 16384, batch=4, repeats=2),

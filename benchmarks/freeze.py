@@ -2,7 +2,7 @@
 
     python benchmarks/freeze.py [--device cuda] [--threads 2] [--rounds 5] [--resolution 32 64]
 
-Arms take turns in one process, all on pictures of noise (their content does not matter), after a round to warm up.
+Arms take turns in one process, all on images of noise (their content does not matter), after a round to warm up.
 Prints medians over the rounds, and each arm's ratio to nothing frozen.
 """
 

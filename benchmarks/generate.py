@@ -1,4 +1,4 @@
-"""Pictures per second, and the memory it takes."""
+"""Images per second, and the memory it takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long one waits: for the help, the first training step, a large generator and its first picture."""
+"""How long one waits: for the help, the first training step, a large generator and its first image."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ def show_help(device: str) -> Figures:
     return {"s": time.time() - started, "imports torch": imported}
 
 
-def first_step(device: str, *, size: int, pictures: int) -> Figures:
-    """Seconds from the start of the process, with all pictures to decode, then with them in the cache."""
+def first_step(device: str, *, size: int, storage: int) -> Figures:
+    """Seconds from the start of the process, with all images to decode, then with them in the cache."""
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "pictures"
+        folder = Path(scratch) / "images"
         folder.mkdir()
         rng = np.random.default_rng(0)
-        for i in range(pictures):
+        for i in range(storage):
             Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8)).save(folder / f"{i}.png")
         imports, fresh = _python(FIRST_STEP, folder, Path(scratch) / "a", time.time())
         _, cached = _python(FIRST_STEP, folder, Path(scratch) / "b", time.time())

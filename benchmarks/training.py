@@ -36,16 +36,16 @@ def begin(
     device: str,
     *,
     preset: str = "auto",
-    pictures: Literal["npy", "png"] = "npy",
+    storage: Literal["npy", "png"] = "npy",
     wrap: Callable[[Dataset], Images] | None = None,
     **options: Any,
 ) -> tuple[RunConfig, Iterator[Any]]:
-    """A run's own configuration and loop, on pictures of noise (their content does not matter)."""
+    """A run's own configuration and loop, on images of noise (their content does not matter)."""
     place = torch.device(device)
     with tempfile.TemporaryDirectory() as folder:
         noise = np.random.default_rng(0).integers(0, 256, (64, size, size, 3), dtype=np.uint8)
-        path = Path(folder) / "noise.npy" if pictures == "npy" else Path(folder)
-        if pictures == "npy":
+        path = Path(folder) / "noise.npy" if storage == "npy" else Path(folder)
+        if storage == "npy":
             np.save(path, noise)
         else:
             for i, pixels in enumerate(noise):

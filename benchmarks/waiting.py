@@ -1,4 +1,4 @@
-"""The share of the time for which training waits for its pictures."""
+"""The share of the time for which training waits for its images."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def waiting(resident: bool):
 
         def wrap(dataset: Dataset) -> Timed:
             if resident and not dataset.resident(device, limit_bytes=2**30):
-                raise AssertionError("64 pictures fit into 1 GiB")
+                raise AssertionError("64 images fit into 1 GiB")
             timed.append(Timed(dataset))
             return timed[0]
 
-        config, loop = begin(size, device, pictures="png", wrap=wrap, **options)
+        config, loop = begin(size, device, storage="png", wrap=wrap, **options)
         next(loop)
         timed[0].seconds = 0.0
         taken = seconds(lambda: next(islice(loop, steps - 1, None)), device)

@@ -11,8 +11,8 @@ from frugan.networks import DiscriminatorConfig, GeneratorConfig, SynthesisConfi
 from frugan.training import ObjectiveConfig, Phases, TrainingConfig, TrainState, train
 
 
-def main(pictures: str, steps: int = 100, batch: int = 16, width: int = 1024) -> np.ndarray:
-    dataset = open_dataset(DataConfig(pictures))
+def main(images: str, steps: int = 100, batch: int = 16, width: int = 1024) -> np.ndarray:
+    dataset = open_dataset(DataConfig(images))
     size, channels = dataset.resolution, dataset.channels
     config = TrainingConfig(batch=batch, batch_per_device=batch)
     objective = ObjectiveConfig(r1_gamma=1.0)

@@ -1,12 +1,12 @@
-"""Train on a folder of pictures and save sixteen new ones: python examples/train_and_sample.py photos runs/photos"""
+"""Train on a folder of images and save sixteen new ones: python examples/train_and_sample.py photos runs/photos"""
 
 import sys
 
 import frugan
 
 
-def main(pictures: str, out: str, **options) -> None:
-    for record in frugan.train(pictures, out, **options):
+def main(images: str, out: str, **options) -> None:
+    for record in frugan.train(images, out, **options):
         print(f"{record['kimg']:.1f} kimg  r_t {record['r_t']:.2f}  p {record['p']:.3f}")
     G = frugan.load(out)
     images = G.sample(seeds=range(16), truncation=0.7)

@@ -1,12 +1,12 @@
-"""Can a generator learn clean pictures from corrupted ones alone?
+"""Can a generator learn clean images from corrupted ones alone?
 
 Question: AmbientGAN (Bora et al. 2018) shows the discriminator only measurements. From critters with half of their pixels
-dropped, and from noisy ones: does a generator behind the same measurement make pictures that are closer to the clean ones
-than a generator trained on the corrupted pictures directly?
+dropped, and from noisy ones: does a generator behind the same measurement make images that are closer to the clean ones
+than a generator trained on the corrupted images directly?
 
     python studies/ambient.py --jobs 2
 
-Pictures: 1,000 `critters` avatars at 32² (CC0), corrupted; 5,000 clean ones as the reference. Network: preset `tiny`, ADA.
+Images: 1,000 `critters` avatars at 32² (CC0), corrupted; 5,000 clean ones as the reference. Network: preset `tiny`, ADA.
 Measure: KID over all pairs, EfficientNet-Lite0 features. Every run resumes where it stopped. The result stands in
 docs/results.md.
 """
@@ -33,7 +33,7 @@ def corrupted(clean: Path, measurement: str, out: Path) -> Path:
 
 def main() -> None:
     parser = arguments(__doc__, out="ambient", kimg=60)
-    parser.add_argument("--size", type=int, default=1000, help="pictures to train on")
+    parser.add_argument("--size", type=int, default=1000, help="images to train on")
     args = parser.parse_args()
 
     clean = avatars("critters", args.size, args.out / "clean")
@@ -49,7 +49,7 @@ def main() -> None:
                 out = args.out / f"{kind}-{arm}-seed{seed}"
                 runs[out], names[out] = (data, {**options, "seed": seed}), (measurement, arm, seed)
     finish_all(runs, args)
-    print("\n| corruption | arm | seed | KID·10³ to clean pictures |\n|---|---|--:|--:|")
+    print("\n| corruption | arm | seed | KID·10³ to clean images |\n|---|---|--:|--:|")
     for out, (measurement, arm, seed) in names.items():
         kid = frugan.evaluate(out, reference=str(reference), metrics=("kid_full",), samples=args.samples).values[
             "kid_full"

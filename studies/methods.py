@@ -1,12 +1,12 @@
-"""How do the methods that ADA's paper compares, and later ones, do on a small set of real pictures?
+"""How do the methods that ADA's paper compares, and later ones, do on a small set of real images?
 
-Question: the shape of Fig. 8a of Karras et al. 2020, at a scale that a CPU can do: every method with the same pictures,
-network and budget; the distance to pictures held out, and what it costs in time.
+Question: the shape of Fig. 8a of Karras et al. 2020, at a scale that a CPU can do: every method with the same images,
+network and budget; the distance to images held out, and what it costs in time.
 
     python studies/methods.py --jobs 2
     python studies/methods.py --timing
 
-Pictures: 250 `critters` avatars at 32² (CC0), and 5,000 more as the reference. Network: preset `tiny` with a mapping network of 8
+Images: 250 `critters` avatars at 32² (CC0), and 5,000 more as the reference. Network: preset `tiny` with a mapping network of 8
 layers as in the paper (2 in the shallow arm) and γ = 2, since the preset's 8 holds overfitting back by itself.
 Measure: KID over all pairs, EfficientNet-Lite0 features. `--timing` times one pass of each phase in turn with the baseline's,
 three rounds. Every run resumes where it stopped. The result stands in docs/results.md.
@@ -43,13 +43,13 @@ ARMS["shallow-mapping"].pop("mapping_layers", None)
 
 def main() -> None:
     parser = arguments(__doc__, out="methods", kimg=60)
-    parser.add_argument("--size", type=int, default=250, help="pictures to train on")
+    parser.add_argument("--size", type=int, default=250, help="images to train on")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
     parser.add_argument("--every", type=float, default=20, help="kimg between evaluations")
     parser.add_argument("--timing", action="store_true", help="no training: time the arms that have run")
     args = parser.parse_args()
 
-    folder = avatars("critters", args.size + 5000, args.out / f"pictures-{args.size}")
+    folder = avatars("critters", args.size + 5000, args.out / f"images-{args.size}")
     data = DataConfig(path=str(folder), held_out=5000)
     evaluation = {"evaluate_every": args.every, "evaluate_samples": args.samples, "metrics": "kid_full"}
     places = {(arm, seed): place(args.out, arm, args.size, seed) for seed in args.seeds for arm in args.arms}

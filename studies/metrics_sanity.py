@@ -1,11 +1,11 @@
-"""Do the metrics order pictures as they should, and find what was planted?
+"""Do the metrics order images as they should, and find what was planted?
 
 Question: with the offline network, do distances grow with noise, blur, lost modes and duplicates; are two halves of one set as
-near as KID's own error allows; and are training pictures found among "generated" ones?
+near as KID's own error allows; and are training images found among "generated" ones?
 
     python studies/metrics_sanity.py
 
-Pictures: `critters` avatars at 32² (CC0): 5,000 as the reference, 1,000 to "train" on, 1,000 others to change. The result
+Images: `critters` avatars at 32² (CC0): 5,000 as the reference, 1,000 to "train" on, 1,000 others to change. The result
 stands in docs/metrics.md.
 """
 
@@ -20,8 +20,8 @@ import torch
 from PIL import Image, ImageFilter
 
 from frugan.data import DataConfig, draw_avatars, open_dataset
+from frugan.images import to_float
 from frugan.metrics import METRICS, Evidence, FeatureSet, load_features
-from frugan.pictures import to_float
 
 REFERENCE, TRAIN, OTHERS = 5000, 1000, 1000
 
@@ -46,21 +46,21 @@ def changed(pixels: np.ndarray, train: np.ndarray) -> Iterator[tuple[str, np.nda
         )
     for share in (0.02, 0.1, 0.5):
         copies = round(share * OTHERS)
-        yield f"{share:.0%} are training pictures", np.concatenate([train[:copies], pixels[copies:]])
+        yield f"{share:.0%} are training images", np.concatenate([train[:copies], pixels[copies:]])
 
 
 def each(pixels: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
-    return np.stack([np.asarray(change(Image.fromarray(picture))) for picture in pixels])
+    return np.stack([np.asarray(change(Image.fromarray(image))) for image in pixels])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/metrics-sanity"))
     args = parser.parse_args()
-    pictures = args.out / "pictures"
-    if not pictures.exists():
-        draw_avatars("critters", REFERENCE + TRAIN + OTHERS, 32, pictures)
-    pixels = np.array(open_dataset(DataConfig(str(pictures), channels="RGB")).pixels)
+    images = args.out / "images"
+    if not images.exists():
+        draw_avatars("critters", REFERENCE + TRAIN + OTHERS, 32, images)
+    pixels = np.array(open_dataset(DataConfig(str(images), channels="RGB")).pixels)
     network = load_features("efficientnet-lite0")
 
     def features(some: np.ndarray) -> FeatureSet:
@@ -69,7 +69,7 @@ def main() -> None:
 
     real, train = features(pixels[:REFERENCE]), features(pixels[REFERENCE : REFERENCE + TRAIN])
     names = ("kid_full", "fid", "fid_infinity", "precision", "recall", "density", "coverage", "memorisation", "copied")
-    print(f"| pictures | {' | '.join(names).replace('kid_full', 'kid_full × 1000')} |")
+    print(f"| images | {' | '.join(names).replace('kid_full', 'kid_full × 1000')} |")
     print(f"|---{'|--:' * len(names)}|")
     for label, some in changed(pixels[REFERENCE + TRAIN :], pixels[REFERENCE : REFERENCE + TRAIN]):
         evidence, values = Evidence(real, features(some), train=train), {}

@@ -1,12 +1,12 @@
-"""Does a network trained on other pictures help when there are only a hundred, and what keeps it from overfitting?
+"""Does a network trained on other images help when there are only a hundred, and what keeps it from overfitting?
 
-Question: adapt to 100 pictures of one style a network trained on 5,000 of another, with and without Freeze-D and ADA, and
+Question: adapt to 100 images of one style a network trained on 5,000 of another, with and without Freeze-D and ADA, and
 compare with training from scratch. In Karras et al. 2020, Fig. 9, plain transfer falls steeply and then diverges, Freeze-D
 alone slows that, ADA stops it, and both together are best by a little.
 
     python studies/transfer.py --seeds 0 1 --kimg 60 --jobs 2
 
-Pictures: 32² avatars (CC0), `critters` as the source, `pixel-art` as the target, 5,000 more of which are held out as the
+Images: 32² avatars (CC0), `critters` as the source, `pixel-art` as the target, 5,000 more of which are held out as the
 reference. Network: preset `tiny`. Measure: KID over all pairs, EfficientNet-Lite0 features. Every run resumes where it
 stopped. The result stands in docs/results.md.
 """
@@ -34,18 +34,18 @@ def main() -> None:
     parser = arguments(__doc__, out="transfer", kimg=60)
     parser.add_argument("--source", default="critters", help="style that the first network is trained on")
     parser.add_argument("--target", default="pixel-art", help="style that it is adapted to")
-    parser.add_argument("--size", type=int, default=100, help="pictures of the target to train on")
+    parser.add_argument("--size", type=int, default=100, help="images of the target to train on")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
     parser.add_argument("--source-kimg", type=float, default=150)
     parser.add_argument("--every", type=float, default=10, help="kimg between evaluations")
     args = parser.parse_args()
 
-    pictures = avatars(args.source, 5000, args.out / "source-pictures")
+    images = avatars(args.source, 5000, args.out / "source-images")
     source = args.out / "source"
-    finish(source, DataConfig(path=str(pictures)), args.source_kimg, args.threads * args.jobs, {})
+    finish(source, DataConfig(path=str(images)), args.source_kimg, args.threads * args.jobs, {})
 
-    pictures = avatars(args.target, args.size + 5000, args.out / "target-pictures")
-    data = DataConfig(path=str(pictures), held_out=5000)
+    images = avatars(args.target, args.size + 5000, args.out / "target-images")
+    data = DataConfig(path=str(images), held_out=5000)
     evaluation = {"evaluate_every": args.every, "evaluate_samples": args.samples, "metrics": "kid_full", "tick": 2}
     runs = {
         (arm, seed): args.out / f"{arm.replace(' + ', '-').lower()}-seed{seed}"

@@ -24,7 +24,7 @@ from frugan.errors import FruganError
 from frugan.resolution import base_grid
 
 FACTS = Facts((256, 256), 3, 0, 5000, 0)
-DATA = DataConfig("pictures")
+DATA = DataConfig("images")
 
 # The values that the formulas give on one GPU: side → batch, gamma, channel base, learning rate
 AUTO = {

@@ -24,7 +24,7 @@ from frugan.methods import METHODS
 from frugan.metrics import METRICS
 
 from .pretend import KIND, NAME, Pretence, needed, pretending
-from .training.conftest import TINY, _cache, pictures  # noqa: F401
+from .training.conftest import TINY, _cache, image_folder  # noqa: F401
 
 pytestmark = needed
 
@@ -89,20 +89,20 @@ def test_what_is_noticed(pretence: Pretence) -> None:
         assert pretence.waits.total() == 1
 
 
-def train(pictures: Path, out: Path, device: str, **options: Any) -> list[dict[str, Any]]:  # noqa: F811
+def train(image_folder: Path, out: Path, device: str, **options: Any) -> list[dict[str, Any]]:  # noqa: F811
     method = METHODS[options.get("method", "ada")]
     shared = {k: v for k, v in TINY.items() if k not in method.preset}  # an option would win over the method
     options = {**shared, "kimg": 0.032, "tick": 0.008, "precision": "fp32", **options}
     if method.options.get("augment", "none") != "ada" or "augment" in options:
         options.pop("target")
     source = {name: options.pop(name) for name in ("held_out", "mirror", "labels") if name in options}
-    return list(frugan.train(DataConfig(str(pictures), **source), out, device=device, **options))
+    return list(frugan.train(DataConfig(str(image_folder), **source), out, device=device, **options))
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_training(
     case: str,
-    pictures: Path,  # noqa: F811
+    image_folder: Path,  # noqa: F811
     tmp_path: Path,
     pretence: Pretence,
     monkeypatch: pytest.MonkeyPatch,
@@ -123,11 +123,11 @@ def test_training(
     real_steps = frugan.run.training_steps
     with monkeypatch.context() as patched:
         patched.setattr(frugan.run, "training_steps", watched)
-        there = train(pictures, tmp_path / "there", NAME, **CASES[case])
+        there = train(image_folder, tmp_path / "there", NAME, **CASES[case])
         list(frugan.Run(tmp_path / "there").train(kimg=0.064, device=NAME))
     assert steps == 8
     assert not waits
-    here = train(pictures, tmp_path / "here", "cpu", **{**CASES[case], "kimg": 0.008})
+    here = train(image_folder, tmp_path / "here", "cpu", **{**CASES[case], "kimg": 0.008})
     exact = 1e-4 if "precision" not in CASES[case] else 0.05
     # rounding; which a step of Adam magnifies
     for name, tolerance in (("loss/generator", exact), ("loss/discriminator", 0.05)):
@@ -140,12 +140,12 @@ def averages() -> nn.Module:
 
 
 @pytest.fixture
-def run(pictures: Path, tmp_path: Path, pretence: Pretence) -> Path:  # noqa: F811
-    train(pictures, tmp_path / "run", NAME, held_out=10)
+def run(image_folder: Path, tmp_path: Path, pretence: Pretence) -> Path:  # noqa: F811
+    train(image_folder, tmp_path / "run", NAME, held_out=10)
     return tmp_path / "run"
 
 
-def test_pictures_are_the_cpus(run: Path) -> None:
+def test_images_are_the_cpus(run: Path) -> None:
     there, here = frugan.load(run).to(NAME), frugan.load(run)
     for noise in ("const", "random", "none"):
         found = there.sample(seeds=range(3), noise=noise, truncation=0.7)
@@ -162,8 +162,8 @@ def test_pictures_are_the_cpus(run: Path) -> None:
         "train DATA --out OUT --preset tiny --batch 8 --batch-per-device auto --kimg 0.032",
     ],
 )
-def test_commands(command: str, run: Path, pictures: Path, tmp_path: Path) -> None:  # noqa: F811
-    places = {"RUN": run, "OUT": tmp_path / "out", "DATA": pictures}
+def test_commands(command: str, run: Path, image_folder: Path, tmp_path: Path) -> None:  # noqa: F811
+    places = {"RUN": run, "OUT": tmp_path / "out", "DATA": image_folder}
     result = CliRunner().invoke(app, [str(places.get(word, word)) for word in command.split()] + ["--device", NAME])
     assert result.exit_code == 0, result.output
 

@@ -26,7 +26,7 @@ def test_no_more_is_timed_than_is_soon_done(
     monkeypatch.setattr(frugan.estimate, "passes", lambda p, n, rng: looked_at.append(n) or real(p, n, rng))
     monkeypatch.setattr(frugan.estimate, "seconds_per_image", answer)
     monkeypatch.setattr(frugan.estimate, "seconds_per_kimg", lambda phases, n: 1000 * answer(phases, n))
-    cost = frugan.estimate.estimate(resolve(options, DataConfig(path="pictures"), facts)[0], "cpu")
+    cost = frugan.estimate.estimate(resolve(options, DataConfig(path="images"), facts)[0], "cpu")
     assert asked == timed
     assert looked_at == [shown]
     assert cost.seconds_per_kimg == seconds * 1000

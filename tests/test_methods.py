@@ -17,11 +17,11 @@ from frugan.run import Run, make_phases
 from frugan.training import ObjectiveConfig, step
 from frugan.training.trial import passes
 
-from .training.conftest import TINY, _cache, pictures  # noqa: F401
+from .training.conftest import TINY, _cache, image_folder  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
 FACTS = Facts(resolution=(16, 16), channels=3, label_size=0, images=100, held_out=10)
-DATA = DataConfig(path="pictures")
+DATA = DataConfig(path="images")
 
 
 def config(method: str, **options):
@@ -46,13 +46,13 @@ def test_rows_name_settings_that_exist(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_trains_and_resumes_bit_for_bit(name: str, tmp_path: Path, pictures: Path) -> None:  # noqa: F811
+def test_every_method_trains_and_resumes_bit_for_bit(name: str, tmp_path: Path, image_folder: Path) -> None:  # noqa: F811
     options = {**TINY, "kimg": 0.064, "tick": 0.032, "method": name, "seed": 1, "precision": "fp32"}
     if METHODS[name].options.get("augment", "none") != "ada":
         del options["target"]
     options = {k: v for k, v in options.items() if k not in METHODS[name].preset}  # an option would win over the method
-    whole = list(frugan.train(pictures, tmp_path / "whole", device="cpu", **options))
-    steps = frugan.train(pictures, tmp_path / "parts", device="cpu", **options)
+    whole = list(frugan.train(image_folder, tmp_path / "whole", device="cpu", **options))
+    steps = frugan.train(image_folder, tmp_path / "parts", device="cpu", **options)
     next(steps)
     steps.close()
     resumed = list(Run(tmp_path / "parts").train(device="cpu"))
@@ -159,9 +159,9 @@ def test_capacity_is_of_the_discriminator() -> None:
 
 
 @pytest.mark.parametrize("name", ["drop-pixels", "blur-noise", "pad-rotate-project"])
-def test_learning_behind_a_measurement(name: str, tmp_path: Path, pictures: Path) -> None:  # noqa: F811
+def test_learning_behind_a_measurement(name: str, tmp_path: Path, image_folder: Path) -> None:  # noqa: F811
     assert name in MEASUREMENTS
     records = list(
-        frugan.train(pictures, tmp_path / "run", device="cpu", **{**TINY, "measurement": name, "kimg": 0.04})
+        frugan.train(image_folder, tmp_path / "run", device="cpu", **{**TINY, "measurement": name, "kimg": 0.04})
     )
     assert records[-1]["loss/generator"] > 0

@@ -18,9 +18,9 @@ from frugan.errors import FruganError
 if TYPE_CHECKING:
     from frugan.data import DataConfig, open_dataset
     from frugan.evaluation import evaluate
+    from frugan.images import save_images
     from frugan.interop import from_pretrained, save_pretrained
     from frugan.networks import Discriminator, Generator
-    from frugan.pictures import save_images
     from frugan.run import Run, load, train
 
 __version__ = "0.1.0"
@@ -48,7 +48,7 @@ _HOMES = {
     "save_pretrained": "interop",
     "Discriminator": "networks",
     "Generator": "networks",
-    "save_images": "pictures",
+    "save_images": "images",
     "Run": "run",
     "load": "run",
     "train": "run",

@@ -277,7 +277,7 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
     reference = facts.held_out or facts.images
     metrics = options.metrics or default_metric(reference)
     if options.evaluate_every and not options.metrics:
-        notes.rows.append(Derived("metrics", metrics, f"{reference} pictures to compare with"))
+        notes.rows.append(Derived("metrics", metrics, f"{reference} images to compare with"))
 
     generator, discriminator = _networks(options, preset, facts, pick, mbstd, fp16=precision == "fp16")
     discriminator = replace(discriminator, **method.discriminator)

@@ -1,4 +1,4 @@
-"""Measuring a finished generator: which pictures it is held against, and the card that comes of it."""
+"""Measuring a finished generator: which images it is held against, and the card that comes of it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.errors import FruganError
+from frugan.images import save_image
 from frugan.metrics import EvaluateConfig, EvaluationCard, Evaluator, default_metric
 from frugan.networks import Generator
-from frugan.pictures import save_picture
-from frugan.run import Advance, Run, choose_device, generator_folder, load_with_notes, pictures_of
+from frugan.run import Advance, Run, choose_device, generator_folder, image_set_of, load_with_notes
 
 Against = Literal["auto", "held-out", "train", "all"]
 
@@ -35,9 +35,9 @@ def evaluate(
 ) -> EvaluationCard:
     """Measures the generator of a run, of a checkpoint or of a foreign file; `options` are the fields of `EvaluateConfig`.
 
-    The pictures are the run's own (`data`: where they are now, or for a checkpoint without a run). It is measured
+    The images are the run's own (`data`: where they are now, or for a checkpoint without a run). It is measured
     `against` those held out ("auto": where there are any, else those trained on), or against `reference`, other
-    pictures, all of them. The card is saved to `out`, by default in the run's `evaluations`; beside it a sheet of
+    images, all of them. The card is saved to `out`, by default in the run's `evaluations`; beside it a sheet of
     nearest neighbours where memorisation is measured; `written` hears the path of each.
     """
     source = Path(source)
@@ -46,7 +46,7 @@ def evaluate(
     generator, notes = load_with_notes(folder)
     generator = generator.to(place)
     run = Run(source) if (source / "config.yaml").is_file() else _run_of(folder)
-    own = _own_pictures(run, data, generator)
+    own = _own_images(run, data, generator)
     if reference is not None:
         labelled = generator.label_size and (own is None or options.get("per_class"))
         other = _same_shape(own.config if own else None, reference, generator, labels=bool(labelled))
@@ -56,17 +56,17 @@ def evaluate(
         judged = own
         against = ("held-out" if len(own.held_out_indices) else "train") if against == "auto" else against
     else:
-        raise FruganError(f"{source} does not know its pictures: say where they are with --data, or give a --reference")
+        raise FruganError(f"{source} does not know its images: say where they are with --data, or give a --reference")
     _check_shape(judged, generator)
     if against == "held-out" and not len(judged.held_out_indices):
-        raise FruganError("no pictures were held out from this run's training; give others with --reference")
-    pictures = pictures_of(judged, against)  # pyright: ignore[reportArgumentType]
+        raise FruganError("no images were held out from this run's training; give others with --reference")
+    images = image_set_of(judged, against)  # pyright: ignore[reportArgumentType]
     unseen = own is not None and (reference is not None or against == "held-out")
-    options = {"metrics": (default_metric(len(pictures)),), **options}
+    options = {"metrics": (default_metric(len(images)),), **options}
     evaluator = Evaluator(
-        pictures,
+        images,
         EvaluateConfig(**options),
-        train=pictures_of(own, "stream") if own is not None and unseen else None,
+        train=image_set_of(own, "stream") if own is not None and unseen else None,
         labels=(own or judged).label_pool.numpy(),
         device=place,
         cache=judged.cache_folder / "features",
@@ -81,7 +81,7 @@ def evaluate(
     written(card.save(file))
     if card.nearest:
         sheet = file.with_name(f"{file.name.removesuffix('.json')}.nearest.png")
-        written(save_picture(evaluator.nearest_sheet(generator, card), sheet))
+        written(save_image(evaluator.nearest_sheet(generator, card), sheet))
     return card
 
 
@@ -118,14 +118,14 @@ def _run_of(folder: Path) -> Run | None:
     return Run(home) if (home / "config.yaml").is_file() else None
 
 
-def _own_pictures(run: Run | None, data: str | None, generator: Generator) -> Dataset | None:
+def _own_images(run: Run | None, data: str | None, generator: Generator) -> Dataset | None:
     if run is None:
         return open_dataset(_same_shape(None, data, generator, labels=generator.label_size > 0)) if data else None
     return run.open_data(data)
 
 
 def _same_shape(like: DataConfig | None, path: str, generator: Generator, *, labels: bool) -> DataConfig:
-    """Other pictures brought to the generator's shape in the way of the run's own; none mirrored, none held out."""
+    """Other images brought to the generator's shape in the way of the run's own; none mirrored, none held out."""
     changes = {"path": path, "mirror": False, "balanced": False, "held_out": 0, "labels": "auto" if labels else "none"}
     channels = _CHANNELS.get(generator.channels, "auto")
     return dataclasses.replace(like or DataConfig(path), resolution=generator.resolution, channels=channels, **changes)
@@ -135,5 +135,5 @@ def _check_shape(dataset: Dataset, generator: Generator) -> None:
     theirs, ours = (*dataset.resolution, dataset.channels), (*generator.resolution, generator.channels)
     if theirs != ours:
         raise FruganError(
-            f"the pictures at {dataset.config.path} are {theirs} (height, width, channels), the generator makes {ours}"
+            f"the images at {dataset.config.path} are {theirs} (height, width, channels), the generator makes {ours}"
         )

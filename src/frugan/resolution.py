@@ -1,4 +1,4 @@
-"""Picture sizes the networks can make: a small grid, doubled k times."""
+"""Image sizes the networks can make: a small grid, doubled k times."""
 
 from __future__ import annotations
 

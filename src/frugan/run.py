@@ -26,12 +26,12 @@ from frugan.command_line import command
 from frugan.config import Derived, Facts, Options, RunConfig, load_config, resolve, save_config
 from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.errors import FruganError, explain, shown
+from frugan.images import grid, save_image, to_uint8
 from frugan.interop import Imported, download, read_network, read_notes
 from frugan.interop.pretrained import FILES, HUB
-from frugan.metrics import METRICS, Evaluator, Pictures, load_features
+from frugan.metrics import METRICS, Evaluator, ImageSet, load_features
 from frugan.metrics.evaluate import FEWEST
 from frugan.networks import Discriminator, Generator, checkpoint_activations, load_generator
-from frugan.pictures import grid, save_picture, to_uint8
 from frugan.places import absolute, data_places, located, relative_paths
 from frugan.processes import any_of, first_before_others, from_first, gather, rank, world_size
 from frugan.tracking import health
@@ -105,7 +105,7 @@ def plan(
 ) -> Plan:
     """Opens the data and resolves the configuration; writes nothing but the data's cache.
 
-    Fine-tuning takes the pictures at the size and channels of the networks it starts from, where nothing else is asked
+    Fine-tuning takes the images at the size and channels of the networks it starts from, where nothing else is asked
     for. `processes` is how many will train (default: those that are at it). Raises `FruganError` where those networks do
     not fit, unless `options.allow_partial`.
     """
@@ -891,7 +891,7 @@ class _Session:
         run.write("environment.json", tracking.environment())
         run.write("data.json", dataset.describe())
         columns, _ = grid_shape(dataset.resolution)
-        save_picture(grid(to_uint8(self.reals), columns=columns), run.path / "reals.png")
+        save_image(grid(to_uint8(self.reals), columns=columns), run.path / "reals.png")
         self._samples("samples-init")
         self.save()
 
@@ -902,13 +902,13 @@ class _Session:
             raise changed_data(self.dataset.config.path)
 
     def _samples(self, name: str) -> float:
-        """Writes a sample sheet; its diversity, as a share of that of training pictures."""
+        """Writes a sample sheet; its diversity, as a share of that of training images."""
         columns, rows = grid_shape(self.dataset.resolution)
         seeds = list(range(columns * rows))
         c = grid_labels(self.labels.cpu(), columns, rows)
         images = self.state.ema.sample(seeds, c=c)
         if self.writes:
-            save_picture(grid(to_uint8(images), columns=columns), self.run.path / "samples" / f"{name}.png")
+            save_image(grid(to_uint8(images), columns=columns), self.run.path / "samples" / f"{name}.png")
         return diversity(images.cpu()) / max(diversity(self.reals), 1e-8)
 
     def _event(self, message: str) -> None:
@@ -968,9 +968,9 @@ def make_evaluator(config: RunConfig, dataset: Dataset, device: torch.device, *,
     """What measures a run while it trains, against the held-out images if there are any; `most`: of the images, to try it."""
     held_out = len(dataset.held_out_indices)
 
-    def some(which: Literal["train", "held-out", "stream"]) -> Pictures:
-        pictures = pictures_of(dataset, which)
-        return replace(pictures, rows=pictures.chosen[:most])
+    def some(which: Literal["train", "held-out", "stream"]) -> ImageSet:
+        image_set = image_set_of(dataset, which)
+        return replace(image_set, rows=image_set.chosen[:most])
 
     return Evaluator(
         some("held-out" if held_out else "train"),
@@ -1030,7 +1030,7 @@ def grid_shape(resolution: tuple[int, int]) -> tuple[int, int]:
 
 
 def diversity(images: Tensor) -> float:
-    """Mean distance of two pictures of `[N, C, H, W]`, in [-1, 1], at 32×32: root mean square over channels and pixels."""
+    """Mean distance of two images of `[N, C, H, W]`, in [-1, 1], at 32×32: root mean square over channels and pixels."""
     flat = torch.nn.functional.adaptive_avg_pool2d(images.float(), (32, 32)).flatten(1)
     return float(torch.pdist(flat).mean() / math.sqrt(flat.shape[1])) if len(flat) > 1 else 0.0
 
@@ -1048,7 +1048,7 @@ def grid_labels(labels: Tensor, columns: int, rows: int) -> Tensor | None:
     return kinds[torch.arange(columns) % len(kinds)].repeat(rows, 1)
 
 
-def pictures_of(dataset: Dataset, which: Literal["train", "held-out", "all", "stream"]) -> Pictures:
+def image_set_of(dataset: Dataset, which: Literal["train", "held-out", "all", "stream"]) -> ImageSet:
     """Part of a data set as metrics take it; "stream" is what training sees, x-flipped copies included."""
     rows = {
         "train": dataset.train_indices,
@@ -1056,7 +1056,7 @@ def pictures_of(dataset: Dataset, which: Literal["train", "held-out", "all", "st
         "all": np.arange(len(dataset)),
         "stream": dataset.stream_indices,
     }[which]
-    return Pictures(dataset.pixels, rows, dataset.labels, dataset.names, dataset.class_names)
+    return ImageSet(dataset.pixels, rows, dataset.labels, dataset.names, dataset.class_names)
 
 
 def generator_folder(path: str | Path) -> Path:
@@ -1102,7 +1102,7 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     **options: Any,
 ) -> Iterator[Record]:
-    """Trains a GAN on pictures, yielding a record each tick: `for record in frugan.train("photos", "runs/photos"): …`
+    """Trains a GAN on images, yielding a record each tick: `for record in frugan.train("photos", "runs/photos"): …`
 
     `options` are the fields of `frugan.config.Options`, and of `frugan.data.DataConfig` besides its path. Several processes
     train together where each calls this within `frugan.processes.joined`.

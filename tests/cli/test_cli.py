@@ -54,21 +54,21 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for i in range(40):
         target = folder / ("cat" if i % 2 else "dog") / f"{i}.png"
         target.parent.mkdir(exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(target)
-    (folder / "broken.png").write_bytes(b"not a picture")
+    (folder / "broken.png").write_bytes(b"not an image")
     return folder
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, image_folder: Path) -> Path:
     out = tmp_path_factory.mktemp("run") / "run"
-    done = frugan("train", pictures, "--out", out, "--conditional", *SMALL)
+    done = frugan("train", image_folder, "--out", out, "--conditional", *SMALL)
     assert done.returncode == 0, done.stderr
     assert "broken.png" in done.stdout
     assert f"Look at {out / 'index.html'}" in re.sub(r"\n", "", done.stdout) or "index.html" in done.stdout
@@ -131,7 +131,7 @@ def test_import(tmp_path: Path) -> None:
 
 
 def test_export(run: Path, tmp_path: Path) -> None:
-    """A run, kept as the hub has networks: the same pictures, and its classes on the card."""
+    """A run, kept as the hub has networks: the same images, and its classes on the card."""
     done = frugan("export", run, tmp_path / "hub", "--format", "pretrained")
     assert done.returncode == 0, done.stderr
     assert "cat, dog" in (tmp_path / "hub" / "README.md").read_text("utf-8")
@@ -145,8 +145,8 @@ def test_export(run: Path, tmp_path: Path) -> None:
     assert "exists" in done.stderr
 
 
-def test_dry_run_writes_nothing(pictures: Path, tmp_path: Path) -> None:
-    done = frugan("train", pictures, "--out", tmp_path / "run", "--dry-run", *SMALL)
+def test_dry_run_writes_nothing(image_folder: Path, tmp_path: Path) -> None:
+    done = frugan("train", image_folder, "--out", tmp_path / "run", "--dry-run", *SMALL)
     assert done.returncode == 0, done.stderr
     for word in ("parameters", "s/kimg", "MiB", "r1_gamma", "because"):
         assert word in done.stdout, word
@@ -154,35 +154,35 @@ def test_dry_run_writes_nothing(pictures: Path, tmp_path: Path) -> None:
 
 
 MISTAKES = [
-    (["evaluate", "{pictures}"], "holds no generator"),
+    (["evaluate", "{images}"], "holds no generator"),
     (["evaluate", "{run}", "--metrics", "beauty"], "beauty"),
     (["evaluate", "{run}", "--metrics", "memorisation"], "hold some out"),
-    (["evaluate", "{run}", "--against", "held-out"], "no pictures were held out"),
+    (["evaluate", "{run}", "--against", "held-out"], "no images were held out"),
     (["evaluate", "{run}", "--features", "inception", "--weights", "/nowhere.pth"], "/nowhere.pth"),
     (["evaluate", "{run}", "--features", "vgg"], "'vgg'"),
     (["evaluate", "{run}", "--features", "net.onnx", "--input-size", "8", "--mean", "1,2", "--std", "1,1,1"], "--mean"),
-    (["train", "{pictures}", "--out", "x", "--evaluate-every", "1", "--metrics", "memorisation"], "--held-out"),
-    (["train", "{pictures}", "--out", "x", "--evaluate-every", "1", "--features", "vgg"], "'vgg'"),
+    (["train", "{images}", "--out", "x", "--evaluate-every", "1", "--metrics", "memorisation"], "--held-out"),
+    (["train", "{images}", "--out", "x", "--evaluate-every", "1", "--features", "vgg"], "'vgg'"),
     (["import", "/nowhere.pkl", "x"], "/nowhere.pkl"),
-    (["import", "{pictures}/broken.png", "x"], ".pkl"),
+    (["import", "{images}/broken.png", "x"], ".pkl"),
     (["compare", "/nowhere.json", "/nowhere.json"], "/nowhere.json"),
     (["train", "/nowhere", "--out", "x"], "/nowhere"),
-    (["train", "{pictures}", "--out", "x", "--strict"], "broken.png"),
-    (["train", "{pictures}", "--out", "x", "--resolution", "17"], "17x17"),
-    (["train", "{pictures}", "--out", "x", "--resolution", "big"], "'big'"),
+    (["train", "{images}", "--out", "x", "--strict"], "broken.png"),
+    (["train", "{images}", "--out", "x", "--resolution", "17"], "17x17"),
+    (["train", "{images}", "--out", "x", "--resolution", "big"], "'big'"),
     (
-        ["train", "{pictures}", "--out", "x", "--batch", "6", "--batch-per-device", "4"],
+        ["train", "{images}", "--out", "x", "--batch", "6", "--batch-per-device", "4"],
         "choose --batch 4 or --batch-per-device 3",
     ),
-    (["train", "{pictures}", "--out", "x", "--preset", "huge"], "'huge'"),
-    (["train", "{pictures}", "--out", "x", "--p", "0.5"], "--augment fixed"),
-    (["train", "{pictures}", "--out", "x", "--augment", "none", "--target", "0.5"], "target"),
-    (["train", "{pictures}", "--out", "x", "--transforms", "swirl"], "swirl"),
-    (["train", "{pictures}", "--out", "x", "--device", "tpu"], "tpu"),
-    (["train", "{pictures}", "--out", "x", "--held-out", "40"], "40"),
-    (["train", "{pictures}", "--out", "x", "--evaluate-every", "1", "--metrics", "beauty"], "beauty"),
-    (["train", "{pictures}", "--outt", "x"], "--out"),
-    (["train", "{pictures}", "--out", "x", "--augment", "maybe"], "maybe"),
+    (["train", "{images}", "--out", "x", "--preset", "huge"], "'huge'"),
+    (["train", "{images}", "--out", "x", "--p", "0.5"], "--augment fixed"),
+    (["train", "{images}", "--out", "x", "--augment", "none", "--target", "0.5"], "target"),
+    (["train", "{images}", "--out", "x", "--transforms", "swirl"], "swirl"),
+    (["train", "{images}", "--out", "x", "--device", "tpu"], "tpu"),
+    (["train", "{images}", "--out", "x", "--held-out", "40"], "40"),
+    (["train", "{images}", "--out", "x", "--evaluate-every", "1", "--metrics", "beauty"], "beauty"),
+    (["train", "{images}", "--outt", "x"], "--out"),
+    (["train", "{images}", "--out", "x", "--augment", "maybe"], "maybe"),
     (["resume", "/nowhere"], "not a run"),
     (["generate", "/nowhere", "--out", "x"], "no such directory"),
     (["generate", "{run}", "--out", "x"], "--class"),
@@ -196,34 +196,34 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("arguments", "word"), MISTAKES, ids=lambda v: " ".join(v) if isinstance(v, list) else v)
-def test_mistakes(arguments: list[str], word: str, pictures: Path, run: Path, tmp_path: Path) -> None:
-    done = frugan(*(a.format(pictures=pictures, run=run) for a in arguments), cwd=tmp_path)
+def test_mistakes(arguments: list[str], word: str, image_folder: Path, run: Path, tmp_path: Path) -> None:
+    done = frugan(*(a.format(image_folder=image_folder, run=run) for a in arguments), cwd=tmp_path)
     assert done.returncode == 2, done.stdout + done.stderr
     assert word in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "x").exists()
 
 
-def test_inspect_and_prepare(pictures: Path, tmp_path: Path) -> None:
-    seen = frugan("data", "inspect", pictures, cwd=tmp_path)
+def test_inspect_and_prepare(image_folder: Path, tmp_path: Path) -> None:
+    seen = frugan("data", "inspect", image_folder, cwd=tmp_path)
     assert seen.returncode == 0, seen.stderr
     for word in ("40", "16x16", "broken.png", "cat"):
         assert word in seen.stdout, word
     assert list(tmp_path.glob("contact-sheet-*.png"))
-    made = frugan("data", "prepare", pictures, tmp_path / "set.zip", "--resolution", 8)
+    made = frugan("data", "prepare", image_folder, tmp_path / "set.zip", "--resolution", 8)
     assert made.returncode == 0, made.stderr
     again = frugan("data", "inspect", tmp_path / "set.zip", cwd=tmp_path)
     assert "8x8" in again.stdout
 
 
-def test_shard(pictures: Path, tmp_path: Path) -> None:
-    shards = frugan("data", "shard", pictures, tmp_path / "shards", "--per-shard", 10)
+def test_shard(image_folder: Path, tmp_path: Path) -> None:
+    shards = frugan("data", "shard", image_folder, tmp_path / "shards", "--per-shard", 10)
     assert "40 images in 4 shards" in shards.stdout
     assert "skipped broken.png" in shards.stdout
     stream = ("--cache-limit", 4 * 10 * 768 / 1e9, "--held-out", 0, "--dry-run")
     plan = frugan("train", tmp_path / "shards", "--out", tmp_path / "run", "--preset", "tiny", *stream)
     assert "frugan: " not in plan.stderr
-    assert "40 pictures of 16x16" in plan.stdout
+    assert "40 images of 16x16" in plan.stdout
 
 
 def test_sample_draws(tmp_path: Path) -> None:
@@ -259,8 +259,21 @@ def test_parsing() -> None:
             parse_seeds(text)
 
 
-def test_fine_tune_from_the_command_line(run: Path, pictures: Path, tmp_path: Path) -> None:
-    start = ("train", pictures, "--init-from", run, "--kimg", 0.02, "--batch", 8, "--preset", "tiny", "--device", "cpu")
+def test_fine_tune_from_the_command_line(run: Path, image_folder: Path, tmp_path: Path) -> None:
+    start = (
+        "train",
+        image_folder,
+        "--init-from",
+        run,
+        "--kimg",
+        0.02,
+        "--batch",
+        8,
+        "--preset",
+        "tiny",
+        "--device",
+        "cpu",
+    )
     refused = frugan(*start, "--out", tmp_path / "refused")
     assert refused.returncode == 2
     assert "labels lost" in refused.stderr
@@ -276,12 +289,12 @@ def test_methods_are_listed() -> None:
     done = frugan("methods")
     assert done.returncode == 0
     assert all(name in done.stdout for name in ("ada", "pagan", "auxiliary-rotation"))
-    refused = frugan("train", "pictures", "--out", "nowhere", "--method", "ada,pagan")
+    refused = frugan("train", "images", "--out", "nowhere", "--method", "ada,pagan")
     assert refused.returncode == 2
 
 
-def test_learning_from_corrupted_pictures(pictures: Path, tmp_path: Path) -> None:
-    corrupt = ("data", "corrupt", pictures, tmp_path / "bad", "--measurement")
+def test_learning_from_corrupted_images(image_folder: Path, tmp_path: Path) -> None:
+    corrupt = ("data", "corrupt", image_folder, tmp_path / "bad", "--measurement")
     done = frugan(*corrupt, "drop-pixels:0.5")
     assert done.returncode == 0, done.stderr
     files = sorted((tmp_path / "bad").rglob("*.png"))
@@ -309,18 +322,18 @@ def test_leaks_exactly() -> None:
     assert "leaks" in done.stderr
 
 
-def test_leaks_measured(run: Path, pictures: Path, tmp_path: Path) -> None:
+def test_leaks_measured(run: Path, image_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def grey(x):\n    return x.mean(dim=1, keepdim=True).expand_as(x)\n")
     many = tmp_path / "many"
     for copy in range(5):
-        shutil.copytree(pictures, many / str(copy))
+        shutil.copytree(image_folder, many / str(copy))
     done = frugan("leaks", "--data", many, "--function", "mine:grey", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "mine:grey: it leaks" in done.stdout
     refused = frugan("leaks", "--data", many, "--function", "mine:nothing", cwd=tmp_path)
     assert refused.returncode == 2
     assert "module:name" in refused.stderr
-    assert "too few" in frugan("leaks", "--data", pictures, "--transforms", "bg", "--p", 0.5).stderr
+    assert "too few" in frugan("leaks", "--data", image_folder, "--transforms", "bg", "--p", 0.5).stderr
     assert "too few" in frugan("leaks", run).stderr
 
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from frugan.cli.app import main
-from frugan.pictures import save_picture
+from frugan.images import save_image
 
 from .test_cli import SMALL
 
@@ -103,7 +103,7 @@ def test_a_folder_that_is_worked_in(photos: Path) -> None:
         assert "20 readable in folder" in _told("data", "inspect", ".", cwd=photos)
     assert (photos / "contact-sheet-photos.png").is_file()
     text = _told("train", ".", "--out", "run", *SMALL, cwd=photos)
-    assert "20 pictures" in text or "20 images" in text
+    assert "20 images" in text or "20 images" in text
     assert "1 image that frugan wrote is skipped: contact-sheet-photos.png" in text
     _told("resume", "run", "--kimg", 0.06, cwd=photos)
     _told("generate", "run", "--out", "made", "--seeds", "0-3", cwd=photos)
@@ -115,7 +115,7 @@ def test_a_folder_that_is_worked_in(photos: Path) -> None:
     assert "--use-generated" in refused.stderr
     assert "4 readable" in _told("data", "inspect", "made", "--use-generated", cwd=photos)
     data = json.loads((photos / "run" / "data.json").read_text())
-    assert (data["pictures"], data["own_files"], data["value_range"]) == (20, ["contact-sheet-photos.png"], None)
+    assert (data["images"], data["own_files"], data["value_range"]) == (20, ["contact-sheet-photos.png"], None)
 
 
 def test_a_sheet_overwrites_nothing_of_the_users(photos: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_sheet_overwrites_nothing_of_the_users(photos: Path) -> None:
 def test_sets_without_labels(command: tuple[str, ...], photos: Path, tmp_path: Path) -> None:
     (photos / "zero.png").touch()
     (photos / "line\nbreak\x1b[31m.png").write_bytes(b"x")
-    save_picture(np.zeros((8, 8, 3), np.uint8), photos / "grid.png")
+    save_image(np.zeros((8, 8, 3), np.uint8), photos / "grid.png")
     done = frugan("data", command[0], photos, tmp_path / "out", *command[1:])
     assert done.returncode == 0, done.stderr
     assert "zero.png: an empty file" in done.stdout

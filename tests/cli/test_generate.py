@@ -17,11 +17,11 @@ from frugan.cli.app import app
 from frugan.cli.common import parse_seeds
 from frugan.cli.generate import _ranges
 from frugan.errors import FruganError
+from frugan.images import GENERATED_KEY, is_own_output, to_pixels
 from frugan.interop import write_directory
 from frugan.interop.released import Imported
 from frugan.networks import Generator, GeneratorConfig, MappingConfig, SynthesisConfig
 from frugan.networks.storage import weights_digest
-from frugan.pictures import GENERATED_KEY, is_own_output, to_pixels
 
 
 def network(folder: Path, channels: int = 3, labels: int = 0, size: tuple[int, int] = (16, 24), **data: object) -> Path:

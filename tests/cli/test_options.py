@@ -380,7 +380,7 @@ DEMO = Command(
     {
         "out": Case(
             "there",
-            {"draw_avatars.out": "there/pictures", "plan.data.path": "there/pictures", "create.0": "there/run"},
+            {"draw_avatars.out": "there/images", "plan.data.path": "there/images", "create.0": "there/run"},
         ),
         "style": Case("--style=planets", {"draw_avatars.style": "planets"}),
         "kimg": Case("--kimg=7.5", {"plan.options.kimg": 7.5}),
@@ -412,7 +412,7 @@ def watch_latent(rec: Recorder) -> None:
     rec.monkeypatch.setattr("frugan.latent.edit.check_edit", rec.noting("check_edit"))
     rec.watch("frugan.latent.edit.render_edited", torch.zeros(1, 3, 8, 8))
     rec.watch("frugan.latent.sheets.table", np.zeros((8, 8, 3), np.uint8))
-    rec.watch("frugan.pictures.save_picture")
+    rec.watch("frugan.images.save_image")
     rec.watch("frugan.interop.save_pretrained")
 
 
@@ -450,7 +450,7 @@ EDIT = Command(
     {
         "network": Case("other", {"_open.network": "other"}),
         "direction": Case("--direction=folder:7", {"find_direction.text": "folder:7"}),
-        "out": Case("--out=there", {"_check_out.out": "there", "save_picture.path": "there/smile.png"}),
+        "out": Case("--out=there", {"_check_out.out": "there", "save_image.path": "there/smile.png"}),
         "seeds": Case("--seeds=0-6,9", {"latents.0": [*range(7), 9], "table.row_names": [*"0123456", "9"]}),
         "strengths": Case(
             "--strengths=-3,2",
@@ -486,7 +486,7 @@ MIX = Command(
     {"network": "net"},
     {
         "network": Case("other", {"_open.network": "other"}),
-        "out": Case("--out=there.png", {"_check_image.out": "there.png", "save_picture.path": "there.png"}),
+        "out": Case("--out=there.png", {"_check_image.out": "there.png", "save_image.path": "there.png"}),
         "rows": Case("--rows=1-6", {"rows.seeds": [*range(1, 7)], "table.row_names": ["", *"123456"]}),
         "columns": Case("--columns=1-8", {"columns.seeds": [*range(1, 9)], "table.column_names": ["", *"12345678"]}),
         "levels": Case(
@@ -510,7 +510,7 @@ SWEEP = Command(
     {"network": "net"},
     {
         "network": Case("other", {"_open.network": "other"}),
-        "out": Case("--out=there.png", {"_check_image.out": "there.png", "save_picture.path": "there.png"}),
+        "out": Case("--out=there.png", {"_check_image.out": "there.png", "save_image.path": "there.png"}),
         "seeds": Case("--seeds=1-8", {"latents.0": [*range(1, 9)], "table.row_names": [*"12345678"]}),
         "truncation": Case(
             "--truncation=0.5",
@@ -599,7 +599,7 @@ BLEND = Command(
         "second": Case("third", {"second.network": "third"}),
         "out": Case(
             "--out=there",
-            {"_check_out.out": "there", "save_pretrained.directory": "there", "save_picture.path": "there/blend.png"},
+            {"_check_out.out": "there", "save_pretrained.directory": "there", "save_image.path": "there/blend.png"},
         ),
         "at": Case("--at=8", {"parse_levels.text": "8", "table.column_names": ["first", "second from 8", "second"]}),
         "width": Case("--width=1.5", {"blend.swap.width": 1.5}),
@@ -627,7 +627,7 @@ def watch_data(rec: Recorder) -> None:
     done = MagicMock(dataset=MagicMock(skipped=[], notes=[]), skipped=[], own=MagicMock(count=0))
     rec.watch("frugan.data.inspect", report)
     rec.watch("frugan.data.contact_sheet")
-    rec.watch("frugan.pictures.save_picture")
+    rec.watch("frugan.images.save_image")
 
     def change(change: Any = None, **_: Any) -> Any:
         if change is not None:
@@ -660,8 +660,8 @@ INSPECT = Command(
     {"path": "photos"},
     {
         **config("inspect.config", **PIXELS, **SOURCE),
-        "path": Case("other", {"inspect.config.path": "other", "save_picture.path": "contact-sheet-other.png"}),
-        "sheet": Case("--sheet=sheet.png", {"save_picture.path": "sheet.png"}),
+        "path": Case("other", {"inspect.config.path": "other", "save_image.path": "contact-sheet-other.png"}),
+        "sheet": Case("--sheet=sheet.png", {"save_image.path": "sheet.png"}),
         "as_json": Case("--json", {"rows": None, "to_dict": True}),
     },
 )

@@ -1,4 +1,4 @@
-"""A cache of its own for every test, and pictures made on the fly."""
+"""A cache of its own for every test, and images made on the fly."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def noise() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture
-def pictures(noise) -> Callable[..., list[np.ndarray]]:
-    """`pictures(folder, names, size=…)` writes one RGB picture per name and returns their pixels."""
+def make_images(noise) -> Callable[..., list[np.ndarray]]:
+    """`images(folder, names, size=…)` writes one RGB image per name and returns their pixels."""
 
     def write(folder: Path, names: list[str], size: tuple[int, int] = (8, 8), channels: int = 3) -> list[np.ndarray]:
         made = []

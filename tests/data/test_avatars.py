@@ -1,4 +1,4 @@
-"""Demo pictures: every style, repeatable, disjoint, labelled."""
+"""Demo images: every style, repeatable, disjoint, labelled."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_seed_and_offset_choose_the_part_of_the_sequence(tmp_path: Path) -> None
         draw_avatars("critters", count, 16, tmp_path / name, seed=seed, offset=offset)
     every, tail, other = (_pixels(tmp_path / name) for name in runs)
     np.testing.assert_array_equal(every[10:], tail)
-    pictures = {pixels.tobytes() for pixels in every}
-    assert not pictures & {pixels.tobytes() for pixels in other}
+    make_images = {pixels.tobytes() for pixels in every}
+    assert not make_images & {pixels.tobytes() for pixels in other}
 
 
 @pytest.mark.parametrize(("background", "channels"), [("white", 3), ("transparent", 4)])

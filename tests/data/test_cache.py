@@ -26,8 +26,8 @@ NAMES = [f"{i:03d}.png" for i in range(20)]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, pictures) -> Path:
-    pictures(tmp_path / "set", NAMES)
+def folder(tmp_path: Path, make_images) -> Path:
+    make_images(tmp_path / "set", NAMES)
     return tmp_path / "set"
 
 
@@ -52,7 +52,7 @@ def no_decoding(monkeypatch: pytest.MonkeyPatch):
     return forbid
 
 
-def test_pixels_are_the_pictures(folder: Path, noise) -> None:
+def test_pixels_are_the_images(folder: Path, noise) -> None:
     entry = _open(folder)
     assert entry.names == NAMES
     assert entry.pixels.shape == (20, 8, 8, 3)
@@ -62,10 +62,10 @@ def test_pixels_are_the_pictures(folder: Path, noise) -> None:
     assert not entry.pixels.flags.writeable
 
 
-def test_sixteen_bits_give_a_sixteen_bit_cache(tmp_path: Path, noise, png16, pictures) -> None:
+def test_sixteen_bits_give_a_sixteen_bit_cache(tmp_path: Path, noise, png16, make_images) -> None:
     pixels = noise(8, 8, 3, dtype=np.uint16, seed=9)
     (tmp_path / "a.png").write_bytes(png16(pixels))
-    (eight,) = pictures(tmp_path, ["b.png"])
+    (eight,) = make_images(tmp_path, ["b.png"])
     entry = _open(tmp_path)
     assert entry.pixels.dtype == np.uint16
     np.testing.assert_array_equal(entry.pixels[0], pixels)
@@ -73,10 +73,10 @@ def test_sixteen_bits_give_a_sixteen_bit_cache(tmp_path: Path, noise, png16, pic
 
 
 @pytest.mark.parametrize("channels", ["L", "LA", "RGB", "RGBA"])
-def test_letterbox_borders(channels: str, tmp_path: Path, pictures) -> None:
-    """Transparent where there is alpha to show it, white where there is none: whatever the pictures had."""
+def test_letterbox_borders(channels: str, tmp_path: Path, make_images) -> None:
+    """Transparent where there is alpha to show it, white where there is none: whatever the images had."""
     for kind in (1, 3, 4):
-        pictures(tmp_path, [f"{kind}.png"], (4, 8), kind)
+        make_images(tmp_path, [f"{kind}.png"], (4, 8), kind)
     entry = _open(tmp_path, PixelConfig((8, 8), channels, "letterbox"))  # type: ignore[arg-type]
     assert (entry.pixels[:, [0, 1, 6, 7]] == (0 if "A" in channels else 255)).all()
     assert (entry.pixels[:, 2:6] > 0).any((1, 2, 3)).all()
@@ -103,7 +103,7 @@ def test_unchanged_files_are_not_read_again(folder: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("change", ["content", "name", "more", "fewer"])
-def test_changes_are_noticed(change: str, folder: Path, pictures, noise) -> None:
+def test_changes_are_noticed(change: str, folder: Path, make_images, noise) -> None:
     first = _open(folder)
     if change == "content":
         shutil.copy(folder / NAMES[1], folder / NAMES[0])
@@ -138,12 +138,12 @@ def broken(folder: Path) -> dict[str, str]:
     """Files that cannot be read, and what is said of each."""
     whole = (folder / NAMES[5]).read_bytes()
     (folder / "bad_empty.png").write_bytes(b"")
-    (folder / "bad_text.jpg").write_text("no picture")
+    (folder / "bad_text.jpg").write_text("no image")
     (folder / NAMES[3]).write_bytes(whole[: len(whole) // 2])
     (folder / "bad_float.tif").write_bytes(_float_tiff())
     return {
         "bad_empty.png": "an empty file",
-        "bad_text.jpg": "no picture in a known format",
+        "bad_text.jpg": "no image in a known format",
         NAMES[3]: "truncated",
         "bad_float.tif": "floating-point",
     }
@@ -264,8 +264,8 @@ def _start(folder: Path, mode: str = "") -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def test_processes_that_build_at_once(folder: Path, cache: Path, pictures) -> None:
-    pictures(folder, [f"more{i:03d}.png" for i in range(300)])
+def test_processes_that_build_at_once(folder: Path, cache: Path, make_images) -> None:
+    make_images(folder, [f"more{i:03d}.png" for i in range(300)])
     builders = [_start(folder) for _ in range(3)]
     said = {builder.communicate(timeout=120)[0] for builder in builders}
     assert [builder.returncode for builder in builders] == [0, 0, 0]

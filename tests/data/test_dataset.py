@@ -19,8 +19,8 @@ NAMES = [f"{'ab'[i % 3 == 0]}/{i:02d}.png" for i in range(30)]  # 20 of class a,
 
 
 @pytest.fixture
-def config(tmp_path: Path, pictures) -> DataConfig:
-    pictures(tmp_path / "set", NAMES)
+def config(tmp_path: Path, make_images) -> DataConfig:
+    make_images(tmp_path / "set", NAMES)
     return DataConfig(str(tmp_path / "set"))
 
 
@@ -101,13 +101,13 @@ def test_the_split_depends_on_names_and_seed_only(config: DataConfig) -> None:
     assert set(smaller) < set(held)
 
 
-def test_more_pictures_hardly_move_the_split(config: DataConfig, pictures) -> None:
+def test_more_images_hardly_move_the_split(config: DataConfig, make_images) -> None:
     def held() -> set[str]:
         data = open_dataset(replace(config, held_out=8))
         return {data.names[i] for i in data.held_out_indices}
 
     before = held()
-    pictures(Path(config.path), ["c/new.png"])
+    make_images(Path(config.path), ["c/new.png"])
     assert len(before & held()) >= 7
 
 
@@ -126,7 +126,7 @@ def test_balanced_stream_and_labels(config: DataConfig) -> None:
     assert chisquare(drawn.sum(0)).pvalue > 1e-3
 
 
-def test_labels_of_fakes_follow_the_training_pictures(config: DataConfig) -> None:
+def test_labels_of_fakes_follow_the_training_images(config: DataConfig) -> None:
     data = open_dataset(replace(config, labels="folders", held_out=5))
     drawn = draw_labels(data, 6000, generator=torch.Generator().manual_seed(0))
     assert drawn.shape == (6000, 2)
@@ -163,7 +163,7 @@ def test_stylegan_zips_load_unchanged(labels: str, stored: bool, tmp_path: Path,
     np.testing.assert_array_equal(data.labels, np.float32(expected))
 
 
-def test_labels_skip_with_their_pictures(config: DataConfig) -> None:
+def test_labels_skip_with_their_images(config: DataConfig) -> None:
     (Path(config.path) / NAMES[1]).write_bytes(b"broken")
     data = open_dataset(replace(config, labels="folders"))
     assert data.skipped[0][0] == NAMES[1]
@@ -174,7 +174,7 @@ def test_labels_skip_with_their_pictures(config: DataConfig) -> None:
 def test_strict_refuses_what_was_skipped(config: DataConfig) -> None:
     (Path(config.path) / NAMES[1]).write_bytes(b"broken")
     for _ in range(2):  # whether just decoded or found in the cache
-        with pytest.raises(FruganError, match=rf"1 of 30 pictures cannot be read, the first is {NAMES[1]} .*--strict"):
+        with pytest.raises(FruganError, match=rf"1 of 30 images cannot be read, the first is {NAMES[1]} .*--strict"):
             open_dataset(replace(config, strict=True))
         assert len(open_dataset(config)) == 29
 
@@ -184,13 +184,13 @@ def test_describe_is_json(config: DataConfig) -> None:
     said = json.loads(json.dumps(data.describe()))
     assert said["held_out"] == [data.names[i] for i in data.held_out_indices]
     assert said["class_names"] == ["a", "b"]
-    assert (said["pictures"], said["bits"], said["resolution"]) == (30, 8, [8, 8])
+    assert (said["images"], said["bits"], said["resolution"]) == (30, 8, [8, 8])
 
 
-def test_too_few_pictures(config: DataConfig) -> None:
+def test_too_few_images(config: DataConfig) -> None:
     data = open_dataset(replace(config, held_out=10))
     data.require(20, "a batch")
-    with pytest.raises(FruganError, match=r"a batch needs 32 pictures but .* gives 20 to train on \(10 held out"):
+    with pytest.raises(FruganError, match=r"a batch needs 32 images but .* gives 20 to train on \(10 held out"):
         data.require(32, "a batch")
     open_dataset(replace(config, held_out=10, mirror=True)).require(40, "a batch")
 
@@ -214,10 +214,10 @@ def test_config_mistakes(message: str) -> None:
 
 
 def test_set_mistakes(config: DataConfig, tmp_path: Path, noise) -> None:
-    with pytest.raises(FruganError, match="holding out 30 of 30 pictures leaves none"):
+    with pytest.raises(FruganError, match="holding out 30 of 30 images leaves none"):
         open_dataset(replace(config, held_out=30))
     np.savez(tmp_path / "set.npz", images=noise(3, 8, 8, 3), labels=np.float32([[0.5], [1], [2]]))
-    with pytest.raises(FruganError, match="one class per picture"):
+    with pytest.raises(FruganError, match="one class per image"):
         open_dataset(DataConfig(str(tmp_path / "set.npz"), labels="auto", balanced=True))
     (Path(config.path) / "a/grey.png").write_bytes((Path(config.path) / NAMES[0]).read_bytes())
     from PIL import Image

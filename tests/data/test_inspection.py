@@ -14,8 +14,8 @@ from frugan.data import DataConfig, contact_sheet, inspect, open_dataset
 from frugan.errors import FruganError
 
 
-def test_a_good_set(tmp_path: Path, pictures) -> None:
-    pictures(tmp_path, [f"{kind}/{i}.png" for kind in ("cat", "dog") for i in range(4)], (32, 32))
+def test_a_good_set(tmp_path: Path, make_images) -> None:
+    make_images(tmp_path, [f"{kind}/{i}.png" for kind in ("cat", "dog") for i in range(4)], (32, 32))
     report = inspect(tmp_path)
     assert report.problems == []
     assert (report.count, report.kind, report.unreadable) == (8, "folder", [])
@@ -28,8 +28,8 @@ def test_a_good_set(tmp_path: Path, pictures) -> None:
 
 
 @pytest.fixture
-def messy(tmp_path: Path, pictures, noise) -> Path:
-    pictures(tmp_path, ["a.png", "b.png", "d.png"], (40, 40))
+def messy(tmp_path: Path, make_images, noise) -> Path:
+    make_images(tmp_path, ["a.png", "b.png", "d.png"], (40, 40))
     shutil.copy(tmp_path / "a.png", tmp_path / "copy of a.png")
     Image.fromarray(noise(40, 40, 3, seed=1)).save(tmp_path / "b again.bmp")
     Image.fromarray(noise(70, 40, seed=8)).save(tmp_path / "grey.png")
@@ -59,22 +59,22 @@ def test_a_messy_set(messy: Path) -> None:
     assert json.loads(json.dumps(report.to_dict()))["training"]["resolution"] == [40, 40]
 
 
-def test_labels_at_fault_are_a_problem_not_an_end(tmp_path: Path, pictures) -> None:
-    pictures(tmp_path, ["a.png", "b.png"])
+def test_labels_at_fault_are_a_problem_not_an_end(tmp_path: Path, make_images) -> None:
+    make_images(tmp_path, ["a.png", "b.png"])
     (tmp_path / "labels.csv").write_text("name,kind\na.png,1")
     report = inspect(tmp_path)
     assert report.label_size == 0
     assert "b.png has no label" in report.problems[0]
 
 
-def test_strict_tells_of_unreadable_pictures(messy: Path) -> None:
+def test_strict_tells_of_unreadable_images(messy: Path) -> None:
     report = inspect(DataConfig(str(messy), resolution=(32, 32), channels="RGB", strict=True))
-    assert report.problems == ["1 pictures cannot be read, and --strict refuses that; mend or remove them"]
+    assert report.problems == ["1 images cannot be read, and --strict refuses that; mend or remove them"]
 
 
 def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"x")
-    with pytest.raises(FruganError, match="none of the 1 pictures"):
+    with pytest.raises(FruganError, match="none of the 1 images"):
         inspect(tmp_path)
 
 

@@ -23,8 +23,8 @@ ONE_HOT = [[1, 0], [1, 0], [0, 1], [0, 1]]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, pictures) -> Path:
-    pictures(tmp_path, NAMES)
+def folder(tmp_path: Path, make_images) -> Path:
+    make_images(tmp_path, NAMES)
     return tmp_path
 
 
@@ -54,13 +54,13 @@ def test_folders(folder: Path) -> None:
         assert labels.class_names == ["cat", "dog"]
 
 
-def test_folders_below_a_common_one(tmp_path: Path, pictures) -> None:
-    pictures(tmp_path, [f"data/train/{name}" for name in NAMES])
+def test_folders_below_a_common_one(tmp_path: Path, make_images) -> None:
+    make_images(tmp_path, [f"data/train/{name}" for name in NAMES])
     assert _read(tmp_path).class_names == ["cat", "dog"]
 
 
-def test_flat_pictures_have_no_labels(tmp_path: Path, pictures) -> None:
-    pictures(tmp_path, ["a.png", "b.png"])
+def test_flat_images_have_no_labels(tmp_path: Path, make_images) -> None:
+    make_images(tmp_path, ["a.png", "b.png"])
     assert find_labels(open_source(tmp_path), ["a.png", "b.png"]) == "none"
     with pytest.raises(FruganError, match=r"has no labels .* --labels"):
         _read(tmp_path)
@@ -107,7 +107,7 @@ CSV = {
     "semicolons": (_rows("0", "0", "1", "1").replace(",", ";"), ONE_HOT, ["0", "1"]),
     "a byte order mark and an empty line": ("\ufeff" + _rows("0", "0", "1", "1") + "\n\n", ONE_HOT, ["0", "1"]),
     "no suffixes, another order": ("id,kind\n4,1\n3,1\n2,0\n1,0", ONE_HOT, ["0", "1"]),
-    "more rows than pictures": (_rows("0", "0", "1", "1", "2"), ONE_HOT, ["0", "1"]),
+    "more rows than images": (_rows("0", "0", "1", "1", "2"), ONE_HOT, ["0", "1"]),
     "multi-hot": (
         _rows("1,1", "0,1", "0,0", "1,0", header="name,fur,tail"),
         [[1, 1], [0, 1], [0, 0], [1, 0]],
@@ -203,22 +203,22 @@ def test_mistakes(message: str, folder: Path) -> None:
         _read(folder, specification)
 
 
-def test_one_row_never_labels_two_pictures(tmp_path: Path, pictures) -> None:
-    pictures(tmp_path, ["a/1.png", "b/1.png"])
+def test_one_row_never_labels_two_images(tmp_path: Path, make_images) -> None:
+    make_images(tmp_path, ["a/1.png", "b/1.png"])
     (tmp_path / "labels.csv").write_text("name,kind\n1.png,0")
     with pytest.raises(FruganError, match=r"a/1\.png and b/1\.png both match '1\.png'"):
         _read(tmp_path)
 
 
-def test_a_single_class_folder_is_no_condition(tmp_path: Path, pictures) -> None:
-    pictures(tmp_path, ["a/1.png", "a/2.png"])
+def test_a_single_class_folder_is_no_condition(tmp_path: Path, make_images) -> None:
+    make_images(tmp_path, ["a/1.png", "a/2.png"])
     with pytest.raises(FruganError, match="single class folder, 'a'"):
         _read(tmp_path, "folders")
 
 
 def test_wrong_label_arrays(tmp_path: Path, noise) -> None:
     np.savez(tmp_path / "set.npz", images=noise(4, 8, 8, 3), labels=np.arange(3))
-    with pytest.raises(FruganError, match=r"4 pictures but labels of shape \(3,\)"):
+    with pytest.raises(FruganError, match=r"4 images but labels of shape \(3,\)"):
         _read(tmp_path / "set.npz")
 
 
@@ -307,9 +307,9 @@ def test_refused_tables(message: str, folder: Path) -> None:
         _read(folder)
 
 
-def test_identifiers_are_no_classes(tmp_path: Path, pictures) -> None:
+def test_identifiers_are_no_classes(tmp_path: Path, make_images) -> None:
     names = [f"{i:02d}.png" for i in range(16)]
-    pictures(tmp_path, names)
+    make_images(tmp_path, names)
     (tmp_path / "labels.csv").write_text("n,age\n" + "\n".join(f"{n},{i + 20}" for i, n in enumerate(names)))
     with pytest.raises(FruganError, match=r"as many classes as images, .* add :age=number if it measures something"):
         _read(tmp_path)
@@ -378,9 +378,9 @@ HUGGING_FACE = {
 
 
 @pytest.mark.parametrize("file", HUGGING_FACE)
-def test_hugging_face_folders(file: str, tmp_path: Path, pictures) -> None:
+def test_hugging_face_folders(file: str, tmp_path: Path, make_images) -> None:
     for split in ("train", "test"):
-        pictures(tmp_path, [f"{split}/{n}" for n, _ in ROWS])
+        make_images(tmp_path, [f"{split}/{n}" for n, _ in ROWS])
     kinds = {"train": ROWS, "test": [(n, "pug" if k == "tabby" else "tabby") for n, k in ROWS]}
     for split, rows in kinds.items():
         (tmp_path / split / file).write_text(HUGGING_FACE[file](rows))
@@ -465,8 +465,8 @@ def test_label_files_at_any_depth(depth: int, zipped: bool, file: str, tmp_path:
         assert labels.class_names == ["x", "y"]
 
 
-def test_a_row_labels_the_image_that_it_names_and_no_other(tmp_path: Path, pictures) -> None:
-    pictures(tmp_path, ["train/1.png", "train/2.png", "test/1.png"])
+def test_a_row_labels_the_image_that_it_names_and_no_other(tmp_path: Path, make_images) -> None:
+    make_images(tmp_path, ["train/1.png", "train/2.png", "test/1.png"])
     (tmp_path / "labels.csv").write_text("name,kind\ntrain/1.png,a\ntrain/2.png,b")
     with pytest.raises(FruganError, match=r"test/1\.png has no label in labels\.csv \(1 of 3"):
         _read(tmp_path)

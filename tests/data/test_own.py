@@ -19,24 +19,24 @@ from frugan.data import DataConfig, inspect, open_dataset, prepare, shard
 from frugan.data.own import HEAD, own_kind
 from frugan.data.sources import open_source
 from frugan.errors import FruganError
-from frugan.pictures import GENERATED_KEY, save_picture
+from frugan.images import GENERATED_KEY, save_image
 
 CONFIG = resolve(Options(preset="tiny"), DataConfig("photos"), Facts((16, 16), 3, 0, 100, 0))[0]
 
 
 @pytest.fixture
-def photos(tmp_path: Path, pictures) -> Path:
-    pictures(tmp_path / "photos", [f"{i}.png" for i in range(4)])
+def photos(tmp_path: Path, make_images) -> Path:
+    make_images(tmp_path / "photos", [f"{i}.png" for i in range(4)])
     return tmp_path / "photos"
 
 
 def _write_own(folder: Path) -> int:
     """A contact sheet, a grid as JPEG, generated images, and a run; how many images that is."""
     pixels = np.zeros((8, 8, 3), np.uint8)
-    save_picture(pixels, folder / "contact-sheet-photos.png")
-    save_picture(pixels, folder / "sheets" / "grid.JPG")
+    save_image(pixels, folder / "contact-sheet-photos.png")
+    save_image(pixels, folder / "sheets" / "grid.JPG")
     for seed in range(3):
-        save_picture(pixels, folder / "generated" / f"seed{seed}.png", text={GENERATED_KEY: str(seed)})
+        save_image(pixels, folder / "generated" / f"seed{seed}.png", text={GENERATED_KEY: str(seed)})
     run = folder / "deep" / "run"
     Image.fromarray(pixels).save(
         _made(run / "samples") / "samples-000000.png"
@@ -167,7 +167,7 @@ def test_no_beginning_of_a_file_is_too_odd(start: bytes, rest: bytes) -> None:
 @given(cut=st.integers(0, 200))
 def test_a_mark_cut_short_is_no_mark(cut: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.mktemp("cut") / "a.png"
-    save_picture(np.zeros((8, 8), np.uint8)[..., None], file, text={GENERATED_KEY: "1"})
+    save_image(np.zeros((8, 8), np.uint8)[..., None], file, text={GENERATED_KEY: "1"})
     content = file.read_bytes()
     assert own_kind(content[:cut]) in (None, "other", "generated")
     assert own_kind(content) == "generated"

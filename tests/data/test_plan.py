@@ -41,7 +41,7 @@ def test_every_derived_size_fits_and_can_be_made() -> None:
             base_grid(H, W)
 
 
-def test_tiny_pictures_are_refused() -> None:
+def test_tiny_images_are_refused() -> None:
     with pytest.raises(FruganError, match="5x5 pixels are too small"):
         derive_resolution(5, 5)
 

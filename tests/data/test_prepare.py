@@ -19,8 +19,8 @@ OUTPUTS = ("out", "out.zip", "out.npz")
 @pytest.mark.parametrize("out", OUTPUTS)
 @pytest.mark.parametrize("channels", ["L", "LA", "RGB", "RGBA"])
 @pytest.mark.parametrize("labels", ["none", "folders"])
-def test_round_trip(out: str, channels: str, labels: str, tmp_path: Path, pictures) -> None:
-    pictures(tmp_path / "set", [f"{i % 2}/{i}.png" for i in range(6)], (20, 30), 4)
+def test_round_trip(out: str, channels: str, labels: str, tmp_path: Path, make_images) -> None:
+    make_images(tmp_path / "set", [f"{i % 2}/{i}.png" for i in range(6)], (20, 30), 4)
     config = DataConfig(str(tmp_path / "set"), (12, 16), channels, labels=labels)  # type: ignore[arg-type]
     seen: list[int] = []
     report = prepare(config, tmp_path / out, progress=lambda done, total: seen.append(done))
@@ -34,8 +34,8 @@ def test_round_trip(out: str, channels: str, labels: str, tmp_path: Path, pictur
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([out, "set"])
 
 
-def test_the_layout_is_stylegans(tmp_path: Path, pictures) -> None:
-    pictures(tmp_path / "set", [f"{kind}/{i}.png" for kind in ("cat", "dog") for i in range(2)])
+def test_the_layout_is_stylegans(tmp_path: Path, make_images) -> None:
+    make_images(tmp_path / "set", [f"{kind}/{i}.png" for kind in ("cat", "dog") for i in range(2)])
     prepare(DataConfig(str(tmp_path / "set"), labels="folders"), tmp_path / "out.zip")
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         names = [f"00000/img{i:08d}.png" for i in range(4)]
@@ -71,21 +71,21 @@ def test_sixteen_bits(shape: tuple, works: tuple, tmp_path: Path, noise) -> None
             assert not (tmp_path / out).exists()
 
 
-def test_nothing_is_overwritten(tmp_path: Path, pictures) -> None:
-    pictures(tmp_path / "set", ["a.png"])
+def test_nothing_is_overwritten(tmp_path: Path, make_images) -> None:
+    make_images(tmp_path / "set", ["a.png"])
     for out in OUTPUTS:
         taken = tmp_path / out
         if taken.suffix:
             taken.write_text("mine")
         else:
-            pictures(taken, ["mine.png"])
+            make_images(taken, ["mine.png"])
         with pytest.raises(FruganError, match="exists already"):
             prepare(DataConfig(str(tmp_path / "set")), taken)
 
 
 @pytest.mark.parametrize("out", OUTPUTS)
-def test_pictures_can_be_changed_on_the_way(out: str, tmp_path: Path, pictures) -> None:
-    pictures(tmp_path / "set", [f"{i}.png" for i in range(4)], (16, 16), 3)
+def test_images_can_be_changed_on_the_way(out: str, tmp_path: Path, make_images) -> None:
+    make_images(tmp_path / "set", [f"{i}.png" for i in range(4)], (16, 16), 3)
     config = DataConfig(str(tmp_path / "set"))
     report = prepare(config, tmp_path / out, change=lambda row, pixels: pixels // 2 + row)
     again = open_dataset(DataConfig(str(report.path)))

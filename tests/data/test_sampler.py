@@ -1,4 +1,4 @@
-"""The stream of picture numbers: complete, seeded, resumable, balanced on request."""
+"""The stream of image numbers: complete, seeded, resumable, balanced on request."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def test_how_much_is_drawn_at_once_does_not_matter() -> None:
 
 def test_another_sets_state_is_refused() -> None:
     state = Sampler(INDICES).state_dict()
-    with pytest.raises(FruganError, match="draws from 37 pictures but there are 10"):
+    with pytest.raises(FruganError, match="draws from 37 images but there are 10"):
         Sampler(np.arange(10)).load_state_dict(state)
 
 
 def test_nothing_to_draw_from() -> None:
-    with pytest.raises(FruganError, match="no pictures to draw from"):
+    with pytest.raises(FruganError, match="no images to draw from"):
         Sampler(np.zeros(0, np.int64))
 
 
@@ -70,7 +70,7 @@ def test_shuffling_is_uniform() -> None:
 
 
 def test_balanced_classes_are_equally_likely() -> None:
-    """1 : 9 : 90 pictures per class come out 1 : 1 : 1, and each class's pictures equally often."""
+    """1 : 9 : 90 images per class come out 1 : 1 : 1, and each class's images equally often."""
     classes = np.repeat([0, 1, 2], [1, 9, 90])
     stream = Sampler(np.arange(100), seed=0, classes=classes).next(30_000)
     assert chisquare(np.bincount(classes[stream])).pvalue > 1e-3

@@ -57,19 +57,19 @@ def tar(path: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
-def picture(i: int, size: int = 8) -> np.ndarray:
+def pil_image(i: int, size: int = 8) -> np.ndarray:
     return np.random.default_rng(i).integers(0, 256, (size, size, 3), np.uint8)
 
 
 def foreign(folder: Path, count: int = 4, size: int = 8) -> list[Path]:
-    """Shards as other programs write them: no index, labels beside the pictures."""
+    """Shards as other programs write them: no index, labels beside the images."""
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     for k in range(count):
         files = {}
         for i in range(k * PER_SHARD, (k + 1) * PER_SHARD):
             files |= {
-                f"{i:04d}.png": png(picture(i, size)),
+                f"{i:04d}.png": png(pil_image(i, size)),
                 f"{i:04d}.cls": str(i % 3).encode(),
                 f"{i:04d}.txt": b"caption",
             }
@@ -78,9 +78,9 @@ def foreign(folder: Path, count: int = 4, size: int = 8) -> list[Path]:
 
 
 def check(dataset: Dataset, numbers: list[int], size: int = 8) -> None:
-    """These pictures, in this order, with their classes."""
+    """These images, in this order, with their classes."""
     assert [int(Path(name).stem) for name in dataset.names] == numbers
-    expected = np.stack([picture(i, size) for i in numbers])
+    expected = np.stack([pil_image(i, size) for i in numbers])
     np.testing.assert_array_equal(dataset.pixels[:], expected)
     if dataset.label_size:
         np.testing.assert_array_equal(dataset.labels.argmax(1), [i % 3 for i in numbers])
@@ -191,13 +191,13 @@ def test_all_ways_to_name_shards(how: str, where: str, tmp_path: Path, server: S
     assert data.config.without == ()
 
 
-def test_pictures_are_held_out_and_gathered_as_from_a_folder(tmp_path: Path) -> None:
+def test_images_are_held_out_and_gathered_as_from_a_folder(tmp_path: Path) -> None:
     foreign(tmp_path / "set")
     data = open_dataset(DataConfig(str(tmp_path / "set"), held_out=6, mirror=True))
     images, _ = data.images(np.array([7, 27, 3]))
     assert len(data.held_out_indices) == 6
     torch.testing.assert_close(images[1], images[0].flip(2))
-    np.testing.assert_allclose(images[2].permute(1, 2, 0), picture(3) / 127.5 - 1, atol=1e-6)
+    np.testing.assert_allclose(images[2].permute(1, 2, 0), pil_image(3) / 127.5 - 1, atol=1e-6)
     assert data.resident("cpu", limit_bytes=10**6)
     again, _ = data.images(np.array([7, 27, 3]))
     torch.testing.assert_close(again, images)
@@ -208,12 +208,12 @@ def test_shards_are_prepared_like_any_set(out: str, tmp_path: Path) -> None:
     foreign(tmp_path / "set")
     prepare(DataConfig(str(tmp_path / "set"), labels="auto"), tmp_path / out)
     data = open_dataset(DataConfig(str(tmp_path / out), labels="auto"))
-    np.testing.assert_array_equal(data.pixels, [picture(i) for i in range(20)])
+    np.testing.assert_array_equal(data.pixels, [pil_image(i) for i in range(20)])
     np.testing.assert_array_equal(data.labels.argmax(1), [i % 3 for i in range(20)])
 
 
 def test_no_link_out_of_a_tar_is_followed(tmp_path: Path) -> None:
-    (tmp_path / "secret.png").write_bytes(png(picture(9)))
+    (tmp_path / "secret.png").write_bytes(png(pil_image(9)))
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         link = tarfile.TarInfo("link.png")
         link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "secret.png")
@@ -247,7 +247,7 @@ def test_labels(kind: str, tmp_path: Path) -> None:
     for k in range(2):
         files = {}
         for i in range(3 * k, 3 * k + 3):
-            files |= {f"{i}.png": png(picture(i)), **{f"{i}{suffix}": text for suffix, text in write(i).items()}}
+            files |= {f"{i}.png": png(pil_image(i)), **{f"{i}{suffix}": text for suffix, text in write(i).items()}}
         tar(tmp_path / f"{k}.tar", files)
     for path in (tmp_path, tmp_path / "0.tar"):
         data = open_dataset(DataConfig(str(path), labels="auto"))
@@ -262,7 +262,10 @@ def test_labels(kind: str, tmp_path: Path) -> None:
 
 def test_labels_of_another_kind(tmp_path: Path) -> None:
     for k in range(2):
-        tar(tmp_path / f"{k}.tar", {f"{kind}/{k}{i}.png": png(picture(i)) for kind in ("cat", "dog") for i in range(2)})
+        tar(
+            tmp_path / f"{k}.tar",
+            {f"{kind}/{k}{i}.png": png(pil_image(i)) for kind in ("cat", "dog") for i in range(2)},
+        )
     folders = open_dataset(DataConfig(str(tmp_path), labels="auto"))
     assert folders.class_names == ["cat", "dog"]
     assert folders.labels.argmax(1).tolist() == [0, 0, 1, 1] * 2
@@ -271,7 +274,7 @@ def test_labels_of_another_kind(tmp_path: Path) -> None:
     )
     with pytest.raises(FruganError, match="both match"):
         open_dataset(DataConfig(str(tmp_path / "*.tar"), labels="auto"))
-    tar(tmp_path / "1.tar", {"10.png": png(picture(0)), "10.cls": b"1", "11.png": png(picture(1))})
+    tar(tmp_path / "1.tar", {"10.png": png(pil_image(0)), "10.cls": b"1", "11.png": png(pil_image(1))})
     with pytest.raises(FruganError, match=r"has no label beside it .* \(5 of 6"):
         open_dataset(DataConfig(str(tmp_path / "*.tar"), labels="auto"))
 
@@ -320,11 +323,11 @@ def test_a_shard_that_cannot_be_had_is_skipped_and_named(
 
 
 def test_what_does_not_end_is_broken_off_at_its_size(
-    tmp_path: Path, server: Server, pictures, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: Server, make_images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the size that the index tells, that HEAD tells, or, where nobody does, that the disk has room for."""
     monkeypatch.setattr(remote, "ATTEMPTS", 1)
-    pictures(tmp_path / "own", [f"{i}.png" for i in range(4)])
+    make_images(tmp_path / "own", [f"{i}.png" for i in range(4)])
     shard(tmp_path / "own", tmp_path / "served/set", per_shard=2)
     foreign(tmp_path / "served", 2)
     for path in (f"{server.url}/set", f"{server.url}/set-{{000..001}}.tar"):
@@ -351,7 +354,7 @@ def test_files_beside_shards_are_limited(
         monkeypatch.setattr(module, name, 1 << 20)
     foreign(tmp_path / "served", 2)
     for made in (tmp_path / "served").glob("*.tar"):  # no labels in them
-        tar(made, {f"{made.stem}.png": png(picture(0))})
+        tar(made, {f"{made.stem}.png": png(pil_image(0))})
     path = "shards.txt" if what == "shards.txt" else "set-{000..001}.tar"
     server.faults = {what: ["endless"] * 9}
     with pytest.raises(FruganError, match=rf"{what} has more than 1,048,576 bytes"):
@@ -371,8 +374,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "cannot be read as a tar"),
     "something else": (lambda path: path.write_bytes(b"<html>" * 1000), "cannot be read as a tar"),
     "a damaged header": (lambda path: flip(path, 2048 + 100), "no end mark"),
-    "no pictures": (lambda path: tar(path, {"a.txt": b""}), "no pictures"),
-    "no readable pictures": (lambda path: tar(path, {"a.png": b"", "b.png": png(picture(0))[:80]}), "no pictures"),
+    "no images": (lambda path: tar(path, {"a.txt": b""}), "no images"),
+    "no readable images": (lambda path: tar(path, {"a.png": b"", "b.png": png(pil_image(0))[:80]}), "no images"),
 }
 
 
@@ -395,21 +398,21 @@ def test_a_corrupt_shard_is_skipped_and_named(damage: str, tmp_path: Path) -> No
     assert ".building" not in told
 
 
-def test_a_bad_picture_costs_only_itself(tmp_path: Path) -> None:
+def test_a_bad_image_costs_only_itself(tmp_path: Path) -> None:
     made = foreign(tmp_path / "set")
-    tar(made[1], {"0005.png": png(picture(5)), "0006.png": b"no picture", "0007.png": png(picture(7))[:100]})
+    tar(made[1], {"0005.png": png(pil_image(5)), "0006.png": b"no image", "0007.png": png(pil_image(7))[:100]})
     data = open_dataset(DataConfig(str(tmp_path / "set")))
     check(data, [*range(6), *range(10, 20)])
     assert [name for name, _ in data.skipped] == ["set-001/0006.png", "set-001/0007.png"]
-    with pytest.raises(FruganError, match="2 of 18 pictures cannot be read"):
+    with pytest.raises(FruganError, match="2 of 18 images cannot be read"):
         open_dataset(DataConfig(str(tmp_path / "set"), strict=True))
 
 
-def test_damage_to_bytes_is_found_by_the_index(tmp_path: Path, pictures, server: Server) -> None:
-    pictures(tmp_path / "own", [f"{i}.png" for i in range(20)])
+def test_damage_to_bytes_is_found_by_the_index(tmp_path: Path, make_images, server: Server) -> None:
+    make_images(tmp_path / "own", [f"{i}.png" for i in range(20)])
     shard(tmp_path / "own", tmp_path / "served/set", per_shard=5)
     file = tmp_path / "served/set/set-000002.tar"
-    flip(file, 512 + 60)  # within a picture
+    flip(file, 512 + 60)  # within an image
     for path in (str(tmp_path / "served/set"), f"{server.url}/set"):
         data = open_dataset(DataConfig(path))
         assert len(data) == 15
@@ -441,10 +444,10 @@ MISTAKES: dict[str, Callable[[Path, str], DataConfig]] = {
 @pytest.mark.parametrize("message", MISTAKES)
 def test_mistakes(message: str, tmp_path: Path, server: Server) -> None:
     foreign(tmp_path / "here")
-    (tmp_path / "here/also.png").write_bytes(png(picture(0)))
-    tar(tmp_path / "here/big.tar", {"0.png": png(picture(0, 16))})
-    tar(tmp_path / "here/grey.tar", {"0.png": png(picture(0)[..., 0])})
-    tar(tmp_path / "here/deep.tar", {"0.png": png(picture(0)[..., 0].astype(np.uint16))})
+    (tmp_path / "here/also.png").write_bytes(png(pil_image(0)))
+    tar(tmp_path / "here/big.tar", {"0.png": png(pil_image(0, 16))})
+    tar(tmp_path / "here/grey.tar", {"0.png": png(pil_image(0)[..., 0])})
+    tar(tmp_path / "here/deep.tar", {"0.png": png(pil_image(0)[..., 0].astype(np.uint16))})
     with pytest.raises(FruganError, match=message):
         open_dataset(MISTAKES[message](tmp_path / "here", server.url))
 
@@ -508,7 +511,7 @@ def test_memory_stays_bounded(tmp_path: Path, server: Server) -> None:
     (tmp_path / "served").mkdir(exist_ok=True)
     blob = os.urandom(48 << 20)
     for k in range(4):
-        tar(tmp_path / f"served/{k}.tar", {"0.png": png(picture(k)), "0.bin": blob})
+        tar(tmp_path / f"served/{k}.tar", {"0.png": png(pil_image(k)), "0.bin": blob})
     code = (
         f"import resource\nfrom frugan.data import *\nopen_dataset(DataConfig('{server.url}/0.tar'))\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
@@ -545,16 +548,16 @@ def bucket(_object_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setitem(conf, "s3", {"endpoint_url": _object_server})  # as FSSPEC_S3_ENDPOINT_URL sets it at import
     S3FileSystem.clear_instance_cache()
     client = boto3.client("s3", endpoint_url=_object_server)
-    client.create_bucket(Bucket="pictures")
+    client.create_bucket(Bucket="images")
 
     def upload(folder: Path) -> str:
         for file in folder.iterdir():
-            client.upload_file(str(file), "pictures", f"sets/{file.name}")
-        return "s3://pictures/sets"
+            client.upload_file(str(file), "images", f"sets/{file.name}")
+        return "s3://images/sets"
 
     yield upload
-    for item in client.list_objects_v2(Bucket="pictures").get("Contents", []):
-        client.delete_object(Bucket="pictures", Key=item["Key"])
+    for item in client.list_objects_v2(Bucket="images").get("Contents", []):
+        client.delete_object(Bucket="images", Key=item["Key"])
     client.close()
     S3FileSystem.clear_instance_cache()
 
@@ -580,7 +583,7 @@ def test_objects_that_are_missing_damaged_or_changed(bucket: Callable[[Path], st
         ("set-004.tar", "not found"),
         ("set-001.tar", "set-001 c"),
     ]
-    tar(made[0], {"0100.png": png(picture(100))})
+    tar(made[0], {"0100.png": png(pil_image(100))})
     bucket(tmp_path / "set")
     from s3fs import S3FileSystem
 
@@ -588,8 +591,8 @@ def test_objects_that_are_missing_damaged_or_changed(bucket: Callable[[Path], st
     check(open_dataset(config), [100, *range(10, 20)])
 
 
-def test_a_bucket_is_streamed_with_its_index(bucket: Callable[[Path], str], tmp_path: Path, pictures) -> None:
-    made = pictures(tmp_path / "own", [f"{i:02d}.png" for i in range(60)])
+def test_a_bucket_is_streamed_with_its_index(bucket: Callable[[Path], str], tmp_path: Path, make_images) -> None:
+    made = make_images(tmp_path / "own", [f"{i:02d}.png" for i in range(60)])
     shard(tmp_path / "own", tmp_path / "set", per_shard=5)
     place = bucket(tmp_path / "set")
     data = open_dataset(DataConfig(place, cache_limit=5 * 960 / 1e9))
@@ -619,7 +622,7 @@ def on_disk(cache: Path) -> int:
     return sum(1 for entry in (cache / "streams").iterdir() if entry.is_dir() and entry.name[0] != ".")
 
 
-def test_streaming_gives_all_pictures_within_the_limit(streamed, cache: Path, server: Server) -> None:
+def test_streaming_gives_all_images_within_the_limit(streamed, cache: Path, server: Server) -> None:
     data = streamed(labels="auto", mirror=True)
     assert isinstance(data, StreamedDataset)
     assert data.window == 2
@@ -630,7 +633,7 @@ def test_streaming_gives_all_pictures_within_the_limit(streamed, cache: Path, se
         indices = sampler.next(6)
         images, labels = data.images(indices)
         for index, image, label in zip(indices, images, labels):
-            expected = torch.from_numpy(picture(index % 60)).permute(2, 0, 1) / 127.5 - 1
+            expected = torch.from_numpy(pil_image(index % 60)).permute(2, 0, 1) / 127.5 - 1
             torch.testing.assert_close(image, expected.flip(2) if index >= 60 else expected, atol=1e-6, rtol=0)
             assert label.argmax() == index % 60 % 3
         seen.update(indices.tolist())
@@ -701,17 +704,19 @@ def test_a_shard_lost_on_the_way_is_named_and_replaced(streamed, server: Server,
         images, _ = data.images(indices)
         for index, image in zip(indices, images):
             if data.pixels.shard_of(index) != gone:
-                np.testing.assert_allclose(image.permute(1, 2, 0), picture(index) / 127.5 - 1, atol=1e-6)
+                np.testing.assert_allclose(image.permute(1, 2, 0), pil_image(index) / 127.5 - 1, atol=1e-6)
             else:
-                shown = [i for i in range(60) if np.allclose(image.permute(1, 2, 0), picture(i) / 127.5 - 1, atol=1e-6)]
+                shown = [
+                    i for i in range(60) if np.allclose(image.permute(1, 2, 0), pil_image(i) / 127.5 - 1, atol=1e-6)
+                ]
                 assert len(shown) == 1
                 assert shown[0] in data.train_indices
                 assert data.pixels.shard_of(np.array(shown))[0] != gone
     assert data.skipped == [(f"{server.url}/set-{gone:03d}.tar", "not found")]
 
 
-def test_losing_everything_ends_in_a_sentence(tmp_path: Path, pictures, server: Server) -> None:
-    pictures(tmp_path / "own", [f"{i}.png" for i in range(60)])
+def test_losing_everything_ends_in_a_sentence(tmp_path: Path, make_images, server: Server) -> None:
+    make_images(tmp_path / "own", [f"{i}.png" for i in range(60)])
     shard(tmp_path / "own", tmp_path / "served/set", per_shard=5)
     server.faults = {f"set-{k:06d}.tar": ["404"] * 99 for k in range(12)}
     config = DataConfig(f"{server.url}/set", cache_limit=6 * 960 / 1e9)
@@ -721,8 +726,8 @@ def test_losing_everything_ends_in_a_sentence(tmp_path: Path, pictures, server: 
         open_dataset(replace(config, strict=True)).images(np.arange(3))
 
 
-def test_an_index_spares_the_first_pass(tmp_path: Path, pictures, server: Server) -> None:
-    pictures(tmp_path / "own", [f"{i % 3}/{i}.png" for i in range(60)])
+def test_an_index_spares_the_first_pass(tmp_path: Path, make_images, server: Server) -> None:
+    make_images(tmp_path / "own", [f"{i % 3}/{i}.png" for i in range(60)])
     shard(tmp_path / "own", tmp_path / "served/set", per_shard=5, labels="folders")
     data = open_dataset(DataConfig(f"{server.url}/set", cache_limit=5 * 960 / 1e9, labels="auto"))
     assert not any(name.endswith(".tar") for name in server.gets)
@@ -765,8 +770,8 @@ def test_order_within_windows_is_shuffled_and_complete() -> None:
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "npz", "tar"])
-def test_shards_hold_what_the_source_held(kind: str, tmp_path: Path, pictures) -> None:
-    made = pictures(tmp_path / "own", [f"{['cat', 'dog'][i % 2]}/{i:02d}.png" for i in range(13)])
+def test_shards_hold_what_the_source_held(kind: str, tmp_path: Path, make_images) -> None:
+    made = make_images(tmp_path / "own", [f"{['cat', 'dog'][i % 2]}/{i:02d}.png" for i in range(13)])
     by_name = {f"{['cat', 'dog'][i % 2]}/{i:02d}.png": pixels for i, pixels in enumerate(made)}
     path, labels = tmp_path / "own", "folders"
     if kind == "zip":
@@ -795,8 +800,8 @@ def test_shards_hold_what_the_source_held(kind: str, tmp_path: Path, pictures) -
         assert contents <= {(tmp_path / "own" / name).read_bytes() for name in by_name}
 
 
-def test_writing_skips_what_cannot_be_decoded(tmp_path: Path, pictures) -> None:
-    pictures(tmp_path / "own", [f"{i}.png" for i in range(6)])
+def test_writing_skips_what_cannot_be_decoded(tmp_path: Path, make_images) -> None:
+    make_images(tmp_path / "own", [f"{i}.png" for i in range(6)])
     whole = (tmp_path / "own/3.png").read_bytes()
     (tmp_path / "own/3.png").write_bytes(whole[: len(whole) // 2])
     done = shard(tmp_path / "own", tmp_path / "out", per_shard=5)
@@ -809,8 +814,8 @@ def test_writing_skips_what_cannot_be_decoded(tmp_path: Path, pictures) -> None:
         shard(tmp_path / "own", tmp_path / "other", per_shard=0)
 
 
-def test_a_damaged_index_is_told(tmp_path: Path, pictures) -> None:
-    pictures(tmp_path / "own", ["a.png", "b.png"])
+def test_a_damaged_index_is_told(tmp_path: Path, make_images) -> None:
+    make_images(tmp_path / "own", ["a.png", "b.png"])
     out = shard(tmp_path / "own", tmp_path / "out").path
     content = (out / "index.json").read_text()
     for damaged in (content[:-20], content.replace("names", "nemas"), content.replace('"labels": [', '"labels": [1, ')):

@@ -39,7 +39,7 @@ def _make(kind: str, path: Path, names: list[str]) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
-def test_pictures_are_found_and_litter_is_not(kind: str, tmp_path: Path) -> None:
+def test_images_are_found_and_litter_is_not(kind: str, tmp_path: Path) -> None:
     source = open_source(_make(kind, tmp_path, [*FILES, *OTHERS, "notes.txt", "x.jp2", "y.jp2"]))
     assert source.names == sorted(FILES)
     assert source.ignored == {".txt": 1, ".jp2": 2}
@@ -127,7 +127,7 @@ MISTAKES = {
     "single file; give a folder": lambda p: _written(p / "a.png", _png()),
     "cannot be read as a zip": lambda p: _written(p / "a.zip", b"PK no zip"),
     "cannot be read as a NumPy file": lambda p: _written(p / "a.npy", b"no array"),
-    "float64 numbers, but pictures must be uint8": lambda p: _saved(p / "a.npy", np.zeros((2, 8, 8, 3))),
+    "float64 numbers, but images must be uint8": lambda p: _saved(p / "a.npy", np.zeros((2, 8, 8, 3))),
     "not plainly": lambda p: _saved(p / "a.npy", np.zeros((2, 8, 8, 8), np.uint8)),
     r"shape \(8, 8\)": lambda p: _saved(p / "a.npy", np.zeros((8, 8), np.uint8)),
     "has no array named images": lambda p: _saved(p / "a.npz", np.zeros((2, 8, 8), np.uint8)),

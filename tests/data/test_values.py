@@ -89,8 +89,8 @@ def test_what_is_no_range_is_refused(text: str) -> None:
         DataConfig("photos", value_range=text)
 
 
-def test_a_range_beyond_eight_bits_is_refused(tmp_path: Path, pictures) -> None:
-    pictures(tmp_path, ["a.png"])
+def test_a_range_beyond_eight_bits_is_refused(tmp_path: Path, make_images) -> None:
+    make_images(tmp_path, ["a.png"])
     with pytest.raises(FruganError, match=r"8 bits per channel, values from 0 to 255.*--value-range full"):
         open_dataset(DataConfig(str(tmp_path), value_range="0,4095"))
 

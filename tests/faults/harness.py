@@ -152,8 +152,8 @@ def jump_clock(seed: int) -> None:
     time.time_ns = lambda: int(time.time() * 1e9)
 
 
-def remove_picture(path: str, number: int) -> None:
-    """The file vanishes while pictures are read, after so many were opened."""
+def remove_image(path: str, number: int) -> None:
+    """The file vanishes while images are read, after so many were opened."""
     from frugan.data.decode import reading
 
     real, calls = reading.open_image, iter(range(10**9))
@@ -182,7 +182,7 @@ PLANTS = {
     f.__name__: f
     for f in (
         kill_at_file_operation, refuse_file_operation, limit_files, no_memory, poison_gradients, poison_state, jump_clock,
-        remove_picture, close_terminal,
+        remove_image, close_terminal,
     )
 }  # fmt: skip
 Plant = tuple[Any, ...]
@@ -208,7 +208,19 @@ class Launcher:
 def together(bench: Bench, run: Path, *, before: tuple[str, ...] = (), **environment: str) -> Iterator[Launcher]:
     """A training in two processes, killed in the end with all that it started."""
     output = bench.fresh("output")
-    words = [*before, sys.executable, "-m", "frugan", "train", bench.pictures, "--out", run, *OPTIONS, "--processes", 2]
+    words = [
+        *before,
+        sys.executable,
+        "-m",
+        "frugan",
+        "train",
+        bench.image_folder,
+        "--out",
+        run,
+        *OPTIONS,
+        "--processes",
+        2,
+    ]
     surroundings = os.environ | {"FRUGAN_CACHE": str(bench.folder / "cache"), "FRUGAN_PATIENCE": "60"} | environment
     with output.open("wb") as file:
         process = subprocess.Popen(
@@ -272,7 +284,7 @@ class Program:
 
 @dataclass
 class Bench:
-    """A folder to try faults in: pictures, a cache, and a run that nothing happened to."""
+    """A folder to try faults in: images, a cache, and a run that nothing happened to."""
 
     folder: Path
     count: int = field(default=0)
@@ -289,16 +301,16 @@ class Bench:
         return Program(words, output, process)
 
     def train(self, run: Path, *more: object, data: Path | None = None, **where: Any) -> Program:
-        return self.start("train", data or self.pictures, "--out", run, *OPTIONS, *more, **where)
+        return self.start("train", data or self.image_folder, "--out", run, *OPTIONS, *more, **where)
 
     def resume(self, run: Path, *more: object, **where: Any) -> Program:
         return self.start("resume", run, "--device", "cpu", "--threads", 1, *more, **where)
 
     @cached_property
-    def pictures(self) -> Path:
-        """40 pictures of noise, 16×16."""
+    def image_folder(self) -> Path:
+        """40 images of noise, 16×16."""
         rng = np.random.default_rng(0)
-        folder = self.folder / "pictures"
+        folder = self.folder / "images"
         folder.mkdir()
         for i in range(40):
             Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(folder / f"{i:02d}.png")

@@ -264,13 +264,13 @@ def no_memory(bench: Bench, rng: random.Random) -> None:
     bench.goes_on(run)
 
 
-def picture_vanishes(bench: Bench, rng: random.Random) -> None:
-    """While pictures are read: it is skipped, and named. While a run trains: nothing; the next session tells."""
-    data = Path(shutil.copytree(bench.pictures, bench.fresh("pictures")))
+def image_vanishes(bench: Bench, rng: random.Random) -> None:
+    """While images are read: it is skipped, and named. While a run trains: nothing; the next session tells."""
+    data = Path(shutil.copytree(bench.image_folder, bench.fresh("images")))
     victim = data / f"{rng.randrange(40):02d}.png"
     run, cache = bench.fresh("run"), bench.fresh("own-cache")
     if rng.random() < 0.5:
-        program = bench.train(run, data=data, cache=cache, plant=("remove_picture", str(victim), rng.randrange(40)))
+        program = bench.train(run, data=data, cache=cache, plant=("remove_image", str(victim), rng.randrange(40)))
         assert program.end() == 0, program.text
         return
     program = bench.train(run, data=data, cache=cache)
@@ -334,7 +334,7 @@ FAULTS = {
         Fault("cache deleted, cut short, changed, half built", cache_gone, 12),
         Fault("two runs begun in one directory at once", two_at_once, 10),
         Fault("out of memory, planted and by a limit", no_memory, 12),
-        Fault("a picture vanishing while it is read, or in mid-run", picture_vanishes, 10),
+        Fault("an image vanishing while it is read, or in mid-run", image_vanishes, 10),
         Fault("nan or infinity in gradients", bad_gradients, 10),
         Fault("nan or infinity in weights, averages, optimisers", bad_weights, 12),
     )

@@ -1,4 +1,4 @@
-"""Broken and hostile pictures, alone and in zips: skipped and named, or refused in a sentence; nothing is written outside."""
+"""Broken and hostile images, alone and in zips: skipped and named, or refused in a sentence; nothing is written outside."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def encoded(form: str, mode: str = "RGB") -> bytes:
     return file.getvalue()
 
 
-PICTURES = [*(encoded(*case) for case in CASES), HEIF.read_bytes()]
+IMAGES = [*(encoded(*case) for case in CASES), HEIF.read_bytes()]
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +67,12 @@ def opened(path: Path) -> Dataset | FruganError:
         shutil.rmtree(cache, ignore_errors=True)
 
 
-@given(content=damaged(PICTURES), suffix=st.sampled_from([s for suffixes in FORMATS.values() for s in suffixes]))
-def test_a_damaged_picture_costs_itself_only(folder: Path, content: bytes, suffix: str) -> None:
+@given(content=damaged(IMAGES), suffix=st.sampled_from([s for suffixes in FORMATS.values() for s in suffixes]))
+def test_a_damaged_image_costs_itself_only(folder: Path, content: bytes, suffix: str) -> None:
     for file in folder.glob("set/*"):
         file.unlink()
     (folder / "set").mkdir(exist_ok=True)
-    (folder / "set/good.png").write_bytes(PICTURES[0])
+    (folder / "set/good.png").write_bytes(IMAGES[0])
     (folder / f"set/bad{suffix}").write_bytes(content)
     found = opened(folder / "set")
     assert isinstance(found, Dataset)
@@ -91,9 +91,9 @@ def _zip(members: list[tuple[str, bytes]]) -> bytes:
 
 LABELS = b'{"labels": [["a.png", 1], ["b.png", 0]]}'
 ZIPS = [
-    _zip([("a.png", PICTURES[0]), ("b.png", PICTURES[1])]),
-    _zip([("a.png", PICTURES[0]), ("b.png", PICTURES[1]), ("dataset.json", LABELS)]),
-    _zip([("é/ü.jpg", PICTURES[-1]), ("labels.csv", "é/ü.jpg,1".encode())]),
+    _zip([("a.png", IMAGES[0]), ("b.png", IMAGES[1])]),
+    _zip([("a.png", IMAGES[0]), ("b.png", IMAGES[1]), ("dataset.json", LABELS)]),
+    _zip([("é/ü.jpg", IMAGES[-1]), ("labels.csv", "é/ü.jpg,1".encode())]),
 ]
 
 
@@ -113,7 +113,7 @@ names = st.one_of(
 )
 
 
-@given(members=st.lists(st.tuples(names, st.sampled_from([*PICTURES, b"", LABELS])), min_size=1, max_size=6))
+@given(members=st.lists(st.tuples(names, st.sampled_from([*IMAGES, b"", LABELS])), min_size=1, max_size=6))
 def test_nothing_is_written_outside(folder: Path, members: list[tuple[str, bytes]]) -> None:
     """Names that climb, come twice, lie in one another, or are no ASCII."""
     home = folder / "deep/er/home"
@@ -131,7 +131,7 @@ def test_nothing_is_written_outside(folder: Path, members: list[tuple[str, bytes
 
 
 def test_a_member_without_a_name(folder: Path) -> None:
-    (folder / "nameless.zip").write_bytes(_zip([("\0.png", PICTURES[0]), ("a.png", PICTURES[0])]))
+    (folder / "nameless.zip").write_bytes(_zip([("\0.png", IMAGES[0]), ("a.png", IMAGES[0])]))
     found = opened(folder / "nameless.zip")
     assert isinstance(found, Dataset)
     assert found.names == ["a.png"]
@@ -180,11 +180,11 @@ def _bomb(side: int) -> bytes:
 
 
 @pytest.mark.parametrize("side", [14_000, 100_000, 2**31 - 1])
-def test_a_picture_that_claims_to_be_huge(folder: Path, side: int) -> None:
+def test_an_image_that_claims_to_be_huge(folder: Path, side: int) -> None:
     """Pillow's limit holds: it is skipped, in bounded memory and time."""
     data = folder / f"bomb-{side}"
     data.mkdir()
-    (data / "good.png").write_bytes(PICTURES[0])
+    (data / "good.png").write_bytes(IMAGES[0])
     (data / "bomb.png").write_bytes(_bomb(side))
     before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
     found = opened(data)
@@ -198,7 +198,7 @@ def test_a_picture_that_claims_to_be_huge(folder: Path, side: int) -> None:
 @pytest.mark.parametrize("name", ["labels.csv", "dataset.json"])
 def test_a_zip_whose_labels_unpack_to_much(folder: Path, name: str) -> None:
     path = folder / f"{name}.zip"
-    path.write_bytes(_zip([("a.png", PICTURES[0]), (name, b" " * (300 << 20))]))
+    path.write_bytes(_zip([("a.png", IMAGES[0]), (name, b" " * (300 << 20))]))
     assert path.stat().st_size < 1 << 20
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(FruganError, match=r"300|314,572,800"):
@@ -207,17 +207,17 @@ def test_a_zip_whose_labels_unpack_to_much(folder: Path, name: str) -> None:
 
 
 def test_wrong_extensions(folder: Path) -> None:
-    """A picture by another format's name is read; what is no picture is skipped; a zip that is none is refused."""
+    """An image by another format's name is read; what is no image is skipped; a zip that is none is refused."""
     data = folder / "wrong"
     data.mkdir()
     (data / "jpeg.png").write_bytes(encoded("JPEG"))
     (data / "zip.png").write_bytes(ZIPS[0])
-    (data / "good.png").write_bytes(PICTURES[0])
+    (data / "good.png").write_bytes(IMAGES[0])
     found = opened(data)
     assert isinstance(found, Dataset)
     assert found.names == ["good.png", "jpeg.png"]
-    (folder / "picture.zip").write_bytes(PICTURES[0])
-    assert "zip" in str(opened(folder / "picture.zip"))
+    (folder / "image.zip").write_bytes(IMAGES[0])
+    assert "zip" in str(opened(folder / "image.zip"))
 
 
 @pytest.mark.slow
@@ -225,7 +225,7 @@ def test_a_hundred_thousand_entries(folder: Path) -> None:
     path = folder / "many.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for i in range(100_000):
-            archive.writestr(f"{i % 100:02d}/{i:06d}.png", PICTURES[0])
+            archive.writestr(f"{i % 100:02d}/{i:06d}.png", IMAGES[0])
     before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
     found = opened(path)
     assert isinstance(found, Dataset)

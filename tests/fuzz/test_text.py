@@ -25,7 +25,7 @@ from frugan.metrics import EvaluationCard
 
 from .damage import damaged, program
 
-EXAMPLE = resolve(Options(preset="tiny"), DataConfig("pictures"), Facts((16, 16), 3, 2, 100, 10))[0]
+EXAMPLE = resolve(Options(preset="tiny"), DataConfig("images"), Facts((16, 16), 3, 2, 100, 10))[0]
 
 numbers = st.one_of(
     st.integers(), st.floats(), st.sampled_from([0, -1, 1, 2**31, 2**63, 10**400, 1e300, float("nan"), float("inf")])
@@ -99,7 +99,7 @@ def test_json_too_deep(folder: Path, content: str) -> None:
     labelled(folder, "labels.json", content.encode())
 
 
-def test_as_many_classes_as_pictures(folder: Path) -> None:
+def test_as_many_classes_as_images(folder: Path) -> None:
     """Identifiers taken for classes: refused before memory is set aside, at once."""
     from frugan.data.labels import read_labels
 

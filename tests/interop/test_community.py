@@ -135,7 +135,7 @@ def discriminate(s: State, x: Tensor) -> Tensor:
     return x[:, 0]
 
 
-def test_its_own_forward_pass_makes_the_same_pictures(tmp_path: Path) -> None:
+def test_its_own_forward_pass_makes_the_same_images(tmp_path: Path) -> None:
     G, D = small_networks()
     content = torch.load(write_community(tmp_path / "x.pt", G, D), weights_only=True)
     z, x = torch.randn(3, 10), torch.randn(8, 3, 16, 16)

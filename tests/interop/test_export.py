@@ -1,4 +1,4 @@
-"""What is exported makes the same pictures when it is read back, by other programs' readers where there are some."""
+"""What is exported makes the same images when it is read back, by other programs' readers where there are some."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def test_mistakes_on_the_command_line(tmp_path: Path) -> None:
 
 
 def test_noise_of_the_graph_is_noise(tmp_path: Path) -> None:
-    """Inputs that are noise change the picture, and constants are the generator's own."""
+    """Inputs that are noise change the image, and constants are the generator's own."""
     G = small("square")
     export_program(tmp_path / "x.pt2", G, ExportConfig(noise="input"))
     program = torch.export.load(tmp_path / "x.pt2").module()

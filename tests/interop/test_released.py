@@ -1,4 +1,4 @@
-"""Released checkpoints give the pictures that the reference implementation makes of them."""
+"""Released checkpoints give the images that the reference implementation makes of them."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from frugan.errors import FruganError
+from frugan.images import is_own_output
 from frugan.leaks import GROUPS, QUESTIONS, SPECTRA, Leak
 from frugan.leaks.plots import RunLeaks, plot_runs, plot_transforms, smallest
-from frugan.pictures import is_own_output
 
 
 def test_smallest_knows_every_transform() -> None:
@@ -37,7 +37,7 @@ def some_run(p: float) -> RunLeaks:
     return RunLeaks(f"run{p}", p, leaks, row)
 
 
-def test_pictures_are_drawn(tmp_path: Path) -> None:
+def test_images_are_drawn(tmp_path: Path) -> None:
     row = np.random.default_rng(0).integers(0, 255, (16, 128, 3), dtype=np.uint8)
     leaks = some_run(0.5).leaks
     runs = [RunLeaks(f"run{p}", p, leaks, row, distance) for p, distance in ((0.8, 3.0), (0.5, None), (1.0, 5.0))]

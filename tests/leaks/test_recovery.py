@@ -13,7 +13,7 @@ from frugan.errors import FruganError
 from frugan.leaks import recovery
 from frugan.leaks.recovery import _squared_mean
 
-from .pictures import pictures
+from .toy_images import toy_images
 
 MODULE = sys.modules[_squared_mean.__module__]  # whose name the function has taken
 
@@ -31,7 +31,7 @@ def uniform_turns(p: float, seed: int = 0):
 
 @pytest.mark.parametrize("p", [0.3, 0.6, 1.0])
 def test_recovery_of_a_group_is_one_minus_p(p: float) -> None:
-    found = recovery(pictures(1500), uniform_turns(p))
+    found = recovery(toy_images(1500), uniform_turns(p))
     assert found.remains is not None
     assert found.remains == pytest.approx(1 - p, abs=0.08)
     assert found.leaks == (p == 1)
@@ -46,7 +46,7 @@ CERTAIN = {
 @pytest.mark.parametrize("name", CERTAIN)
 def test_recovery_of_what_is_certain(name: str) -> None:
     augment, leaks = CERTAIN[name]
-    found = recovery(pictures(900), augment)
+    found = recovery(toy_images(900), augment)
     assert found.leaks == leaks
     assert found.remains is not None
     assert (found.remains < 0.15) if leaks else (found.remains > 0.6)
@@ -55,12 +55,12 @@ def test_recovery_of_what_is_certain(name: str) -> None:
 def test_recovery_of_ada_itself() -> None:
     pipeline = AugmentPipeline(AugmentConfig(("rotate90",)), channels=3, resolution=(16, 16))
     rng = torch.Generator().manual_seed(0)
-    found = recovery(pictures(1500), lambda x: pipeline(x, 0.5, generator=rng))
+    found = recovery(toy_images(1500), lambda x: pipeline(x, 0.5, generator=rng))
     assert found.remains == pytest.approx(0.5, abs=0.08)
 
 
 def test_nothing_leaks_where_nothing_changes() -> None:
-    found = recovery(pictures(900), lambda x: x)
+    found = recovery(toy_images(900), lambda x: x)
     assert found.remains is None
     assert not found.leaks
     assert "nothing can leak" in found.sentence()
@@ -68,7 +68,7 @@ def test_nothing_leaks_where_nothing_changes() -> None:
 
 def test_nothing_leaks_where_the_distribution_stays() -> None:
     """Images change, but are flipped as often before as after: the effect is within its error."""
-    images = pictures(450)
+    images = toy_images(450)
     found = recovery(
         torch.cat([images, images.flip(3)]), lambda x: torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x, x.flip(3))
     )
@@ -78,9 +78,9 @@ def test_nothing_leaks_where_the_distribution_stays() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: recovery(pictures(50), lambda x: x), "too few"),
-        (lambda: recovery(pictures(200), lambda x: x[:, :1]), "made"),
-        (lambda: recovery(pictures(200), lambda x: x / 0), "finite"),
+        (lambda: recovery(toy_images(50), lambda x: x), "too few"),
+        (lambda: recovery(toy_images(200), lambda x: x[:, :1]), "made"),
+        (lambda: recovery(toy_images(200), lambda x: x / 0), "finite"),
     ],
 )
 def test_impossible(call, message: str) -> None:

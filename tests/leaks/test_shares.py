@@ -10,7 +10,7 @@ from frugan.errors import FruganError
 from frugan.leaks import QUESTIONS, Leak, measure_leaks, question_about
 from frugan.leaks import shares as module
 
-from .pictures import pictures
+from .toy_images import toy_images
 
 
 def planted(name: str, images: Tensor, share: float, seed: int = 1) -> Tensor:
@@ -32,12 +32,12 @@ def by_name(found: list[Leak]) -> dict[str, Leak]:
 
 @pytest.fixture(scope="module")
 def real() -> Tensor:
-    return pictures(600)
+    return toy_images(600)
 
 
 def test_states_are_what_they_are_called() -> None:
     """By PyTorch's own flips and turns, and by where one bright pixel goes."""
-    x = pictures(3)
+    x = toy_images(3)
     for name, expected in (("xflip", [x, x.flip(3)]), ("rotate90", [x.rot90(k, (2, 3)) for k in range(4)])):
         assert all(torch.equal(a, b) for a, b in zip(QUESTIONS[name].carry(x), expected, strict=True)), name
     assert torch.allclose(QUESTIONS["lumaflip"].carry(x)[1].mean(1), -x.mean(1), atol=1e-5)
@@ -49,7 +49,7 @@ def test_states_are_what_they_are_called() -> None:
 
 @pytest.mark.parametrize(("name", "share"), [*((name, 0.2) for name in QUESTIONS), ("rotate90", 0.6)])
 def test_a_planted_leak_is_found_and_no_other(name: str, share: float, real: Tensor) -> None:
-    found = by_name(measure_leaks(noisy(planted(name, pictures(600, seed=5), share)), real))
+    found = by_name(measure_leaks(noisy(planted(name, toy_images(600, seed=5), share)), real))
     assert found[name].share == pytest.approx(share, abs=0.08)
     assert found[name].low <= share <= found[name].high
     assert [x.name for x in found.values() if x.leaks] == [name]
@@ -58,7 +58,7 @@ def test_a_planted_leak_is_found_and_no_other(name: str, share: float, real: Ten
 
 
 def test_clean_samples_leak_nothing(real: Tensor) -> None:
-    for leak in measure_leaks(noisy(pictures(600, seed=5)), real):
+    for leak in measure_leaks(noisy(toy_images(600, seed=5)), real):
         assert leak.answerable, leak
         assert not leak.leaks, leak
         assert leak.share < 0.05
@@ -66,7 +66,7 @@ def test_clean_samples_leak_nothing(real: Tensor) -> None:
 
 
 def test_two_leaks_at_once(real: Tensor) -> None:
-    samples = pictures(600, seed=5)
+    samples = toy_images(600, seed=5)
     samples = torch.cat(
         [planted("lumaflip", samples[:240], 1), planted("rotate90", samples[240:360], 1), samples[360:]]
     )
@@ -78,13 +78,13 @@ def test_two_leaks_at_once(real: Tensor) -> None:
 
 def test_poor_samples_are_no_leak(real: Tensor) -> None:
     """Blurs and grey, as of a generator that has learnt little, are neither mirrored nor turned."""
-    blurred = F.avg_pool2d(F.pad(pictures(600, seed=5), (3, 3, 3, 3), mode="reflect"), 7, 1)
-    for samples in (blurred, 0.2 * pictures(600, seed=5), blurred.mean(1, keepdim=True).expand_as(blurred)):
+    blurred = F.avg_pool2d(F.pad(toy_images(600, seed=5), (3, 3, 3, 3), mode="reflect"), 7, 1)
+    for samples in (blurred, 0.2 * toy_images(600, seed=5), blurred.mean(1, keepdim=True).expand_as(blurred)):
         assert not [x for x in measure_leaks(noisy(samples), real) if x.leaks]
 
 
-def test_symmetric_pictures_cannot_tell() -> None:
-    images = pictures(600)
+def test_symmetric_images_cannot_tell() -> None:
+    images = toy_images(600)
     images = torch.maximum(images, images.flip(3))
     images = noisy(images, 0.02)  # nearly symmetric
     found = by_name(measure_leaks(images[:300], images[300:]))["xflip"]
@@ -97,7 +97,7 @@ def test_a_function_of_ones_own(real: Tensor) -> None:
     def solarise(x: Tensor) -> Tensor:
         return torch.where(x > 0, -x, x)
 
-    samples = pictures(600, seed=5)
+    samples = toy_images(600, seed=5)
     samples[:240] = solarise(samples[:240])
     (found,) = measure_leaks(noisy(samples, 0.03), real, {"solarise": question_about("solarisation", solarise)})
     assert found.leaks
@@ -108,9 +108,9 @@ def test_a_function_of_ones_own(real: Tensor) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: measure_leaks(pictures(50), pictures(500)), "too few"),
-        (lambda: QUESTIONS["rotate90"].carry(pictures(2)[:, :, :8]), "square"),
-        (lambda: QUESTIONS["hue"].carry(pictures(2)[:, :1]), "colour"),
+        (lambda: measure_leaks(toy_images(50), toy_images(500)), "too few"),
+        (lambda: QUESTIONS["rotate90"].carry(toy_images(2)[:, :, :8]), "square"),
+        (lambda: QUESTIONS["hue"].carry(toy_images(2)[:, :1]), "colour"),
     ],
 )
 def test_impossible(call, message: str) -> None:
@@ -119,7 +119,7 @@ def test_impossible(call, message: str) -> None:
 
 
 def test_only_questions_that_fit_are_asked() -> None:
-    narrow = measure_leaks(pictures(200)[:, :1, :, :12], pictures(200, seed=1)[:, :1, :, :12])
+    narrow = measure_leaks(toy_images(200)[:, :1, :, :12], toy_images(200, seed=1)[:, :1, :, :12])
     assert [leak.name for leak in narrow] == ["xflip", "translation"]
 
 

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from frugan.errors import FruganError
+from frugan.images import to_float, to_uint8
 from frugan.metrics import (
     METRICS,
     EvaluateConfig,
     EvaluationCard,
     Evaluator,
-    Pictures,
+    ImageSet,
     kernel_distance_full,
     sample_images,
 )
 from frugan.networks import Generator, GeneratorConfig, SynthesisConfig
-from frugan.pictures import to_float, to_uint8
 
 REFERENCE = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
 
@@ -44,7 +44,7 @@ class Toy:
 
 
 class Replay:
-    """Generates the given pictures in turn."""
+    """Generates the given images in turn."""
 
     z_dim = 1
     label_size = 0
@@ -99,7 +99,7 @@ def evaluator(reference: np.ndarray = REFERENCE, rows: np.ndarray | None = None,
     config = EvaluateConfig(
         **{"samples": 50, **{key: options.pop(key) for key in list(options) if key in CONFIG and key != "features"}}
     )
-    return Evaluator(Pictures(reference, rows), config, **{"features": Averages(), **options})
+    return Evaluator(ImageSet(reference, rows), config, **{"features": Averages(), **options})
 
 
 def values(measure: Evaluator, generator: Any) -> dict[str, float]:
@@ -147,7 +147,7 @@ def test_missing_labels_are_named(labels: np.ndarray | None) -> None:
         samples(Toy(label_size=2), labels=labels)
 
 
-TRAIN = Pictures(
+TRAIN = ImageSet(
     np.random.default_rng(1).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8), names=[f"{i}.png" for i in range(40)]
 )
 
@@ -257,7 +257,7 @@ def test_bad_configs_are_refused(options: dict[str, Any], says: str) -> None:
 
 
 def test_too_small_a_reference_is_refused() -> None:
-    with pytest.raises(FruganError, match="9 reference pictures"):
+    with pytest.raises(FruganError, match="9 reference images"):
         evaluator(REFERENCE[:9])
 
 
@@ -269,7 +269,7 @@ def test_the_fewest_samples_are_enough_for_every_metric(name: str) -> None:
 
 def test_with_the_default_network(device: torch.device) -> None:
     config = EvaluateConfig(samples=10, metrics=("fid", "kid", "is"))
-    measure = Evaluator(Pictures(REFERENCE[:20]), config, device=device)
+    measure = Evaluator(ImageSet(REFERENCE[:20]), config, device=device)
     found = values(measure, small_generator().to(device))
     assert found["fid"] > 0
     assert 1 <= found["is"] < 1000
@@ -302,14 +302,14 @@ def test_samples_may_be_taken_in_any_order() -> None:
 
 
 def test_x_flipped_copies() -> None:
-    pictures = Pictures(REFERENCE, np.array([3, 63]), names=[str(i) for i in range(60)])
-    assert np.array_equal(pictures[:][1], REFERENCE[3][:, ::-1])
-    assert [pictures.name(i) for i in range(2)] == ["3", "3 (mirrored)"]
+    image_set = ImageSet(REFERENCE, np.array([3, 63]), names=[str(i) for i in range(60)])
+    assert np.array_equal(image_set[:][1], REFERENCE[3][:, ::-1])
+    assert [image_set.name(i) for i in range(2)] == ["3", "3 (mirrored)"]
 
 
 def test_memorisation_is_found_where_it_was_planted() -> None:
-    """Half of what is generated are training pictures (seen in a mirror): named, and shown beside them."""
-    train = Pictures(TRAIN.pixels, np.arange(80), names=TRAIN.names)
+    """Half of what is generated are training images (seen in a mirror): named, and shown beside them."""
+    train = ImageSet(TRAIN.pixels, np.arange(80), names=TRAIN.names)
     held_out = np.random.default_rng(2).integers(0, 256, (300, 8, 8, 3), dtype=np.uint8)
     fresh = np.random.default_rng(3).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
     copies = np.concatenate([TRAIN.pixels[:, :, ::-1], fresh])
@@ -330,7 +330,7 @@ def test_memorisation_is_found_where_it_was_planted() -> None:
 
 
 def test_the_sheet_of_neighbours() -> None:
-    train = Pictures(TRAIN.pixels)
+    train = ImageSet(TRAIN.pixels)
     measure = evaluator(metrics=("memorisation",), train=train)
     generator = Toy()
     card = measure(generator)
@@ -353,14 +353,14 @@ def test_metrics_for_each_class() -> None:
             return torch.rand(len(ws), 3, 8, 8, generator=generator) * 2 - 1
 
     config = EvaluateConfig(metrics=("kid_full", "coverage"), samples=200, per_class=True)
-    reference = Pictures(REFERENCE, labels=labels, class_names=["alive", "white"])
+    reference = ImageSet(REFERENCE, labels=labels, class_names=["alive", "white"])
     card = Evaluator(reference, config, labels=labels, features=Averages())(TwoKinds(2))
     assert list(card.per_class) == ["alive", "white"]  # the classes' own order
     assert card.per_class["alive"]["kid_full"] < 0.01 < card.values["kid_full"] < card.per_class["white"]["kid_full"]
     with pytest.raises(FruganError, match="conditional generator"):
         evaluator(per_class=True)
-    with pytest.raises(FruganError, match="one class per picture"):
-        Evaluator(Pictures(REFERENCE, labels=labels + 0.5), config, labels=labels + 0.5, features=Averages())
+    with pytest.raises(FruganError, match="one class per image"):
+        Evaluator(ImageSet(REFERENCE, labels=labels + 0.5), config, labels=labels + 0.5, features=Averages())
 
 
 def test_the_card_says_how(tmp_path: Path) -> None:

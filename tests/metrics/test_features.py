@@ -14,10 +14,10 @@ from sklearn.datasets import load_digits, load_sample_image
 from torch import Tensor, nn
 
 from frugan.errors import FruganError
+from frugan.images import to_float
 from frugan.metrics import FEATURES, Features, ModuleFeatures, kernel_distance_full, load_features
 from frugan.metrics import inception as inception_module
 from frugan.metrics.features import RESIZE, on_white
-from frugan.pictures import to_float
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def pixels(size: int, device: torch.device | str = "cpu", **options) -> ModuleFe
     return ModuleFeatures(Pixels(), name="pixels", input_size=size, device=device, **options)
 
 
-def picture(name: str) -> Tensor:
+def pil_image(name: str) -> Tensor:
     """The middle of one of scikit-learn's two photographs, `[1, 3, 427, 427]`."""
     return to_float(torch.from_numpy(load_sample_image(name)[None, :, 107:534].copy()))
 
@@ -104,12 +104,12 @@ def test_efficientnet_knows_its_classes(networks: dict[str, Features]) -> None:
     assert network.classify is not None
     assert network.digest != networks["efficientnet-lite0"].digest
     for file, label in (("china.jpg", 698), ("flower.jpg", 985)):
-        features = network(picture(file)).numpy()
+        features = network(pil_image(file)).numpy()
         assert features.shape == (1, 1280)
         assert label in network.classify(features)[0].argsort()[-3:]
 
 
-def test_worse_pictures_are_farther_away(networks: dict[str, Features]) -> None:
+def test_worse_images_are_farther_away(networks: dict[str, Features]) -> None:
     """Handwritten digits, 8×8: another sample of them, one class of ten, blur, noise."""
     shades, classes = (np.asarray(v)[:240] for v in load_digits(return_X_y=True))
     digits = np.repeat((shades.reshape(-1, 8, 8, 1) * 15.9).astype(np.uint8), 3, axis=-1)
@@ -131,7 +131,7 @@ def test_worse_pictures_are_farther_away(networks: dict[str, Features]) -> None:
 
 def test_resizing_is_pillows(device: torch.device) -> None:
     """Bicubic with antialiasing down, without any up, clipped: as a clean resize should be."""
-    image = picture("china.jpg")[:, :, 100:300]
+    image = pil_image("china.jpg")[:, :, 100:300]
     for size in (64, 512):
         planes = [Image.fromarray(plane.numpy()).resize((size, size), Image.Resampling.BICUBIC) for plane in image[0]]
         expected = (np.stack([np.array(plane) for plane in planes]) + 1) / 2
@@ -188,7 +188,7 @@ def test_the_digest_covers_weights_and_preprocessing() -> None:
 
 def test_legacy_resizing_is_that_of_tensorflow_1(device: torch.device) -> None:
     """Without half-pixel centres and antialiasing: output i is read at i · before / after, by scipy's interpolation."""
-    image = picture("china.jpg")[:, :, 100:300]
+    image = pil_image("china.jpg")[:, :, 100:300]
     for size in (64, 299, 512):
         grid = [np.minimum(np.arange(size) * (n / size), n - 1) for n in image.shape[2:]]
         at = np.stack(np.meshgrid(*grid, indexing="ij"))

@@ -30,7 +30,7 @@ def sets(n: int = 150, m: int = 130, d: int = 12) -> tuple[np.ndarray, np.ndarra
 
 
 def compute(metric: Metric, real: np.ndarray, generated: np.ndarray) -> dict[str, float]:
-    """Training pictures lie where generated samples come from; logits are features; a path's steps are a sample's norm."""
+    """Training images lie where generated samples come from; logits are features; a path's steps are a sample's norm."""
     evidence = Evidence(
         FeatureSet(real),
         FeatureSet(generated),

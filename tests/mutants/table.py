@@ -124,7 +124,7 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
     ("training/loop.py", RUN, (
         ("torch.nan_to_num_(grad, nan=0.0, posinf=1e5, neginf=-1e5)", "pass", "test_one_bad_step_is_survived", "gradients that are not finite stay"),
         ("state.bad_streak = torch.where(bad, state.bad_streak + 1, 0)", "state.bad_streak = state.bad_streak * 0", "test_non_finite_gradients_roll_back", "bad steps in a row are not counted"),
-        ("config.kind == \"rv\" or state.step % config.interval == config.interval - 1", "state.step % config.interval == config.interval - 1", "test_held_out_pictures_never_train[rv]", "r_v is fed once a window"),
+        ("config.kind == \"rv\" or state.step % config.interval == config.interval - 1", "state.step % config.interval == config.interval - 1", "test_held_out_images_never_train[rv]", "r_v is fed once a window"),
     )),
     ("training/state.py", STATE, (
         ("c = 1.0 if interval is None else interval / (interval + 1)", "c = 1.0", "test_rates_of_adam[paper256]", "Adam's lazy correction dropped"),
@@ -324,7 +324,7 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("kinds = np.unique(labels, axis=0)[::-1]", "kinds = np.unique(labels, axis=0)", "test_metrics_for_each_class", "the order of classes on the card"),
         ("pixels[flipped] = pixels[flipped, :, ::-1]", "pixels[flipped] = pixels[flipped, ::-1]", "test_x_flipped_copies", "mirrored copies stand upside down"),
         ("own = row % len(self.pixels)\n", "own = 0\n", "test_memorisation_is_found_where_it_was_planted", "neighbours are named wrongly"),
-        ("hashlib.sha256(f\"{self.features.digest} {pictures.digest}\".encode())", "hashlib.sha256(f\"{self.features.name} {len(pictures)}\".encode())", "test_the_cache_knows_pixels_and_network", "features are found again by a set's size"),
+        ("hashlib.sha256(f\"{self.features.digest} {image_set.digest}\".encode())", "hashlib.sha256(f\"{self.features.name} {len(images)}\".encode())", "test_the_cache_knows_pixels_and_network", "features are found again by a set's size"),
         ("found.ndim == 2 and len(found) == count", "found.ndim == 2", "test_a_damaged_cache_is_mended", "cached features of another count"),
         ("np.isin(rows, label_rows)", "np.isin(rows, label_rows, invert=True)", "test_metrics_for_each_class", "samples of the other classes"),
         ("            \"samples\": config.samples,\n", "", "test_the_card_says_how", "the card does not say how many samples"),
@@ -370,7 +370,7 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
     )),
     ("data/dataset.py", "tests/data/test_dataset.py", (
         ("images.flip(3), images)", "images.flip(2), images)", "test_flips_and_residence", "mirrored images stand upside down"),
-        ("        labels = self.labels[self.train_indices]\n        return torch", "        labels = self.labels\n        return torch", "test_labels_of_fakes_follow_the_training_pictures", "labels of held-out images are drawn"),
+        ("        labels = self.labels[self.train_indices]\n        return torch", "        labels = self.labels\n        return torch", "test_labels_of_fakes_follow_the_training_images", "labels of held-out images are drawn"),
         ("f\"{seed}\\0{name}\"", "f\"{name}\"", "test_the_split_depends_on_names_and_seed_only", "the split does not follow its seed"),
         ("return np.sort(order[count:]), np.sort(order[:count])", "return np.sort(order[:-count or None]), np.sort(order[:count])", "test_split", "held-out images train"),
         ("        config.mirror,\n        float(config.held_out)", "        float(config.held_out)", "test_the_fingerprint_covers", "the fingerprint does not know x-flips"),
@@ -428,7 +428,7 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
     )),
     ("leaks/shares.py", "tests/leaks/test_shares.py", (
         ("(0.025, 0.975)", "(0.25, 0.75)", "test_the_interval_holds_the_share", "the interval of leaks"),
-        ("_SYMMETRIC = 0.5", "_SYMMETRIC = 0.0", "test_symmetric_pictures_cannot_tell", "symmetric images are judged"),
+        ("_SYMMETRIC = 0.5", "_SYMMETRIC = 0.0", "test_symmetric_images_cannot_tell", "symmetric images are judged"),
         ("/ (_REPLICATES + 1) * len(questions)", "/ (_REPLICATES + 1) + 1", "test_a_function_of_ones_own", "nothing is significant"),
         ("return [x, x.flip(3)]", "return [x, x.flip(2)]", "test_states_are_what_they_are_called", "mirrored images are upside down"),
     )),

@@ -116,5 +116,5 @@ def test_rotation_head() -> None:
     assert D(IMAGES).shape == (8,)
     assert D.turns(IMAGES).shape == (8, 4)
     for options in ({"label_size": 3}, {"resolution": (16, 32)}):
-        with pytest.raises(FruganError, match="square pictures without labels"):
+        with pytest.raises(FruganError, match="square images without labels"):
             network(rotation_head=True, **options)

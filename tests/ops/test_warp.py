@@ -81,13 +81,13 @@ def test_whole_pixel_shift_moves_pixels_and_reflects() -> None:
 def test_mirror_and_quarter_turns_of_smooth_images() -> None:
     """sym6 is not quite symmetric, hence the tolerance: its mean lies at tap 5.1, and a mirror shifts by 0.1 pixel."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 64), indexing="ij")
-    picture = (torch.cos(torch.pi * x) * torch.cos(torch.pi * y) + torch.cos(torch.pi * (x - 1) / 2))[None, None]
+    pattern = (torch.cos(torch.pi * x) * torch.cos(torch.pi * y) + torch.cos(torch.pi * (x - 1) / 2))[None, None]
     warp_64 = AffineWarp((64, 64))
     mirror = torch.diag(torch.tensor([-1.0, 1, 1]))[None]
-    assert torch.allclose(warp_64(picture, mirror), picture.flip(3), atol=0.03)
+    assert torch.allclose(warp_64(pattern, mirror), pattern.flip(3), atol=0.03)
     for k in range(4):
-        turned = warp_64(picture, affine(1, angle=k * math.pi / 2))
-        assert torch.allclose(turned, torch.rot90(picture, k, (2, 3)), atol=0.03)
+        turned = warp_64(pattern, affine(1, angle=k * math.pi / 2))
+        assert torch.allclose(turned, torch.rot90(pattern, k, (2, 3)), atol=0.03)
 
 
 def test_beyond_the_reflection_is_zero() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
-from frugan.pictures import save_picture
+from frugan.images import save_image
 from frugan.tracking import Histogram, JsonLines, Page, write_json
 from frugan.tracking.charts import POINTS, charts, thin
 from frugan.tracking.page import find_samples
@@ -81,8 +81,8 @@ def fill(run: Path, *, name: str = "critters", count: int = 40, warnings: tuple[
     lines = [json.dumps(r, separators=(",", ":")) for r in records(count)]
     (run / "stats.jsonl").write_text("\n".join(lines) + "\n")
     pixels = np.zeros((8, 8, 3), np.uint8)
-    for picture in ("reals", "samples/samples-init", "samples/samples-000000", "samples/samples-000160"):
-        save_picture(pixels, run / f"{picture}.png")
+    for image in ("reals", "samples/samples-init", "samples/samples-000000", "samples/samples-000160"):
+        save_image(pixels, run / f"{image}.png")
     facts = {"status": "running", "total_kimg": 500, "images_in_set": 1000, "resolution": [32, 48], "device": "cpu"}
     write_json(run / "run.json", {"name": name, **facts, "warnings": warnings, "skipped_files": [[name, "truncated"]]})
     write_json(run / "environment.json", {"cpu": name, "packages": {"torch": "2.9"}})
@@ -221,7 +221,7 @@ def test_is_a_tracker_and_leaves_nothing_else_behind(tmp_path: Path) -> None:
 def test_only_sample_sheets_are_shown_in_order_of_training(tmp_path: Path) -> None:
     names = ("samples-001000", "samples-init", "samples-000050", "samples-1000000", "samples-x", "notes")
     for name in (*names, "samples-000000.400", "samples-000050.008", "samples-001000.5"):
-        save_picture(np.zeros((2, 2, 3), np.uint8), tmp_path / "samples" / f"{name}.png")
+        save_image(np.zeros((2, 2, 3), np.uint8), tmp_path / "samples" / f"{name}.png")
     labels = [p.label for p in find_samples(tmp_path)]
     assert labels == [
         "before training",

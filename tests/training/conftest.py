@@ -1,4 +1,4 @@
-"""A tiny set of pictures and a tiny configuration, so that a run takes seconds."""
+"""A tiny set of images and a tiny configuration, so that a run takes seconds."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ TINY: dict[str, Any] = {
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 RGB pictures of 16×16: coloured discs, two classes by folder."""
-    folder = tmp_path_factory.mktemp("pictures")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 RGB images of 16×16: coloured discs, two classes by folder."""
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:16, :16]
     for i in range(40):

@@ -30,14 +30,14 @@ OPTIONS = {"samples": 12, "metrics": ("kid_full", "recall")}
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
-    """12 of 40 pictures held out, two classes, measured every 0.08 kimg."""
+def run(tmp_path_factory: pytest.TempPathFactory, image_folder: Path) -> Path:
+    """12 of 40 images held out, two classes, measured every 0.08 kimg."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FRUGAN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         out = tmp_path_factory.mktemp("run") / "run"
         options = {**TINY, "held_out": 12, "conditional": True, "labels": "folders", "mirror": True}
         evaluation = {"evaluate_every": 0.08, "evaluate_samples": 12, "metrics": "kid_full,memorisation"}
-        list(frugan.train(pictures, out, device="cpu", **options, **evaluation))
+        list(frugan.train(image_folder, out, device="cpu", **options, **evaluation))
         return out
 
 
@@ -53,9 +53,9 @@ def test_training_measures_when_due(run: Path) -> None:
     assert card.nearest
 
 
-def test_a_stop_does_not_wait_for_a_measurement(tmp_path: Path, pictures: Path) -> None:
+def test_a_stop_does_not_wait_for_a_measurement(tmp_path: Path, image_folder: Path) -> None:
     """The checkpoint is written at once; the measurement is left out."""
-    config = DataConfig(path=str(pictures), held_out=12)
+    config = DataConfig(path=str(image_folder), held_out=12)
     fields = {k: v for k, v in TINY.items() if k != "held_out"}
     options = Options(**fields, evaluate_every=0.08, evaluate_samples=200, metrics="kid_full")
     planned = plan(options, config, device=torch.device("cpu"))
@@ -72,7 +72,7 @@ def test_a_stop_does_not_wait_for_a_measurement(tmp_path: Path, pictures: Path) 
 
 
 def test_the_number_of_training_is_that_of_evaluate(run: Path) -> None:
-    """The same generator, pictures and protocol give the same number, whoever measures."""
+    """The same generator, images and protocol give the same number, whoever measures."""
     last = Run(run).latest()
     assert last is not None
     card = frugan.evaluate(last.path, metrics=("kid_full",), samples=12, device="cpu")
@@ -106,7 +106,7 @@ def test_a_second_measurement_overwrites_no_other(run: Path, tmp_path: Path) -> 
     assert len(list((copy / "evaluations").glob("*.nearest.png"))) == 2
 
 
-def test_references(run: Path, pictures: Path, tmp_path: Path) -> None:
+def test_references(run: Path, image_folder: Path, tmp_path: Path) -> None:
     counts = {
         against: frugan.evaluate(run, against=against, **OPTIONS, out=tmp_path / "card.json").protocol[
             "reference_count"
@@ -144,27 +144,27 @@ def test_memorisation_sheet_and_classes(run: Path, tmp_path: Path) -> None:
     assert set(classes.per_class) == {"even", "odd"}
 
 
-def test_a_checkpoint_without_its_run(run: Path, pictures: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_without_its_run(run: Path, image_folder: Path, tmp_path: Path) -> None:
     last = Run(run).latest()
     assert last is not None
     alone = shutil.copytree(last.path, tmp_path / "alone")
     with pytest.raises(FruganError, match="say where they are with --data"):
         frugan.evaluate(alone, **OPTIONS)
-    card = frugan.evaluate(alone, data=str(pictures), **OPTIONS, out=tmp_path / "card.json")
+    card = frugan.evaluate(alone, data=str(image_folder), **OPTIONS, out=tmp_path / "card.json")
     assert card.protocol["reference_count"] == 40
-    with pytest.raises(FruganError, match="no pictures were held out"):
-        frugan.evaluate(alone, data=str(pictures), against="held-out", **OPTIONS)
+    with pytest.raises(FruganError, match="no images were held out"):
+        frugan.evaluate(alone, data=str(image_folder), against="held-out", **OPTIONS)
 
 
-def test_pictures_that_moved(run: Path, pictures: Path, tmp_path: Path) -> None:
-    moved = shutil.copytree(pictures, tmp_path / "moved")
+def test_images_that_moved(run: Path, image_folder: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(image_folder, tmp_path / "moved")
     a = frugan.evaluate(run, data=str(moved), **OPTIONS, out=tmp_path / "a.json")
     b = frugan.evaluate(run, **OPTIONS, out=tmp_path / "b.json")
     assert a.protocol == b.protocol
     assert a.values == b.values
 
 
-def test_the_default_metric_goes_by_the_number_of_pictures(run: Path, pictures: Path) -> None:
+def test_the_default_metric_goes_by_the_number_of_images(run: Path, image_folder: Path) -> None:
     from frugan.config import Facts, Options, resolve
     from frugan.data import DataConfig
     from frugan.metrics import default_metric
@@ -172,7 +172,7 @@ def test_the_default_metric_goes_by_the_number_of_pictures(run: Path, pictures: 
     assert (default_metric(9_999), default_metric(10_000)) == ("kid", "fid")
     for images, expected in ((500, "kid"), (20_000, "fid")):
         facts = Facts(resolution=(32, 32), channels=3, label_size=0, images=images, held_out=0)
-        config, derived = resolve(Options(evaluate_every=10), DataConfig(str(pictures)), facts)
+        config, derived = resolve(Options(evaluate_every=10), DataConfig(str(image_folder)), facts)
         assert config.evaluate.metrics == (expected,)
         assert any(row.name == "metrics" and str(images) in row.reason for row in derived)
 
@@ -197,10 +197,10 @@ def test_the_averaged_generator_is_measured_as_it_is_kept(run: Path) -> None:
     assert card.protocol["reference_count"] == 12  # the images held out; x-flips stay out of it
 
 
-def test_the_last_step_is_measured_though_none_was_due(pictures: Path, tmp_path: Path) -> None:
+def test_the_last_step_is_measured_though_none_was_due(image_folder: Path, tmp_path: Path) -> None:
     options = {**TINY, "kimg": 0.04, "mirror": True, "held_out": 0}
     measure = {"evaluate_every": 100.0, "evaluate_samples": 12, "metrics": "kid_full"}
-    records = list(frugan.train(pictures, tmp_path / "run", device="cpu", **options, **measure))
+    records = list(frugan.train(image_folder, tmp_path / "run", device="cpu", **options, **measure))
     assert [np.isfinite(r["metric/kid_full"]) for r in records if "metric/kid_full" in r] == [True]
     assert "metric/kid_full" in records[-1]
     (card,) = (tmp_path / "run" / "evaluations").glob("*.json")
@@ -219,7 +219,7 @@ def test_the_last_step_is_measured_though_none_was_due(pictures: Path, tmp_path:
     ],
 )
 def test_the_best_checkpoint(
-    metric: str, values: list[float], best: int, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    metric: str, values: list[float], best: int, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the direction of its metric; pruning keeps it beside the newest, `load` takes it."""
     scripted, measured = iter(values), []
@@ -230,7 +230,7 @@ def test_the_best_checkpoint(
 
     monkeypatch.setattr(Evaluator, "__call__", measure)
     options = {**TINY, "held_out": 12, "keep_last": 1, "checkpoint_every": 1.0, "samples_every": 1.0}
-    list(frugan.train(pictures, tmp_path / "run", device="cpu", **options, evaluate_every=0.04, metrics=metric))
+    list(frugan.train(image_folder, tmp_path / "run", device="cpu", **options, evaluate_every=0.04, metrics=metric))
     run = Run(tmp_path / "run")
     facts = run.read("best.json")
     found = run.best()
@@ -246,7 +246,7 @@ def test_the_best_checkpoint(
 
 
 def test_notes_of_an_import_and_the_files_written_are_told(
-    run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from frugan.cli.evaluate import show
     from frugan.interop import read_network, write_directory
@@ -259,7 +259,7 @@ def test_notes_of_an_import_and_the_files_written_are_told(
     written: list[Path] = []
     card = frugan.evaluate(
         tmp_path / "net",
-        data=str(pictures),
+        data=str(image_folder),
         out=tmp_path / "card.json",
         written=written.append,
         device="cpu",

@@ -27,11 +27,11 @@ MACHINE = "--preset tiny --batch 8 --channel-base 64 --channel-max 8 --latent 16
 
 
 def test_an_early_record_changes_nothing_of_training(
-    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    list(frugan.train(pictures, tmp_path / "plain", device="cpu", **SHORT))
+    list(frugan.train(image_folder, tmp_path / "plain", device="cpu", **SHORT))
     monkeypatch.setattr("frugan.run.EARLY_SECONDS", 0.0)
-    list(frugan.train(pictures, tmp_path / "early", device="cpu", **SHORT))
+    list(frugan.train(image_folder, tmp_path / "early", device="cpu", **SHORT))
     plain, early = (read_stats(tmp_path / name / "stats.jsonl") for name in ("plain", "early"))
     assert [r["kimg"] for r in plain] == [0.064]
     assert [r["kimg"] for r in early] == [0.008, 0.064]
@@ -44,11 +44,11 @@ def test_an_early_record_changes_nothing_of_training(
 
 
 def test_steps_are_heard_and_signs_of_life_written(
-    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between records, too: a page that only records rewrote would look dead for hours."""
     monkeypatch.setattr("frugan.run.SIGN_SECONDS", 0.0)
-    frugan.train(pictures, tmp_path / "run", device="cpu", **SHORT).close()
+    frugan.train(image_folder, tmp_path / "run", device="cpu", **SHORT).close()
     heard: list[float] = []
     written: list[float] = []
 
@@ -64,10 +64,10 @@ def test_steps_are_heard_and_signs_of_life_written(
 
 
 @pytest.fixture
-def killed(tmp_path: Path, pictures: Path) -> Path:
+def killed(tmp_path: Path, image_folder: Path) -> Path:
     """A run that says it is running, two hours after the process had gone."""
     run = tmp_path / "run"
-    list(frugan.train(pictures, run, device="cpu", **SHORT))
+    list(frugan.train(image_folder, run, device="cpu", **SHORT))
     facts = json.loads((run / "run.json").read_text())
     then = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(time.time() - 7500))
     (run / "run.json").write_text(json.dumps(facts | {"status": "running", "sign_of_life": then}))
@@ -107,7 +107,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_threads_are_kept_and_given_back(
     counts: list[int],
     tmp_path: Path,
-    pictures: Path,
+    image_folder: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -123,7 +123,7 @@ def test_threads_are_kept_and_given_back(
 
     monkeypatch.setattr("frugan.run.training_steps", steps)
     out = tmp_path / "run"
-    code, text = call(capsys, tmp_path, "train", pictures, "--out", out, *MACHINE, "--kimg", 0.008)
+    code, text = call(capsys, tmp_path, "train", image_folder, "--out", out, *MACHINE, "--kimg", 0.008)
     assert code == 0, text
     assert "2 CPU threads" in text
     assert counts[-1] == 3
@@ -135,17 +135,17 @@ def test_threads_are_kept_and_given_back(
 
 
 def test_a_machine_that_became_busy_is_told_once(
-    counts: list[int], tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+    counts: list[int], tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("frugan.training.threads.choose_threads", lambda *_: (1, {1: 0.1, 2: 1.5}))
     monkeypatch.setattr("frugan.run.BUSY", 0.0)
     options = TINY | {"kimg": 0.064, "tick": 0.016, "threads": 2}
-    records = list(frugan.train(pictures, tmp_path / "busy", device="cpu", **options))
+    records = list(frugan.train(image_folder, tmp_path / "busy", device="cpu", **options))
     (warning,) = [w for r in records for w in r.get("warnings", []) if "busy" in w]
     assert "15.0 times as fast" in warning
     assert f"resume {tmp_path / 'busy'} --threads 1`" in warning
     monkeypatch.setattr("frugan.run.BUSY", 1e9)
-    records = list(frugan.train(pictures, tmp_path / "idle", device="cpu", **options))
+    records = list(frugan.train(image_folder, tmp_path / "idle", device="cpu", **options))
     assert not [w for r in records for w in r.get("warnings", []) if "busy" in w]
 
 
@@ -171,10 +171,10 @@ def test_what_nobody_asked_for_ends_within_a_day(
 
 
 def test_it_says_so_and_how_to_have_the_other(
-    tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, image_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("frugan.run.pace", lambda config: 1.0 if config.generator.z_dim == 128 else 1521.0)
-    train = ("train", pictures, "--out", "run", "--device", "cpu", "--threads", 1, "--dry-run")
+    train = ("train", image_folder, "--out", "run", "--device", "cpu", "--threads", 1, "--dry-run")
     code, text = call(capsys, tmp_path, *train)
     assert code == 0, text
     assert "preset auto would take 440 days" in text
@@ -187,8 +187,12 @@ def test_it_says_so_and_how_to_have_the_other(
         assert "no GPU" not in text
 
 
-def test_the_start_says_how_long_and_where(tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, text = call(capsys, tmp_path, "train", pictures, "--out", "my run", *MACHINE, "--kimg", 0.016, "--threads", 1)
+def test_the_start_says_how_long_and_where(
+    tmp_path: Path, image_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text = call(
+        capsys, tmp_path, "train", image_folder, "--out", "my run", *MACHINE, "--kimg", 0.016, "--threads", 1
+    )
     assert code == 0, text
     page = (tmp_path / "my run" / "index.html").as_uri()
     assert text.index("done on") < text.index(page) < text.index("0.008 / 0.016 kimg")

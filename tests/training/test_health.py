@@ -19,11 +19,11 @@ def warnings(run: Path) -> list[tuple[float, str]]:
     return [(r["kimg"], w) for r in read_stats(run / "stats.jsonl") for w in r.get("warnings", [])]
 
 
-def test_a_resume_warns_like_the_whole_run(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resume_warns_like_the_whole_run(tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "CAP_KIMG", 0.04)
     options = {**TINY, "p_max": 0.3, "ada_kimg": 0.05, "tick": 0.016}
-    list(frugan.train(pictures, tmp_path / "whole", device="cpu", **options))
-    records = frugan.train(pictures, tmp_path / "run", device="cpu", **options)
+    list(frugan.train(image_folder, tmp_path / "whole", device="cpu", **options))
+    records = frugan.train(image_folder, tmp_path / "run", device="cpu", **options)
     while not next(records).get("warnings"):
         pass
     records.close()
@@ -50,18 +50,20 @@ def blow_up(monkeypatch: pytest.MonkeyPatch, after: int, times: int) -> None:
     monkeypatch.setattr(loop, "train_step", step)
 
 
-def test_outputs_that_blow_up_are_warned_of(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outputs_that_blow_up_are_warned_of(
+    tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     blow_up(monkeypatch, 12, 1)
-    list(frugan.train(pictures, tmp_path / "run", device="cpu", **TINY))
+    list(frugan.train(image_folder, tmp_path / "run", device="cpu", **TINY))
     assert any("D's outputs spread over" in said for _, said in warnings(tmp_path / "run"))
     assert json.loads((tmp_path / "run/run.json").read_text())["events"] == []
 
 
-def test_rollback_with_lower_rates(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rollback_with_lower_rates(tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is recorded, limited in number, and the lower rates outlast a resume."""
     blow_up(monkeypatch, 12, 1)
     options = {**TINY, "rollback_lr": 0.5}
-    records = list(frugan.train(pictures, tmp_path / "run", device="cpu", **options))
+    records = list(frugan.train(image_folder, tmp_path / "run", device="cpu", **options))
     assert [r["rollbacks"] for r in records] == [0, 0, 1, 1]
     (event,) = json.loads((tmp_path / "run/run.json").read_text())["events"]
     assert "went back to 0 kimg with new random numbers and learning rates × 0.5" in event
@@ -83,13 +85,13 @@ def test_rollback_with_lower_rates(tmp_path: Path, pictures: Path, monkeypatch: 
 
 
 def test_a_rollback_has_new_random_numbers_and_leaves_no_stale_records(
-    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Records later than the checkpoint are dropped and come again, from other latents than the first time."""
     options = {**TINY, "tick": 0.016, "rollback_lr": 1 - 1e-9, "held_out": 0, "target": -0.9}
-    healthy = list(frugan.train(pictures, tmp_path / "healthy", device="cpu", **options))
+    healthy = list(frugan.train(image_folder, tmp_path / "healthy", device="cpu", **options))
     blow_up(monkeypatch, 13, 1)
-    given = list(frugan.train(pictures, tmp_path / "run", device="cpu", **options))
+    given = list(frugan.train(image_folder, tmp_path / "run", device="cpu", **options))
     records = read_stats(tmp_path / "run/stats.jsonl")
     assert [r["step"] for r in records] == [r["step"] for r in healthy]  # each once
     assert [r["rollbacks"] for r in records] == [int(r["kimg"] > 0.0801) for r in records]
@@ -104,16 +106,16 @@ def test_a_rollback_has_new_random_numbers_and_leaves_no_stale_records(
     assert found.facts["rollbacks"] == 1
 
 
-def test_rollbacks_end(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rollbacks_end(tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blow_up(monkeypatch, 12, 10**6)
     with pytest.raises(frugan.FruganError, match="diverged"):
-        list(frugan.train(pictures, tmp_path / "run", device="cpu", **TINY, rollback_lr=0.5))
+        list(frugan.train(image_folder, tmp_path / "run", device="cpu", **TINY, rollback_lr=0.5))
     events = json.loads((tmp_path / "run/run.json").read_text())["events"]
     assert len(events) == MAX_ROLLBACKS
 
 
 def test_diversity() -> None:
-    """0 where all pictures are one; that of independent noise is its standard deviation times √2."""
+    """0 where all images are one; that of independent noise is its standard deviation times √2."""
     noise = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert diversity(noise[:1].expand(64, -1, -1, -1)) == 0
     assert diversity(noise) == pytest.approx(2**0.5, rel=0.01)

@@ -41,10 +41,10 @@ def comparable(run: Path) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+def reference(tmp_path_factory: pytest.TempPathFactory, image_folder: Path) -> Path:
     out = tmp_path_factory.mktemp("whole") / "run"
     os.environ["FRUGAN_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
-    list(frugan.train(pictures, out, device="cpu", **TINY))
+    list(frugan.train(image_folder, out, device="cpu", **TINY))
     return out
 
 
@@ -104,17 +104,17 @@ def test_weights_and_what_adam_keeps_of_them_are_channels_last(tmp_path: Path, r
             assert all(v.is_contiguous(memory_format=torch.channels_last) for v in (weight, *kept))
 
 
-def test_stopped_between_steps_and_resumed(tmp_path: Path, pictures: Path, reference: Path) -> None:
+def test_stopped_between_steps_and_resumed(tmp_path: Path, image_folder: Path, reference: Path) -> None:
     """Stops at a step that is neither a tick nor a checkpoint."""
     calls = iter(range(10**6))
-    list(frugan.train(pictures, tmp_path / "run", device="cpu", stop=lambda: next(calls) == 6, **TINY))
+    list(frugan.train(image_folder, tmp_path / "run", device="cpu", stop=lambda: next(calls) == 6, **TINY))
     assert Run(tmp_path / "run").latest().images == 7 * 8
     list(Run(tmp_path / "run").train(device="cpu"))
     assert_same(tmp_path / "run", reference)
 
 
-def test_abandoned_iterator_and_resumed(tmp_path: Path, pictures: Path, reference: Path) -> None:
-    records = frugan.train(pictures, tmp_path / "run", device="cpu", **TINY)
+def test_abandoned_iterator_and_resumed(tmp_path: Path, image_folder: Path, reference: Path) -> None:
+    records = frugan.train(image_folder, tmp_path / "run", device="cpu", **TINY)
     next(records)
     records.close()
     list(Run(tmp_path / "run").train(device="cpu"))
@@ -133,10 +133,10 @@ with stop_on_signal() as stop:
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
-def test_signalled_and_resumed(tmp_path: Path, pictures: Path, reference: Path, kind: signal.Signals) -> None:
+def test_signalled_and_resumed(tmp_path: Path, image_folder: Path, reference: Path, kind: signal.Signals) -> None:
     run = tmp_path / "run"
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, pictures, run, repr(TINY)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", SCRIPT, image_folder, run, repr(TINY)], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     for _ in range(2):  # past the first checkpoint
@@ -151,8 +151,8 @@ def test_signalled_and_resumed(tmp_path: Path, pictures: Path, reference: Path, 
         assert comparable(run) == comparable(reference)
 
 
-def test_longer_total(tmp_path: Path, pictures: Path, reference: Path) -> None:
+def test_longer_total(tmp_path: Path, image_folder: Path, reference: Path) -> None:
     """Training half as long first, then to the full length, is the same as training to the full length."""
-    list(frugan.train(pictures, tmp_path / "run", device="cpu", **{**TINY, "kimg": 0.08}))
+    list(frugan.train(image_folder, tmp_path / "run", device="cpu", **{**TINY, "kimg": 0.08}))
     list(Run(tmp_path / "run").train(kimg=0.16, device="cpu"))
     assert_same(tmp_path / "run", reference)

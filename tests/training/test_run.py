@@ -19,7 +19,7 @@ from frugan.augment import parse_transforms
 from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.errors import FruganError
 from frugan.metrics import EvaluationCard
-from frugan.run import Run, pictures_of
+from frugan.run import Run, image_set_of
 from frugan.tracking import read_stats
 from frugan.tracking.page import find_samples
 from frugan.training import checkpoint
@@ -29,9 +29,9 @@ from .conftest import TINY
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, image_folder: Path) -> Path:
     out = tmp_path_factory.mktemp("run") / "run"
-    list(frugan.train(pictures, out, device="cpu", **TINY))
+    list(frugan.train(image_folder, out, device="cpu", **TINY))
     return out
 
 
@@ -55,7 +55,7 @@ def test_each_count_of_images_has_a_name_of_its_own(counts: list[int]) -> None:
 
 @pytest.mark.parametrize("every", [0.2, 0.008])
 def test_nothing_of_a_short_run_is_lost(
-    every: float, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    every: float, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each measurement, sample grid and checkpoint of fractions of a kimg is one file."""
     length = 3 * every
@@ -65,7 +65,7 @@ def test_nothing_of_a_short_run_is_lost(
     measures = ("--evaluate-samples", 12, "--metrics", "kid_full")
     train = (
         "train",
-        pictures,
+        image_folder,
         "--out",
         "run",
         "--preset",
@@ -116,23 +116,23 @@ def test_r_t_covers_every_window(run: Path) -> None:
 
 
 @pytest.mark.parametrize("controller", ["rt", "rv"])
-def test_held_out_pictures_never_train(
-    tmp_path: Path, pictures: Path, controller: str, monkeypatch: pytest.MonkeyPatch
+def test_held_out_images_never_train(
+    tmp_path: Path, image_folder: Path, controller: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the indices that training asks for: minibatches cover the others and their x-flips; r_v scores these in turn."""
     asked: list[np.ndarray] = []
     images = Dataset.images
     steps = {"target": None} if controller == "rv" else {}
     options = {**TINY, "mirror": True, "samples_every": 1.0, "controller": controller, **steps}
-    records = frugan.train(pictures, tmp_path / "run", device="cpu", **options)
+    records = frugan.train(image_folder, tmp_path / "run", device="cpu", **options)
     first = next(records)
     monkeypatch.setattr(
         Dataset, "images", lambda self, i, **how: (asked.append(np.asarray(i)), images(self, i, **how))[1]
     )
     list(records)
     facts = json.loads((tmp_path / "run" / "data.json").read_text())
-    held_out = np.flatnonzero([name in facts["held_out"] for name in opened(pictures).names])
-    assert (len(held_out), facts["pictures"]) == (8, 40)
+    held_out = np.flatnonzero([name in facts["held_out"] for name in opened(image_folder).names])
+    assert (len(held_out), facts["images"]) == (8, 40)
     scored = [i for i in asked if np.isin(i % 40, held_out).any()]
     trained = [i for i in asked if not np.isin(i % 40, held_out).any()]
     assert len(trained) == 20 - first["step"]
@@ -144,9 +144,9 @@ def test_held_out_pictures_never_train(
 
 
 @pytest.mark.parametrize("held_out", [0, 12])
-def test_references_are_not_flipped(pictures: Path, held_out: int) -> None:
-    dataset = opened(pictures, held_out=held_out, mirror=True)
-    rows = {which: pictures_of(dataset, which).rows for which in ("train", "held-out", "all", "stream")}
+def test_references_are_not_flipped(image_folder: Path, held_out: int) -> None:
+    dataset = opened(image_folder, held_out=held_out, mirror=True)
+    rows = {which: image_set_of(dataset, which).rows for which in ("train", "held-out", "all", "stream")}
     assert len(rows["stream"]) == 2 * (40 - held_out)
     assert set(rows["stream"] % 40) == set(rows["train"])
     assert [len(rows[which]) for which in ("train", "held-out", "all")] == [40 - held_out, held_out, 40]
@@ -154,8 +154,8 @@ def test_references_are_not_flipped(pictures: Path, held_out: int) -> None:
     assert not set(rows["train"]) & set(rows["held-out"])
 
 
-def opened(pictures: Path, **options: Any) -> Dataset:
-    return open_dataset(DataConfig(str(pictures), **{"held_out": 8, **options}))  # pyright: ignore[reportReturnType]
+def opened(image_folder: Path, **options: Any) -> Dataset:
+    return open_dataset(DataConfig(str(image_folder), **{"held_out": 8, **options}))  # pyright: ignore[reportReturnType]
 
 
 def test_generator_comes_back(run: Path) -> None:
@@ -193,7 +193,7 @@ def test_unfinished_checkpoint_is_not_seen(run: Path, tmp_path: Path) -> None:
     assert len(checkpoint.all_checkpoints(copy / "checkpoints")) == 1
 
 
-def test_non_finite_gradients_roll_back(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_non_finite_gradients_roll_back(tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gradients that turn to NaN for good end in a roll-back; after too many of these, in an error that names remedies."""
     from frugan.training import loop
 
@@ -206,7 +206,7 @@ def test_non_finite_gradients_roll_back(tmp_path: Path, pictures: Path, monkeypa
 
     monkeypatch.setattr(loop, "update", poisoned)
     with pytest.raises(FruganError, match="diverged"):
-        list(frugan.train(pictures, tmp_path / "run", device="cpu", **{**TINY, "kimg": 2.0}))
+        list(frugan.train(image_folder, tmp_path / "run", device="cpu", **{**TINY, "kimg": 2.0}))
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert facts["status"] == "failed"
     assert any("went back" in w for w in facts["warnings"])
@@ -215,7 +215,7 @@ def test_non_finite_gradients_roll_back(tmp_path: Path, pictures: Path, monkeypa
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
 
 
-def test_one_bad_step_is_survived(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_bad_step_is_survived(tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from frugan.training import loop
 
     healthy, calls = loop.update, iter(range(10**6))
@@ -226,7 +226,7 @@ def test_one_bad_step_is_survived(tmp_path: Path, pictures: Path, monkeypatch: p
         healthy(state, name, config, stats, shared)
 
     monkeypatch.setattr(loop, "update", poisoned)
-    records = list(frugan.train(pictures, tmp_path / "run", device="cpu", **TINY))
+    records = list(frugan.train(image_folder, tmp_path / "run", device="cpu", **TINY))
     assert records[0]["non_finite"] == 1
     assert sum(r["non_finite"] for r in records) == 1
     assert all(torch.isfinite(p).all() for p in frugan.load(tmp_path / "run").parameters())
@@ -234,7 +234,7 @@ def test_one_bad_step_is_survived(tmp_path: Path, pictures: Path, monkeypatch: p
 
 @pytest.mark.parametrize("controller", ["rt", "rv"])
 def test_resting_at_the_cap_is_told(
-    tmp_path: Path, pictures: Path, controller: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, image_folder: Path, controller: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("frugan.tracking.health.CAP_KIMG", 0.04)
     if controller == "rv":  # what a D that overfits entirely would give
@@ -242,7 +242,7 @@ def test_resting_at_the_cap_is_told(
     out = tmp_path / "run"
     options = {**TINY, "p_max": 0.3, "ada_kimg": 0.05, "controller": controller}
     options["target"] = {"rt": -0.9, "rv": 0.5}[controller]
-    records = list(frugan.train(pictures, out, device="cpu", **options))
+    records = list(frugan.train(image_folder, out, device="cpu", **options))
     assert records[-1]["p"] == pytest.approx(0.3)
     (warning,) = json.loads((out / "run.json").read_text())["warnings"]
     assert "p has rested at its cap of 0.3" in warning
@@ -267,24 +267,24 @@ def test_resting_at_the_cap_is_told(
     ],
 )
 def test_mistakes_are_told_before_anything_is_written(
-    tmp_path: Path, pictures: Path, options: dict, message: str
+    tmp_path: Path, image_folder: Path, options: dict, message: str
 ) -> None:
     with pytest.raises(FruganError, match=message):
-        next(frugan.train(pictures, tmp_path / "run", device="cpu", **{**TINY, **options}))
+        next(frugan.train(image_folder, tmp_path / "run", device="cpu", **{**TINY, **options}))
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_is_not_overwritten(run: Path, pictures: Path, tmp_path: Path) -> None:
+def test_a_run_is_not_overwritten(run: Path, image_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FruganError, match="frugan resume"):
-        frugan.train(pictures, run, device="cpu", **TINY)
+        frugan.train(image_folder, run, device="cpu", **TINY)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(FruganError, match="not an empty directory"):
-        frugan.train(pictures, tmp_path, device="cpu", **TINY)
+        frugan.train(image_folder, tmp_path, device="cpu", **TINY)
 
 
-def test_who_only_looks_into_a_run_stops_nobody(tmp_path: Path, pictures: Path) -> None:
+def test_who_only_looks_into_a_run_stops_nobody(tmp_path: Path, image_folder: Path) -> None:
     """Of two that begin at once, the one that is refused holds the lock for a moment."""
-    frugan.train(pictures, tmp_path / "run", device="cpu", **TINY).close()
+    frugan.train(image_folder, tmp_path / "run", device="cpu", **TINY).close()
     records = Run(tmp_path / "run").train(device="cpu")
     lock = filelock.FileLock(tmp_path / "run" / ".lock", thread_local=False)
     lock.acquire()
@@ -293,17 +293,17 @@ def test_who_only_looks_into_a_run_stops_nobody(tmp_path: Path, pictures: Path) 
     records.close()
 
 
-def test_two_processes_do_not_share_a_run(tmp_path: Path, pictures: Path) -> None:
-    records = frugan.train(pictures, tmp_path / "run", device="cpu", **TINY)
+def test_two_processes_do_not_share_a_run(tmp_path: Path, image_folder: Path) -> None:
+    records = frugan.train(image_folder, tmp_path / "run", device="cpu", **TINY)
     next(records)
     with pytest.raises(FruganError, match="another process"):
         next(Run(tmp_path / "run").train(device="cpu"))
     records.close()
 
 
-def test_changed_data_is_noticed(tmp_path: Path, pictures: Path) -> None:
-    copy = tmp_path / "pictures"
-    shutil.copytree(pictures, copy)
+def test_changed_data_is_noticed(tmp_path: Path, image_folder: Path) -> None:
+    copy = tmp_path / "images"
+    shutil.copytree(image_folder, copy)
     list(frugan.train(copy, tmp_path / "run", device="cpu", **{**TINY, "kimg": 0.04}))
     Image.new("RGB", (16, 16)).save(copy / "even" / "new.png")
     with pytest.raises(FruganError, match="have changed"):
@@ -324,9 +324,9 @@ KINDS = [
 
 
 @pytest.mark.parametrize("options", KINDS, ids=lambda o: ",".join(o))
-def test_kinds_of_run(tmp_path: Path, pictures: Path, options: dict) -> None:
+def test_kinds_of_run(tmp_path: Path, image_folder: Path, options: dict) -> None:
     """Each option is in the configuration, in the networks, and in what they do."""
-    records = list(frugan.train(pictures, tmp_path / "run", device="cpu", **{**TINY, "kimg": 0.08, **options}))
+    records = list(frugan.train(image_folder, tmp_path / "run", device="cpu", **{**TINY, "kimg": 0.08, **options}))
     assert records[-1]["kimg"] == pytest.approx(0.08)
     assert records[-1]["step"] == 80 // options.get("batch", 8)
     assert all(np.isfinite(r[name]) for r in records for name in ("loss/generator", "loss/discriminator", "p"))
@@ -359,19 +359,19 @@ def test_kinds_of_run(tmp_path: Path, pictures: Path, options: dict) -> None:
         assert all(r["p"] == 0 for r in records)
 
 
-def test_recomputed_activations_train_alike(tmp_path: Path, pictures: Path) -> None:
+def test_recomputed_activations_train_alike(tmp_path: Path, image_folder: Path) -> None:
     options = TINY | {"kimg": 0.08, "path_length_weight": 2.0, "precision": "fp32"}
     found = []
     for on in (False, True):
         run = tmp_path / str(on)
-        list(frugan.train(pictures, run, device="cpu", activation_checkpointing=on, **options))
+        list(frugan.train(image_folder, run, device="cpu", activation_checkpointing=on, **options))
         found.append([r["loss/discriminator"] for r in read_stats(run / "stats.jsonl")])
     assert found[1] == pytest.approx(found[0], rel=1e-2)  # Adam's first steps go by signs, of tiny gradients as well
     with pytest.raises(FruganError, match="leave one of them out"):
-        frugan.train(pictures, tmp_path / "both", device="cpu", activation_checkpointing=True, compile="on", **TINY)
+        frugan.train(image_folder, tmp_path / "both", device="cpu", activation_checkpointing=True, compile="on", **TINY)
 
 
-def test_accumulation_makes_the_same_batch(pictures: Path) -> None:
+def test_accumulation_makes_the_same_batch(image_folder: Path) -> None:
     """Gradients of a batch in two halves are those of the whole batch, where samples do not interact."""
     from frugan.augment import AugmentConfig, AugmentPipeline
     from frugan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, SynthesisConfig
@@ -395,9 +395,9 @@ def test_accumulation_makes_the_same_batch(pictures: Path) -> None:
         torch.testing.assert_close(one, p.grad, atol=1e-6, rtol=1e-4)
 
 
-def test_a_run_that_is_moved_while_it_trains_leaves_no_ghost_and_resumes(tmp_path: Path, pictures: Path) -> None:
+def test_a_run_that_is_moved_while_it_trains_leaves_no_ghost_and_resumes(tmp_path: Path, image_folder: Path) -> None:
     run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
-    records = frugan.train(pictures, run, device="cpu", **{**TINY, "kimg": 0.3, "tick": 0.064})
+    records = frugan.train(image_folder, run, device="cpu", **{**TINY, "kimg": 0.3, "tick": 0.064})
     assert next(records)["kimg"] > 0
     run.rename(elsewhere)
     with pytest.raises(FileNotFoundError, match="the run is no longer there"):

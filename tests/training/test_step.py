@@ -114,13 +114,13 @@ def test_compiled_penalties_have_our_derivatives_of_convolutions(
     "options", [{}, {"preset": "auto", "channel_max": 8, "precision": "bf16"}], ids=["tiny", "auto"]
 )
 def test_each_phase_is_one_graph_and_compiled_once(
-    options: dict[str, Any], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As p moves, at the penalties' intervals, with held-out images. Traced only, which takes seconds."""
     compiled = torch.compile
     monkeypatch.setattr(torch, "compile", lambda f, **how: compiled(f, backend="eager", fullgraph=True, **how))
     options = {**TINY, "kimg": 0.136, "compile": "on", **options}
-    data = DataConfig(str(pictures), held_out=options.pop("held_out"))
+    data = DataConfig(str(image_folder), held_out=options.pop("held_out"))
     torch._dynamo.reset()
     counters.clear()
     with torch._dynamo.config.patch(error_on_recompile=True):
@@ -144,7 +144,7 @@ def test_without_a_compiler_there_is_a_sentence(parts: tuple[Generator, Discrimi
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from inside torch's compiler
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_traces_whole_and_trains_as_it_does_eager(
-    name: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With everything that the compiler knows of gradients, but nothing compiled; float32, two steps."""
     compiled = torch.compile
@@ -155,6 +155,6 @@ def test_every_method_traces_whole_and_trains_as_it_does_eager(
         del options["target"]
     found = []
     for on in ("on", "off"):
-        records = list(frugan.train(pictures, tmp_path / on, device="cpu", compile=on, **options))
+        records = list(frugan.train(image_folder, tmp_path / on, device="cpu", compile=on, **options))
         found.append([(r["loss/generator"], r["loss/discriminator"]) for r in records])
     assert found[0] == [pytest.approx(losses, rel=1e-2) for losses in found[1]]  # signs of tiny gradients rule a step

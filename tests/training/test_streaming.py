@@ -24,9 +24,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("indexed", [True, False])
-def test_a_streamed_run_resumes_exactly(indexed: bool, tmp_path: Path, pictures: Path, cache: Path) -> None:
+def test_a_streamed_run_resumes_exactly(indexed: bool, tmp_path: Path, image_folder: Path, cache: Path) -> None:
     """Stopped between two steps, all decoded shards deleted; two shards lost: on the way, or noticed without an index."""
-    made = shard(pictures, tmp_path / "set", per_shard=4)
+    made = shard(image_folder, tmp_path / "set", per_shard=4)
     for k in (3, 4):
         (made.path / f"set-{k:06d}.tar").unlink()
     if not indexed:

@@ -55,7 +55,7 @@ def environment(rank: int, world: int, port: int) -> dict[str, str]:
     }
 
 
-def _train(index: int, world: int, port: int, pictures: str, out: str, options: dict[str, Any]) -> None:
+def _train(index: int, world: int, port: int, image_folder: str, out: str, options: dict[str, Any]) -> None:
     """Trains as one of `world` processes; keeps the gradients of every update, and what the records say."""
     os.environ.update(environment(index, world, port) if world > 1 else {})
     torch.set_num_threads(1)
@@ -69,14 +69,14 @@ def _train(index: int, world: int, port: int, pictures: str, out: str, options: 
 
     torch.optim.Adam.step = noting  # type: ignore[method-assign]
     with joined("cpu") as device:
-        for _ in frugan.train(pictures, out, device=device, **options):
+        for _ in frugan.train(image_folder, out, device=device, **options):
             pass
         torch.save(gradients, Path(out).parent / f"{Path(out).name}-{rank()}.pt")
 
 
-def together(world: int, pictures: Path, out: Path, options: dict[str, Any]) -> list[torch.Tensor]:
+def together(world: int, image_folder: Path, out: Path, options: dict[str, Any]) -> list[torch.Tensor]:
     """The gradients on the first process, those on the others being checked to be bit for bit the same."""
-    arguments = (world, free_port(), str(pictures), str(out), options)
+    arguments = (world, free_port(), str(image_folder), str(out), options)
     torch.multiprocessing.start_processes(_train, args=arguments, nprocs=world, start_method="spawn")
     first, *others = [torch.load(out.parent / f"{out.name}-{i}.pt") for i in range(world)]
     for other in others:
@@ -85,12 +85,14 @@ def together(world: int, pictures: Path, out: Path, options: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize(("arm", "worlds"), [("ada", (2, 4)), *((arm, (2,)) for arm in list(ARMS)[1:])])
-def test_one_two_and_four_processes_agree(arm: str, worlds: tuple[int, ...], pictures: Path, tmp_path: Path) -> None:
+def test_one_two_and_four_processes_agree(
+    arm: str, worlds: tuple[int, ...], image_folder: Path, tmp_path: Path
+) -> None:
     options = OPTIONS | ARMS[arm] | {"kimg": 0.08, "tick": 0.032, "samples_every": 0.08, "checkpoint_every": 0.08}
-    one = together(1, pictures, tmp_path / "one", options)
+    one = together(1, image_folder, tmp_path / "one", options)
     for world in worlds:
         out = tmp_path / f"of-{world}"
-        many = together(world, pictures, out, options)
+        many = together(world, image_folder, out, options)
         assert len(many) == len(one)
         for a, b in zip(one[:3], many[:3]):  # the first step's; later ones carry on the rounding of these
             assert float((a - b).norm() / a.norm()) < 1e-6
@@ -116,11 +118,11 @@ def command(*arguments: Any) -> list[str]:
     return [sys.executable, "-m", "frugan", *map(str, arguments)]
 
 
-def test_another_number_of_processes_goes_on(pictures: Path, tmp_path: Path) -> None:
+def test_another_number_of_processes_goes_on(image_folder: Path, tmp_path: Path) -> None:
     """Begun by two, gone on with by one: the same as by one throughout, but for the rounding of sums."""
     whole = OPTIONS | {"kimg": 0.096}
-    list(frugan.train(pictures, tmp_path / "whole", device="cpu", **whole))
-    together(2, pictures, tmp_path / "run", whole | {"kimg": 0.048})
+    list(frugan.train(image_folder, tmp_path / "whole", device="cpu", **whole))
+    together(2, image_folder, tmp_path / "run", whole | {"kimg": 0.048})
     list(Run(tmp_path / "run").train(kimg=0.096, device="cpu"))
     ours, theirs = final_tensors(tmp_path / "run"), final_tensors(tmp_path / "whole")
     for key in ("controller/p", "path_length_mean"):
@@ -129,7 +131,7 @@ def test_another_number_of_processes_goes_on(pictures: Path, tmp_path: Path) -> 
     assert distance < 0.05 * sum(float(v.norm()) for k, v in theirs.items() if k.startswith("ema/"))
 
 
-def test_a_killed_worker_is_replaced(pictures: Path, tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced(image_folder: Path, tmp_path: Path) -> None:
     """From the command line: two processes, one of them killed; the launcher starts both anew, and the run is finished."""
     out = tmp_path / "run"
     pace = (
@@ -146,7 +148,7 @@ def test_a_killed_worker_is_replaced(pictures: Path, tmp_path: Path) -> None:
     )
     with (tmp_path / "log").open("w") as log:
         training = subprocess.Popen(
-            command("train", pictures, "--out", out, *SMALL, "--batch", 16, *pace),
+            command("train", image_folder, "--out", out, *SMALL, "--batch", 16, *pace),
             stdout=log,
             stderr=log,
             env=os.environ | {"FRUGAN_PATIENCE": "20"},
@@ -191,11 +193,11 @@ def test_a_silent_process_is_named_within_the_time_stated(tmp_path: Path) -> Non
     assert time.monotonic() - started < 30
 
 
-def _disagree(index: int, port: int, pictures: str, out: str) -> None:
+def _disagree(index: int, port: int, image_folder: str, out: str) -> None:
     os.environ.update(environment(index, 2, port))
     torch.set_num_threads(1)
     with joined("cpu") as device:
-        records = frugan.train(pictures, out, device=device, **OPTIONS)
+        records = frugan.train(image_folder, out, device=device, **OPTIONS)
         next(records)
         if index == 1:
             session = records.gi_frame.f_locals["session"]  # type: ignore[attr-defined]
@@ -207,20 +209,20 @@ def _disagree(index: int, port: int, pictures: str, out: str) -> None:
     os._exit(0)  # docs/scaling.md: now and then Gloo's threads abort an interpreter that ends
 
 
-def test_diverged_replicas_are_named(pictures: Path, tmp_path: Path) -> None:
-    arguments = (free_port(), str(pictures), str(tmp_path / "run"))
+def test_diverged_replicas_are_named(image_folder: Path, tmp_path: Path) -> None:
+    arguments = (free_port(), str(image_folder), str(tmp_path / "run"))
     torch.multiprocessing.start_processes(_disagree, args=arguments, nprocs=2, start_method="spawn")
     for i in range(2):
         assert "the weights of process 1 of 2 are not the first one's" in (tmp_path / f"message-{i}").read_text()
 
 
-def test_impossible_numbers_are_refused(pictures: Path, tmp_path: Path) -> None:
+def test_impossible_numbers_are_refused(image_folder: Path, tmp_path: Path) -> None:
     for more, word in (
         (("--batch", 9), "whole micro-batches"),
         (("--batch", 16, "--batch-per-device", 16), "--batch-per-device 8"),
     ):
         done = subprocess.run(
-            command("train", pictures, "--out", tmp_path / "run", "--preset", "tiny", "--processes", 2, *more),
+            command("train", image_folder, "--out", tmp_path / "run", "--preset", "tiny", "--processes", 2, *more),
             check=False,
             text=True,
             capture_output=True,
@@ -230,11 +232,11 @@ def test_impossible_numbers_are_refused(pictures: Path, tmp_path: Path) -> None:
         assert not (tmp_path / "run").exists()
 
 
-def test_torchrun_starts_a_run(pictures: Path, tmp_path: Path) -> None:
+def test_torchrun_starts_a_run(image_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
     done = subprocess.run(
-        [*launcher, *command("train", pictures, "--out", out, *SMALL, "--batch", 8, "--kimg", 0.032)[2:]],
+        [*launcher, *command("train", image_folder, "--out", out, *SMALL, "--batch", 8, "--kimg", 0.032)[2:]],
         check=False,
         text=True,
         capture_output=True,

@@ -47,7 +47,7 @@ def start(target: tuple[Generator, Discriminator], source: tuple[Generator, Disc
     return report
 
 
-def pictures_of(G: Generator, c: torch.Tensor | None = None) -> torch.Tensor:
+def image_set_of(G: Generator, c: torch.Tensor | None = None) -> torch.Tensor:
     with torch.no_grad():
         return G(G.latents(range(4)), None if c is None else c.expand(4, -1), noise="const")
 
@@ -57,7 +57,7 @@ def test_same_shape_is_the_same_network() -> None:
     report = start(target, source)
     assert report.complete
     assert report.kept == report.total
-    assert torch.equal(pictures_of(target[0]), pictures_of(source[0]))
+    assert torch.equal(image_set_of(target[0]), image_set_of(source[0]))
     x = torch.randn(4, 3, 16, 16)
     assert torch.equal(target[1](x), source[1](x))
 
@@ -80,26 +80,26 @@ def test_other_resolution_shares_what_it_can(size: tuple[int, int]) -> None:
 def test_grey_from_rgb_is_the_mean_and_back() -> None:
     rgb, grey = networks(0), networks(1, channels=1)
     start(grey, rgb)
-    torch.testing.assert_close(pictures_of(grey[0]), pictures_of(rgb[0]).mean(dim=1, keepdim=True))
+    torch.testing.assert_close(image_set_of(grey[0]), image_set_of(rgb[0]).mean(dim=1, keepdim=True))
     x = torch.randn(4, 1, 16, 16)
     torch.testing.assert_close(grey[1](x), rgb[1](x.expand(-1, 3, -1, -1)))
     again = networks(2)
     start(again, grey)
-    torch.testing.assert_close(pictures_of(again[0]), pictures_of(grey[0]).expand(-1, 3, -1, -1))
+    torch.testing.assert_close(image_set_of(again[0]), image_set_of(grey[0]).expand(-1, 3, -1, -1))
     torch.testing.assert_close(again[1](x.expand(-1, 3, -1, -1)), grey[1](x))
 
 
 def test_alpha_is_new_and_colour_stays() -> None:
     rgb, rgba = networks(0), networks(1, channels=4)
     start(rgba, rgb)
-    torch.testing.assert_close(pictures_of(rgba[0])[:, :3], pictures_of(rgb[0]))
+    torch.testing.assert_close(image_set_of(rgba[0])[:, :3], image_set_of(rgb[0]))
 
 
 def test_labels_gained_count_for_nothing_at_first() -> None:
     plain, labelled = networks(0), networks(1, labels=3)
     start(labelled, plain)
     for c in torch.eye(3):
-        torch.testing.assert_close(pictures_of(labelled[0], c), pictures_of(plain[0]))
+        torch.testing.assert_close(image_set_of(labelled[0], c), image_set_of(plain[0]))
 
 
 def test_labels_lost_leave_their_average() -> None:
@@ -175,9 +175,9 @@ def test_impossible_freezes(options: dict, message: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def source_run(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+def source_run(tmp_path_factory: pytest.TempPathFactory, image_folder: Path) -> Path:
     out = tmp_path_factory.mktemp("source") / "run"
-    list(frugan.train(pictures, out, device="cpu", **TINY))
+    list(frugan.train(image_folder, out, device="cpu", **TINY))
     return out
 
 
@@ -186,11 +186,11 @@ def weights(net: torch.nn.Module | None) -> dict[str, torch.Tensor]:
     return dict(net.named_parameters())
 
 
-def test_fine_tuning_a_run(tmp_path: Path, pictures: Path, source_run: Path) -> None:
+def test_fine_tuning_a_run(tmp_path: Path, image_folder: Path, source_run: Path) -> None:
     """It starts from the source, leaves alone what is frozen, trains the rest, and resumes without the source."""
     out = tmp_path / "run"
     options = {**FINE_TUNE, "init_from": str(source_run), "freeze_d": "4", "freeze_mapping": True, "seed": 3}
-    steps = frugan.train(pictures, out, device="cpu", **options)
+    steps = frugan.train(image_folder, out, device="cpu", **options)
     next(steps)
     steps.close()
     config = Run(out).config
@@ -199,16 +199,16 @@ def test_fine_tuning_a_run(tmp_path: Path, pictures: Path, source_run: Path) -> 
     assert json.loads((out / "start.json").read_text())["differences"] == []
     first = sorted((out / "checkpoints").iterdir())[0]
     assert first.name == "checkpoint-000000.000"
-    assert torch.equal(pictures_of(frugan.load(first)), pictures_of(frugan.load(source_run)))
+    assert torch.equal(image_set_of(frugan.load(first)), image_set_of(frugan.load(source_run)))
     assert np.array_equal(
         np.asarray(Image.open(out / "samples" / "samples-init.png")),
         np.asarray(Image.open(sorted((source_run / "samples").glob("samples-0*.png"))[-1])),
     )
     list(Run(out).train(device="cpu"))
     unbroken = tmp_path / "unbroken"
-    list(frugan.train(pictures, unbroken, device="cpu", **options))
+    list(frugan.train(image_folder, unbroken, device="cpu", **options))
     one, other = (frugan.load(path) for path in (out, unbroken))
-    assert torch.equal(pictures_of(one), pictures_of(other))
+    assert torch.equal(image_set_of(one), image_set_of(other))
     before, after = (read_source(path) for path in (source_run, out))
     for key, value in weights(after.raw_generator).items():
         assert torch.equal(value, weights(before.raw_generator)[key]) == key.startswith("mapping."), key
@@ -217,17 +217,17 @@ def test_fine_tuning_a_run(tmp_path: Path, pictures: Path, source_run: Path) -> 
 
 
 @pytest.mark.parametrize("release", ["pytorch", "tensorflow"])
-def test_fine_tuning_a_released_file(tmp_path: Path, pictures: Path, release: str) -> None:
+def test_fine_tuning_a_released_file(tmp_path: Path, image_folder: Path, release: str) -> None:
     file = GOLDEN / f"nvidia_{release}.pkl"
     options = {**FINE_TUNE, "init_from": str(file), "allow_partial": True, "kimg": 0.04}
-    list(frugan.train(pictures, tmp_path / "run", device="cpu", **options))
+    list(frugan.train(image_folder, tmp_path / "run", device="cpu", **options))
     first = sorted((tmp_path / "run" / "checkpoints").iterdir())[0]
     G = frugan.load(file)
     assert frugan.load(first).resolution == G.resolution
 
 
-def test_strictness(tmp_path: Path, pictures: Path, source_run: Path) -> None:
-    data = DataConfig(path=str(pictures), resolution=(32, 32))
+def test_strictness(tmp_path: Path, image_folder: Path, source_run: Path) -> None:
+    data = DataConfig(path=str(image_folder), resolution=(32, 32))
     options = {**FINE_TUNE, "init_from": str(source_run)}
     with pytest.raises(FruganError, match=r"b32(.|\n)*--allow-partial") as raised:
         plan(Options(**options), data, device=torch.device("cpu"))

@@ -24,7 +24,7 @@ from .conftest import TINY
 def phases() -> Phases:
     config, _ = resolve(
         Options(**{k: v for k, v in TINY.items() if k not in ("held_out", "target")}),
-        DataConfig("pictures"),
+        DataConfig("images"),
         Facts((16, 16), 3, 0, 40, 0),
     )
     return make_phases(config, Generator(config.generator), Discriminator(config.discriminator))
@@ -78,23 +78,23 @@ def test_more_memory_affords_more(phases: Phases) -> None:
 
 @pytest.mark.parametrize("free, expected", [(2**40, 8), ("tight", 4)])
 def test_the_number_is_written_into_the_run(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phases: Phases, free: int | str, expected: int
+    image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phases: Phases, free: int | str, expected: int
 ) -> None:
     if free == "tight":
         free = bisect_left(range(2**28), True, key=lambda b: trial.affords(phases, 4, b)(4))
     monkeypatch.setattr(trial, "free_memory", lambda: free)
     options = {"mbstd_group": 4, "path_length_weight": 2.0, "device": "cpu"}
-    next(iter(frugan.train(pictures, tmp_path / "run", batch_per_device="auto", **TINY | options)))
+    next(iter(frugan.train(image_folder, tmp_path / "run", batch_per_device="auto", **TINY | options)))
     run = frugan.Run(tmp_path / "run")
     assert (run.config.training.batch, run.config.training.batch_per_device) == (8, expected)
 
 
 def test_no_memory_at_all_is_refused_before_the_run_exists(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trial, "free_memory", lambda: 1000)
     with pytest.raises(FruganError, match="free some memory"):
-        frugan.train(pictures, tmp_path / "run", batch_per_device="auto", device="cpu", **TINY)
+        frugan.train(image_folder, tmp_path / "run", batch_per_device="auto", device="cpu", **TINY)
     assert not (tmp_path / "run").exists()
 
 
@@ -139,14 +139,14 @@ def test_a_machine_without_a_compiler(phases: Phases, monkeypatch: pytest.Monkey
     assert trial.compiling_pays(make, 8, 4, 1.0) == (False, "torch.compile fails here: RuntimeError")
 
 
-def test_activation_checkpointing_reaches_the_networks(pictures: Path) -> None:
+def test_activation_checkpointing_reaches_the_networks(image_folder: Path) -> None:
     """… and is why nothing is compiled; on a CPU nothing is either way."""
     whys = []
     for on in (False, True):
         options = Options(
             activation_checkpointing=on, **{k: v for k, v in TINY.items() if k not in ("held_out", "target")}
         )
-        config, derived, *_ = plan(options, DataConfig(str(pictures)), device=torch.device("cpu"))
+        config, derived, *_ = plan(options, DataConfig(str(image_folder)), device=torch.device("cpu"))
         networks = Generator(config.generator), Discriminator(config.discriminator)
         make_phases(config, *networks)
         layers = [m for net in networks for m in net.modules() if isinstance(m, Recomputable)]

@@ -1,7 +1,7 @@
-"""Measurements: random corruptions of known kind, behind which a generator can learn clean pictures.
+"""Measurements: random corruptions of known kind, behind which a generator can learn clean images.
 
-In AmbientGAN no clean pictures exist, only measurements y = f(x) with f drawn at random; the discriminator compares them with
-measurements of generated pictures (Bora, Price & Dimakis, "AmbientGAN: Generative models from lossy measurements", 2018). All
+In AmbientGAN no clean images exist, only measurements y = f(x) with f drawn at random; the discriminator compares them with
+measurements of generated images (Bora, Price & Dimakis, "AmbientGAN: Generative models from lossy measurements", 2018). All
 are differentiable in x, and what they drop is black (−1), which 8-bit files keep exactly.
 """
 
@@ -38,7 +38,7 @@ class Kind:
     draw: Callable[..., Drawn]
     apply: Callable[..., Tensor]
     square: bool = field(default=False)
-    """Whether it takes square pictures only."""
+    """Whether it takes square images only."""
 
 
 def _rand(rng: torch.Generator, *shape: int) -> Tensor:
@@ -181,7 +181,7 @@ class Measurement:
             raise FruganError(f"measurement {specification!r}: {kind.about}; for instance {example}")
         if kind.square and resolution[0] != resolution[1]:
             raise FruganError(
-                f"measurement {name!r} needs square pictures, and these are {resolution[0]}x{resolution[1]}"
+                f"measurement {name!r} needs square images, and these are {resolution[0]}x{resolution[1]}"
             )
         self.resolution = resolution
 

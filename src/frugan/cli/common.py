@@ -34,7 +34,7 @@ def parse_resolution(text: str | None) -> tuple[int, int] | None:
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(part.isdecimal() and len(part) < 10 and int(part) for part in parts):
         raise FruganError(
-            f"--resolution {text[:60]!r}: give one number for square pictures, or HEIGHTxWIDTH, for instance 48x64"
+            f"--resolution {text[:60]!r}: give one number for square images, or HEIGHTxWIDTH, for instance 48x64"
         )
     return int(parts[0]), int(parts[-1])
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Look at images, prepare them, or draw some to try.", no_args_is_help=True)
 
 Path_ = Annotated[str, typer.Argument(help="A folder, zip, .npy or .npz of images.")]
-Resolution = Annotated[str | None, Option(help="R or HxW in pixels; default: from the pictures.")]
+Resolution = Annotated[str | None, Option(help="R or HxW in pixels; default: from the images.")]
 Channels = Annotated[Literal["auto", "L", "LA", "RGB", "RGBA"], Option(help="Convert all images to these.")]
 Fit = Annotated[Literal["crop", "letterbox"], Option(help="How images of another shape are fitted.")]
 Filter = Annotated[Literal["lanczos", "box"], Option(help="Resizing filter, antialiased.")]
@@ -65,7 +65,7 @@ def inspect(
     import json
 
     from frugan import data
-    from frugan.pictures import save_picture
+    from frugan.images import save_image
 
     where = sheet or Path(f"contact-sheet-{_name(path)}.png")
     _refuse_sheet(where)
@@ -73,7 +73,7 @@ def inspect(
     settings |= {"value_range": value_range, "use_generated": use_generated}
     with bar("reading images") as progress:
         report = data.inspect(_config(path, resolution, **settings), progress=progress)
-    save_picture(data.contact_sheet(report.dataset), where)
+    save_image(data.contact_sheet(report.dataset), where)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=1, default=str))
         return
@@ -164,7 +164,7 @@ def corrupt(
 
     from frugan import data
     from frugan.augment import Measurement
-    from frugan.pictures import to_float, to_pixels
+    from frugan.images import to_float, to_pixels
 
     settings = {"value_range": value_range, "use_generated": use_generated}
     config = _config(path, resolution, channels=channels, labels=labels, **settings)
@@ -188,7 +188,7 @@ def sample(
     style: Annotated[str, Option(help="critters, voxel-art, pixel-art, lorelei, notionists or planets.")] = "critters",
     count: Annotated[int, Limits(at_least=1, at_most=10_000_000), Option(help="Number of images.")] = 1000,
     size: Annotated[int, Limits(at_least=8, at_most=4096), Option(help="Pixels a side.")] = 32,
-    seed: Annotated[Seed, Option(help="Seed of the sequence of pictures.")] = 0,
+    seed: Annotated[Seed, Option(help="Seed of the sequence of images.")] = 0,
     offset: Annotated[
         int,
         Limits(at_least=0, at_most=2**40),
@@ -196,14 +196,14 @@ def sample(
     ] = 0,
     background: Annotated[Literal["style", "white", "transparent"], Option(help="Behind the figures.")] = "style",
 ) -> None:
-    """Draw avatar pictures with attribute labels, to try things on. Needs the extra frugan\\[demo]."""
+    """Draw avatar images with attribute labels, to try things on. Needs the extra frugan\\[demo]."""
     from frugan import data
 
     with bar("drawing") as progress:
         done = data.draw_avatars(
             style, count, size, out, seed=seed, offset=offset, background=background, progress=progress
         )
-    console.print(f"{done.count} pictures in {done.path}; attributes in labels.csv: {', '.join(done.attributes)}")
+    console.print(f"{done.count} images in {done.path}; attributes in labels.csv: {', '.join(done.attributes)}")
 
 
 @app.command()

@@ -12,18 +12,18 @@ from frugan.checks import Limits
 from frugan.cli.common import bar, print_command, say
 from frugan.cli.train import describe, follow
 
-PICTURES, HELD_OUT = 1000, 100
+IMAGES, HELD_OUT = 1000, 100
 
 
 def demo(
-    out: Annotated[Path, typer.Argument(help="Directory for the pictures and the run.")] = Path("demo"),
+    out: Annotated[Path, typer.Argument(help="Directory for the images and the run.")] = Path("demo"),
     style: Annotated[str, Option(help="critters, voxel-art, pixel-art, lorelei, notionists or planets.")] = "critters",
     kimg: Annotated[
         float | None, Limits(above=0, at_most=1e9), Option(help="Length of training. [default: that of preset tiny]")
     ] = None,
     device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
-    """Draw 1,000 small pictures and train a GAN on them: seven to ten minutes on two CPU cores.
+    """Draw 1,000 small images and train a GAN on them: seven to ten minutes on two CPU cores.
 
     Run it again to go on where it stopped. Needs the extra frugan\\[demo].
     """
@@ -31,15 +31,15 @@ def demo(
     from frugan.data import DataConfig, draw_avatars
     from frugan.run import Run, choose_device, plan
 
-    pictures, run = out / "pictures", out / "run"
-    if not pictures.exists():
-        with bar("drawing pictures") as progress:
-            draw_avatars(style, PICTURES + HELD_OUT, 32, pictures, progress=progress)
+    images, run = out / "images", out / "run"
+    if not images.exists():
+        with bar("drawing images") as progress:
+            draw_avatars(style, IMAGES + HELD_OUT, 32, images, progress=progress)
     chosen = choose_device(device)
     if (run / "config.yaml").exists():
         follow(Run(run), device=str(chosen), kimg=kimg)
     else:
-        data = DataConfig(path=str(pictures), held_out=HELD_OUT)
+        data = DataConfig(path=str(images), held_out=HELD_OUT)
         config, derived, dataset, *_ = plan(Options(preset="tiny", kimg=kimg, threads="auto"), data, device=chosen)
         describe(dataset, derived)
         follow(Run.create(run, config), device=str(chosen), dataset=dataset)

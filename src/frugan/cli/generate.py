@@ -106,7 +106,7 @@ class PixelFormat:
     def stored(self, images: Tensor, depth: int) -> np.ndarray:
         """float `[N, C, H, W]` in [-1, 1] → uint8 or uint16 `[N, H, W, C]` in the units of the data where `depth` is its own."""
         from frugan.data.values import restore
-        from frugan.pictures import to_pixels
+        from frugan.images import to_pixels
 
         found = to_pixels(images, depth)
         if self.value_range is None or depth != self.depth:
@@ -168,7 +168,7 @@ def _write_each(
     """A file for each seed; says what was written."""
     import numpy as np
 
-    from frugan.pictures import GENERATED_KEY, save_picture, upscale
+    from frugan.images import GENERATED_KEY, save_image, upscale
 
     texts = [{GENERATED_KEY: str(seed), **text} | ({"Scale": str(factor)} if factor > 1 else {}) for seed in seeds]
     files = _free([out / f"seed{seed:04d}.{format}" for seed in seeds], texts)
@@ -183,7 +183,7 @@ def _write_each(
                 file.parent.mkdir(parents=True, exist_ok=True)
                 np.save(file, image)
             else:
-                save_picture(image, file, text=about)
+                save_image(image, file, text=about)
     which = files[0].name if len(files) == 1 else f"{files[0].name} to {files[-1].name}"
     kind = f"{size[0]}x{size[1]}, {pixels.channels} channels, {depth} bits per channel"
     return f"{len(files):,} {'image' if len(files) == 1 else 'images'} of {kind} in {out}: {which}"
@@ -200,7 +200,7 @@ def _write_grid(
     """One file of all images with their seeds and class as captions; says what was written."""
     import numpy as np
 
-    from frugan.pictures import can_write, captioned_grid, save_picture, to_uint8, upscale
+    from frugan.images import can_write, captioned_grid, save_image, to_uint8, upscale
 
     h, w = resolution
     if len(seeds) * h * w * factor**2 > MOST_GRID_PIXELS:
@@ -213,7 +213,7 @@ def _write_grid(
     (file,) = _free([out / f"{_grid_name(about)}.png"], [about])
     sheet = np.concatenate([to_uint8(images) for images in batches])
     captions = [f"{seed} {name if can_write(name) else ''}".strip() for seed in seeds]
-    save_picture(captioned_grid(upscale(sheet, factor), captions=captions), file, text=about)
+    save_image(captioned_grid(upscale(sheet, factor), captions=captions), file, text=about)
     enlarged = f", each enlarged {factor} times" if factor > 1 else ""
     return f"a grid of {len(seeds):,} images of {h}x{w}{enlarged}, 8 bits per channel: {file}"
 
@@ -246,7 +246,7 @@ def _is_made_from(file: Path, text: Mapping[str, str]) -> bool:
     """Whether a PNG was written by this version of frugan with just these text chunks."""
     from PIL import Image
 
-    from frugan.pictures import SOFTWARE_KEY, software
+    from frugan.images import SOFTWARE_KEY, software
 
     try:
         with Image.open(file, formats=("PNG",)) as image:

@@ -96,10 +96,10 @@ def edit(
     """Move images along directions: strips, and each image on its own."""
     import torch
 
+    from frugan.images import save_image, to_uint8
     from frugan.latent.direction import find_direction
     from frugan.latent.edit import Edit, Truncation, check_edit, render_edited
     from frugan.latent.sheets import table
-    from frugan.pictures import save_picture, to_uint8
 
     numbers, amounts = parse_seeds(seeds), parse_range("strengths", strengths)
     G, c = _open(network, label, device)
@@ -120,7 +120,7 @@ def edit(
     names = "+".join(d.name for d in chosen)
     for amount, images in zip(amounts, columns):
         for number, pixels in zip(numbers, to_uint8(images)):
-            save_picture(pixels, out / f"seed{number:04d}-{names}{amount:+g}.png")
+            save_image(pixels, out / f"seed{number:04d}-{names}{amount:+g}.png")
     sheet = table(
         torch.stack(columns, 1).flatten(0, 1),
         len(amounts),
@@ -128,7 +128,7 @@ def edit(
         row_names=[str(number) for number in numbers],
         title=f"{names}, strength in standard deviations",
     )
-    save_picture(sheet, out / f"{names}.png")
+    save_image(sheet, out / f"{names}.png")
     say(f"{len(numbers) * len(amounts)} images in {out}, all of them on {out / f'{names}.png'}")
 
 
@@ -145,10 +145,10 @@ def mix(
     """Mix images by levels: a table of all rows with all columns, the sources on its edges."""
     import torch
 
+    from frugan.images import save_image
     from frugan.latent.edit import Truncation
     from frugan.latent.mixing import mixing_grid
     from frugan.latent.sheets import blank, table
-    from frugan.pictures import save_picture
 
     row_seeds, column_seeds = parse_seeds(rows), parse_seeds(columns)
     G, c = _open(network, label, device)
@@ -165,7 +165,7 @@ def mix(
         row_names=["", *map(str, row_seeds)],
         title=f"levels {levels or 'of the coarser half'} from the columns",
     )
-    save_picture(sheet, out)
+    save_image(sheet, out)
     say(f"{len(row_seeds)} × {n} mixtures in {out}")
 
 
@@ -186,9 +186,9 @@ def sweep(
     """Show what truncation does: seeds × ψ, also on some levels only, or towards another image."""
     import torch
 
+    from frugan.images import save_image
     from frugan.latent.edit import Truncation, render_edited
     from frugan.latent.sheets import table
-    from frugan.pictures import save_picture
 
     numbers, psis = parse_seeds(seeds), parse_range("truncation", truncation)
     G, c = _open(network, label, device)
@@ -204,7 +204,7 @@ def sweep(
         column_names=[f"psi {psi:g}" for psi in psis],
         row_names=[str(number) for number in numbers],
     )
-    save_picture(sheet, out)
+    save_image(sheet, out)
     say(f"{len(numbers)} seeds × {len(psis)} truncations in {out}")
 
 
@@ -284,12 +284,12 @@ def blend(
     import torch
 
     from frugan.checks import check_number
+    from frugan.images import save_image
     from frugan.interop import save_pretrained
     from frugan.latent import blending
     from frugan.latent.edit import Truncation, render_edited
     from frugan.latent.levels import level_names, parse_levels
     from frugan.latent.sheets import table
-    from frugan.pictures import save_picture
 
     check_number("--width", width, at_least=0, at_most=100)
     if (at is None) == (interpolate is None):
@@ -320,7 +320,7 @@ def blend(
     sheet = table(
         torch.stack(columns, 1).flatten(0, 1), len(columns), column_names=titles, row_names=[str(n) for n in numbers]
     )
-    save_picture(sheet, out / "blend.png")
+    save_image(sheet, out / "blend.png")
     say(f"levels {', '.join(level_names(big))}; look at {out / 'blend.png'}")
     if at is not None:
         print_command("Use it with", "generate", out, "--seeds", "0-15", "--grid")

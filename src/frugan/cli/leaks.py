@@ -15,7 +15,7 @@ from frugan.errors import FruganError
 
 def leaks(
     runs: Annotated[
-        list[Path] | None, typer.Argument(help="Runs, whose samples are compared with their pictures.")
+        list[Path] | None, typer.Argument(help="Runs, whose samples are compared with their images.")
     ] = None,
     data: Annotated[
         str | None,
@@ -44,16 +44,16 @@ def leaks(
     ] = None,
     observed: Annotated[str | None, Option(help="Shares seen after --draw at --p: what they were before.")] = None,
     size: Annotated[
-        int, Limits(at_least=4, at_most=4096), Option(help="Side of the pictures in pixels, for the exact table.")
+        int, Limits(at_least=4, at_most=4096), Option(help="Side of the images in pixels, for the exact table.")
     ] = 64,
     samples: Annotated[
-        int, Limits(at_least=1, at_most=1_000_000), Option(help="Generated pictures, and real ones, to compare.")
+        int, Limits(at_least=1, at_most=1_000_000), Option(help="Generated images, and real ones, to compare.")
     ] = 2000,
     device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
     as_json: Annotated[bool, Option("--json", help="Print the findings as JSON.")] = False,
     plot: Annotated[Path | None, Option(help="Draw them. Needs the extra frugan\\[plots].")] = None,
 ) -> None:
-    """Say whether augmentations leak into what is generated: exactly for each transform, or measured on runs or pictures."""
+    """Say whether augmentations leak into what is generated: exactly for each transform, or measured on runs or images."""
     if runs:
         found = [_run(run, data, function, transforms, samples, device) for run in runs]
         lines = [f"{run.name}: {leak.sentence()}" for run in found for leak in run.leaks]
@@ -113,7 +113,7 @@ def _table(ps: list[float], condition: float, size: int) -> tuple[Any, list[Any]
         safe = max((q for q in grid if smallest(name, q, size) >= 1 / condition), default=0.0)
         table.add_row(name, *(f"{value:.3f}" for value in kept), f"{safe:.2f}")
         content.append({"transform": name, "kept": dict(zip(map(str, ps), kept)), "safe_p": safe})
-    note = f"Smallest share that remains of a difference between distributions of {size}x{size} pictures; 0 leaks."
+    note = f"Smallest share that remains of a difference between distributions of {size}x{size} images; 0 leaks."
     return content, [note, table]
 
 
@@ -138,7 +138,7 @@ def _group(draw: list[float], ps: list[float], condition: float, observed: str |
 def _augmentation(
     data: str, function: str | None, transforms: str | None, p: float, samples: int
 ) -> tuple[Any, list[Any]]:
-    """What can be undone of an augmentation, on real pictures."""
+    """What can be undone of an augmentation, on real images."""
     from dataclasses import asdict
 
     import numpy as np
@@ -178,7 +178,7 @@ def _function(text: str) -> Any:
 
 
 def _questions(function: str | None, transforms: str | None, channels: int, resolution: tuple[int, int]) -> Any:
-    """Those that fit the pictures, and whether they went through more transforms or a function."""
+    """Those that fit the images, and whether they went through more transforms or a function."""
     import torch
 
     from frugan.augment import AugmentConfig, AugmentPipeline, parse_transforms
@@ -195,13 +195,13 @@ def _questions(function: str | None, transforms: str | None, channels: int, reso
 
 
 def _run(path: Path, data: str | None, function: str | None, transforms: str | None, samples: int, device: str) -> Any:
-    """All questions that fit a run's pictures, asked of its generator at once."""
+    """All questions that fit a run's images, asked of its generator at once."""
     import numpy as np
     import torch
 
+    from frugan.images import grid, to_uint8
     from frugan.leaks import measure_leaks
     from frugan.leaks.plots import RunLeaks
-    from frugan.pictures import grid, to_uint8
     from frugan.run import Run, choose_device, load
     from frugan.tracking import read_stats
 

@@ -32,7 +32,7 @@ Architecture = Literal["skip", "resnet", "orig"]
 
 
 def train(
-    data: Annotated[str, typer.Argument(help="A folder, zip, .npy or .npz of pictures, or shards: s3://bucket/set-{000..099}.tar.")],
+    data: Annotated[str, typer.Argument(help="A folder, zip, .npy or .npz of images, or shards: s3://bucket/set-{000..099}.tar.")],
     to: Annotated[Path | None, typer.Argument(metavar="OUT", help="The run directory to make, as --out.")] = None,
     out: Annotated[Path | None, Option("--out", "-o", help="The run directory to make. [default: runs/NAME of the data, numbered if taken]")] = None,
     preset: Annotated[
@@ -43,9 +43,9 @@ def train(
     dry_run: Annotated[bool, Option("--dry-run", help="Show the resolved configuration and what it costs; train nothing.")] = False,
     seed: Annotated[int, Option(help="Seed of everything random.")] = 0,
     # data
-    resolution: Annotated[str | None, Option(help="R or HxW in pixels; default: from the pictures.", rich_help_panel=DATA)] = None,
-    channels: Annotated[Literal["auto", "L", "LA", "RGB", "RGBA"], Option(help="Convert all pictures to these.", rich_help_panel=DATA)] = "auto",
-    fit: Annotated[Literal["crop", "letterbox"], Option(help="How pictures of another shape are fitted.", rich_help_panel=DATA)] = "crop",
+    resolution: Annotated[str | None, Option(help="R or HxW in pixels; default: from the images.", rich_help_panel=DATA)] = None,
+    channels: Annotated[Literal["auto", "L", "LA", "RGB", "RGBA"], Option(help="Convert all images to these.", rich_help_panel=DATA)] = "auto",
+    fit: Annotated[Literal["crop", "letterbox"], Option(help="How images of another shape are fitted.", rich_help_panel=DATA)] = "crop",
     filter: Annotated[Literal["lanczos", "box"], Option(help="Resizing filter, antialiased.", rich_help_panel=DATA)] = "lanczos",
     background: Annotated[Literal["white", "black"], Option(help="Behind dropped transparency and letterboxes.", rich_help_panel=DATA)] = "white",
     value_range: Annotated[str, Option(help="Stored values that become black and white: LO,HI; full: all of 8 or 16 bits; auto: the bits in use.", rich_help_panel=DATA)] = "auto",
@@ -55,7 +55,7 @@ def train(
     labels: Annotated[str, Option(help="Where labels come from: auto, folders, or a .csv, .tsv, .json or .jsonl file; FILE:COLUMN,COLUMN picks columns, COLUMN=number or =class says how one is read.", rich_help_panel=DATA)] = "auto",
     balanced: Annotated[bool, Option("--balanced", help="Draw all classes equally often.", rich_help_panel=DATA)] = False,
     held_out: Annotated[float, Option(help="Set aside for r_v and metrics: a fraction below 1, or a count.", rich_help_panel=DATA)] = 0,
-    strict: Annotated[bool, Option("--strict", help="Refuse unreadable pictures instead of skipping them.", rich_help_panel=DATA)] = False,
+    strict: Annotated[bool, Option("--strict", help="Refuse unreadable images instead of skipping them.", rich_help_panel=DATA)] = False,
     cache_limit: Annotated[float | None, Option(help="GB of decoded shards to keep on disk; the others are fetched when their turn comes.", rich_help_panel=DATA)] = None,
     # augmentation
     augment: Annotated[Literal["ada", "scheduled", "fixed", "none"] | None, Option(help="p adaptive, on a schedule, fixed at --p, or none. [default: the method's]", rich_help_panel=AUGMENTATION)] = None,
@@ -66,7 +66,7 @@ def train(
     ada_kimg: Annotated[float | None, Option(help="kimg for p to go from 0 to 1, or through its schedule. [default: 500; tiny: 50; fine-tuning: 100 at most]", rich_help_panel=AUGMENTATION)] = None,
     transforms: Annotated[str | None, Option(help="blit, geom, color, filter, noise, cutout, bg, bgc, bgcf, bgcfn, bgcfnc, or names joined by commas. [default: bgc]", rich_help_panel=AUGMENTATION)] = None,
     diffaugment: Annotated[str | None, Option(help="DiffAugment's policy, always on: color,translation,cutout or some of these.", rich_help_panel=AUGMENTATION)] = None,
-    measurement: Annotated[str | None, Option(help="AmbientGAN: how the pictures were corrupted, for instance drop-pixels:0.5; learns clean ones.", rich_help_panel=AUGMENTATION)] = None,
+    measurement: Annotated[str | None, Option(help="AmbientGAN: how the images were corrupted, for instance drop-pixels:0.5; learns clean ones.", rich_help_panel=AUGMENTATION)] = None,
     consistency_transforms: Annotated[str | None, Option(help="What cr and bcr compare across. [default: xint; cr: xflip,xint]", rich_help_panel=AUGMENTATION)] = None,
     consistency_reach: Annotated[float | None, Option(help="How far its translations go, as a multiple of ADA's ⅛. [default: 0.25]", rich_help_panel=AUGMENTATION)] = None,
     # networks
@@ -101,18 +101,18 @@ def train(
     keep_last: Annotated[int, Option(help="Checkpoints kept, besides the best.", rich_help_panel=REPORTING)] = 2,
     evaluate_every: Annotated[float, Option(help="kimg between evaluations; 0: none. Needs the extra frugan\\[metrics].", rich_help_panel=REPORTING)] = 0,
     evaluate_samples: Annotated[int | None, Option(help="Images generated for one. [default: 5000]", rich_help_panel=REPORTING)] = None,
-    metrics: Annotated[str | None, Option(help="Names joined by commas; the first chooses the best checkpoint. [default: kid below 10,000 pictures, else fid]", rich_help_panel=REPORTING)] = None,
+    metrics: Annotated[str | None, Option(help="Names joined by commas; the first chooses the best checkpoint. [default: kid below 10,000 images, else fid]", rich_help_panel=REPORTING)] = None,
     features: Annotated[str | None, Option(help="Feature network of the metrics, see frugan evaluate --help. [default: efficientnet-lite0]", rich_help_panel=REPORTING)] = None,
     weights: Annotated[str | None, Option(help="Its weights' file.", rich_help_panel=REPORTING)] = None,
     # machine
     device: Annotated[str, Option(help="auto, cpu, cuda, mps.", rich_help_panel=MACHINE)] = "auto",
     precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Option(help="Of the highest resolutions.", rich_help_panel=MACHINE)] = "auto",
     compile: Annotated[Literal["auto", "on", "off"], Option(help="torch.compile; auto: on a GPU, where a long run is found to be faster with it; never on a CPU.", rich_help_panel=MACHINE)] = "auto",
-    activation_checkpointing: Annotated[bool, Option("--activation-checkpointing", help="Activation checkpointing: compute feature maps again instead of keeping them, for larger batches or pictures; about a third slower.", rich_help_panel=MACHINE)] = False,
+    activation_checkpointing: Annotated[bool, Option("--activation-checkpointing", help="Activation checkpointing: compute feature maps again instead of keeping them, for larger batches or images; about a third slower.", rich_help_panel=MACHINE)] = False,
     threads: Annotated[int | None, Limits(at_least=1, at_most=4096), Option(help="CPU threads. [default: as many as are fastest when the run begins; kept]", rich_help_panel=MACHINE)] = None,
     processes: Annotated[int, Limits(at_least=1, at_most=4096), Option(help="Train in so many processes here: one a GPU.", rich_help_panel=MACHINE)] = 1,
 ) -> None:  # fmt: skip
-    """Train a GAN on a folder (or zip, or array) of pictures.
+    """Train a GAN on a folder (or zip, or array) of images.
 
     The run directory gets checkpoints, samples, stats and an index.html to look at. Stop whenever you like: frugan
     resume goes on exactly where it stopped.
@@ -198,7 +198,7 @@ def train(
         run, dataset = None, None
         if rank() == 0 and not (restarted() and (out / "config.yaml").exists()):
             check_free(out)
-            with bar("reading pictures") as progress:
+            with bar("reading images") as progress:
                 many = processes if not launched() else world_size()
                 plans = plan(options, source, device=chosen, processes=many, progress=progress)
             config, dataset, start = plans.config, plans.dataset, plans.start
@@ -341,7 +341,7 @@ def describe(dataset: Dataset, derived: list[Derived]) -> None:
 
     h, w = dataset.resolution
     console.print(
-        f"{len(dataset.train_indices)} pictures of {h}x{w}, {dataset.channels} channels"
+        f"{len(dataset.train_indices)} images of {h}x{w}, {dataset.channels} channels"
         + (f"; {len(dataset.held_out_indices)} held out" if len(dataset.held_out_indices) else "")
         + (f"; labels of size {dataset.label_size} from {dataset.label_origin}" if dataset.label_size else "")
     )

@@ -1,4 +1,4 @@
-"""Pictures in, batches out: sources, labels, the decoded cache, the data set, sampling, inspection, demo pictures."""
+"""Images in, batches out: sources, labels, the decoded cache, the data set, sampling, inspection, demo images."""
 
 from frugan.data.avatars import STYLES, Avatars, draw_avatars
 from frugan.data.dataset import DataConfig, Dataset, draw_labels

@@ -1,7 +1,7 @@
-"""Demo pictures: avatars of the CC0 DiceBear styles, drawn here, with their attributes as labels.
+"""Demo images: avatars of the CC0 DiceBear styles, drawn here, with their attributes as labels.
 
 Everything comes from installed packages (`pip install 'frugan[demo]'`): nothing is fetched. Avatar number i of seed s is
-always the same picture, so `offset` cuts disjoint sets (training, held out) from one endless sequence.
+always the same image, so `offset` cuts disjoint sets (training, held out) from one endless sequence.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _draw_all(tasks: list[_Task], processes: int) -> Iterator[list[list[int]]]:
 
 
 def _draw_task(task: _Task) -> list[list[int]]:
-    """Writes the task's pictures; returns each one's attributes as class numbers."""
+    """Writes the task's images; returns each one's attributes as class numbers."""
     style = _style(task.style)
     attributes = _attributes(style, task.background)
     codes = []

@@ -1,4 +1,4 @@
-"""Pictures decoded once: a memory-mapped array per content and settings, built in parallel, shared between processes.
+"""Images decoded once: a memory-mapped array per content and settings, built in parallel, shared between processes.
 
     <root>/<key>/pixels.npy   uint8 or uint16 [N, H, W, C]
                  meta.json    names, what was skipped and why, the settings, hashes of the pixels; written last
@@ -38,7 +38,7 @@ from frugan.data.values import Range, explicit_range, range_name, settle_range, 
 from frugan.errors import FruganError
 from frugan.reading import converter, read_json
 
-FORMAT = 2  # rises when the same pictures and settings come to mean other pixels
+FORMAT = 2  # rises when the same images and settings come to mean other pixels
 
 STEPS = 3  # for each image: its hash, its header, its pixels
 
@@ -131,7 +131,7 @@ def content_of(source: Source, root: Path, step: Callable[[int], None]) -> str:
 
 
 def digests(source: Source) -> Iterator[bytes | None]:
-    """Each picture's content hash in order, None where it cannot even be read."""
+    """Each image's content hash in order, None where it cannot even be read."""
 
     def digest(index: int) -> bytes | None:
         try:
@@ -143,7 +143,7 @@ def digests(source: Source) -> Iterator[bytes | None]:
 
 
 def headers(source: Source, step: Callable[[int], None] = lambda done: None) -> list[Header | str]:
-    """Each picture's header, or the reason why it has none."""
+    """Each image's header, or the reason why it has none."""
 
     def header(index: int) -> Header | str:
         try:
@@ -163,13 +163,13 @@ def refuse_skipped(skipped: Sequence[tuple[str, str]], count: int) -> None:
     if skipped:
         name, reason = skipped[0]
         raise FruganError(
-            f"{len(skipped)} of {count + len(skipped)} pictures cannot be read, the first is {name} ({reason}); "
+            f"{len(skipped)} of {count + len(skipped)} images cannot be read, the first is {name} ({reason}); "
             "mend or remove them, or leave out --strict to skip them"
         )
 
 
 class NothingReadable(FruganError):
-    """A source that holds pictures, none of which can be decoded."""
+    """A source that holds images, none of which can be decoded."""
 
 
 def build_entry(
@@ -409,7 +409,7 @@ def _require_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
         raise FruganError(
-            f"the decoded pictures need {size / 1e9:.1f} GB but {folder.parent} has {free / 1e9:.1f} GB free; "
+            f"the decoded images need {size / 1e9:.1f} GB but {folder.parent} has {free / 1e9:.1f} GB free; "
             "make room, set FRUGAN_CACHE to another disk, or choose a smaller --resolution"
         )
 
@@ -421,7 +421,7 @@ def _not_writable(root: Path, error: OSError) -> FruganError:
 def _nothing_readable(source: Source, lost: Sequence[tuple[str, str]]) -> NothingReadable:
     name, reason = lost[0]
     return NothingReadable(
-        f"none of the {len(lost)} pictures in {source.path} can be read, the first is {name} ({reason}); "
+        f"none of the {len(lost)} images in {source.path} can be read, the first is {name} ({reason}); "
         "check that they open elsewhere"
     )
 
@@ -432,7 +432,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, FruganError):
         return str(error)
     if isinstance(error, UnidentifiedImageError):
-        return "no picture in a known format, or its beginning is damaged"
+        return "no image in a known format, or its beginning is damaged"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

@@ -25,8 +25,8 @@ from frugan.data.shards import is_shards
 from frugan.data.stats import stats_notes
 from frugan.data.values import Range, parse_range
 from frugan.errors import FruganError
+from frugan.images import to_float
 from frugan.measured import Measured, describe_labels, measure
-from frugan.pictures import to_float
 from frugan.resolution import base_grid
 
 _PINNED = ("cuda",)  # devices whose copies from page-locked memory the host need not wait for
@@ -35,14 +35,14 @@ _RESIDENT_SHARE = 0.25  # of a device's free memory: the rest is for training
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which pictures, and what becomes of them.
+    """Which images, and what becomes of them.
 
-    `resolution` is (H, W), derived from the pictures when None. `channels` "auto" keeps what all pictures have.
+    `resolution` is (H, W), derived from the images when None. `channels` "auto" keeps what all images have.
     `fit` "crop" cuts the largest centred part, "letterbox" keeps all and adds borders. `filter` "lanczos" keeps most
     detail, "box" averages, as in the usual downscaled FFHQ. `background` lies behind transparency that is dropped and
     in the borders of a letterbox. `labels` is "none", "auto", "folders" or a file (see `frugan.data.labels`).
-    `held_out` pictures (a fraction below 1, a count from 1) never train. `mirror` doubles the set by x-flips;
-    `balanced` draws all classes equally often; `strict` refuses pictures that cannot be read, instead of skipping them.
+    `held_out` images (a fraction below 1, a count from 1) never train. `mirror` doubles the set by x-flips;
+    `balanced` draws all classes equally often; `strict` refuses images that cannot be read, instead of skipping them.
     Of a set of shards, `without` leaves out those URLs, and `cache_limit` (GB) streams where they take more decoded.
     `value_range`: "LO,HI" are the stored values that become black and white, "full" all of 8 or 16 bits; "auto" finds the bits in
     use of 16-bit images (see `frugan.data.values`). `use_generated` takes images that frugan generated for data, too.
@@ -88,12 +88,12 @@ class DataConfig:
 
 
 class Dataset:
-    """N pictures of one shape. Picture numbers from N to 2N − 1 are the x-flipped copies.
+    """N images of one shape. Image numbers from N to 2N − 1 are the x-flipped copies.
 
     `pixels`: uint8 or uint16 `[N, H, W, C]`, memory-mapped; where stored values use a part of the range only, stretched from
     `value_range` (see `frugan.data.values`). `labels`: float32 `[N, K]`, K = 0 without labels.
     `train_indices`, `held_out_indices`: int64, disjoint, together 0 … N − 1. `skipped`: (name, reason) of every
-    picture left out. `config` has what "auto" came to mean. `own`: images left out because frugan wrote them.
+    image left out. `config` has what "auto" came to mean. `own`: images left out because frugan wrote them.
     """
 
     def __init__(self, config: DataConfig, cached: CachedPixels, labels: Labels, own: OwnFiles | None = None) -> None:
@@ -160,16 +160,16 @@ class Dataset:
 
     @property
     def stream_indices(self) -> np.ndarray:
-        """What one epoch of training sees, int64: the training pictures, with their x-flipped copies if mirrored."""
+        """What one epoch of training sees, int64: the training images, with their x-flipped copies if mirrored."""
         own = self.train_indices
         return np.concatenate([own, own + len(self)]) if self.config.mirror else own
 
     def images(self, indices: np.ndarray, *, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """Pictures as float32 `[n, C, H, W]` in [-1, 1] and their labels, float32 `[n, K]`, on the device."""
+        """Images as float32 `[n, C, H, W]` in [-1, 1] and their labels, float32 `[n, K]`, on the device."""
         device = torch.device(device)
         indices = np.asarray(indices, np.int64)
         if len(indices) and not 0 <= indices.min() <= indices.max() < 2 * len(self):
-            raise IndexError(f"picture numbers run from 0 to {2 * len(self) - 1}, mirrored copies included")
+            raise IndexError(f"image numbers run from 0 to {2 * len(self) - 1}, mirrored copies included")
         rows, flipped = indices % len(self), indices >= len(self)
         images = self._gather(rows, device)
         if flipped.any():
@@ -191,19 +191,19 @@ class Dataset:
         return True
 
     def resident_bytes(self, device: torch.device | str, *, limit_bytes: int | None = None) -> int:
-        """What `resident` would take on the device; 0 where the pictures stay where they are."""
+        """What `resident` would take on the device; 0 where the images stay where they are."""
         device = torch.device(device)
         limit = _resident_limit(device) if limit_bytes is None else limit_bytes
         known = self.pixels.dtype != np.uint16 or device.type in ("cpu", "cuda")
         return self.pixels.nbytes if known and self.pixels.nbytes <= limit else 0
 
     def sampler(self, seed: int = 0) -> Sampler:
-        """An endless stream of picture numbers for training."""
+        """An endless stream of image numbers for training."""
         indices = self.stream_indices
         return Sampler(indices, seed=seed, classes=self._classes[indices % len(self)] if self.config.balanced else None)
 
     def preview(self, count: int) -> np.ndarray:
-        """Numbers of up to `count` training pictures to look at, sorted: always the same ones."""
+        """Numbers of up to `count` training images to look at, sorted: always the same ones."""
         return np.sort(np.random.default_rng(0).permutation(self.train_indices)[:count])
 
     @cached_property
@@ -213,20 +213,20 @@ class Dataset:
         return torch.from_numpy(np.unique(labels, axis=0) if self.config.balanced else labels)
 
     def require(self, count: int, purpose: str) -> None:
-        """Raises `FruganError` where fewer than `count` pictures are there to train on."""
+        """Raises `FruganError` where fewer than `count` images are there to train on."""
         available = len(self.stream_indices)
         if available < count:
             raise FruganError(
-                f"{purpose} needs {count} pictures but {self.config.path} gives {available} to train on "
+                f"{purpose} needs {count} images but {self.config.path} gives {available} to train on "
                 f"({len(self.held_out_indices)} held out, {len(self.skipped)} unreadable); "
-                "add pictures, use --mirror, or choose a smaller number"
+                "add images, use --mirror, or choose a smaller number"
             )
 
     def describe(self) -> dict[str, Any]:
         """What a run keeps of its data, for JSON: sizes, the split by name, what was skipped, the fingerprint."""
         return {
             "path": self.config.path,
-            "pictures": len(self),
+            "images": len(self),
             "resolution": list(self.resolution),
             "resolution_name": size_name(self.resolution),
             "channels": self.channels,
@@ -249,11 +249,11 @@ class Dataset:
 
     @cached_property
     def _classes(self) -> np.ndarray:
-        """int64 `[N]`. Raises `FruganError` unless every picture has exactly one class."""
+        """int64 `[N]`. Raises `FruganError` unless every image has exactly one class."""
         one_hot = ((self.labels == 0) | (self.labels == 1)).all() and (self.labels.sum(1) == 1).all()
         if self.label_size < 2 or not one_hot:
             raise FruganError(
-                "balanced sampling needs one class per picture, but the labels are numbers or several at once"
+                "balanced sampling needs one class per image, but the labels are numbers or several at once"
             )
         return self.labels.argmax(1)
 
@@ -286,14 +286,14 @@ def split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(train, held out): sorted int64 positions. Which are held out follows from their names and the seed alone.
 
-    Every name has a fixed random rank and the lowest are held out: more pictures change the split as little as can be.
+    Every name has a fixed random rank and the lowest are held out: more images change the split as little as can be.
     With `groups`, one rank per name, those of the lowest group come first.
     """
     count = round(held_out * len(names)) if held_out < 1 else int(held_out)
     count = max(count, 1) if held_out > 0 else 0
     if count >= len(names):
         raise FruganError(
-            f"holding out {count} of {len(names)} pictures leaves none to train on; choose a smaller --held-out"
+            f"holding out {count} of {len(names)} images leaves none to train on; choose a smaller --held-out"
         )
     keys = [rank(name, seed) for name in names]
     keys = [group + key for group, key in zip(groups, keys)] if groups else keys

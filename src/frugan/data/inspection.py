@@ -23,7 +23,7 @@ from frugan.data.shards import is_shards
 from frugan.data.sources import Source, open_source
 from frugan.data.stats import kept_share, percent
 from frugan.errors import FruganError, shown
-from frugan.pictures import grid
+from frugan.images import grid
 
 _SHOWN = 8  # entries of a long list that a row names
 _STEPS = 5  # for each image: its header, its hash, and three for decoding it
@@ -174,7 +174,7 @@ def inspect(
 
 
 def contact_sheet(dataset: Dataset, *, count: int = 64, columns: int | None = None, largest: int = 128) -> np.ndarray:
-    """Up to `count` pictures, evenly spread over the set, each at most `largest` pixels a side: uint8 `[H, W, C]`."""
+    """Up to `count` images, evenly spread over the set, each at most `largest` pixels a side: uint8 `[H, W, C]`."""
     chosen = np.unique(np.linspace(0, len(dataset) - 1, count).round().astype(int))
     scale = min(1.0, largest / max(dataset.resolution))
     size = round(dataset.resolution[0] * scale), round(dataset.resolution[1] * scale)
@@ -209,9 +209,7 @@ def _opened(
     except FruganError as error:
         problems.append(str(error))
     if config.strict and dataset.skipped:
-        problems.append(
-            f"{len(dataset.skipped)} pictures cannot be read, and --strict refuses that; mend or remove them"
-        )
+        problems.append(f"{len(dataset.skipped)} images cannot be read, and --strict refuses that; mend or remove them")
     return dataset, problems
 
 

@@ -62,9 +62,9 @@ class Labels:
 
 
 def read_labels(source: Source, specification: str, names: Sequence[str]) -> Labels:
-    """The labels of the named pictures, in that order.
+    """The labels of the named images, in that order.
 
-    Raises `FruganError` where there are none, where a picture has no label, or where a label makes no sense.
+    Raises `FruganError` where there are none, where an image has no label, or where a label makes no sense.
     """
     if specification == "auto" and (specification := find_labels(source, names)) == "none":
         raise FruganError(
@@ -115,7 +115,7 @@ def _from_array(source: Source, names: Sequence[str]) -> Labels:
         raise FruganError(f"{source.path} holds no label array; store one named labels beside the images in a .npz")
     if len(labels) != len(source.names) or labels.ndim not in (1, 2) or labels.dtype.kind not in "biufUS":
         raise FruganError(
-            f"{source.path} holds {len(source.names)} pictures but labels of shape {labels.shape} and type "
+            f"{source.path} holds {len(source.names)} images but labels of shape {labels.shape} and type "
             f"{labels.dtype}; store integers or words (N,) or numbers (N, K)"
         )
     if labels.dtype.kind == "S":
@@ -142,7 +142,7 @@ def _from_folders(source: Source, names: Sequence[str]) -> Labels:
 
 
 def _class_folders(names: Sequence[str]) -> list[str]:
-    """Each picture's top folder ("" for none), below the folders that hold all pictures."""
+    """Each image's top folder ("" for none), below the folders that hold all images."""
     paths = [name.split("/")[:-1] for name in names]
     while paths and all(paths) and len({path[0] for path in paths}) == 1 and any(len(path) > 1 for path in paths):
         paths = [path[1:] for path in paths]
@@ -175,7 +175,7 @@ def _files(source: Source, path: str) -> list[_File]:
     if found := _beside(source, places):
         return found
     raise FruganError(
-        f"there is no label file {path}, neither there nor beside the pictures of {source.path}; check the path"
+        f"there is no label file {path}, neither there nor beside the images of {source.path}; check the path"
     )
 
 
@@ -485,7 +485,7 @@ def one_hot(codes: np.ndarray, classes: int) -> np.ndarray:
     """int `[N]` in [0, classes) → float32 `[N, classes]`. Raises `FruganError` where that takes more than 1 GB."""
     if len(codes) * classes > MOST_ENTRIES:
         raise FruganError(
-            f"{classes} classes of {len(codes)} pictures take {len(codes) * classes * 4 / 1e9:.0f} GB, the limit is "
+            f"{classes} classes of {len(codes)} images take {len(codes) * classes * 4 / 1e9:.0f} GB, the limit is "
             f"{MOST_ENTRIES * 4 / 1e9:.1f}; are they identifiers? give fewer, broader classes"
         )
     return (codes[:, None] == np.arange(classes)).astype(np.float32)
@@ -506,7 +506,7 @@ def _in_order(rows: Mapping[str, Entry], names: Sequence[str], where: str) -> li
         near = next((row for row in unused if loosest(row.name) == loosest(lost[0])), unused[0] if unused else None)
         example = f"{near.name!r}{f' in line {near.line}' if near.line else ''}" if near else "nothing"
         raise FruganError(
-            f"{lost[0]} has no label in {where} ({len(lost)} of {len(names)} pictures have none; it names for example "
-            f"{example}); add the missing rows, or move the pictures away"
+            f"{lost[0]} has no label in {where} ({len(lost)} of {len(names)} images have none; it names for example "
+            f"{example}); add the missing rows, or move the images away"
         )
     return [rows[key].label for key in found.keys if key is not None]

@@ -1,6 +1,6 @@
 """Recognition of files that frugan wrote: sample grids, contact sheets, generated images, run directories.
 
-Images say it in a PNG text chunk (`frugan.pictures.SOFTWARE_KEY`) or in a JPEG comment near their beginning, a run directory by its
+Images say it in a PNG text chunk (`frugan.images.SOFTWARE_KEY`) or in a JPEG comment near their beginning, a run directory by its
 config.yaml. What `frugan data prepare`, `corrupt` and `sample` write is data and carries no such mark; only a copy that was
 prepared into a folder of its own source says so in its dataset.json, so that the source is not read twice.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from frugan.errors import shown
-from frugan.pictures import GENERATED_KEY, SOFTWARE_KEY, is_own_output
+from frugan.images import GENERATED_KEY, SOFTWARE_KEY, is_own_output
 
 HEAD = 4096
 """Bytes from the beginning of a file that `own_kind` looks at; the mark is written right behind the header."""

@@ -1,4 +1,4 @@
-"""What the pictures will become: one size, one channel count, one depth, decided from their headers."""
+"""What the images will become: one size, one channel count, one depth, decided from their headers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LARGEST_DERIVED = 8  # a derived size has at most this many cells a side before
 
 @dataclass(frozen=True)
 class PixelConfig:
-    """Everything that decides the cached pixels, beside the pictures themselves."""
+    """Everything that decides the cached pixels, beside the images themselves."""
 
     resolution: tuple[int, int] | None = None
     channels: Literal["auto", "L", "LA", "RGB", "RGBA"] = "auto"
@@ -98,7 +98,7 @@ def _differing(kinds: Sequence[str], names: Sequence[str]) -> str:
 
 
 def suggest_resolution(headers: Sequence[Header]) -> tuple[int, int]:
-    """A size that at least half of the pictures fill; square where some stand and others lie."""
+    """A size that at least half of the images fill; square where some stand and others lie."""
     h, w = (median_low([getattr(header, side) for header in headers]) for side in ("height", "width"))
     standing = any(header.height > header.width for header in headers)
     lying = any(header.height < header.width for header in headers)
@@ -113,10 +113,10 @@ def suggest_channels(headers: Sequence[Header]) -> Literal["L", "LA", "RGB", "RG
 
 
 def derive_resolution(height: int, width: int) -> tuple[int, int]:
-    """The size to train at for pictures of this size: a small grid doubled, no larger than they are.
+    """The size to train at for images of this size: a small grid doubled, no larger than they are.
 
     A size that is such a grid (at most 8 a side) stays; other squares give a power of two; else the grid that keeps
-    most of the picture.
+    most of the image.
     """
     sizes = [
         (h << k, w << k)
@@ -131,7 +131,7 @@ def derive_resolution(height: int, width: int) -> tuple[int, int]:
         sizes = [(h, w) for h, w in sizes if h == w and h & (h - 1) == 0]
     if not sizes:
         raise FruganError(
-            f"pictures of {height}x{width} pixels are too small to derive a size; give one with --resolution, such as 8"
+            f"images of {height}x{width} pixels are too small to derive a size; give one with --resolution, such as 8"
         )
 
     def kept(size: tuple[int, int]) -> float:

@@ -20,7 +20,7 @@ from frugan.data.opening import open_dataset
 from frugan.data.own import INDEX, PREPARED_FROM
 from frugan.data.values import restore
 from frugan.errors import FruganError
-from frugan.pictures import picture
+from frugan.images import pil_image
 
 _PER_FOLDER = 1000
 _STEPS = 4  # for each image, three of them for decoding
@@ -126,8 +126,8 @@ def _labels(dataset: Dataset) -> np.ndarray:
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """One picture, uint8 `[H, W, C]` or uint16 `[H, W, 1]`, as a PNG file."""
-    image = picture(pixels) if pixels.dtype == np.uint8 else Image.fromarray(np.ascontiguousarray(pixels[..., 0]))
+    """One image, uint8 `[H, W, C]` or uint16 `[H, W, 1]`, as a PNG file."""
+    image = pil_image(pixels) if pixels.dtype == np.uint8 else Image.fromarray(np.ascontiguousarray(pixels[..., 0]))
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""An endless shuffled stream of picture numbers that can be stopped and continued anywhere."""
+"""An endless shuffled stream of image numbers that can be stopped and continued anywhere."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from frugan.errors import FruganError
 class Sampler:
     """Draws every index once per epoch, in an order that follows from (seed, epoch) alone.
 
-    With `classes` (int `[N]`, one per index) every draw first picks a class, all equally likely, then the next picture
+    With `classes` (int `[N]`, one per index) every draw first picks a class, all equally likely, then the next image
     of that class's own shuffled round.
     """
 
     def __init__(self, indices: np.ndarray, *, seed: int = 0, classes: np.ndarray | None = None) -> None:
         if len(indices) == 0:
-            raise FruganError("there are no pictures to draw from; give more, or a smaller --held-out")
+            raise FruganError("there are no images to draw from; give more, or a smaller --held-out")
         self._indices = np.asarray(indices, np.int64)
         self._classes = classes
         self._seed, self._epoch, self._position = seed, 0, 0
@@ -46,8 +46,8 @@ class Sampler:
         """Continues exactly where the state was taken. Raises `FruganError` for another set's state."""
         if state["size"] != len(self._indices):
             raise FruganError(
-                f"the saved run draws from {state['size']} pictures but there are {len(self._indices)} now; "
-                "resume with the same pictures, --mirror and --held-out"
+                f"the saved run draws from {state['size']} images but there are {len(self._indices)} now; "
+                "resume with the same images, --mirror and --held-out"
             )
         self._seed, self._epoch, self._position = state["seed"], state["epoch"], state["position"]
         self._order = self._shuffle()

@@ -27,7 +27,7 @@ from frugan.data.sources import Arrays, Files, Source, open_source
 from frugan.data.stats import Histograms, highest
 from frugan.errors import FruganError
 
-_LONGEST_NAME = 60  # characters of a picture's own name that its key keeps
+_LONGEST_NAME = 60  # characters of an image's own name that its key keeps
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ def shard(
     seed: Seed = 0,
     progress: Progress = None,
 ) -> Sharded:
-    """Writes a folder, zip, tar or array file as shards of up to `per_shard` pictures into the folder `out`.
+    """Writes a folder, zip, tar or array file as shards of up to `per_shard` images into the folder `out`.
 
-    Pictures are shuffled by `seed`, so that every shard looks like the set; files are copied byte for byte, arrays become
+    Images are shuffled by `seed`, so that every shard looks like the set; files are copied byte for byte, arrays become
     PNG. What cannot be decoded is left out and named. Memory stays bounded; `out` appears whole or not at all. Raises
     `FruganError` where `out` is taken, labels make no sense, or nothing can be read.
     """
@@ -107,9 +107,7 @@ def shard(
         while (row := _write(folder / f"{out.name}-{len(rows):06d}.tar", islice(remaining, per_shard))) is not None:
             rows.append(row)
         if not rows:
-            raise FruganError(
-                f"none of the {len(order)} pictures in {path} can be read; check that they open elsewhere"
-            )
+            raise FruganError(f"none of the {len(order)} images in {path} can be read; check that they open elsewhere")
         index = {"frugan_shards": INDEX_FORMAT, "shards": rows}
         (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
     return Sharded(out, sum(len(row["names"]) for row in rows), len(rows), skipped, source.own)
@@ -155,7 +153,7 @@ def _content(source: Source, i: int) -> bytes:
 
 
 def _written(labels: Labels) -> list[Any] | None:
-    """How each picture's label is written: its class by name, or by number where classes have none; else a list of numbers."""
+    """How each image's label is written: its class by name, or by number where classes have none; else a list of numbers."""
     if not labels.values.shape[1]:
         return None
     codes = labels.values.argmax(1)

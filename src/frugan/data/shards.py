@@ -1,11 +1,11 @@
-"""Sets that come as shards: tars of some hundred pictures each, here or on a server, in the WebDataset layout.
+"""Sets that come as shards: tars of some hundred images each, here or on a server, in the WebDataset layout.
 
 A shard is fetched, checked, decoded and kept as a cache entry of its own, so that a set of any size passes through
 bounded memory, a killed build goes on with the shards not yet done, and a set larger than the disk is the same thing
 with the oldest entries dropped.
 
     <cache>/shards/<key>/          pixels.npy and meta.json of one shard, as in `frugan.data.cache`
-                   <key>.json      what is known of it: names, labels, kinds of pictures; stays when the pixels go
+                   <key>.json      what is known of it: names, labels, kinds of images; stays when the pixels go
     <cache>/streams/…              the same for sets that are kept within a limit
 
 `index.json` beside the shards, which `frugan data shard` writes, spares the first pass over all of them.
@@ -57,7 +57,7 @@ class ShardLost(FruganError):
 
 
 class Kind(NamedTuple):
-    """One sort of picture in a shard, and the first picture of it."""
+    """One sort of image in a shard, and the first image of it."""
 
     name: str
     height: int
@@ -169,8 +169,8 @@ class Store:
 
     def bytes_of(self, shards: Sequence[Shard]) -> int:
         """What surveyed shards take when decoded."""
-        pictures = sum(len(shard.facts.names) for shard in shards if shard.facts)
-        return pictures * math.prod(self.plan.resolution) * self.plan.channels * self.plan.depth // 8
+        images = sum(len(shard.facts.names) for shard in shards if shard.facts)
+        return images * math.prod(self.plan.resolution) * self.plan.channels * self.plan.depth // 8
 
     def folder(self, shard: Shard) -> Path:
         """Where the decoded shard lies, or would."""
@@ -183,9 +183,9 @@ class Store:
             self._build(shard)
             entry = load_entry(self.folder(shard), 1)
         if entry is None:
-            raise ShardLost(f"its decoded pictures in {self.folder(shard)} were damaged or removed at once")
+            raise ShardLost(f"its decoded images in {self.folder(shard)} were damaged or removed at once")
         if shard.facts and entry.names != shard.facts.names:
-            raise ShardLost(f"holds other pictures than {INDEX} says")
+            raise ShardLost(f"holds other images than {INDEX} says")
         return entry
 
     def survey(self, shard: Shard) -> Shard:
@@ -228,29 +228,29 @@ class Store:
             heads = headers(source)
             kinds = kinds_of((f"{shard.stem}/{name}", head) for name, head in zip(source.names, heads))
             if not kinds:
-                raise ShardLost("holds no pictures that can be read")
+                raise ShardLost("holds no images that can be read")
             self._settle(kinds)
             try:
                 build_entry(self.folder(shard), source, self.config, lambda done: None, self.plan)
             except NothingReadable as error:
-                raise ShardLost("holds no pictures that can be read") from error
+                raise ShardLost("holds no images that can be read") from error
         entry = load_entry(self.folder(shard), 1)
         if entry is None:
-            raise ShardLost(f"its decoded pictures in {self.folder(shard)} were damaged at once")
+            raise ShardLost(f"its decoded images in {self.folder(shard)} were damaged at once")
         found = [labels[name] for name in entry.names]
         facts = Facts(entry.names, found, kinds, sha256, entry.skipped, highest(entry.stats.values, 16))
         _write_json(_facts_file(self.root, shard), facts)
         return facts
 
     def _settle(self, kinds: list[Kind]) -> None:
-        """Makes the plan from these pictures, or raises `FruganError` where they do not fit the one there is."""
+        """Makes the plan from these images, or raises `FruganError` where they do not fit the one there is."""
         plan = _planned(self.config, self._first + kinds)
         if self.planned is None:
             self.planned, self._first = plan, kinds
         elif plan.depth > self.planned.depth:
             deep = max(kinds, key=lambda kind: kind.depth)
             raise FruganError(
-                f"{deep.name} has {deep.depth} bits per channel, the pictures of the shards before it {self.planned.depth}; "
+                f"{deep.name} has {deep.depth} bits per channel, the images of the shards before it {self.planned.depth}; "
                 f"name its shard first in a .txt list, or write the set anew with {command('data', 'shard')}"
             )
 

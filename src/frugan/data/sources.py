@@ -39,13 +39,13 @@ _LITTER = ("__macosx", "thumbs.db", "desktop.ini")
 
 
 class Source(Protocol):
-    """Pictures by name. `names` are sorted, relative and "/"-separated; a picture is asked for by its place there."""
+    """Images by name. `names` are sorted, relative and "/"-separated; an image is asked for by its place there."""
 
     path: Path
     kind: str
     names: list[str]
     unreadable: list[tuple[str, str]]  # (name, reason): known to be lost before any decoding
-    ignored: Counter[str]  # suffixes of files that are no pictures
+    ignored: Counter[str]  # suffixes of files that are no images
     own: OwnFiles  # images that frugan itself wrote, which are not in `names`
     alpha: bool  # whether a second or fourth channel is opacity
 
@@ -59,7 +59,7 @@ class Source(Protocol):
 
     def header(self, index: int) -> Header: ...
     def pixels(self, index: int) -> np.ndarray:
-        """uint8 or uint16 `[H, W, C]`. Raises anything at all where the picture is broken."""
+        """uint8 or uint16 `[H, W, C]`. Raises anything at all where the image is broken."""
         ...
 
     def text(self, name: str) -> str | None:
@@ -92,7 +92,7 @@ def open_source(path: str | Path, *, use_generated: bool = False) -> Source:
     elif path.suffix.lower() in (".npy", ".npz"):
         source = Arrays(path)
     else:
-        raise FruganError(f"{path} is a single file; give a folder of pictures or a {', '.join(CONTAINERS)} file")
+        raise FruganError(f"{path} is a single file; give a folder of images or a {', '.join(CONTAINERS)} file")
     if isinstance(source, Files):
         source.leave_out_own(use_generated)
     if not source.names and not source.unreadable:
@@ -115,7 +115,7 @@ def _no_images(source: Source) -> FruganError:
 
 
 class Files(ABC):
-    """What folder and zip share: encoded pictures behind names."""
+    """What folder and zip share: encoded images behind names."""
 
     alpha = True
 
@@ -129,7 +129,7 @@ class Files(ABC):
         self._others: list[str] = []
 
     def _list(self, files: list[str]) -> None:
-        """Sorts files into pictures and others; hidden files and what operating systems leave count as neither."""
+        """Sorts files into images and others; hidden files and what operating systems leave count as neither."""
         for file in files:
             parts = file.split("/")
             if any(part.startswith(".") or part.lower() in _LITTER for part in parts):
@@ -180,7 +180,7 @@ class Files(ABC):
             return read_pixels(file)
 
     def text(self, name: str) -> str | None:
-        tops = {picture.split("/")[0] for picture in self.names}
+        tops = {image.split("/")[0] for image in self.names}
         places = [name, f"{next(iter(tops))}/{name}"] if len(tops) == 1 else [name]
         for place in filter(self.has, places):
             where, size = f"{self.path}/{place}", self.size(place)
@@ -243,7 +243,7 @@ class Folder(Files):
 
 
 class Zip(Files):
-    """A zip of pictures, stored or deflated, read in place: nothing is ever unpacked to disk."""
+    """A zip of images, stored or deflated, read in place: nothing is ever unpacked to disk."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "zip")
@@ -283,7 +283,7 @@ class Tar(Files):
     """An uncompressed tar in the WebDataset layout: `key.png` (or .jpg, .webp …), with the label in `key.cls` or `key.json`.
 
     `key` is everything before the first dot of the file's name, its folders included. A tar that was cut short or whose
-    headers are damaged is refused: how many pictures it held can no longer be known.
+    headers are damaged is refused: how many images it held can no longer be known.
     """
 
     def __init__(self, path: Path) -> None:
@@ -334,7 +334,7 @@ class Tar(Files):
             return _digest(file, member.size)
 
     def labels(self) -> list[Any]:
-        """Each picture's label as it was written: a whole number, a word, a list of numbers, or None where there is none."""
+        """Each image's label as it was written: a whole number, a word, a list of numbers, or None where there is none."""
         return [self._label(name) for name in self.names]
 
     def stored_labels(self) -> np.ndarray | None:
@@ -406,7 +406,7 @@ class Arrays:
 
 
 def _load_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pictures and, from a .npz, labels where there are some."""
+    """Images and, from a .npz, labels where there are some."""
     try:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -443,7 +443,7 @@ def _check_array(archive: zipfile.ZipFile, key: str) -> None:
 def _as_nhwc(array: np.ndarray, path: Path) -> np.ndarray:
     if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
         raise FruganError(
-            f"{path} holds {array.dtype} numbers, but pictures must be uint8 (0 to 255) or uint16 (0 to 65535); "
+            f"{path} holds {array.dtype} numbers, but images must be uint8 (0 to 255) or uint16 (0 to 65535); "
             "scale, round and convert them first"
         )
     if array.ndim == 3:

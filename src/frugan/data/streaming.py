@@ -1,6 +1,6 @@
 """Shards as a data set: all of them decoded on this disk, or as many at a time as a limit allows.
 
-Within a limit, training visits the shards in a seeded order, a window of them at a time; pictures are shuffled within
+Within a limit, training visits the shards in a seeded order, a window of them at a time; images are shuffled within
 the window while the next one is fetched. The position is the sampler's state, so a resume is exact.
 """
 
@@ -305,8 +305,8 @@ class ShardSampler(Sampler):
 class StreamedDataset(Dataset):
     """A set of which only some shards are on disk at a time.
 
-    Held-out pictures lie in as few shards as can be, and those stay. A shard that is lost while training is named in
-    `skipped`, and pictures of the shards after it take the places of its own; with `strict` it ends the run.
+    Held-out images lie in as few shards as can be, and those stay. A shard that is lost while training is named in
+    `skipped`, and images of the shards after it take the places of its own; with `strict` it ends the run.
     """
 
     pixels: ShardPixels  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -330,7 +330,7 @@ class StreamedDataset(Dataset):
         self.pixels.keep_within(slots, pinned)
 
     def _split(self) -> tuple[np.ndarray, np.ndarray]:
-        """Whole shards are held out, by rank of their names, and of the last one as many pictures as are still wanted."""
+        """Whole shards are held out, by rank of their names, and of the last one as many images as are still wanted."""
         seed = self.config.held_out_seed
         shards = [rank(self.pixels.url(k).rpartition("/")[2], seed) for k in range(len(self.pixels.starts) - 1)]
         groups = [shards[k] for k in self.pixels.shard_of(np.arange(len(self)))]
@@ -393,7 +393,7 @@ class StreamedDataset(Dataset):
 
 
 def _labels(config: DataConfig, shards: Sequence[Shard], names: Sequence[str], *, optional: bool) -> Labels:
-    """Labels beside the pictures in the shards, else a table or dataset.json beside the shards, else class folders in them."""
+    """Labels beside the images in the shards, else a table or dataset.json beside the shards, else class folders in them."""
     raw = [label for shard in shards for label in _facts(shard).labels]
     if config.labels == "array" or (config.labels == "auto" and any(label is not None for label in raw)):
         return stored_labels(raw, names, config.path, "the shards")

@@ -114,7 +114,7 @@ def model_card(G: Generator, name: str, class_names: Sequence[str] | None = None
         f"# {name.split('/')[-1]}\n",
         "A StyleGAN2 generator, kept by frugan.\n",
         "| | |\n|---|---|",
-        f"| Pictures | {h}×{w} pixels, {G.channels} channels |",
+        f"| Images | {h}×{w} pixels, {G.channels} channels |",
         f"| Parameters | {sum(p.numel() for p in G.parameters()):,} |",
         f"| z, w | {G.z_dim}, {G.w_dim} |",
         *([f"| Labels | {labels} |"] if c else []),
@@ -123,7 +123,7 @@ def model_card(G: Generator, name: str, class_names: Sequence[str] | None = None
         "import frugan\n",
         f'G = frugan.from_pretrained("{name}")',
         f"images = G.sample(seeds=range(16), truncation=0.7{c})  # float [16, {G.channels}, {h}, {w}] in [-1, 1]\n```\n",
-        "Still to be written: which pictures it learned from, what it is meant for, and its licence (`license:` in the header).\n",
+        "Still to be written: which images it learned from, what it is meant for, and its licence (`license:` in the header).\n",
     ]
     return "\n".join(lines)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from frugan.errors import FruganError
+from frugan.images import save_image
 from frugan.latent.direction import Direction, overlap, save_directions
 from frugan.latent.directions import (
     SOURCES,
@@ -30,7 +31,6 @@ from frugan.latent.scores import SCORES
 from frugan.latent.sheets import stacked, table
 from frugan.latent.statistics import SAMPLES, Statistics, statistics_of
 from frugan.networks import Generator, typical_labels
-from frugan.pictures import save_picture
 
 Advance = Callable[[int, int], None] | None
 
@@ -195,11 +195,11 @@ def explore(
     save_directions(directions, out)
     strips = []
     for i, direction in enumerate(directions):
-        save_picture(
+        save_image(
             direction_sheet(G, direction, baseline, f"{i} {direction.name}"), out / f"{i:02d}-{direction.name}.png"
         )
         strips.append(direction_sheet(G, direction, baseline, f"{i} {direction.name}", seeds=2))
-    save_picture(stacked(strips), out / "all.png")
+    save_image(stacked(strips), out / "all.png")
     report = {
         "directions": [{"name": d.name, **asdict(effect)} for d, effect in looked_at],
         "overlap": overlap(directions).tolist(),

@@ -30,7 +30,7 @@ def parse_label(
     parts = label_parts(label_size, class_names, measured)
     choices = "; ".join(map(str, parts[:SHOWN]))
     if text is None:
-        raise FruganError(f"this generator makes pictures by label; add --class, {choices}")
+        raise FruganError(f"this generator makes images by label; add --class, {choices}")
     text = text.strip()
     if class_names and text in class_names:
         return torch.eye(label_size)[list(class_names).index(text)]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from frugan.pictures import picture, to_uint8
+from frugan.images import pil_image, to_uint8
 
 MARGIN = 4
 _FONT = 13
@@ -57,7 +57,7 @@ def blank(like: Tensor) -> Tensor:
 
 
 def _opaque(pixels: np.ndarray, factor: int) -> Image.Image:
-    cell = picture(pixels)
+    cell = pil_image(pixels)
     cell = cell.resize((cell.width * factor, cell.height * factor), Image.Resampling.NEAREST)
     if cell.mode in ("LA", "RGBA"):
         behind = Image.new("RGBA", cell.size, (200, 200, 200, 255))

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from frugan.errors import FruganError
-from frugan.pictures import picture, to_uint8
+from frugan.images import pil_image, to_uint8
 
 FORMATS = (".mp4", ".webp", ".gif", ".png")
 
@@ -56,7 +56,7 @@ def write_video(file: Path, frames: Iterable[Tensor], *, fps: float = 30, qualit
     """
     check_video(file)
     scratch = file.with_name(f".{file.stem}.{os.getpid()}{file.suffix}")
-    images = (picture(to_uint8(frame[None])[0]) for frame in frames)
+    images = (pil_image(to_uint8(frame[None])[0]) for frame in frames)
     try:
         write = _write_mp4 if file.suffix.lower() == ".mp4" else _write_pillow
         count = write(scratch, images, fps, quality)

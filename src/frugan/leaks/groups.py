@@ -2,7 +2,7 @@
 
 An augmentation acts linearly on distributions. It does not leak if that action is invertible: then only the true distribution
 looks right after it (Karras et al. 2020, "Training GANs with Limited Data", section 2.2 and appendix C). On the orbit of a finite
-group, the images that a picture is carried to, the action is a matrix of transition probabilities.
+group, the images that an image is carried to, the action is a matrix of transition probabilities.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How pictures are looked at when distributions are compared: a few hundred cheap numbers for each."""
+"""How images are looked at when distributions are compared: a few hundred cheap numbers for each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Function = Callable[[Tensor], Tensor]
 """Images `[N, C, H, W]` in [-1, 1] → as many alike; may draw from torch's global generator."""
 
 FEWEST = 100
-"""Pictures that can be compared."""
+"""Images that can be compared."""
 _SIDE = 16
 _COMPONENTS, _WAVES = 64, 512
 
@@ -45,7 +45,7 @@ def small(images: Tensor) -> Array:
 
 
 class Look:
-    """Principal components of small pictures `[N, D]`, and random cosines of these, whose inner products approximate a Gaussian
+    """Principal components of small images `[N, D]`, and random cosines of these, whose inner products approximate a Gaussian
     kernel of the median distance (Rahimi & Recht, "Random Features for Large-Scale Kernel Machines", 2007)."""
 
     def __init__(self, pixels: Array, rng: np.random.Generator) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of leaks, after Figures 3 and 4 of Karras et al. 2020: what each transform lets through, and what runs did."""
+"""Images of leaks, after Figures 3 and 4 of Karras et al. 2020: what each transform lets through, and what runs did."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from frugan.errors import FruganError
+from frugan.images import SOFTWARE_KEY, software
 from frugan.leaks.groups import GROUPS
 from frugan.leaks.recovery import UNRECOVERABLE
 from frugan.leaks.shares import Leak
 from frugan.leaks.spectra import SPECTRA
-from frugan.pictures import SOFTWARE_KEY, software
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +78,7 @@ def plot_runs(path: str | Path, runs: Sequence[RunLeaks]) -> Path:
     if distances:
         axes = figure.add_subplot(grid[0, 1])
         axes.plot(*zip(*distances), marker="o")
-        axes.set(xlabel="p", ylabel="distance", title="Distance to the pictures")
+        axes.set(xlabel="p", ylabel="distance", title="Distance to the images")
     for row, run in enumerate(runs, 1):
         axes = figure.add_subplot(grid[row, :])
         axes.imshow(run.samples.squeeze(), cmap="gray" if run.samples.shape[2] == 1 else None, interpolation="nearest")

@@ -1,6 +1,6 @@
-"""Leaks of an augmentation, any function of images, measured on pictures.
+"""Leaks of an augmentation, any function of images, measured on images.
 
-P are real pictures, T(P) the same augmented. A generator that makes T(P) instead of P goes unnoticed where T(T(P)) looks like T(P).
+P are real images, T(P) the same augmented. A generator that makes T(P) instead of P goes unnoticed where T(T(P)) looks like T(P).
 For T = (1 − p)·I + p·U with a projection U, such as the mean over a group, mean embeddings obey ‖TTP − TP‖ = (1 − p)·‖TP − P‖
 exactly: the ratio is what remains to tell the two apart, the smallest eigenvalue.
 """
@@ -33,15 +33,15 @@ class Recovery:
 
     @property
     def leaks(self) -> bool | None:
-        """None where more pictures are needed to tell."""
+        """None where more images are needed to tell."""
         if self.remains is None or self.low is None or self.high is None:
             return False
         return None if self.low < UNRECOVERABLE < self.high else self.remains < UNRECOVERABLE
 
     def sentence(self) -> str:
         if self.remains is None or self.low is None or self.high is None:
-            return "these pictures look the same after it: nothing can leak"
-        verdict = {True: "it leaks", False: "it can be undone", None: "too few pictures to say whether it leaks"}
+            return "these images look the same after it: nothing can leak"
+        verdict = {True: "it leaks", False: "it can be undone", None: "too few images to say whether it leaks"}
         told = f"{self.remains:.0%} ({self.low:.0%} to {self.high:.0%}) of its effect is told apart from a second application"
         return f"{verdict[self.leaks]}: {told}"
 
@@ -53,7 +53,7 @@ def recovery(images: Tensor, augment: Function, *, seed: int = 0) -> Recovery:
     `augment` returns as many images of that shape, and may draw from torch's global generator, which is seeded and put back.
     """
     if len(images) < FEWEST:
-        raise FruganError(f"{len(images)} pictures are too few to compare distributions; give {FEWEST} or more")
+        raise FruganError(f"{len(images)} images are too few to compare distributions; give {FEWEST} or more")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         once = [applied(augment, images) for _ in range(_DRAWS)]

@@ -1,9 +1,9 @@
 """Leaks of a trained generator: which share of its samples looks as if an augmentation had carried it off.
 
-Samples are taken as a mixture: of real pictures as they are, of real pictures in the other states of each question, and of
-pictures halfway between, which do not say. A classifier learns the states on some real pictures; what it answers on others, as a
+Samples are taken as a mixture: of real images as they are, of real images in the other states of each question, and of
+images halfway between, which do not say. A classifier learns the states on some real images; what it answers on others, as a
 histogram for each part of the mixture, calibrates it; and the shares are those whose mixture of histograms makes the answers on
-the samples most likely. So the classifier's errors cost precision only, as long as it errs on samples as it does on pictures.
+the samples most likely. So the classifier's errors cost precision only, as long as it errs on samples as it does on images.
 All questions are asked at once: apart, a quarter turn would be half a mirror image to a classifier that knows only those.
 """
 
@@ -53,7 +53,7 @@ def _flip(x: Tensor) -> list[Tensor]:
 
 def _turn(x: Tensor) -> list[Tensor]:
     if x.shape[2] != x.shape[3]:
-        raise FruganError(f"rotate90 asks of square pictures, and these are {x.shape[2]}x{x.shape[3]}")
+        raise FruganError(f"rotate90 asks of square images, and these are {x.shape[2]}x{x.shape[3]}")
     return [quarter_turns(x, one.expand(len(x), -1)) for one in torch.eye(4, device=x.device)]
 
 
@@ -68,7 +68,7 @@ def _shift(x: Tensor) -> list[Tensor]:
 def _colour(name: str, values: tuple[float, ...]) -> Callable[[Tensor], list[Tensor]]:
     def carry(x: Tensor) -> list[Tensor]:
         if x.shape[1] not in (3, 4):
-            raise FruganError(f"{name} needs colour pictures, and these have {x.shape[1]} channels")
+            raise FruganError(f"{name} needs colour images, and these have {x.shape[1]} channels")
         pipeline = AugmentPipeline(
             AugmentConfig((name,)), channels=x.shape[1], resolution=(x.shape[2], x.shape[3]), device=x.device
         )
@@ -87,7 +87,7 @@ QUESTIONS: dict[str, Question] = {
         "turned hues", _colour("hue", (0.625, 0.75, 0.99, 0.25)), ("as they are", "45°", "90°", "180°", "270°")
     ),
 }
-"""By name; `rotate90` asks of square pictures only, colour of RGB."""
+"""By name; `rotate90` asks of square images only, colour of RGB."""
 
 
 def question_about(name: str, function: Function) -> Question:
@@ -96,7 +96,7 @@ def question_about(name: str, function: Function) -> Question:
 
 
 def fitting(channels: int, resolution: tuple[int, int]) -> dict[str, Question]:
-    """The rows of `QUESTIONS` that can be asked of such pictures."""
+    """The rows of `QUESTIONS` that can be asked of such images."""
     fits = {"rotate90": resolution[0] == resolution[1], "lumaflip": channels in (3, 4), "hue": channels in (3, 4)}
     return {name: question for name, question in QUESTIONS.items() if fits.get(name, True)}
 
@@ -108,7 +108,7 @@ class Leak:
     `shares` of the samples by state; `undecided` is the share halfway between the first and another. `share` is that of all
     states but the first, between `low` and `high` with 95 % confidence, the undecided being in either; `p_value`: how often
     chance would show as much where there is none, times the number of questions. `visible` in [0, 1] is how far apart real
-    pictures in the first state and in the likest other lie (total variation of the answers): near 0, the pictures are
+    images in the first state and in the likest other lie (total variation of the answers): near 0, the images are
     symmetric and nothing can be said.
     """
 
@@ -124,7 +124,7 @@ class Leak:
 
     @property
     def answerable(self) -> bool:
-        """Whether the states look different, and the samples enough like pictures for an interval that says something."""
+        """Whether the states look different, and the samples enough like images for an interval that says something."""
         return self.visible > _SYMMETRIC and (self.leaks or self.high < _VAGUE)
 
     @property
@@ -134,12 +134,12 @@ class Leak:
 
     def sentence(self) -> str:
         if self.visible <= _SYMMETRIC:
-            return f"{self.about}: cannot tell, since the pictures themselves are nearly symmetric"
+            return f"{self.about}: cannot tell, since the images themselves are nearly symmetric"
         if self.leaks:
             return f"leaks {self.about}: {self.share:.0%}, {self.low:.0%} to {self.high:.0%} (p = {self.p_value:.2g})"
         if self.answerable:
             return f"no leak of {self.about}: {self.share:.0%}, at most {self.high:.0%}"
-        return f"{self.about}: cannot tell, anything from {self.low:.0%} to {self.high:.0%}; the samples look unlike the pictures"
+        return f"{self.about}: cannot tell, anything from {self.low:.0%} to {self.high:.0%}; the samples look unlike the images"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"answerable": self.answerable, "leaks": self.leaks, "sentence": self.sentence()}
@@ -152,11 +152,11 @@ def measure_leaks(
     """How a generator's samples `[M, C, H, W]` divide among the states of all questions, given real images `[N, C, H, W]`, in
     [-1, 1]; all of `QUESTIONS` that fit by default.
 
-    Samples can differ from pictures in ways that no question asks about. The part u of the answers that no mixture explains,
+    Samples can differ from images in ways that no question asks about. The part u of the answers that no mixture explains,
     beyond chance, could hide or feign a share of u / `visible`: the interval is wider by that, to both sides.
     """
     if min(len(samples), len(real)) < FEWEST:
-        raise FruganError(f"{min(len(samples), len(real))} pictures are too few to compare; give {FEWEST} or more")
+        raise FruganError(f"{min(len(samples), len(real))} images are too few to compare; give {FEWEST} or more")
     questions = fitting(real.shape[1], (real.shape[2], real.shape[3])) if questions is None else questions
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
@@ -168,7 +168,7 @@ def measure_leaks(
 
     owner = np.array([i for i, question in enumerate(questions.values()) for _ in question.states[1:]])
     fit = _Mixture(answers, seen, len(owner) + 1, rng)
-    shares, replicates = fit.shares[1:], fit.replicates[:, 1:]  # but for the pictures as they are
+    shares, replicates = fit.shares[1:], fit.replicates[:, 1:]  # but for the images as they are
     elsewhere, halfway = np.split(shares, 2)
     found = []
     for i, (name, question) in enumerate(questions.items()):
@@ -197,10 +197,10 @@ def measure_leaks(
 
 
 def _classify(states: Array, between: Array, samples: Array, rng: np.random.Generator) -> tuple[Answers, Answers]:
-    """Small pictures in K states `[N, K, D]` and halfway to them `[N, K − 1, D]`, samples `[M, D]` → answers `[N, 2·K − 1]`
+    """Small images in K states `[N, K, D]` and halfway to them `[N, K − 1, D]`, samples `[M, D]` → answers `[N, 2·K − 1]`
     and `[M]`: the state that wins, and how clearly, as one number below 4·K.
 
-    Ridge regression on what a `Look` gives, cross-fitted: none answers on a picture that it learned in any state.
+    Ridge regression on what a `Look` gives, cross-fitted: none answers on an image that it learned in any state.
     """
     n, k, _ = states.shape
     features = Look(states.reshape(n * k, -1), rng).everything
@@ -226,9 +226,9 @@ def _lead(scores: Array) -> Array:
 
 
 class _Mixture:
-    """The most likely shares of P parts behind the answers on samples `[M]`, given answers on pictures in each part `[N, P]`.
+    """The most likely shares of P parts behind the answers on samples `[M]`, given answers on images in each part `[N, P]`.
 
-    `replicates` `[R, P]` are shares of pictures and samples drawn again; `unexplained` in [0, 1] is the part of the answers
+    `replicates` `[R, P]` are shares of images and samples drawn again; `unexplained` in [0, 1] is the part of the answers
     that the mixture does not give (total variation), beyond what is usual for samples of a mixture.
     """
 
@@ -252,7 +252,7 @@ class _Mixture:
         return _unmix(*self._again(shares / shares.sum() @ self.parts))
 
     def _again(self, distribution: Array) -> tuple[Array, Array]:
-        """Histograms `[R, P, B]` of pictures drawn again, and frequencies `[R, B]` of samples drawn from a distribution."""
+        """Histograms `[R, P, B]` of images drawn again, and frequencies `[R, B]` of samples drawn from a distribution."""
         n = len(self.answers)
         parts = np.stack([self._histograms(self.rng.integers(n, size=n)) for _ in range(_REPLICATES)])
         return parts, self.rng.multinomial(self.samples, distribution, size=_REPLICATES) / self.samples

@@ -9,7 +9,7 @@ from frugan.metrics.distances import (
     kernel_distance,
     kernel_distance_full,
 )
-from frugan.metrics.evaluate import EvaluateConfig, Evaluator, Pictures, default_metric
+from frugan.metrics.evaluate import EvaluateConfig, Evaluator, ImageSet, default_metric
 from frugan.metrics.features import FEATURES, Features, ModuleFeatures, load_features
 from frugan.metrics.metric import METRICS, Evidence, FeatureSet, Metric
 from frugan.metrics.neighbours import density_coverage, memorisation, nearest, precision_recall
@@ -26,10 +26,10 @@ __all__ = [
     "FeatureSet",
     "Features",
     "GeneratorLike",
+    "ImageSet",
     "Metric",
     "ModuleFeatures",
     "Moments",
-    "Pictures",
     "compare",
     "default_metric",
     "density_coverage",

@@ -20,7 +20,7 @@ class EvaluationCard:
     """`values` by name, and for each class where that was asked for. `protocol`: what two cards must share to be compared.
 
     `subject`: which generator, which seed. `conditions`: versions, device, time. `nearest`: the samples nearest to a
-    training picture, with the names of their neighbours and the distances, where memorisation was measured.
+    training image, with the names of their neighbours and the distances, where memorisation was measured.
     """
 
     values: dict[str, float]

@@ -164,7 +164,7 @@ def frechet_distance_extrapolated(
 def inception_score(logits: Features2D, splits: int = 10) -> tuple[float, float]:
     """exp E KL(p(y|x) ‖ p(y)) over each of `splits` consecutive parts: mean and standard deviation (Salimans et al. 2016).
 
-    logits `[N, K]`. From 1 to K. It knows no reference: a generator of one perfect picture a class scores best.
+    logits `[N, K]`. From 1 to K. It knows no reference: a generator of one perfect image a class scores best.
     """
     if logits.ndim != 2 or not 1 <= splits <= len(logits):
         raise FruganError(f"logits {logits.shape} in {splits} parts: give [N, K], and 1 to N parts")

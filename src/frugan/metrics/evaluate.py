@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from frugan.checks import Limits, Seed, Truncation, as_option, check_choice, check_fields
 from frugan.errors import FruganError
+from frugan.images import to_float, to_uint8
 from frugan.metrics.card import EvaluationCard
 from frugan.metrics.distances import Array, Features2D, Moments
 from frugan.metrics.features import RGB, Features, Resize, check_features, load_features
@@ -26,7 +27,6 @@ from frugan.metrics.neighbours import nearest
 from frugan.metrics.path_length import Distance, perceptual_path_length
 from frugan.metrics.sampling import GeneratorLike, sample_images
 from frugan.networks.storage import weights_digest
-from frugan.pictures import to_float, to_uint8
 from frugan.processes import gather, own_share, rank
 from frugan.tracking import environment
 
@@ -36,9 +36,9 @@ NEAREST_SAMPLES, NEAREST_NEIGHBOURS = 8, 5
 Advance = Callable[[int, int], None]
 
 
-def default_metric(pictures: int) -> str:
-    """KID for fewer than 10,000 reference pictures, which bias FID; else FID."""
-    return "kid" if pictures < 10_000 else "fid"
+def default_metric(image_set: int) -> str:
+    """KID for fewer than 10,000 reference images, which bias FID; else FID."""
+    return "kid" if image_set < 10_000 else "fid"
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Real pictures: uint8 or uint16 `[N, H, W, C]`, best memory-mapped; `rows` int64 choose among them, all by default,
+class ImageSet:
+    """Real images: uint8 or uint16 `[N, H, W, C]`, best memory-mapped; `rows` int64 choose among them, all by default,
     and one from N on means an x-flipped copy. `labels`: float32 `[N, K]`. `names`: one for each of the N."""
 
     pixels: np.ndarray
@@ -115,19 +115,19 @@ class Pictures:
 class Evaluator:
     """Measures generators against one reference set, whose features are computed once.
 
-    `train`: the pictures that the generator learned from, for memorisation; they must not be the reference. `labels`:
+    `train`: the images that the generator learned from, for memorisation; they must not be the reference. `labels`:
     float32 `[M, K]`, rows that generated images' labels are drawn from. `cache`: a folder that keeps features of real
-    pictures, by the hash of pixels, network and preprocessing. `features` takes the place of the network named in the
+    images, by the hash of pixels, network and preprocessing. `features` takes the place of the network named in the
     config. Where `torch.distributed` is set up, all processes must call together; they share the work and all get the
     result.
     """
 
     def __init__(
         self,
-        reference: Pictures,
+        reference: ImageSet,
         config: EvaluateConfig,
         *,
-        train: Pictures | None = None,
+        train: ImageSet | None = None,
         labels: np.ndarray | None = None,
         device: torch.device | str = "cpu",
         cache: Path | None = None,
@@ -136,11 +136,11 @@ class Evaluator:
     ) -> None:
         if len(reference) < FEWEST:
             raise FruganError(
-                f"{len(reference)} reference pictures are too few to measure against; give at least {FEWEST}"
+                f"{len(reference)} reference images are too few to measure against; give at least {FEWEST}"
             )
         if config.any("needs_train") and train is None:
             raise FruganError(
-                "memorisation compares samples with pictures that were not trained on: hold some out (--held-out), "
+                "memorisation compares samples with images that were not trained on: hold some out (--held-out), "
                 "or give others of the same kind (--reference)"
             )
         self.reference, self.config, self.labels, self.device = reference, config, labels, torch.device(device)
@@ -213,7 +213,7 @@ class Evaluator:
         return facts
 
     def nearest_sheet(self, generator: GeneratorLike, card: EvaluationCard) -> np.ndarray:
-        """uint8 `[rows·H, columns·W, C]`: the samples of `card.nearest`, a row each, then their nearest training pictures."""
+        """uint8 `[rows·H, columns·W, C]`: the samples of `card.nearest`, a row each, then their nearest training images."""
         assert self.train is not None
         config, rows = self.config, []
         for entry in card.nearest:
@@ -275,7 +275,7 @@ class Evaluator:
         return _values(names, Evidence(*sets, classify=evidence.classify))
 
     def _nearest(self, evidence: Evidence) -> list[dict[str, Any]]:
-        """The samples nearest to a training picture, nearest first, with their neighbours."""
+        """The samples nearest to a training image, nearest first, with their neighbours."""
         if self.train is None:
             return []
         samples = evidence.nearest_train[0].argsort(kind="stable")[:NEAREST_SAMPLES]
@@ -306,20 +306,20 @@ class Evaluator:
         )
         return np.concatenate(gather(own))
 
-    def _real_features(self, pictures: Pictures, progress: Advance | None) -> Features2D:
+    def _real_features(self, image_set: ImageSet, progress: Advance | None) -> Features2D:
         """float32 `[N, D]`, memory-mapped where they come from the cache."""
         file = None
         if self.cache is not None:
-            key = hashlib.sha256(f"{self.features.digest} {pictures.digest}".encode()).hexdigest()
+            key = hashlib.sha256(f"{self.features.digest} {image_set.digest}".encode()).hexdigest()
             file = self.cache / f"{key[:32]}.npy"
-            found = _load(file, len(pictures))
+            found = _load(file, len(image_set))
             if all(gather(found is not None)) and found is not None:
                 return found
-        own = own_share(len(pictures))
+        own = own_share(len(image_set))
 
         def pixels() -> Iterator[np.ndarray]:
             for i in range(own.start, own.stop, self.config.batch):
-                yield pictures[slice(i, min(i + self.config.batch, own.stop))]
+                yield image_set[slice(i, min(i + self.config.batch, own.stop))]
                 if progress:
                     progress(i - own.start, len(own))
 
@@ -343,7 +343,7 @@ def _join(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
 
-def _classes(reference: Pictures, labels: np.ndarray | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _classes(reference: ImageSet, labels: np.ndarray | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Each class's positions in the reference, and the rows of `labels` that are it."""
     own = reference.labels
     if own is None or labels is None or not own.shape[1] or own.shape[1] != labels.shape[1]:
@@ -352,7 +352,7 @@ def _classes(reference: Pictures, labels: np.ndarray | None) -> dict[str, tuple[
     one_hot = ((kinds == 0) | (kinds == 1)).all() and (kinds.sum(axis=1) == 1).all()
     if not one_hot:
         raise FruganError(
-            "metrics for each class need one class per picture; these labels are numbers or several at once"
+            "metrics for each class need one class per image; these labels are numbers or several at once"
         )
 
     def name(kind: np.ndarray) -> str:
@@ -377,7 +377,7 @@ def _unit_features(features: Features, device: torch.device) -> Distance:
 
 
 def _lpips(features: Features, device: torch.device) -> Distance:
-    """Zhang et al. 2018, VGG, as in the published figures; pictures are brought down to 256 pixels first."""
+    """Zhang et al. 2018, VGG, as in the published figures; images are brought down to 256 pixels first."""
     try:
         import lpips  # pyright: ignore[reportMissingImports]
     except ImportError as error:

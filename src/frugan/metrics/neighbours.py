@@ -50,11 +50,11 @@ def nearest(points: Features2D, others: Features2D, k: int = 1) -> tuple[Array, 
 
 
 def memorisation(generated: Array, unseen: Array, chance: float = 0.01) -> tuple[float, float]:
-    """Do samples lie nearer to training pictures than unseen pictures do? Takes distances `[N]`, `[M]` to the nearest one.
+    """Do samples lie nearer to training images than unseen images do? Takes distances `[N]`, `[M]` to the nearest one.
 
-    First, the probability that a sample is nearer than an unseen picture, ties counting half: above ½, the generator
+    First, the probability that a sample is nearer than an unseen image, ties counting half: above ½, the generator
     copies; below, its samples are merely off (the Mann–Whitney statistic of Meehan et al., "A Non-Parametric Test to
-    Detect Data-Copying", 2020). Second, the share of samples nearer than all but `chance` of the unseen pictures:
+    Detect Data-Copying", 2020). Second, the share of samples nearer than all but `chance` of the unseen images:
     `chance` is expected, more are copies, few or many.
     """
     order = np.sort(unseen)

@@ -78,9 +78,7 @@ class DiscriminatorConfig:
         if self.mbstd_channels and maps % self.mbstd_channels:
             raise FruganError(f"mbstd_channels {self.mbstd_channels}: give a divisor of {maps}, the last feature maps")
         if self.rotation_head and (self.label_size or self.resolution[0] != self.resolution[1]):
-            raise FruganError(
-                "auxiliary rotation needs square pictures without labels: turned ones must fit, and count"
-            )
+            raise FruganError("auxiliary rotation needs square images without labels: turned ones must fit, and count")
 
 
 class Extras(NamedTuple):

@@ -48,7 +48,7 @@ class SynthesisConfig:
 
 
 def level_channels(level: int, channel_base: int, channel_max: int) -> int:
-    """Feature maps at level i (4·2^i pixels a side for square pictures)."""
+    """Feature maps at level i (4·2^i pixels a side for square images)."""
     return max(min(channel_base // (4 << level), channel_max), 1)
 
 

@@ -181,7 +181,7 @@ def _outputs(records: Sequence[Record]) -> Chart | None:
         _Curve(label, _column(records, f"logits/{s}", "mean"), s, _column(records, f"logits/{s}", "std"))
         for s, label in _SOURCES.items()
     ]
-    note = "Mean ± one standard deviation. Held-out pictures scored like generated ones: the discriminator memorises."
+    note = "Mean ± one standard deviation. Held-out images scored like generated ones: the discriminator memorises."
     return _chart("Discriminator outputs", records, curves, note=note, lines=[Line("", 0.0, "d")])
 
 
@@ -220,7 +220,7 @@ def _latest_outputs(records: Sequence[Record]) -> Chart | None:
     first, last = max(filled[0] - 1, 0), min(filled[-1] + 2, bins)
     edges = np.linspace(low, high, bins + 1)[first : last + 1].tolist()
     series = [Series(_SOURCES[s], [*_short(share[first:last]), 0.0], s) for s, share in shares.items()]
-    note = "Share of the pictures in each bin, in the last tick that scored them."
+    note = "Share of the images in each bin, in the last tick that scored them."
     return Chart("Discriminator outputs now", edges, series, note=note, kind="histogram", x_label="output")
 
 

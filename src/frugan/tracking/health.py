@@ -95,7 +95,7 @@ def _diversity(records: Sequence[Record], setting: Setting) -> str | None:
     values = [r["diversity"] for r in records if _number(r.get("diversity"))]
     if not values or values[-1] >= LOST_DIVERSITY * min(max(values), 1.0):
         return None
-    return f"samples differ {values[-1]:.0%} as much as training pictures do, after {max(values):.0%} before"
+    return f"samples differ {values[-1]:.0%} as much as training images do, after {max(values):.0%} before"
 
 
 def _worse(records: Sequence[Record], setting: Setting) -> str | None:
@@ -120,12 +120,12 @@ def _non_finite(records: Sequence[Record], setting: Setting) -> str | None:
 MONITORS = {
     "overfitting": Monitor(
         _overfitting,
-        "D knows the training pictures by heart: add pictures or --mirror, let p move faster (--ada-kimg) or start from a "
+        "D knows the training images by heart: add images or --mirror, let p move faster (--ada-kimg) or start from a "
         "trained network (--init-from)",
     ),
     "p at its cap": Monitor(
         _at_cap,
-        "the set is very small for this network and augmentation alone no longer holds overfitting back: add pictures, "
+        "the set is very small for this network and augmentation alone no longer holds overfitting back: add images, "
         "lower --d-capacity, or take the best checkpoint so far",
     ),
     "wide outputs": Monitor(
@@ -135,7 +135,7 @@ MONITORS = {
         _diversity, "the generator collapses: raise --gamma, lower --lr, or go back to an earlier checkpoint"
     ),
     "worse metric": Monitor(
-        _worse, "the best checkpoint is kept; more training is unlikely to help: stop, or add pictures"
+        _worse, "the best checkpoint is kept; more training is unlikely to help: stop, or add images"
     ),
     "non-finite": Monitor(_non_finite, "a few are harmless; if more come, lower --lr or try --precision fp32"),
 }

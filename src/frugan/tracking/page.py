@@ -1,4 +1,4 @@
-"""A run's page: one HTML file with curves and pictures that opens from disk, with no network and no server."""
+"""A run's page: one HTML file with curves and images that opens from disk, with no network and no server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _THUMBNAILS = 12
 
 
 @dataclass(frozen=True)
-class Picture:
+class SampleImage:
     """A sample sheet: its address relative to the page, and when it was made."""
 
     src: str
@@ -113,15 +113,15 @@ def _hashes(texts: Sequence[str]) -> str:
     return " ".join(f"'sha256-{digest}'" for digest in digests)
 
 
-def find_samples(run_dir: Path) -> list[Picture]:
+def find_samples(run_dir: Path) -> list[SampleImage]:
     """The sample sheets of a run, oldest first: before training, then by kimg."""
-    found: list[tuple[float, Picture]] = []
+    found: list[tuple[float, SampleImage]] = []
     for path in (run_dir / "samples").glob("samples-*.png"):
         if match := _SAMPLES.fullmatch(path.name):
             kimg = -1.0 if match[1] == "init" else float(match[1])
             label = "before training" if kimg < 0 else f"{kimg:,.10g} kimg"
-            found.append((kimg, Picture(f"samples/{path.name}", label)))
-    return [picture for _, picture in sorted(found, key=lambda f: f[0])]
+            found.append((kimg, SampleImage(f"samples/{path.name}", label)))
+    return [image for _, image in sorted(found, key=lambda f: f[0])]
 
 
 def _facts(run: Mapping[str, Any], records: Sequence[Record]) -> Iterator[tuple[str, str]]:
@@ -137,7 +137,7 @@ def _facts(run: Mapping[str, Any], records: Sequence[Record]) -> Iterator[tuple[
     for name in ("p", "r_t", "r_v"):
         if (value := _latest(records, name)) is not None:
             yield name, f"{value:.3f}"
-    for name, title in (("images_in_set", "pictures"), ("held_out", "held out")):
+    for name, title in (("images_in_set", "images"), ("held_out", "held out")):
         if count := finite(run.get(name)):
             yield title, number(count)
     if isinstance(size := run.get("resolution"), list):

@@ -209,6 +209,6 @@ def largest_batch(batch: int, group: int, fits: Callable[[int], bool]) -> int:
         if batch % n == 0 and n % group == 0 and fits(n):
             return n
     raise FruganError(
-        f"not even {group} of a batch of {batch} pictures, a minibatch-std group, fit into memory at once; "
+        f"not even {group} of a batch of {batch} images, a minibatch-std group, fit into memory at once; "
         "lower --resolution, --channel-base or --mbstd-group, or free some memory"
     )

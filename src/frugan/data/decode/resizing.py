@@ -20,7 +20,7 @@ FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
 
 
 def convert(pixels: np.ndarray, channels: int, background: Background = "white") -> np.ndarray:
-    """Between grey, grey + alpha, RGB and RGBA; where alpha is dropped the picture is laid over the background.
+    """Between grey, grey + alpha, RGB and RGBA; where alpha is dropped the image is laid over the background.
 
     Grey is 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601, as in Pillow).
     """

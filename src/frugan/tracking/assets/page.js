@@ -120,14 +120,14 @@ function figure(chart) {
 const redraw = data.charts.map(figure);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw.forEach((draw) => draw()));
 
-// ---- pictures ----
+// ---- images ----
 
 const sample = document.getElementById("sample"), slider = document.getElementById("sample-slider");
 const thumbnails = [...document.querySelectorAll(".thumbnails a")];
 function show(index) {
   const {src, label} = data.samples[index];
   sample.src = document.getElementById("sample-link").href = src;
-  sample.alt = `Pictures made by the generator, ${label}`;
+  sample.alt = `Images made by the generator, ${label}`;
   document.getElementById("sample-label").textContent = label;
   slider.value = index;
   thumbnails.forEach((a) => a.classList.toggle("shown", +a.dataset.index === index));
@@ -138,9 +138,9 @@ if (slider) {
   thumbnails.forEach((a) => a.addEventListener("click", (e) => { e.preventDefault(); show(+a.dataset.index); }));
   show(data.samples.length - 1);
 }
-// Small pictures keep their pixels when they are enlarged; large ones are shrunk smoothly.
+// Small images keep their pixels when they are enlarged; large ones are shrunk smoothly.
 const sharpen = (img) => img.classList.toggle("enlarged", img.naturalWidth < img.clientWidth);
-for (const img of document.querySelectorAll(".pictures img")) {
+for (const img of document.querySelectorAll(".images img")) {
   img.addEventListener("load", () => sharpen(img));
   if (img.complete) sharpen(img);
 }

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 
-def pictures(n: int, seed: int = 0) -> Tensor:
+def toy_images(n: int, seed: int = 0) -> Tensor:
     """`[n, 3, 16, 16]`: a sky above, a ground below, a coloured disc to the left; positions and colours vary."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:16, :16]

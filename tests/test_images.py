@@ -11,15 +11,15 @@ from PIL import Image
 
 import frugan
 from frugan.errors import FruganError
-from frugan.pictures import (
+from frugan.images import (
     SOFTWARE_KEY,
     can_write,
     captioned_grid,
     grid,
     is_own_output,
-    picture,
+    pil_image,
+    save_image,
     save_images,
-    save_picture,
     to_float,
     to_pixels,
     to_uint8,
@@ -55,7 +55,7 @@ def test_grid_fills_rows() -> None:
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA"), (7, "RGB")])
 def test_saved_modes(tmp_path: Path, channels: int, mode: str) -> None:
-    path = save_picture(np.zeros((4, 6, channels), np.uint8), tmp_path / "deep" / "x.png")
+    path = save_image(np.zeros((4, 6, channels), np.uint8), tmp_path / "deep" / "x.png")
     with Image.open(path) as image:
         assert (image.mode, image.size) == (mode, (6, 4))
         assert is_own_output(image.info)
@@ -63,11 +63,11 @@ def test_saved_modes(tmp_path: Path, channels: int, mode: str) -> None:
 
 def test_own_output_is_known_by_its_mark(tmp_path: Path) -> None:
     pixels = np.zeros((4, 6, 3), np.uint8)
-    path = save_picture(pixels, tmp_path / "x.PNG", text={"frugan.class": "épée 猫"})
+    path = save_image(pixels, tmp_path / "x.PNG", text={"frugan.class": "épée 猫"})
     with Image.open(path) as image:
         assert image.text["frugan.class"] == "épée 猫"
         assert image.text[SOFTWARE_KEY].startswith("frugan ")
-    picture(pixels).save(tmp_path / "y.png")  # as data is written
+    pil_image(pixels).save(tmp_path / "y.png")  # as data is written
     with Image.open(tmp_path / "y.png") as image:
         assert not is_own_output(image.info)
     assert not is_own_output({SOFTWARE_KEY: "GIMP 3"})

@@ -1,4 +1,4 @@
-"""Pictures at the borders: pixels to numbers, numbers to pixels, and grids of them in one file.
+"""Images at the borders: pixels to numbers, numbers to pixels, and grids of them in one file.
 
 Inside, images are float32 `[N, C, H, W]` in [-1, 1]. Only `to_float`, `to_uint8` and `to_pixels` cross that border.
 """
@@ -51,7 +51,7 @@ def to_pixels(images: Tensor, depth: int) -> np.ndarray:
     return scaled.permute(0, 2, 3, 1).contiguous().numpy().astype(np.uint16)
 
 
-def picture(pixels: np.ndarray) -> Image.Image:
+def pil_image(pixels: np.ndarray) -> Image.Image:
     """uint8 `[H, W, C]` or uint16 `[H, W, 1]` → a Pillow image: grey, grey + alpha, RGB or RGBA.
 
     Of other channel counts it shows the first three (or one).
@@ -166,12 +166,10 @@ def save_images(
         raise FruganError(f"{len(captions)} captions for {len(images)} images: give one for each")
     pixels = upscale(to_uint8(images), scale)
     if path.suffix.lower() not in Image.registered_extensions():
-        return [save_picture(one, path / f"{i:04d}.png", text=text) for i, one in enumerate(pixels)]
+        return [save_image(one, path / f"{i:04d}.png", text=text) for i, one in enumerate(pixels)]
     alone = len(pixels) == 1 and not captions
     return [
-        save_picture(
-            pixels[0] if alone else captioned_grid(pixels, columns=columns, captions=captions), path, text=text
-        )
+        save_image(pixels[0] if alone else captioned_grid(pixels, columns=columns, captions=captions), path, text=text)
     ]
 
 
@@ -179,14 +177,14 @@ def _described(value: Any) -> str:
     return f"of {value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else f"of type {type(value).__name__}"
 
 
-def save_picture(pixels: np.ndarray, path: str | Path, *, text: Mapping[str, str] | None = None) -> Path:
+def save_image(pixels: np.ndarray, path: str | Path, *, text: Mapping[str, str] | None = None) -> Path:
     """Writes one image, uint8 `[H, W, C]` or uint16 `[H, W, 1]`; the format follows the file name. Creates parent directories.
 
     A PNG says in text chunks that frugan wrote it (`SOFTWARE_KEY`), and what `text` says besides; a JPEG in its comment.
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    image = picture(pixels)
+    image = pil_image(pixels)
     if suffix in (".jpg", ".jpeg") and image.mode in ("LA", "RGBA"):
         raise FruganError(f"{path}: JPEG files hold no transparency; give a name that ends in .png")
     path.parent.mkdir(parents=True, exist_ok=True)
