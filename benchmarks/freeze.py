@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 import frugan
-from frugan.config import Options
+from frugan.config.options import Options
 from frugan.data import DataConfig
-from frugan.estimate import estimate
-from frugan.run import choose_device, plan
+from frugan.device import choose_device
+from frugan.run.estimate import estimate
+from frugan.run.plan import plan
 
 ARMS: dict[str, dict[str, str | bool]] = {
     "nothing": {},

@@ -22,10 +22,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import peers, reference
 from benchmarks.harness import Figures, Peak, seconds
-from frugan.config import Facts, Options, RunConfig, resolve
+from frugan.config.options import Options
+from frugan.config.resolve import Facts, resolve
+from frugan.config.schema import RunConfig
 from frugan.data import DataConfig, Dataset, open_dataset
+from frugan.device import bf16_pays
 from frugan.networks.synthesis import level_channels
-from frugan.run import bf16_pays, make_phases
+from frugan.run.build import make_phases
 from frugan.training import TrainState, train
 from frugan.training.loop import Images
 from frugan.training.step import DTYPES

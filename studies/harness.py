@@ -15,7 +15,7 @@ import torch
 
 import frugan
 from frugan.data import DataConfig, draw_avatars
-from frugan.run import Run
+from frugan.run.train import Run
 from frugan.tracking import read_stats
 
 Runs = Mapping[Path, tuple[DataConfig, dict[str, Any]]]

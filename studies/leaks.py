@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from frugan.data import DataConfig, open_dataset
-from frugan.run import Run, load
+from frugan.run.load import load
+from frugan.run.train import Run
 from harness import arguments, avatars, finish_all
 
 ARMS: dict[str, dict[str, Any]] = {

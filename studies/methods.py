@@ -20,10 +20,10 @@ from typing import Any
 
 import torch
 
+from frugan.config.methods import METHODS
 from frugan.data import DataConfig
-from frugan.estimate import estimate
-from frugan.methods import METHODS
-from frugan.run import Run
+from frugan.run.estimate import estimate
+from frugan.run.train import Run
 from harness import arguments, avatars, curve, finish_all, tail
 
 SHARED: dict[str, Any] = {"gamma": 2.0, "mapping_layers": 8, "tick": 2}

@@ -14,13 +14,14 @@ from typer.testing import CliRunner
 
 import frugan
 import frugan.data.dataset
-import frugan.estimate
-import frugan.evaluation
-import frugan.run
+import frugan.run.estimate
+import frugan.run.evaluate
+import frugan.run.session
+import frugan.run.train
 from frugan.augment import MEASUREMENTS
 from frugan.cli.app import app
+from frugan.config.methods import METHODS
 from frugan.data import DataConfig
-from frugan.methods import METHODS
 from frugan.metrics import METRICS
 
 from .pretend import KIND, NAME, Pretence, needed, pretending
@@ -60,7 +61,7 @@ def pretence(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretence]:
     """The device is there, and copies to it from page-locked memory are free, as on CUDA."""
     monkeypatch.setattr(frugan.data.dataset, "_PINNED", ("cuda", KIND))
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
-    for module in (frugan.estimate, frugan.evaluation, frugan.run):
+    for module in (frugan.run.estimate, frugan.run.evaluate, frugan.run.train):
         monkeypatch.setattr(module, "choose_device", torch.device)
     with pretending(monkeypatch) as pretence:
         yield pretence
@@ -120,9 +121,9 @@ def test_training(
             waits.update(pretence.waits)
             yield report
 
-    real_steps = frugan.run.training_steps
+    real_steps = frugan.run.session.training_steps
     with monkeypatch.context() as patched:
-        patched.setattr(frugan.run, "training_steps", watched)
+        patched.setattr(frugan.run.session, "training_steps", watched)
         there = train(image_folder, tmp_path / "there", NAME, **CASES[case])
         list(frugan.Run(tmp_path / "there").train(kimg=0.064, device=NAME))
     assert steps == 8

@@ -56,12 +56,12 @@ def test_help_is_fast() -> None:
 
 
 READERS = {
-    "reading.py": "the one reader",
-    "evaluation.py": "a card of this process, as it will be when written",
+    "files.py": "the one reader",
+    "run/evaluate.py": "a card of this process, as it will be when written",
     "metrics/inception.py": "weights whose hash was compared, by PyTorch's own reader of nothing but weights",
     "metrics/features.py": "weights that come inside an installed package",
 }
-"""Where JSON, YAML and PyTorch's files are read by anything but `frugan.reading`, and why."""
+"""Where JSON, YAML and PyTorch's files are read by anything but `frugan.files`, and why."""
 
 
 def test_one_reader_for_files() -> None:

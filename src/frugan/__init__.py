@@ -17,11 +17,12 @@ from frugan.errors import FruganError
 
 if TYPE_CHECKING:
     from frugan.data import DataConfig, open_dataset
-    from frugan.evaluation import evaluate
     from frugan.images import save_images
     from frugan.interop import from_pretrained, save_pretrained
     from frugan.networks import Discriminator, Generator
-    from frugan.run import Run, load, train
+    from frugan.run.evaluate import evaluate
+    from frugan.run.load import load
+    from frugan.run.train import Run, train
 
 __version__ = "0.1.0"
 __all__ = [
@@ -43,15 +44,15 @@ __all__ = [
 _HOMES = {
     "DataConfig": "data",
     "open_dataset": "data",
-    "evaluate": "evaluation",
+    "evaluate": "run.evaluate",
     "from_pretrained": "interop",
     "save_pretrained": "interop",
     "Discriminator": "networks",
     "Generator": "networks",
     "save_images": "images",
-    "Run": "run",
-    "load": "run",
-    "train": "run",
+    "Run": "run.train",
+    "load": "run.load",
+    "train": "run.train",
 }
 
 

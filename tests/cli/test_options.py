@@ -22,7 +22,8 @@ import torch
 import typer
 
 from frugan.cli import app as program
-from frugan.run import Plan, Run
+from frugan.run.plan import Plan
+from frugan.run.train import Run
 from tests.cli.test_numbers import COMMANDS
 
 GROUP: Any = typer.main.get_command(program.app)
@@ -119,9 +120,9 @@ def generator() -> MagicMock:
 
 def watch_train(rec: Recorder) -> None:
     dataset: Any = MagicMock()
-    rec.watch("frugan.run.choose_device", torch.device("cpu"))
-    rec.watch("frugan.run.check_free")
-    rec.watch("frugan.run.plan", Plan(MagicMock(), [], dataset, None))
+    rec.watch("frugan.device.choose_device", torch.device("cpu"))
+    rec.watch("frugan.run.directory.check_free")
+    rec.watch("frugan.run.plan.plan", Plan(MagicMock(), [], dataset, None))
     for name in ("describe", "show_cost", "show_forecast", "go_on"):
         rec.watch(f"frugan.cli.train.{name}")
     rec.monkeypatch.setattr(Run, "create", rec.noting("create"))
@@ -181,8 +182,8 @@ def watch_resume(rec: Recorder) -> None:
     run = MagicMock()
     for name in ("move_data", "set_threads"):
         setattr(run, name, rec.noting(name))
-    rec.watch("frugan.run.choose_device", torch.device("cpu"))
-    rec.monkeypatch.setattr("frugan.run.Run", rec.noting("Run", run))
+    rec.watch("frugan.device.choose_device", torch.device("cpu"))
+    rec.monkeypatch.setattr("frugan.run.train.Run", rec.noting("Run", run))
     rec.monkeypatch.setattr(torch, "set_num_threads", rec.noting("set_num_threads"))
     rec.watch("frugan.cli.train.go_on")
 
@@ -211,9 +212,9 @@ RESUME = Command(
 def watch_generate(rec: Recorder) -> None:
     G = generator()
     G.sample_batches = rec.noting("sample")
-    rec.watch("frugan.run.choose_device", "cpu")
-    rec.watch("frugan.run.load_with_notes", (G, []))
-    rec.watch("frugan.run.read_class_names")
+    rec.watch("frugan.device.choose_device", "cpu")
+    rec.watch("frugan.run.load.load_with_notes", (G, []))
+    rec.watch("frugan.run.load.read_class_names")
     rec.watch("frugan.latent.parse_label", lambda text, **_: None if text is None else torch.ones(1))
     rec.monkeypatch.setattr("frugan.latent.outside", lambda *_: [])
     rec.monkeypatch.setattr("frugan.networks.storage.weights_digest", lambda _: "digest")
@@ -250,7 +251,7 @@ GENERATE = Command(
 
 
 def watch_evaluate(rec: Recorder) -> None:
-    rec.watch("frugan.evaluation.evaluate", lambda **_: MagicMock())
+    rec.watch("frugan.run.evaluate.evaluate", lambda **_: MagicMock())
     rec.watch("frugan.cli.evaluate.show")
 
 
@@ -291,7 +292,7 @@ COMPARE = Command(
 def watch_status(rec: Recorder) -> None:
     run = MagicMock()
     run.status.return_value = SimpleNamespace(name="done", sentence="done", kimg=1.0, total_kimg=1.0)
-    rec.monkeypatch.setattr("frugan.run.Run", rec.noting("Run", run))
+    rec.monkeypatch.setattr("frugan.run.train.Run", rec.noting("Run", run))
 
 
 STATUS = Command(watch_status, {"runs": "a-run"}, {"runs": Case("other", {"Run.0": "other"})})
@@ -315,9 +316,9 @@ IMPORT = Command(
 
 
 def watch_export(rec: Recorder) -> None:
-    rec.watch("frugan.run.load_with_notes", (generator(), []))
-    rec.watch("frugan.run.read_source", MagicMock(notes=[], discriminator=None))
-    rec.watch("frugan.run.read_class_names")
+    rec.watch("frugan.run.load.load_with_notes", (generator(), []))
+    rec.watch("frugan.run.load.read_source", MagicMock(notes=[], discriminator=None))
+    rec.watch("frugan.run.load.read_class_names")
     done = MagicMock(inputs={}, output=(3, 32, 32), difference=0.0)
     rec.watch("frugan.interop.export_onnx", done, name="export")
     rec.watch("frugan.interop.export_program", done, name="export")
@@ -366,9 +367,9 @@ LEAKS = Command(
 
 
 def watch_demo(rec: Recorder) -> None:
-    rec.watch("frugan.run.choose_device", torch.device("cpu"))
+    rec.watch("frugan.device.choose_device", torch.device("cpu"))
     rec.watch("frugan.data.draw_avatars")
-    rec.watch("frugan.run.plan", Plan(MagicMock(), [], MagicMock(), None))
+    rec.watch("frugan.run.plan.plan", Plan(MagicMock(), [], MagicMock(), None))
     rec.monkeypatch.setattr(Run, "create", rec.noting("create"))
     rec.watch("frugan.cli.demo.describe")
     rec.watch("frugan.cli.demo.follow")

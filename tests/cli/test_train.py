@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from frugan.cli import train as train_module
-from frugan.config import PRESETS, load_config
-from frugan.estimate import Cost
+from frugan.config.presets import PRESETS
+from frugan.config.schema import load_config
+from frugan.run.estimate import Cost
 from tests.program import call
 
 
@@ -25,9 +26,9 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def nothing_built(monkeypatch: pytest.MonkeyPatch) -> None:
     """Configurations are resolved, and no network is built or timed."""
-    monkeypatch.setattr("frugan.run._check_start", lambda *_: None)
-    monkeypatch.setattr("frugan.run.pace", lambda config: 1.0)
-    monkeypatch.setattr("frugan.estimate.estimate", lambda config, device: Cost(1, 1, 1.0, 2**20))
+    monkeypatch.setattr("frugan.run.plan._check_start", lambda *_: None)
+    monkeypatch.setattr("frugan.run.plan.pace", lambda config: 1.0)
+    monkeypatch.setattr("frugan.run.estimate.estimate", lambda config, device: Cost(1, 1, 1.0, 2**20))
     monkeypatch.setattr("frugan.cli.train.go_on", lambda *args, **kwargs: None)
 
 
@@ -146,7 +147,7 @@ def test_the_batch_at_once_is_of_one_process(
     monkeypatch.setattr("frugan.training.trial.affords", affords)
     options = f"{SMALL} --batch 32 --device cpu --threads 1 --batch-per-device auto"
     monkeypatch.setattr("frugan.cli.train.go_on", lambda *args, **kwargs: None)
-    monkeypatch.setattr("frugan.run.pace", lambda config: 1.0)
+    monkeypatch.setattr("frugan.run.plan.pace", lambda config: 1.0)
     code, text = call(capsys, photos, "train", "photos", "run", *options.split(), "--processes", processes)
     assert code == 0, text
     assert asked == [2**40 // processes]

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from frugan.config import Facts, Options, resolve, save_config
+from frugan.config.options import Options
+from frugan.config.resolve import Facts, resolve
+from frugan.config.schema import save_config
 from frugan.data import DataConfig, inspect, open_dataset, prepare, shard
 from frugan.data.own import HEAD, own_kind
 from frugan.data.sources import open_source

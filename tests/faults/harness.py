@@ -26,7 +26,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from frugan.run import Run
+from frugan.run.train import Run
 from frugan.tracking import read_stats
 from frugan.training import checkpoint
 
@@ -37,7 +37,7 @@ OPTIONS = shlex.split(
 STEPS = 20
 
 _processes = multiprocessing.get_context("forkserver")  # imports once, then forks: a process costs no seconds
-_processes.set_forkserver_preload(["frugan.run", "frugan.cli.app", "tests.faults.harness"])
+_processes.set_forkserver_preload(["frugan.run.train", "frugan.cli.app", "tests.faults.harness"])
 
 
 # What a worker does to itself before it runs the program: a name and its arguments.

@@ -18,7 +18,7 @@ from unittest import mock
 import atheris  # pyright: ignore[reportMissingImports]
 
 with atheris.instrument_imports(include=["frugan"]):
-    from frugan.config import load_config
+    from frugan.config.schema import load_config
     from frugan.data.labels import read_labels
     from frugan.errors import FruganError
     from frugan.interop import read_pickle

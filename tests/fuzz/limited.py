@@ -28,7 +28,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from frugan import run as runs
 from frugan import tracking
 from frugan.data import DataConfig, open_dataset
 from frugan.data.sharding import shard
@@ -43,6 +42,8 @@ from frugan.networks import (
     SynthesisConfig,
 )
 from frugan.networks.storage import load_generator, save_generator
+from frugan.run.load import load
+from frugan.run.train import Run
 from frugan.tracking import health
 from frugan.training import checkpoint
 
@@ -168,10 +169,10 @@ def _read_run(path: Path) -> None:
     records = tracking.read_stats(path / "stats.jsonl")
     health.check([health.digest(r) for r in records], health.Setting(0.5, "fid"))
     tracking.Page(path).write()
-    opened = runs.Run(path)
+    opened = Run(path)
     assert opened.status().sentence
     checkpoint.recover(opened.checkpoints)
-    runs.load(path)
+    load(path)
 
 
 def _resume(path: Path) -> None:

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import GOLDEN
-from frugan import tracking
-from frugan.config import load_config
+from frugan import files, tracking
+from frugan.config.schema import load_config
 from frugan.data.shards import read_index
 from frugan.errors import FruganError
 from frugan.interop import read_network, read_release, write_community
@@ -223,7 +223,7 @@ def test_no_report_of_any_content_stops_a_page_or_a_monitor(
 def test_nothing_is_written_where_a_run_was(tmp_path: Path) -> None:
     gone = tmp_path / "run"
     with pytest.raises(FileNotFoundError):
-        tracking.write_json(gone / "run.json", {})
+        files.write_json(gone / "run.json", {})
     with pytest.raises(FileNotFoundError):
         tracking.Page(gone).write()
     assert not gone.exists()

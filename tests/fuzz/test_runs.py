@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import yaml
 
-from frugan import run as runs
 from tests.faults.harness import Bench
 
 from .damage import program
@@ -68,7 +67,7 @@ CHANGES: list[tuple[tuple[str, ...], Any]] = [
 def test_networks_of_an_edited_configuration_are_refused_before_they_are_built(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "build", lambda *_: pytest.fail("memory was set aside"))
+    monkeypatch.setattr("frugan.run.session.build", lambda *_: pytest.fail("memory was set aside"))
     monkeypatch.setenv("FRUGAN_CACHE", str(bench.folder / "cache"))
     monkeypatch.setenv("COLUMNS", "200")
     run = bench.copy(bench.half)

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from frugan.cli import data as data_commands
 from frugan.cli import generate, train
 from frugan.cli.common import parse_resolution, parse_seeds
-from frugan.config import Facts, Options, load_config, resolve, to_dict
+from frugan.config.options import Options
+from frugan.config.resolve import Facts, resolve
+from frugan.config.schema import load_config, to_dict
 from frugan.data import DataConfig, open_dataset
 from frugan.errors import FruganError
 from frugan.latent import parse_label

@@ -33,7 +33,7 @@ from frugan.networks import (
     SynthesisConfig,
 )
 from frugan.networks.layers import EqualizedLinear
-from frugan.run import load_with_notes
+from frugan.run.load import load_with_notes
 
 State = dict[str, Tensor]
 

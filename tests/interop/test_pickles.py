@@ -56,7 +56,7 @@ ATTACKS = {
     "numpy.load": by_name("numpy", "load", "x"),
     "importlib.import_module": by_name("importlib", "import_module", "os"),
     "types.CodeType": by_name("types", "CodeType"),
-    "frugan.run.train": by_name("frugan.run", "train", "x"),
+    "frugan.run.train.train": by_name("frugan.run.train", "train", "x"),
     "dotted": b"\x80\x04\x8c\x0bcollections\x8c\x19OrderedDict.__class__.mro\x93.",
     "nested os.system": nested_load(pickle.dumps(Calls(os.system, "touch executed"))),
 }

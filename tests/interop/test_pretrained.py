@@ -22,7 +22,7 @@ from frugan.errors import FruganError
 from frugan.interop import Imported, read_network, read_release
 from frugan.interop.pretrained import FILES, model_card
 from frugan.networks import Generator, GeneratorConfig, MappingConfig, SynthesisConfig
-from frugan.run import generator_folder, read_class_names, read_source
+from frugan.run.load import generator_folder, read_class_names, read_source
 
 SYNTHESIS = SynthesisConfig(channel_base=64, channel_max=8)
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frugan.errors import FruganError
+from frugan.label_parts import Measured
 from frugan.latent import outside, parse_label
-from frugan.measured import Measured
 
 YEAR = Measured(0, "year", 2005.0, 8.0, 1990.0, 2020.0)
 MIXED = ["kind=cat", "kind=dog", "year", "fur"]

@@ -60,10 +60,10 @@ PLAIN = METHOD("none augment=fixed p=0.4")
 RISING = METHOD("ada batch_per_device=2 target=-0.9")
 OPTION = "test_every_option_reaches_its_field_and_no_other[{}]".format
 REFERENCE = "tests/training/test_reference.py"
-RUN = "tests/training/test_run.py"
+RUN = "tests/run/test_session.py"
 STATE = "tests/training/test_state.py"
-EVALUATION = "tests/training/test_evaluation.py"
-CONFIG = "tests/test_config.py"
+EVALUATION = "tests/run/test_evaluation.py"
+CONFIG = "tests/config/test_resolve.py"
 
 Row = tuple[str, str, str, str]  # old text, new text, names of tests joined by " & ", why
 # fmt: off
@@ -139,11 +139,11 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("beta2: Annotated[float, Limits(at_least=0, below=1)] = 0.99", "beta2: Annotated[float, Limits(at_least=0, below=1)] = 0.999", "test_rates_of_adam[paper256]", "Adam's β₂"),
         ("beta1: Annotated[float, Limits(at_least=0, below=1)] = 0.0", "beta1: Annotated[float, Limits(at_least=0, below=1)] = 0.9", "test_rates_of_adam[paper256]", "Adam's β₁"),
     )),
-    ("training/state.py", "tests/training/test_health.py", (
+    ("training/state.py", "tests/run/test_rollback.py", (
         ("(self.seed + 0x9E3779B97F4A7C15 * (salt + 1)) % 2**63", "self.seed", "test_a_rollback_has_new_random_numbers_and_leaves_no_stale_records", "no new random numbers after a roll-back"),
         ("group.setdefault(\"initial_lr\", group[\"lr\"]) * factor", "group.setdefault(\"initial_lr\", group[\"lr\"])", "test_rollback_with_lower_rates", "rates are not lowered after a roll-back"),
     )),
-    ("training/state.py", "tests/training/test_resume.py", (
+    ("training/state.py", "tests/run/test_resume.py", (
         ("            \"logit_means\": self.logit_means,\n", "", "test_the_state_is_whole", "LeCam's averages are not kept"),
         ("            \"path_length_mean\": self.path_length_mean,\n", "            \"path_length_mean\": self.path_length_mean * 0,\n", "test_the_state_is_whole", "path length's mean is not kept"),
         ("        self.sampler.load_state_dict(facts[\"sampler\"])\n", "", "test_the_state_is_whole", "a resume begins the epoch anew"),
@@ -337,27 +337,33 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("\"recall\":       Metric(_precision_recall, (\"precision\", \"recall\"), higher_is_better=True)", "\"recall\":       Metric(_precision_recall, (\"precision\", \"recall\"), higher_is_better=False)", "test_the_best_checkpoint[recall-values2-1]", "recall is better the lower"),
         ("Metric(_kid_full, (\"kid_full\",), higher_is_better=False)", "Metric(_kid_full, (\"kid_full\",), higher_is_better=True)", "test_the_best_checkpoint[kid_full-values0-1]", "KID is better the higher"),
     )),
-    ("run.py", EVALUATION, (
+    ("run/load.py", EVALUATION, (
         ("found = run.best() or run.latest()", "found = run.latest() or run.best()", "test_the_best_checkpoint[kid_full-values0-1]", "the newest instead of the best checkpoint"),
+    )),
+    ("run/session.py", EVALUATION, (
         ("keep = {best.path} if best else set()", "keep = set()", "test_the_best_checkpoint[kid_full-values0-1]", "pruning removes the best checkpoint"),
         ("sign * known <= sign * values[name]", "sign * known >= sign * values[name]", "test_the_best_checkpoint[kid_full-values0-1]", "the worst checkpoint is kept as the best"),
         ("not math.isfinite(values[name]) or ", "", "test_the_best_checkpoint[kid_full-values1-1]", "nan is the best"),
         ("self.evaluator and (finished or _passed(", "self.evaluator and (_passed(", "test_the_last_step_is_measured_though_none_was_due", "the last step is not measured"),
         ("card = self.evaluator(self.state.ema, advance)", "card = self.evaluator(self.state.G, advance)", "test_the_averaged_generator_is_measured_as_it_is_kept", "G is measured instead of its EMA"),
-        ("        \"train\": dataset.train_indices,\n", "        \"train\": dataset.stream_indices,\n", "test_references", "x-flips are in the reference"),
         ("if world_size() == 1 and stop():", "if False:", "test_a_stop_does_not_wait_for_a_measurement", "a stop waits for a measurement"),
     )),
-    ("run.py", "tests/training/test_health.py", (
+    ("run/evaluate.py", EVALUATION, (
+        ("        \"train\": dataset.train_indices,\n", "        \"train\": dataset.stream_indices,\n", "test_references", "x-flips are in the reference"),
+    )),
+    ("run/session.py", "tests/run/test_rollback.py", (
         ("        self.state.reseed(rollbacks)\n", "", "test_a_rollback_has_new_random_numbers_and_leaves_no_stale_records", "the same random numbers after a roll-back"),
         ("        self.state.reseed(rollbacks)\n        if self.writes:\n            self.stats_log.truncate(after_kimg=self.state.kimg)\n", "        self.state.reseed(rollbacks)\n", "test_a_rollback_has_new_random_numbers_and_leaves_no_stale_records", "stale records after a roll-back"),
         ("rollbacks > MAX_ROLLBACKS", "rollbacks > 100 * MAX_ROLLBACKS", "test_rollbacks_end", "roll-backs without end"),
         ("if config.rollback_lr < 1:", "if config.rollback_lr > 1:", "test_rollback_with_lower_rates", "outputs that blow up are not taken for divergence"),
+    )),
+    ("run/reporting.py", "tests/run/test_rollback.py", (
         ("math.sqrt(flat.shape[1])) if len(flat) > 1", "flat.shape[1]) if len(flat) > 1", "test_diversity", "diversity's scale"),
     )),
-    ("run.py", RUN, (
+    ("run/session.py", RUN, (
         ("if controller.kind in (\"rt\", \"rv\") else 0.0", "if controller.kind == \"rt\" else 0.0", "test_resting_at_the_cap_is_told[rv]", "no warning at the cap under r_v"),
     )),
-    ("config.py", CONFIG, (
+    ("config/presets.py", CONFIG, (
         ("\"stylegan2\":     Preset( 25000,   32,    4, 32768, .0020,  10.0,", "\"stylegan2\":     Preset( 25000,   32,    4, 32768, .0020,   1.0,", "test_every_constant_of_the_papers_table[stylegan2]", "stylegan2's γ"),
         ("\"paper256\":      Preset( 25000,   64,    8, 16384,", "\"paper256\":      Preset( 25000,   64,    8, 32768,", "test_every_constant_of_the_papers_table[paper256]", "paper256's widths"),
         ("\"paper512\":      Preset( 25000,   64,    8, 32768, .0025,   0.5,  20.0,", "\"paper512\":      Preset( 25000,   64,    8, 32768, .0025,   0.5,  10.0,", "test_every_constant_of_the_papers_table[paper512]", "paper512's EMA"),
@@ -365,6 +371,8 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("\"cifar\":         Preset(100000,   64,   32,", "\"cifar\":         Preset(100000,   64,    4,", "test_every_constant_of_the_papers_table[cifar]", "cifar's minibatch-std group"),
         ("\"cifarbaseline\": Preset(100000,   64,   32, 32768, .0025,  0.01, 500.0, 0.05,   8)", "\"cifarbaseline\": Preset(100000,   64,   32, 32768, .0025,  0.01, 500.0, 0.05,   2)", "test_every_constant_of_the_papers_table[cifarbaseline]", "cifarbaseline's mapping"),
         ("FINE_TUNING_ADA_KIMG = 100", "FINE_TUNING_ADA_KIMG = 500", "test_fine_tuning_is_five_times_as_fast", "p moves slowly when fine-tuning"),
+    )),
+    ("config/resolve.py", CONFIG, (
         ("0.0002 * side**2 / batch", "0.0002 * side / batch", "test_auto[128]", "auto's γ"),
         ("batch * 10 / 32, \"batch", "batch * 20 / 32, \"batch", "test_auto[128]", "auto's EMA"),
     )),

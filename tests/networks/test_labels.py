@@ -15,7 +15,7 @@ from torch import Tensor
 
 from conftest import load_golden
 from frugan.errors import FruganError
-from frugan.measured import Measured, measure
+from frugan.label_parts import Measured, measure
 from frugan.networks import (
     Discriminator,
     DiscriminatorConfig,

@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from frugan.config import Facts, Options, resolve
+from frugan.config.options import Options
+from frugan.config.resolve import Facts, resolve
 from frugan.data import DataConfig
 from frugan.errors import FruganError
 from frugan.networks import (

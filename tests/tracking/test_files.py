@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from frugan.tracking import JsonLines, Trackers, read_stats, write_json
+from frugan.files import write_json
+from frugan.tracking import JsonLines, Trackers, read_stats
 
 
 def write(path: Path, *kimgs: float) -> JsonLines:

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import yaml
 
+from frugan.files import write_json
 from frugan.images import save_image
-from frugan.tracking import Histogram, JsonLines, Page, write_json
+from frugan.tracking import Histogram, JsonLines, Page
 from frugan.tracking.charts import POINTS, charts, thin
 from frugan.tracking.page import find_samples
 from frugan.tracking.tracker import Record

@@ -12,16 +12,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from frugan.config import PRESETS, Facts, Options, RunConfig, resolve
+from frugan.config.methods import METHODS
+from frugan.config.options import Options
+from frugan.config.presets import PRESETS
+from frugan.config.resolve import Facts, resolve
+from frugan.config.schema import RunConfig
 from frugan.data import DataConfig, Sampler
-from frugan.methods import METHODS
-from frugan.processes import joined
-from frugan.run import make_phases
+from frugan.distributed import joined
+from frugan.run.build import make_phases
 from frugan.training import TrainState, train
+from tests.run.test_together import environment, free_port
 
 from . import reference_step
 from .reference_step import ReferenceRun, Settings, float64, widen
-from .test_together import environment, free_port
 
 STEPS = 20
 """R1 at steps 0 and 16, path length at every fourth, p at the end of every fourth."""

@@ -9,7 +9,10 @@ import pytest
 import torch
 import yaml
 
-from frugan.config import PRESETS, Facts, Options, RunConfig, load_config, resolve, save_config
+from frugan.config.options import Options
+from frugan.config.presets import PRESETS
+from frugan.config.resolve import Facts, resolve
+from frugan.config.schema import RunConfig, load_config, save_config
 from frugan.data import DataConfig, Sampler
 from frugan.training import TrainState
 

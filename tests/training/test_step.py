@@ -14,9 +14,9 @@ from torch._dynamo.utils import counters
 
 import frugan
 from frugan.augment import AugmentConfig, AugmentPipeline
+from frugan.config.methods import METHODS
 from frugan.data import DataConfig
 from frugan.errors import FruganError
-from frugan.methods import METHODS
 from frugan.networks import (
     Discriminator,
     DiscriminatorConfig,

@@ -10,13 +10,15 @@ import torch
 from PIL import Image
 
 import frugan
-from frugan.config import Options
+from frugan.config.options import Options
 from frugan.data import DataConfig
 from frugan.errors import FruganError
 from frugan.interop import Imported
 from frugan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, MappingConfig
 from frugan.networks.synthesis import SynthesisConfig
-from frugan.run import Run, plan, read_source
+from frugan.run.load import read_source
+from frugan.run.plan import plan
+from frugan.run.train import Run
 from frugan.training import StartReport, TransferConfig
 from frugan.training.transfer import freeze, layers_from_image, take_over
 

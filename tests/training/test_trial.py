@@ -9,12 +9,14 @@ import pytest
 import torch
 
 import frugan
-from frugan.config import Facts, Options, resolve
+from frugan.config.options import Options
+from frugan.config.resolve import Facts, resolve
 from frugan.data import DataConfig
 from frugan.errors import FruganError
 from frugan.networks import Discriminator, Generator
 from frugan.networks.recompute import Recomputable
-from frugan.run import make_phases, plan
+from frugan.run.build import make_phases
+from frugan.run.plan import plan
 from frugan.training import Phases, trial
 
 from .conftest import TINY

@@ -83,8 +83,8 @@ def bar(label: str) -> Iterator[Callable[[int, int], None]]:
 @contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
     """Ctrl-C, SIGTERM and a terminal that closes ask for a stop after the step at hand; a Ctrl-C after that stops at once."""
-    from frugan.launcher import stop_signals
-    from frugan.processes import launched
+    from frugan.distributed import launched
+    from frugan.run.launcher import stop_signals
 
     asked = threading.Event()
 

@@ -54,7 +54,7 @@ def export(
         write_community,
     )
     from frugan.interop.export import OPSET
-    from frugan.run import load_with_notes, read_class_names, read_source
+    from frugan.run.load import load_with_notes, read_class_names, read_source
 
     config = ExportConfig(part, noise, truncation, truncation_cutoff)
     if out.exists():

@@ -27,9 +27,11 @@ def demo(
 
     Run it again to go on where it stopped. Needs the extra frugan\\[demo].
     """
-    from frugan.config import Options
+    from frugan.config.options import Options
     from frugan.data import DataConfig, draw_avatars
-    from frugan.run import Run, choose_device, plan
+    from frugan.device import choose_device
+    from frugan.run.plan import plan
+    from frugan.run.train import Run
 
     images, run = out / "images", out / "run"
     if not images.exists():

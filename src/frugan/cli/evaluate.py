@@ -41,7 +41,7 @@ def evaluate(
     device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
 ) -> None:  # fmt: skip
     """Measure a generator, and write a card that says how."""
-    from frugan.evaluation import evaluate as measure
+    from frugan.run.evaluate import evaluate as measure
 
     options = {"metrics": tuple(metrics.split(","))} if metrics else {}
     written: list[Path] = []

@@ -59,9 +59,10 @@ def generate(
     What they were made from stands in the files. Nothing is overwritten but by the same image again: other images of the
     same name get a number.
     """
+    from frugan.device import choose_device
     from frugan.latent import outside, parse_label
     from frugan.networks.storage import weights_digest
-    from frugan.run import choose_device, load_with_notes, read_class_names
+    from frugan.run.load import load_with_notes, read_class_names
 
     numbers = parse_seeds(seeds)
     factor = _parse_scale(scale)
@@ -129,7 +130,7 @@ class PixelFormat:
 
 def read_pixel_format(source: Path, channels: int) -> PixelFormat:
     """That of the data of a run, or of the run that a checkpoint belongs to; elsewhere 8 bits."""
-    from frugan.run import read_json
+    from frugan.run.directory import read_json
 
     for folder in (source, source.resolve().parent.parent):
         if facts := read_json(folder / "data.json"):

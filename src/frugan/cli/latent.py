@@ -425,7 +425,8 @@ def parse_range(name: str, text: str) -> list[float]:
 
 def _open(network: str, label: str | None, device: str, *, optional: bool = False) -> tuple[Generator, Tensor | None]:
     """The generator on its device, and the label `[K]` that is asked for; None where it takes none, or it is optional."""
-    from frugan.run import choose_device, load
+    from frugan.device import choose_device
+    from frugan.run.load import load
 
     G = load(network)
     c = None if optional and label is None else _label(network, label, G)
@@ -434,7 +435,7 @@ def _open(network: str, label: str | None, device: str, *, optional: bool = Fals
 
 def _label(network: str, label: str | None, G: Generator) -> Tensor | None:
     from frugan.latent import parse_label
-    from frugan.run import read_class_names
+    from frugan.run.load import read_class_names
 
     return parse_label(label, G.label_size, read_class_names(network), G.config.measured)
 

@@ -199,10 +199,12 @@ def _run(path: Path, data: str | None, function: str | None, transforms: str | N
     import numpy as np
     import torch
 
+    from frugan.device import choose_device
     from frugan.images import grid, to_uint8
     from frugan.leaks import measure_leaks
     from frugan.leaks.plots import RunLeaks
-    from frugan.run import Run, choose_device, load
+    from frugan.run.load import load
+    from frugan.run.train import Run
     from frugan.tracking import read_stats
 
     run = Run(path)

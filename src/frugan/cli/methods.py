@@ -9,7 +9,7 @@ def methods() -> None:
     """List the methods that --method takes: what each is, where it comes from, and what it sets."""
     from rich.table import Table
 
-    from frugan.methods import METHODS
+    from frugan.config.methods import METHODS
 
     table = Table("method", "what it is", "sets", "source", box=None, pad_edge=False, header_style="dim")
     for name, method in METHODS.items():

@@ -12,7 +12,7 @@ from frugan.cli.common import print_command, say
 
 def status(runs: Annotated[list[Path], typer.Argument(help="Run directories.")]) -> None:
     """Say how far runs are, whether they still show signs of life, and where their pages lie."""
-    from frugan.run import Run
+    from frugan.run.train import Run
 
     for path in runs:
         run = Run(path)

@@ -16,9 +16,10 @@ from frugan.cli.common import bar, console, parse_count, parse_resolution, print
 from frugan.errors import FruganError, shown
 
 if TYPE_CHECKING:
-    from frugan.config import Derived, RunConfig
+    from frugan.config.resolve import Derived
+    from frugan.config.schema import RunConfig
     from frugan.data import Dataset
-    from frugan.run import Run
+    from frugan.run.train import Run
 
 DATA = "Data"
 AUGMENTATION = "Augmentation"
@@ -117,10 +118,13 @@ def train(
     The run directory gets checkpoints, samples, stats and an index.html to look at. Stop whenever you like: frugan
     resume goes on exactly where it stopped.
     """
-    from frugan.config import Options
+    from frugan.config.options import Options
     from frugan.data import DataConfig
-    from frugan.processes import joined, launched, rank, restarted, world_size
-    from frugan.run import Run, check_free, choose_device, plan
+    from frugan.device import choose_device
+    from frugan.distributed import joined, launched, rank, restarted, world_size
+    from frugan.run.directory import check_free
+    from frugan.run.plan import plan
+    from frugan.run.train import Run
 
     out = run_directory(data, out, to)
     set_threads(threads)
@@ -233,8 +237,9 @@ def resume(
     ] = 1,
 ) -> None:
     """Go on with a run from its latest checkpoint, exactly as if it had never stopped."""
-    from frugan.processes import joined, rank
-    from frugan.run import Run, choose_device
+    from frugan.device import choose_device
+    from frugan.distributed import joined, rank
+    from frugan.run.train import Run
 
     set_threads(threads)
     with joined(choose_device(device).type) as place:
@@ -260,9 +265,9 @@ def go_on(
     kimg: float | None = None,
 ) -> None:
     """Trains here, with the processes that a launcher has started, or with processes of its own."""
-    from frugan.launcher import launch
-    from frugan.processes import gather, launched, rank
-    from frugan.run import Run
+    from frugan.distributed import gather, launched, rank
+    from frugan.run.launcher import launch
+    from frugan.run.train import Run
 
     gather(None)  # until the first has made the run
     console.quiet = rank() > 0
@@ -303,7 +308,7 @@ def follow(run: Run, *, device: str, dataset: Dataset | None = None, kimg: float
 
 def show_forecast(config: RunConfig) -> None:
     """How long the run will take on this CPU, before it begins."""
-    from frugan.run import pace
+    from frugan.run.plan import pace
     from frugan.training.pacing import forecast
 
     with console.status("timing a step"):
@@ -313,7 +318,7 @@ def show_forecast(config: RunConfig) -> None:
 
 def run_directory(data: str, out: Path | None, to: Path | None) -> Path:
     """The run directory, given once; by default one in runs/ with the data's name, numbered where that is taken, and said."""
-    from frugan.processes import launched
+    from frugan.distributed import launched
 
     if out and to:
         raise FruganError(f"{to} and --out {out}: the run directory is given twice; leave one of them out")
@@ -363,8 +368,8 @@ def show_cost(config: RunConfig, device: str) -> None:
     """The configuration as it would be written, parameter counts, and measured cost."""
     import yaml
 
-    from frugan.config import to_dict
-    from frugan.estimate import estimate
+    from frugan.config.schema import to_dict
+    from frugan.run.estimate import estimate
     from frugan.training.pacing import forecast
 
     console.print(yaml.safe_dump(to_dict(config), sort_keys=False), markup=False)

@@ -36,7 +36,8 @@ from frugan.data.sources import Source
 from frugan.data.stats import Histograms, SourceStats, highest
 from frugan.data.values import Range, explicit_range, range_name, settle_range, stretch
 from frugan.errors import FruganError
-from frugan.reading import converter, read_json
+from frugan.files import read_json
+from frugan.structure import converter
 
 FORMAT = 2  # rises when the same images and settings come to mean other pixels
 

@@ -26,7 +26,7 @@ from frugan.data.stats import stats_notes
 from frugan.data.values import Range, parse_range
 from frugan.errors import FruganError
 from frugan.images import to_float
-from frugan.measured import Measured, describe_labels, measure
+from frugan.label_parts import Measured, describe_labels, measure
 from frugan.resolution import base_grid
 
 _PINNED = ("cuda",)  # devices whose copies from page-locked memory the host need not wait for

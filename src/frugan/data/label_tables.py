@@ -11,7 +11,7 @@ from typing import Any
 
 from frugan.data.label_names import clean, has_suffix, loosest
 from frugan.errors import FruganError, shown
-from frugan.reading import parse_json
+from frugan.files import parse_json
 
 LONGEST_LINE = 1 << 20  # characters
 

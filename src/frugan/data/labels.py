@@ -29,7 +29,7 @@ from frugan.data.label_tables import (
 )
 from frugan.data.sources import Source, read_text
 from frugan.errors import FruganError, shown
-from frugan.reading import parse_json
+from frugan.files import parse_json
 
 MOST_CLASSES = 65536  # more distinct ones are taken for identifiers that slipped in
 MOST_ENTRIES = 1 << 28  # of one-hot rows: 1 GB

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from frugan.errors import FruganError, shown
-from frugan.reading import read_bytes
+from frugan.files import read_bytes
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

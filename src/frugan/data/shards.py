@@ -43,7 +43,7 @@ from frugan.data.sources import SUFFIXES, Tar
 from frugan.data.stats import highest
 from frugan.data.values import LARGEST
 from frugan.errors import FruganError, shown
-from frugan.reading import parse_json, read_json
+from frugan.files import parse_json, read_json
 
 INDEX = "index.json"
 INDEX_FORMAT = 1

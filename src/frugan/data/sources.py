@@ -24,7 +24,7 @@ from frugan.checks import beside
 from frugan.data.decode import FORMATS, Header, read_header, read_pixels
 from frugan.data.own import INDEX, RUN_CONFIG, OwnFiles, own_files
 from frugan.errors import FruganError, shown
-from frugan.reading import parse_json, read_bytes
+from frugan.files import parse_json, read_bytes
 
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 CONTAINERS = (".zip", ".tar", ".npy", ".npz")

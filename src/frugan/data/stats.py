@@ -13,7 +13,7 @@ from PIL import Image
 
 from frugan.data.decode import Fit
 from frugan.data.values import Range, range_name, settle_range
-from frugan.reading import converter
+from frugan.structure import converter
 
 LITTLE_KEPT = 0.5
 """A crop that keeps less of an image than this is worth a sentence."""

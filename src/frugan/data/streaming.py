@@ -37,8 +37,8 @@ from frugan.data.shards import GIVE_UP_AFTER, Facts, Shard, ShardLost, Store, lo
 from frugan.data.sources import LARGEST_TEXT, Source
 from frugan.data.stats import SourceStats
 from frugan.data.values import Range, range_name, settle_range, stretch
+from frugan.distributed import rank as rank_among_processes
 from frugan.errors import FruganError
-from frugan.processes import rank as rank_among_processes
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -15,7 +15,7 @@ import yaml
 from frugan.errors import FruganError
 from frugan.interop.directory import write_directory
 from frugan.interop.released import Imported
-from frugan.measured import label_parts
+from frugan.label_parts import label_parts
 from frugan.networks import Generator, load_generator, typical_labels
 
 HUB = "hf:"

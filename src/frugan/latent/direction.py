@@ -24,11 +24,12 @@ from torch import Tensor
 from frugan.checks import check_number
 from frugan.command_line import command
 from frugan.errors import FruganError, shown
+from frugan.files import read_json
 from frugan.latent.levels import level_names, ws_of_levels
 from frugan.latent.statistics import draw_latents, tensor_converter
 from frugan.networks import Generator
 from frugan.networks.storage import weights_digest
-from frugan.reading import read_json, reasons
+from frugan.structure import reasons
 
 Space = Literal["z", "w", "style"]
 SPACES: tuple[Space, ...] = ("z", "w", "style")

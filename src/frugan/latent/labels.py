@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from frugan.errors import FruganError
-from frugan.measured import SHOWN, LabelPart, Measured, label_parts
+from frugan.label_parts import SHOWN, LabelPart, Measured, label_parts
 
 
 def parse_label(

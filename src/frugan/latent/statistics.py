@@ -26,9 +26,10 @@ from torch import Tensor
 
 from frugan.checks import check_number
 from frugan.errors import FruganError
+from frugan.files import parse_json
 from frugan.networks import Generator, typical_labels
 from frugan.networks.storage import weights_digest
-from frugan.reading import converter, parse_json
+from frugan.structure import converter
 
 Advance = Callable[[int, int], None] | None
 

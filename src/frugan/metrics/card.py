@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from frugan.errors import FruganError, shown
-from frugan.reading import read_json
-from frugan.tracking.files import write_text
+from frugan.files import read_json, write_text
 
 FORMAT = 1
 

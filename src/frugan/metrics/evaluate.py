@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from frugan.checks import Limits, Seed, Truncation, as_option, check_choice, check_fields
+from frugan.distributed import gather, own_share, rank
 from frugan.errors import FruganError
 from frugan.images import to_float, to_uint8
 from frugan.metrics.card import EvaluationCard
@@ -27,7 +28,6 @@ from frugan.metrics.neighbours import nearest
 from frugan.metrics.path_length import Distance, perceptual_path_length
 from frugan.metrics.sampling import GeneratorLike, sample_images
 from frugan.networks.storage import weights_digest
-from frugan.processes import gather, own_share, rank
 from frugan.tracking import environment
 
 FEWEST = 10  # samples of either kind: every metric in the table can be computed from them

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from frugan.checks import Limits, check_fields
 from frugan.errors import FruganError
-from frugan.measured import Measured
+from frugan.label_parts import Measured
 from frugan.networks.generator import Mapping, MappingConfig
 from frugan.networks.layers import EqualizedConv2d, EqualizedLinear
 from frugan.networks.limits import (

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from frugan.checks import check_fields, check_number
 from frugan.errors import FruganError
-from frugan.measured import Measured
+from frugan.label_parts import Measured
 from frugan.networks.labels import MeasuredEmbedding
 from frugan.networks.layers import EqualizedLinear, normalize_2nd_moment
 from frugan.networks.limits import Channels, LabelSize, Layers, Multiplier, Side, Width, check_resolution, check_size

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from frugan.errors import FruganError
-from frugan.measured import Measured
+from frugan.label_parts import Measured
 from frugan.networks.layers import EqualizedLinear, normalize_2nd_moment
 
 FREQUENCIES = tuple(math.pi / 16 * 2**k for k in range(5))

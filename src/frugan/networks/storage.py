@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from frugan.errors import FruganError, shown
+from frugan.files import read_json
 from frugan.networks.discriminator import Discriminator, DiscriminatorConfig
 from frugan.networks.generator import Generator, GeneratorConfig
-from frugan.reading import converter, read_json, reasons
+from frugan.structure import converter, reasons
 
 Network = TypeVar("Network", Generator, Discriminator)
 

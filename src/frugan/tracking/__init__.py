@@ -1,6 +1,6 @@
 """What a run tells about itself while it trains: records on disk, TensorBoard, a page to look at, a live display."""
 
-from frugan.tracking.files import JsonLines, finite, read_stats, write_json
+from frugan.tracking.files import JsonLines, finite, read_stats
 from frugan.tracking.histogram import Histogram
 from frugan.tracking.machine import environment, free_memory, memory, now, parse_time
 from frugan.tracking.page import Page
@@ -26,5 +26,4 @@ __all__ = [
     "now",
     "parse_time",
     "read_stats",
-    "write_json",
 ]

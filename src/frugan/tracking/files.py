@@ -1,54 +1,13 @@
-"""Files that survive a kill at any moment: JSON written whole or not at all, JSON lines that repair themselves."""
+"""JSON lines that survive a kill at any moment: what was torn is repaired when the file is opened again."""
 
 from __future__ import annotations
 
 import json
-import math
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from frugan.reading import parse_json
+from frugan.files import parse_json, plain, write_text
 from frugan.tracking.tracker import Record
-
-
-def plain(value: Any) -> Any:
-    """Numbers, tensors, arrays and containers as strict JSON values: nan and ±inf become None."""
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    if isinstance(value, float):  # also numpy.float64
-        return float(value) if math.isfinite(value) else None
-    if hasattr(value, "tolist"):  # NumPy's and PyTorch's arrays and scalars
-        return plain(value.tolist())
-    return str(value) if isinstance(value, os.PathLike) else value
-
-
-def write_text(path: str | Path, text: str, *, durable: bool = True) -> None:
-    """Replaces a file in one step: a reader, or a crash, sees the old text or the new one, whole.
-
-    Its directory is not made: one that was moved away meanwhile is to leave nothing where it was. `durable` waits until
-    the disk has the text, so that a power failure cannot lose it.
-    """
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # file names need not be text: what UTF-8 cannot say becomes an escape, which JSON reads back
-        with unfinished.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def write_json(path: str | Path, value: Any) -> None:
-    """Writes a JSON file, whole or not at all; nan and ±inf become null."""
-    write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_stats(path: str | Path) -> list[dict[str, Any]]:

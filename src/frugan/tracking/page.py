@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from frugan.errors import shown
-from frugan.reading import read_json, read_yaml
+from frugan.files import read_json, read_yaml, write_text
 from frugan.tracking.charts import charts
-from frugan.tracking.files import finite, read_stats, write_text
+from frugan.tracking.files import finite, read_stats
 from frugan.tracking.text import duration, number
 from frugan.tracking.tracker import Record
 

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from frugan.tracking.files import plain
+from frugan.files import plain
 from frugan.tracking.text import duration, number, size
 from frugan.tracking.tracker import Record
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from frugan.tracking.files import plain
+from frugan.files import plain
 from frugan.tracking.tracker import Record
 
 _COUNTERS = {"kimg", "images"}  # they are the horizontal axis

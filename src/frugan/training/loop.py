@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from frugan.distributed import add_up, rank, world_size
 from frugan.errors import FruganError
 from frugan.objectives import path_length_noise
-from frugan.processes import add_up, rank, world_size
 from frugan.training.state import TrainingConfig, TrainState
 from frugan.training.stats import Stats
 from frugan.training.step import Latents, Phases, neighbours, training_only

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from frugan.augment import heuristics
-from frugan.processes import add_up, least, world_size
+from frugan.distributed import add_up, least, world_size
 from frugan.tracking import Histogram
 
 SOURCES = ("real", "generated", "held_out")

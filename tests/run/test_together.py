@@ -15,9 +15,9 @@ import pytest
 import torch
 
 import frugan
+from frugan.distributed import joined, rank
 from frugan.errors import FruganError
-from frugan.processes import joined, rank
-from frugan.run import Run
+from frugan.run.train import Run
 from frugan.tracking import read_stats
 
 from .conftest import TINY
@@ -172,7 +172,7 @@ def test_a_killed_worker_is_replaced(image_folder: Path, tmp_path: Path) -> None
 
 
 def _hang(index: int, port: int, folder: str) -> None:
-    from frugan.processes import any_of
+    from frugan.distributed import any_of
 
     os.environ.update(environment(index, 2, port) | {"FRUGAN_PATIENCE": "3"})
     with joined("cpu"):

@@ -9,7 +9,7 @@ import pytest
 
 import frugan
 from frugan.data import shard
-from frugan.run import Run
+from frugan.run.train import Run
 
 from .conftest import TINY
 from .test_resume import assert_same

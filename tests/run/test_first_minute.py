@@ -13,9 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import frugan
-from frugan.config import Facts, Options, resolve
+from frugan.config.options import Options
+from frugan.config.resolve import Facts, resolve
 from frugan.data import DataConfig
-from frugan.run import DAY, Run, _ending_tonight
+from frugan.run.plan import DAY, _ending_tonight
+from frugan.run.train import Run
 from frugan.tracking import read_stats
 from tests.program import call
 
@@ -30,7 +32,7 @@ def test_an_early_record_changes_nothing_of_training(
     tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     list(frugan.train(image_folder, tmp_path / "plain", device="cpu", **SHORT))
-    monkeypatch.setattr("frugan.run.EARLY_SECONDS", 0.0)
+    monkeypatch.setattr("frugan.run.session.EARLY_SECONDS", 0.0)
     list(frugan.train(image_folder, tmp_path / "early", device="cpu", **SHORT))
     plain, early = (read_stats(tmp_path / name / "stats.jsonl") for name in ("plain", "early"))
     assert [r["kimg"] for r in plain] == [0.064]
@@ -47,7 +49,7 @@ def test_steps_are_heard_and_signs_of_life_written(
     tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between records, too: a page that only records rewrote would look dead for hours."""
-    monkeypatch.setattr("frugan.run.SIGN_SECONDS", 0.0)
+    monkeypatch.setattr("frugan.run.session.SIGN_SECONDS", 0.0)
     frugan.train(image_folder, tmp_path / "run", device="cpu", **SHORT).close()
     heard: list[float] = []
     written: list[float] = []
@@ -114,14 +116,14 @@ def test_threads_are_kept_and_given_back(
     """A resume computes with as many as the run began with; --threads is from now on."""
     monkeypatch.setattr("frugan.training.threads.choose_threads", lambda work, most: (most - 1, {2: 0.5, 3: 0.6}))
     seen: list[int] = []
-    step = frugan.run.training_steps
+    step = frugan.run.session.training_steps
 
     def steps(*arguments: Any) -> Any:
         for report in step(*arguments):
             seen.append(counts[-1])
             yield report
 
-    monkeypatch.setattr("frugan.run.training_steps", steps)
+    monkeypatch.setattr("frugan.run.session.training_steps", steps)
     out = tmp_path / "run"
     code, text = call(capsys, tmp_path, "train", image_folder, "--out", out, *MACHINE, "--kimg", 0.008)
     assert code == 0, text
@@ -138,13 +140,13 @@ def test_a_machine_that_became_busy_is_told_once(
     counts: list[int], tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("frugan.training.threads.choose_threads", lambda *_: (1, {1: 0.1, 2: 1.5}))
-    monkeypatch.setattr("frugan.run.BUSY", 0.0)
+    monkeypatch.setattr("frugan.run.session.BUSY", 0.0)
     options = TINY | {"kimg": 0.064, "tick": 0.016, "threads": 2}
     records = list(frugan.train(image_folder, tmp_path / "busy", device="cpu", **options))
     (warning,) = [w for r in records for w in r.get("warnings", []) if "busy" in w]
     assert "15.0 times as fast" in warning
     assert f"resume {tmp_path / 'busy'} --threads 1`" in warning
-    monkeypatch.setattr("frugan.run.BUSY", 1e9)
+    monkeypatch.setattr("frugan.run.session.BUSY", 1e9)
     records = list(frugan.train(image_folder, tmp_path / "idle", device="cpu", **options))
     assert not [w for r in records for w in r.get("warnings", []) if "busy" in w]
 
@@ -160,7 +162,7 @@ def test_what_nobody_asked_for_ends_within_a_day(
     auto: float, tiny: float, fine_tuning: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = DataConfig("photos")
-    monkeypatch.setattr("frugan.run.pace", lambda config: tiny if config.generator.z_dim == 128 else auto)
+    monkeypatch.setattr("frugan.run.plan.pace", lambda config: tiny if config.generator.z_dim == 128 else auto)
     asked = Options(init_from="network" if fine_tuning else None)
     options, note = _ending_tonight(asked, data, FACTS)
     config, _ = resolve(options, data, FACTS)
@@ -173,7 +175,7 @@ def test_what_nobody_asked_for_ends_within_a_day(
 def test_it_says_so_and_how_to_have_the_other(
     tmp_path: Path, image_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frugan.run.pace", lambda config: 1.0 if config.generator.z_dim == 128 else 1521.0)
+    monkeypatch.setattr("frugan.run.plan.pace", lambda config: 1.0 if config.generator.z_dim == 128 else 1521.0)
     train = ("train", image_folder, "--out", "run", "--device", "cpu", "--threads", 1, "--dry-run")
     code, text = call(capsys, tmp_path, *train)
     assert code == 0, text

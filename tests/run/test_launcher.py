@@ -17,12 +17,11 @@ from typing import Any
 import pytest
 import torch
 
+from frugan.distributed import joined, launched, patience, restarted
 from frugan.errors import FruganError
-from frugan.processes import joined, launched, patience, restarted
-from frugan.run import Run
+from frugan.run.train import Run
 from frugan.tracking import read_stats
-
-from .faults.harness import NAMELESS
+from tests.faults.harness import NAMELESS
 
 TINY = (
     "--preset", "tiny", "--channel-base", 64, "--channel-max", 8, "--latent", 16, "--batch", 16, "--device", "cpu",
@@ -152,9 +151,9 @@ def test_a_reader_that_goes_ends_nothing(images: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_get_better_is_said_once(images: Path, tmp_path: Path) -> None:
-    from frugan.config import Options
+    from frugan.config.options import Options
     from frugan.data import DataConfig
-    from frugan.run import plan
+    from frugan.run.plan import plan
 
     run = tmp_path / "run"
     options = Options(preset="tiny", batch=16, channel_base=64, channel_max=8, kimg=1)

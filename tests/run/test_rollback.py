@@ -9,7 +9,9 @@ import pytest
 import torch
 
 import frugan
-from frugan.run import MAX_ROLLBACKS, Run, diversity
+from frugan.run.reporting import diversity
+from frugan.run.session import MAX_ROLLBACKS
+from frugan.run.train import Run
 from frugan.tracking import health, read_stats
 
 from .conftest import TINY
@@ -69,7 +71,7 @@ def test_rollback_with_lower_rates(tmp_path: Path, image_folder: Path, monkeypat
     assert "went back to 0 kimg with new random numbers and learning rates × 0.5" in event
     assert "spread over" in event
     rates: list[list[float]] = []
-    real = frugan.run.training_steps
+    real = frugan.run.session.training_steps
 
     def steps(state, *args):
         for report in real(state, *args):
@@ -78,7 +80,7 @@ def test_rollback_with_lower_rates(tmp_path: Path, image_folder: Path, monkeypat
             )
             yield report
 
-    monkeypatch.setattr(frugan.run, "training_steps", steps)
+    monkeypatch.setattr(frugan.run.session, "training_steps", steps)
     list(Run(tmp_path / "run").train(kimg=0.2, device="cpu"))
     assert rates
     assert all(rate == [0.5, 0.5] for rate in rates)

@@ -1,189 +1,26 @@
-"""A run's whole configuration: the parts' own configs, the presets, and how the rest is derived and explained."""
+"""Options, preset, data and machine resolved to a run's configuration; each derived value is explained."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import cattrs
-import yaml
+from typing import Any
 
 from frugan.augment import AugmentConfig, ControllerConfig, Measurement, parse_transforms
-from frugan.batch_sizes import BatchSizes, choose_sizes
-from frugan.checks import Count, Factor, Limits, NotNegative, Probability, Seed, as_option, check_choice, check_fields
+from frugan.config.batch_sizes import BatchSizes, choose_sizes
+from frugan.config.methods import Chosen, choose
+from frugan.config.options import Options
+from frugan.config.presets import FINE_TUNING_ADA_KIMG, PRESETS, SCHEDULED_P, Preset
+from frugan.config.schema import ReportConfig, RunConfig
 from frugan.data import DataConfig
-from frugan.data.shards import is_shards
-from frugan.errors import FruganError, shown
-from frugan.measured import Measured
-from frugan.methods import Chosen, choose
+from frugan.errors import FruganError
+from frugan.label_parts import Measured
 from frugan.metrics import EvaluateConfig, default_metric
 from frugan.metrics.evaluate import FEWEST
 from frugan.networks import DiscriminatorConfig, GeneratorConfig, MappingConfig
 from frugan.objectives import LOSSES
-from frugan.reading import converter, read_yaml, real, reasons
-from frugan.tracking.files import write_text
 from frugan.training import ObjectiveConfig, TrainingConfig, TransferConfig
-
-BatchSize = Annotated[int, Limits(at_least=1, at_most=65536)]
-Length = Annotated[float, Limits(above=0, at_most=1e9)]
-"""kimg: thousands of images shown to the discriminator."""
-Rate = Annotated[float, Limits(above=0, at_most=10)]
-Depth = Annotated[int, Limits(at_least=0, at_most=1000)]
-Width = Annotated[int, Limits(at_least=1, at_most=65536)]
-
-
-@dataclass(frozen=True)
-class Preset:
-    """One column of the table below. None: derived from resolution and batch."""
-
-    kimg: int
-    batch: int | None
-    mbstd_group: int | None
-    channel_base: int | None
-    lr: float | None
-    r1_gamma: float | None
-    ema_half_life_kimg: float | None
-    ema_ramp: float | None
-    mapping_layers: int
-    path_length_weight: float = 2.0
-    path_length_phase: bool = True  # with weight 0 too, as published: Adam's lazy correction of G holds
-    style_mixing: float = 0.9
-    discriminator: Literal["resnet", "orig"] = "resnet"
-    channel_max: int = 512
-    latent: int = 512
-    ada_speed_kimg: float = 500
-
-
-SCHEDULED_P = 0.3
-"""Where a scheduled p ends, unless a cap is given."""
-
-FINE_TUNING_ADA_KIMG = 100
-"""p moves this fast, in kimg from 0 to 1, when training starts from trained networks (Karras et al. 2020)."""
-
-# Karras et al. 2020 ("Limited Data"), appendix D; `auto` as in the paper's code; `tiny` is measured in docs/small-presets.md.
-# fmt: off
-PRESETS: dict[str, Preset] = {
-    #                         kimg  batch mbstd   base     lr  gamma    ema  ramp  map
-    "auto":          Preset( 25000, None, None,  None,  None,  None,  None, 0.05,   2),
-    "stylegan2":     Preset( 25000,   32,    4, 32768, .0020,  10.0,  10.0, None,   8),
-    "paper256":      Preset( 25000,   64,    8, 16384, .0025,   1.0,  20.0, None,   8),
-    "paper512":      Preset( 25000,   64,    8, 32768, .0025,   0.5,  20.0, None,   8),
-    "paper1024":     Preset( 25000,   32,    4, 32768, .0020,   2.0,  10.0, None,   8),
-    "cifar":         Preset(100000,   64,   32, 32768, .0025,  0.01, 500.0, 0.05,   2, path_length_weight=0, style_mixing=0, discriminator="orig"),
-    "cifarbaseline": Preset(100000,   64,   32, 32768, .0025,  0.01, 500.0, 0.05,   8),
-    "tiny":          Preset(   100,   16,    4,   512, .0100,   8.0,   5.0, 0.05,   2, path_length_weight=0, path_length_phase=False, style_mixing=0, channel_max=128, latent=128, ada_speed_kimg=50),
-}
-# fmt: on
-
-
-@dataclass(frozen=True)
-class ReportConfig:
-    """What a run writes, and when, in kimg. `keep_last` checkpoints are kept besides the best by metric."""
-
-    tick_kimg: Length = 4.0
-    samples_kimg: Length = 50.0
-    checkpoint_kimg: Length = 50.0
-    evaluate_kimg: NotNegative = 0.0
-    keep_last: Count = 2
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """All that decides a run. Written to config.yaml in the run directory and read back from it to resume."""
-
-    kimg: Length
-    data: DataConfig
-    conditional: bool
-    generator: GeneratorConfig
-    discriminator: DiscriminatorConfig
-    augment: AugmentConfig
-    controller: ControllerConfig
-    objective: ObjectiveConfig
-    training: TrainingConfig
-    report: ReportConfig
-    evaluate: EvaluateConfig
-    transfer: TransferConfig = TransferConfig()
-    diffaugment: str | None = None
-    measurement: str | None = None
-    threads: int | None = None
-    """CPU threads that the run computes with, on a CPU: another number rounds otherwise. None: as PyTorch is set."""
-    relative_paths: dict[str, str] = field(default_factory=dict)
-    """Ways from the run directory to what is named above by absolute paths, by field; see `frugan.places`."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a user may ask for; None means: let the preset, the data and the machine decide."""
-
-    preset: str = ""
-    """Empty: "auto"; on a CPU "tiny" where that would take more than a day, see `frugan.run.plan`."""
-    kimg: Length | None = None
-    batch: BatchSize | None = None
-    batch_per_device: BatchSize | Literal["auto"] | None = None
-    """ "auto": what fits into memory; `frugan.run.plan` finds it."""
-    gamma: NotNegative | None = None
-    lr: Rate | None = None
-    rollback_lr: Factor = 1.0
-    method: str = "ada"
-    augment: Literal["ada", "scheduled", "fixed", "none"] | None = None
-    controller: Literal["rt", "rv"] = "rt"
-    target: Annotated[float, Limits(at_least=-1, at_most=1)] | None = None
-    p: Probability | None = None
-    p_max: Probability | None = None
-    ada_kimg: Length | None = None
-    transforms: str | None = None
-    diffaugment: str | None = None
-    measurement: str | None = None
-    consistency_transforms: str | None = None
-    consistency_reach: Annotated[float, Limits(above=0, at_most=4)] | None = None
-    conditional: bool = False
-    seed: Seed = 0
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    compile: Literal["auto", "on", "off"] = "auto"
-    activation_checkpointing: bool = False
-    mapping_layers: Depth | None = None
-    d_mapping_layers: Depth | None = None
-    channel_base: Annotated[int, Limits(at_least=1, at_most=2**24)] | None = None
-    channel_max: Width | None = None
-    d_capacity: Annotated[float, Limits(above=0, at_most=100)] = 1.0
-    latent: Width | None = None
-    g_architecture: Literal["skip", "resnet", "orig"] | None = None
-    d_architecture: Literal["skip", "resnet", "orig"] | None = None
-    mbstd_group: BatchSize | None = None
-    style_mixing: Probability | None = None
-    path_length_weight: NotNegative | None = None
-    ema_kimg: Length | None = None
-    tick: Length | None = None
-    samples_every: Length | None = None
-    checkpoint_every: Length | None = None
-    keep_last: Count = 2
-    evaluate_every: NotNegative = 0.0
-    evaluate_samples: Count | None = None
-    metrics: str | None = None
-    features: str | None = None
-    weights: str | None = None
-    init_from: str | None = None
-    allow_partial: bool = False
-    freeze_d: str | None = None
-    freeze_g: str | None = None
-    freeze_mapping: bool = False
-    threads: Annotated[int, Limits(at_least=1, at_most=4096)] | Literal["auto"] | None = None
-    """CPU threads; "auto": as many as are fastest now, None: as PyTorch is set. `frugan.run.plan` finds it."""
-
-    def __post_init__(self) -> None:
-        """Raises `FruganError` on numbers that make no sense, and on words that are none of the choices."""
-        check_fields(self, as_option)
-        check_choice("--preset", self.preset or "auto", PRESETS)
 
 
 @dataclass(frozen=True)
@@ -496,63 +333,3 @@ def d_mapping(layers: int | None) -> MappingConfig:
         if layers
         else MappingConfig(num_layers=0, lr_multiplier=0.1)
     )
-
-
-_converter = converter()
-_converter.register_structure_hook(  # whole numbers stay such: a configuration is written as it was read
-    float, lambda value, _: value if type(value) is int and abs(value) < 1 << 1000 else real(value)
-)
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """A config dataclass as plain values, tuples as lists."""
-    return _plain(dataclasses.asdict(config))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, (tuple, list)) else value
-
-
-def save_config(config: RunConfig, file: Path) -> None:
-    write_text(file, yaml.safe_dump(to_dict(config), sort_keys=False))
-
-
-def _check_keys(part: dict[Any, Any], seen: set[int]) -> None:
-    """YAML takes `on` and `1` for keys that are no text; `seen` are the ids of parts that were checked already."""
-    for key, value in part.items():
-        if not isinstance(key, str):
-            raise ValueError(f"the key {key!r} is no text")
-        if isinstance(value, dict) and id(value) not in seen:
-            seen.add(id(value))
-            _check_keys(value, seen)
-
-
-def _migrated(found: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a run from before values were looked at, said outright: all stored values, and alpha as it was."""
-    data, networks = found.get("data"), found.get("generator")
-    if not isinstance(data, dict) or not isinstance(networks, dict) or "value_range" in data:
-        return found
-    changes = {"value_range": "full"}
-    path, opacity = str(data.get("path")), {2: "LA", 4: "RGBA"}.get(networks.get("channels", 0))
-    if opacity and data.get("channels") == "auto" and not (path.lower().endswith((".npy", ".npz")) or is_shards(path)):
-        changes["channels"] = opacity
-    return {**found, "data": {**data, **changes}}
-
-
-def load_config(file: Path) -> RunConfig:
-    """Raises `FruganError` naming what cannot be understood."""
-    try:
-        found = read_yaml(file)
-        if not isinstance(found, dict):
-            raise ValueError("no settings in it")
-        _check_keys(found, set())
-        return _converter.structure(_migrated(found), RunConfig)
-    except (OSError, ValueError) as error:
-        reason = shown(" ".join(str(error).split()), 400)
-        raise FruganError(f"{file} cannot be read: {reason}; mend it, or restore it from a copy") from error
-    except cattrs.BaseValidationError as error:
-        raise FruganError(
-            f"{file} does not describe a run: {reasons(error, 'config')}; mend it, or restore it from a copy"
-        ) from error

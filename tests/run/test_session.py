@@ -19,7 +19,8 @@ from frugan.augment import parse_transforms
 from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.errors import FruganError
 from frugan.metrics import EvaluationCard
-from frugan.run import Run, image_set_of
+from frugan.run.evaluate import image_set_of
+from frugan.run.train import Run
 from frugan.tracking import read_stats
 from frugan.tracking.page import find_samples
 from frugan.training import checkpoint

@@ -15,7 +15,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frugan.reading import MAX_DEPTH, converter, parse_json, read_json, read_yaml
+from frugan.files import MAX_DEPTH, parse_json, read_json, read_yaml
+from frugan.structure import converter
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),

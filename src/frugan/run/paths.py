@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from frugan.config import RunConfig
+from frugan.config.schema import RunConfig
 from frugan.data import DataConfig
 
 FIELDS = ("data.path", "data.labels", "evaluate.features", "evaluate.weights", "transfer.init_from")

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from frugan.distributed import patience
 from frugan.errors import FruganError
-from frugan.processes import patience
 
 STARTS = 4
 GRACE_S = 5.0

@@ -18,7 +18,8 @@ import frugan
 from frugan.data import open_dataset
 from frugan.errors import FruganError
 from frugan.networks import Discriminator, Generator
-from frugan.run import Run, build
+from frugan.run.build import build
+from frugan.run.train import Run
 from frugan.tracking import read_stats
 from frugan.training import TrainState
 

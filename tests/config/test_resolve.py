@@ -18,7 +18,10 @@ from hypothesis import strategies as st
 
 from frugan.augment import PRESETS as TRANSFORMS
 from frugan.augment.controller import CONTROLLERS
-from frugan.config import PRESETS, Facts, Options, RunConfig, load_config, resolve, save_config, to_dict
+from frugan.config.options import Options
+from frugan.config.presets import PRESETS
+from frugan.config.resolve import Facts, resolve
+from frugan.config.schema import RunConfig, load_config, save_config, to_dict
 from frugan.data import DataConfig
 from frugan.errors import FruganError
 from frugan.resolution import base_grid

@@ -9,12 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from frugan.data import DataConfig, Dataset, open_dataset
+from frugan.device import choose_device
 from frugan.errors import FruganError
 from frugan.images import save_image
-from frugan.metrics import EvaluateConfig, EvaluationCard, Evaluator, default_metric
+from frugan.metrics import EvaluateConfig, EvaluationCard, Evaluator, ImageSet, default_metric
 from frugan.networks import Generator
-from frugan.run import Advance, Run, choose_device, generator_folder, image_set_of, load_with_notes
+from frugan.run.directory import Advance, RunDirectory
+from frugan.run.load import generator_folder, load_with_notes
 
 Against = Literal["auto", "held-out", "train", "all"]
 
@@ -45,7 +49,7 @@ def evaluate(
     place = choose_device(device)
     generator, notes = load_with_notes(folder)
     generator = generator.to(place)
-    run = Run(source) if (source / "config.yaml").is_file() else _run_of(folder)
+    run = RunDirectory(source) if (source / "config.yaml").is_file() else _run_of(folder)
     own = _own_images(run, data, generator)
     if reference is not None:
         labelled = generator.label_size and (own is None or options.get("per_class"))
@@ -112,13 +116,13 @@ def _same_measurement(file: Path, card: EvaluationCard) -> bool:
     return asked[0] == asked[1]
 
 
-def _run_of(folder: Path) -> Run | None:
+def _run_of(folder: Path) -> RunDirectory | None:
     """The run that a checkpoint directory lies in."""
     home = folder.resolve().parent.parent
-    return Run(home) if (home / "config.yaml").is_file() else None
+    return RunDirectory(home) if (home / "config.yaml").is_file() else None
 
 
-def _own_images(run: Run | None, data: str | None, generator: Generator) -> Dataset | None:
+def _own_images(run: RunDirectory | None, data: str | None, generator: Generator) -> Dataset | None:
     if run is None:
         return open_dataset(_same_shape(None, data, generator, labels=generator.label_size > 0)) if data else None
     return run.open_data(data)
@@ -137,3 +141,14 @@ def _check_shape(dataset: Dataset, generator: Generator) -> None:
         raise FruganError(
             f"the images at {dataset.config.path} are {theirs} (height, width, channels), the generator makes {ours}"
         )
+
+
+def image_set_of(dataset: Dataset, which: Literal["train", "held-out", "all", "stream"]) -> ImageSet:
+    """Part of a data set as metrics take it; "stream" is what training sees, x-flipped copies included."""
+    rows = {
+        "train": dataset.train_indices,
+        "held-out": dataset.held_out_indices,
+        "all": np.arange(len(dataset)),
+        "stream": dataset.stream_indices,
+    }[which]
+    return ImageSet(dataset.pixels, rows, dataset.labels, dataset.names, dataset.class_names)

@@ -1,19 +1,19 @@
-"""JSON and YAML read within limits, and dataclasses made of them: one reader for every file of frugan's own formats.
+"""JSON and YAML read within limits, and text and JSON written whole or not at all: for every file of frugan's own formats.
 
-Such a file may have been damaged, edited by hand, or made to harm. Whatever is in it, reading takes memory in proportion
+A file that is read may have been damaged, edited by hand, or made to harm. Whatever is in it, reading takes memory in proportion
 to its size and ends with a value, an `OSError` or a `ValueError`, of which the caller makes a sentence.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import cattrs
-import cattrs.v
 import yaml
 
 from frugan.errors import shown
@@ -107,49 +107,39 @@ class _Loader(yaml.SafeLoader):
             raise yaml.YAMLError("it merges mappings (<<), which no file of frugan does")
 
 
-def _whole(value: Any, _: type) -> int:
-    if isinstance(value, bool) or not (isinstance(value, int) or (isinstance(value, float) and value.is_integer())):
-        raise ValueError(f"{shown(repr(value)[:99])} is no whole number")
-    return int(value)
+def plain(value: Any) -> Any:
+    """Numbers, tensors, arrays and containers as strict JSON values: nan and ±inf become None."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, float):  # also numpy.float64
+        return float(value) if math.isfinite(value) else None
+    if hasattr(value, "tolist"):  # NumPy's and PyTorch's arrays and scalars
+        return plain(value.tolist())
+    return str(value) if isinstance(value, os.PathLike) else value
 
 
-def real(value: Any, _: Any = float) -> float:
-    """A number, or the text of one, as float. Raises `ValueError`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):  # YAML takes 1e-3 for text
-        raise ValueError(f"{shown(repr(value)[:99])} is no number")
+def write_text(path: str | Path, text: str, *, durable: bool = True) -> None:
+    """Replaces a file in one step: a reader, or a crash, sees the old text or the new one, whole.
+
+    Its directory is not made: one that was moved away meanwhile is to leave nothing where it was. `durable` waits until
+    the disk has the text, so that a power failure cannot lose it.
+    """
+    path = Path(path)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        return float(value)
-    except (OverflowError, ValueError):
-        raise ValueError("it is no number that can be computed with") from None
+        # file names need not be text: what UTF-8 cannot say becomes an escape, which JSON reads back
+        with unfinished.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
-def _truth(value: Any, _: type) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{shown(repr(value)[:99])} is neither true nor false")
-    return value
-
-
-def _text(value: Any, _: type) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{shown(repr(value)[:99])} is no text")
-    return value
-
-
-def reasons(error: Exception, path: str) -> str:
-    """What `converter` found wrong, each with its place below `path`: "generator 0: give a whole number… @ config.generator"."""
-    found = cattrs.transform_error(error, path=path, format_exception=_sentence)
-    return shown("; ".join(found), 600)
-
-
-def _sentence(error: BaseException, wanted: type | None) -> str:
-    return str(error) if isinstance(error, ValueError) else cattrs.v.format_exception(error, wanted)
-
-
-def converter() -> cattrs.Converter:
-    """Makes dataclasses of plain values: unknown keys, and values of another type than the field's, are refused."""
-    made = cattrs.Converter(forbid_extra_keys=True)
-    made.register_structure_hook(int, _whole)
-    made.register_structure_hook(float, real)
-    made.register_structure_hook(bool, _truth)
-    made.register_structure_hook(str, _text)
-    return made
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes a JSON file, whole or not at all; nan and ±inf become null."""
+    write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")

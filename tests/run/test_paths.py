@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import frugan
-from frugan.config import load_config
+from frugan.config.schema import load_config
 from frugan.data import DataConfig, open_dataset, shard
 from frugan.errors import FruganError
-from frugan.places import absolute, data_places, located, relative_paths
-from frugan.run import Run
+from frugan.run.paths import absolute, data_places, located, relative_paths
+from frugan.run.train import Run
 from tests.program import call
 
 SMALL = shlex.split(
@@ -323,7 +323,7 @@ def test_files_have_the_rights_that_the_umask_gives(
             ["generate", "run", "--seeds", "0-1", "--out", "made"],
             ["export", "run", "hub", "--format", "pretrained"],
             ["export", "run", "community.pt", "--format", "community"],
-            ["import", Path(__file__).parent / "golden" / "nvidia_pytorch.pkl", "imported"],
+            ["import", Path(__file__).parents[1] / "golden" / "nvidia_pytorch.pkl", "imported"],
             ["data", "inspect", photos],
             ["data", "prepare", photos, "set.zip"],
             ["data", "prepare", photos, "set"],

@@ -7,19 +7,21 @@ import torch
 
 import frugan
 from frugan.augment import MEASUREMENTS
-from frugan.config import PRESETS, Facts, Options, Preset, resolve
+from frugan.config.methods import METHODS, choose
+from frugan.config.options import Options
+from frugan.config.presets import PRESETS, Preset
+from frugan.config.resolve import Facts, resolve
 from frugan.data import DataConfig
 from frugan.errors import FruganError
-from frugan.estimate import estimate
-from frugan.methods import METHODS, choose
 from frugan.networks import Discriminator, DiscriminatorConfig, Generator
-from frugan.run import Run, make_phases
+from frugan.run.build import make_phases
+from frugan.run.estimate import estimate
+from frugan.run.train import Run
 from frugan.training import ObjectiveConfig, step
 from frugan.training.trial import passes
+from tests.training.conftest import TINY, _cache, image_folder  # noqa: F401
 
-from .training.conftest import TINY, _cache, image_folder  # noqa: F401
-
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FACTS = Facts(resolution=(16, 16), channels=3, label_size=0, images=100, held_out=10)
 DATA = DataConfig(path="images")
 

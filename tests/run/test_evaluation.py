@@ -14,13 +14,14 @@ import torch
 from PIL import Image
 
 import frugan
-from frugan.config import Options
+from frugan.config.options import Options
 from frugan.data import DataConfig
 from frugan.errors import FruganError
 from frugan.metrics import EvaluationCard, Evaluator
 from frugan.networks import Generator
 from frugan.networks.storage import weights_digest
-from frugan.run import Run, plan
+from frugan.run.plan import plan
+from frugan.run.train import Run
 from frugan.tracking import read_stats
 from frugan.training.checkpoint import all_checkpoints
 
@@ -165,7 +166,8 @@ def test_images_that_moved(run: Path, image_folder: Path, tmp_path: Path) -> Non
 
 
 def test_the_default_metric_goes_by_the_number_of_images(run: Path, image_folder: Path) -> None:
-    from frugan.config import Facts, Options, resolve
+    from frugan.config.options import Options
+    from frugan.config.resolve import Facts, resolve
     from frugan.data import DataConfig
     from frugan.metrics import default_metric
 
@@ -250,7 +252,7 @@ def test_notes_of_an_import_and_the_files_written_are_told(
 ) -> None:
     from frugan.cli.evaluate import show
     from frugan.interop import read_network, write_directory
-    from frugan.run import read_source
+    from frugan.run.load import read_source
 
     found = read_source(run)
     found.notes.append("an average was estimated")

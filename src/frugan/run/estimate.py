@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from frugan.config import RunConfig
+from frugan.config.schema import RunConfig
+from frugan.device import choose_device
 from frugan.networks import Discriminator, Generator
-from frugan.run import choose_device, make_phases
+from frugan.run.build import make_phases
 from frugan.training.pacing import seconds_per_kimg
 from frugan.training.step import training_only
 from frugan.training.transfer import freeze

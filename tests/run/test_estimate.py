@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-import frugan.estimate
-from frugan.config import Facts, Options, resolve
+import frugan.run.estimate
+from frugan.config.options import Options
+from frugan.config.resolve import Facts, resolve
 from frugan.data import DataConfig
 
 
@@ -22,11 +23,11 @@ def test_no_more_is_timed_than_is_soon_done(
         asked.append(n)
         return seconds
 
-    real, looked_at = frugan.estimate.passes, []
-    monkeypatch.setattr(frugan.estimate, "passes", lambda p, n, rng: looked_at.append(n) or real(p, n, rng))
-    monkeypatch.setattr(frugan.estimate, "seconds_per_image", answer)
-    monkeypatch.setattr(frugan.estimate, "seconds_per_kimg", lambda phases, n: 1000 * answer(phases, n))
-    cost = frugan.estimate.estimate(resolve(options, DataConfig(path="images"), facts)[0], "cpu")
+    real, looked_at = frugan.run.estimate.passes, []
+    monkeypatch.setattr(frugan.run.estimate, "passes", lambda p, n, rng: looked_at.append(n) or real(p, n, rng))
+    monkeypatch.setattr(frugan.run.estimate, "seconds_per_image", answer)
+    monkeypatch.setattr(frugan.run.estimate, "seconds_per_kimg", lambda phases, n: 1000 * answer(phases, n))
+    cost = frugan.run.estimate.estimate(resolve(options, DataConfig(path="images"), facts)[0], "cpu")
     assert asked == timed
     assert looked_at == [shown]
     assert cost.seconds_per_kimg == seconds * 1000

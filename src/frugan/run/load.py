@@ -1,0 +1,66 @@
+"""Networks of a run, a checkpoint, a foreign file or the hub, loaded to use them or to train on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from frugan.checks import beside
+from frugan.command_line import command
+from frugan.errors import FruganError
+from frugan.interop import Imported, download, read_network, read_notes
+from frugan.interop.pretrained import FILES, HUB
+from frugan.networks import Generator, load_generator
+from frugan.run.directory import RunDirectory, read_json
+from frugan.training import checkpoint
+
+
+def generator_folder(path: str | Path) -> Path:
+    """The directory that holds the generator: of a run, its best checkpoint by its metric, else the newest; of
+    "hf:user/name", its copy in the hub's cache; or `path`."""
+    path = Path(path)
+    if path.as_posix().startswith(HUB):
+        return download(path.as_posix())
+    if (path / "config.yaml").is_file():
+        run = RunDirectory(path)
+        found = run.best() or run.latest()
+        if found is None:
+            raise FruganError(f"{path} has no whole checkpoint; train it with: {command('resume', path)}")
+        path = found.path
+    if (path / checkpoint.MANIFEST).is_file():
+        checkpoint.Checkpoint(path).verify()
+    if not path.is_dir():
+        raise FruganError(f"{path} is neither a run nor a checkpoint: no such directory{beside(path)}")
+    return path
+
+
+def load(path: str | Path) -> Generator:
+    """The generator of a run (the best by its metric, else the newest), of a checkpoint directory, of a foreign file
+    (see `frugan.interop`), or of "hf:user/name" on the Hugging Face hub, on the CPU."""
+    return load_with_notes(path)[0]
+
+
+def load_with_notes(path: str | Path) -> tuple[Generator, list[str]]:
+    """As `load`; and what the import of these networks has left out or estimated."""
+    if Path(path).is_file():
+        found = read_network(path)
+        return found.generator, found.notes
+    on_hub = Path(path).as_posix().startswith(HUB)
+    folder = download(Path(path).as_posix(), files=FILES[:2]) if on_hub else generator_folder(path)
+    return load_generator(folder), read_notes(folder)
+
+
+def read_source(path: str | Path) -> Imported:
+    """The networks of a run (its best by its metric, else the newest), a checkpoint, or a foreign file, to train on."""
+    return read_network(path if Path(path).is_file() else generator_folder(path))
+
+
+def read_class_names(path: str | Path) -> list[str] | None:
+    """The class names of the run at `path`, of the run that the checkpoint at `path` belongs to, or of exported networks."""
+    path = Path(path)
+    if path.as_posix().startswith(HUB):
+        path = download(path.as_posix(), files=["config.json"])
+    for file in (path / "data.json", path.resolve().parent.parent / "data.json", path / "config.json"):
+        names = (read_json(file) or {}).get("class_names")
+        if names and isinstance(names, list):
+            return [str(name) for name in names]
+    return None

@@ -1,0 +1,208 @@
+"""A run planned before it begins: its configuration, what it costs this machine, what it starts from."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from frugan import tracking
+from frugan.config.options import Options
+from frugan.config.resolve import Derived, Facts, resolve
+from frugan.config.schema import RunConfig
+from frugan.data import DataConfig, Dataset, open_dataset
+from frugan.device import bf16_pays
+from frugan.distributed import world_size
+from frugan.errors import FruganError, explain
+from frugan.metrics import load_features
+from frugan.metrics.evaluate import FEWEST
+from frugan.networks import Discriminator, Generator
+from frugan.run.build import build, trial_phases
+from frugan.run.directory import Advance
+from frugan.run.load import read_source
+from frugan.run.paths import absolute
+from frugan.run.periodic_evaluation import make_evaluator
+from frugan.training import StartReport, threads
+from frugan.training.pacing import seconds_per_kimg
+from frugan.training.transfer import freeze, take_over
+from frugan.training.trial import compiling_pays, fitting_batch
+
+DAY = 86_400.0
+
+
+class Plan(NamedTuple):
+    """What a run would be: its configuration, why, on what images, and what it takes from other networks; `note`: what
+    was decided that the user may want otherwise."""
+
+    config: RunConfig
+    derived: list[Derived]
+    dataset: Dataset
+    start: StartReport | None
+    note: str | None = None
+
+
+def plan(
+    options: Options,
+    data: DataConfig,
+    *,
+    device: torch.device,
+    processes: int | None = None,
+    progress: Advance | None = None,
+) -> Plan:
+    """Opens the data and resolves the configuration; writes nothing but the data's cache.
+
+    Fine-tuning takes the images at the size and channels of the networks it starts from, where nothing else is asked
+    for. `processes` is how many will train (default: those that are at it). Raises `FruganError` where those networks do
+    not fit, unless `options.allow_partial`.
+    """
+    data, options = _anchored(data, options)
+    source = None
+    if options.init_from:
+        source = read_source(options.init_from)
+        G = source.generator
+        kinds: dict[int, Any] = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+        channels = kinds.get(G.channels, "auto") if data.channels == "auto" else data.channels
+        data = replace(data, resolution=data.resolution or G.resolution, channels=channels)
+    dataset = open_dataset(data, progress=progress)
+    data = dataset.config  # names the shards that could not be had, so that a resume goes on without them
+    facts = Facts(
+        resolution=dataset.resolution,
+        channels=dataset.channels,
+        label_size=dataset.label_size,
+        measured=dataset.measured,
+        images=len(dataset.train_indices),
+        held_out=len(dataset.held_out_indices),
+        device=device.type,
+        bf16=bf16_pays(device),
+        processes=processes or world_size(),
+        generator=source and source.generator.config,
+        discriminator=source.discriminator.config if source and source.discriminator else None,
+    )
+    fitted = options.batch_per_device == "auto"
+    if fitted:
+        whole, _ = resolve(replace(options, batch_per_device=None), data, facts)
+        options = replace(options, batch_per_device=_fitting(whole, dataset, device, processes or world_size()))
+    count, reason, note = None, "", None
+    if device.type == "cpu":
+        count, reason = _threads(resolve(options, data, facts)[0], options.threads, processes or world_size())
+        if not options.preset and options.kimg is None:
+            with threads.using(count):
+                options, note = _ending_tonight(options, data, facts)
+    config, derived = resolve(options, data, facts)
+    config = replace(config, threads=count)
+    if options.threads == "auto" and count:
+        derived.append(Derived("threads", count, reason))
+    if fitted:
+        derived.append(Derived("batch_per_device", config.training.batch_per_device, "what fits into memory at once"))
+    if options.compile == "auto":
+        pays, reason = _compiling(config, device)
+        config = replace(config, training=replace(config.training, compile=pays))
+        derived.append(Derived("compile", pays, reason))
+    start = None
+    if source:
+        G, D = Generator(config.generator), Discriminator(config.discriminator)
+        freeze(G, D, config.transfer)
+        start = StartReport(str(options.init_from))
+        take_over((G, D), source, start)
+        if not (start.complete or options.allow_partial):
+            raise FruganError(
+                f"{options.init_from} does not fit this run:\n" + "\n".join(start.lines()) + "\n"
+                "ask for the same size, channels and labels, or add --allow-partial to go on like this"
+            )
+    _check_start(config, dataset, device)
+    return Plan(config, derived, dataset, start, note)
+
+
+def _ending_tonight(options: Options, data: DataConfig, facts: Facts) -> tuple[Options, str | None]:
+    """Options that a CPU can finish: where preset auto would take more than a day, preset tiny (networks to start from are
+    kept), and no more kimg than half a day allows. And a sentence that says so, if anything has changed."""
+    config, _ = resolve(options, data, facts)
+    seconds = pace(config) * config.kimg
+    if seconds <= DAY:
+        return options, None
+    found = options
+    if not options.init_from:
+        with suppress(FruganError):  # what the user asked for besides may not go with it
+            resolve(replace(options, preset="tiny"), data, facts)
+            found = replace(options, preset="tiny")
+    shorter, _ = resolve(found, data, facts)
+    per_kimg = pace(shorter)
+    if per_kimg * shorter.kimg > DAY / 2:
+        found = replace(found, kimg=float(max(int(DAY / 2 / per_kimg), 1)))
+    return found, (
+        f"This machine has no GPU that PyTorch can use, and preset auto would take {tracking.duration(seconds)} for "
+        f"{config.kimg:g} kimg. This run takes preset {found.preset or 'auto'}, {found.kimg or shorter.kimg:g} kimg."
+    )
+
+
+def pace(config: RunConfig) -> float:
+    """Seconds per kimg on this CPU, with the run's number of threads, if it has one."""
+    group = max(config.discriminator.mbstd_group or 1, 4)
+    phases = trial_phases(config, torch.device("cpu"))
+    with threads.using(config.threads):
+        return seconds_per_kimg(phases, min(config.training.batch_per_device, group))
+
+
+def _threads(config: RunConfig, asked: int | Literal["auto"] | None, processes: int) -> tuple[int, str]:
+    """How many threads each process computes with on a CPU, and why."""
+    if asked != "auto":
+        return asked or torch.get_num_threads(), "as asked for"
+    most = max(min(torch.get_num_threads(), threads.usable_cores() // processes), 1)
+    if most == 1:
+        return 1, "one core for each process"
+    count, taken = threads.choose_threads(threads.work_of(trial_phases(config, torch.device("cpu"))), most)
+    tried = ", ".join(f"{n}: {seconds * 1000:.3g} ms" for n, seconds in taken.items())
+    return count, f"fastest of those tried ({tried})"
+
+
+def _anchored(data: DataConfig, options: Options) -> tuple[DataConfig, Options]:
+    """Both with absolute paths: a run is to find its files from any working directory."""
+    labels = absolute("data.labels", data.labels) or data.labels
+    data = replace(data, path=absolute("data.path", data.path) or data.path, labels=labels)
+    fields = ("evaluate.features", "evaluate.weights", "transfer.init_from")
+    names = {name.partition(".")[2]: name for name in fields}
+    return data, replace(options, **{name: absolute(field, getattr(options, name)) for name, field in names.items()})
+
+
+def _fitting(config: RunConfig, dataset: Dataset, device: torch.device, processes: int) -> int:
+    """How many of a process's share of the batch fit into memory at once, tried with networks of the run's own kind."""
+    share = config.training.batch // processes
+    group = min(config.discriminator.mbstd_group or share, share)
+    sharing = processes if device.type == "cpu" else 1
+    reserve = dataset.resident_bytes(device)
+    return fitting_batch(trial_phases(config, device), share, group, reserve=reserve, sharing=sharing)
+
+
+def _compiling(config: RunConfig, device: torch.device) -> tuple[bool, str]:
+    if config.training.activation_checkpointing:
+        return False, "does not go with activation checkpointing"
+    if device.type not in ("cpu", "cuda"):
+        return False, f"not tried on {device.type}"
+    if device.type == "cpu":
+        return False, "minutes of compiling on a CPU; ask for it in runs of hours, which gain up to a sixth"
+    make = lambda compiled: trial_phases(config, device, compiled=compiled)  # noqa: E731
+    n = config.training.batch_per_device
+    return compiling_pays(make, n, min(config.discriminator.mbstd_group or n, n), config.kimg)
+
+
+def _check_start(config: RunConfig, dataset: Dataset, device: torch.device) -> None:
+    """Builds all that a run needs once, for what is missing or wrong to show before anything is written.
+
+    Raises `FruganError`.
+    """
+    try:
+        state, _ = build(config, dataset, device)
+        state.random(0, 0)
+        if config.report.evaluate_kimg and world_size() > 1:  # an evaluator takes all processes
+            e = config.evaluate
+            load_features(
+                e.features, device, weights=e.weights, resize=e.resize, input_size=e.input_size, mean=e.mean, std=e.std
+            )
+        elif config.report.evaluate_kimg:
+            make_evaluator(config, dataset, device, most=FEWEST)
+    except Exception as error:  # options from Python can be wrong in any way
+        if isinstance(error, FruganError) or explain(error):
+            raise
+        raise FruganError(f"these options describe what cannot be built ({error}); change them") from error

@@ -1,0 +1,89 @@
+"""Training from data to run directory: `Run.train`, and `frugan.train` for a new run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from frugan.config.options import Options
+from frugan.data import DataConfig, Dataset
+from frugan.device import choose_device
+from frugan.distributed import first_before_others, gather, rank
+from frugan.errors import FruganError
+from frugan.run.directory import Advance, Record, RunDirectory, lock
+from frugan.run.plan import plan
+from frugan.run.session import TrainingSession
+from frugan.training import threads
+
+
+class Run(RunDirectory):
+    """A run: its directory, and training. `Run.create` begins one, `Run(path)` opens one; `train` starts or continues it."""
+
+    def train(
+        self,
+        *,
+        kimg: float | None = None,
+        device: str | torch.device = "auto",
+        dataset: Dataset | None = None,
+        stop: Callable[[], bool] = lambda: False,
+        evaluating: Advance | None = None,
+        stepping: Callable[[float], None] = lambda kimg: None,
+    ) -> Iterator[Record]:
+        """Trains on from the latest checkpoint, yielding a record each tick (docs/run-directory.md lists its fields).
+
+        `kimg` is the new total. When `stop()` becomes true, or the iterator is closed, a checkpoint is written and
+        training ends after the step at hand. The directory is locked meanwhile. Where `torch.distributed` is set up, all
+        processes call this, and get the same records; the first alone writes. `evaluating(done, total)` hears how far
+        an evaluation is, in images; `stepping(kimg)` hears of each step. On a CPU it computes with the run's own number
+        of threads, as far as there are cores.
+        """
+        device = choose_device(device) if isinstance(device, str) else device
+        with ExitStack() as stack:
+            if rank() == 0:
+                if self._locked:
+                    stack.push(self._locked)
+                    self._locked = None
+                else:
+                    lock(self.path, stack)
+            total = kimg or self.config.kimg
+            opened = first_before_others(lambda: dataset or self.open_data())
+            if device.type == "cpu" and self.config.threads:
+                stack.enter_context(threads.using(min(self.config.threads, max(threads.usable_cores(), 1))))
+            session = TrainingSession(self, device, opened, total)
+            session.evaluating, session.stepping = evaluating, stepping
+            stack.enter_context(closing(session))
+            session.begin()
+            yield from session.records(stop)
+
+
+def train(
+    data: str | Path | DataConfig,
+    out: str | Path,
+    *,
+    device: str = "auto",
+    stop: Callable[[], bool] = lambda: False,
+    **options: Any,
+) -> Iterator[Record]:
+    """Trains a GAN on images, yielding a record each tick: `for record in frugan.train("photos", "runs/photos"): …`
+
+    `options` are the fields of `frugan.config.options.Options`, and of `frugan.data.DataConfig` besides its path. Several processes
+    train together where each calls this within `frugan.distributed.joined`.
+    """
+    data_fields = DataConfig.__dataclass_fields__.keys() - {"path"}
+    for_data = {k: options.pop(k) for k in list(options) if k in data_fields}
+    unknown = options.keys() - Options.__dataclass_fields__.keys()
+    if unknown:
+        raise FruganError(
+            f"unknown option {sorted(unknown)[0]!r}; see frugan.config.options.Options and frugan.data.DataConfig"
+        )
+    if not isinstance(data, DataConfig):
+        data = DataConfig(path=str(data), **for_data)
+    chosen = choose_device(device)
+    planned = first_before_others(lambda: plan(Options(**options), data, device=chosen))
+    run = Run.create(out, planned.config) if rank() == 0 else None
+    gather(None)
+    return (run or Run(out)).train(device=chosen, dataset=planned.dataset, stop=stop)
