@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from typer.testing import CliRunner
 from frugan.cli.app import app
 from frugan.errors import FruganError
 from frugan.interop import save_pretrained
+from frugan.latent import scoring
+from frugan.latent.direction import find_direction
+from frugan.latent.statistics import cluster_centres
+from frugan.networks import load_generator
 from tests.latent.conftest import make_generator
 
 Run = Callable[..., str]
@@ -84,9 +89,7 @@ def test_directions_of_every_method_are_found_shown_and_edited_with(
 
 
 def test_built_in_scores_and_conditions(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from frugan.latent import explore
-
-    monkeypatch.setattr(explore, "SCORED", 200)
+    monkeypatch.setattr(scoring, "SCORED", 200)
     run("directions", "parent", "--method", "ganspace", "--samples", 500, "--count", 2, "--out", "a")
     run(
         "directions",
@@ -113,6 +116,44 @@ def test_classes(run: Run, tmp_path: Path) -> None:
     run("directions", "classes", "--samples", 500, "--count", 1, "--out", "any")
     run("edit", "classes", "--direction", "d:0", "--class", 0, "--seeds", 1, "--strengths", "0,1", "--out", "e")
     run("video", "classes", "--classes", "0,1,2", "--seconds", 0.5, "--fps", 8, "--out", "v.webp")
+
+
+@pytest.mark.parametrize("scores", ["class:1", "own_scores:redness"])
+def test_scores_of_a_class_and_of_a_function(
+    run: Run, networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: str
+) -> None:
+    monkeypatch.setattr(scoring, "SCORED", 200)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_scores.py").write_text("def redness(images):\n    return images[:, 0].mean(dim=(1, 2)).tolist()\n")
+    run("directions", "classes", "--method", "boundary", "--scores", scores, "--samples", 500, "--out", "d")
+    found = find_direction("d:0")
+    assert found.name == scores.partition(":")[2]
+    G = load_generator(networks / "classes")
+    z, step = G.latents(range(200)), found.displacement(G)
+    w = [G.mapping(z, torch.eye(3)[k].expand(200, -1)) for k in range(3)]
+    if scores == "class:1":
+        along = [float((ws[:, 0] @ found.vector).mean()) for ws in w]
+        assert along[1] > max(along[0], along[2])
+    else:
+        plain, moved = (G.synthesis(w[0] + strength * step, noise="const") for strength in (0, 1))
+        assert moved[:, 0].mean() > plain[:, 0].mean()
+
+
+def test_published_directions_are_imported(run: Run, networks: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    components, deviations = rng.normal(size=(5, 1, 12)).astype(np.float32), np.arange(1.0, 6.0)
+    np.savez(tmp_path / "gs.npz", lat_comp=components, lat_stdev=deviations)
+    np.save(tmp_path / "pose.npy", components[2])
+    G = load_generator(networks / "parent")
+    unit = torch.from_numpy(components[2, 0] / np.linalg.norm(components[2]))
+    file = ["directions", "parent", "--method", "import", "--file"]
+    run(*file, "gs.npz", "--component", 2, "--ws", "2:4", "--name", "smile", "--out", "a")
+    moved = find_direction("a:smile").displacement(G)
+    assert torch.allclose(moved[2:4], 3 * unit.expand(2, -1), atol=1e-6)
+    assert not moved[[0, 1, 4, 5]].any()
+    run(*file, "pose.npy", "--out", "b")
+    assert torch.allclose(find_direction("b:pose").displacement(G), unit.expand(6, -1), atol=1e-6)
+    run("edit", "parent", "--direction", "a:0", "--seeds", 1, "--strengths", "0,1", "--out", "e")
 
 
 def test_a_region_for_stylespace(run: Run, tmp_path: Path) -> None:
@@ -142,6 +183,45 @@ def test_mix_and_sweep(run: Run, tmp_path: Path) -> None:
     for name in ("m.png", "s.jpg", "t.png"):
         with Image.open(tmp_path / name) as image:
             assert min(image.size) > 50
+
+
+@pytest.mark.parametrize("towards", ["class:1", "centre:2", "7"])
+def test_a_sweep_ends_at_the_centre_that_is_named(
+    run: Run, networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, towards: str
+) -> None:
+    """At ψ = 0 every seed is the image of the centre."""
+    from frugan.latent import sheets
+
+    shown: list[torch.Tensor] = []
+    monkeypatch.setattr(sheets, "table", lambda images, *_, **__: shown.append(images) or np.zeros((9, 9, 3), np.uint8))
+    run(
+        "sweep",
+        "classes",
+        "--class",
+        0,
+        "--seeds",
+        "0-2",
+        "--truncation",
+        "0,1",
+        "--towards",
+        towards,
+        "--out",
+        "s.png",
+    )
+    G = load_generator(networks / "classes")
+    zero = torch.eye(3)[0]
+    if towards == "class:1":  # 100,000 samples; these are others
+        w = G.mapping(
+            torch.randn(20_000, 12, generator=torch.Generator().manual_seed(1)), torch.eye(3)[1].expand(20_000, -1)
+        )
+        centre = w[:, 0].mean(0)
+    elif towards == "7":
+        centre = G.mapping(G.latents([7]), zero[None])[0, 0]
+    else:
+        centre = cluster_centres(G, labels=zero[None])[2]
+    expected = G.synthesis(centre.expand(1, G.num_ws, -1), noise="const").clamp(-1, 1)
+    assert (shown[0][0::2] - expected).abs().max() < (0.1 if towards == "class:1" else 1e-4)
+    assert (shown[0][1::2] - expected).abs().max() > 0.3
 
 
 VIDEOS = {
@@ -190,8 +270,29 @@ REFUSED = {
     "one class": ("directions", "parent", ["--method", "boundary", "--scores", "one.csv"], "are the same"),
     "no scores": ("directions", "parent", ["--method", "boundary"], "needs --scores"),
     "no examples": ("directions", "parent", ["--method", "stylespace"], "needs --seeds"),
+    "no scikit-learn": ("directions", "parent", ["--method", "boundary", "--scores", "size"], "pip install"),
+    "no function": ("directions", "parent", ["--method", "boundary", "--scores", "nowhere:f"], "nowhere"),
+    "no class to score": ("directions", "parent", ["--method", "boundary", "--scores", "class:2"], "without labels"),
+    "no such scored class": ("directions", "classes", ["--method", "boundary", "--scores", "class:9"], "class '9'"),
+    "a mask of another size": ("directions", "wide", ["--method", "stylespace", "--mask", "mask.png"], "12x20"),
+    "nothing to import": ("directions", "parent", ["--method", "import"], "needs --file"),
+    "no file to import": ("directions", "parent", ["--method", "import", "--file", "no.npy"], "no file"),
+    "no component": ("directions", "parent", ["--method", "import", "--file", "gs.npz"], "from 0 to 4"),
+    "component": ("directions", "parent", ["--method", "import", "--file", "gs.npz", "--component", "5"], "component"),
+    "wrong space": ("directions", "parent", ["--method", "import", "--file", "w512.npy"], "512 numbers"),
+    "a pickle": ("directions", "parent", ["--method", "import", "--file", "pickle.npy"], "holds neither"),
+    "ws": ("directions", "parent", ["--method", "import", "--file", "gs.npz", "--ws", "3"], "FIRST:END"),
+    "ws past the end": (
+        "directions",
+        "parent",
+        ["--method", "import", "--file", "gs.npz", "--component", "1", "--ws", "4:7"],
+        "exclusive",
+    ),
+    "no such centre": ("sweep", "parent", ["--towards", "centre:64"], "centre:0 to centre:63"),
     "no ends": ("directions", "parent", ["--method", "difference"], "needs --seeds and --to-seeds"),
     "video path": ("video", "parent", ["--out", "v.avi"], "ends in"),
+    "unwritable video": ("video", "parent", ["--out", "one.csv/v.gif"], "one.csv"),
+    "no encoder": ("video", "parent", ["--out", "v.mp4"], "pip install"),
     "two kinds": ("video", "parent", ["--loop", "--tour", "0,1"], "choose one of"),
     "tour of one": ("video", "parent", ["--tour", "1", "--out", "v.gif"], "at least two"),
     "grid": ("video", "parent", ["--grid", "3by2"], "COLUMNSxROWS"),
@@ -204,9 +305,16 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_done_is_one_sentence_and_writes_nothing(
-    run: Run, networks: Path, tmp_path: Path, name: str
+    run: Run, networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     command, network, arguments, words = REFUSED[name]
+    for package, missing in {"sklearn": "no scikit-learn", "imageio_ffmpeg": "no encoder"}.items():
+        if name == missing:
+            monkeypatch.setitem(sys.modules, package, None)
+    np.savez(tmp_path / "gs.npz", lat_comp=np.ones((5, 1, 12)), lat_stdev=np.ones(5))
+    np.save(tmp_path / "w512.npy", np.ones((1, 512)))
+    np.save(tmp_path / "pickle.npy", np.array([print], dtype=object))
+    Image.new("L", (16, 16), 255).save(tmp_path / "mask.png")
     (tmp_path / "nan.csv").write_text("0,1\n1,nan\n2,0\n")
     (tmp_path / "one.csv").write_text("0,1\n1,1\n2,1\n")
     if any(a in ("d:0", "d:9") for a in arguments):
@@ -217,4 +325,5 @@ def test_what_cannot_be_done_is_one_sentence_and_writes_nothing(
         CliRunner().invoke(
             app, [command, str(networks / network), *arguments], catch_exceptions=False, standalone_mode=False
         )
-    assert {p for p in tmp_path.rglob("*") if "cache" not in p.parts} - before <= {tmp_path / "directions"}
+    assert {p for p in tmp_path.rglob("*") if "cache" not in p.parts} == before
+    assert command != "directions" or not (tmp_path / "cache").exists()  # no statistics: nothing was begun

@@ -16,7 +16,6 @@ from frugan.latent.direction import (
     Direction,
     Identity,
     find_direction,
-    import_ws_range,
     load_directions,
     orthonormalised,
     overlap,
@@ -29,6 +28,7 @@ from frugan.latent.directions import (
     difference_direction,
     find_boundary,
     ganspace_directions,
+    import_ws_range,
     sefa_directions,
 )
 from frugan.latent.edit import Edit, Truncation, edited_styles, render_edited

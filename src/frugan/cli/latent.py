@@ -35,20 +35,24 @@ def directions(
     network: Network,
     out: Out = Path("directions"),
     method: Annotated[
-        Literal["ganspace", "sefa", "boundary", "stylespace", "difference"],
-        Option(help="ganspace: what varies most; sefa: what changes styles most; boundary: between low and high scores; stylespace: single channels; difference: between two sets."),
+        Literal["ganspace", "sefa", "boundary", "stylespace", "difference", "import"],
+        Option(help="ganspace: what varies most; sefa: what changes styles most; boundary: between low and high scores; stylespace: single channels; difference: between two sets; import: a published one."),
     ] = "ganspace",
-    count: Annotated[int, Limits(at_least=1, at_most=10_000), Option(help="How many directions (boundary and difference give one).")] = 10,
+    count: Annotated[int, Limits(at_least=1, at_most=10_000), Option(help="How many directions (boundary, difference and import give one).")] = 10,
     levels: Levels = None,
     samples: Annotated[int, Limits(at_least=2, at_most=100_000_000), Option(help="Latents that the statistics are taken from.")] = 100_000,
     no_normalize: Annotated[bool, Option("--no-normalize", help="sefa: let style channels count by their gain.")] = False,
-    scores: Annotated[str | None, Option(help="boundary: a CSV of seed and score, or brightness, contrast, saturation, hue, left-right, up-down or size.")] = None,
+    scores: Annotated[str | None, Option(help="boundary: a CSV of seed and score; class:NAME, against all others; package.module:function of images; or brightness, contrast, saturation, hue, left-right, up-down or size.")] = None,
     seeds: Annotated[str | None, Option(help="stylespace: examples; difference: where it starts.")] = None,
     to_seeds: Annotated[str | None, Option(help="difference: where it ends.")] = None,
     label: Class = None,
     to_label: Annotated[str | None, Option("--to-class", help="difference: the class where it ends; --class is where it starts.")] = None,
     mask: Annotated[Path | None, Option(help="stylespace: an image of the generator's size, white in the region that is to change.")] = None,
     without: Annotated[list[str] | None, Option(help="FOLDER:NUMBER of a direction that is not to change too; may be repeated.")] = None,
+    file: Annotated[Path | None, Option(help="import: components of GANSpace (.npz), or a boundary of InterFaceGAN (.npy).")] = None,
+    component: Annotated[int | None, Limits(at_least=0, at_most=100_000), Option(help="import: which of GANSpace's components.")] = None,
+    ws: Annotated[str | None, Option("--ws", help="import: FIRST:END of the ws that it acts on, the end exclusive, for instance 6:8. [default: all]")] = None,
+    name: Annotated[str | None, Option(help="boundary and import: what to call it.")] = None,
     truncation: Psi = 0.7,
     device: Device = "auto",
 ) -> None:  # fmt: skip
@@ -65,7 +69,11 @@ def directions(
         samples=samples,
         normalize=not no_normalize,
         c=c,
-        scores=scores,
+        scores=_scores(network, scores, G),
+        name=name or _score_name(scores),
+        file=file,
+        component=component,
+        ws=_ws_range(ws),
         seeds=tuple(parse_seeds(seeds)) if seeds else (),
         to_seeds=tuple(parse_seeds(to_seeds)) if to_seeds else (),
         to_c=_label(network, to_label, G) if to_label else None,
@@ -176,14 +184,16 @@ def sweep(
     truncation: Annotated[str, Option(help="ψ: FIRST:LAST:COUNT, or numbers joined by commas.")] = "0:1:6",
     levels: Levels = None,
     towards: Annotated[
-        int | None,
-        Limits(at_least=0, at_most=2**32 - 1),
-        Option(help="A seed to truncate towards, instead of the average."),
+        str | None,
+        Option(
+            help="Where ψ = 0 leads instead of the average of all images: a seed; class:NAME, the mean of a class; "
+            "centre:NUMBER, one of 64 k-means centres, the most frequent first."
+        ),
     ] = None,
     label: Class = None,
     device: Device = "auto",
 ) -> None:
-    """Show what truncation does: seeds × ψ, also on some levels only, or towards another image."""
+    """Show what truncation does: seeds × ψ, also on some levels only, or towards another image, a class's mean, or a k-means centre."""
     import torch
 
     from frugan.images import save_image
@@ -193,7 +203,7 @@ def sweep(
     numbers, psis = parse_seeds(seeds), parse_range("truncation", truncation)
     G, c = _open(network, label, device)
     chosen = _levels(levels, G)
-    centre = None if towards is None else _ws(G, [towards], c, Truncation())[0]
+    centre = None if towards is None else _centre(network, towards, c, G)
     _check_image(out)
     labels = None if c is None else c.expand(len(numbers), -1)
     z = G.latents(numbers)
@@ -453,6 +463,41 @@ def _ws(G: Generator, seeds: list[int], c: Tensor | None, truncation: Truncation
     labels = None if c is None else c.to(device).expand(len(seeds), -1)
     with torch.no_grad():
         return truncation(G, G.mapping(G.latents(seeds).to(device), labels))
+
+
+def _centre(network: str, text: str, c: Tensor | None, G: Generator) -> Tensor:
+    """The w `[w_dim]` or ws `[num_ws, w_dim]` that a text such as "5", "class:cat" or "centre:3" stands for."""
+    from frugan.latent.edit import Truncation
+    from frugan.latent.statistics import CENTRES, cluster_centres, statistics_of
+
+    kind, colon, which = text.partition(":")
+    if kind == "class" and colon and (label := _label(network, which, G)) is not None:
+        return statistics_of(G, labels=label[None]).mean.float()
+    if kind == "centre" and which.isdecimal() and int(which) < CENTRES:
+        return cluster_centres(G, labels=None if c is None else c[None])[int(which)]
+    if colon or not text.isdecimal():
+        raise FruganError(f"--towards {text!r}: give a seed, class:NAME, or centre:0 to centre:{CENTRES - 1}")
+    return _ws(G, parse_seeds(text), c, Truncation())[0]
+
+
+def _scores(network: str, text: str | None, G: Generator) -> str | Tensor | None:
+    """The label of "class:NAME"; any other text as it is."""
+    return _label(network, text[6:], G) if text and text.startswith("class:") else text
+
+
+def _score_name(text: str | None) -> str:
+    """The score's name, or that of its file or class."""
+    return Path(text.rpartition(":")[2]).stem if text else ""
+
+
+def _ws_range(text: str | None) -> tuple[int, int] | None:
+    """ "6:8" → (6, 8)."""
+    if text is None:
+        return None
+    first, colon, end = text.partition(":")
+    if not (colon and first.isdecimal() and end.isdecimal() and len(text) < 12):
+        raise FruganError(f"--ws {text[:40]!r}: give FIRST:END, the end exclusive, for instance 6:8")
+    return int(first), int(end)
 
 
 def _mask(file: Path) -> Tensor:

@@ -283,27 +283,3 @@ def find_direction(text: str) -> Direction:
         return found[int(which)]
     names = ", ".join(f"{i} {d.name}" for i, d in enumerate(found[:20]))
     raise FruganError(f"{folder} holds no direction {which!r}; it has {names}")
-
-
-def import_ws_range(
-    G: Generator,
-    vector: Tensor,
-    first: int,
-    end: int,
-    *,
-    name: str,
-    sigma: float = 1.0,
-    source: Mapping[str, Any] | None = None,
-) -> Direction:
-    """A published edit: a vector `[w_dim]` of w that acts on ws `first` … `end` - 1.
-
-    GANSpace stores edits so, with an **exclusive** end, strength in σ, added before truncation (Härkönen et al. 2020);
-    InterFaceGAN boundaries are vectors for all ws. Ranges that cut a level's pair of ws in two are kept as they are.
-    """
-    check_number("first", first, at_least=0, below=G.num_ws, whole=True)
-    check_number("end", end, above=first, at_most=G.num_ws, whole=True, hint="the end is exclusive")
-    if vector.numel() != G.w_dim:
-        raise FruganError(f"a vector of {vector.numel()} numbers is none of this generator's w ({G.w_dim})")
-    rows = torch.zeros(G.num_ws, G.w_dim)
-    rows[first:end] = F.normalize(vector.detach().float().flatten(), dim=0)
-    return Direction(name, "w", rows, sigma, Identity.of(G), order="before", source=dict(source or {}))

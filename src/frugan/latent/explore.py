@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,22 +19,23 @@ from frugan.latent.directions import (
     boundary_direction,
     channels_from_examples,
     channels_in_region,
+    check_estimators,
+    check_mask,
     difference_direction,
     find_boundary,
     ganspace_directions,
+    read_published,
     sefa_directions,
 )
-from frugan.latent.edit import NO_TRUNCATION, Edit, Truncation, render_edited
+from frugan.latent.edit import NO_TRUNCATION, Edit, Truncation
 from frugan.latent.measure import Baseline, Effect, measure
 from frugan.latent.scores import SCORES
+from frugan.latent.scoring import labels_for, scorer, w_of
 from frugan.latent.sheets import stacked, table
 from frugan.latent.statistics import SAMPLES, Statistics, statistics_of
-from frugan.networks import Generator, typical_labels
+from frugan.networks import Generator
 
 Advance = Callable[[int, int], None] | None
-
-SCORED = 4000
-"""Images that a built-in score is computed from."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,10 @@ class Request:
     normalize: bool = True
     c: Tensor | None = None
     """A label `[K]` to look at, of a conditional generator."""
-    scores: str | None = None
-    """boundary: the name of a built-in score, or the path of a CSV of seed, score."""
+    scores: str | Tensor | None = None
+    """boundary: see `frugan.latent.scoring.scorer`."""
+    name: str = ""
+    """boundary and import: what to call the direction."""
     seeds: tuple[int, ...] = ()
     """stylespace: examples; difference: where it starts."""
     to_seeds: tuple[int, ...] = ()
@@ -59,6 +61,12 @@ class Request:
     """difference: the label where it ends; `c` is where it starts."""
     mask: Tensor | None = None
     """stylespace: a region, bool `[H, W]`."""
+    file: Path | None = None
+    """import: the file that was published."""
+    component: int | None = None
+    """import: which component of GANSpace's file."""
+    ws: tuple[int, int] | None = None
+    """import: the first of the ws that it acts on, and the one after the last."""
     without: tuple[Direction, ...] = ()
     """Directions to be projected out of what is found."""
 
@@ -66,6 +74,8 @@ class Request:
 def find(G: Generator, request: Request, progress: Advance = None) -> list[Direction]:
     """The directions that are asked for, unmeasured. Raises `FruganError` for what is missing, before anything is drawn."""
     check(G, request)
+    if request.method == "import":
+        return [_published(G, request).projected_out(request.without)]
     pool = None if request.c is None or request.method == "difference" else request.c[None]
     statistics = statistics_of(G, samples=request.samples, labels=pool, progress=progress)
     levels, count = request.levels, request.count
@@ -74,14 +84,13 @@ def find(G: Generator, request: Request, progress: Advance = None) -> list[Direc
     elif request.method == "sefa":
         found = sefa_directions(G, statistics, min(count, G.w_dim), levels=levels, normalize=request.normalize)
     elif request.method == "boundary":
-        w, scores = _scored(G, request, progress)
-        name = request.scores if request.scores in SCORES else Path(str(request.scores)).stem
-        boundary = find_boundary(w, scores)
-        found = [boundary_direction(G, statistics, boundary, name=name or "boundary", levels=levels)]
+        assert request.scores is not None
+        boundary = find_boundary(*scorer(G, request.scores, request.c)(progress))
+        found = [boundary_direction(G, statistics, boundary, name=request.name or "boundary", levels=levels)]
     elif request.method == "stylespace" and request.mask is not None:
         found = channels_in_region(G, statistics, request.mask, count, levels=levels, c=request.c)
     elif request.method == "stylespace":
-        ws = _w(G, request.seeds, request.c)[:, None].expand(-1, G.num_ws, -1)
+        ws = w_of(G, request.seeds, request.c)[:, None].expand(-1, G.num_ws, -1)
         found = channels_from_examples(G, statistics, ws, count, levels=levels)
     else:
         found = [_difference(G, statistics, request)]
@@ -92,85 +101,45 @@ def check(G: Generator, request: Request) -> None:
     """Raises `FruganError` where the request cannot be met."""
     if request.method not in SOURCES:
         raise FruganError(f"method {request.method!r}: choose one of {', '.join(SOURCES)}")
-    if request.method == "boundary" and not request.scores:
-        raise FruganError(
-            f"method boundary needs --scores: a CSV of seed and score, or one of {', '.join(SCORES)} (computed from images)"
-        )
+    if request.method == "boundary":
+        if request.scores is None:
+            raise FruganError(
+                "method boundary needs --scores: a CSV of seed and score, class:NAME, package.module:function of images, or one "
+                f"of {', '.join(SCORES)} (computed from images)"
+            )
+        check_estimators()
+        scorer(G, request.scores, request.c)
     if request.method == "stylespace" and request.mask is None and len(request.seeds) < 2:
         raise FruganError(
             "method stylespace needs --seeds of 2 or more examples, or --mask with a region drawn in white"
         )
     if request.method == "difference" and request.to_c is None and not (request.seeds and request.to_seeds):
         raise FruganError("method difference needs --seeds and --to-seeds, or --class and --to-class")
+    if request.method == "stylespace" and request.mask is not None:
+        check_mask(G, request.mask)
     for direction in request.without:
         direction.check(G)
+    if request.method == "import":
+        _published(G, request).projected_out(request.without)
+
+
+def _published(G: Generator, request: Request) -> Direction:
+    if request.file is None:
+        raise FruganError(
+            "method import needs --file: components of GANSpace (.npz) or an InterFaceGAN boundary (.npy)"
+        )
+    if request.levels is not None:
+        raise FruganError("a published direction acts on the ws that it was published for: give --ws, not --levels")
+    return read_published(G, request.file, component=request.component, ws=request.ws, name=request.name)
 
 
 def _difference(G: Generator, statistics: Statistics, request: Request) -> Direction:
     if request.to_c is not None:
         seeds = tuple(range(2000))
-        start, end, name = _w(G, seeds, request.c), _w(G, seeds, request.to_c), "class-difference"
+        start, end, name = w_of(G, seeds, request.c), w_of(G, seeds, request.to_c), "class-difference"
     else:
-        start, end, name = _w(G, request.seeds, request.c), _w(G, request.to_seeds, request.c), "difference"
+        start, end, name = w_of(G, request.seeds, request.c), w_of(G, request.to_seeds, request.c), "difference"
     return difference_direction(G, statistics, start, end, name=name, levels=request.levels)
-
-
-@torch.no_grad()
-def _w(G: Generator, seeds: Sequence[int], c: Tensor | None) -> Tensor:
-    """w `[N, w_dim]` of seeds, on the CPU."""
-    device = G.mapping.w_avg.device
-    labels = labels_for(G, c, len(seeds))
-    return G.mapping.features(G.latents(list(seeds)).to(device), None if labels is None else labels.to(device)).cpu()
-
-
-def _scored(G: Generator, request: Request, progress: Advance = None) -> tuple[Tensor, Tensor]:
-    """w `[N, w_dim]` and scores `[N]`: from a CSV of seeds, or computed from images."""
-    assert request.scores is not None
-    if request.scores not in SCORES:
-        seeds, scores = read_scores(Path(request.scores))
-        return _w(G, seeds, request.c), scores
-    function, batch, values = SCORES[request.scores].function, 32, []
-    seeds = list(range(SCORED))
-    for start in range(0, SCORED, batch):
-        chunk = seeds[start : start + batch]
-        labels = labels_for(G, request.c, SCORED)
-        values.append(function(render_edited(G, G.latents(chunk), None if labels is None else labels[chunk])).cpu())
-        if progress:
-            progress(start + len(chunk), SCORED)
-    return _w(G, seeds, request.c), torch.cat(values)
-
-
-def labels_for(G: Generator, c: Tensor | None, n: int) -> Tensor | None:
-    """Labels `[n, K]`: c `[K]` for all, or each class in turn where none is asked for; None for a generator without labels."""
-    if not G.label_size:
-        return None
-    typical = typical_labels(G.label_size, G.config.measured)
-    return typical[torch.arange(n) % len(typical)] if c is None else c.expand(n, -1)
-
-
-def read_scores(file: Path) -> tuple[list[int], Tensor]:
-    """Seeds and scores `[N]` from a CSV of two columns, with or without a heading. Raises `FruganError`."""
-    if not file.is_file():
-        raise FruganError(
-            f"there is no score {str(file)!r}: name a CSV of seed and score, or one of {', '.join(SCORES)}"
-        )
-    seeds, scores = [], []
-    with open(file, newline="", encoding="utf-8-sig") as opened:
-        for line, row in enumerate(csv.reader(opened), start=1):
-            try:
-                seed, score = row
-                pair = int(seed), float(score)
-            except ValueError:
-                if line == 1 or not row:
-                    continue  # the heading, or an empty line
-                raise FruganError(f"{file}, line {line}: give a seed and a number, for instance 17,0.25") from None
-            if not 0 <= pair[0] < 2**32:
-                raise FruganError(f"{file}, line {line}: seed {pair[0]} is not from 0 to {2**32 - 1}")
-            seeds.append(pair[0])
-            scores.append(pair[1])
-    if not seeds:
-        raise FruganError(f"{file} holds no scores; give a seed and a number a line, for instance 17,0.25")
-    return seeds, torch.tensor(scores, dtype=torch.float64)
 
 
 def explore(

@@ -35,6 +35,8 @@ Advance = Callable[[int, int], None] | None
 
 SAMPLES = 100_000
 STYLE_SAMPLES = 10_000
+CENTRES = 64
+"""k-means centres, by default."""
 _CHUNK = 10_000
 """Latents are drawn so many at a time, each chunk from a random stream of its own."""
 _SEED = 0x5A71
@@ -244,7 +246,9 @@ def _digest_of(labels: Tensor) -> str:
     return hashlib.sha256(np.ascontiguousarray(labels.float().cpu().numpy()).tobytes()).hexdigest()[:16]
 
 
-def cluster_centres(G: Generator, count: int = 64, *, samples: int = 60_000, labels: Tensor | None = None) -> Tensor:
+def cluster_centres(
+    G: Generator, count: int = CENTRES, *, samples: int = 60_000, labels: Tensor | None = None
+) -> Tensor:
     """k-means centres of w, standardised per dimension: float32 `[count, D]`, the most frequent first.
 
     Centres to truncate towards that are typical of a part of the images each (Mokady et al., "Self-Distilled StyleGAN",

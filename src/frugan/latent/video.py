@@ -22,7 +22,10 @@ def check_video(file: Path) -> None:
         raise FruganError(f"--out {file}: name a video that ends in {', '.join(FORMATS)}")
     if file.is_dir():
         raise FruganError(f"--out {file} is a folder; name a file in it")
-    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FruganError(f"--out {file}: the folder {file.parent} cannot be made: {error.strerror}") from error
     if not os.access(file.parent, os.W_OK):
         raise FruganError(
             f"--out {file}: {file.parent} cannot be written to; check its permissions, or choose another place"

@@ -102,18 +102,32 @@ def boundary_direction(
     )
 
 
-def _ends(scores: Tensor, count: int, chosen: float) -> tuple[np.ndarray, np.ndarray]:
-    """The rows with the lowest and with the highest scores."""
+def check_scores(scores: Tensor) -> np.ndarray:
+    """Scores `[N]` as float64. Raises `FruganError` where they are not finite, or all the same."""
     values = scores.detach().double().cpu().numpy().reshape(-1)
-    if len(values) != count:
-        raise FruganError(f"{len(values)} scores for {count} latents; give one for each")
     if not np.isfinite(values).all():
         at = int(np.flatnonzero(~np.isfinite(values))[0])
         raise FruganError(f"score {at} is {values[at]}; give finite numbers, or leave those images out")
+    if len(np.unique(values)) < 2:
+        raise FruganError(f"all {len(values)} scores are the same; a boundary needs low and high ones (or two classes)")
+    return values
+
+
+def check_estimators() -> None:
+    """Raises `FruganError` where scikit-learn is not installed."""
+    try:
+        import sklearn  # noqa: F401
+    except ImportError:
+        raise FruganError("boundaries need scikit-learn: pip install 'frugan[directions]'") from None
+
+
+def _ends(scores: Tensor, count: int, chosen: float) -> tuple[np.ndarray, np.ndarray]:
+    """The rows with the lowest and with the highest scores."""
+    values = check_scores(scores)
+    if len(values) != count:
+        raise FruganError(f"{len(values)} scores for {count} latents; give one for each")
     check_number("chosen", chosen, above=0)
     kinds = np.unique(values)
-    if len(kinds) < 2:
-        raise FruganError(f"all {count} scores are the same; a boundary needs low and high ones (or two classes)")
     if len(kinds) == 2:  # two classes: all of either
         low, high = np.flatnonzero(values == kinds[0]), np.flatnonzero(values == kinds[1])
     else:
@@ -128,12 +142,11 @@ def _ends(scores: Tensor, count: int, chosen: float) -> tuple[np.ndarray, np.nda
 
 def _fit(kind: str, x: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, float]:
     """Normal `[D]` and offset, in w, of the plane between both kinds of rows."""
-    try:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.model_selection import GridSearchCV
-        from sklearn.svm import LinearSVC
-    except ImportError:
-        raise FruganError("boundaries need scikit-learn: pip install 'frugan[directions]'") from None
+    check_estimators()
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.svm import LinearSVC
+
     if kind == "svm":
         model: Any = LinearSVC(C=1.0, dual=False, max_iter=2000)  # pyright: ignore[reportArgumentType]
     elif kind == "logistic":

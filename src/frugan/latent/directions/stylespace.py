@@ -57,13 +57,7 @@ def channels_in_region(
         mask: bool or float `[H, W]` at the generator's resolution, true inside.
         c: a label `[K]` for conditional generators.
     """
-    size = G.synthesis.sizes[-1]
-    marked = int(mask.bool().sum())
-    if tuple(mask.shape) != size or not 0 < marked < mask.numel():
-        raise FruganError(
-            f"a mask of shape {tuple(mask.shape)} with {marked} pixels marked: draw a region, neither empty nor the "
-            f"whole image, of {size[0]}x{size[1]} pixels"
-        )
+    check_mask(G, mask)
     inside = mask.bool().to(G.mapping.w_avg.device)
     z = G.latents(list(range(images))).to(inside.device)
     labels = None if c is None else c.to(inside.device).expand(images, -1)
@@ -82,8 +76,18 @@ def channels_in_region(
     energy = energy * _deviation(statistics).square()
     total = energy.sum(0)
     score = torch.where(total > 1e-3 * total.max(), energy[0] / total.clamp_min(1e-30), 0.0)
-    facts = {"region": marked / mask.numel(), "images": images}
+    facts = {"region": float(mask.bool().double().mean()), "images": images}
     return _channels(G, statistics, score, torch.ones_like(score), count, levels, facts)
+
+
+def check_mask(G: Generator, mask: Tensor) -> None:
+    """Raises `FruganError` unless the mask is of the images' size, neither empty nor the whole image."""
+    size, marked = G.synthesis.sizes[-1], int(mask.bool().sum())
+    if tuple(mask.shape) != size or not 0 < marked < mask.numel():
+        raise FruganError(
+            f"a mask of shape {tuple(mask.shape)} with {marked} pixels marked: draw a region, neither empty nor the "
+            f"whole image, of {size[0]}x{size[1]} pixels"
+        )
 
 
 def _channels(
