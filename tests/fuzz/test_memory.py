@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import struct
+import tarfile
 import time
 import tracemalloc
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from frugan.data import DataConfig, label_tables, open_dataset
@@ -154,3 +158,87 @@ def test_tables_wider_or_longer_than_any_table_of_labels_are_refused_at_once(mon
     assert label_tables.read_table("name,label\n" + "0.png,1\n" + "1.png,2\n", "labels.csv", ["0.png", "1.png"])
     with pytest.raises(FruganError, match="1,002 cells so far"):
         label_tables.read_table("name,label\n" + "".join(f"{i}.png,1\n" for i in range(600)), "labels.csv", ["0.png"])
+
+
+def _lie(content: bytes, name: str, place: int, size: int) -> bytes:
+    """A zip whose last member, of that name, is said to have another size: packed (place 0) or unpacked (4)."""
+    data, entry = bytearray(content), content.rindex(b"PK\x01\x02")
+    assert data[entry + 46 :].startswith(name.encode())
+    (local,) = struct.unpack_from("<L", data, entry + 42)
+    struct.pack_into("<L", data, entry + 20 + place, size)
+    struct.pack_into("<L", data, local + 18 + place, size)
+    return bytes(data)
+
+
+def _image() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def _zipped(name: str, method: int, mib: int) -> bytes:
+    """A zip of an image and a last member of so many MiB of zeros."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("0.png", _image())
+        info = zipfile.ZipInfo(name)
+        info.compress_type = method
+        with archive.open(info, "w") as member:
+            for _ in range(mib):
+                member.write(bytes(MIB))
+    return file.getvalue()
+
+
+ZIPPED = {
+    (name, method): _zipped(name, method, 0 if method == zipfile.ZIP_STORED else 80)
+    for name in ("1.png", "labels.csv", "dataset.json", "metadata.jsonl", "images.npy")
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+}
+
+
+@settings(max_examples=60)
+@given(
+    kind=st.sampled_from(list(ZIPPED)),
+    place=st.sampled_from([0, 4]),
+    size=st.sampled_from([1, 1000, 1 << 20, 4 << 20, 1 << 29, 1 << 30, (1 << 31) - 1]),
+)
+def test_members_are_read_in_bounded_memory_whatever_size_they_are_said_to_have(
+    kind: tuple[str, int], place: int, size: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """80 MiB that a few kB bring, or nothing said to be 2 GiB: images, tables of labels and arrays."""
+    folder, (name, _) = tmp_path_factory.mktemp("lie"), kind
+    file = folder / ("set.npz" if name == "images.npy" else "set.zip")
+    file.write_bytes(_lie(ZIPPED[kind], name, place, size))
+    with at_most(40 * MIB), suppress(FruganError):
+        found = open_dataset(DataConfig(str(file), (8, 8), labels="auto"), cache_dir=folder / "cache")
+        assert len(found) == 1
+
+
+@pytest.mark.parametrize("name, reason", [("0.png", "packed by method 12"), ("labels.csv", "packed by method 12")])
+def test_members_of_other_methods_than_store_and_deflate_are_told(name: str, reason: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("1.png", _image())
+        archive.writestr(name, b"file,label\n", zipfile.ZIP_BZIP2)
+    code, printed = program(
+        "data", "inspect", str(tmp_path / "set.zip"), "--resolution", "8", "--labels", "auto", *sheet(tmp_path)
+    )
+    assert code == 0, printed
+    assert reason in " ".join(printed.split())
+
+
+def test_a_sparse_member_of_a_tar_is_skipped_unread(images: Path, tmp_path: Path) -> None:
+    """Whose header says how long it would be with all its holes."""
+    member = tarfile.TarInfo("sparse.png")
+    member.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    header[483:495] = b"%011o\0" % (1 << 30)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        for name in NAMES:
+            archive.add(images / name, name)
+        archive.addfile(tarfile.TarInfo.frombuf(bytes(header), "utf-8", "strict"))
+    with at_most(40 * MIB):
+        found = open_dataset(DataConfig(str(tmp_path / "set.tar"), (8, 8)), cache_dir=tmp_path / "cache")
+    assert len(found) == len(NAMES)
+    assert dict(found.skipped)["sparse.png"] == "no regular file"

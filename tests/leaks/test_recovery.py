@@ -11,6 +11,7 @@ from frugan.augment import AugmentConfig, AugmentPipeline
 from frugan.augment.measurements import quarter_turns
 from frugan.errors import FruganError
 from frugan.leaks import recovery
+from frugan.leaks.looks import FEWEST
 from frugan.leaks.recovery import _squared_mean
 
 from .toy_images import toy_images
@@ -98,14 +99,17 @@ def test_the_squared_norm_of_a_mean_is_not_biased() -> None:
     assert errors.mean() == pytest.approx(values.std(), rel=0.3)
 
 
+class Pixels:
+    """In the place of `Look`: the mean embedding is the mean of pixels."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def kernel(self, pixels: np.ndarray) -> np.ndarray:
+        return pixels
+
+
 def test_the_interval_of_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two deviations to either side: with the means of pixels as the look, and a T that blackens images with probability ½."""
-
-    class Pixels:
-        def __init__(self, *_: object) -> None: ...
-
-        def kernel(self, pixels: np.ndarray) -> np.ndarray:
-            return pixels
 
     monkeypatch.setattr(MODULE, "Look", Pixels)
     monkeypatch.setattr(MODULE, "small", lambda x: x.flatten(1).double().numpy())
@@ -119,3 +123,24 @@ def test_the_interval_of_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
     assert remains.mean() == pytest.approx(0.5, abs=0.01)
     assert ((low <= 0.5) & (high >= 0.5)).mean() > 0.9
     assert (high - low).mean() / 2 == pytest.approx(2 * remains.std(), rel=0.3)
+
+
+def test_an_effect_is_one_from_two_standard_errors_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The square of the mean shift, over all pairs, against its jackknife error, both written out: T stretches and shifts."""
+    monkeypatch.setattr(MODULE, "Look", Pixels)
+    monkeypatch.setattr(MODULE, "small", lambda x: x.flatten(1).double().numpy())
+    images = torch.randn(FEWEST, 1, 1, 2, generator=torch.Generator().manual_seed(0)).double()
+    found = []
+    for shift in np.linspace(0, 0.3, 40):
+        rows = (0.5 * images + shift).flatten(1).numpy()
+        products = rows @ rows.T
+        np.fill_diagonal(products, 0)
+        count = len(rows)
+        square = products.sum() / (count * (count - 1))
+        without = [(products.sum() - 2 * row.sum()) / ((count - 1) * (count - 2)) for row in products]
+        error = ((count - 1) / count * np.square(without - np.mean(without)).sum()) ** 0.5
+        result = recovery(images, lambda x, shift=shift: 1.5 * x + shift)
+        assert (result.remains is not None) == (square > 2 * error), (shift, square / error)
+        found.append(square / error)
+    assert min(abs(z - 2) for z in found if z < 2) < 0.15
+    assert min(abs(z - 2) for z in found if z > 2) < 0.15

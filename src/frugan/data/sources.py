@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -255,14 +256,24 @@ class Zip(Files):
             _zip_name(m).replace("\\", "/"): m for m in self._zip.infolist() if m.filename and not m.is_dir()
         }
         self._list(list(self._members))
-        reasons = {name: _unfit(self._members[name]) for name in self.names}
+        self._size = path.stat().st_size
+        reasons = {name: self._unfit(name) for name in self.names}
         self.unreadable = [(name, reason) for name, reason in reasons.items() if reason]
         self.names = [name for name, reason in reasons.items() if not reason]
 
+    def _unfit(self, name: str) -> str:
+        member = self._members[name]
+        if member.file_size > _LARGEST_MEMBER:
+            return f"unpacks to {member.file_size:,} bytes; the limit is {_LARGEST_MEMBER:,}"
+        return _unfit(member, self._size)
+
     def open(self, name: str) -> BinaryIO:
-        return io.BytesIO(self._zip.read(self._members[name]))
+        with self.open_head(name) as file:
+            return io.BytesIO(b"".join(_blocks(file, self.size(name))))
 
     def open_head(self, name: str) -> BinaryIO:
+        if reason := self._unfit(name):
+            raise zipfile.BadZipFile(reason)
         return cast(BinaryIO, self._zip.open(self._members[name]))
 
     def has(self, name: str) -> bool:
@@ -275,7 +286,7 @@ class Zip(Files):
         return _stamp(self.path)
 
     def digest(self, index: int) -> bytes:
-        with self._zip.open(self._members[self.names[index]]) as file:
+        with self.open_head(self.names[index]) as file:
             return _digest(file, self.size(self.names[index]))
 
 
@@ -414,7 +425,7 @@ def _load_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         with loaded:
             keys = [next((key for key in wanted if key in loaded), None) for wanted in (_IMAGE_KEYS, _LABEL_KEYS)]
             for key in filter(None, keys):
-                _check_array(loaded.zip, key)
+                _check_array(loaded.zip, key, path.stat().st_size)
             images, labels = (loaded[key] if key else None for key in keys)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise FruganError(
@@ -427,11 +438,11 @@ def _load_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     return images, labels
 
 
-def _check_array(archive: zipfile.ZipFile, key: str) -> None:
-    """Raises `ValueError` where an array of a .npz would take more memory than its member brings."""
+def _check_array(archive: zipfile.ZipFile, key: str, size: int) -> None:
+    """Raises `ValueError` where an array of a .npz of `size` bytes would take more memory than its member brings."""
     member = archive.getinfo(key if key in archive.namelist() else f"{key}.npy")
-    if member.file_size > max(_RATIO_FROM, _MOST_RATIO * member.compress_size):
-        raise ValueError(f"{shown(key)} {_bomb(member)}")
+    if reason := _unfit(member, size):
+        raise ValueError(f"{shown(key)} {reason}")
     with archive.open(member) as file:  # the header first: NumPy sets memory aside for whatever it says
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -478,31 +489,36 @@ def _zip_name(member: zipfile.ZipInfo) -> str:
         return member.filename
 
 
-def _unfit(member: zipfile.ZipInfo) -> str:
+def _unfit(member: zipfile.ZipInfo, size: int) -> str:
+    """Why a member of a zip of `size` bytes is not read, or "": it would take more memory than it brings, or is locked."""
     if member.flag_bits & 1:
         return "encrypted"
-    if member.file_size > _LARGEST_MEMBER:
-        return f"unpacks to {member.file_size:,} bytes; the limit is {_LARGEST_MEMBER:,}"
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # whose blocks unpack without a bound
+        return f"packed by method {member.compress_type}, neither stored nor deflated"
+    if member.header_offset + member.compress_size > size:
+        return f"said to take {member.compress_size:,} bytes of a zip of {size:,}"
     if member.file_size > max(_RATIO_FROM, _MOST_RATIO * member.compress_size):
-        return _bomb(member)
+        return f"unpacks to {member.file_size:,} bytes, more than {_MOST_RATIO} times what it takes"
     return ""
 
 
-def _bomb(member: zipfile.ZipInfo) -> str:
-    return f"unpacks to {member.file_size:,} bytes, more than {_MOST_RATIO} times what it takes"
+def _blocks(file: Any, size: int) -> Iterator[bytes]:
+    """The next `size` bytes, a MiB at a time: read at once, a zip's member takes whatever memory it is said to take."""
+    while size > 0 and (block := file.read(min(size, 1 << 20))):
+        yield block
+        size -= len(block)
 
 
 def _digest(file: Any, size: int) -> bytes:
-    """SHA-256 of the next `size` bytes, a MiB at a time."""
+    """SHA-256 of the next `size` bytes."""
     found = hashlib.sha256()
-    while size > 0 and (block := file.read(min(size, 1 << 20))):
+    for block in _blocks(file, size):
         found.update(block)
-        size -= len(block)
     return found.digest()
 
 
 def _unfit_in_tar(member: tarfile.TarInfo) -> str:
-    if not member.isreg():
+    if not member.isreg() or member.issparse():
         return "no regular file"
     return f"takes {member.size:,} bytes; the limit is {_LARGEST_MEMBER:,}" if member.size > _LARGEST_MEMBER else ""
 
