@@ -81,11 +81,18 @@ def test_a_killed_run_is_told_of(killed: Path, capsys: pytest.CaptureFixture[str
     assert code == 0, text
     assert "killed: no sign of life for 2 hours 5 minutes" in text
     assert "resume run" in text
+    measure = ("evaluate", "run", "--metrics", "kid_full", "--samples", 10, "--against", "train", "--device", "cpu")
+    code, text = call(capsys, killed.parent, *measure)
+    assert code == 0, text
+    assert "run is killed: no sign of life for 2 hours 5 minutes; of 0.064 kimg it has 0.064" in text
     code, text = call(capsys, killed.parent, "resume", "run", "--device", "cpu", "--kimg", 0.072)
     assert code == 0, text
     assert "no sign of life for 2 hours 5 minutes" in text
     _, text = call(capsys, killed.parent, "status", "run")
     assert "finished" in text
+    code, text = call(capsys, killed.parent, *measure)
+    assert code == 0, text
+    assert "killed" not in text
 
 
 @pytest.mark.parametrize("sign", [None, 3, "yesterday", [], "9999-99-99"])
@@ -187,6 +194,18 @@ def test_it_says_so_and_how_to_have_the_other(
         code, text = call(capsys, tmp_path, *train, *asked)
         assert code == 0, text
         assert "no GPU" not in text
+
+
+def test_python_is_warned_once_that_it_is_not_preset_auto(
+    tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frugan.run.plan.pace", lambda config: 1.0 if config.generator.z_dim == 128 else 1521.0)
+    with pytest.warns(
+        UserWarning, match="preset tiny, 100 kimg. For preset auto all the same, give preset=.auto."
+    ) as warned:
+        frugan.train(image_folder, tmp_path / "run", device="cpu", threads=1).close()
+    assert [w.filename for w in warned] == [__file__]
+    frugan.train(image_folder, tmp_path / "asked", preset="tiny", device="cpu", threads=1).close()  # without one
 
 
 def test_the_start_says_how_long_and_where(

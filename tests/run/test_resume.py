@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
 import frugan
 from frugan.data import open_dataset
+from frugan.data.labels import one_hot
 from frugan.errors import FruganError
 from frugan.networks import Discriminator, Generator
 from frugan.run.build import build
@@ -54,6 +58,30 @@ def assert_same(run: Path, reference: Path) -> None:
     assert ours.keys() == theirs.keys()
     different = [k for k in ours if not torch.equal(ours[k], theirs[k])]
     assert not different
+
+
+def test_numbered_classes_as_runs_had_them_at_first(tmp_path: Path, image_folder: Path) -> None:
+    """With a column for every number up to the largest, the gaps' too: such a run goes on as if nothing had changed."""
+    data = Path(shutil.copytree(image_folder, tmp_path / "data"))
+    names = sorted(str(file.relative_to(data)) for file in data.rglob("*.png"))
+    numbers = [(1, 4, 11)[i % 3] for i in range(len(names))]
+    (data / "dataset.json").write_text(json.dumps({"labels": [list(row) for row in zip(names, numbers)]}))
+    options = {**TINY, "labels": "dataset.json", "conditional": True}
+
+    def as_at_first(codes: Sequence[int], *_: object) -> tuple[np.ndarray, None]:
+        return one_hot(np.array(codes), max(codes) + 1), None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("frugan.data.labels._from_integers", as_at_first)
+        list(frugan.train(data, tmp_path / "whole", device="cpu", **options))
+        list(frugan.train(data, tmp_path / "run", device="cpu", **{**options, "kimg": 0.08}))
+    list(Run(tmp_path / "run").train(kimg=TINY["kimg"], device="cpu"))
+    assert Run(tmp_path / "run").config.generator.label_size == 12
+    assert_same(tmp_path / "run", tmp_path / "whole")
+    others = [[name, number + 1] for name, number in zip(names, numbers)]
+    (data / "dataset.json").write_text(json.dumps({"labels": others}))
+    with pytest.raises(FruganError, match="have changed since this run began"):
+        Run(tmp_path / "run").open_data()
 
 
 def test_the_state_is_whole(reference: Path) -> None:

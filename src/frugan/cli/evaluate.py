@@ -43,6 +43,7 @@ def evaluate(
     """Measure a generator, and write a card that says how."""
     from frugan.run.evaluate import evaluate as measure
 
+    _tell_unfinished(source)
     options = {"metrics": tuple(metrics.split(","))} if metrics else {}
     written: list[Path] = []
     with bar("looking at images") as progress:
@@ -105,6 +106,21 @@ def show(card: EvaluationCard) -> None:
         say(f"{name}: {explain_value(name)}")
     for note in card.subject.get("notes", []):
         say(note)
+
+
+def _tell_unfinished(source: Path) -> None:
+    """Says of a run that has not finished what has become of it, as `frugan status` does."""
+    from frugan.run.directory import RunDirectory
+
+    if not (source / "config.yaml").is_file():
+        return
+    run = RunDirectory(source)
+    found = run.status()
+    if found.name != "finished":
+        total = found.total_kimg or run.config.kimg
+        say(
+            f"{source} is {found.sentence}; of {total:g} kimg it has {found.kimg:g}, and a checkpoint of these is measured"
+        )
 
 
 def _rgb(name: str, text: str | None) -> tuple[float, float, float] | None:

@@ -17,7 +17,7 @@ from frugan.checks import Limits, Positive, Seed, as_option, check_fields, check
 from frugan.command_line import command
 from frugan.data.cache import CachedPixels
 from frugan.data.decode import Background, Filter, Fit
-from frugan.data.labels import Labels
+from frugan.data.labels import Labels, spread
 from frugan.data.own import OwnFiles
 from frugan.data.plan import PixelConfig, size_name
 from frugan.data.sampler import Sampler
@@ -112,6 +112,7 @@ class Dataset:
         self.cache_folder = cached.folder
         self.train_indices, self.held_out_indices = self._split()
         self.fingerprint = _fingerprint(config, cached, labels)
+        self._cached, self._read_labels = cached, labels
         self._resident: Tensor | None = None
         if config.balanced:
             self._classes  # noqa: B018 — to find labels that are no classes now, not at the first draw
@@ -221,6 +222,14 @@ class Dataset:
                 f"({len(self.held_out_indices)} held out, {len(self.skipped)} unreadable); "
                 "add images, use --mirror, or choose a smaller number"
             )
+
+    def as_begun_with(self, fingerprint: str | None) -> Dataset:
+        """This set, with numbered classes encoded as at first (see `labels.spread`) where it then has that fingerprint."""
+        if fingerprint in (None, self.fingerprint) or (labels := spread(self._read_labels)) is None:
+            return self
+        found = type(self)(self.config, self._cached, labels)
+        found.own = self.own
+        return found if found.fingerprint == fingerprint else self
 
     def describe(self) -> dict[str, Any]:
         """What a run keeps of its data, for JSON: sizes, the split by name, what was skipped, the fingerprint."""

@@ -464,6 +464,21 @@ def _from_integers(
     return values, None if found == [str(i) for i in range(len(found))] else found
 
 
+def spread(labels: Labels) -> Labels | None:
+    """Numbered classes as runs had them at first: a column for every number up to the largest, and no names.
+
+    None where labels are no such classes, or have no gap in their numbers.
+    """
+    names = labels.class_names
+    if not names or not all(name.isdecimal() and len(name) < 6 for name in names):
+        return None
+    numbers = np.array([int(name) for name in names])
+    size = int(numbers.max()) + 1
+    if size > MOST_CLASSES or len(labels.values) * size > MOST_ENTRIES:  # which were refused
+        return None
+    return Labels(one_hot(numbers[labels.values.argmax(1)], size), None, labels.origin)
+
+
 def _by_number(codes: Sequence[int], where: str) -> tuple[np.ndarray, list[str]]:
     """One-hot rows over the sorted distinct numbers, and these as names."""
     distinct = sorted(set(codes))

@@ -102,7 +102,7 @@ class RunDirectory:
         errors = []
         for place in places:
             try:
-                dataset = open_dataset(place, progress=progress)
+                dataset = open_dataset(place, progress=progress).as_begun_with(began_with)
             except FruganError as error:
                 errors.append(error)
                 continue

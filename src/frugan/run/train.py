@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -71,7 +72,8 @@ def train(
     """Trains a GAN on images, yielding a record each tick: `for record in frugan.train("photos", "runs/photos"): …`
 
     `options` are the fields of `frugan.config.options.Options`, and of `frugan.data.DataConfig` besides its path. Several processes
-    train together where each calls this within `frugan.distributed.joined`.
+    train together where each calls this within `frugan.distributed.joined`. A `UserWarning` says so where preset auto would take a
+    CPU more than a day, and another one is taken.
     """
     data_fields = DataConfig.__dataclass_fields__.keys() - {"path"}
     for_data = {k: options.pop(k) for k in list(options) if k in data_fields}
@@ -84,6 +86,8 @@ def train(
         data = DataConfig(path=str(data), **for_data)
     chosen = choose_device(device)
     planned = first_before_others(lambda: plan(Options(**options), data, device=chosen))
+    if planned.note and rank() == 0:
+        warnings.warn(f"{planned.note} For preset auto all the same, give preset='auto'.", stacklevel=2)
     run = Run.create(out, planned.config) if rank() == 0 else None
     gather(None)
     return (run or Run(out)).train(device=chosen, dataset=planned.dataset, stop=stop)
