@@ -39,6 +39,8 @@ CENTRES = 64
 """k-means centres, by default."""
 _CHUNK = 10_000
 """Latents are drawn so many at a time, each chunk from a random stream of its own."""
+_STYLE_CHUNK = 1_000
+"""The styles of so many are held at once: some 5,000 numbers each at 256x256."""
 _SEED = 0x5A71
 
 
@@ -144,8 +146,8 @@ def compute_statistics(
             kinds = c.argmax(1)
             class_sums.index_add_(0, kinds, w)
             class_counts += torch.bincount(kinds, minlength=classes)
-        if (left := style_samples - styles_seen) > 0:
-            flat = flat_styles(G, w32[:left]).double().cpu()
+        for some in w32[: max(style_samples - styles_seen, 0)].split(_STYLE_CHUNK):
+            flat = flat_styles(G, some).double().cpu()
             styles_seen += len(flat)
             style_sum, style_square = style_sum + flat.sum(0), style_square + flat.square().sum(0)
         count += len(z)
