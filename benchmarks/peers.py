@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frugan.networks.synthesis import level_channels
+from frugan.networks.stylegan2.synthesis import level_channels
 from frugan.ops.fir import upfirdn
 
 LATENT, MAPPING_LAYERS = 512, 2

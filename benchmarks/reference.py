@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frugan.networks import layers, synthesis
+from frugan.networks import layers
+from frugan.networks.stylegan2 import synthesis
 from frugan.ops import fir
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks.harness import Figures
 from frugan.networks import Generator, GeneratorConfig
-from frugan.networks.storage import save_generator
+from frugan.networks.serialization import save_generator
 
 HELP = """
 import sys

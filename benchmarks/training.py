@@ -27,7 +27,7 @@ from frugan.config.resolve import Facts, resolve
 from frugan.config.schema import RunConfig
 from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.device import bf16_pays
-from frugan.networks.synthesis import level_channels
+from frugan.networks.stylegan2.synthesis import level_channels
 from frugan.run.build import make_phases
 from frugan.training import TrainState, train
 from frugan.training.loop import Images

@@ -18,7 +18,8 @@ import sys
 from pathlib import Path
 
 import frugan
-from frugan.data import DataConfig, draw_avatars
+from frugan.data import DataConfig
+from frugan.data.tools import draw_avatars
 from harness import arguments, avatars, finish_all
 
 MEASUREMENTS = ("drop-pixels:0.5", "noise:0.3")

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 import frugan
-from frugan.data import DataConfig, draw_avatars
+from frugan.data import DataConfig
+from frugan.data.tools import draw_avatars
 from frugan.run.train import Run
 from frugan.tracking import read_stats
 

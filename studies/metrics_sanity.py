@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from frugan.data import DataConfig, draw_avatars, open_dataset
+from frugan.data import DataConfig, open_dataset
+from frugan.data.tools import draw_avatars
 from frugan.images import to_float
 from frugan.metrics import METRICS, Evidence, FeatureSet, load_features
 

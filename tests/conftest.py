@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from tests.pretend import introduce
+from tests.fake_device import introduce
 
 introduce()
 

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import exact, harness, reference, training
 from benchmarks.cases import CASES
-from frugan.objectives.penalties import input_gradient
+from frugan.losses.penalties import input_gradient
 from frugan.ops import conv, fir, modulated_conv
 
 FILTER = fir.normalized_filter((1, 3, 3, 1))

@@ -24,7 +24,7 @@ from frugan.config.methods import METHODS
 from frugan.data import DataConfig
 from frugan.metrics import METRICS
 
-from .pretend import KIND, NAME, Pretence, needed, pretending
+from .fake_device import KIND, NAME, Pretence, needed, pretending
 from .training.conftest import TINY, _cache, image_folder  # noqa: F401
 
 pytestmark = needed

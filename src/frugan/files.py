@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import stat
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from frugan.errors import shown
+from frugan.errors import FruganError, shown
 
 MAX_DEPTH = 64
 """Levels of nesting. What frugan writes has fewer than ten."""
@@ -143,3 +146,22 @@ def write_text(path: str | Path, text: str, *, durable: bool = True) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Writes a JSON file, whole or not at all; nan and ±inf become null."""
     write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def building(out: Path) -> Iterator[Path]:
+    """A place beside `out` where the block puts a file or folder; renamed to `out` when the block ends well.
+
+    Raises `FruganError` where `out` exists already (an empty folder may).
+    """
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise FruganError(f"{out} exists already; name another place or remove it first")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        yield scratch / out.name
+        if out.exists():
+            out.rmdir()
+        os.rename(scratch / out.name, out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -9,8 +9,8 @@ from torch import Tensor
 from conftest import load_golden, relative_error
 from frugan.augment import PRESETS, TRANSFORMS, AugmentConfig, AugmentPipeline, parse_transforms
 from frugan.errors import FruganError
-from frugan.objectives import AUTOGRAD_TRACED
-from frugan.objectives.penalties import input_gradient
+from frugan.losses import AUTOGRAD_TRACED
+from frugan.losses.penalties import input_gradient
 
 GOLDEN_FILES = ["augment_1x24x24.npz", "augment_3x24x40.npz", "augment_3x32x32.npz"]
 ALIASES = {"imgfilter": "filter", "bgcfc": "bgcf,cutout"}

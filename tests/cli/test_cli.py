@@ -22,7 +22,7 @@ from frugan.augment import PRESETS as TRANSFORM_PRESETS
 from frugan.cli.app import app, main
 from frugan.cli.common import console, parse_count, parse_resolution, parse_seeds
 from frugan.config.presets import PRESETS
-from frugan.data import STYLES
+from frugan.data.tools import STYLES
 from frugan.errors import FruganError
 from frugan.metrics import EvaluationCard
 

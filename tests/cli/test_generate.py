@@ -19,9 +19,9 @@ from frugan.cli.generate import _ranges
 from frugan.errors import FruganError
 from frugan.images import GENERATED_KEY, is_own_output, to_pixels
 from frugan.interop import write_directory
-from frugan.interop.released import Imported
+from frugan.interop.nvidia import Imported
 from frugan.networks import Generator, GeneratorConfig, MappingConfig, SynthesisConfig
-from frugan.networks.storage import weights_digest
+from frugan.networks.serialization import weights_digest
 
 
 def network(folder: Path, channels: int = 3, labels: int = 0, size: tuple[int, int] = (16, 24), **data: object) -> Path:

@@ -217,7 +217,7 @@ def watch_generate(rec: Recorder) -> None:
     rec.watch("frugan.run.load.read_class_names")
     rec.watch("frugan.latent.parse_label", lambda text, **_: None if text is None else torch.ones(1))
     rec.monkeypatch.setattr("frugan.latent.outside", lambda *_: [])
-    rec.monkeypatch.setattr("frugan.networks.storage.weights_digest", lambda _: "digest")
+    rec.monkeypatch.setattr("frugan.networks.serialization.weights_digest", lambda _: "digest")
     rec.watch("frugan.cli.generate._write_each", "")
     rec.watch("frugan.cli.generate._write_grid", "")
 
@@ -368,7 +368,7 @@ LEAKS = Command(
 
 def watch_demo(rec: Recorder) -> None:
     rec.watch("frugan.device.choose_device", torch.device("cpu"))
-    rec.watch("frugan.data.draw_avatars")
+    rec.watch("frugan.data.tools.draw_avatars")
     rec.watch("frugan.run.plan.plan", Plan(MagicMock(), [], MagicMock(), None))
     rec.monkeypatch.setattr(Run, "create", rec.noting("create"))
     rec.watch("frugan.cli.demo.describe")
@@ -626,8 +626,8 @@ def watch_data(rec: Recorder) -> None:
     report.to_dict = rec.noting("to_dict", {})
     report.dataset.value_range = None
     done = MagicMock(dataset=MagicMock(skipped=[], notes=[]), skipped=[], own=MagicMock(count=0))
-    rec.watch("frugan.data.inspect", report)
-    rec.watch("frugan.data.contact_sheet")
+    rec.watch("frugan.data.tools.inspect", report)
+    rec.watch("frugan.data.tools.contact_sheet")
     rec.watch("frugan.images.save_image")
 
     def change(change: Any = None, **_: Any) -> Any:
@@ -635,9 +635,9 @@ def watch_data(rec: Recorder) -> None:
             change(0, np.zeros((8, 8, 3), np.uint8))
         return done
 
-    rec.watch("frugan.data.prepare", change)
-    rec.watch("frugan.data.draw_avatars", done)
-    rec.watch("frugan.data.shard", done)
+    rec.watch("frugan.data.tools.prepare", change)
+    rec.watch("frugan.data.tools.draw_avatars", done)
+    rec.watch("frugan.data.tools.shard", done)
     measurement = MagicMock()
     measurement.apply.return_value = torch.zeros(1, 3, 8, 8)
     measurement.draw = lambda n, channels, generator: rec.seen.update(seed=generator.initial_seed() >> 32)

@@ -17,10 +17,11 @@ import pytest
 
 from frugan.data import cache as cache_module
 from frugan.data.cache import CachedPixels, cached_pixels
-from frugan.data.files import building, in_threads
-from frugan.data.plan import PixelConfig
-from frugan.data.sources import open_source
+from frugan.data.sources.open import open_source
+from frugan.data.target import PixelConfig
+from frugan.data.workers import in_threads
 from frugan.errors import FruganError
+from frugan.files import building
 
 NAMES = [f"{i:03d}.png" for i in range(20)]
 
@@ -245,7 +246,7 @@ def test_the_second_of_two_builders_throws_its_own_away(folder: Path, cache: Pat
 _PROGRAM = """
 import sys, time
 from frugan.data.cache import cached_pixels
-from frugan.data.plan import PixelConfig
+from frugan.data.target import PixelConfig
 from frugan.data.sources import open_source
 
 def progress(done, total):

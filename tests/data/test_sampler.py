@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from frugan.data.sampler import Sampler
-from frugan.data.streaming import ShardSampler
+from frugan.data.shards.sampler import ShardSampler
 from frugan.errors import FruganError
 
 INDICES = np.arange(100, 137)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from frugan.data import DataConfig, Dataset, open_dataset, prepare, shard
+from frugan.data import DataConfig, Dataset, open_dataset
+from frugan.data.tools import prepare, shard
 from frugan.data.values import parse_range, range_name, restore, settle_range, stretch
 from frugan.errors import FruganError
 

@@ -19,7 +19,7 @@ import atheris  # pyright: ignore[reportMissingImports]
 
 with atheris.instrument_imports(include=["frugan"]):
     from frugan.config.schema import load_config
-    from frugan.data.labels import read_labels
+    from frugan.data.labels.read import read_labels
     from frugan.errors import FruganError
     from frugan.interop import read_pickle
 

@@ -29,7 +29,7 @@ from PIL import Image
 from frugan.errors import FruganError
 from frugan.interop import read_network
 from frugan.networks import Generator, GeneratorConfig, MappingConfig, SynthesisConfig, save_generator
-from frugan.networks.storage import weights_digest
+from frugan.networks.serialization import weights_digest
 from tests.fuzz.damage import program
 
 CASES = Path(__file__).parent.parent / "cases" / "reliability"

@@ -30,7 +30,7 @@ from PIL import Image
 
 from frugan import tracking
 from frugan.data import DataConfig, open_dataset
-from frugan.data.sharding import shard
+from frugan.data.tools.shard import shard
 from frugan.errors import FruganError
 from frugan.interop import read_network, write_community
 from frugan.networks import (
@@ -41,10 +41,10 @@ from frugan.networks import (
     MappingConfig,
     SynthesisConfig,
 )
-from frugan.networks.storage import load_generator, save_generator
+from frugan.networks.serialization import load_generator, save_generator
 from frugan.run.load import load
 from frugan.run.train import Run
-from frugan.tracking import health
+from frugan.tracking import monitors as health
 from frugan.training import checkpoint
 
 from .damage import program

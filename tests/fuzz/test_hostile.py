@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from conftest import GOLDEN
 from frugan import files, tracking
 from frugan.config.schema import load_config
-from frugan.data.shards import read_index
+from frugan.data.shards.index import read_index
 from frugan.errors import FruganError
 from frugan.interop import read_network, read_release, write_community
 from frugan.networks import (
@@ -30,7 +30,7 @@ from frugan.networks import (
     load_generator,
     save_generator,
 )
-from frugan.tracking import health
+from frugan.tracking import monitors as health
 
 from .hostile import CASES, INPUTS, _pickle
 from .test_text import anything

@@ -19,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from frugan.data import DataConfig, label_tables, open_dataset
-from frugan.data.shards import read_index
+from frugan.data import DataConfig, open_dataset
+from frugan.data.labels import tables as label_tables
+from frugan.data.shards.index import read_index
 from frugan.errors import FruganError
 
 from .damage import program

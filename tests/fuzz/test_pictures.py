@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from frugan.data import DataConfig, Dataset, inspect, open_dataset, prepare
+from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.data.decode import FORMATS
+from frugan.data.tools import inspect, prepare
 from frugan.errors import FruganError
 
 from .damage import EVIL, damaged, program

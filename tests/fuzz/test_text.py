@@ -103,7 +103,7 @@ def test_json_too_deep(folder: Path, content: str) -> None:
 
 def test_as_many_classes_as_images(folder: Path) -> None:
     """Identifiers taken for classes: refused before memory is set aside, at once."""
-    from frugan.data.labels import read_labels
+    from frugan.data.labels.read import read_labels
 
     names = [f"{i}.png" for i in range(100_000)]
     source = mock.Mock(path=Path("set"), text=lambda name: None)

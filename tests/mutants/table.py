@@ -170,7 +170,7 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("_copy(G, source.raw_generator or source.generator,", "_copy(G, source.generator,", "test_fine_tuning_a_run", "training goes on from the EMA"),
         ("max(size) >= number if at_least else", "max(size) > number if at_least else", "test_freezing", "Freeze-D leaves out the size that it names"),
     )),
-    ("objectives/penalties.py", "tests/objectives/test_penalties.py", (
+    ("losses/penalties.py", "tests/losses/test_penalties.py", (
         ("math.sqrt(image_shape[2] * image_shape[3])", "image_shape[2]", "test_path_length_noise_of_rectangles", "path-length noise of non-square images"),
         (".mean() * (gamma / 2)", ".mean() * gamma", "test_r1_has_a_gradient_in_the_parameters", "R1 twice as strong"),
         ("grad.square().sum(dim=(1, 2, 3))", "grad.square().mean(dim=(1, 2, 3))", "test_gradient_norm_of_a_quadratic", "gradients' norm per pixel"),
@@ -178,15 +178,15 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("(lengths - moved).square().mean(), moved.detach()", "(lengths - moved.detach()).square().mean(), moved.detach()", "test_path_length_gradient_passes_through_the_running_mean", "no gradient through the running mean"),
         ("(lengths - moved).square().mean(), moved", "(lengths - mean).square().mean(), moved", "test_path_length_mean_moves_first", "lengths against the mean before them"),
     )),
-    ("objectives/penalties.py", "tests/objectives/test_adversarial.py", (
+    ("losses/penalties.py", "tests/losses/test_adversarial.py", (
         ("(real - means[1]).square().mean() + (fake - means[0])", "(real - means[0]).square().mean() + (fake - means[1])", "test_lecam_penalty", "LeCam's averages exchanged in the penalty"),
         ("target: float = 1.0", "target: float = 0.0", "test_gradient_penalty_of_a_linear_critic", "the gradient penalty is centred at 0"),
     )),
-    ("objectives/adversarial.py", "tests/objectives/test_adversarial.py", (
+    ("losses/adversarial.py", "tests/losses/test_adversarial.py", (
         ("F.relu(1 - real) + F.relu(1 + fake)", "F.relu(-real) + F.relu(fake)", "test_closed_forms", "the hinge without its margin"),
         ("F.softplus(real - fake)", "F.softplus(fake - real)", "test_closed_forms", "the relativistic G plays for D"),
     )),
-    ("objectives/consistency.py", "tests/objectives/test_adversarial.py", (
+    ("losses/consistency.py", "tests/losses/test_adversarial.py", (
         ("-(one - other)", "(one - other)", "test_consistency_and_diversity", "diversity is punished"),
     )),
     ("augment/controller.py", "tests/augment/test_controller.py", (
@@ -241,43 +241,43 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("x.rot90(k, (2, 3))", "x.rot90(-k, (2, 3))", "test_turns_are_numpys_in_their_shares", "quarter turns the other way"),
         ("-(taps**2) / (2 * blur**2)", "-(taps**2) / blur**2", "test_blur_is_scipys", "a narrower blur"),
     )),
-    ("networks/synthesis.py", "tests/networks/test_precision.py", (
+    ("networks/stylegan2/synthesis.py", "tests/networks/test_precision.py", (
         ("level >= len(self.sizes) - self.num_low_precision", "level < self.num_low_precision", "test_the_four_highest_resolutions_compute_in_low_precision[skip]", "low precision at the coarsest blocks of G"),
         ("self.clamp * gain)", "self.clamp)", "test_activations_are_clamped_in_every_layer[resnet]", "the clamp of a resnet generator's branch"),
     )),
-    ("networks/synthesis.py", "tests/networks/test_render.py", (
+    ("networks/stylegan2/synthesis.py", "tests/networks/test_render.py", (
         ("layers.append(StyleLayer(level, kind, layer.affine.weight.shape[0], first + i))", "layers.append(StyleLayer(level, kind, layer.affine.weight.shape[0], first))", "test_each_layer_reads_its_own_w", "all layers of a block read one w"),
     )),
-    ("networks/synthesis.py", "tests/networks/test_golden.py", (
+    ("networks/stylegan2/synthesis.py", "tests/networks/test_golden.py", (
         ("gain_in = gain * ACTIVATION_GAIN[\"lrelu\"]", "gain_in = gain", "test_generator", "G's activations without their gain"),
         ("style * self.weight_gain, demodulate=False", "style * self.weight_gain, demodulate=True", "test_generator", "ToRGB demodulates"),
     )),
-    ("networks/discriminator.py", "tests/networks/test_precision.py", (
+    ("networks/stylegan2/discriminator.py", "tests/networks/test_precision.py", (
         ("dtype if i < self.num_low_precision else torch.float32", "dtype if i >= len(self.sizes) - 1 - self.num_low_precision else torch.float32", "test_the_four_highest_resolutions_compute_in_low_precision[resnet]", "low precision at the coarsest blocks of D"),
     )),
-    ("networks/discriminator.py", "tests/networks/test_networks.py", (
+    ("networks/stylegan2/discriminator.py", "tests/networks/test_networks.py", (
         ("x.float().reshape(group, n // group, channels", "x.float().reshape(n // group, group, channels", "test_minibatch_std_by_hand", "groups of neighbours instead of strided ones"),
         (".sqrt().mean(dim=(2, 3, 4))", ".mean(dim=(2, 3, 4))", "test_minibatch_std_by_hand", "the variance instead of the deviation"),
     )),
-    ("networks/discriminator.py", "tests/networks/test_golden.py", (
+    ("networks/stylegan2/discriminator.py", "tests/networks/test_golden.py", (
         ("shortcut = self.skip(x, gain=math.sqrt(0.5))", "shortcut = self.skip(x)", "test_discriminator", "D's shortcut without its gain"),
         (".sum(dim=1) / math.sqrt(self.cmap_dim)", ".sum(dim=1)", "test_discriminator", "the projection is not scaled"),
     )),
-    ("networks/discriminator.py", "tests/networks/test_variants.py", (
+    ("networks/stylegan2/discriminator.py", "tests/networks/test_variants.py", (
         ("/ 0.5 + 1).clamp(0, 1) / 2", "/ 0.5 + 1).clamp(0, 1)", "test_bits_come_in_one_by_one", "PA-GAN's bits are always set"),
         ("(normal * p).exp()", "normal.exp()", "test_dropout_factors_are_log_normal", "dropout's strength does not follow p"),
     )),
     ("networks/layers.py", "tests/networks/test_variants.py", (
         ("F.normalize(self.weight.flatten(1) @ self._right(), dim=0)", "F.normalize(self.singular, dim=0)", "test_spectral_norm_is_the_largest_singular_value", "the power iteration stands still"),
     )),
-    ("networks/generator.py", "tests/networks/test_networks.py", (
+    ("networks/mapping.py", "tests/networks/test_networks.py", (
         ("self.w_avg.lerp(head, truncation)", "head.lerp(self.w_avg, truncation)", "test_truncation_and_average", "truncation towards the image itself"),
         ("ws[:, :truncation_cutoff]", "ws[:, :]", "test_truncation_and_average", "the cutoff of truncation"),
     )),
-    ("networks/generator.py", REFERENCE, (
+    ("networks/mapping.py", REFERENCE, (
         ("decay: float = 0.995", "decay: float = 0.998", PLAIN, "w's average decays slower"),
     )),
-    ("networks/generator.py", "tests/networks/test_sampling.py", (
+    ("networks/stylegan2/generator.py", "tests/networks/test_sampling.py", (
         ("truncation_cutoff=cutoff).clamp(-1, 1)", "truncation_cutoff=cutoff)", "test_images_stay_in_their_range", "images beyond their range"),
         ("labels = None if c is None else c[i : i + batch].to(device)", "labels = None if c is None else c[: len(chunk)].to(device)", "test_a_seed_is_the_same_image_whatever_is_made_beside_it & test_labels_have_the_generators_shape", "labels of the first batch for all"),
     )),
@@ -314,13 +314,13 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("(values >= low) & (values <= high)", "(values >= low)", "test_the_outermost_hundredths_do_not_count", "the highest path lengths count"),
         ("rng.uniform() if sampling == \"full\" else 0.0", "0.0", "test_full_paths_are_looked_at_anywhere_and_ends_at_their_beginning", "\"full\" is as \"end\""),
     )),
-    ("metrics/sampling.py", "tests/metrics/test_evaluate.py", (
+    ("metrics/sampling.py", "tests/metrics/test_evaluator.py", (
         ("rng.integers(len(labels)) if labels is not None", "number % len(labels) if labels is not None", "test_labels_are_drawn_from_the_rows_given", "labels in turn instead of drawn"),
         ("np.random.default_rng((seed, number))", "np.random.default_rng((seed, i))", "test_an_image_follows_from_seed_and_number_alone", "latents follow from the place in the batch"),
         ("{} if truncation == 1 else {\"truncation\": truncation}", "{}", "test_truncation_reaches_the_mapping", "truncation does not reach the mapping"),
         ("noise_seeds.append(int(rng.integers(1 << 63)))", "noise_seeds.append(seed)", "test_noise_is_fresh_for_every_image", "one noise for all images"),
     )),
-    ("metrics/evaluate.py", "tests/metrics/test_evaluate.py", (
+    ("metrics/evaluator.py", "tests/metrics/test_evaluator.py", (
         ("kinds = np.unique(labels, axis=0)[::-1]", "kinds = np.unique(labels, axis=0)", "test_metrics_for_each_class", "the order of classes on the card"),
         ("pixels[flipped] = pixels[flipped, :, ::-1]", "pixels[flipped] = pixels[flipped, ::-1]", "test_x_flipped_copies", "mirrored copies stand upside down"),
         ("own = row % len(self.pixels)\n", "own = 0\n", "test_memorisation_is_found_where_it_was_planted", "neighbours are named wrongly"),
@@ -413,10 +413,10 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("(H - inner[0]) // 2, (W - inner[1]) // 2", "0, 0", "test_letterbox_keeps_everything_and_centres_it", "the letterbox is not centred"),
         ("behind = top if background == \"white\" else 0", "behind = 0", "test_convert_agrees_with_pillow & test_modes", "transparency always over black"),
     )),
-    ("data/labels.py", "tests/data/test_labels.py", (
+    ("data/labels/encode.py", "tests/data/labels/test_labels.py", (
         ("classes = sorted(set(names))", "classes = sorted(set(names), reverse=True)", "test_folders", "classes in reverse order"),
     )),
-    ("interop/released.py", "tests/interop/test_released.py", (
+    ("interop/nvidia.py", "tests/interop/test_nvidia.py", (
         ("value = value.flip(2, 3)  #", "value = value.flip(2)  #", "test_golden_files[tensorflow]", "transposed kernels are not turned"),
         ("value = value + 1  #", "pass  #", "test_golden_files[tensorflow]", "styles begin at 0"),
         (".conv{1 - n % 2}.noise_const", ".conv{n % 2}.noise_const", "test_golden_files[tensorflow]", "noises exchanged"),
@@ -433,7 +433,7 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("self.names = self._stand_ins()", "self.names = _File.names = getattr(_File, 'names', None) or self._stand_ins()", "test_what_a_file_gets_is_its_own", "stand-ins shared by all files"),
         ("type(made.__name__, (made,), {\"__slots__\": ()})", "made", "test_what_a_file_gets_is_its_own", "classes shared by all files"),
     )),
-    ("data/sources.py", "tests/fuzz/test_memory.py", (
+    ("data/sources/archives.py", "tests/fuzz/test_memory.py", (
         (" or member.issparse()", "", "test_a_sparse_member_of_a_tar_is_skipped_unread", "holes of a sparse member are set aside"),
         ("member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)", "False", "test_members_of_other_methods_than_store_and_deflate_are_told", "methods whose blocks unpack without a bound"),
         ("block := file.read(min(size, 1 << 20))", "block := file.read()", "test_members_are_read_in_bounded_memory_whatever_size_they_are_said_to_have", "a member unpacked at once"),
@@ -460,7 +460,7 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("m = side / 8\n", "m = side / 4\n", "test_characteristic_functions_are_those_of_the_draws[xint]", "whole pixels reach further"),
         ("0.0 if crosses else", "1.0 if crosses else", "test_the_smallest_modulus & test_whole_pixels_have_zeros_before_p_is_one", "zeros that are crossed"),
     )),
-    ("tracking/health.py", "tests/tracking/test_health.py", (
+    ("tracking/monitors.py", "tests/tracking/test_monitors.py", (
         ("LOST_DIVERSITY * min(max(values), 1.0)", "LOST_DIVERSITY * min(values[0], 1.0)", "test_diversity_is_lost_against_its_best", "diversity is lost against its first value"),
         ("r[\"r_t\"] >= OVERFITTING", "r[\"r_t\"] >= 0", "test_a_healthy_run_is_silent", "overfitting is seen everywhere"),
         ("CAP_KIMG = 20", "CAP_KIMG = 40", "test_it_is_said_in_time_and_not_before[p at its cap]", "the cap is told late"),

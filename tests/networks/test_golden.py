@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from conftest import load_golden, relative_error
+from frugan.losses import gradient_norm, path_lengths
 from frugan.networks import (
     Discriminator,
     DiscriminatorConfig,
@@ -14,7 +15,6 @@ from frugan.networks import (
     MappingConfig,
     SynthesisConfig,
 )
-from frugan.objectives import gradient_norm, path_lengths
 
 TOLERANCE = 1e-4
 

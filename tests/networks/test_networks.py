@@ -17,7 +17,7 @@ from frugan.networks import (
     MappingConfig,
     SynthesisConfig,
 )
-from frugan.networks.discriminator import minibatch_std
+from frugan.networks.stylegan2.discriminator import minibatch_std
 
 # Published and computed counts: (preset, side, labels, D mapping layers) → mapping, synthesis, G, D, num_ws
 COUNTS = [

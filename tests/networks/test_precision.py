@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from frugan.losses import path_lengths, r1_penalty
 from frugan.networks import (
     Discriminator,
     DiscriminatorConfig,
@@ -16,10 +17,9 @@ from frugan.networks import (
     MappingConfig,
     SynthesisConfig,
 )
-from frugan.networks.discriminator import Epilogue
 from frugan.networks.layers import EqualizedConv2d
-from frugan.networks.synthesis import StyledConv, ToRGB
-from frugan.objectives import path_lengths, r1_penalty
+from frugan.networks.stylegan2.discriminator import Epilogue
+from frugan.networks.stylegan2.synthesis import StyledConv, ToRGB
 
 ARCHITECTURES = ["skip", "resnet", "orig"]
 

@@ -7,7 +7,7 @@ import torch
 
 from frugan.errors import FruganError
 from frugan.networks import Generator, GeneratorConfig, SynthesisConfig
-from frugan.networks.synthesis import ARCHITECTURES
+from frugan.networks.stylegan2.synthesis import ARCHITECTURES
 
 SIZES = [(16, 16), (12, 20), (32, 32), (24, 16)]
 

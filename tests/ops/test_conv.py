@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from frugan.objectives.penalties import input_gradient
+from frugan.losses.penalties import input_gradient
 from frugan.ops import conv
 from frugan.ops.conv import conv2d, conv_transpose2d
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from conftest import load_golden, relative_error
 from frugan.ops.fir import conv_downsample, conv_upsample, downsample, normalized_filter, upfirdn, upsample
-from tests.pretend import NAME, needed, pretending
+from tests.fake_device import NAME, needed, pretending
 
 GOLDEN = load_golden("upfirdn.npz")
 

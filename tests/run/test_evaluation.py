@@ -19,7 +19,7 @@ from frugan.data import DataConfig
 from frugan.errors import FruganError
 from frugan.metrics import EvaluationCard, Evaluator
 from frugan.networks import Generator
-from frugan.networks.storage import weights_digest
+from frugan.networks.serialization import weights_digest
 from frugan.run.plan import plan
 from frugan.run.train import Run
 from frugan.tracking import read_stats

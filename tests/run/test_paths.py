@@ -19,7 +19,8 @@ from PIL import Image
 
 import frugan
 from frugan.config.schema import load_config
-from frugan.data import DataConfig, open_dataset, shard
+from frugan.data import DataConfig, open_dataset
+from frugan.data.tools import shard
 from frugan.errors import FruganError
 from frugan.run.paths import absolute, data_places, located, relative_paths
 from frugan.run.train import Run

@@ -12,7 +12,8 @@ import frugan
 from frugan.run.reporting import diversity
 from frugan.run.session import MAX_ROLLBACKS
 from frugan.run.train import Run
-from frugan.tracking import health, read_stats
+from frugan.tracking import monitors as health
+from frugan.tracking import read_stats
 
 from .conftest import TINY
 

@@ -22,7 +22,7 @@ from frugan.metrics import EvaluationCard
 from frugan.run.evaluate import image_set_of
 from frugan.run.train import Run
 from frugan.tracking import read_stats
-from frugan.tracking.page import find_samples
+from frugan.tracking.report.page import find_samples
 from frugan.training import checkpoint
 from tests.program import call
 
@@ -237,7 +237,7 @@ def test_one_bad_step_is_survived(tmp_path: Path, image_folder: Path, monkeypatc
 def test_resting_at_the_cap_is_told(
     tmp_path: Path, image_folder: Path, controller: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frugan.tracking.health.CAP_KIMG", 0.04)
+    monkeypatch.setattr("frugan.tracking.monitors.CAP_KIMG", 0.04)
     if controller == "rv":  # what a D that overfits entirely would give
         monkeypatch.setattr("frugan.augment.controller.heuristics", lambda sums: torch.ones(2).unbind())
     out = tmp_path / "run"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import frugan
-from frugan.data import shard
+from frugan.data.tools import shard
 from frugan.run.train import Run
 
 from .conftest import TINY

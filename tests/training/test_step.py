@@ -17,6 +17,7 @@ from frugan.augment import AugmentConfig, AugmentPipeline
 from frugan.config.methods import METHODS
 from frugan.data import DataConfig
 from frugan.errors import FruganError
+from frugan.losses import AUTOGRAD_TRACED, path_length_noise
 from frugan.networks import (
     Discriminator,
     DiscriminatorConfig,
@@ -25,7 +26,6 @@ from frugan.networks import (
     MappingConfig,
     SynthesisConfig,
 )
-from frugan.objectives import AUTOGRAD_TRACED, path_length_noise
 from frugan.training import ObjectiveConfig, Phases
 from frugan.training.step import training_only
 

@@ -15,7 +15,7 @@ from frugan.data import DataConfig
 from frugan.errors import FruganError
 from frugan.interop import Imported
 from frugan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, MappingConfig
-from frugan.networks.synthesis import SynthesisConfig
+from frugan.networks.stylegan2.synthesis import SynthesisConfig
 from frugan.run.load import read_source
 from frugan.run.plan import plan
 from frugan.run.train import Run

@@ -14,7 +14,7 @@ from frugan.config.resolve import Facts, resolve
 from frugan.data import DataConfig
 from frugan.errors import FruganError
 from frugan.networks import Discriminator, Generator
-from frugan.networks.recompute import Recomputable
+from frugan.networks.activation_checkpointing import Recomputable
 from frugan.run.build import make_phases
 from frugan.run.plan import plan
 from frugan.training import Phases, trial

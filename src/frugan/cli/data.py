@@ -64,7 +64,7 @@ def inspect(
     """Say what is there, and what training would do with it."""
     import json
 
-    from frugan import data
+    from frugan.data import tools
     from frugan.images import save_image
 
     where = sheet or Path(f"contact-sheet-{_name(path)}.png")
@@ -72,8 +72,8 @@ def inspect(
     settings = {"channels": channels, "fit": fit, "filter": filter, "background": background, "labels": labels}
     settings |= {"value_range": value_range, "use_generated": use_generated}
     with bar("reading images") as progress:
-        report = data.inspect(_config(path, resolution, **settings), progress=progress)
-    save_image(data.contact_sheet(report.dataset), where)
+        report = tools.inspect(_config(path, resolution, **settings), progress=progress)
+    save_image(tools.contact_sheet(report.dataset), where)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=1, default=str))
         return
@@ -96,7 +96,7 @@ def _name(path: str) -> str:
 
 def _refuse_sheet(where: Path) -> None:
     """Raises `FruganError` for a contact sheet that would not be known again, or overwrite what frugan did not write."""
-    from frugan.data.own import HEAD, own_kind
+    from frugan.data.sources.own import HEAD, own_kind
     from frugan.errors import FruganError
 
     if where.suffix.lower() not in (".png", ".jpg", ".jpeg"):
@@ -133,12 +133,12 @@ def prepare(
     strict: Annotated[bool, Option("--strict", help="Refuse unreadable images instead of skipping them.")] = False,
 ) -> None:
     """Write the images at the size of training, with their labels where they have some, to one file or folder."""
-    from frugan import data
+    from frugan.data import tools
 
     settings = {"channels": channels, "fit": fit, "filter": filter, "background": background, "labels": labels}
     settings |= {"value_range": value_range, "use_generated": use_generated, "strict": strict}
     with bar("preparing") as progress:
-        done = data.prepare(_config(path, resolution, **settings), out, progress=progress)
+        done = tools.prepare(_config(path, resolution, **settings), out, progress=progress)
     _tell(done.dataset)
     say(f"{done.count} images in {done.path}")
 
@@ -162,8 +162,8 @@ def corrupt(
     import numpy as np
     import torch
 
-    from frugan import data
     from frugan.augment import Measurement
+    from frugan.data import tools
     from frugan.images import to_float, to_pixels
 
     settings = {"value_range": value_range, "use_generated": use_generated}
@@ -176,7 +176,7 @@ def corrupt(
         return to_pixels(measure.apply(x, drawn), 8 * pixels.dtype.itemsize)[0]
 
     with bar("corrupting") as progress:
-        done = data.prepare(config, out, change=change, progress=progress)
+        done = tools.prepare(config, out, change=change, progress=progress)
     _tell(done.dataset)
     say(f"{done.count} images in {done.path}, each through {measurement}")
 
@@ -197,10 +197,10 @@ def sample(
     background: Annotated[Literal["style", "white", "transparent"], Option(help="Behind the figures.")] = "style",
 ) -> None:
     """Draw avatar images with attribute labels, to try things on. Needs the extra frugan\\[demo]."""
-    from frugan import data
+    from frugan.data import tools
 
     with bar("drawing") as progress:
-        done = data.draw_avatars(
+        done = tools.draw_avatars(
             style, count, size, out, seed=seed, offset=offset, background=background, progress=progress
         )
     console.print(f"{done.count} images in {done.path}; attributes in labels.csv: {', '.join(done.attributes)}")
@@ -216,10 +216,10 @@ def shard(
     seed: Annotated[Seed, Option(help="Seed of the order of images.")] = 0,
 ) -> None:
     """Write the images as shards (WebDataset tars) with an index, to train on from a server or past one disk."""
-    from frugan import data
+    from frugan.data import tools
 
     with bar("writing shards") as progress:
-        done = data.shard(path, out, per_shard=per_shard, labels=labels, seed=seed, progress=progress)
+        done = tools.shard(path, out, per_shard=per_shard, labels=labels, seed=seed, progress=progress)
     for name, reason in done.skipped:
         say(f"skipped {shown(name)}: {shown(reason)}")
     if done.own.count:

@@ -28,7 +28,8 @@ def demo(
     Run it again to go on where it stopped. Needs the extra frugan\\[demo].
     """
     from frugan.config.options import Options
-    from frugan.data import DataConfig, draw_avatars
+    from frugan.data import DataConfig
+    from frugan.data.tools import draw_avatars
     from frugan.device import choose_device
     from frugan.run.plan import plan
     from frugan.run.train import Run

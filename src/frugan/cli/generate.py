@@ -61,7 +61,7 @@ def generate(
     """
     from frugan.device import choose_device
     from frugan.latent import outside, parse_label
-    from frugan.networks.storage import weights_digest
+    from frugan.networks.serialization import weights_digest
     from frugan.run.load import load_with_notes, read_class_names
 
     numbers = parse_seeds(seeds)

@@ -16,10 +16,10 @@ from frugan.config.schema import ReportConfig, RunConfig
 from frugan.data import DataConfig
 from frugan.errors import FruganError
 from frugan.label_parts import Measured
+from frugan.losses import LOSSES
 from frugan.metrics import EvaluateConfig, default_metric
-from frugan.metrics.evaluate import FEWEST
+from frugan.metrics.evaluator import FEWEST
 from frugan.networks import DiscriminatorConfig, GeneratorConfig, MappingConfig
-from frugan.objectives import LOSSES
 from frugan.training import ObjectiveConfig, TrainingConfig, TransferConfig
 
 

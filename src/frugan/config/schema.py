@@ -15,7 +15,7 @@ from frugan.augment import AugmentConfig, ControllerConfig
 from frugan.checks import Count, NotNegative, check_fields
 from frugan.config.options import Length
 from frugan.data import DataConfig
-from frugan.data.shards import is_shards
+from frugan.data.shards.locate import is_shards
 from frugan.errors import FruganError, shown
 from frugan.files import read_yaml, write_text
 from frugan.metrics import EvaluateConfig

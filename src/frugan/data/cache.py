@@ -30,11 +30,11 @@ import platformdirs
 from PIL import UnidentifiedImageError
 
 from frugan.data.decode import CHANNEL_NAMES, Header, convert, resize
-from frugan.data.files import Progress, in_threads
-from frugan.data.plan import PixelConfig, Plan, make_plan
-from frugan.data.sources import Source
+from frugan.data.sources.base import Source
 from frugan.data.stats import Histograms, SourceStats, highest
+from frugan.data.target import PixelConfig, Plan, make_plan
 from frugan.data.values import Range, explicit_range, range_name, settle_range, stretch
+from frugan.data.workers import Progress, in_threads
 from frugan.errors import FruganError
 from frugan.files import read_json
 from frugan.structure import converter

@@ -5,11 +5,11 @@ from pathlib import Path
 from frugan.checks import beside
 from frugan.errors import FruganError
 from frugan.interop.community import community_state, read_community, write_community
-from frugan.interop.directory import read_directory, read_notes, write_directory
 from frugan.interop.export import ExportConfig, Exported, export_onnx, export_program
+from frugan.interop.hub import download, from_pretrained, save_pretrained
+from frugan.interop.native import read_directory, read_notes, write_directory
+from frugan.interop.nvidia import Imported, read_release
 from frugan.interop.pickles import read_pickle
-from frugan.interop.pretrained import download, from_pretrained, save_pretrained
-from frugan.interop.released import Imported, read_release
 
 __all__ = [
     "ExportConfig",

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from frugan.errors import FruganError, shown
+from frugan.interop.nvidia import Imported, State, build_discriminator, build_generator, guarded
 from frugan.interop.pickles import brief, read_torch
-from frugan.interop.released import Imported, State, build_discriminator, build_generator, guarded
 from frugan.networks import Discriminator, Generator
 from frugan.networks.limits import LARGEST_SIDE
 from frugan.networks.sampling import AVERAGE_LATENTS, estimate_average

@@ -28,7 +28,7 @@ from frugan.files import read_json
 from frugan.latent.levels import level_names, ws_of_levels
 from frugan.latent.statistics import draw_latents, tensor_converter
 from frugan.networks import Generator
-from frugan.networks.storage import weights_digest
+from frugan.networks.serialization import weights_digest
 from frugan.structure import reasons
 
 Space = Literal["z", "w", "style"]

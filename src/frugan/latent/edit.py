@@ -20,7 +20,7 @@ from frugan.latent.direction import Direction
 from frugan.latent.levels import ws_of_levels
 from frugan.latent.statistics import flat_styles, split_styles
 from frugan.networks import Generator
-from frugan.networks.synthesis import Noise
+from frugan.networks.stylegan2.synthesis import Noise
 
 Mode = Literal["relative", "centred", "absolute"]
 MODES: tuple[Mode, ...] = ("relative", "centred", "absolute")

@@ -28,7 +28,7 @@ from frugan.checks import check_number
 from frugan.errors import FruganError
 from frugan.files import parse_json
 from frugan.networks import Generator, typical_labels
-from frugan.networks.storage import weights_digest
+from frugan.networks.serialization import weights_digest
 from frugan.structure import converter
 
 Advance = Callable[[int, int], None] | None

@@ -9,8 +9,9 @@ from frugan.metrics.distances import (
     kernel_distance,
     kernel_distance_full,
 )
-from frugan.metrics.evaluate import EvaluateConfig, Evaluator, ImageSet, default_metric
-from frugan.metrics.features import FEATURES, Features, ModuleFeatures, load_features
+from frugan.metrics.evaluator import EvaluateConfig, Evaluator, ImageSet, default_metric
+from frugan.metrics.features.base import Features, ModuleFeatures
+from frugan.metrics.features.registry import FEATURES, load_features
 from frugan.metrics.metric import METRICS, Evidence, FeatureSet, Metric
 from frugan.metrics.neighbours import density_coverage, memorisation, nearest, precision_recall
 from frugan.metrics.path_length import perceptual_path_length, trimmed_mean

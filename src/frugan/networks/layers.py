@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frugan.networks.recompute import Recomputable
+from frugan.networks.activation_checkpointing import Recomputable
 from frugan.ops.conv import conv2d
 from frugan.ops.fir import conv_downsample, conv_upsample, normalized_filter
 

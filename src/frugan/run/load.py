@@ -8,7 +8,7 @@ from frugan.checks import beside
 from frugan.command_line import command
 from frugan.errors import FruganError
 from frugan.interop import Imported, download, read_network, read_notes
-from frugan.interop.pretrained import FILES, HUB
+from frugan.interop.hub import FILES, HUB
 from frugan.networks import Generator, load_generator
 from frugan.run.directory import RunDirectory, read_json
 from frugan.training import checkpoint

@@ -17,7 +17,7 @@ from frugan.device import bf16_pays
 from frugan.distributed import world_size
 from frugan.errors import FruganError, explain
 from frugan.metrics import load_features
-from frugan.metrics.evaluate import FEWEST
+from frugan.metrics.evaluator import FEWEST
 from frugan.networks import Discriminator, Generator
 from frugan.run.build import build, trial_phases
 from frugan.run.directory import Advance

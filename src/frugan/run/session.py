@@ -25,7 +25,7 @@ from frugan.run.directory import Advance, Record, RunDirectory, changed_data
 from frugan.run.load import read_source
 from frugan.run.periodic_evaluation import make_evaluator
 from frugan.run.reporting import diversity, grid_labels, grid_shape
-from frugan.tracking import health
+from frugan.tracking import monitors as health
 from frugan.training import StartReport, TrainingConfig, checkpoint, threads
 from frugan.training import train as training_steps
 from frugan.training.transfer import take_over

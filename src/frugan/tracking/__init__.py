@@ -1,10 +1,10 @@
 """What a run tells about itself while it trains: records on disk, TensorBoard, a page to look at, a live display."""
 
-from frugan.tracking.files import JsonLines, finite, read_stats
+from frugan.tracking.console import Progress
 from frugan.tracking.histogram import Histogram
-from frugan.tracking.machine import environment, free_memory, memory, now, parse_time
-from frugan.tracking.page import Page
-from frugan.tracking.progress import Progress
+from frugan.tracking.jsonl import JsonLines, finite, read_stats
+from frugan.tracking.report.page import Page
+from frugan.tracking.system import environment, free_memory, memory, now, parse_time
 from frugan.tracking.tensorboard import TensorBoard
 from frugan.tracking.text import duration
 from frugan.tracking.tracker import Record, Tracker, Trackers

@@ -27,7 +27,7 @@ import torch
 from frugan.errors import FruganError
 from frugan.files import read_json
 from frugan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, save_generator
-from frugan.networks.storage import check_shapes, save_tensors, unfilled
+from frugan.networks.serialization import check_shapes, save_tensors, unfilled
 from frugan.training.state import TrainState
 
 PREFIX = "checkpoint-"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from frugan.distributed import add_up, rank, world_size
 from frugan.errors import FruganError
-from frugan.objectives import path_length_noise
+from frugan.losses import path_length_noise
 from frugan.training.state import TrainingConfig, TrainState
 from frugan.training.stats import Stats
 from frugan.training.step import Latents, Phases, neighbours, training_only

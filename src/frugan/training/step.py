@@ -22,8 +22,7 @@ from torch.utils._pytree import tree_map
 from frugan.augment import Augmentation, Measurement, quarter_turns
 from frugan.checks import Count, NotNegative, Positive, Probability, check_choice, check_fields
 from frugan.errors import FruganError
-from frugan.networks import Discriminator, Extras, Generator
-from frugan.objectives import (
+from frugan.losses import (
     AUTOGRAD_TRACED,
     LOSSES,
     consistency,
@@ -34,6 +33,7 @@ from frugan.objectives import (
     path_lengths,
     r1_penalty,
 )
+from frugan.networks import Discriminator, Extras, Generator
 
 P = ParamSpec("P")
 T = TypeVar("T")

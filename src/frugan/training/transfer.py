@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from frugan.errors import FruganError
 from frugan.networks import Discriminator, Generator, typical_labels
 from frugan.networks.layers import normalize_2nd_moment
-from frugan.networks.synthesis import block_name
+from frugan.networks.stylegan2.synthesis import block_name
 
 Network = TypeVar("Network", Generator, Discriminator)
 

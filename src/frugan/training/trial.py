@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from frugan.errors import FruganError
-from frugan.objectives import path_length_noise
+from frugan.losses import path_length_noise
 from frugan.tracking import free_memory
 from frugan.training.step import Phases, View, neighbours, training_only
 

@@ -1,0 +1,69 @@
+"""The configuration of a data set: which images, and what becomes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from frugan.checks import Limits, Positive, Seed, as_option, check_fields, check_number
+from frugan.command_line import command
+from frugan.data.decode import Background, Filter, Fit
+from frugan.data.shards.locate import is_shards
+from frugan.data.target import PixelConfig
+from frugan.data.values import parse_range
+from frugan.errors import FruganError
+from frugan.resolution import base_grid
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, and what becomes of them.
+
+    `resolution` is (H, W), derived from the images when None. `channels` "auto" keeps what all images have.
+    `fit` "crop" cuts the largest centred part, "letterbox" keeps all and adds borders. `filter` "lanczos" keeps most
+    detail, "box" averages, as in the usual downscaled FFHQ. `background` lies behind transparency that is dropped and
+    in the borders of a letterbox. `labels` is "none", "auto", "folders" or a file (see `frugan.data.labels`).
+    `held_out` images (a fraction below 1, a count from 1) never train. `mirror` doubles the set by x-flips;
+    `balanced` draws all classes equally often; `strict` refuses images that cannot be read, instead of skipping them.
+    Of a set of shards, `without` leaves out those URLs, and `cache_limit` (GB) streams where they take more decoded.
+    `value_range`: "LO,HI" are the stored values that become black and white, "full" all of 8 or 16 bits; "auto" finds the bits in
+    use of 16-bit images (see `frugan.data.values`). `use_generated` takes images that frugan generated for data, too.
+    """
+
+    path: str
+    resolution: tuple[int, int] | None = None
+    channels: Literal["auto", "L", "LA", "RGB", "RGBA"] = "auto"
+    fit: Fit = "crop"
+    filter: Filter = "lanczos"
+    background: Background = "white"
+    labels: str = "none"
+    mirror: bool = False
+    strict: bool = False
+    held_out: Annotated[float, Limits(at_least=0, at_most=1e9, hint="a fraction below 1, or a count of images")] = 0
+    held_out_seed: Seed = 0
+    balanced: bool = False
+    cache_limit: Positive | None = None
+    without: tuple[str, ...] = ()
+    value_range: str = "auto"
+    use_generated: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, as_option)
+        if self.resolution is not None:
+            base_grid(*self.resolution)
+        parse_range(self.value_range)
+        if self.held_out > 1:
+            check_number("--held-out", self.held_out, at_least=1, whole=True, hint="or a fraction below 1")
+        if self.cache_limit is not None and not is_shards(self.path):
+            raise FruganError(
+                f"--cache-limit {self.cache_limit:g} with {self.path}: only a set of shards is streamed; make some with "
+                f"{command('data', 'shard', self.path, 'OUT')}"
+            )
+        if self.balanced and self.labels == "none":
+            raise FruganError(
+                "balanced sampling needs classes; say where they are with --labels, or leave out --balanced"
+            )
+
+    @property
+    def pixels(self) -> PixelConfig:
+        return PixelConfig(self.resolution, self.channels, self.fit, self.filter, self.background, self.value_range)

@@ -1,0 +1,159 @@
+"""Facts of shards without their pixels: from index.json beside them, or kept from an earlier reading."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from frugan.data.cache import FORMAT
+from frugan.data.decode import Header
+from frugan.data.shards import remote
+from frugan.data.values import LARGEST
+from frugan.errors import FruganError, shown
+from frugan.files import parse_json, read_json
+
+INDEX = "index.json"
+INDEX_FORMAT = 1
+MOST_INDEX = 256 << 20  # bytes: names and labels of some five million images
+
+
+class Kind(NamedTuple):
+    """One sort of image in a shard, and the first image of it."""
+
+    name: str
+    height: int
+    width: int
+    channels: int
+    depth: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a shard without its pixels: readable images by name, their labels as written, kinds of images.
+
+    `highest`: the highest colour value, as 16 bits hold it; None where it is not known.
+    """
+
+    names: list[str]
+    labels: list[Any]
+    kinds: list[Kind]
+    sha256: str
+    skipped: list[tuple[str, str]]
+    highest: int | None = None
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Where a shard is, what its server says of its version, and what is known of it from before."""
+
+    url: str
+    version: dict[str, Any]
+    facts: Facts | None = None
+
+    @property
+    def stem(self) -> str:
+        return PurePosixPath(self.url).stem
+
+
+def facts_of(shard: Shard) -> Any:
+    assert shard.facts is not None, "surveyed"
+    return shard.facts
+
+
+def read_index(folder: str) -> dict[str, Shard]:
+    """The shards by URL that an index.json of ours lists; nothing where there is none."""
+    content = remote.read(f"{folder}/{INDEX}", MOST_INDEX)
+    try:
+        index = parse_json(content or b"{}")
+        if not isinstance(index, dict) or index.get("frugan_shards") != INDEX_FORMAT:
+            return {}
+        found = {}
+        for row in index["shards"]:
+            _check_row(row)
+            kinds = [Kind(*kind) for kind in row["kinds"]]
+            facts = Facts(row["names"], row["labels"], kinds, row["sha256"], [], _known_highest(row))
+            shard = Shard(f"{folder}/{row['file']}", {"size": row["bytes"], "sha256": row["sha256"]}, facts)
+            if not facts.names or len(facts.names) != len(facts.labels):
+                raise ValueError(f"{row['file']} has {len(facts.names)} names and {len(facts.labels)} labels")
+            found[shard.url] = shard
+        return found
+    except (ValueError, KeyError, TypeError) as error:
+        raise FruganError(
+            f"{folder}/{INDEX} is damaged ({shown(error)}); write it anew, or remove it to have the shards read"
+        ) from error
+
+
+def _known_highest(row: dict[str, Any]) -> int | None:
+    """The highest value that a line of index.json tells; the first ones had none."""
+    value = row.get("highest")
+    if value is not None and not (isinstance(value, int) and 0 <= value <= LARGEST):
+        raise ValueError(f"{row['file']} has the highest value {value!r}")
+    return value
+
+
+def _check_row(row: Any) -> None:
+    """Raises `ValueError` unless a line of index.json has all its fields, each of its own type and in range."""
+    kinds, size = row["kinds"], row["bytes"]
+    whole = lambda value, low, high: type(value) is int and low <= value <= high  # noqa: E731
+    sound = (
+        all(isinstance(row[key], str) for key in ("file", "sha256"))
+        and "/" not in row["file"]
+        and all(isinstance(row[key], list) for key in ("names", "labels", "kinds"))
+        and all(isinstance(name, str) for name in row["names"])
+        and whole(size, 0, 1 << 50)
+        and bool(kinds)
+    )
+    for kind in kinds if sound else ():
+        name, height, width, channels, depth = kind
+        sizes = whole(height, 1, 1 << 20) and whole(width, 1, 1 << 20) and whole(channels, 1, 4)
+        sound = sound and isinstance(name, str) and sizes and type(depth) is int and depth in (8, 16)
+    if not sound:
+        raise ValueError(f"the entry of {shown(row.get('file'))} has a field that is not what it should be")
+
+
+def index_row(tar: Path, facts: Facts) -> dict[str, Any]:
+    """A shard's line of index.json."""
+    row = asdict(facts)
+    del row["skipped"]
+    return {"file": tar.name, "bytes": tar.stat().st_size, **row}
+
+
+def kinds_of(pairs: Iterable[tuple[str, Header | str]]) -> list[Kind]:
+    """The distinct kinds among (name, header) pairs; what has no header counts as none."""
+    kinds: dict[tuple[int, ...], Kind] = {}
+    for name, head in pairs:
+        if isinstance(head, Header):
+            shape = (head.height, head.width, head.channels, head.depth)
+            kinds.setdefault(shape, Kind(name, *shape))
+    return list(kinds.values())
+
+
+def facts_file(root: Path, shard: Shard) -> Path:
+    return root / f"{hash_of([FORMAT, shard.url, shard.version])}.json"
+
+
+def read_facts(file: Path) -> Facts | None:
+    try:
+        facts = read_json(file, MOST_INDEX)
+        _check_row({"file": "", "bytes": 0, **facts})
+        facts["kinds"] = [Kind(*kind) for kind in facts["kinds"]]
+        facts["skipped"] = [(name, reason) for name, reason in facts["skipped"]]
+        return Facts(**facts)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_facts(file: Path, facts: Facts) -> None:
+    scratch = file.with_name(f"{uuid.uuid4().hex}.part")
+    scratch.write_text(json.dumps(asdict(facts)), "utf-8")
+    os.replace(scratch, file)
+
+
+def hash_of(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:32]

@@ -1,0 +1,171 @@
+"""Decoded shards on this disk, each a cache entry of its own, all of one plan."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+
+from frugan.command_line import command
+from frugan.data.cache import (
+    FORMAT,
+    CachedPixels,
+    NothingReadable,
+    build_entry,
+    headers,
+    load_entry,
+    scratch_folder,
+)
+from frugan.data.decode import Header
+from frugan.data.shards import remote
+from frugan.data.shards.index import INDEX, Facts, Kind, Shard, facts_file, hash_of, kinds_of, write_facts
+from frugan.data.shards.locate import AT_ONCE, sort_out
+from frugan.data.sources.archives import Tar
+from frugan.data.stats import highest
+from frugan.data.target import PixelConfig, Plan, make_plan
+from frugan.data.workers import Progress, in_threads
+from frugan.errors import FruganError
+
+
+class ShardLost(FruganError):
+    """A shard that cannot be had, and why; the set goes on without it."""
+
+
+class Store:
+    """Decoded shards on this disk. All get one plan, from `kinds` or from the first shard that is read."""
+
+    def __init__(self, root: Path, config: PixelConfig, kinds: Sequence[Kind], limit: int | None = None) -> None:
+        """While shards are surveyed, only those stay on disk that fit within `limit` bytes.
+
+        Pixels are held as stored: the range of values in use is known only when all shards are.
+        """
+        self.root, self.config, self.limit = root, replace(config, value_range="full"), limit
+        self._first = list(kinds)
+        self.planned = _planned(config, kinds) if kinds else None
+        self._kept = 0
+        root.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def plan(self) -> Plan:
+        assert self.planned is not None, "a shard has been read"
+        return self.planned
+
+    def bytes_of(self, shards: Sequence[Shard]) -> int:
+        """What surveyed shards take when decoded."""
+        images = sum(len(shard.facts.names) for shard in shards if shard.facts)
+        return images * math.prod(self.plan.resolution) * self.plan.channels * self.plan.depth // 8
+
+    def folder(self, shard: Shard) -> Path:
+        """Where the decoded shard lies, or would."""
+        return self.root / hash_of([FORMAT, shard.url, shard.version, asdict(self.config), asdict(self.plan)])
+
+    def load(self, shard: Shard) -> CachedPixels:
+        """The decoded shard, fetched and built where it is not there. Raises `ShardLost`."""
+        entry = load_entry(self.folder(shard), 1)
+        if entry is None:
+            self._build(shard)
+            entry = load_entry(self.folder(shard), 1)
+        if entry is None:
+            raise ShardLost(f"its decoded images in {self.folder(shard)} were damaged or removed at once")
+        if shard.facts and entry.names != shard.facts.names:
+            raise ShardLost(f"holds other images than {INDEX} says")
+        return entry
+
+    def survey(self, shard: Shard) -> Shard:
+        """The shard with its facts; its pixels are in the store then, too, unless the limit is passed. Raises `ShardLost`."""
+        if shard.facts is None:
+            shard = Shard(shard.url, shard.version, self._build(shard))
+        else:
+            entry = self.load(shard)
+            if shard.facts.highest is None:
+                facts = replace(shard.facts, highest=highest(entry.stats.values, 16))
+                shard = Shard(shard.url, shard.version, facts)
+        if self.limit is not None:
+            self._kept += self.bytes_of([shard])
+            if self._kept > self.limit:
+                self._kept -= self.bytes_of([shard])
+                shutil.rmtree(self.folder(shard), ignore_errors=True)
+        return shard
+
+    def _build(self, shard: Shard) -> Facts:
+        expected = shard.facts.sha256 if shard.facts else None
+        with ExitStack() as stack:
+            scratch = stack.enter_context(scratch_folder(self.root))
+            try:
+                copy = remote.local_copy(shard.url, scratch, size=shard.version.get("size"), sha256=expected)
+                file, sha256 = stack.enter_context(copy)
+            except FruganError:
+                raise
+            except Exception as error:
+                if remote.disk_full(error):
+                    raise FruganError(
+                        f"{self.root} has no room for {shard.url}; make some, set FRUGAN_CACHE to another disk, or "
+                        "stream with --cache-limit"
+                    ) from error
+                raise ShardLost(remote.reason(error, shard.url)) from error
+            try:
+                source = Tar(file)
+                labels = dict(zip(source.names, source.labels()))
+            except FruganError as error:
+                raise ShardLost(str(error).replace(f"{file}", shard.stem)) from error
+            heads = headers(source)
+            kinds = kinds_of((f"{shard.stem}/{name}", head) for name, head in zip(source.names, heads))
+            if not kinds:
+                raise ShardLost("holds no images that can be read")
+            self._settle(kinds)
+            try:
+                build_entry(self.folder(shard), source, self.config, lambda done: None, self.plan)
+            except NothingReadable as error:
+                raise ShardLost("holds no images that can be read") from error
+        entry = load_entry(self.folder(shard), 1)
+        if entry is None:
+            raise ShardLost(f"its decoded images in {self.folder(shard)} were damaged at once")
+        found = [labels[name] for name in entry.names]
+        facts = Facts(entry.names, found, kinds, sha256, entry.skipped, highest(entry.stats.values, 16))
+        write_facts(facts_file(self.root, shard), facts)
+        return facts
+
+    def _settle(self, kinds: list[Kind]) -> None:
+        """Makes the plan from these images, or raises `FruganError` where they do not fit the one there is."""
+        plan = _planned(self.config, self._first + kinds)
+        if self.planned is None:
+            self.planned, self._first = plan, kinds
+        elif plan.depth > self.planned.depth:
+            deep = max(kinds, key=lambda kind: kind.depth)
+            raise FruganError(
+                f"{deep.name} has {deep.depth} bits per channel, the images of the shards before it {self.planned.depth}; "
+                f"name its shard first in a .txt list, or write the set anew with {command('data', 'shard')}"
+            )
+
+
+def survey(store: Store, shards: Sequence[Shard], progress: Progress) -> tuple[list[Shard], list[tuple[str, str]]]:
+    """Reads the shards, some at once, into the store; those that cannot be had are told apart."""
+
+    def read(shard: Shard) -> Shard | str:
+        try:
+            return store.survey(shard)
+        except ShardLost as error:
+            return str(error)
+
+    def read_all() -> Iterable[Shard | str]:
+        rest = list(shards)
+        while rest and store.planned is None:  # one alone, that the others can be held against
+            yield read(rest.pop(0))
+        yield from in_threads(read, rest, AT_ONCE)
+
+    def counted() -> Iterable[Shard | str]:
+        for done, result in enumerate(read_all(), 1):
+            if progress:
+                progress(done, len(shards))
+            yield result
+
+    return sort_out([shard.url for shard in shards], counted())
+
+
+def _planned(config: PixelConfig, kinds: Sequence[Kind]) -> Plan:
+    heads = [Header(k.height, k.width, k.channels, cast(Any, k.depth), "", "") for k in kinds]
+    return make_plan(config, [kind.name for kind in kinds], heads)

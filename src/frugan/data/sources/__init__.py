@@ -1,0 +1,1 @@
+"""Sources of images: a folder, a zip, a tar, an array file. Everything else sees a `Source`."""

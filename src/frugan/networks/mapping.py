@@ -1,0 +1,102 @@
+"""The mapping network: latents and labels in, styles out (Karras et al. 2019, section 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from frugan.checks import check_fields
+from frugan.errors import FruganError
+from frugan.label_parts import Measured
+from frugan.networks.labels import MeasuredEmbedding
+from frugan.networks.layers import EqualizedLinear, normalize_2nd_moment
+from frugan.networks.limits import Layers, Multiplier, Width
+
+
+@dataclass(frozen=True)
+class MappingConfig:
+    """`num_layers` layers of `layer_features` (None: w_dim); `lr_multiplier` slows them down against the rest."""
+
+    num_layers: Layers = 8
+    layer_features: Width | None = None
+    lr_multiplier: Multiplier = 0.01
+
+    def __post_init__(self) -> None:
+        check_fields(self, lambda name: f"mapping network: {name}")
+
+    def num_weights(self, inputs: int, label_size: int, outputs: int) -> int:
+        """Weights of a mapping network from `inputs` and labels to `outputs`, biases aside."""
+        hidden, embedding = self.layer_features or outputs, outputs if label_size else 0
+        layers = [inputs + embedding, *[hidden] * (self.num_layers - 1), outputs][: self.num_layers + 1]
+        return label_size * embedding + sum(before * after for before, after in pairwise(layers))
+
+
+class Mapping(nn.Module):
+    """z `[N, z_dim]` and labels c `[N, K]` → ws `[N, num_ws, w_dim]` (StyleGAN2; labels as in StyleGAN2-ADA).
+
+    With `z_dim` 0 it embeds labels alone, as a conditional discriminator needs: `[N, w_dim]` is then `features(None, c)`.
+    With `measured` columns labels go through a `MeasuredEmbedding`, in their own units.
+    """
+
+    w_avg: Tensor
+
+    def __init__(
+        self,
+        z_dim: int,
+        label_size: int,
+        w_dim: int,
+        num_ws: int,
+        config: MappingConfig,
+        *,
+        measured: tuple[Measured, ...] = (),
+        track_average: bool = True,
+    ) -> None:
+        super().__init__()
+        self.z_dim, self.label_size, self.w_dim, self.num_ws = z_dim, label_size, w_dim, num_ws
+        self.num_layers = config.num_layers
+        embedding = w_dim if label_size else 0
+        hidden = config.layer_features or w_dim
+        widths = [z_dim + embedding, *[hidden] * (config.num_layers - 1), w_dim][: config.num_layers + 1]
+        if config.num_layers == 0 and z_dim + embedding != w_dim:
+            raise FruganError(
+                f"a mapping network of 0 layers needs inputs as wide as w ({w_dim}), not {z_dim + embedding}"
+            )
+        if label_size:
+            plain = not measured
+            self.embed = EqualizedLinear(label_size, w_dim) if plain else MeasuredEmbedding(label_size, measured, w_dim)
+        for i, (before, after) in enumerate(pairwise(widths)):
+            layer = EqualizedLinear(before, after, lr_multiplier=config.lr_multiplier, activation="lrelu")
+            self.add_module(f"fc{i}", layer)
+        if track_average:
+            self.register_buffer("w_avg", torch.zeros(w_dim))
+
+    def features(self, z: Tensor | None, c: Tensor | None) -> Tensor:
+        """z `[N, z_dim]`, c `[N, K]` → w `[N, w_dim]`."""
+        parts = [] if z is None else [normalize_2nd_moment(z.float())]
+        if self.label_size:
+            if c is None or c.shape[-1] != self.label_size:
+                given = "none" if c is None else f"of size {c.shape[-1]}"
+                raise FruganError(f"this network needs labels of size {self.label_size}, got {given}")
+            parts.append(normalize_2nd_moment(self.embed(c.float())))
+        x = torch.cat(parts, dim=1)
+        for i in range(self.num_layers):
+            x = self.get_submodule(f"fc{i}")(x)
+        return x
+
+    def forward(
+        self, z: Tensor, c: Tensor | None = None, *, truncation: float = 1.0, truncation_cutoff: int | None = None
+    ) -> Tensor:
+        """`truncation` ψ pulls w towards its average, in the first `truncation_cutoff` layers only if that is given."""
+        ws = self.features(z, c)[:, None].repeat(1, self.num_ws, 1)
+        if truncation == 1:
+            return ws
+        head = ws[:, :truncation_cutoff]
+        return torch.cat([self.w_avg.lerp(head, truncation), ws[:, head.shape[1] :]], dim=1)
+
+    @torch.no_grad()
+    def update_average(self, w: Tensor, decay: float = 0.995) -> None:
+        """Moves the running average of w (used by truncation) towards the mean of w `[N, w_dim]`."""
+        self.w_avg.lerp_(w.detach().float().mean(dim=0), 1 - decay)

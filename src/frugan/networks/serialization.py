@@ -1,0 +1,170 @@
+"""Networks on disk: weights in safetensors, what they are built from in config.json.
+
+model.safetensors      the averaged generator
+config.json            the networks' configurations, under "generator" and "discriminator"
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from frugan.errors import FruganError, shown
+from frugan.files import read_json
+from frugan.networks.stylegan2.discriminator import Discriminator, DiscriminatorConfig
+from frugan.networks.stylegan2.generator import Generator, GeneratorConfig
+from frugan.structure import converter, reasons
+
+Network = TypeVar("Network", Generator, Discriminator)
+
+_CONFIGS: dict[type[nn.Module], type] = {Generator: GeneratorConfig, Discriminator: DiscriminatorConfig}
+_converter = converter()
+
+
+def save_weights(network: nn.Module, file: Path) -> None:
+    """The network's parameters and buffers as safetensors."""
+    save_tensors(network.state_dict(), file, metadata={"format": "pt"})
+
+
+def save_tensors(tensors: Mapping[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
+    """Writes tensors as safetensors, readable by whom the umask allows: the library itself makes files of mode 0600."""
+    # safetensors refuses tensors that share memory or are strided: each is written as its own plain block
+    plain = {k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}
+    file.touch()  # an empty file shows what the umask, or the folder's access list, makes of a new one
+    mode = file.stat().st_mode
+    safetensors.torch.save_file(plain, file, metadata=metadata)
+    file.chmod(mode)
+
+
+def weights_digest(network: nn.Module) -> str:
+    """SHA-256 (hexadecimal) of names, types, shapes and values of all parameters and buffers, on whatever device."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def load_weights(file: Path, prefix: str = "") -> dict[str, Tensor]:
+    """The tensors in a safetensors file whose names begin with `prefix`, which is cut off. Raises `FruganError`."""
+    try:
+        with safetensors.safe_open(file, "pt") as opened:
+            return {k.removeprefix(prefix): opened.get_tensor(k) for k in opened.keys() if k.startswith(prefix)}  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError) as error:
+        raise FruganError(f"{file} cannot be read: {error}") from error
+
+
+def check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Every weight has its place, its shape and a floating-point type (which converts); else a `FruganError` that names one."""
+    check_shapes({k: tuple(v.shape) for k, v in state.items()}, expected)
+    for name, value in state.items():
+        if not value.is_floating_point():
+            raise FruganError(f"{shown(name)} is of type {value.dtype}, expected floating-point numbers")
+
+
+def check_shapes(given: Mapping[str, tuple[int, ...]], expected: Mapping[str, Tensor]) -> None:
+    """Every weight has its place and its shape, and nothing is left over; else a `FruganError` that names one."""
+    own = {k: tuple(v.shape) for k, v in expected.items()}
+    if wrong := sorted(k for k in {**own, **given} if own.get(k) != given.get(k)):
+        name = wrong[0]
+        raise FruganError(
+            f"{shown(name)} is {given.get(name, 'absent')}, expected {own.get(name, 'absent')}; "
+            f"{len(wrong)} of {len(own)} weights do not fit the network"
+        )
+
+
+def build(kind: type[Network], config: Any, state: Mapping[str, Tensor], source: Path) -> Network:
+    """The network of a configuration from config.json and its weights. Raises `FruganError`, which names `source`.
+
+    Shapes are compared before memory is set aside: what a file asks for is bounded by what it brings.
+    """
+    try:
+        structured = _converter.structure(config, _CONFIGS[kind])
+    except Exception as error:  # a configuration can be wrong in any way
+        name = kind.__name__.lower()
+        raise FruganError(f"{source} holds no {name} that can be read: {reasons(error, name)}") from error
+    try:
+        return fill(kind, structured, state)
+    except FruganError as error:
+        raise FruganError(f"{source}: {error}") from error
+
+
+def fill(kind: type[Network], config: Any, state: Mapping[str, Tensor]) -> Network:
+    """The network of a configuration dataclass with the given weights, copied, on the CPU.
+
+    What is read from anywhere comes through here: shapes and types are compared before memory is set aside, and weights
+    that are not finite are refused, because nothing but nan would come of them. Raises `FruganError`.
+    """
+    network = unfilled(kind, config)
+    expected = network.state_dict()
+    check_fit(state, expected)
+    filled = {k: v.to(expected[k].dtype, copy=True) for k, v in state.items()}
+    for name, value in filled.items():
+        if not value.isfinite().all():
+            raise FruganError(f"{shown(name)} holds numbers that are not finite: nothing can be computed with them")
+    network.load_state_dict(filled, assign=True)
+    return network
+
+
+def unfilled(kind: type[Network], config: Any) -> Network:
+    """The network of a configuration, with shapes and without memory. Raises `FruganError` where there is no such network."""
+    with _Unfilled():
+        return kind(config)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Weights made under it have a shape and no memory; constants computed from numbers are real.
+
+    `torch.device("meta")` would do, but for the second it takes: it imports the compiler to divide by a number.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.randn:
+            return torch.empty(*args, device="meta")
+        if func in (torch.zeros, torch.full):
+            return func(*args, device="meta")
+        if func in (torch.Tensor.div, torch.Tensor.__truediv__, F.normalize) and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def save_generator(
+    directory: Path, generator: Generator, *, discriminator: DiscriminatorConfig | None = None, **facts: Any
+) -> None:
+    """model.safetensors and config.json, which also takes the discriminator's configuration and other `facts`."""
+    save_weights(generator, directory / "model.safetensors")
+    config = {"architecture": "stylegan2", "generator": _converter.unstructure(generator.config), **facts}
+    if discriminator is not None:
+        config["discriminator"] = _converter.unstructure(discriminator)
+    (directory / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True), "utf-8")
+
+
+def load_config(directory: Path) -> dict[str, Any]:
+    """What `save_generator` wrote into config.json. Raises `FruganError`."""
+    file = directory / "config.json"
+    if not file.is_file() or not (directory / "model.safetensors").is_file():
+        raise FruganError(f"{directory} holds no generator: config.json and model.safetensors are expected there")
+    try:
+        config = read_json(file)
+    except (OSError, ValueError) as error:
+        raise FruganError(f"{file} cannot be read: {shown(error)}") from error
+    if not isinstance(config, dict) or "generator" not in config:
+        raise FruganError(f"{file} describes no generator")
+    return config
+
+
+def load_generator(directory: Path) -> Generator:
+    """The generator kept in `directory`, on the CPU, in evaluation mode. Raises `FruganError` on anything amiss."""
+    config = load_config(directory)["generator"]
+    state = load_weights(directory / "model.safetensors")
+    return build(Generator, config, state, directory).eval().requires_grad_(False)

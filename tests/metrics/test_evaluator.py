@@ -1,0 +1,405 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from frugan.errors import FruganError
+from frugan.images import to_float, to_uint8
+from frugan.metrics import (
+    METRICS,
+    EvaluateConfig,
+    EvaluationCard,
+    Evaluator,
+    ImageSet,
+    kernel_distance_full,
+    sample_images,
+)
+from frugan.networks import Generator, GeneratorConfig, SynthesisConfig
+
+REFERENCE = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
+
+
+class Toy:
+    """Generator-shaped: the latent (and label) paints the image, over noise. It has no `draw_noise`."""
+
+    z_dim = 3 * 8 * 8
+
+    def __init__(self, label_size: int = 0, scale: float = 0.5) -> None:
+        self.label_size, self.scale = label_size, scale
+
+    def mapping(self, z: Tensor, c: Tensor | None, truncation: float = 1.0) -> Tensor:
+        z = z * truncation
+        assert (c is None) == (self.label_size == 0)
+        return z if c is None else z * 0 + c[:, :1]
+
+    def synthesis(self, ws: Tensor, *, noise: str, generator: torch.Generator) -> Tensor:
+        assert noise == "random"
+        grain = torch.randn(len(ws), 3, 8, 8, generator=generator)
+        return self.scale * ws.reshape(-1, 3, 8, 8) + 0.1 * grain
+
+
+class Replay:
+    """Generates the given images in turn."""
+
+    z_dim = 1
+    label_size = 0
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.images, self.at = to_float(torch.from_numpy(pixels)), 0
+
+    def mapping(self, z: Tensor, c: Tensor | None) -> Tensor:
+        self.at += len(z)
+        return torch.arange(self.at - len(z), self.at)
+
+    def synthesis(self, ws: Tensor, **noise: object) -> Tensor:
+        return self.images[ws % len(self.images)]
+
+
+class Averages:
+    """Features: the image at 4×4. Counts the images that it has looked at."""
+
+    name = "averages"
+    preprocessing = "none"
+
+    def __init__(self, digest: str = "a") -> None:
+        self.digest, self.seen = digest, 0
+        self.classify = lambda features: np.asarray(features, np.float64)[:, :5] * 4
+
+    def __call__(self, images: Tensor) -> Tensor:
+        self.seen += len(images)
+        return nn.functional.avg_pool2d(images, 2).flatten(1)
+
+
+def small_generator(label_size: int = 0) -> Generator:
+    torch.manual_seed(0)
+    config = GeneratorConfig(
+        z_dim=8,
+        w_dim=8,
+        resolution=(8, 8),
+        channels=3,
+        label_size=label_size,
+        synthesis=SynthesisConfig(channel_base=64, channel_max=8),
+    )
+    generator = Generator(config)
+    for name, parameter in generator.named_parameters():
+        if name.endswith("noise_strength"):
+            nn.init.ones_(parameter)
+    return generator
+
+
+CONFIG = EvaluateConfig.__dataclass_fields__
+
+
+def evaluator(reference: np.ndarray = REFERENCE, rows: np.ndarray | None = None, **options: Any) -> Evaluator:
+    config = EvaluateConfig(
+        **{"samples": 50, **{key: options.pop(key) for key in list(options) if key in CONFIG and key != "features"}}
+    )
+    return Evaluator(ImageSet(reference, rows), config, **{"features": Averages(), **options})
+
+
+def values(measure: Evaluator, generator: Any) -> dict[str, float]:
+    return measure(generator).values
+
+
+def samples(generator: Any, n: int = 10, **options: Any) -> Tensor:
+    return torch.cat([images for images, _ in sample_images(generator, range(n), **options)])
+
+
+@pytest.mark.parametrize("make", [Toy, small_generator])
+@pytest.mark.parametrize("label_size", [0, 2])
+def test_an_image_follows_from_seed_and_number_alone(make: Any, label_size: int) -> None:
+    generator = make(label_size)
+    labels = np.eye(2, dtype=np.float32)[:, :label_size] if label_size else np.zeros((5, 0), np.float32)
+    images = samples(generator, labels=labels, batch=10)
+    assert images.shape == (10, 3, 8, 8)
+    for n, batch in ((10, 1), (10, 3), (10, 64), (4, 4)):
+        torch.testing.assert_close(samples(generator, n, labels=labels, batch=batch), images[:n], rtol=1e-4, atol=1e-5)
+    state = torch.get_rng_state()
+    assert not torch.allclose(samples(generator, labels=labels, seed=1), images)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert len(images.flatten(1).unique(dim=0)) == 10
+
+
+def test_noise_is_fresh_for_every_image() -> None:
+    generator = small_generator()
+    with torch.no_grad():
+        generator.mapping.get_submodule("fc0").weight.zero_()  # pyright: ignore[reportCallIssue]
+    images = samples(generator)
+    assert images.std(dim=0).min() > 1e-4
+
+
+def test_labels_are_drawn_from_the_rows_given() -> None:
+    labels = np.array([[1, 0], [1, 0], [1, 0], [-1, 0]], np.float32)
+    drawn = samples(Toy(label_size=2, scale=1), 400, labels=labels).mean(dim=(1, 2, 3)).sign()
+    assert set(drawn.tolist()) == {1.0, -1.0}
+    assert (drawn > 0).float().mean() == pytest.approx(0.75, abs=0.07)
+    assert len({tuple(four) for four in drawn.reshape(-1, 4).tolist()}) > 4  # not the rows in turn
+
+
+@pytest.mark.parametrize("labels", [None, np.zeros((4, 3), np.float32), np.zeros((0, 2), np.float32)])
+def test_missing_labels_are_named(labels: np.ndarray | None) -> None:
+    with pytest.raises(FruganError, match="needs labels of size 2"):
+        samples(Toy(label_size=2), labels=labels)
+
+
+TRAIN = ImageSet(
+    np.random.default_rng(1).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8), names=[f"{i}.png" for i in range(40)]
+)
+
+
+def test_every_metric_is_given_as_asked() -> None:
+    generator = Toy()
+    found = values(evaluator(metrics=tuple(METRICS), train=TRAIN), generator)
+    assert set(found) == {name for metric in METRICS.values() for name in metric.names}
+    assert set(METRICS) <= set(found)
+    assert all(np.isfinite(value) for value in found.values())
+    for name, metric in METRICS.items():
+        alone = values(evaluator(metrics=(name,), train=TRAIN), generator)
+        assert alone == {key: pytest.approx(found[key]) for key in metric.names}
+
+
+def test_the_number_is_that_of_the_parts() -> None:
+    """Images pass through uint8, features and distance, and nothing else."""
+    measure = evaluator(metrics=("kid_full",), seed=3)
+    generated = to_float(torch.from_numpy(to_uint8(samples(Toy(), 50, seed=3))))
+    real = to_float(torch.from_numpy(REFERENCE))
+    expected = kernel_distance_full(*(Averages()(x).double().numpy() for x in (real, generated)))
+    assert values(measure, Toy()) == {"kid_full": pytest.approx(expected, rel=1e-6)}
+
+
+def test_results_depend_on_the_seed_not_on_the_batch() -> None:
+    first = values(evaluator(batch=64), Toy())
+    assert values(evaluator(batch=7), Toy()) == pytest.approx(first)
+    assert values(evaluator(batch=64), Toy()) == first
+    assert values(evaluator(seed=1), Toy()) != pytest.approx(first)
+
+
+def test_a_perfect_generator_and_worse_ones() -> None:
+    measure = evaluator(samples=60, metrics=("kid_full", "fid", "recall", "precision"))
+    perfect, copies = values(measure, Replay(REFERENCE)), values(measure, Replay(REFERENCE[:3]))
+    assert perfect["precision"] == perfect["recall"] == 1
+    assert perfect["fid"] == pytest.approx(0, abs=1e-9)
+    assert perfect["kid_full"] < 0
+    assert copies["precision"] == 1
+    assert copies["recall"] < 0.2
+    assert copies["kid_full"] > 0
+    assert copies["fid"] > values(measure, Replay(REFERENCE[:30]))["fid"] > 0.01
+
+
+def test_reference_features_are_computed_once_and_kept(tmp_path: Path) -> None:
+    features = Averages()
+    first = evaluator(features=features, cache=tmp_path / "new")
+    assert features.seen == 60
+    value = values(first, Toy())
+    first(Toy())
+    assert features.seen == 160
+    again = Averages()
+    second = evaluator(features=again, cache=tmp_path / "new", batch=7)
+    assert again.seen == 0
+    assert np.array_equal(second.real.features, first.real.features)
+    assert values(second, Toy()) == pytest.approx(value)
+
+
+def test_the_cache_knows_pixels_and_network(tmp_path: Path) -> None:
+    changed = REFERENCE.copy()
+    changed[17, 3, 2, 1] ^= 1
+    for reference, digest in ((REFERENCE, "a"), (changed, "a"), (REFERENCE, "b"), (REFERENCE[::-1], "a")):
+        features = Averages(digest)
+        evaluator(reference, features=features, cache=tmp_path)
+        assert features.seen == 60
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_damaged_cache_is_mended(tmp_path: Path) -> None:
+    expected = evaluator(cache=tmp_path).real.features
+    (file,) = tmp_path.iterdir()
+    shorter = tmp_path.with_suffix(".npy")
+    np.save(shorter, expected[:30])
+    for damage in (b"", b"no array", file.read_bytes()[:200], shorter.read_bytes()):
+        file.write_bytes(damage)
+        features = Averages()
+        assert np.array_equal(evaluator(features=features, cache=tmp_path).real.features, expected)
+        assert features.seen == 60
+        assert [file] == list(tmp_path.iterdir())
+
+
+def test_a_memory_map_and_indices(tmp_path: Path) -> None:
+    np.save(tmp_path / "pixels.npy", REFERENCE)
+    mapped = np.load(tmp_path / "pixels.npy", mmap_mode="r")
+    rows = np.arange(0, 60, 2)
+    expected = evaluator(REFERENCE[rows]).real.features
+    assert np.array_equal(evaluator(mapped, rows=rows, cache=tmp_path / "cache").real.features, expected)
+    wide = evaluator(REFERENCE.astype(np.uint16) * 257, rows=rows).real.features
+    np.testing.assert_allclose(wide, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"metrics": ("kid", "lpips")}, "'lpips': choose from kid, "),
+        ({"features": "vgg"}, "'vgg': choose one of efficientnet-lite0"),
+        ({"metrics": ()}, "choose from kid"),
+        ({"features": "inception", "mean": (0, 0, 0)}, "normalisation of its own"),
+        ({"features": "net.onnx", "input_size": 32}, "all three"),
+        ({"features": "a:b", "input_size": 32, "mean": (0, 0, 0), "std": (1, 0, 1)}, "above 0"),
+        ({"samples": 9}, "--samples 9: give a whole number from 10"),
+        ({"batch": 0}, "--batch 0"),
+    ],
+)
+def test_bad_configs_are_refused(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(FruganError, match=says):
+        EvaluateConfig(**options)
+
+
+def test_too_small_a_reference_is_refused() -> None:
+    with pytest.raises(FruganError, match="9 reference images"):
+        evaluator(REFERENCE[:9])
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_fewest_samples_are_enough_for_every_metric(name: str) -> None:
+    found = values(evaluator(REFERENCE[:10], samples=10, metrics=(name,), train=TRAIN), Toy())
+    assert np.isfinite(found[name])
+
+
+def test_with_the_default_network(device: torch.device) -> None:
+    config = EvaluateConfig(samples=10, metrics=("fid", "kid", "is"))
+    measure = Evaluator(ImageSet(REFERENCE[:20]), config, device=device)
+    found = values(measure, small_generator().to(device))
+    assert found["fid"] > 0
+    assert 1 <= found["is"] < 1000
+
+
+def test_features_are_not_kept_unless_a_metric_holds_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FID alone goes by moments, batch by batch; with KID beside it the same number comes from the features."""
+    alone = values(evaluator(metrics=("fid",), batch=7), Toy())["fid"]
+    both = values(evaluator(metrics=("kid", "fid")), Toy())["fid"]
+    assert alone == pytest.approx(both, rel=1e-9)
+    seen: list[int] = []
+    monkeypatch.setattr(
+        "frugan.metrics.evaluator._join", lambda parts: seen.append(len(parts)) or np.concatenate(parts)
+    )
+    measure = evaluator(metrics=("fid",), batch=7)
+    del seen[:]
+    measure(Toy())
+    assert seen == []
+
+
+def test_truncation_reaches_the_mapping() -> None:
+    wide, narrow = (samples(Toy(), 50, truncation=t).std().item() for t in (1.0, 0.2))
+    assert narrow < 0.5 * wide
+    assert values(evaluator(truncation=0.2), Toy()) != values(evaluator(), Toy())
+
+
+def test_samples_may_be_taken_in_any_order() -> None:
+    generator = small_generator()
+    images = samples(generator)
+    some = torch.cat([x for x, _ in sample_images(generator, [7, 2, 5])])
+    torch.testing.assert_close(some, images[[7, 2, 5]], rtol=1e-4, atol=1e-5)
+
+
+def test_x_flipped_copies() -> None:
+    image_set = ImageSet(REFERENCE, np.array([3, 63]), names=[str(i) for i in range(60)])
+    assert np.array_equal(image_set[:][1], REFERENCE[3][:, ::-1])
+    assert [image_set.name(i) for i in range(2)] == ["3", "3 (mirrored)"]
+
+
+def test_memorisation_is_found_where_it_was_planted() -> None:
+    """Half of what is generated are training images (seen in a mirror): named, and shown beside them."""
+    train = ImageSet(TRAIN.pixels, np.arange(80), names=TRAIN.names)
+    held_out = np.random.default_rng(2).integers(0, 256, (300, 8, 8, 3), dtype=np.uint8)
+    fresh = np.random.default_rng(3).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    copies = np.concatenate([TRAIN.pixels[:, :, ::-1], fresh])
+    measure = evaluator(held_out, metrics=("memorisation",), samples=80, train=train)
+    found = measure(Replay(copies))
+    assert found.values["copied"] == pytest.approx(0.5, abs=0.05)
+    assert found.values["memorisation"] > 0.7
+    honest = values(measure, Replay(np.random.default_rng(4).integers(0, 256, (80, 8, 8, 3), dtype=np.uint8)))
+    assert honest["copied"] < 0.06
+    assert honest["memorisation"] == pytest.approx(0.5, abs=0.1)
+    assert len(found.nearest) == 8
+    for entry in found.nearest:
+        assert entry["names"][0] == f"{entry['sample']}.png (mirrored)"
+        assert entry["distances"] == sorted(entry["distances"])
+        assert entry["distances"][0] == pytest.approx(0, abs=1e-2)
+    with pytest.raises(FruganError, match="hold some out"):
+        evaluator(metrics=("memorisation",))
+
+
+def test_the_sheet_of_neighbours() -> None:
+    train = ImageSet(TRAIN.pixels)
+    measure = evaluator(metrics=("memorisation",), train=train)
+    generator = Toy()
+    card = measure(generator)
+    sheet = measure.nearest_sheet(generator, card)
+    assert sheet.shape == (8 * 8, 8 * 6, 3)
+    entry = card.nearest[2]
+    ((image, _),) = sample_images(generator, [entry["sample"]])
+    assert np.array_equal(sheet[16:24, :8], to_uint8(image)[0])
+    assert np.array_equal(sheet[16:24, 8:16], TRAIN.pixels[entry["positions"][0]])
+
+
+def test_metrics_for_each_class() -> None:
+    """Class 1 is painted white, class 0 varies like the reference of its own: only one of the two is bad."""
+    labels = np.eye(2, dtype=np.float32)[np.arange(60) % 2]
+
+    class TwoKinds(Toy):
+        def synthesis(self, ws: Tensor, *, noise: str, generator: torch.Generator) -> Tensor:
+            if ws[0, 0] == 0:
+                return torch.ones(1, 3, 8, 8)
+            return torch.rand(len(ws), 3, 8, 8, generator=generator) * 2 - 1
+
+    config = EvaluateConfig(metrics=("kid_full", "coverage"), samples=200, per_class=True)
+    reference = ImageSet(REFERENCE, labels=labels, class_names=["alive", "white"])
+    card = Evaluator(reference, config, labels=labels, features=Averages())(TwoKinds(2))
+    assert list(card.per_class) == ["alive", "white"]  # the classes' own order
+    assert card.per_class["alive"]["kid_full"] < 0.01 < card.values["kid_full"] < card.per_class["white"]["kid_full"]
+    with pytest.raises(FruganError, match="conditional generator"):
+        evaluator(per_class=True)
+    with pytest.raises(FruganError, match="one class per image"):
+        Evaluator(ImageSet(REFERENCE, labels=labels + 0.5), config, labels=labels + 0.5, features=Averages())
+
+
+def test_the_card_says_how(tmp_path: Path) -> None:
+    card = evaluator(seed=3, truncation=0.7)(small_generator())
+    assert card.protocol["reference_count"] == 60
+    assert card.protocol["samples"] == 50
+    assert card.protocol["truncation"] == 0.7
+    assert card.subject["seed"] == 3
+    assert card.conditions["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert EvaluationCard.load(card.save(tmp_path / "new" / "card.json")) == card
+    again = evaluator(seed=3, truncation=0.7)(small_generator())
+    assert (again.values, again.protocol, again.subject) == (card.values, card.protocol, card.subject)
+    other = REFERENCE.copy()
+    other[0, 0, 0, 0] ^= 1
+    assert evaluator(other)(small_generator()).protocol["reference"] != card.protocol["reference"]
+
+
+def test_progress_is_told() -> None:
+    heard: list[tuple[int, int]] = []
+    evaluator(batch=20)(Toy(), lambda done, total: heard.append((done, total)))
+    assert heard == [(20, 50), (40, 50), (50, 50)]
+
+
+def _measure_together(rank: int, world: int, folder: str) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+    try:
+        measure = evaluator(metrics=("kid", "fid", "ppl_w_end"), cache=Path(folder) / "cache", samples=51)
+        measure(small_generator()).save(Path(folder) / f"{rank}.json")
+        evaluator(metrics=("fid",), samples=51)(small_generator()).save(Path(folder) / f"fid-{rank}.json")
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_several_processes_give_the_result_of_one(tmp_path: Path) -> None:
+    torch.multiprocessing.start_processes(_measure_together, args=(3, str(tmp_path)), nprocs=3, start_method="fork")
+    alone = values(evaluator(metrics=("kid", "fid", "ppl_w_end"), samples=51), small_generator())
+    for rank in range(3):
+        assert EvaluationCard.load(tmp_path / f"{rank}.json").values == pytest.approx(alone, rel=1e-5)
+        assert EvaluationCard.load(tmp_path / f"fid-{rank}.json").values["fid"] == pytest.approx(alone["fid"], rel=1e-5)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
