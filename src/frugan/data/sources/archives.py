@@ -41,11 +41,11 @@ class Zip(Files):
         self.unreadable = [(name, reason) for name, reason in reasons.items() if reason]
         self.names = [name for name, reason in reasons.items() if not reason]
 
-    def unfit_member(self, name: str) -> str:
+    def _unfit(self, name: str) -> str:
         member = self._members[name]
         if member.file_size > _LARGEST_MEMBER:
             return f"unpacks to {member.file_size:,} bytes; the limit is {_LARGEST_MEMBER:,}"
-        return unfit_member(member, self._size)
+        return unfit_in_zip(member, self._size)
 
     def open(self, name: str) -> BinaryIO:
         with self.open_head(name) as file:
@@ -176,7 +176,7 @@ def _zip_name(member: zipfile.ZipInfo) -> str:
         return member.filename
 
 
-def unfit_member(member: zipfile.ZipInfo, size: int) -> str:
+def unfit_in_zip(member: zipfile.ZipInfo, size: int) -> str:
     """Why a member of a zip of `size` bytes is not read, or "": it would take more memory than it brings, or is locked."""
     if member.flag_bits & 1:
         return "encrypted"

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from frugan.data.decode import Header
-from frugan.data.sources.archives import unfit_member
+from frugan.data.sources.archives import unfit_in_zip
 from frugan.data.sources.base import stamp_of
 from frugan.data.sources.own import OwnFiles
 from frugan.errors import FruganError, shown
@@ -85,7 +85,7 @@ def _load_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 def _check_array(archive: zipfile.ZipFile, key: str, size: int) -> None:
     """Raises `ValueError` where an array of a .npz of `size` bytes would take more memory than its member brings."""
     member = archive.getinfo(key if key in archive.namelist() else f"{key}.npy")
-    if reason := unfit_member(member, size):
+    if reason := unfit_in_zip(member, size):
         raise ValueError(f"{shown(key)} {reason}")
     with archive.open(member) as file:  # the header first: NumPy sets memory aside for whatever it says
         version = np.lib.format.read_magic(file)
