@@ -7,12 +7,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from frugan.checks import check_number
 from frugan.cli.terminal import console
 from frugan.command_line import command
 from frugan.errors import FruganError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from frugan.latent.code import Point
+    from frugan.networks import Generator
 
 MOST_SEEDS = 1_000_000
 
@@ -67,6 +73,34 @@ def parse_seeds(text: str) -> list[int]:
             )
         seeds += range(int(first), int(last or first) + 1)
     return seeds
+
+
+def parse_points(text: str) -> list[Point]:
+    """ "0-3,me.safetensors" → seeds, then codes. A name that ends in .safetensors is a code's file, a folder all codes in it."""
+    from frugan.latent.code import find_codes
+
+    seeds, codes = find_codes(text)
+    return [*(parse_seeds(seeds) if seeds or not codes else []), *codes]
+
+
+def open_network(
+    network: str, label: str | None, device: str, *, optional: bool = False
+) -> tuple[Generator, Tensor | None]:
+    """The generator on its device, and the label `[K]` that is asked for; None where it takes none, or it is optional."""
+    from frugan.device import choose_device
+    from frugan.run.load import load
+
+    G = load(network)
+    c = None if optional and label is None else read_label(network, label, G)
+    return G.to(choose_device(device)), c
+
+
+def read_label(network: str, label: str | None, G: Generator) -> Tensor | None:
+    """A label as typed → `[K]`, by the class names of the network's run."""
+    from frugan.latent import parse_label
+    from frugan.run.load import read_class_names
+
+    return parse_label(label, G.label_size, read_class_names(network), G.config.measured)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import typer
 from typer import Option
 
 from frugan.checks import Limits, Truncation
-from frugan.cli.common import bar, parse_seeds, say
+from frugan.cli.common import bar, open_network, parse_seeds, say
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ def generate(
         str | None,
         Option("--class", help="Class name or number; a measured label in its own unit; several joined by commas."),
     ] = None,
+    code: Annotated[
+        list[str] | None, Option(help="A code that frugan project wrote, in place of seeds; may be repeated.")
+    ] = None,
     grid: Annotated[
         bool, Option("--grid", help="All images in one file, captioned, instead of one file each.")
     ] = False,
@@ -64,6 +67,9 @@ def generate(
     from frugan.networks.serialization import weights_digest
     from frugan.run.load import load_with_notes, read_class_names
 
+    if code:
+        _write_codes(str(source), code, out, noise, device)
+        return
     numbers = parse_seeds(seeds)
     factor = _parse_scale(scale)
     if format == "npy" and (grid or factor not in (None, 1)):
@@ -89,6 +95,25 @@ def generate(
         written = _write_each(_shown(made, len(numbers)), numbers, out, text, factor or 1, format, pixels)
     for line in [written, *notes, *pixels.notes(format, grid)]:
         say(line)
+
+
+def _write_codes(network: str, codes: Sequence[str], out: Path | None, noise: str, device: str) -> None:
+    """`frugan generate --code`: the images of code files."""
+    from frugan.images import save_image
+    from frugan.latent.code import load_code, render_points
+    from frugan.networks.serialization import weights_digest
+
+    found = [load_code(file) for file in codes]
+    if noise == "random":
+        raise FruganError("--noise random: a code has noise of its own, or the network's; leave --noise out")
+    G, _ = open_network(network, None, device, optional=True)
+    images = render_points(G, found)
+    pixels = read_pixel_format(Path(network), G.channels)
+    folder = out or default_out(Path(network))
+    digest = weights_digest(G)
+    for code, stored in zip(found, pixels.stored(images, pixels.file_depth)):
+        save_image(stored, folder / f"{code.name}.png", text={"Code": code.name, "Network": digest})
+    say(f"{len(found)} {'image' if len(found) == 1 else 'images'} in {folder}")
 
 
 @dataclass(frozen=True)

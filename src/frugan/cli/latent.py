@@ -9,15 +9,15 @@ import typer
 from typer import Option
 
 from frugan.checks import Limits
-from frugan.cli.common import bar, parse_seeds, print_command, say
+from frugan.cli.common import bar, open_network, parse_points, parse_seeds, print_command, read_label, say
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from frugan.latent.edit import Truncation
+    from frugan.latent.code import Point
     from frugan.latent.path import Path as VideoPath
     from frugan.networks import Generator
 
@@ -61,7 +61,7 @@ def directions(
     from frugan.latent.edit import Truncation
     from frugan.latent.explore import Request, check, explore
 
-    G, c = _open(network, label, device, optional=True)
+    G, c = open_network(network, label, device, optional=True)
     request = Request(
         method=method,
         count=count,
@@ -76,7 +76,7 @@ def directions(
         ws=_ws_range(ws),
         seeds=tuple(parse_seeds(seeds)) if seeds else (),
         to_seeds=tuple(parse_seeds(to_seeds)) if to_seeds else (),
-        to_c=_label(network, to_label, G) if to_label else None,
+        to_c=read_label(network, to_label, G) if to_label else None,
         mask=_mask(mask) if mask else None,
         without=tuple(find_direction(text) for text in without or ()),
     )
@@ -105,12 +105,13 @@ def edit(
     import torch
 
     from frugan.images import save_image, to_uint8
+    from frugan.latent.code import point_names, render_points
     from frugan.latent.direction import find_direction
-    from frugan.latent.edit import Edit, Truncation, check_edit, render_edited
+    from frugan.latent.edit import Edit, Truncation, check_edit
     from frugan.latent.sheets import table
 
-    numbers, amounts = parse_seeds(seeds), parse_range("strengths", strengths)
-    G, c = _open(network, label, device)
+    points, amounts = parse_points(seeds), parse_range("strengths", strengths)
+    G, c = open_network(network, label, device, optional=_all_codes(points))
     chosen = [find_direction(text) for text in direction]
     if levels:
         chosen = [d.restricted(_levels(levels, G) or ()) for d in chosen]
@@ -121,23 +122,23 @@ def edit(
     columns = []
     with bar("editing") as progress:
         for i, amount in enumerate(amounts):
-            labels = None if c is None else c.expand(len(numbers), -1)
             edits = [Edit(d, amount, mode) for d in chosen]
-            columns.append(render_edited(G, G.latents(numbers), labels, edits, Truncation(truncation)).cpu())
+            columns.append(render_points(G, points, c, edits, Truncation(truncation)).cpu())
             progress(i + 1, len(amounts))
     names = "+".join(d.name for d in chosen)
     for amount, images in zip(amounts, columns):
-        for number, pixels in zip(numbers, to_uint8(images)):
-            save_image(pixels, out / f"seed{number:04d}-{names}{amount:+g}.png")
+        for point, pixels in zip(points, to_uint8(images)):
+            image = f"seed{point:04d}" if isinstance(point, int) else point.name
+            save_image(pixels, out / f"{image}-{names}{amount:+g}.png")
     sheet = table(
         torch.stack(columns, 1).flatten(0, 1),
         len(amounts),
         column_names=[f"{amount:+g}" for amount in amounts],
-        row_names=[str(number) for number in numbers],
+        row_names=point_names(points),
         title=f"{names}, strength in standard deviations",
     )
     save_image(sheet, out / f"{names}.png")
-    say(f"{len(numbers) * len(amounts)} images in {out}, all of them on {out / f'{names}.png'}")
+    say(f"{len(points) * len(amounts)} images in {out}, all of them on {out / f'{names}.png'}")
 
 
 def mix(
@@ -154,27 +155,28 @@ def mix(
     import torch
 
     from frugan.images import save_image
+    from frugan.latent.code import point_names, point_ws
     from frugan.latent.edit import Truncation
     from frugan.latent.mixing import mixing_grid
     from frugan.latent.sheets import blank, table
 
-    row_seeds, column_seeds = parse_seeds(rows), parse_seeds(columns)
-    G, c = _open(network, label, device)
+    row_points, column_points = parse_points(rows), parse_points(columns)
+    G, c = open_network(network, label, device, optional=_all_codes([*row_points, *column_points]))
     chosen = _levels(levels, G) or tuple(range(-(-len(G.synthesis.sizes) // 2)))
     _check_image(out)
-    own, others = (_ws(G, seeds, c, Truncation(truncation)) for seeds in (row_seeds, column_seeds))
+    own, others = (point_ws(G, points, c, Truncation(truncation)) for points in (row_points, column_points))
     first, top, mixtures = mixing_grid(G, own, others, chosen)
-    n = len(column_seeds)
-    lines = [torch.cat([first[i : i + 1], mixtures[i * n : (i + 1) * n]]) for i in range(len(row_seeds))]
+    n = len(column_points)
+    lines = [torch.cat([first[i : i + 1], mixtures[i * n : (i + 1) * n]]) for i in range(len(row_points))]
     sheet = table(
         torch.cat([blank(top), top, *lines]).cpu(),
         n + 1,
-        column_names=["", *map(str, column_seeds)],
-        row_names=["", *map(str, row_seeds)],
+        column_names=["", *point_names(column_points)],
+        row_names=["", *point_names(row_points)],
         title=f"levels {levels or 'of the coarser half'} from the columns",
     )
     save_image(sheet, out)
-    say(f"{len(row_seeds)} × {n} mixtures in {out}")
+    say(f"{len(row_points)} × {n} mixtures in {out}")
 
 
 def sweep(
@@ -186,7 +188,7 @@ def sweep(
     towards: Annotated[
         str | None,
         Option(
-            help="Where ψ = 0 leads instead of the average of all images: a seed; class:NAME, the mean of a class; "
+            help="Where ψ = 0 leads instead of the average of all images: a seed or code; class:NAME, the mean of a class; "
             "centre:NUMBER, one of 64 k-means centres, the most frequent first."
         ),
     ] = None,
@@ -197,25 +199,26 @@ def sweep(
     import torch
 
     from frugan.images import save_image
-    from frugan.latent.edit import Truncation, render_edited
+    from frugan.latent.code import point_names, point_ws
+    from frugan.latent.edit import Truncation
     from frugan.latent.sheets import table
 
-    numbers, psis = parse_seeds(seeds), parse_range("truncation", truncation)
-    G, c = _open(network, label, device)
+    points, psis = parse_points(seeds), parse_range("truncation", truncation)
+    G, c = open_network(network, label, device, optional=_all_codes(points))
     chosen = _levels(levels, G)
     centre = None if towards is None else _centre(network, towards, c, G)
     _check_image(out)
-    labels = None if c is None else c.expand(len(numbers), -1)
-    z = G.latents(numbers)
-    columns = [render_edited(G, z, labels, (), Truncation(psi, chosen, centre)) for psi in psis]
+    whole = point_ws(G, points, c)
+    with torch.no_grad():
+        columns = [G.synthesis(Truncation(psi, chosen, centre)(G, whole), noise="const").clamp_(-1, 1) for psi in psis]
     sheet = table(
         torch.stack(columns, 1).flatten(0, 1).cpu(),
         len(psis),
         column_names=[f"psi {psi:g}" for psi in psis],
-        row_names=[str(number) for number in numbers],
+        row_names=point_names(points),
     )
     save_image(sheet, out)
-    say(f"{len(numbers)} seeds × {len(psis)} truncations in {out}")
+    say(f"{len(points)} seeds × {len(psis)} truncations in {out}")
 
 
 def video(
@@ -254,13 +257,13 @@ def video(
     if len(kinds) + swept > 1:
         raise FruganError(f"choose one of --{', --'.join([*kinds, 'truncation FIRST:LAST'])}")
     columns, rows = _grid(grid)
-    numbers = parse_seeds(seeds)
+    points = parse_points(seeds)
     check_video(out)
     frames = max(2, round(seconds * fps))
-    G, c = _open(network, label, device, optional=bool(classes))
+    G, c = open_network(network, label, device, optional=bool(classes) or _all_codes(parse_points(tour or seeds)))
     make = _path_maker(
         network, G, c, kinds[0] if kinds else "truncation" if swept else "loop",
-        tour=tour, edit=edit, classes=classes, truncation=truncation, morph=morph, strengths=strengths, space=space, seeds=numbers, device=device,
+        tour=tour, edit=edit, classes=classes, truncation=truncation, morph=morph, strengths=strengths, space=space, seeds=points, device=device,
     )  # fmt: skip
     paths = [make(1000 * i) for i in range(columns * rows)]
     with bar("making frames") as progress:
@@ -306,8 +309,8 @@ def blend(
         raise FruganError("give --at LEVEL (a swap of levels) or --interpolate 0:1:5 (all weights), one of them")
     shares = parse_range("interpolate", interpolate) if interpolate else []
     numbers = parse_seeds(seeds)
-    A, c = _open(first, label, device)
-    B, _ = _open(second, label, device)
+    A, c = open_network(first, label, device)
+    B, _ = open_network(second, label, device)
     found = blending.check_aligned(A, B)
     say(f"alignment: w {found.w:.2f}, images {found.images:.2f} (1: the same network, 0: strangers)")
     big = A if len(A.synthesis.sizes) >= len(B.synthesis.sizes) else B
@@ -357,7 +360,7 @@ def _path_maker(
     morph: str | None,
     strengths: str | None,
     space: Literal["w", "z"],
-    seeds: list[int],
+    seeds: list[Point],
     device: str,
 ) -> Callable[[int], VideoPath]:
     """What makes the path that the options ask for, its seeds so many higher. What is wrong is found before a frame is made."""
@@ -369,31 +372,48 @@ def _path_maker(
 
     if kind == "truncation":
         psis = _two("truncation", truncation)
-        return lambda more: path.truncation_path(G, seeds[0] + more, *psis, c)
+        return lambda more: path.truncation_path(G, _later(seeds[0], more), *psis, c)
     try:
         psi = Truncation(float(truncation))
     except ValueError:
         raise FruganError(f"--truncation {truncation!r}: give a number, or FIRST:LAST") from None
     if kind == "tour":
-        stops = parse_seeds(tour or "")
-        return lambda more: path.tour(G, [stop + more for stop in stops], c, space=space, truncation=psi)
+        stops = parse_points(tour or "")
+        return lambda more: path.tour(G, [_later(stop, more) for stop in stops], c, space=space, truncation=psi)
     if kind == "edit":
         direction = find_direction(edit or "")
         low, high = _two("strengths", strengths) if strengths else direction.slider
         direction.check(G)
-        return lambda more: path.edit_path(G, seeds[0] + more, direction, low, high, c, truncation=psi)
+        return lambda more: path.edit_path(G, _later(seeds[0], more), direction, low, high, c, truncation=psi)
     if kind == "classes":
         labels = torch.stack(
-            [label for name in (classes or "").split(",") if (label := _label(network, name.strip(), G)) is not None]
+            [
+                label
+                for name in (classes or "").split(",")
+                if (label := read_label(network, name.strip(), G)) is not None
+            ]
         )
-        return lambda more: path.class_path(G, seeds[0] + more, labels, truncation=psi)
+        first = seeds[0]
+        if not isinstance(first, int):
+            raise FruganError("--classes needs a seed: a code belongs to the label that it was found with")
+        return lambda more: path.class_path(G, first + more, labels, truncation=psi)
     if kind == "morph":
-        other, _ = _open(morph or "", None, device, optional=True)
+        other, _ = open_network(morph or "", None, device, optional=True)
         blending.check_aligned(G, other)
         blending.interpolate(G, other, 0.5)
-        around = lambda network, more: path.loop(network, [s + more for s in seeds], c, truncation=psi)  # noqa: E731
+        around = lambda network, more: path.loop(network, [_later(s, more) for s in seeds], c, truncation=psi)  # noqa: E731
         return lambda more: blending.Morph(G, other, around(G, more), around(other, more))
-    return lambda more: path.loop(G, [s + more for s in seeds], c, truncation=psi)
+    return lambda more: path.loop(G, [_later(s, more) for s in seeds], c, truncation=psi)
+
+
+def _later(point: Point, more: int) -> Point:
+    """A seed so many higher; a code stays."""
+    return point + more if isinstance(point, int) else point
+
+
+def _all_codes(points: Sequence[Point]) -> bool:
+    """Whether no label is needed, because there is no seed."""
+    return not any(isinstance(point, int) for point in points)
 
 
 def _two(name: str, text: str) -> tuple[float, float]:
@@ -433,56 +453,32 @@ def parse_range(name: str, text: str) -> list[float]:
     return [first + (last - first) * i / (count - 1) for i in range(count)]
 
 
-def _open(network: str, label: str | None, device: str, *, optional: bool = False) -> tuple[Generator, Tensor | None]:
-    """The generator on its device, and the label `[K]` that is asked for; None where it takes none, or it is optional."""
-    from frugan.device import choose_device
-    from frugan.run.load import load
-
-    G = load(network)
-    c = None if optional and label is None else _label(network, label, G)
-    return G.to(choose_device(device)), c
-
-
-def _label(network: str, label: str | None, G: Generator) -> Tensor | None:
-    from frugan.latent import parse_label
-    from frugan.run.load import read_class_names
-
-    return parse_label(label, G.label_size, read_class_names(network), G.config.measured)
-
-
 def _levels(text: str | None, G: Generator) -> tuple[int, ...] | None:
     from frugan.latent.levels import parse_levels
 
     return None if text is None else parse_levels(text, G)
 
 
-def _ws(G: Generator, seeds: list[int], c: Tensor | None, truncation: Truncation) -> Tensor:
-    import torch
-
-    device = G.mapping.w_avg.device
-    labels = None if c is None else c.to(device).expand(len(seeds), -1)
-    with torch.no_grad():
-        return truncation(G, G.mapping(G.latents(seeds).to(device), labels))
-
-
 def _centre(network: str, text: str, c: Tensor | None, G: Generator) -> Tensor:
     """The w `[w_dim]` or ws `[num_ws, w_dim]` that a text such as "5", "class:cat" or "centre:3" stands for."""
-    from frugan.latent.edit import Truncation
+    from frugan.latent.code import SUFFIX, point_ws
     from frugan.latent.statistics import CENTRES, cluster_centres, statistics_of
 
     kind, colon, which = text.partition(":")
-    if kind == "class" and colon and (label := _label(network, which, G)) is not None:
+    if kind == "class" and colon and (label := read_label(network, which, G)) is not None:
         return statistics_of(G, labels=label[None]).mean.float()
     if kind == "centre" and which.isdecimal() and int(which) < CENTRES:
         return cluster_centres(G, labels=None if c is None else c[None])[int(which)]
-    if colon or not text.isdecimal():
-        raise FruganError(f"--towards {text!r}: give a seed, class:NAME, or centre:0 to centre:{CENTRES - 1}")
-    return _ws(G, parse_seeds(text), c, Truncation())[0]
+    if not text.endswith(SUFFIX) and (colon or not text.isdecimal()):
+        raise FruganError(
+            f"--towards {text!r}: give a seed, a code's file, class:NAME, or centre:0 to centre:{CENTRES - 1}"
+        )
+    return point_ws(G, parse_points(text), c)[0]
 
 
 def _scores(network: str, text: str | None, G: Generator) -> str | Tensor | None:
     """The label of "class:NAME"; any other text as it is."""
-    return _label(network, text[6:], G) if text and text.startswith("class:") else text
+    return read_label(network, text[6:], G) if text and text.startswith("class:") else text
 
 
 def _score_name(text: str | None) -> str:

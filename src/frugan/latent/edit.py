@@ -100,6 +100,21 @@ def apply_edits(
 
 
 @torch.no_grad()
+def edit_ws(G: Generator, ws: Tensor, edits: Sequence[Edit]) -> list[Tensor]:
+    """ws `[N, num_ws, w_dim]` that are truncated already, for instance a code's, → styles, with checked edits applied.
+
+    Raises `FruganError` for an edit of z, which such an image no longer has.
+    """
+    for edit in _of(edits, "z"):
+        raise FruganError(
+            f"direction {edit.direction.name!r} is one of z, which a code does not have; edit it by directions of w or style"
+        )
+    for edit in _of(edits, "w"):
+        ws = ws + _step(G, ws, edit)
+    return styles_of(G, ws, edits)
+
+
+@torch.no_grad()
 def styles_of(G: Generator, ws: Tensor, edits: Sequence[Edit] = ()) -> list[Tensor]:
     """ws `[N, num_ws, w_dim]` → styles, with the edits of style space applied."""
     styled = _of(edits, "style")

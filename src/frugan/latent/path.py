@@ -16,8 +16,9 @@ from torch import Tensor
 
 from frugan.checks import check_number
 from frugan.errors import FruganError
+from frugan.latent.code import Point, check_points, point_names, point_styles, point_ws
 from frugan.latent.direction import Direction
-from frugan.latent.edit import NO_TRUNCATION, Edit, Mode, Truncation, apply_edits, check_edit
+from frugan.latent.edit import NO_TRUNCATION, Edit, Mode, Truncation, check_edit
 from frugan.latent.measure import pyramid_distance
 from frugan.networks import Generator
 
@@ -72,53 +73,54 @@ def render_styles(G: Generator, styles: Sequence[Tensor], side: int | None = Non
 
 def tour(
     G: Generator,
-    seeds: Sequence[int],
+    seeds: Sequence[Point],
     c: Tensor | None = None,
     *,
     space: Literal["w", "z"] = "w",
     truncation: Truncation = NO_TRUNCATION,
 ) -> WPath:
-    """From seed to seed; closed where the last is the first. Labels c `[K]`, or `[N, K]`: one for each seed."""
+    """From seed to seed, or code; closed where the last is the first. Labels c `[K]`, or `[N, K]`: one for each seed."""
     if len(seeds) < 2:
         raise FruganError(f"a tour of {len(seeds)} seed: give at least two, for instance 0,5,9,0")
-    z = G.latents(list(seeds))
     labels = None if c is None else c.expand(len(seeds), -1)
-    w = _w(G, z, labels)
+    numbers = [seed for seed in seeds if isinstance(seed, int)]
+    if space == "z" and len(numbers) < len(seeds):
+        raise FruganError("codes have no z to go through: make a tour of them in space w")
+    z = G.latents(numbers) if space == "z" else torch.zeros(0)
+    stops = point_ws(G, seeds, labels, truncation)
 
     def ws(t: Tensor) -> Tensor:
         first = t.floor().long().clamp(0, len(seeds) - 2)
-        part = (t - first)[:, None].to(w.dtype)
+        part = (t - first)[:, None].to(stops.dtype)
         if space == "z":
             between = slerp(z[first].double(), z[first + 1].double(), part.double()).float()
             mixed = None if labels is None else torch.lerp(labels[first], labels[first + 1], part.to(labels.dtype))
-            points = _w(G, between, mixed)
-        else:
-            points = torch.lerp(w[first], w[first + 1], part.to(w.device))
-        return truncation(G, points[:, None].repeat(1, G.num_ws, 1))
+            return truncation(G, _w(G, between, mixed)[:, None].repeat(1, G.num_ws, 1))
+        return torch.lerp(stops[first], stops[first + 1], part[:, None].to(stops.device))
 
     same_label = labels is None or torch.equal(labels[0], labels[-1])
     return WPath(G, len(seeds) - 1, ws, closed=seeds[0] == seeds[-1] and same_label)
 
 
 def loop(
-    G: Generator, seeds: Sequence[int], c: Tensor | None = None, *, truncation: Truncation = NO_TRUNCATION
+    G: Generator, seeds: Sequence[Point], c: Tensor | None = None, *, truncation: Truncation = NO_TRUNCATION
 ) -> WPath:
-    """A closed, smooth curve in W through all seeds: a periodic cubic spline, whose last image meets its first."""
-    if len(set(seeds)) < 3:
-        raise FruganError(f"a loop through {len(set(seeds))} seeds: give at least three different ones")
-    w = _w(G, G.latents(list(seeds)), None if c is None else c.expand(len(seeds), -1))
-    curve = PeriodicSpline(w.double().cpu().numpy())
+    """A closed, smooth curve in W through all seeds and codes: a periodic cubic spline, whose last image meets its first."""
+    if (different := len(set(point_names(seeds)))) < 3:
+        raise FruganError(f"a loop through {different} seeds: give at least three different ones")
+    stops = point_ws(G, seeds, c, truncation)
+    curve = PeriodicSpline(stops.flatten(1).double().cpu().numpy())
 
     def ws(t: Tensor) -> Tensor:
-        points = torch.from_numpy(curve(t.double().numpy())).to(w)
-        return truncation(G, points[:, None].repeat(1, G.num_ws, 1))
+        points = torch.from_numpy(curve(t.double().numpy())).to(stops)
+        return points.reshape(-1, G.num_ws, G.w_dim)
 
     return WPath(G, len(seeds), ws, closed=True)
 
 
 def edit_path(
     G: Generator,
-    seed: int,
+    seed: Point,
     direction: Direction,
     low: float,
     high: float,
@@ -130,14 +132,13 @@ def edit_path(
     """An image moved along a direction: from strength 0 to `high`, to `low`, and back to 0 (closed)."""
     for strength in (low, high):
         check_edit(Edit(direction, strength, mode), G)
-    z = G.latents([seed])
     stops = torch.tensor([0.0, high, 0.0, low, 0.0])
+    check_points(G, [seed])
 
     def styles(t: Tensor) -> Sequence[Tensor]:
         first = t.floor().long().clamp(0, 3)
         strengths = torch.lerp(stops[first], stops[first + 1], (t - first).float()).tolist()
-        label = None if c is None else c[None]
-        each = [apply_edits(G, z, label, [Edit(direction, strength, mode)], truncation) for strength in strengths]
+        each = [point_styles(G, seed, c, [Edit(direction, strength, mode)], truncation) for strength in strengths]
         return [torch.cat(layer) for layer in zip(*each)]
 
     return StylePath(G, 4, styles, closed=True)
@@ -159,11 +160,10 @@ def class_path(G: Generator, seed: int, labels: Tensor, *, truncation: Truncatio
 
 
 def truncation_path(
-    G: Generator, seed: int, first: float, last: float, c: Tensor | None = None, levels: tuple[int, ...] | None = None
+    G: Generator, seed: Point, first: float, last: float, c: Tensor | None = None, levels: tuple[int, ...] | None = None
 ) -> WPath:
     """One seed from ψ = first to ψ = last, and back (closed)."""
-    w = _w(G, G.latents([seed]), None if c is None else c[None])
-    whole = w[:, None].repeat(1, G.num_ws, 1)
+    whole = point_ws(G, [seed], c)
 
     def ws(t: Tensor) -> Tensor:
         psis = (first + (last - first) * (1 - (t.double() - 1).abs())).tolist()

@@ -1,6 +1,6 @@
 """Networks on disk: weights in safetensors, what they are built from in config.json.
 
-model.safetensors      the averaged generator
+model.safetensors      the averaged generator (or difference.safetensors: see `frugan.networks.difference`)
 config.json            the networks' configurations, under "generator" and "discriminator"
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from frugan.errors import FruganError, shown
 from frugan.files import read_json
+from frugan.networks import difference
 from frugan.networks.stylegan2.discriminator import Discriminator, DiscriminatorConfig
 from frugan.networks.stylegan2.generator import Generator, GeneratorConfig
 from frugan.structure import converter, reasons
@@ -152,7 +154,7 @@ def save_generator(
 def load_config(directory: Path) -> dict[str, Any]:
     """What `save_generator` wrote into config.json. Raises `FruganError`."""
     file = directory / "config.json"
-    if not file.is_file() or not (directory / "model.safetensors").is_file():
+    if not file.is_file() or not any((directory / name).is_file() for name in ("model.safetensors", difference.FILE)):
         raise FruganError(f"{directory} holds no generator: config.json and model.safetensors are expected there")
     try:
         config = read_json(file)
@@ -165,6 +167,51 @@ def load_config(directory: Path) -> dict[str, Any]:
 
 def load_generator(directory: Path) -> Generator:
     """The generator kept in `directory`, on the CPU, in evaluation mode. Raises `FruganError` on anything amiss."""
-    config = load_config(directory)["generator"]
-    state = load_weights(directory / "model.safetensors")
-    return build(Generator, config, state, directory).eval().requires_grad_(False)
+    facts = load_config(directory)
+    if (directory / difference.FILE).is_file():
+        changes = load_weights(directory / difference.FILE)
+        state = difference.apply_difference(_load_parent(directory, facts).state_dict(), changes)
+    else:
+        state = load_weights(directory / "model.safetensors")
+    return build(Generator, facts["generator"], state, directory).eval().requires_grad_(False)
+
+
+def save_difference(
+    directory: Path, generator: Generator, parent: Generator, home: Path, *, rank: int | None = None, **facts: Any
+) -> Path:
+    """Writes `generator` as its difference from `parent`, which is kept in the directory `home`: `load_generator` reads it.
+
+    The weights' types and shapes are the parent's; `facts` go into config.json.
+    """
+    changes = difference.make_difference(parent.state_dict(), generator.state_dict(), rank)
+    directory.mkdir(parents=True, exist_ok=True)
+    about = {
+        "parent": str(home.resolve()),
+        "relative": os.path.relpath(home.resolve(), directory.resolve()),
+        "digest": weights_digest(parent),
+    }
+    config = {"architecture": "stylegan2", "generator": _converter.unstructure(generator.config), "difference": about}
+    save_tensors(changes, directory / difference.FILE, metadata={"format": "pt"})
+    (directory / "config.json").write_text(json.dumps({**config, **facts}, indent=1, sort_keys=True), "utf-8")
+    return directory
+
+
+def _load_parent(directory: Path, facts: Mapping[str, Any]) -> Generator:
+    """The generator that a difference is one from. Raises `FruganError` where it is gone, or another lies in its place."""
+    about = facts.get("difference")
+    if not isinstance(about, dict) or not all(isinstance(about.get(k), str) for k in ("parent", "relative", "digest")):
+        raise FruganError(f"{directory}: config.json does not say which network its difference is one from")
+    places = [Path(about["parent"]), directory / about["relative"]]
+    home = next((place for place in places if (place / "model.safetensors").is_file()), None)
+    if home is None:
+        raise FruganError(
+            f"{directory} is the difference from a network in {shown(about['parent'])}, which is no longer there; put it back, "
+            'or name its place in config.json under "difference", "parent"'
+        )
+    parent = load_generator(home)
+    if (digest := weights_digest(parent)) != about["digest"]:
+        raise FruganError(
+            f"{directory} is the difference from a network of hash {shown(about['digest'][:12])}, and {home} now holds another "
+            f"({digest[:12]}); put the parent back"
+        )
+    return parent

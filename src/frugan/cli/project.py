@@ -1,0 +1,285 @@
+"""`frugan project` and `frugan encode`: images into the latent space of a trained generator."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer import Option
+
+from frugan.checks import Limits
+from frugan.cli.common import bar, open_network, print_command, say
+from frugan.errors import FruganError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from frugan.latent.fitting import Distance, FitReport
+    from frugan.latent.projection import Projection
+    from frugan.latent.statistics import Statistics
+    from frugan.latent.targets import Targets
+    from frugan.networks import Generator
+
+Network = Annotated[
+    str, typer.Argument(help="A run, one of its checkpoints, an import, a .pkl or .pt, or hf:user/name.")
+]
+Images = Annotated[list[str], typer.Argument(help="Image files, or folders of them.")]
+SAMPLES = 10_000
+EVERY = 50
+"""Steps between two writes of progress.png."""
+
+
+def project(
+    network: Network,
+    images: Images,
+    out: Annotated[Path, Option("--out", "-o", help="The folder to write into.")] = Path("projected"),
+    space: Annotated[Literal["w", "pn", "w+"], Option(help="The last rung of the ladder: w edits best, w+ fits closest, pn lies between.")] = "pn",
+    tune: Annotated[bool, Option("--tune", help="Tune the weights around the codes, too: a small network in OUT/tuned.")] = False,
+    noise: Annotated[Literal["const", "keep"], Option(help="const: the network's own noise; keep: noise maps are fitted and kept in the code.")] = "const",
+    start: Annotated[Literal["auto", "mean", "centres"], Option(help="mean of w (of the class), the best of k-means centres, or the best of these.")] = "auto",
+    encoder: Annotated[Path | None, Option(help="A folder that frugan encode --train wrote: start from what it says.")] = None,
+    distance: Annotated[str, Option(help="lpips, lpips-alex, efficientnet, discriminator, pixels, or a sum such as efficientnet+0.5*pixels.")] = "auto",
+    target: Annotated[float | None, Limits(above=0), Option(help="Leave an image alone once its distance is this or less.")] = None,
+    mask: Annotated[Path | None, Option(help="An image of the generator's size: only its white part counts, the rest is filled in.")] = None,
+    label: Annotated[str | None, Option("--class", help="Class of the images. [default: estimated]")] = None,
+    steps_w: Annotated[int, Limits(at_least=1, at_most=1_000_000), Option(help="Steps of the W rung.")] = 300,
+    steps: Annotated[int, Limits(at_least=1, at_most=1_000_000), Option(help="Steps of the PN or W+ rung.")] = 400,
+    tune_steps: Annotated[int, Limits(at_least=1, at_most=1_000_000), Option(help="Steps of --tune, at most.")] = 350,
+    rank: Annotated[int | None, Limits(at_least=1, at_most=65536), Option(help="--tune: keep weight differences of this rank. [default: whole, in half precision]")] = None,
+    batch: Annotated[int, Limits(at_least=1, at_most=4096), Option(help="Images fitted at once.")] = 8,
+    seed: Annotated[int, Limits(at_least=0, at_most=2**32 - 1), Option(help="Of the exploration noise.")] = 0,
+    device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
+) -> None:  # fmt: skip
+    """Find images in a generator: a code for each, which everything that takes seeds takes, and a sheet that compares.
+
+    A projection that was stopped is resumed by the same command.
+    """
+    from frugan.latent.fitting import open_distance
+    from frugan.latent.fitting.distances import Setting
+    from frugan.latent.projected import joined, write_projection
+    from frugan.latent.projection import ProjectionConfig
+    from frugan.latent.projection import project as climb
+    from frugan.latent.statistics import statistics_of
+    from frugan.latent.targets import read_mask, read_targets
+
+    config = ProjectionConfig(space, noise, start, steps_w=steps_w, steps=steps, target=target, seed=seed)
+    G, c = open_network(network, label, device, optional=True)
+    home = _check_tuning(network) if tune else None
+    found = read_targets(images, G)
+    keep = read_mask(mask, G) if mask else None
+    setting = Setting(G.mapping.w_avg.device, _discriminator(network, distance))
+    measure = open_distance(distance, setting)
+    first = _encode(G, encoder, found.images) if encoder else None
+    _check_out(out)
+    for note in found.notes:
+        say(note)
+    with bar("statistics of w") as progress:
+        statistics = statistics_of(G, samples=SAMPLES, progress=progress)
+    states = out / ".fits"
+    parts = []
+    for i in range(0, len(found.names), batch):
+        rows = slice(i, i + batch)
+        folder = states / f"{i:05d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        with bar(f"images {i + 1} to {min(i + batch, len(found.names))} of {len(found.names)}") as progress:
+            parts.append(
+                climb(
+                    G, found.images[rows], measure, statistics, config, labels=c, mask=keep, states=folder,
+                    encoded=None if first is None else first[rows], watch=_watch(progress, out, found.images[rows]),
+                )
+            )  # fmt: skip
+    made = joined(parts)
+    if home is not None:
+        _tune(G, network, home, found, made, measure, statistics, out, states, steps=tune_steps, target=target, rank=rank, mask=keep, seed=seed)  # fmt: skip
+    write_projection(out, made, made.codes(G, found.names), found.images, target)
+    _remove(states)
+    (out / "progress.png").unlink(missing_ok=True)
+    _show(found.names, made, target, network)
+    say(f"{len(found.names)} codes in {out}; look at {out / 'sheet.png'} ({made.distance}: lower is closer)")
+    which = out / "tuned" if tune else network
+    print_command(
+        "Use them with", "edit", which, "--seeds", out / f"{found.names[0]}.safetensors", "--direction", "FOUND:0"
+    )
+
+
+def encode(
+    network: Network,
+    images: Annotated[list[str] | None, typer.Argument(help="Image files, or folders of them.")] = None,
+    train: Annotated[bool, Option("--train", help="Train an encoder on the generator's own samples, and write it into OUT.")] = False,
+    encoder: Annotated[Path | None, Option(help="The folder that --train wrote.")] = None,
+    out: Annotated[Path, Option("--out", "-o", help="The folder to write into.")] = Path("encoder"),
+    steps: Annotated[int, Limits(at_least=1, at_most=10_000_000), Option(help="--train: steps.")] = 2000,
+    batch: Annotated[int, Limits(at_least=2, at_most=4096), Option(help="Images at once.")] = 16,
+    seed: Annotated[int, Limits(at_least=0, at_most=2**32 - 1), Option(help="--train.")] = 0,
+    device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
+) -> None:  # fmt: skip
+    """Train an encoder for a generator, or write the codes that it finds for images at once."""
+    from frugan.latent.code import Code, save_code
+    from frugan.latent.direction import Identity
+    from frugan.latent.encoder import EncoderConfig, save_encoder, train_encoder
+    from frugan.latent.targets import read_targets
+
+    if train == bool(images):
+        raise FruganError("give --train to train an encoder, or images and --encoder FOLDER to encode them")
+    G, _ = open_network(network, None, device, optional=True)
+    if train:
+        config = EncoderConfig(steps=steps, batch=batch, seed=seed)
+        _check_out(out)
+        with bar("training the encoder") as progress:
+            made, error = train_encoder(G, config, state=out / ".fit", progress=progress)
+        save_encoder(made, G, out, config, error)
+        (out / ".fit").unlink(missing_ok=True)
+        say(f"encoder in {out}: it explains {1 - error:.0%} of the variance of w of samples that it has not seen")
+        print_command("Use it with", "project", network, "IMAGES", "--encoder", out)
+        return
+    if encoder is None:
+        raise FruganError("give --encoder FOLDER, which frugan encode --train wrote")
+    found = read_targets(images or [], G)
+    ws = _encode(G, encoder, found.images)
+    _check_out(out)
+    identity = Identity.of(G)
+    for name, one in zip(found.names, ws.cpu()):
+        save_code(Code(name, one, identity, facts={"image": name, "space": "encoder"}), out / f"{name}.safetensors")
+    for line in [*found.notes, f"{len(found.names)} codes in {out}"]:
+        say(line)
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise FruganError(f"{out} exists and is not a folder; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _check_tuning(network: str) -> Path:
+    from frugan.latent.tuning import check_home
+    from frugan.run.load import generator_folder
+
+    home = Path(network)
+    home = home if home.is_file() else generator_folder(network)
+    check_home(home)
+    return home
+
+
+def _discriminator(network: str, distance: str) -> Any:
+    """The run's discriminator, where the distance asks for it (or may)."""
+    if "discriminator" not in distance and distance != "auto":
+        return None
+    from frugan.run.load import read_source
+
+    try:
+        return read_source(network).discriminator
+    except FruganError:
+        return None
+
+
+def _encode(G: Generator, folder: Path, images: Tensor) -> Tensor:
+    from frugan.latent.encoder import load_encoder
+
+    return load_encoder(folder, G).encode(images.to(G.mapping.w_avg.device))
+
+
+def _watch(progress: Callable[[int, int], None], out: Path, targets: Tensor) -> Callable[[str, FitReport], None]:
+    """Moves the bar, and writes progress.png: the targets, and what they have become so far."""
+    import torch
+
+    from frugan.images import save_image
+    from frugan.latent.sheets import table
+
+    def watch(rung: str, report: FitReport) -> None:
+        progress(report.step, report.steps)
+        if report.step % EVERY == 0 and report.images.numel():
+            sheet = torch.stack([targets, report.images.clamp(-1, 1)], 1).flatten(0, 1)
+            title = f"{rung}, step {report.step} of {report.steps}"
+            save_image(table(sheet, 2, column_names=["target", "so far"], title=title), out / "progress.png")
+
+    return watch
+
+
+def _tune(
+    G: Generator,
+    network: str,
+    home: Path,
+    found: Targets,
+    made: Projection,
+    measure: Distance,
+    statistics: Statistics,
+    out: Path,
+    states: Path,
+    *,
+    steps: int,
+    target: float | None,
+    rank: int | None,
+    mask: Tensor | None,
+    seed: int,
+) -> None:
+    """Adds the rung "tuned", and writes OUT/tuned."""
+    import torch
+
+    from frugan.latent.projection import Rung, Target
+    from frugan.latent.tuning import TuningConfig, save_tuned, tune
+    from frugan.networks import load_generator
+    from frugan.run.load import read_class_names
+
+    began = time.perf_counter()
+    goal = Target(found.images.to(made.last.ws.device), measure, mask)
+    config = TuningConfig(steps=steps, target=target, seed=seed)
+    facts = f"{statistics.digest} {config} {made.distance} {float(made.last.ws.double().sum())!r}"
+    with bar("tuning the weights") as progress:
+        tuned, report = tune(
+            G, goal, made.last.ws, statistics, config, noise=made.last.noise, state=states / "tuned.fit", facts=facts,
+            watch=_watch(progress, out, found.images),
+        )  # fmt: skip
+    seconds = time.perf_counter() - began
+    names = read_class_names(network)
+    save_tuned(tuned.cpu(), G.cpu(), home, out / "tuned", rank=rank, class_names=names)
+    kept = load_generator(out / "tuned").to(made.last.ws.device)
+    G.to(made.last.ws.device)
+    with torch.no_grad():
+        noise: Any = list(made.last.noise) or "const"
+        images = torch.cat([kept.synthesis(ws[None], noise=_rows(noise, i)) for i, ws in enumerate(made.last.ws)])
+        images = images.clamp(-1, 1)
+        distance = goal.compare(images)
+    made.rungs.append(
+        Rung(
+            "tuned",
+            made.last.ws,
+            made.last.noise,
+            images,
+            distance.cpu(),
+            goal.psnr(images).cpu(),
+            seconds,
+            report.step,
+        )
+    )
+
+
+def _rows(noise: Any, i: int) -> Any:
+    return noise if noise == "const" else [n[i : i + 1] for n in noise]
+
+
+def _remove(states: Path) -> None:
+    for file in sorted(states.rglob("*"), reverse=True):
+        file.rmdir() if file.is_dir() else file.unlink()
+    states.rmdir()
+
+
+def _show(names: Sequence[str], made: Projection, target: float | None, network: str) -> None:
+    from rich.table import Table
+
+    from frugan.cli.common import console
+    from frugan.run.load import read_class_names
+
+    classes = read_class_names(network) if made.labels is not None else None
+    sheet = Table("image", *(r.name for r in made.rungs), "suffices", box=None, header_style="dim")
+    for i, name in enumerate(names[:40]):
+        cells = [f"{float(r.distance[i]):.3f} ({float(r.psnr[i]):.1f} dB)" for r in made.rungs]
+        which = made.sufficient(i, target)
+        label = ""
+        if made.labels is not None and classes and len(classes) == made.labels.shape[1]:
+            label = f" [{classes[int(made.labels[i].argmax())]}]"
+        sheet.add_row(f"{name}{label}".replace("[", "\\["), *cells, which)
+    console.print(sheet)

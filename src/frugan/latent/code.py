@@ -1,0 +1,211 @@
+"""Codes: images of a generator as files, in place of seeds.
+
+A code holds the ws of one image, after truncation, with the noise maps if they were fitted, its label, the hash of its generator
+and how it was found. Whatever takes seeds takes codes: in a list of seeds, a name that ends in .safetensors is a code's file, and a
+folder stands for all codes in it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import torch
+from torch import Tensor
+
+from frugan.checks import beside
+from frugan.errors import FruganError, shown
+from frugan.files import parse_json
+from frugan.latent.direction import RELATED, Identity
+from frugan.latent.edit import NO_TRUNCATION, Edit, Truncation, apply_edits, check_edit, edit_ws
+from frugan.networks import Generator
+from frugan.networks.serialization import save_tensors
+
+SUFFIX = ".safetensors"
+_FORMAT = "frugan code 1"
+
+
+@dataclass(frozen=True)
+class Code:
+    """One image of a generator."""
+
+    name: str
+    ws: Tensor
+    """float32 `[num_ws, w_dim]`, as the synthesis network takes them."""
+    generator: Identity
+    noise: tuple[Tensor, ...] = ()
+    """Fitted noise maps, float32 `[1, h, w]` for each convolution; empty: the network's constants."""
+    c: Tensor | None = None
+    """The label `[K]` that it was found with."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """How it was found: space, distances, the image's name."""
+
+    def check(self, G: Generator) -> None:
+        """Raises `FruganError` unless G is the code's generator, or a parent or child of it."""
+        if tuple(self.ws.shape) != (G.num_ws, G.w_dim):
+            raise FruganError(
+                f"code {self.name!r} has {self.ws.shape[0]} ws of {self.ws.shape[1]} numbers, and this generator reads "
+                f"{G.num_ws} of {G.w_dim}; it belongs to another generator"
+            )
+        if (relation := self.generator.relation(G)) < RELATED:
+            raise FruganError(
+                f"code {self.name!r} belongs to another generator (hash {self.generator.digest[:12]}), which this one was not "
+                f"tuned from: their ws correlate by {relation:.2f}, {RELATED} is needed; project the image anew"
+            )
+
+
+def save_code(code: Code, file: str | Path) -> Path:
+    """Writes one code. Raises `FruganError` where the name does not end in .safetensors."""
+    file = Path(file)
+    if file.suffix != SUFFIX:
+        raise FruganError(f"{file}: codes are kept in files that end in {SUFFIX}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {"ws": code.ws, "probe": code.generator.probe}
+    tensors |= {f"noise.{i}": n for i, n in enumerate(code.noise)}
+    tensors |= {} if code.c is None else {"label": code.c}
+    about = {
+        "name": code.name,
+        "digest": code.generator.digest,
+        "levels": list(code.generator.levels),
+        "facts": dict(code.facts),
+    }
+    save_tensors(tensors, file, metadata={"format": _FORMAT, "code": json.dumps(about)})
+    return file
+
+
+def load_code(file: str | Path) -> Code:
+    """What `save_code` wrote. Raises `FruganError`."""
+    file = Path(file)
+    if not file.is_file():
+        raise FruganError(f"there is no code {file}{beside(file)}")
+    try:
+        with safetensors.safe_open(file, "pt") as opened:
+            metadata = opened.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise FruganError(f"{file} is no code of an image; codes are written by frugan project")
+            about = parse_json(metadata["code"])
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        noise = tuple(tensors[f"noise.{i}"] for i in range(sum(name.startswith("noise.") for name in tensors)))
+        ws, probe = tensors["ws"], tensors["probe"]
+        if ws.ndim != 2 or not all(t.is_floating_point() and t.isfinite().all() for t in tensors.values()):
+            raise ValueError("its numbers are not those of a code")
+        identity = Identity(str(about["digest"]), probe, tuple(map(str, about["levels"])))
+        return Code(str(about["name"]), ws, identity, noise, tensors.get("label"), dict(about["facts"]))
+    except FruganError:
+        raise
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise FruganError(f"{file} is a damaged code ({shown(error)}); project the image again") from error
+
+
+Point = int | Code
+"""A seed, or a code."""
+
+
+def find_codes(text: str) -> tuple[str, list[Code]]:
+    """ "0-3,me.safetensors,folder" → "0-3" and the codes, in their order. Raises `FruganError`."""
+    seeds, codes = [], []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        if re.fullmatch(r"\d+(-\d+)?", part):
+            seeds.append(part)
+        elif Path(part).is_dir():
+            files = sorted(Path(part).glob(f"*{SUFFIX}"))
+            if not files:
+                raise FruganError(f"{part} holds no codes (files that end in {SUFFIX})")
+            codes += map(load_code, files)
+        elif part.endswith(SUFFIX):
+            codes.append(load_code(part))
+        else:
+            seeds.append(part)
+    return ",".join(seeds), codes
+
+
+def point_names(points: Sequence[Point]) -> list[str]:
+    """A seed's number, or a code's name."""
+    return [str(point) if isinstance(point, int) else point.name for point in points]
+
+
+@torch.no_grad()
+def point_ws(
+    G: Generator, points: Sequence[Point], c: Tensor | None = None, truncation: Truncation = NO_TRUNCATION
+) -> Tensor:
+    """Seeds (with their label c, truncated) and codes (as they are) → ws `[N, num_ws, w_dim]` on the generator's device.
+
+    c: `[K]`, or `[N, K]`: one for each. Raises `FruganError` for a code of another generator.
+    """
+    device = G.mapping.w_avg.device
+    check_points(G, points)
+    rows: list[Tensor] = []
+    for i, point in enumerate(points):
+        if isinstance(point, int):
+            label = None if c is None else (c if c.ndim == 1 else c[i])[None].to(device)
+            w = G.mapping.features(G.latents([point]).to(device), label)
+            rows.append(truncation(G, w[:, None].repeat(1, G.num_ws, 1)))
+        else:
+            rows.append(point.ws[None].to(device))
+    return torch.cat(rows)
+
+
+def check_points(G: Generator, points: Sequence[Point]) -> None:
+    """Raises `FruganError` unless all codes are of G, or of a parent or child of it."""
+    belong = {point.generator.digest: point for point in points if isinstance(point, Code)}
+    for point in belong.values():
+        point.check(G)
+    for point in points:
+        if isinstance(point, Code) and tuple(point.ws.shape) != (G.num_ws, G.w_dim):
+            point.check(G)
+
+
+def point_noise(G: Generator, points: Sequence[Point]) -> Literal["const"] | list[Tensor | None]:
+    """The noise to render points with: the network's constants, but where a code has fitted maps of its own."""
+    if not any(isinstance(p, Code) and p.noise for p in points):
+        return "const"
+    device = G.mapping.w_avg.device
+    convs = [conv for block in G.synthesis.blocks for conv in (block.conv0, block.conv1) if conv is not None]
+    maps: list[Tensor | None] = []
+    for i, conv in enumerate(convs):
+        constant = conv.noise_const
+        if constant is None:
+            maps.append(None)
+            continue
+        each = [p.noise[i] if isinstance(p, Code) and len(p.noise) > i else constant[None] for p in points]
+        if any(tuple(n.shape) != (1, *constant.shape) for n in each):
+            raise FruganError("the noise maps of these codes are those of another generator; project the images anew")
+        maps.append(torch.stack([n.to(device) for n in each]))
+    return maps
+
+
+@torch.no_grad()
+def render_points(
+    G: Generator,
+    points: Sequence[Point],
+    c: Tensor | None = None,
+    edits: Sequence[Edit] = (),
+    truncation: Truncation = NO_TRUNCATION,
+    *,
+    batch: int = 16,
+) -> Tensor:
+    """Images float32 `[N, C, H, W]` in [-1, 1] of seeds and codes, with edits. Labels c `[K]`, of the seeds."""
+    check_points(G, points)
+    for edit in edits:
+        check_edit(edit, G)
+    made = []
+    for i in range(0, len(points), batch):
+        some = points[i : i + batch]
+        each = [point_styles(G, point, c, edits, truncation) for point in some]
+        styles = [torch.cat(layer) for layer in zip(*each)]
+        made.append(G.synthesis.render(styles, noise=point_noise(G, some)).clamp_(-1, 1))
+    return torch.cat(made)
+
+
+def point_styles(
+    G: Generator, point: Point, c: Tensor | None, edits: Sequence[Edit], truncation: Truncation
+) -> list[Tensor]:
+    """The styles `[1, width]` of one seed or code, with checked edits."""
+    if isinstance(point, int):
+        return apply_edits(G, G.latents([point]), None if c is None else c[None], edits, truncation)
+    return edit_ws(G, point.ws[None].to(G.mapping.w_avg.device), edits)

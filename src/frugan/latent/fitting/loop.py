@@ -1,0 +1,208 @@
+"""The fitting loop: variables of a problem moved by Adam until images are alike, step by step.
+
+One loop serves projection (latents, noise), pivotal tuning (weights), text edits and encoders. It is an iterator of small
+reports, so that the caller owns progress, snapshots and stopping; abandoning it between two steps is safe. What a step draws at
+random follows from (seed, step) alone, so a fit that was killed goes on from its last state as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, NamedTuple, Protocol
+
+import safetensors
+import torch
+from torch import Tensor
+
+from frugan.checks import Limits, Seed, check_fields
+from frugan.errors import FruganError
+from frugan.networks.serialization import save_tensors
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Steps and learning rate. As in StyleGAN2's projector (Karras et al. 2020, appendix D) the rate rises linearly over the
+    first `ramp_up` of the steps and falls as half a cosine over the last `ramp_down`."""
+
+    steps: Annotated[int, Limits(at_least=1, at_most=10_000_000)] = 400
+    lr: Annotated[float, Limits(above=0, at_most=1e3)] = 0.1
+    ramp_up: Annotated[float, Limits(at_least=0, at_most=1)] = 0.05
+    ramp_down: Annotated[float, Limits(at_least=0, at_most=1)] = 0.25
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of step 0, 1, …, `steps` - 1."""
+        t = step / self.steps
+        down = min(1.0, (1 - t) / self.ramp_down) if self.ramp_down else 1.0
+        up = min(1.0, (step + 1) / (self.ramp_up * self.steps)) if self.ramp_up else 1.0
+        return self.lr * (0.5 - 0.5 * math.cos(math.pi * down)) * up
+
+
+class Terms(NamedTuple):
+    """What one step looks at, for R images."""
+
+    distance: Tensor
+    """`[R]`: what is to become small, and what `target` is compared with."""
+    penalty: Tensor
+    """`[R]` or 0-d: regularisers, already weighted."""
+    images: Tensor
+    """`[R, C, H, W]`, to be shown."""
+
+
+class Problem(Protocol):
+    """What is fitted. The loss is the sum over images of distance + penalty, so that images do not influence each other."""
+
+    variables: dict[str, Tensor]
+    """Leaves that Adam moves. Those of `shared` belong to all images; the first axis of the others is the images'."""
+    shared: frozenset[str]
+    count: int
+    """Images N."""
+
+    def __call__(self, rows: Tensor, progress: float, rng: torch.Generator) -> Terms:
+        """The terms of images `rows` (int64 `[R]`) at `progress` in [0, 1); `rng` (CPU) belongs to this step alone."""
+        ...
+
+    def settle(self) -> None:
+        """Called after each step, for instance to normalise noise maps."""
+        ...
+
+
+class FitReport(NamedTuple):
+    """After a step."""
+
+    step: int
+    """1 for the first."""
+    steps: int
+    distance: Tensor
+    """float32 `[N]` on the CPU: the last known of each image."""
+    reached: Tensor
+    """bool `[N]`: the target was reached; such an image's variables stay as they were then."""
+    images: Tensor
+    """`[N, C, H, W]` on the CPU as last made, zeros where none was made yet."""
+
+
+def fit(
+    problem: Problem,
+    schedule: Schedule,
+    *,
+    seed: Seed = 0,
+    target: float | None = None,
+    state: Path | None = None,
+    state_every: int = 50,
+    facts: str = "",
+) -> Iterator[FitReport]:
+    """Fits `problem` in place, a report after each step; ends early when every image's distance is `target` or less.
+
+    Args:
+        state: a file that the fit is kept in every `state_every` steps and at its end, and resumed from where it was begun by
+            the same `facts`, schedule and seed; its caller removes it.
+        facts: whatever else the numbers depend on, for instance hashes of the images and the weights.
+    """
+    loop = _Loop(problem, schedule, seed, target)
+    key = hashlib.sha256(json.dumps([facts, asdict(schedule), seed, target]).encode()).hexdigest()
+    if state is not None:
+        loop.load(state, key)
+        yield loop.report()
+    while not loop.finished:
+        loop.advance()
+        if state is not None and (loop.step % state_every == 0 or loop.finished):
+            loop.save(state, key)
+        yield loop.report()
+
+
+class _Loop:
+    def __init__(self, problem: Problem, schedule: Schedule, seed: int, target: float | None) -> None:
+        self.problem, self.schedule, self.seed, self.target = problem, schedule, seed, target
+        self.leaves = {k: v.requires_grad_() for k, v in problem.variables.items()}
+        self.adam = torch.optim.Adam(list(self.leaves.values()), betas=schedule.betas)
+        self.step = 0
+        self.distance = torch.full((problem.count,), math.inf)
+        self.reached = torch.zeros(problem.count, dtype=torch.bool)
+        self.images = torch.zeros(0)
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.schedule.steps or bool(self.reached.all())
+
+    def report(self) -> FitReport:
+        images = self.images
+        return FitReport(self.step, self.schedule.steps, self.distance.clone(), self.reached.clone(), images)
+
+    def advance(self) -> None:
+        problem, rows = self.problem, torch.nonzero(~self.reached).flatten()
+        rng = torch.Generator().manual_seed((self.seed << 24) + self.step)
+        terms = problem(rows, self.step / self.schedule.steps, rng)
+        self._note(rows, terms)
+        kept = self._of_reached()
+        for group in self.adam.param_groups:
+            group["lr"] = self.schedule.rate(self.step)
+        self.adam.zero_grad(set_to_none=True)
+        loss = (terms.distance + terms.penalty).sum()
+        if not torch.isfinite(loss):
+            raise FruganError(
+                f"the fit became not finite at step {self.step + 1} of {self.schedule.steps}: give a smaller learning rate"
+            )
+        loss.backward()
+        self.adam.step()
+        with torch.no_grad():
+            problem.settle()
+            for name, value in kept.items():
+                self.leaves[name][self.reached] = value
+        self.step += 1
+
+    def _note(self, rows: Tensor, terms: Terms) -> None:
+        """Distances and images of this step's beginning; an image that reached the target is not moved by this step either."""
+        self.distance[rows] = terms.distance.detach().float().cpu()
+        shown = terms.images.detach().float().cpu()
+        if self.images.numel() == 0:
+            self.images = torch.zeros(self.problem.count, *shown.shape[1:])
+        self.images[rows] = shown
+        if self.target is not None:
+            near = self.distance <= self.target
+            alone = self.leaves.keys() - self.problem.shared
+            self.reached = (
+                self.reached | near if alone else near.all().expand_as(near)
+            )  # shared variables move all images
+
+    def _of_reached(self) -> dict[str, Tensor]:
+        if not self.reached.any():
+            return {}
+        return {k: v.detach()[self.reached].clone() for k, v in self.leaves.items() if k not in self.problem.shared}
+
+    def save(self, file: Path, key: str) -> None:
+        tensors = {f"variable.{k}": v for k, v in self.leaves.items()}
+        for name, leaf in self.leaves.items():
+            for moment in ("exp_avg", "exp_avg_sq"):
+                tensors[f"{moment}.{name}"] = self.adam.state[leaf][moment]
+        tensors |= {"distance": self.distance, "reached": self.reached, "images": self.images}
+        scratch = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+        save_tensors(tensors, scratch, metadata={"key": key, "step": str(self.step)})
+        os.replace(scratch, file)
+
+    def load(self, file: Path, key: str) -> None:
+        """Takes the state up where it is of this very fit; a damaged one, or another's, is ignored."""
+        try:
+            with safetensors.safe_open(file, "pt") as opened:
+                facts = opened.metadata() or {}
+                if facts.get("key") != key:
+                    return
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+                step = int(facts["step"])
+        except (OSError, safetensors.SafetensorError, KeyError, ValueError):
+            return
+        with torch.no_grad():
+            for name, leaf in self.leaves.items():
+                leaf.copy_(tensors[f"variable.{name}"])
+                moments = {m: tensors[f"{m}.{name}"].to(leaf.device) for m in ("exp_avg", "exp_avg_sq")}
+                self.adam.state[leaf] = {"step": torch.tensor(float(step)), **moments}
+        self.step, self.distance, self.reached = step, tensors["distance"], tensors["reached"].bool()
+        self.images = tensors["images"]

@@ -1,0 +1,80 @@
+"""What a projection leaves: codes and images as files, a sheet that compares the rungs, and a report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frugan.images import save_image, to_uint8
+from frugan.latent.code import Code, save_code
+from frugan.latent.projection import Projection, Rung
+from frugan.latent.sheets import table
+
+
+def joined(parts: Sequence[Projection]) -> Projection:
+    """One projection of several batches, those rungs that all of them climbed to."""
+    if len(parts) == 1:
+        return parts[0]
+    names = [rung.name for rung in max(parts, key=lambda p: len(p.rungs)).rungs]
+    rungs = []
+    for k, name in enumerate(names):
+        each = [part.rungs[min(k, len(part.rungs) - 1)] for part in parts]
+        rungs.append(
+            Rung(
+                name,
+                torch.cat([r.ws for r in each]),
+                tuple(torch.cat(maps) for maps in zip(*(r.noise for r in each))),
+                torch.cat([r.images for r in each]),
+                torch.cat([r.distance for r in each]),
+                torch.cat([r.psnr for r in each]),
+                sum(r.seconds for r in each),
+                max(r.steps for r in each),
+            )
+        )
+    labels = None if parts[0].labels is None else torch.cat([p.labels for p in parts if p.labels is not None])
+    return Projection(rungs, labels, parts[0].distance, parts[0].facts)
+
+
+def write_projection(
+    out: Path, made: Projection, codes: Sequence[Code], targets: Tensor, target: float | None = None
+) -> None:
+    """NAME.safetensors and NAME.png for each code, sheet.png and projection.json.
+
+    `targets` float32 `[N, C, H, W]`: the images that were projected; `target`: see `Projection.sufficient`.
+    """
+    for code, pixels in zip(codes, to_uint8(made.last.images)):
+        save_code(code, out / f"{code.name}.safetensors")
+        save_image(pixels, out / f"{code.name}.png", text={"Code": code.name, "Network": code.generator.digest})
+    save_image(comparison([code.name for code in codes], targets, made.rungs), out / "sheet.png")
+    images = {}
+    for i, code in enumerate(codes):
+        rungs = {r.name: {"distance": float(r.distance[i]), "psnr": float(r.psnr[i])} for r in made.rungs}
+        label = {} if made.labels is None else {"label": made.labels[i].tolist()}
+        images[code.name] = {"sufficient": made.sufficient(i, target), "rungs": rungs, **label}
+    report = {
+        "network": codes[0].generator.digest,
+        "distance": made.distance,
+        "rungs": {r.name: {"seconds": r.seconds, "steps": r.steps} for r in made.rungs},
+        "images": images,
+    }
+    (out / "projection.json").write_text(json.dumps(report, indent=1), "utf-8")
+
+
+def comparison(names: Sequence[str], targets: Tensor, rungs: Sequence[Rung]) -> np.ndarray:
+    """A sheet: target, each rung, and what is left (grey where nothing is), images as rows."""
+    shown = [targets.cpu(), *(rung.images.cpu() for rung in rungs)]
+    left = (shown[0] - shown[-1]).clamp(-1, 1)
+    if left.shape[1] in (2, 4):
+        left[:, -1] = 1.0
+    columns = ["target", *(rung.name for rung in rungs), "residual"]
+    return table(
+        torch.stack([*shown, left], 1).flatten(0, 1),
+        len(columns),
+        column_names=columns,
+        row_names=[n[:16] for n in names],
+    )

@@ -1,0 +1,167 @@
+"""`frugan project` and `encode`, and codes wherever seeds are taken, from the command line; what is refused, and when."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from frugan.cli.app import app
+from frugan.errors import FruganError
+from frugan.interop import save_pretrained
+from frugan.latent.direction import Direction, Identity, save_directions
+from tests.latent.conftest import make_generator
+
+Run = Callable[..., str]
+QUICK = ("--steps-w", 4, "--steps", 3, "--distance", "pixels", "--start", "mean")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generator and a stranger, a direction, and images of every kind."""
+    top = tmp_path_factory.mktemp("home")
+    G = make_generator((16, 16))
+    save_pretrained(G, top / "net")
+    save_pretrained(make_generator((16, 16), seed=5), top / "stranger")
+    save_directions([Direction("d", "w", torch.eye(G.w_dim)[0], 0.5, Identity.of(G))], top / "found")
+    rng = np.random.default_rng(0)
+    (top / "images").mkdir()
+    Image.fromarray(rng.integers(0, 255, (40, 30, 4), np.uint8)).save(top / "images" / "alpha.png")
+    tifffile.imwrite(top / "images" / "deep.tiff", rng.integers(0, 65535, (16, 16), np.uint16))
+    Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(top / "images" / "small.jpg")
+    (top / "broken.png").write_bytes((top / "images" / "alpha.png").read_bytes()[:60])
+    mask = np.full((16, 16), 255, np.uint8)
+    mask[4:8, 4:8] = 0
+    Image.fromarray(mask).save(top / "mask.png")
+    return top
+
+
+@pytest.fixture
+def run(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def call(*arguments: object) -> str:
+        words = [str(home / a[1:]) if isinstance(a, str) and a.startswith("@") else str(a) for a in arguments]
+        done = CliRunner().invoke(app, words, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    return call
+
+
+def pixels(file: str | Path) -> np.ndarray:
+    with Image.open(file) as image:
+        return np.asarray(image)
+
+
+def test_from_images_to_codes_that_everything_takes(run: Run) -> None:
+    text = " ".join(run("project", "@net", "@images", "--out", "p", *QUICK, "--noise", "keep").split())
+    assert "reduced, cropped to 16x16: alpha.png (40x30)" in text
+    assert "RGBA became RGB on white: alpha.png" in text
+    assert "enlarged to 16x16: small.jpg (8x8)" in text
+    report = json.loads(Path("p/projection.json").read_text())
+    assert set(report["images"]) == {"alpha", "deep", "small"}
+    assert list(report["rungs"]) == ["start", "w", "pn"]
+    assert report["distance"] == "pixels"
+    assert sorted(p.name for p in Path("p").iterdir()) == sorted(
+        [f"{n}.{s}" for n in ("alpha", "deep", "small") for s in ("png", "safetensors")]
+        + ["projection.json", "sheet.png"]
+    )
+    run("generate", "@net", "--code", "p/alpha.safetensors", "--code", "p/small.safetensors", "--out", "g")
+    for name in ("alpha", "small"):
+        assert np.abs(pixels(f"g/{name}.png").astype(int) - pixels(f"p/{name}.png")).max() <= 1
+    run(
+        "edit",
+        "@net",
+        "--seeds",
+        "3,p/alpha.safetensors",
+        "--direction",
+        "@found:0",
+        "--strengths",
+        "0,2",
+        "--out",
+        "e",
+    )
+    assert np.abs(pixels("e/alpha-d+0.png").astype(int) - pixels("p/alpha.png")).max() <= 1
+    assert (pixels("e/alpha-d+2.png") != pixels("p/alpha.png")).any()
+    assert Path("e/seed0003-d+2.png").exists()
+    run("mix", "@net", "--rows", "p/alpha.safetensors", "--columns", "1,p", "--out", "m.png")
+    run("sweep", "@net", "--seeds", "p", "--truncation", "0,1", "--out", "s.png", "--towards", "p/small.safetensors")
+    for kind in (["--tour", "1,p/alpha.safetensors"], ["--loop", "--seeds", "1,2,p/alpha.safetensors"]):
+        run("video", "@net", *kind, "--seconds", "0.2", "--fps", 10, "--out", "v.webp")
+        assert Path("v.webp").stat().st_size > 0
+
+
+def test_a_tuned_network_is_used_like_any(run: Run, home: Path) -> None:
+    run(
+        "project", "@net", "@images/alpha.png", "--out", "p", *QUICK, "--tune", "--tune-steps", 5, "--mask", "@mask.png"
+    )
+    assert Path("p/tuned/difference.safetensors").stat().st_size < 0.7 * (home / "net/model.safetensors").stat().st_size
+    run("generate", "p/tuned", "--code", "p/alpha.safetensors", "--out", "g")
+    assert np.abs(pixels("g/alpha.png").astype(int) - pixels("p/alpha.png")).max() <= 1
+    run(
+        "edit",
+        "p/tuned",
+        "--seeds",
+        "p/alpha.safetensors,1",
+        "--direction",
+        "@found:0",
+        "--strengths",
+        "1",
+        "--out",
+        "e",
+    )
+    run("generate", "p/tuned", "--seeds", "0-1", "--out", "g")
+    run("blend", "@net", "p/tuned", "--interpolate", "0:1:2", "--seeds", "0", "--out", "b")
+    with pytest.raises(FruganError, match="kept as differences from a run"):
+        run("project", "p/tuned", "@images/alpha.png", "--out", "q", *QUICK, "--tune")
+
+
+def test_an_encoder_is_trained_and_used(run: Run) -> None:
+    run("encode", "@net", "--train", "--steps", 3, "--out", "enc")
+    run("encode", "@net", "@images", "--encoder", "enc", "--out", "codes")
+    assert len(list(Path("codes").glob("*.safetensors"))) == 3
+    run("generate", "@net", "--code", "codes/alpha.safetensors", "--out", "g")
+    run("project", "@net", "@images/alpha.png", "--encoder", "enc", *QUICK, "--space", "w", "--out", "p")
+
+
+REFUSED = {
+    "no image": (["project", "@net", "@none.png"], "there is no image"),
+    "not an image": (["project", "@net", "@net/config.json"], "cannot be read as an image"),
+    "damaged": (["project", "@net", "@images", "@broken.png"], "broken.png cannot be read"),
+    "empty folder": (["project", "@net", "@found"], "holds no images"),
+    "distance": (["project", "@net", "@images", "--distance", "vgg"], "choose from lpips"),
+    "mask": (["project", "@net", "@images", "--mask", "@images/small.jpg"], "draw one of 16x16"),
+    "class": (["project", "@net", "@images", "--class", "cat"], "trained without labels"),
+    "encoder": (["project", "@net", "@images", "--encoder", "@found"], "holds no encoder"),
+    "nothing to encode": (["encode", "@net"], "give --train"),
+    "no encoder": (["encode", "@net", "@images"], "give --encoder"),
+    "no code": (["generate", "@net", "--code", "@none.safetensors"], "there is no code"),
+    "no code's file": (["generate", "@net", "--code", "@net/model.safetensors"], "is no code"),
+    "random": (["generate", "@net", "--code", "@net/model.safetensors", "--noise", "random"], "is no code"),
+    "codes and seeds": (["edit", "@net", "--seeds", "x", "--direction", "@found:0"], "give numbers and ranges"),
+    "steps": (["project", "@net", "@images", "--steps", "0"], "--steps 0"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_in_one_sentence_before_anything_is_written(run: Run, case: str, tmp_path: Path) -> None:
+    arguments, message = REFUSED[case]
+    with pytest.raises(FruganError, match=message) as error:
+        run(*arguments, "--out", "o")
+    assert error.value.exit_code == 2
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_stranger_s_code_is_refused(run: Run) -> None:
+    run("project", "@net", "@images/alpha.png", "--out", "p", *QUICK)
+    with pytest.raises(FruganError, match="belongs to another generator"):
+        run("generate", "@stranger", "--code", "p/alpha.safetensors", "--out", "g")

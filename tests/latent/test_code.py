@@ -1,0 +1,91 @@
+"""Codes: files that give the same image again, among seeds, edited, refused where they do not belong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from frugan.errors import FruganError
+from frugan.latent.code import Code, find_codes, load_code, point_names, point_ws, render_points, save_code
+from frugan.latent.direction import Direction, Identity
+from frugan.latent.edit import Edit, Truncation, render_edited
+from frugan.latent.path import edit_path, loop, tour, truncation_path
+from frugan.latent.projection import constant_noise
+from frugan.networks import Generator
+
+Make = Callable[..., Generator]
+
+
+def make_code(G: Generator, seed: int = 3, *, noise: bool = False, name: str = "me") -> Code:
+    ws = G.mapping(G.latents([seed]))[0]
+    rng = torch.Generator().manual_seed(0)
+    maps = tuple(torch.randn(n[0].shape, generator=rng) for n in constant_noise(G, 1)) if noise else ()
+    return Code(name, ws, Identity.of(G), maps, torch.eye(3)[1], {"distance": {"w": 0.5}})
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_a_code_file_is_the_same_image_again(G: Generator, tmp_path: Path, noise: bool) -> None:
+    code = make_code(G, noise=noise)
+    read = load_code(save_code(code, tmp_path / "me.safetensors"))
+    assert (read.name, read.facts, read.generator.digest) == (code.name, code.facts, code.generator.digest)
+    assert read.c is not None
+    assert torch.equal(read.c, torch.eye(3)[1])
+    assert torch.equal(render_points(G, [read]), render_points(G, [code]))
+    plain = G.sample([3])
+    assert torch.allclose(render_points(G, [read]), plain, atol=1e-5) != noise
+
+
+def test_seeds_and_codes_side_by_side(G: Generator) -> None:
+    """Seeds are truncated and have the network's noise, codes are as they are."""
+    code = make_code(G, noise=True)
+    direction = Direction("d", "w", torch.eye(G.w_dim)[0], 0.5, Identity.of(G))
+    edits = [Edit(direction, 2.0)]
+    both = render_points(G, [5, code], None, edits, Truncation(0.5))
+    assert torch.allclose(both[:1], render_edited(G, G.latents([5]), None, edits, Truncation(0.5)), atol=1e-5)
+    assert torch.allclose(both[1:], render_points(G, [code], edits=edits), atol=1e-5)
+    moved = Code("moved", code.ws + direction.displacement(G) * 2, code.generator, code.noise)
+    assert torch.allclose(both[1:], render_points(G, [moved]), atol=1e-5)
+    assert point_names([5, code]) == ["5", "me"]
+    with pytest.raises(FruganError, match="one of z"):
+        render_points(G, [code], edits=[Edit(Direction("z", "z", torch.eye(G.z_dim)[0], 1.0, Identity.of(G)), 1.0)])
+
+
+def test_videos_go_through_codes(G: Generator) -> None:
+    code, end = make_code(G), torch.tensor([1.0])
+    assert torch.allclose(tour(G, [7, code]).ws(end)[0], code.ws, atol=1e-5)
+    assert torch.allclose(loop(G, [7, code, 9]).ws(end)[0], code.ws, atol=1e-4)
+    assert torch.allclose(truncation_path(G, code, 0.0, 1.0).ws(end)[0], code.ws, atol=1e-5)
+    direction = Direction("d", "w", torch.eye(G.w_dim)[0], 0.5, Identity.of(G))
+    assert torch.allclose(edit_path(G, code, direction, -1, 1).render(end * 0), render_points(G, [code]), atol=1e-5)
+    with pytest.raises(FruganError, match="no z"):
+        tour(G, [7, code], space="z")
+
+
+def test_lists_of_seeds_and_files(G: Generator, tmp_path: Path) -> None:
+    file = save_code(make_code(G), tmp_path / "a.safetensors")
+    save_code(make_code(G, 4, name="b"), tmp_path / "b.safetensors")
+    seeds, codes = find_codes(f"0-3,{file},9")
+    assert (seeds, [c.name for c in codes]) == ("0-3,9", ["me"])
+    assert [c.name for c in find_codes(str(tmp_path))[1]] == ["me", "b"]
+    assert find_codes("0,x")[0] == "0,x"  # refused by whoever reads the seeds
+
+
+def test_codes_that_do_not_belong_are_refused(G: Generator, make: Make, tmp_path: Path) -> None:
+    code = make_code(G)
+    with pytest.raises(FruganError, match="belongs to another generator"):
+        point_ws(make((16, 16), seed=9), [code])
+    with pytest.raises(FruganError, match="and this generator reads"):
+        point_ws(make((32, 32)), [1, code])
+    with pytest.raises(FruganError, match=r"end in \.safetensors"):
+        save_code(code, tmp_path / "me.png")
+    (tmp_path / "x.safetensors").write_bytes(b"1234")
+    for name, message in (("x.safetensors", "damaged"), ("y.safetensors", "there is no code"), ("z", "holds no codes")):
+        (tmp_path / "z").mkdir(exist_ok=True)
+        with pytest.raises(FruganError, match=message):
+            find_codes(str(tmp_path / name))
+    noisy = Code("n", code.ws, code.generator, tuple(torch.zeros(1, 2, 2) for _ in constant_noise(G, 1)))
+    with pytest.raises(FruganError, match="noise maps"):
+        render_points(G, [noisy])
