@@ -34,13 +34,31 @@ class Trunk:
     head_digest: str
     taps: tuple[int, ...]
     """Indices of `features` (its ReLUs) after which feature maps are taken."""
+    widths: tuple[int, ...]
+    """Channels there."""
     smallest: int
     """Pixels a side that the network needs."""
 
 
 TRUNKS = {
-    "vgg": Trunk("vgg16-397923af.pth", "397923af", "vgg.pth", "a78928a0af1e5f0f", (3, 8, 15, 22, 29), 16),
-    "alex": Trunk("alexnet-owt-7be5be79.pth", "7be5be79", "alex.pth", "df73285e35b22355", (1, 4, 7, 9, 11), 64),
+    "vgg": Trunk(
+        "vgg16-397923af.pth",
+        "397923af",
+        "vgg.pth",
+        "a78928a0af1e5f0f",
+        (3, 8, 15, 22, 29),
+        (64, 128, 256, 512, 512),
+        16,
+    ),
+    "alex": Trunk(
+        "alexnet-owt-7be5be79.pth",
+        "7be5be79",
+        "alex.pth",
+        "df73285e35b22355",
+        (1, 4, 7, 9, 11),
+        (64, 192, 384, 256, 256),
+        64,
+    ),
 }
 
 
@@ -75,8 +93,8 @@ class LpipsTaps(nn.Module):
         super().__init__()
         self.taps = TRUNKS[net].taps
         self.features = FEATURES[net]()
-        convs = [self.features[tap - 1] for tap in self.taps]
-        self.heads = nn.ParameterList(torch.zeros(conv.weight.shape[0]) for conv in convs)  # pyright: ignore[reportArgumentType]
+        widths = TRUNKS[net].widths
+        self.heads = nn.ParameterList([nn.Parameter(torch.zeros(width)) for width in widths])
         self.shift: Tensor
         self.scale: Tensor
         for name, values in (("shift", SHIFT), ("scale", SCALE)):
