@@ -21,6 +21,7 @@ from frugan.latent.fitting import lpips
 from frugan.metrics.features.base import on_white
 from frugan.metrics.features.networks import efficientnet_lite0
 from frugan.networks import Discriminator
+from frugan.networks.stylegan2.synthesis import block_name
 
 Embedding = Sequence[Tensor]
 
@@ -111,7 +112,7 @@ class DiscriminatorLevels(_ByEmbedding):
         """Finest first."""
         x, image, found = None, images.float(), []
         for size in self.D.sizes[:-1]:
-            block = self.D.get_submodule(f"b{size[0]}" if size[0] == size[1] else f"b{size[0]}x{size[1]}")
+            block = self.D.get_submodule(block_name(size))
             x, image = block(x, image, torch.float32, iter(()), None)
             found.append(_unit(x))
         return found
