@@ -19,7 +19,7 @@ import torch
 
 import frugan
 from frugan.data import open_dataset
-from frugan.data.labels import one_hot
+from frugan.data.labels.encode import one_hot
 from frugan.errors import FruganError
 from frugan.networks import Discriminator, Generator
 from frugan.run.build import build
@@ -72,7 +72,7 @@ def test_numbered_classes_as_runs_had_them_at_first(tmp_path: Path, image_folder
         return one_hot(np.array(codes), max(codes) + 1), None
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("frugan.data.labels._from_integers", as_at_first)
+        patch.setattr("frugan.data.labels.encode.from_integers", as_at_first)
         list(frugan.train(data, tmp_path / "whole", device="cpu", **options))
         list(frugan.train(data, tmp_path / "run", device="cpu", **{**options, "kimg": 0.08}))
     list(Run(tmp_path / "run").train(kimg=TINY["kimg"], device="cpu"))
