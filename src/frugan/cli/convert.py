@@ -38,13 +38,16 @@ def import_(
 def export(
     source: Annotated[Path, typer.Argument(help="A run, one of its checkpoints, an import, a foreign .pkl or .pt, or hf:user/name.")],
     out: Annotated[Path, typer.Argument(help="The file to write; a directory for format pretrained.")],
-    format: Annotated[Literal["onnx", "torch-export", "community", "pretrained"], Option(help="onnx: .onnx; torch-export: .pt2; community: .pt of the MIT-licensed implementation; pretrained: a directory as the Hugging Face hub has them.")],
+    format: Annotated[Literal["onnx", "torch-export", "community", "pretrained", "page"], Option(help="onnx: .onnx; torch-export: .pt2; community: .pt of the MIT-licensed implementation; pretrained: a directory as the Hugging Face hub has them; page: the explorer as one .html that opens from disk, see frugan explore.")],
     part: Annotated[Literal["whole", "mapping", "synthesis", "styles", "render"], Option(help="onnx, torch-export: z to images; z to ws; ws to images; ws to styles; styles to images.")] = "whole",
     noise: Annotated[Literal["const", "input", "none"], Option(help="onnx, torch-export: the fine grain, a constant, inputs, or none.")] = "const",
     truncation: Annotated[float, Option(help="onnx, torch-export: ψ, becomes a constant of the file.")] = 1.0,
     truncation_cutoff: Annotated[int | None, Option(help="Truncate only this many of the first layers.")] = None,
+    weights: Annotated[Literal["float16", "int8", "float32"], Option(help="page: how the weights are kept in it.")] = "float16",
+    directions: Annotated[list[Path] | None, Option(help="page: a folder of directions; may be repeated. [default: as frugan explore]")] = None,
+    runtime: Annotated[Path | None, Option(help="page: the .tgz of onnxruntime-web, or a folder with its files. [default: fetched once]")] = None,
 ) -> None:  # fmt: skip
-    """Write a generator for other programs: ONNX, torch.export, the community's .pt, or a hub directory."""
+    """Write a generator for other programs: ONNX, torch.export, the community's .pt, a hub directory, or an explorer to open."""
     from frugan.interop import (
         ExportConfig,
         community_state,
@@ -59,6 +62,15 @@ def export(
     config = ExportConfig(part, noise, truncation, truncation_cutoff)
     if out.exists():
         raise FruganError(f"{out} exists; choose another name")
+    if format == "page":
+        if config != ExportConfig():
+            raise FruganError("format page decides part, noise and truncation itself: leave those options out")
+        from frugan.cli.explore import write_page
+
+        write_page(source, out, directions or [], weights, runtime)
+        return
+    if (weights, directions, runtime) != ("float16", None, None):
+        raise FruganError(f"--weights, --directions and --runtime belong to format page, not to {format}")
     if format in ("onnx", "torch-export"):
         G, notes = load_with_notes(source)
         done = (export_onnx if format == "onnx" else export_program)(out, G, config)

@@ -1,0 +1,133 @@
+"""`frugan explore`: a trained generator in the browser."""
+
+from __future__ import annotations
+
+import ipaddress
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Option
+
+from frugan.checks import Limits
+from frugan.cli.common import bar, say
+from frugan.errors import FruganError
+
+if TYPE_CHECKING:
+    from frugan.explorer.network import Network
+    from frugan.explorer.weights import Weights
+    from frugan.latent.direction import Direction
+    from frugan.networks import Generator
+
+_FOUND_BY_ITSELF, _SAMPLES = 10, 20_000
+
+
+def explore(
+    networks: Annotated[list[str], typer.Argument(help="A run, one of its checkpoints, an import, a .pkl or .pt, or hf:user/name; a second one is shown beside it.")],
+    directions: Annotated[list[Path] | None, Option(help="A folder of directions; may be repeated. [default: those in the run's folder directions, else the ten that GANSpace finds]")] = None,
+    port: Annotated[int, Limits(at_least=0, at_most=65535), Option(help="0: any that is free.")] = 0,
+    host: Annotated[str, Option(help="The address to listen on; another than this machine's own needs --share too.")] = "127.0.0.1",
+    share: Annotated[bool, Option("--share", help="Let other machines connect, with --host.")] = False,
+    no_browser: Annotated[bool, Option("--no-browser", help="Only print the page's address.")] = False,
+    device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
+) -> None:  # fmt: skip
+    """Look at what a generator makes, in the browser: sliders, mixing, breeding, key frames. Needs the extra frugan\\[explorer]."""
+    try:
+        from frugan.explorer.server import Service, listen, serve
+    except ImportError:
+        raise FruganError("the explorer needs starlette and uvicorn: pip install 'frugan[explorer]'") from None
+    check_host(host, share)
+    opened = [open_network(source, directions or (), device) for source in networks]
+    bound, place = listen(host, port)
+    say(f"{place.address}\nOpen it in a browser on this machine; Ctrl-C ends it.")
+    if not is_loopback(host):
+        say(
+            f"{host} is reachable from other machines: whoever has the address above can use this network and this device"
+        )
+    if not no_browser:
+        import webbrowser
+
+        webbrowser.open(place.address)
+    serve(Service(opened), bound, place)
+
+
+def write_page(source: Path, out: Path, directions: list[Path], weights: Weights, runtime: Path | None) -> None:
+    """`frugan export --format page`."""
+    from importlib.util import find_spec
+
+    from frugan.explorer.export import export_page
+    from frugan.explorer.runtime import read_runtime
+
+    if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]:
+        raise FruganError(f"format page needs {' and '.join(missing)}: pip install 'frugan[onnx]'")
+    with bar("fetching onnxruntime-web"):
+        files = read_runtime(runtime)
+    network = open_network(str(source), directions, "cpu")
+    done = export_page(out, network, files, weights)
+    say(f"{done.page}: {done.size / 1e6:.1f} MB; open it in a browser, it needs no network")
+    say(
+        f"its images are {done.mean_distance:.2f} steps of 8 bits from the network's on average, {done.largest_distance:.0f} at most"
+    )
+    for warning in network.warnings:
+        say(warning)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def check_host(host: str, share: bool) -> None:
+    """Raises `FruganError` where the server would be reachable from other machines without --share."""
+    if not is_loopback(host) and not share:
+        raise FruganError(
+            f"--host {host}: other machines could connect and use this network and device; add --share if that is wanted"
+        )
+
+
+def open_network(source: str, folders: list[Path] | tuple[Path, ...], device: str) -> Network:
+    """A generator with its directions, as the page shows it."""
+    from frugan.cli.generate import read_pixel_format
+    from frugan.explorer.network import Network
+    from frugan.run import choose_device, load_with_notes, read_class_names
+
+    G, notes = load_with_notes(source)
+    G = G.to(choose_device(device))
+    format = read_pixel_format(Path(source), G.channels)
+    return Network(
+        Path(source).name,
+        G,
+        _directions(G, source, list(folders)),
+        read_class_names(source),
+        format.depth,
+        format.value_range,
+        notes,
+    )
+
+
+def _directions(G: Generator, source: str, folders: list[Path]) -> list[Direction]:
+    from frugan.latent.direction import FACTS, load_directions
+    from frugan.latent.explore import Request, find
+
+    own = Path(source) / "directions"
+    if not folders and Path(source).is_dir():
+        folders = [own] if (own / FACTS).is_file() else [f.parent for f in sorted(own.glob(f"*/{FACTS}"))]
+    if not folders:
+        with bar("looking for directions (ganspace)") as progress:
+            return find(G, Request(count=_FOUND_BY_ITSELF, samples=_SAMPLES), progress)
+    found: dict[str, Direction] = {}
+    for folder in folders:
+        for direction in load_directions(folder):
+            name = direction.name if direction.name not in found else f"{folder.name}/{direction.name}"
+            found[name] = direction
+    return _named(found)
+
+
+def _named(found: dict[str, Direction]) -> list[Direction]:
+    """Each under a name of its own."""
+    from dataclasses import replace
+
+    return [replace(direction, name=name) for name, direction in found.items()]

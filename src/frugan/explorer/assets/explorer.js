@@ -1,0 +1,143 @@
+/** The explorer: the large image, the panels, and what connects them to the engines. */
+import { draw, button, element } from "frugan/dom.js";
+import { Latents } from "frugan/latent.js";
+import { Scheduler } from "frugan/scheduler.js";
+import { Store, fromFragment, toFragment } from "frugan/state.js";
+import { breedPanel } from "frugan/panel-breed.js";
+import { directionsPanel } from "frugan/panel-directions.js";
+import { framesPanel } from "frugan/panel-frames.js";
+import { labelsPanel } from "frugan/panel-labels.js";
+import { mixingPanel } from "frugan/panel-mixing.js";
+import { padPanel } from "frugan/panel-pad.js";
+import { savePanel } from "frugan/panel-save.js";
+import { seedsPanel } from "frugan/panel-seeds.js";
+import { truncationPanel } from "frugan/panel-truncation.js";
+import { describe } from "frugan/words.js";
+
+const PANELS = [seedsPanel, truncationPanel, directionsPanel, labelsPanel, mixingPanel, padPanel, breedPanel, framesPanel, savePanel];
+const CHUNK = 8, THUMBNAIL = 128;
+
+/** What the panels see. */
+class App {
+  constructor(engines) {
+    this.codes = new Map();
+    this.engines = engines;
+    this.facts = engines[0].facts;
+    this.latents = engines.map((engine) => new Latents(engine, this.codes));
+    this.store = new Store(fromFragment(location.hash, this.facts, this.codes));
+    this.scheduler = new Scheduler(["image", "second", "result", "children", "frames", "mixing", "pad", "grid"], {
+      failed: (error) => this.say(error.status === 409 || error.status === 503 ? "" : `Failed: ${error.message}`),
+      idle: (is) => document.body.setAttribute("aria-busy", String(!is)),
+    });
+  }
+
+  get state() { return this.store.state; }
+
+  /** Tells what happened, to screen readers too. */
+  say(text) { document.getElementById("status").textContent = text; }
+
+  /** Images of states, at once. */
+  async render(states, options = {}, network = 0) {
+    return this.engines[network].render({...(await this.latents[network].resolve(states)), ...options});
+  }
+
+  /** Draws small images of states into canvases, a few at a time, where the lane is asked for nothing newer. */
+  thumbnails(lane, items) {
+    const some = items.slice(0, CHUNK), rest = items.slice(CHUNK);
+    this.scheduler.request(lane, async () => {
+      const made = await this.render(some.map(({state}) => state), {lane, side: THUMBNAIL});
+      some.forEach(({canvas}, i) => draw(canvas, made, i));
+      if (rest.length) this.thumbnails(lane, rest);
+    });
+  }
+
+  /** An image of the state in full, as floats. */
+  still(state = this.state) {
+    return this.scheduler.result("result", () => this.render([state], {floats: true, lane: "result"}));
+  }
+}
+
+/** The large images, one for each network, on the same latents. */
+function stage(app) {
+  const canvases = app.engines.map(({facts}) => {
+    const canvas = element("canvas", {role: "img", class: "image", "aria-label": "not made yet"});
+    const caption = app.engines.length > 1 ? element("figcaption", {}, facts.name) : null;
+    document.getElementById("stage").append(element("figure", {}, canvas, caption));
+    new ResizeObserver(() => canvas.classList.toggle("enlarged", canvas.width < canvas.clientWidth)).observe(canvas);
+    return canvas;
+  });
+  const description = element("p", {class: "description"});
+  document.getElementById("stage").append(description);
+  return (state) => {
+    const words = describe(state, app.facts);
+    canvases.forEach((canvas, network) => {
+      app.scheduler.request(network ? "second" : "image", async () => {
+        draw(canvas, await app.render([state], {}, network));
+        canvas.classList.toggle("enlarged", canvas.width < canvas.clientWidth);
+        canvas.setAttribute("aria-label", words);
+        description.textContent = words;
+      });
+    });
+  };
+}
+
+function history(app) {
+  const {store} = app, bar = document.getElementById("history");
+  const undo = button("Undo", () => store.undo(), {"aria-keyshortcuts": "Control+Z"});
+  const redo = button("Redo", () => store.redo(), {"aria-keyshortcuts": "Control+Shift+Z"});
+  const link = button("Copy link", async () => {
+    try {
+      await navigator.clipboard.writeText(location.href);
+      app.say("The link to this image is in the clipboard.");
+    } catch {
+      app.say("The address of this page is the link; copy it from the address bar.");
+    }
+  });
+  bar.append(undo, redo, link);
+  addEventListener("keydown", (event) => {
+    const typing = event.target.matches?.("input[type=number], input[type=search], input[type=text]");
+    if (typing || !(event.ctrlKey || event.metaKey)) return;
+    const key = event.key.toLowerCase(), again = key === "y" || (key === "z" && event.shiftKey);
+    if (!again && key !== "z") return;
+    event.preventDefault();
+    again ? store.redo() : store.undo();
+  });
+  return () => {
+    undo.disabled = !store.canUndo;
+    redo.disabled = !store.canRedo;
+  };
+}
+
+function panels(app) {
+  const made = PANELS.map((panel) => panel(app)).filter((panel) => panel !== null).map(({title, body, update, open}) => {
+    const box = element("details", {open: open ?? false}, element("summary", {}, element("h2", {}, title)), ...body);
+    const refresh = () => { if (box.open) update(app.state); };
+    box.addEventListener("toggle", refresh);
+    document.getElementById("panels").append(box);
+    return refresh;
+  });
+  return () => made.forEach((refresh) => refresh());
+}
+
+/** Opens the page over engines (a promise of them): the first is edited, the others show the same latents. */
+export async function start(opening) {
+  try {
+    const app = new App(await opening), {facts, store} = app;
+    document.getElementById("title").textContent = app.engines.map((engine) => engine.facts.name).join(" · ");
+    document.title = `${facts.name} · frugan explorer`;
+    const parts = [stage(app), history(app), panels(app)];
+    let saving = 0;
+    const refresh = (state) => {
+      parts.forEach((part) => part(state));
+      clearTimeout(saving);
+      saving = setTimeout(() => window.history.replaceState(null, "", toFragment(state, facts)), 150);
+    };
+    store.listen(refresh);
+    addEventListener("hashchange", () => store.change(fromFragment(location.hash, facts, app.codes)));
+    app.say(facts.warnings.join(" "));
+    refresh(app.state);
+  } catch (error) {
+    document.getElementById("status").textContent = `The network could not be opened: ${error.message}`;
+    throw error;
+  }
+}

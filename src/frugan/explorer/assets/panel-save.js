@@ -1,0 +1,73 @@
+/** Saving: the image, its code, and the edit as a Direction for frugan edit; and opening a code. */
+import { button, element } from "frugan/dom.js";
+import { download, npy, png, readSafetensors, safetensors, zip } from "frugan/files.js";
+import { decoded } from "frugan/latent.js";
+import { describe } from "frugan/words.js";
+
+const text = (value) => new TextEncoder().encode(value);
+
+/** A name for files: what the state is, without what file systems dislike. */
+export const fileName = (app) => describe(app.state, app.facts).replace(/[^\w.+−-]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 80);
+
+/** The edits of w as the two files of a folder of directions, in a zip; they are one Direction, whose strength 1 is this edit. */
+function directionFiles(app, name) {
+  const {facts} = app, total = app.latents[0].edit(app.state), D = facts.w_dim;
+  const norms = Array.from({length: facts.num_ws}, (_, i) => Math.hypot(...total.subarray(i * D, (i + 1) * D)));
+  const sigma = Math.max(...norms);
+  if (!sigma) return null;
+  const {edits} = app.state;
+  const direction = {name, space: "w", sigma, centre: 0, levels: null, order: "after", slider: [-2, 2], source: {method: "explorer", edits}};
+  const header = {format: 1, generator: {digest: facts.digest, levels: facts.levels}, directions: [direction]};
+  const probe = decoded(facts.probe);
+  return {
+    [`${name}/directions.json`]: text(JSON.stringify(header, null, 1)),
+    [`${name}/directions.safetensors`]: safetensors({
+      "vector.0": {shape: [facts.num_ws, D], values: total.map((x) => x / sigma)},
+      probe: {shape: [probe.length / D, D], values: probe},
+    }),
+  };
+}
+
+export function savePanel(app) {
+  const {facts, store} = app;
+  const about = () => ({Software: `frugan ${facts.version}`, Explorer: location.hash, ...(app.state.a.seed !== undefined && {Seed: String(app.state.a.seed)})});
+  const format = {depth: facts.depth, range: facts.value_range};
+  const saveImage = async () => {
+    const grey16 = facts.depth === 16 && facts.channels === 1, own = facts.depth === 8 || grey16;
+    download(await png(await app.still(), {...(own ? format : {depth: 8}), about: about()}), `${fileName(app)}.png`, "image/png");
+  };
+  const saveArray = async () => download(npy(await app.still(), format), `${fileName(app)}.npy`);
+  const saveCode = async () => {
+    const {ws, offset} = await app.latents[0].resolve([app.state]);
+    const tensors = {ws: {shape: [facts.num_ws, facts.w_dim], values: ws}};
+    if (offset) tensors.offset = {shape: [facts.style_size], values: offset};
+    download(safetensors(tensors, {generator: facts.digest, description: describe(app.state, facts)}), `${fileName(app)}.safetensors`);
+  };
+  const name = element("input", {type: "text", value: "my-edit", "aria-label": "Name of the direction", maxlength: "40"});
+  const saveDirection = () => {
+    const files = directionFiles(app, name.value.replace(/[^\w-]+/g, "-") || "my-edit");
+    if (!files) return app.say("There is no edit in w to save: move a slider of a direction of w first.");
+    return download(zip(files), `${name.value || "my-edit"}.zip`, "application/zip");
+  };
+  const file = element("input", {type: "file", accept: ".safetensors", "aria-label": "Open a code", onchange: async () => {
+    const [chosen] = file.files;
+    if (!chosen) return;
+    try {
+      if (chosen.size > 64e6) throw new Error("it is larger than 64 MB");
+      const {ws, offset} = readSafetensors(await chosen.arrayBuffer()), wanted = facts.num_ws * facts.w_dim;
+      if (ws?.values.length !== wanted || (offset && offset.values.length !== facts.style_size)) throw new Error(`it holds no ws of ${facts.num_ws} × ${facts.w_dim}`);
+      app.codes.set(chosen.name, {ws: ws.values, offset: offset?.values});
+      store.change({a: {code: chosen.name}, psi: 1, psis: null, edits: {}, mixed: []});
+      app.say("The code is open. It is not part of the link; keep its file.");
+    } catch (error) {
+      app.say(`${chosen.name} cannot be opened as a code: ${error.message}`);
+    }
+    file.value = "";
+  }});
+  const needsArray = facts.channels > 4 || (facts.depth === 16 && facts.channels !== 1);
+  return {title: "Save and open", open: true, body: [
+    element("div", {class: "bar"}, button("Save PNG", saveImage), needsArray ? button("Save all as .npy", saveArray) : null, button("Save code", saveCode)),
+    element("div", {class: "bar"}, name, button("Save edit as direction", saveDirection)),
+    element("label", {class: "bar"}, "Open a code ", file),
+  ], update() {}};
+}

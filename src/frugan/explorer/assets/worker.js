@@ -1,0 +1,26 @@
+/** Runs the parts of a generator with onnxruntime-web in a thread of its own; in-page.js starts it and talks to it. */
+let ort;
+const sessions = {};
+
+const tasks = {
+  /** runtime: onnxruntime-web's module as text; wasm: its WebAssembly; parts: ONNX files by name. */
+  async open({runtime, wasm, parts}) {
+    ort = await import(URL.createObjectURL(new Blob([runtime], {type: "text/javascript"})));
+    Object.assign(ort.env.wasm, {wasmBinary: wasm, numThreads: 1});
+    for (const [name, file] of Object.entries(parts)) sessions[name] = await ort.InferenceSession.create(file);
+  },
+  /** inputs: {name: {values, shape}} → the values of the only output. */
+  async run({part, inputs}) {
+    const session = sessions[part];
+    const given = Object.fromEntries(Object.entries(inputs).map(([name, {values, shape}]) => [name, new ort.Tensor("float32", values, shape)]));
+    return (await session.run(given))[session.outputNames[0]].data;
+  },
+};
+
+onmessage = async ({data: {id, task, given}}) => {
+  try {
+    postMessage({id, result: await tasks[task](given)});
+  } catch (error) {
+    postMessage({id, error: String(error?.message ?? error)});
+  }
+};

@@ -1,0 +1,124 @@
+"""Explorer as one file: the page with the generator and its runtime inside; it opens from disk and asks nothing of a network."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tempfile
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from frugan.errors import FruganError
+from frugan.explorer.network import Network, constant_noise
+from frugan.explorer.page import file_page, folder_page
+from frugan.explorer.weights import Weights, shrink
+from frugan.interop.export import ExportConfig, Part, export_onnx
+from frugan.networks import typical_labels
+
+PARTS: tuple[Part, ...] = ("mapping", "styles", "render")
+LARGEST_FILE = 50 << 20
+"""Bytes of a page in one file; above, it is a folder of a page and its data."""
+LIMITS: Mapping[Weights, float] = {"float16": 0.5, "int8": 8.0, "float32": 0.1}
+"""Mean distance of a page's images from the network's, in steps of 8 bits, above which no page is written."""
+_COMPARED = 8
+
+
+@dataclass(frozen=True)
+class ExportedPage:
+    """What was written: the page, the bytes of all its files, and how far its images are from the network's, in steps of 8 bits."""
+
+    page: Path
+    size: int
+    mean_distance: float
+    largest_distance: float
+
+
+def export_page(
+    path: Path, network: Network, runtime: Mapping[str, bytes], weights: Weights = "float16"
+) -> ExportedPage:
+    """Writes the explorer of a network as `path` (.html), or where that were above `LARGEST_FILE` as a folder of that name without
+    the ending. Raises `FruganError`, before anything is written, where the images would be too far from the network's."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise FruganError(f"{path}: name a file that ends in .html")
+    parts = shrunk(onnx_parts(network), weights)
+    mean, largest = distances(network, parts)
+    if mean > LIMITS[weights]:
+        raise FruganError(
+            f"with {weights} weights the page's images are on average {mean:.2f} steps of 8 bits from the network's, "
+            f"above {LIMITS[weights]:g}: choose another --weights"
+        )
+    blocks = _blocks(network, parts, runtime)
+    total = sum(map(len, blocks.values()))
+    if total <= LARGEST_FILE:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(file_page(blocks), "utf-8")
+        return ExportedPage(path, path.stat().st_size, mean, largest)
+    folder = path.with_suffix("")
+    if folder.exists():
+        raise FruganError(
+            f"{folder} exists: a page of {total >> 20} MB is written as a folder of that name; choose another"
+        )
+    folder.mkdir(parents=True)
+    html, scripts = folder_page(blocks)
+    for name, content in {"index.html": html, **scripts}.items():
+        (folder / name).write_text(content, "utf-8")
+    return ExportedPage(folder / "index.html", sum(f.stat().st_size for f in folder.iterdir()), mean, largest)
+
+
+def onnx_parts(network: Network) -> dict[str, bytes]:
+    """The ONNX files of `PARTS`, in float32."""
+    found = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for part in PARTS:
+            has_noise = part == "render" and network.G.synthesis.use_noise
+            file = Path(scratch) / f"{part}.onnx"
+            export_onnx(file, network.G, ExportConfig(part=part, noise="input" if has_noise else "const"))
+            found[part] = file.read_bytes()
+    return found
+
+
+def shrunk(parts: Mapping[str, bytes], weights: Weights) -> dict[str, bytes]:
+    """The parts with smaller weights. With int8 the mapping network stays float16: an error in w is one in everything."""
+    kinds: dict[str, Weights] = {"mapping": "float16"} if weights == "int8" else {}
+    return {part: shrink(content, kinds.get(part, weights)) for part, content in parts.items()}
+
+
+def distances(network: Network, parts: Mapping[str, bytes]) -> tuple[float, float]:
+    """Mean and largest difference of images made by the parts from the network's own, over a few seeds, in steps of 8 bits."""
+    import onnxruntime
+
+    G = network.G
+    sessions = {
+        name: onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        for name, content in parts.items()
+    }
+
+    def run(part: str, **inputs: np.ndarray) -> np.ndarray:
+        return np.asarray(sessions[part].run(None, inputs)[0])
+
+    z = G.latents(list(range(_COMPARED)))
+    c = None
+    if G.label_size:
+        labels = typical_labels(G.label_size, G.config.measured)
+        c = labels[torch.arange(_COMPARED) % len(labels)]
+    noise = {f"noise_{i}": m.expand(_COMPARED, -1, -1, -1).numpy() for i, m in enumerate(constant_noise(G))}
+    ws = run("mapping", z=z.numpy(), **({} if c is None else {"c": c.numpy()}))
+    made = np.clip(run("render", styles=run("styles", ws=ws), **noise), -1, 1)
+    own = network.render(network.map(z, c)[:, None].expand(-1, G.num_ws, -1), None).numpy()
+    apart = np.abs(made - own) * 127.5
+    return float(apart.mean()), float(apart.max())
+
+
+def _blocks(network: Network, parts: Mapping[str, bytes], runtime: Mapping[str, bytes]) -> dict[str, str]:
+    """The page's data by name, each base64 of gzip."""
+    module, wasm = runtime.values()
+    noise = [m.numpy().astype("<f4").tobytes() for m in constant_noise(network.G)]
+    facts: dict[str, Any] = network.facts()
+    contents = {"facts": json.dumps(facts).encode(), "runtime": module, "wasm": wasm, "noise": b"".join(noise), **parts}
+    return {name: b64encode(gzip.compress(content, 9, mtime=0)).decode("ascii") for name, content in contents.items()}

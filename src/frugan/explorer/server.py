@@ -1,0 +1,311 @@
+"""Local web server of the explorer: serves the page, and computes with PyTorch what the page asks for.
+
+It is for the person in front of this machine. Every address begins with a random token; requests whose Host or Origin is not
+this server's are refused (DNS rebinding, other sites' scripts); bodies are bounded before they are read, numbers checked
+before they are computed with, and only the networks and folders that were named when it started can be reached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import secrets
+import socket
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from torch import Tensor
+
+from frugan.errors import FruganError
+from frugan.explorer.jobs import JobQueue, QueueFull, Superseded
+from frugan.explorer.network import LARGEST_VALUE, Network, NoiseChoice
+from frugan.explorer.page import MODULES, asset, server_page
+from frugan.images import to_uint8
+from frugan.networks.sampling import LARGEST_SEED
+
+T = TypeVar("T")
+
+MOST_IMAGES = 64
+"""Images of one request."""
+MOST_CONNECTIONS = 64
+PATIENCE = 20.0
+"""Seconds within which a request's body must have come."""
+
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the server listens, and the secret that its addresses begin with."""
+
+    host: str
+    port: int
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(18))
+
+    @property
+    def address(self) -> str:
+        """The page's address."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}/{self.token}/"
+
+    def is_own(self, authority: str) -> bool:
+        """Whether "name:port" is this server as a browser may rightly call it: by number or as localhost, never by another name."""
+        name, _, port = authority.rpartition(":")
+        if port != str(self.port):
+            return False
+        name = name.strip("[]")
+        if name in ("localhost", self.host):
+            return True
+        with suppress(ValueError):
+            address, bound = ipaddress.ip_address(name), ipaddress.ip_address(self.host)
+            return address.is_loopback or bound.is_unspecified
+        return False
+
+
+class Guard:
+    """ASGI middleware: refuses what does not come from the page itself, and adds headers of safety to each answer."""
+
+    def __init__(self, app: ASGIApp, place: Place) -> None:
+        self.app, self.place = app, place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await self.app(scope, receive, send)
+        if scope["type"] != "http":
+            return None  # no web sockets
+        if (refusal := self._refusal(scope)) is not None:
+            return await refusal(scope, receive, send)
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *((k.encode(), v.encode()) for k, v in HEADERS.items())]
+            await send(message)
+
+        return await self.app(scope, receive, guarded)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = {}
+        for name, value in scope["headers"]:
+            headers.setdefault(name, []).append(value.decode("latin-1"))
+        hosts, origins = headers.get(b"host", []), headers.get(b"origin", [])
+        if len(hosts) != 1 or not self.place.is_own(hosts[0]):
+            return PlainTextResponse("wrong host", 403)
+        if any(not origin.startswith("http://") or not self.place.is_own(origin[7:]) for origin in origins):
+            return PlainTextResponse("wrong origin", 403)
+        given = scope["path"].split("/")[1] if scope["path"].count("/") > 1 else ""
+        if not secrets.compare_digest(given.encode("utf-8", "replace"), self.place.token.encode()):
+            return PlainTextResponse("wrong address: open the one that was printed in the terminal", 404)
+        return None
+
+
+class Service:
+    """The answers: facts of the networks, w of latents, images of ws."""
+
+    def __init__(self, networks: Sequence[Network], *, queue: JobQueue | None = None) -> None:
+        self.networks = list(networks)
+        self.queue = queue or JobQueue()
+        self._facts: list[dict[str, Any]] | None = None
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/", self.page),
+            Route("/assets/{name}", self.file),
+            Route("/networks", self.facts),
+            Route("/map", self.map, methods=["POST"]),
+            Route("/render", self.render, methods=["POST"]),
+        ]
+
+    async def page(self, request: Request) -> Response:
+        html, policy = server_page()
+        return Response(html, media_type="text/html", headers={"Content-Security-Policy": policy})
+
+    async def file(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in MODULES:
+            raise HTTPException(404, "no such file")
+        return Response(asset(name), media_type="text/javascript")
+
+    async def facts(self, request: Request) -> Response:
+        if self._facts is None:
+            self._facts = await self._job(request, lambda: [n.facts() for n in self.networks])
+        return JSONResponse(self._facts)
+
+    async def map(self, request: Request) -> Response:
+        """z `[n, z_dim]` and labels `[n, K]` one after the other → w `[n, w_dim]`, all little-endian float32."""
+        network, n = self._network(request), _count(request)
+        G = network.G
+        values = await _floats(request, n * (G.z_dim + G.label_size))
+        z = values[: n * G.z_dim].view(n, G.z_dim)
+        c = values[n * G.z_dim :].view(n, G.label_size) if G.label_size else None
+        w = await self._job(request, lambda: network.map(z, c))
+        return Response(w.numpy().astype("<f4").tobytes(), media_type="application/octet-stream")
+
+    async def render(self, request: Request) -> Response:
+        """ws `[n, num_ws, w_dim]` and, with `offset=1`, offsets `[n, ΣC]` → images uint8, or with `floats=1` float32 in [-1, 1],
+        `[n, H, W, C]`; their shape is in the headers."""
+        network, n = self._network(request), _count(request)
+        G, query = network.G, request.query_params
+        each, styles = G.num_ws * G.w_dim, sum(layer.width for layer in G.synthesis.style_layers)
+        with_offset = query.get("offset") == "1"
+        values = await _floats(request, n * (each + (styles if with_offset else 0)))
+        ws = values[: n * each].view(n, G.num_ws, G.w_dim)
+        offset = values[n * each :].view(n, styles) if with_offset else None
+        noise, side = _noise(query.get("noise", "const")), _whole(query.get("side"), "side", 1, 65536)
+        images = await self._job(request, lambda: network.render(ws, offset, noise, side))
+        if query.get("floats") == "1":
+            content = images.permute(0, 2, 3, 1).contiguous().numpy().astype("<f4").tobytes()
+        else:
+            content = to_uint8(images).tobytes()
+        shape = ",".join(str(size) for size in (n, *images.shape[2:], images.shape[1]))
+        return Response(content, media_type="application/octet-stream", headers={"X-Shape": shape})
+
+    def _network(self, request: Request) -> Network:
+        last = len(self.networks) - 1
+        return self.networks[_whole(request.query_params.get("network", "0"), "network", 0, last) or 0]
+
+    async def _job(self, request: Request, work: Callable[[], T]) -> T:
+        """Runs `work` in its turn, unless the page has gone or has asked for something newer meanwhile."""
+        try:
+            return await _unless_gone(request, self.queue.run(_lane(request), work))
+        except Superseded:
+            raise HTTPException(409, "superseded") from None
+        except QueueFull:
+            raise HTTPException(503, "too many requests at once", {"Retry-After": "1"}) from None
+        except FruganError as error:
+            raise HTTPException(400, str(error)) from None
+
+
+def make_app(service: Service, place: Place) -> ASGIApp:
+    """The whole application, guarded."""
+    app = Starlette(
+        routes=[Mount(f"/{place.token}", routes=service.routes())],
+        exception_handlers={ClientDisconnect: _gone_away},
+    )
+    return Guard(app, place)
+
+
+async def _gone_away(request: Request, error: Exception) -> Response:
+    return PlainTextResponse("", 499)
+
+
+async def _unless_gone(request: Request, job: Coroutine[Any, Any, T]) -> T:
+    """The job's result; it is cancelled where the client hangs up. Call it when the body was read."""
+
+    async def hung_up() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working, leaving = asyncio.ensure_future(job), asyncio.ensure_future(hung_up())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+async def read_body(request: Request, most: int) -> bytes:
+    """The body, of at most `most` bytes; more is refused before it is kept, and so is what does not come in time."""
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > most:
+        raise HTTPException(413, f"more than {most:,} bytes")
+    content = bytearray()
+
+    async def read() -> None:
+        async for chunk in request.stream():
+            content.extend(chunk)
+            if len(content) > most:
+                raise HTTPException(413, f"more than {most:,} bytes")
+
+    try:
+        await asyncio.wait_for(read(), PATIENCE)
+    except TimeoutError:
+        raise HTTPException(408, "the request did not come whole") from None
+    return bytes(content)
+
+
+async def _floats(request: Request, count: int) -> Tensor:
+    """A body of exactly `count` little-endian float32, finite and at most `LARGEST_VALUE` in magnitude."""
+    content = await read_body(request, 4 * count)
+    if len(content) != 4 * count:
+        raise HTTPException(400, f"{len(content)} bytes instead of {4 * count}")
+    values = torch.frombuffer(bytearray(content), dtype=torch.float32)
+    if not (values.abs() <= LARGEST_VALUE).all():
+        raise HTTPException(400, f"a number that is not finite, or larger than {LARGEST_VALUE:g}")
+    return values
+
+
+def _count(request: Request) -> int:
+    return _whole(request.query_params.get("n", "1"), "n", 1, MOST_IMAGES) or 1
+
+
+def _whole(text: str | None, name: str, low: int, high: int) -> int | None:
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdecimal() or len(text) > 10 or not low <= int(text) <= high:
+        raise HTTPException(400, f"{name}: give a whole number from {low} to {high}")
+    return int(text)
+
+
+def _noise(text: str) -> NoiseChoice:
+    if text == "const" or text == "none":
+        return text
+    return _whole(text, "noise", 0, LARGEST_SEED) or 0
+
+
+def _lane(request: Request) -> str:
+    """The page's own name and that of its part, as it gives them; without them nothing is superseded."""
+    page, part = (request.query_params.get(name, "")[:40] for name in ("page", "lane"))
+    return f"{page}/{part}" if page else secrets.token_hex(8)
+
+
+def listen(host: str, port: int) -> tuple[socket.socket, Place]:
+    """A listening socket; port 0 takes any that is free. Raises `FruganError`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+        bound.listen(128)  # from here on a browser that connects is waited for, not refused
+    except OSError as error:
+        bound.close()
+        raise FruganError(f"--host {host} --port {port}: {error.strerror or error}; choose others, or port 0") from None
+    return bound, Place(host, bound.getsockname()[1])
+
+
+def make_config(service: Service, place: Place) -> uvicorn.Config:
+    """How the application is served: no access log (addresses hold the token), bounded connections."""
+    return uvicorn.Config(
+        make_app(service, place),
+        log_level="warning",
+        access_log=False,
+        ws="none",
+        lifespan="off",
+        server_header=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=10,
+        timeout_graceful_shutdown=2,
+    )
+
+
+def serve(service: Service, bound: socket.socket, place: Place) -> None:
+    """Answers until Ctrl-C or SIGTERM."""
+    uvicorn.Server(make_config(service, place)).run(sockets=[bound])

@@ -1,0 +1,69 @@
+"""`frugan explore` and `frugan export --format page` from the command line."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from frugan.cli.app import app
+from frugan.errors import FruganError
+from frugan.interop import Imported, write_directory
+from frugan.latent.direction import save_directions
+from tests.explorer.conftest import make_directions, make_network
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("networks") / "small"
+    G = make_network().G
+    write_directory(folder, Imported(G))
+    save_directions(make_directions(G), folder / "directions")
+    return folder
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.output
+
+
+def test_explore_prints_an_address_that_answers(source: Path) -> None:
+    command = [sys.executable, "-m", "frugan", "explore", str(source), str(source), "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stdout
+            address = running.stdout.readline().strip()
+            assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{24}/", address)
+            with urllib.request.urlopen(f"{address}networks", timeout=60) as answer:
+                told = answer.read().decode()
+            assert told.count('"name":"small"') == 2
+            assert told.count('"name":"smile"') == 2
+            running.send_signal(signal.SIGINT)
+            running.communicate(timeout=60)
+            assert running.returncode in (0, 130)
+        finally:
+            running.kill()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.1", "example.org", "::"])
+def test_other_machines_are_let_in_only_where_that_is_said_twice(source: Path, host: str) -> None:
+    with pytest.raises(FruganError, match="--share"):
+        run("explore", source, "--host", host)
+
+
+def test_export_refuses_what_does_not_belong_together(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(FruganError, match="format page decides"):
+        run("export", source, tmp_path / "x.html", "--format", "page", "--noise", "none")
+    with pytest.raises(FruganError, match="belong to format page"):
+        run("export", source, tmp_path / "x.onnx", "--format", "onnx", "--weights", "int8")
+    with pytest.raises(FruganError, match="no such file"):
+        run("export", source, tmp_path / "x.html", "--format", "page", "--runtime", tmp_path / "none.tgz")
+    assert not [*tmp_path.iterdir()]

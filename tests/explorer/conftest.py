@@ -1,0 +1,118 @@
+"""A small conditional network with directions of every space, served, and as a page; a browser to look at both."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from frugan.errors import FruganError
+from frugan.explorer.network import Network
+from frugan.latent.direction import Direction, Identity
+from frugan.networks import Generator
+from tests.latent.conftest import make_generator
+
+HOSTILE = "<img src=x onerror=window.hurt=1>"
+"""A name that would run a script where names were taken for HTML."""
+MARKED_UP = "<s>owl</s>"
+"""A class; "=" in it would make it one of several parts of a label."""
+
+
+def make_directions(G: Generator) -> list[Direction]:
+    torch.manual_seed(1)
+    identity = Identity.of(G)
+
+    def of(name: str, space: Any, size: int, **more: Any) -> Direction:
+        vector = torch.nn.functional.normalize(torch.randn(size), dim=0)
+        return Direction(name, space, vector, 0.8, identity, **more)
+
+    styles = sum(layer.width for layer in G.synthesis.style_layers)
+    return [
+        of("smile", "w", G.w_dim, levels=(1, 2)),
+        of("early", "w", G.w_dim, order="before"),
+        of("latent", "z", G.z_dim, slider=(-2.0, 4.0)),
+        of("channel", "style", styles),
+        replace(of(HOSTILE, "w", G.w_dim), slider=(-1.0, 1.0)),
+    ]
+
+
+def make_network(name: str = "small", seed: int = 0, **shape: Any) -> Network:
+    G = make_generator((16, 16), label_size=3, seed=seed, **shape)
+    return Network(name, G, make_directions(G), ["cat", "dog", MARKED_UP])
+
+
+@pytest.fixture(scope="session")
+def network() -> Network:
+    return make_network()
+
+
+@pytest.fixture(scope="session")
+def serving() -> Iterator[Callable[..., Any]]:
+    """Starts servers: serving(networks) → its `Place`."""
+    import uvicorn
+
+    from frugan.explorer.server import Service, listen, make_config
+
+    running = []
+
+    def start(networks: list[Network], **options: Any) -> Any:
+        bound, place = listen("127.0.0.1", 0)
+        server = uvicorn.Server(make_config(Service(networks, **options), place))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        running.append((server, thread, bound))
+        return place
+
+    yield start
+    for server, thread, bound in running:
+        server.should_exit = True
+        thread.join(10)
+        bound.close()
+
+
+@pytest.fixture(scope="session")
+def onnx(network: Network) -> dict[str, bytes]:
+    """The network's parts as ONNX, in float32."""
+    from frugan.explorer.export import onnx_parts
+
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name)
+    return onnx_parts(network)
+
+
+@pytest.fixture(scope="session")
+def page_file(network: Network, onnx: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The network exported as one file."""
+    from frugan.explorer import export
+    from frugan.explorer.runtime import read_runtime
+
+    try:
+        runtime = read_runtime(os.environ.get("FRUGAN_TEST_RUNTIME"))
+    except FruganError as error:
+        pytest.skip(f"onnxruntime-web is not at hand: {error}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "onnx_parts", lambda _: onnx)
+        return export.export_page(tmp_path_factory.mktemp("page") / "a page.html", network, runtime).page
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium of this system."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no Chromium is installed: apt-get install chromium")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield opened
+        opened.close()

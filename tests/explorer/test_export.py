@@ -1,0 +1,156 @@
+"""The page as a file: small, self-contained, near the network's images, or not written at all."""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from frugan.errors import FruganError
+from frugan.explorer import export as module
+from frugan.explorer import runtime
+from frugan.explorer.export import distances, export_page, shrunk
+from frugan.explorer.network import Network
+from frugan.explorer.page import MODULES, asset, file_page, folder_page, server_page
+from frugan.explorer.weights import WEIGHTS, Weights, quantised
+
+RUNTIME = {"module": b"export {}", "wasm": b"\0asm"}
+
+
+@given(hnp.arrays(np.float32, hnp.array_shapes(max_dims=4, max_side=6), elements=st.floats(-100, 100, width=32)))
+@settings(max_examples=60)
+def test_quantised(values: np.ndarray) -> None:
+    """No value is off by more than half a step of its slice, and the scales broadcast."""
+    whole, scale = quantised(values)
+    assert whole.dtype == np.int8
+    assert whole.shape == values.shape
+    assert (np.abs(whole * scale - values) <= 0.5001 * np.broadcast_to(scale, values.shape) + 1e-29).all()
+    assert scale.size in {*values.shape}
+
+
+@pytest.fixture(scope="module")
+def parts(onnx: dict[str, bytes]) -> dict[Weights, dict[str, bytes]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("frugan.explorer.weights._SMALLEST", 64)  # this network is small
+        return {weights: shrunk(onnx, weights) for weights in WEIGHTS}
+
+
+def test_smaller_weights_are_smaller_and_near(network: Network, parts: dict[Weights, dict[str, bytes]]) -> None:
+    means = {weights: distances(network, found)[0] for weights, found in parts.items()}
+    assert means["float32"] < 1e-3
+    assert means["float32"] < means["float16"] < 0.1
+    assert means["float16"] < means["int8"] < 3
+    sizes = {weights: len(found["render"]) for weights, found in parts.items()}
+    assert sizes["int8"] < sizes["float16"] < sizes["float32"]
+
+
+@pytest.fixture
+def no_export(monkeypatch: pytest.MonkeyPatch, onnx: dict[str, bytes]) -> None:
+    monkeypatch.setattr(module, "onnx_parts", lambda _: onnx)
+
+
+@pytest.mark.usefixtures("no_export")
+def test_one_file(network: Network, tmp_path: Path) -> None:
+    """Everything is inside, the policy allows no connection, and nothing names an address but the licence."""
+    done = export_page(tmp_path / "new" / "x.html", network, RUNTIME)
+    html = done.page.read_text("utf-8")
+    assert done.size == done.page.stat().st_size
+    assert [f.name for f in done.page.parent.iterdir()] == ["x.html"]
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)
+    assert policy
+    assert "default-src 'none'" in policy[1]
+    assert "connect-src" not in policy[1]
+    assert "http" not in policy[1]
+    assert re.findall(r"https?://[\w./-]+", html) == ["https://www.npmjs.com/package/onnxruntime-web"]
+    assert "MIT License" in html
+    assert not re.search(r"<(script|link|img)[^>]*(src|href)=\"(?!data:)", html)
+
+
+@pytest.mark.usefixtures("no_export")
+def test_a_folder_where_one_file_were_too_large(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LARGEST_FILE", 1000)
+    done = export_page(tmp_path / "x.html", network, RUNTIME)
+    assert done.page == tmp_path / "x" / "index.html"
+    assert {f.name for f in done.page.parent.iterdir()} >= {"index.html", "render.js", "wasm.js", "worker.js"}
+    assert done.size == sum(f.stat().st_size for f in done.page.parent.iterdir())
+    with pytest.raises(FruganError, match="exists"):
+        export_page(tmp_path / "x.html", network, RUNTIME)
+
+
+@pytest.mark.usefixtures("no_export")
+def test_images_too_far_are_refused(network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "distances", lambda *_: (9.0, 200.0))
+    with pytest.raises(FruganError, match=r"int8 weights .* 9\.00 steps of 8 bits .* another --weights"):
+        export_page(tmp_path / "x.html", network, RUNTIME, "int8")
+    with pytest.raises(FruganError, match=r"ends in \.html"):
+        export_page(tmp_path / "x.onnx", network, RUNTIME)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_the_same_modules_run_everywhere() -> None:
+    """Each import of a module is one that the import maps know, on the server and in a file."""
+    wanted = {name for module in MODULES for name in re.findall(r'from "frugan/([\w-]+\.js)"', asset(module))}
+    assert wanted <= {*MODULES}
+    html, _ = server_page()
+    for page in (html, file_page({}), folder_page({})[0]):
+        assert {*re.findall(r'"frugan/([\w-]+\.js)": "', page)} == {*MODULES}
+        assert not re.search("<!-- (style|imports|main|data) -->", page)
+
+
+def test_text_is_never_html() -> None:
+    for name in (*MODULES, "worker.js"):
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", asset(name))
+
+
+def package(files: dict[str, bytes]) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return made.getvalue()
+
+
+def test_the_runtime_is_compared_kept_and_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = dict.fromkeys(runtime.FILES, b"x")
+    monkeypatch.setattr(
+        runtime,
+        "FILES",
+        dict.fromkeys(runtime.FILES, "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"),
+    )
+    monkeypatch.setattr(runtime.platformdirs, "user_cache_dir", lambda _: str(tmp_path / "cache"))
+    fetched: list[str] = []
+    content = package({f"package/dist/{name}": data for name, data in files.items()} | {"../evil": b"no"})
+    monkeypatch.setattr(runtime, "_fetched", lambda: fetched.append("once") or content)
+    assert runtime.read_runtime() == files
+    assert runtime.read_runtime() == files
+    assert fetched == ["once"]
+    assert {f.name for f in (tmp_path / "cache").rglob("*") if f.is_file()} == {*files}
+    (tmp_path / "x.tgz").write_bytes(content)
+    assert runtime.read_runtime(tmp_path / "x.tgz") == files
+    assert runtime.read_runtime(tmp_path / "cache") == files
+    next((tmp_path / "cache").rglob("*.wasm")).write_bytes(b"other")
+    for path, complaint in ((None, "holds no"), (tmp_path / "cache", "holds no"), (tmp_path / "none", "no such file")):
+        with pytest.raises(FruganError, match=complaint):
+            runtime.read_runtime(path)
+    for damaged in (content[:50], b"", b"PK\3\4", package({})):
+        (tmp_path / "x.tgz").write_bytes(damaged)
+        with pytest.raises(FruganError, match=r"holds no .* name another one with --runtime"):
+            runtime.read_runtime(tmp_path / "x.tgz")
+
+
+def test_a_runtime_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(runtime.platformdirs, "user_cache_dir", lambda _: str(tmp_path))
+    monkeypatch.setattr(runtime, "ADDRESS", (tmp_path / "none.tgz").as_uri())
+    with pytest.raises(FruganError, match=r"could not be fetched .* name a copy with --runtime"):
+        runtime.read_runtime()
