@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from frugan.images import software
+from frugan.label_parts import label_parts
 from frugan.latent.direction import Direction, Identity
 from frugan.latent.levels import level_names
 from frugan.latent.path import render_styles
 from frugan.latent.statistics import flat_styles, split_styles
-from frugan.measured import label_parts
 from frugan.networks import Generator
 from frugan.networks.synthesis import Noise
 
