@@ -26,7 +26,7 @@ from frugan.latent.levels import level_names
 from frugan.latent.path import render_styles
 from frugan.latent.statistics import flat_styles, split_styles
 from frugan.networks import Generator
-from frugan.networks.synthesis import Noise
+from frugan.networks.stylegan2.synthesis import Noise
 
 NoiseChoice = Literal["const", "none"] | int
 """The network's constants, none, or the seed of noise that `drawn_noise` makes."""
