@@ -77,15 +77,17 @@ def test_depth(depth: int, ends: tuple[str, str], file: Path) -> None:
         ("b: {<<: {x: 1}}", "merges"),
         ("a: &a [*a]", "aliases"),
         ("!!python/object/apply:os.system ['true']", "constructor"),
+        ("a: 1\nb: {c: 1, d: 2, c: 3}", "'c' twice in the mapping from line 2"),
+        ("a: 1\n" * 5_000, "twice"),
         ("\n".join(["a0: &a0 {x: 1}"] + [f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}" for i in range(1, 26)]), "al"),
     ],
 )
 def test_yaml_that_stands_for_more_than_it_is(text: str, reason: str, file: Path) -> None:
     file.write_text(text)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(ValueError, match=reason):
         read_yaml(file)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_files_too_large_and_files_that_are_none(file: Path) -> None:

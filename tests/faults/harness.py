@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -272,14 +273,25 @@ class Program:
     def text(self) -> str:
         return self.output.read_text("utf-8", "replace")
 
-    def end(self, timeout: float = 120) -> int:
-        """Waits for its exit code. A traceback is never an end."""
-        self.process.join(timeout)
-        if self.process.exitcode is None:
-            self.process.kill()
-            raise AssertionError(f"still running after {timeout} s: {self.arguments}\n{self.text}")
+    def end(self, timeout: float = 120, processor: float = math.inf) -> int:
+        """Waits for its exit code, for so many seconds, and so many of the processor. A traceback is never an end."""
+        until, most = time.monotonic() + timeout, self.processor_seconds() + processor
+        while self.process.exitcode is None:
+            self.process.join(0.05)
+            if self.process.exitcode is None and (time.monotonic() > until or self.processor_seconds() > most):
+                self.process.kill()
+                limits = f"{timeout} s, {processor} of the processor"
+                raise AssertionError(f"still running after {limits}: {self.arguments}\n{self.text}")
         assert "Traceback" not in self.text, self.text
         return self.process.exitcode
+
+    def processor_seconds(self) -> float:
+        """Which it has used so far; on a busy machine they pass slower than others."""
+        try:
+            counters = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:  # it has ended
+            return 0.0
+        return (int(counters[11]) + int(counters[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass

@@ -65,7 +65,7 @@ def _asked_to_stop(bench: Bench, rng: random.Random, kind: signal.Signals, plant
     for _ in range(rng.choice([1, 2])):
         os.kill(program.process.pid, kind)
         time.sleep(0.02)
-    code = program.end(timeout=5)
+    code = program.end(processor=5)
     assert code == 0, f"exit code {code}: {program.text}"
     assert json.loads((run / "run.json").read_text())["status"] in ("interrupted", "finished")
     bench.goes_on(run, split=True)

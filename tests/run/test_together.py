@@ -15,10 +15,11 @@ import pytest
 import torch
 
 import frugan
-from frugan.distributed import joined, rank
+from frugan.distributed import gather, joined, rank
 from frugan.errors import FruganError
 from frugan.run.train import Run
 from frugan.tracking import read_stats
+from tests.faults.harness import children
 
 from .conftest import TINY
 from .test_resume import comparable, final_tensors
@@ -131,41 +132,43 @@ def test_another_number_of_processes_goes_on(image_folder: Path, tmp_path: Path)
     assert distance < 0.05 * sum(float(v.norm()) for k, v in theirs.items() if k.startswith("ema/"))
 
 
+def wait_for_end(process: subprocess.Popen[Any], run: Path, log: Path) -> int:
+    """The exit code. It may take any time, as long as records come: a machine may be busy."""
+    count, heard = 0, time.monotonic()
+    while process.poll() is None:
+        time.sleep(0.2)
+        if (now := len(read_stats(run / "stats.jsonl"))) != count:
+            count, heard = now, time.monotonic()
+        assert time.monotonic() - heard < 240, log.read_text()
+    return process.returncode
+
+
 def test_a_killed_worker_is_replaced(image_folder: Path, tmp_path: Path) -> None:
     """From the command line: two processes, one of them killed; the launcher starts both anew, and the run is finished."""
-    out = tmp_path / "run"
-    pace = (
-        "--kimg",
-        3,
-        "--tick",
-        0.064,
-        "--checkpoint-every",
-        0.064,
-        "--samples-every",
-        1,
-        "--processes",
-        2,
-    )
-    with (tmp_path / "log").open("w") as log:
+    out, log = tmp_path / "run", tmp_path / "log"
+    pace = ("--kimg", 1, "--tick", 0.064, "--checkpoint-every", 0.064, "--samples-every", 1, "--processes", 2)
+    with log.open("w") as output:
         training = subprocess.Popen(
             command("train", image_folder, "--out", out, *SMALL, "--batch", 16, *pace),
-            stdout=log,
-            stderr=log,
+            stdout=output,
+            stderr=output,
             env=os.environ | {"FRUGAN_PATIENCE": "20"},
         )
-    deadline = time.monotonic() + 240
-    while not (out / "stats.jsonl").exists() or not read_stats(out / "stats.jsonl"):
-        assert training.poll() is None, (tmp_path / "log").read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    workers = subprocess.run(
-        ["pgrep", "-f", f"resume {out} "], check=True, text=True, stdout=subprocess.PIPE
-    ).stdout.split()
-    os.kill(int(workers[-1]), signal.SIGKILL)
-    assert training.wait(120) == 0, (tmp_path / "log").read_text()
+    try:
+        deadline = time.monotonic() + 240
+        while not read_stats(out / "stats.jsonl"):
+            assert training.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(children(training.pid)[-1], signal.SIGKILL)
+        assert wait_for_end(training, out, log) == 0, log.read_text()
+    finally:
+        training.kill()
+        training.wait()
+    assert "all begin anew" in log.read_text()
     rows = read_stats(out / "stats.jsonl")
     assert [row["step"] for row in rows] == sorted({row["step"] for row in rows})
-    assert rows[-1]["kimg"] == pytest.approx(3, abs=0.016)
+    assert rows[-1]["kimg"] == pytest.approx(1, abs=0.016)
     facts = Run(out).read("run.json")
     assert facts is not None
     assert (facts["status"], facts["processes"]) == ("finished", 2)
@@ -175,22 +178,27 @@ def _hang(index: int, port: int, folder: str) -> None:
     from frugan.distributed import any_of
 
     os.environ.update(environment(index, 2, port) | {"FRUGAN_PATIENCE": "3"})
+    message = Path(folder) / "message"
     with joined("cpu"):
+        gather(None)
         if index == 1:
-            time.sleep(8)
+            while not message.exists():
+                time.sleep(0.1)
             return
+        started = time.monotonic()
         try:
             any_of(False)
         except FruganError as error:
-            (Path(folder) / "message").write_text(str(error))
+            message.with_name("new").write_text(f"{time.monotonic() - started} {error}")
+            message.with_name("new").rename(message)
 
 
 def test_a_silent_process_is_named_within_the_time_stated(tmp_path: Path) -> None:
-    started = time.monotonic()
     torch.multiprocessing.start_processes(_hang, args=(free_port(), str(tmp_path)), nprocs=2, start_method="spawn")
-    assert "process 0 of 2" in (tmp_path / "message").read_text()
-    assert "within 3 s" in (tmp_path / "message").read_text()
-    assert time.monotonic() - started < 30
+    seconds, _, message = (tmp_path / "message").read_text().partition(" ")
+    assert "process 0 of 2" in message
+    assert "within 3 s" in message
+    assert 2.9 < float(seconds) < 20
 
 
 def _disagree(index: int, port: int, image_folder: str, out: str) -> None:

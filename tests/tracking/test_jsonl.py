@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 
 from frugan.files import write_json
 from frugan.tracking import JsonLines, Trackers, read_stats
+from frugan.tracking.jsonl import LONGEST
 
 
 def write(path: Path, *kimgs: float) -> JsonLines:
@@ -49,6 +52,32 @@ def test_a_whole_last_line_without_its_newline_is_kept(tmp_path: Path) -> None:
     path.write_text('{"kimg": 1.0}\n{"kimg": 2.0}')
     write(path, 3.0)
     assert kimgs(path) == [1.0, 2.0, 3.0]
+
+
+def test_lines_longer_than_any_record_are_skipped_in_bounded_memory(tmp_path: Path) -> None:
+    path = tmp_path / "stats.jsonl"
+    write(path, 1.0, 2.0)
+    with path.open("ab") as file:
+        for length in (LONGEST - 1, LONGEST, LONGEST + 1, 2 * LONGEST):
+            file.write(b'{"name":"' + b"x" * (length - 12) + b'"}\n')
+        file.write(b'{"kimg":3.0}\n')
+        file.truncate(file.tell() + 100 * LONGEST)  # no end of a line in it
+    tracemalloc.start()
+    try:
+        records = read_stats(path)
+        write(path, 4.0)
+        assert tracemalloc.get_traced_memory()[1] < 10 * LONGEST
+    finally:
+        tracemalloc.stop()
+    assert [r.get("kimg") or len(r["name"]) for r in records] == [1.0, 2.0, LONGEST - 13, LONGEST - 12, 3.0]
+    assert [r.get("kimg") for r in read_stats(path)] == [1.0, 2.0, None, None, 3.0, 4.0]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "stats.jsonl")
+    assert read_stats(tmp_path / "stats.jsonl") == []
+    write(tmp_path / "stats.jsonl", 1.0)
+    assert kimgs(tmp_path / "stats.jsonl") == [1.0]
 
 
 def test_truncate_drops_what_comes_after_the_checkpoint(tmp_path: Path) -> None:

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from frugan.files import parse_json, plain, write_text
 from frugan.tracking.tracker import Record
+
+LONGEST = 1 << 20
+"""Bytes of a record; one takes some two thousand."""
 
 
 def read_stats(path: str | Path) -> list[dict[str, Any]]:
     """The records of a JSON lines file, oldest first; a missing file has none.
 
     A line that is no record (the last one, where a kill cut it off) is skipped: a report must not stop a run. A record
-    is a JSON object, nested a few levels, whose kimg is a number where it has one.
+    is a JSON object of at most `LONGEST` bytes, nested a few levels, whose kimg is a number where it has one.
     """
-    try:
-        lines = Path(path).read_bytes().splitlines()
-    except FileNotFoundError:
+    if not Path(path).is_file():  # a pipe would be waited for
         return []
-    return [record for line in lines if (record := _parsed(line)) is not None]
+    with Path(path).open("rb") as file:
+        return [record for line in _lines(file) if (record := _parsed(line)) is not None]
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of at most `LONGEST` bytes; of a longer one, never more than that is held."""
+    whole = True
+    while line := file.readline(LONGEST):
+        ends = line.endswith(b"\n")
+        if whole and (ends or len(line) < LONGEST):
+            yield line
+        whole = ends
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
@@ -60,5 +73,7 @@ class JsonLines:
 
     def _rewrite(self, records: list[dict[str, Any]]) -> None:
         text = "".join(json.dumps(r, separators=(",", ":")) + "\n" for r in records)
-        if not self.path.exists() or self.path.read_text("utf-8", "replace") != text:
+        size = len(text.encode())
+        there = self.path.is_file() and self.path.stat().st_size == size
+        if not there or self.path.read_text("utf-8", "replace") != text:
             write_text(self.path, text)
