@@ -17,6 +17,7 @@ from PIL import Image
 
 from frugan.explorer.network import Network
 from frugan.images import is_own_output, to_uint8
+from frugan.latent.code import load_code
 from frugan.latent.direction import find_direction
 from frugan.latent.edit import Edit, Truncation, apply_edits
 from frugan.latent.levels import ws_of_levels
@@ -64,6 +65,10 @@ class Explorer:
 
     def click(self, name: str) -> None:
         self.page.get_by_role("button", name=name, exact=True).click()
+
+    def hears(self, text: str) -> None:
+        """Waits until the status line says so."""
+        self.page.locator("#status").filter(has_text=text).wait_for(timeout=60_000)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -385,15 +390,20 @@ def test_save_and_open_a_code(explorer: Explorer, network: Network, tmp_path: Pa
     name, content = saved(explorer, "Save code")
     code = safetensors.torch.load(content)
     made = to_uint8(network.render(code["ws"][None], code["offset"][None]))[0]
+    (tmp_path / name).write_bytes(content)
+    loaded = load_code(tmp_path / name)  # as frugan project writes them
+    loaded.check(network.G)
+    assert torch.equal(loaded.ws, code["ws"])
+    assert loaded.c is not None
+    assert loaded.c.tolist() == [1, 0, 0]
     assert np.abs(made.astype(int) - before[..., :3]).max() <= explorer.near
     explorer.reset()
-    (tmp_path / name).write_bytes(content)
     explorer.page.get_by_label("Open a code").set_input_files(tmp_path / name)
-    explorer.page.wait_for_function("document.getElementById('status').textContent.includes('code is open')")
+    explorer.hears("code is open")
     assert np.abs(explorer.image().astype(int) - before).max() <= explorer.near
     (tmp_path / "zip.safetensors").write_bytes(b"PK\3\4" * 100)
     explorer.page.get_by_label("Open a code").set_input_files(tmp_path / "zip.safetensors")
-    explorer.page.wait_for_function("document.getElementById('status').textContent.includes('cannot be opened')")
+    explorer.hears("cannot be opened")
 
 
 def test_save_an_edit_as_a_direction(explorer: Explorer, reference: Reference, tmp_path: Path) -> None:
@@ -480,6 +490,36 @@ def test_two_networks_side_by_side(browser: Any, serving: Callable[..., Any], ne
         explorer.shows(Reference(other).seed(5), "figure:nth-of-type(2) canvas")
         explorer.set("smile", 1.5)
         explorer.shows(Reference(other).seed(5, smile=1.5), "figure:nth-of-type(2) canvas")
+
+
+def test_a_code_keeps_its_noise(explorer: Explorer, network: Network, tmp_path: Path) -> None:
+    explorer.reset({"noise": 17})
+    name, content = saved(explorer, "Save code")
+    (tmp_path / name).write_bytes(content)
+    code = load_code(tmp_path / name)
+    made = network.G.synthesis(code.ws[None], noise=[m[None] for m in code.noise])
+    assert np.abs(to_uint8(made)[0].astype(int) - explorer.image()[..., :3]).max() <= explorer.near
+
+
+def test_an_own_image_is_projected(
+    browser: Any, serving: Callable[..., Any], network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from frugan.explorer import projecting
+    from frugan.latent.fitting import open_distance
+    from frugan.latent.projection import ProjectionConfig
+
+    monkeypatch.setattr(projecting, "ProjectionConfig", lambda space: ProjectionConfig(space, steps_w=60, steps=10))
+    pixels = open_distance("pixels")
+    monkeypatch.setattr(projecting, "open_distance", lambda *_: pixels)
+    Image.fromarray(to_uint8(network.G.sample([3], c=torch.eye(3)[0]))[0]).save(tmp_path / f"{MARKED_UP[:3]}own.png")
+    for explorer in opened(browser, serving([network]).address, NEAR["server"]):
+        before = explorer.image()
+        explorer.page.get_by_label("Image to project").set_input_files(tmp_path / f"{MARKED_UP[:3]}own.png")
+        explorer.hears("was projected")
+        assert not np.array_equal(explorer.image(), before)
+        assert "code <s>own.png" in explorer.page.locator("#stage canvas").get_attribute("aria-label")
+        explorer.set("smile", 1.5)
+        assert not np.array_equal(explorer.image(), before)
 
 
 def test_grey_images_of_16_bits(browser: Any, serving: Callable[..., Any]) -> None:

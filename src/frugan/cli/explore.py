@@ -15,6 +15,9 @@ from frugan.cli.common import bar, say
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from frugan.explorer.copies import TrainingImages
     from frugan.explorer.network import Network
     from frugan.explorer.weights import Weights
     from frugan.latent.direction import Direction
@@ -106,7 +109,26 @@ def open_network(source: str, folders: list[Path] | tuple[Path, ...], device: st
         format.depth,
         format.value_range,
         notes,
+        _training_images(source, device),
     )
+
+
+def _training_images(source: str, device: str) -> Callable[[], TrainingImages] | None:
+    """Opens the training images of a run, or of the run that a checkpoint belongs to; None where there is no run."""
+    from frugan.run.directory import RunDirectory
+
+    homes = [Path(source), Path(source).resolve().parent.parent]
+    home = next((folder for folder in homes if (folder / "config.yaml").is_file()), None)
+    if home is None:
+        return None
+
+    def opened() -> TrainingImages:
+        from frugan.device import choose_device
+        from frugan.explorer.copies import TrainingImages
+
+        return TrainingImages(RunDirectory(home).open_data(), choose_device(device))
+
+    return opened
 
 
 def _directions(G: Generator, source: str, folders: list[Path]) -> list[Direction]:

@@ -11,9 +11,9 @@ where the offset `[N, ΣC]` is the sum of all edits in style space, which are re
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from frugan.latent.path import render_styles
 from frugan.latent.statistics import flat_styles, split_styles
 from frugan.networks import Generator
 from frugan.networks.stylegan2.synthesis import Noise
+
+if TYPE_CHECKING:
+    from frugan.explorer.copies import TrainingImages
 
 NoiseChoice = Literal["const", "none"] | int
 """The network's constants, none, or the seed of noise that `drawn_noise` makes."""
@@ -48,6 +51,8 @@ class Network:
     value_range: tuple[int, int] | None = None
     """Stored values of the data that are black and white; None: 0 and the highest."""
     warnings: Sequence[str] = field(default_factory=list)
+    training_images: Callable[[], TrainingImages] | None = None
+    """Opens the images that it was trained on; None where they are not known."""
 
     def __post_init__(self) -> None:
         self.G.eval().requires_grad_(False)

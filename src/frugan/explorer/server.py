@@ -11,6 +11,7 @@ import asyncio
 import ipaddress
 import secrets
 import socket
+import threading
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,9 +28,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from torch import Tensor
 
 from frugan.errors import FruganError
+from frugan.explorer.copies import TrainingImages
 from frugan.explorer.jobs import JobQueue, QueueFull, Superseded
 from frugan.explorer.network import LARGEST_VALUE, Network, NoiseChoice
 from frugan.explorer.page import MODULES, asset, server_page
+from frugan.explorer.projecting import MOST_BYTES, SPACES, Projecting, read_upload
 from frugan.images import to_uint8
 from frugan.networks.sampling import LARGEST_SEED
 
@@ -121,6 +124,9 @@ class Service:
         self.networks = list(networks)
         self.queue = queue or JobQueue()
         self._facts: list[dict[str, Any]] | None = None
+        self._device = threading.Lock()
+        self._projecting: Projecting | None = None
+        self._training: dict[int, TrainingImages] = {}
 
     def routes(self) -> list[Route]:
         return [
@@ -129,6 +135,9 @@ class Service:
             Route("/networks", self.facts),
             Route("/map", self.map, methods=["POST"]),
             Route("/render", self.render, methods=["POST"]),
+            Route("/nearest", self.nearest, methods=["POST"]),
+            Route("/project", self.project, methods=["POST"]),
+            Route("/project/{what}", self.projection, methods=["POST"]),
         ]
 
     async def page(self, request: Request) -> Response:
@@ -143,7 +152,7 @@ class Service:
 
     async def facts(self, request: Request) -> Response:
         if self._facts is None:
-            self._facts = await self._job(request, lambda: [n.facts() for n in self.networks])
+            self._facts = await self._job(request, lambda: [self._told(n) for n in self.networks])
         return JSONResponse(self._facts)
 
     async def map(self, request: Request) -> Response:
@@ -164,16 +173,65 @@ class Service:
         each, styles = G.num_ws * G.w_dim, sum(layer.width for layer in G.synthesis.style_layers)
         with_offset = query.get("offset") == "1"
         values = await _floats(request, n * (each + (styles if with_offset else 0)))
-        ws = values[: n * each].view(n, G.num_ws, G.w_dim)
-        offset = values[n * each :].view(n, styles) if with_offset else None
+        ws, offset = values[: n * each].view(n, G.num_ws, G.w_dim), None
+        if with_offset:
+            offset = values[n * each :].view(n, styles)
         noise, side = _noise(query.get("noise", "const")), _whole(query.get("side"), "side", 1, 65536)
         images = await self._job(request, lambda: network.render(ws, offset, noise, side))
-        if query.get("floats") == "1":
-            content = images.permute(0, 2, 3, 1).contiguous().numpy().astype("<f4").tobytes()
-        else:
-            content = to_uint8(images).tobytes()
-        shape = ",".join(str(size) for size in (n, *images.shape[2:], images.shape[1]))
-        return Response(content, media_type="application/octet-stream", headers={"X-Shape": shape})
+        return _images(images, floats=query.get("floats") == "1")
+
+    async def nearest(self, request: Request) -> Response:
+        """An image, float32 `[H, W, C]` in [-1, 1] → the nearest training images, as JSON."""
+        network = self._network(request)
+        G, training_images = network.G, network.training_images
+        if training_images is None:
+            raise HTTPException(404, "this network's training images are not known here")
+        image = (await _floats(request, G.channels * G.resolution[0] * G.resolution[1])).view(*G.resolution, G.channels)
+
+        def find() -> dict[str, Any]:
+            at = self.networks.index(network)
+            if at not in self._training:
+                self._training[at] = training_images()
+            return self._training[at].nearest(image.permute(2, 0, 1))
+
+        return JSONResponse(await self._job(request, find))
+
+    async def project(self, request: Request) -> Response:
+        """An image file → its projection begins, in place of one that has ended."""
+        network, space = self._network(request), request.query_params.get("space", "pn")
+        if space not in SPACES:
+            raise HTTPException(400, f"space: choose one of {', '.join(SPACES)}")
+        content = await read_body(request, MOST_BYTES)
+        if self._projecting and self._projecting.is_going:
+            raise HTTPException(503, "an image is being projected; stop that first")
+        found = await self._job(request, lambda: read_upload(content, network.G))
+        self._projecting = Projecting(network.G, found, space, self._device)  # pyright: ignore[reportArgumentType]
+        return JSONResponse(self._projecting.told())
+
+    async def projection(self, request: Request) -> Response:
+        """How the projection stands; its image so far; its ws in the end; or to pause, resume or cancel it."""
+        going, what = self._projecting, request.path_params["what"]
+        if going is None or what not in ("state", "image", "ws", "pause", "resume", "cancel"):
+            raise HTTPException(404, "no image is being projected")
+        if what == "image":
+            return _images(going.image[None])
+        if what == "ws":
+            return Response(going.ws.numpy().astype("<f4").tobytes(), media_type="application/octet-stream")
+        if what != "state":
+            getattr(going, what)()
+        return JSONResponse(going.told())
+
+    def close(self) -> None:
+        """Ends what is under way."""
+        if self._projecting:
+            self._projecting.cancel()
+            self._projecting.join()
+        self.queue.close()
+
+    @staticmethod
+    def _told(network: Network) -> dict[str, Any]:
+        can = {"project": network.G.channels <= 4, "nearest": network.training_images is not None}
+        return {**network.facts(), "can": can}
 
     def _network(self, request: Request) -> Network:
         last = len(self.networks) - 1
@@ -181,8 +239,13 @@ class Service:
 
     async def _job(self, request: Request, work: Callable[[], T]) -> T:
         """Runs `work` in its turn, unless the page has gone or has asked for something newer meanwhile."""
+
+        def on_device() -> T:
+            with self._device:
+                return work()
+
         try:
-            return await _unless_gone(request, self.queue.run(_lane(request), work))
+            return await _unless_gone(request, self.queue.run(_lane(request), on_device))
         except Superseded:
             raise HTTPException(409, "superseded") from None
         except QueueFull:
@@ -253,6 +316,14 @@ async def _floats(request: Request, count: int) -> Tensor:
     return values
 
 
+def _images(images: Tensor, *, floats: bool = False) -> Response:
+    """float32 `[n, C, H, W]` in [-1, 1] → uint8 or float32 `[n, H, W, C]`, the shape in a header."""
+    content = images.permute(0, 2, 3, 1).contiguous().numpy().astype("<f4") if floats else to_uint8(images)
+    n, channels, h, w = images.shape
+    headers = {"X-Shape": f"{n},{h},{w},{channels}"}
+    return Response(content.tobytes(), media_type="application/octet-stream", headers=headers)
+
+
 def _count(request: Request) -> int:
     return _whole(request.query_params.get("n", "1"), "n", 1, MOST_IMAGES) or 1
 
@@ -308,4 +379,7 @@ def make_config(service: Service, place: Place) -> uvicorn.Config:
 
 def serve(service: Service, bound: socket.socket, place: Place) -> None:
     """Answers until Ctrl-C or SIGTERM."""
-    uvicorn.Server(make_config(service, place)).run(sockets=[bound])
+    try:
+        uvicorn.Server(make_config(service, place)).run(sockets=[bound])
+    finally:
+        service.close()

@@ -4,17 +4,19 @@ import { Latents } from "frugan/latent.js";
 import { Scheduler } from "frugan/scheduler.js";
 import { Store, fromFragment, toFragment } from "frugan/state.js";
 import { breedPanel } from "frugan/panel-breed.js";
+import { copiesPanel } from "frugan/panel-copies.js";
 import { directionsPanel } from "frugan/panel-directions.js";
 import { framesPanel } from "frugan/panel-frames.js";
 import { labelsPanel } from "frugan/panel-labels.js";
 import { mixingPanel } from "frugan/panel-mixing.js";
 import { padPanel } from "frugan/panel-pad.js";
+import { projectPanel } from "frugan/panel-project.js";
 import { savePanel } from "frugan/panel-save.js";
 import { seedsPanel } from "frugan/panel-seeds.js";
 import { truncationPanel } from "frugan/panel-truncation.js";
 import { describe } from "frugan/words.js";
 
-const PANELS = [seedsPanel, truncationPanel, directionsPanel, labelsPanel, mixingPanel, padPanel, breedPanel, framesPanel, savePanel];
+const PANELS = [seedsPanel, truncationPanel, directionsPanel, labelsPanel, mixingPanel, padPanel, breedPanel, framesPanel, projectPanel, copiesPanel, savePanel];
 const CHUNK = 8, THUMBNAIL = 128;
 
 /** What the panels see. */

@@ -6,8 +6,7 @@ const CORNERS = ["upper left", "upper right", "lower left", "lower right"];
 
 export function padPanel(app) {
   const {store} = app;
-  let seeds = [0, 1, 2, 3];
-  const pad = () => app.state.a.pad ?? {seeds, x: 0.5, y: 0.5};
+  const pad = () => app.state.a.pad ?? {seeds: [0, 1, 2, 3], x: 0.5, y: 0.5};
   const set = (patch, done = true) => store.change({a: {pad: {...pad(), ...patch}}}, {done});
   const fields = CORNERS.map((name, i) => {
     const canvas = element("canvas", {"aria-hidden": "true"});
@@ -27,8 +26,7 @@ export function padPanel(app) {
   const bar = element("div", {class: "bar"}, ...fields.map(({field}) => field.row), button("Random corners", () => set({seeds: CORNERS.map(newSeed)})));
   let drawn = "";
   return {title: "Between four", body: [area, x.row, y.row, bar], update(state) {
-    const current = pad();
-    seeds = current.seeds;
+    const current = pad(), {seeds} = current;
     fields.forEach(({field}, i) => field.show(seeds[i]));
     x.show(current.x);
     y.show(current.y);

@@ -2,6 +2,7 @@
 import { button, element } from "frugan/dom.js";
 import { download, npy, png, readSafetensors, safetensors, zip } from "frugan/files.js";
 import { decoded } from "frugan/latent.js";
+import { RandomState } from "frugan/random.js";
 import { describe } from "frugan/words.js";
 
 const text = (value) => new TextEncoder().encode(value);
@@ -28,6 +29,14 @@ function directionFiles(app, name) {
   };
 }
 
+/** The noise of a state as a code keeps it: [1, h, w] for each convolution. */
+function noiseMaps(facts, noise) {
+  const sizes = facts.noise.map(([h, w]) => h * w), total = sizes.reduce((sum, size) => sum + size, 0);
+  const values = noise === "none" ? new Float32Array(total) : new RandomState(noise).normal(total);
+  let at = 0;
+  return sizes.map((size, i) => ({shape: [1, ...facts.noise[i]], values: values.subarray(at, at += size)}));
+}
+
 export function savePanel(app) {
   const {facts, store} = app;
   const about = () => ({Software: `frugan ${facts.version}`, Explorer: location.hash, ...(app.state.a.seed !== undefined && {Seed: String(app.state.a.seed)})});
@@ -38,10 +47,14 @@ export function savePanel(app) {
   };
   const saveArray = async () => download(npy(await app.still(), format), `${fileName(app)}.npy`);
   const saveCode = async () => {
-    const {ws, offset} = await app.latents[0].resolve([app.state]);
-    const tensors = {ws: {shape: [facts.num_ws, facts.w_dim], values: ws}};
+    const {ws, offset} = await app.latents[0].resolve([app.state]), D = facts.w_dim, {label, label2, blend, noise} = app.state;
+    const probe = decoded(facts.probe), tensors = {ws: {shape: [facts.num_ws, D], values: ws}, probe: {shape: [probe.length / D, D], values: probe}};
+    if (label) tensors.label = {shape: [label.length], values: Float32Array.from(label, (x, i) => x + blend * (label2[i] - x))};
+    if (noise !== "const") noiseMaps(facts, noise).forEach((map, i) => { tensors[`noise.${i}`] = map; });
     if (offset) tensors.offset = {shape: [facts.style_size], values: offset};
-    download(safetensors(tensors, {generator: facts.digest, description: describe(app.state, facts)}), `${fileName(app)}.safetensors`);
+    const code = {name: fileName(app), digest: facts.digest, levels: facts.levels, facts: {source: "explorer", description: describe(app.state, facts), truncation: 1}};
+    download(safetensors(tensors, {format: "frugan code 1", code: JSON.stringify(code)}), `${fileName(app)}.safetensors`);
+    if (offset) app.say("The edits of styles are in the code for this page; other commands leave them out.");
   };
   const name = element("input", {type: "text", value: "my-edit", "aria-label": "Name of the direction", maxlength: "40"});
   const saveDirection = () => {

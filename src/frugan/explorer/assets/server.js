@@ -8,6 +8,20 @@ async function post(path, query, ...arrays) {
   return answer;
 }
 
+/** uint8 or float32 images of an answer, with their shape. */
+async function images(answer, Kind = Uint8Array) {
+  const [n, h, w, channels] = answer.headers.get("X-Shape").split(",").map(Number);
+  return {data: new Kind(await answer.arrayBuffer()), n, h, w, channels};
+}
+
+/** The projection of an own image, of which the server does one at a time. */
+const projection = (network) => ({
+  begin: async (file, space) => (await post("project", {network, space}, file)).json(),
+  tell: async (what) => (await post(`project/${what}`, {})).json(),
+  image: async () => images(await post("project/image", {})),
+  ws: async () => new Float32Array(await (await post("project/ws", {})).arrayBuffer()),
+});
+
 /** One engine for each network of the server. */
 export async function serverEngines() {
   const answer = await fetch("networks");
@@ -20,9 +34,9 @@ export async function serverEngines() {
     },
     async render({n, ws, offset, noise, lane = "image", floats = false, side = null}) {
       const query = {network, n, noise, lane: `${lane}${network}`, ...(offset && {offset: 1}), ...(floats && {floats: 1}), ...(side && {side})};
-      const got = await post("render", query, ...(offset ? [ws, offset] : [ws]));
-      const [count, h, w, channels] = got.headers.get("X-Shape").split(",").map(Number), buffer = await got.arrayBuffer();
-      return {data: floats ? new Float32Array(buffer) : new Uint8Array(buffer), n: count, h, w, channels};
+      return images(await post("render", query, ...(offset ? [ws, offset] : [ws])), floats ? Float32Array : Uint8Array);
     },
+    nearest: async (image) => (await post("nearest", {network}, image.data)).json(),
+    projection: projection(network),
   }));
 }

@@ -1,0 +1,192 @@
+"""Uploads within bounds, and projections that can be watched, paused and stopped."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import struct
+import threading
+import time
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from frugan.errors import FruganError
+from frugan.explorer import projecting as module
+from frugan.explorer.network import Network
+from frugan.explorer.projecting import Projecting, read_upload
+from frugan.explorer.server import Place
+from frugan.images import to_uint8
+from frugan.latent.projection import ProjectionConfig
+from tests.explorer.test_server import ask
+
+
+def png(pixels: np.ndarray) -> bytes:
+    made = io.BytesIO()
+    Image.fromarray(pixels).save(made, "PNG")
+    return made.getvalue()
+
+
+def claims(width: int, height: int) -> bytes:
+    """A PNG of few bytes whose header says that it is large."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def a_zip() -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("a.png", bytes(1000))
+    return made.getvalue()
+
+
+HOSTILE_UPLOADS = {
+    "10,000 x 10,000": claims(10_000, 10_000),
+    "largest": claims(2**31 - 1, 2**31 - 1),
+    "a zip named .png": a_zip(),
+    "half": png(np.zeros((64, 64, 3), np.uint8))[:60],
+    "empty": b"",
+    "a page": b"<html><script>alert(1)</script></html>",
+    "a vector image": b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>",
+}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ProjectionConfig", lambda space: ProjectionConfig(space, steps_w=40, steps=20))
+    monkeypatch.setattr(module, "open_distance", lambda *_: module_distance())
+
+
+def module_distance() -> Any:
+    from frugan.latent.fitting import open_distance
+
+    return open_distance("pixels")
+
+
+@pytest.fixture(scope="module")
+def place(serving: Callable[..., Place], network: Network) -> Place:
+    return serving([network])
+
+
+def told(place: Place, what: str) -> Any:
+    status, content, _ = ask(place, f"/project/{what}", b"")
+    assert status == 200, content
+    return json.loads(content)
+
+
+def until(place: Place, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    end = time.monotonic() + 60
+    while not wanted(found := told(place, "state")):
+        assert time.monotonic() < end, found
+        time.sleep(0.02)
+    return found
+
+
+@pytest.fixture
+def own_image(network: Network) -> bytes:
+    image = network.G.sample([11], c=torch.eye(3)[0], truncation=0.6)
+    return png(to_uint8(image)[0].repeat(2, axis=0).repeat(2, axis=1))
+
+
+@pytest.mark.parametrize("kind", HOSTILE_UPLOADS)
+def test_hostile_uploads(place: Place, network: Network, kind: str) -> None:
+    status, content, _ = ask(place, "/project", HOSTILE_UPLOADS[kind])
+    assert status == 400
+    assert b"Traceback" not in content
+    with pytest.raises(FruganError):
+        read_upload(HOSTILE_UPLOADS[kind], network.G)
+
+
+def test_an_upload_that_is_too_large(place: Place) -> None:
+    assert ask(place, "/project", b"", **{"Content-Length": str(33 << 20)})[0] == 413
+    assert ask(place, "/project?space=q", b"x")[0] == 400
+
+
+def test_a_projection_from_start_to_end(place: Place, network: Network, own_image: bytes) -> None:
+    """It comes nearer, tells how far it is, and its code makes the image that it shows."""
+    status, content, _ = ask(place, "/project?space=w", own_image)
+    assert (status, json.loads(content)["state"]) == (200, "running")
+    assert "reduced" in json.loads(content)["notes"][0]
+    first = until(place, lambda found: found["step"] > 0)
+    last = until(place, lambda found: found["state"] != "running")
+    assert last["state"] == "done"
+    assert last["steps"] == 40
+    assert last["distance"] < first["distance"]
+    _, values, _ = ask(place, "/project/ws", b"")
+    ws = torch.from_numpy(np.frombuffer(values, "<f4").copy()).view(1, network.G.num_ws, network.G.w_dim)
+    _, pixels, headers = ask(place, "/project/image", b"")
+    assert headers["x-shape"] == "1,16,16,3"
+    made = to_uint8(network.render(ws, None))
+    assert np.abs(np.frombuffer(pixels, np.uint8).reshape(made.shape).astype(int) - made).max() <= 1
+
+
+def test_pause_resume_and_stop(place: Place, own_image: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ProjectionConfig", lambda space: ProjectionConfig(space, steps_w=100_000))
+    assert ask(place, "/project?space=w", own_image)[0] == 200
+    until(place, lambda found: found["step"] > 2)
+    assert told(place, "pause")["state"] == "paused"
+    time.sleep(0.3)
+    step = told(place, "state")["step"]
+    time.sleep(0.3)
+    assert told(place, "state")["step"] == step
+    assert ask(place, "/project", own_image)[0] == 503  # one at a time
+    body = bytes(4 * 6 * 12)
+    assert ask(place, "/render?n=1", body)[0] == 200  # others are served meanwhile
+    assert told(place, "resume")["state"] == "running"
+    until(place, lambda found: found["step"] > step)
+    assert ask(place, "/render?n=1", body)[0] == 200
+    assert told(place, "cancel")["state"] == "cancelled"
+    assert ask(place, "/project?space=w", own_image)[0] == 200
+    told(place, "cancel")
+
+
+def test_a_projection_that_nobody_asks_after_ends(
+    network: Network, own_image: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FORGOTTEN", 0.2)
+    monkeypatch.setattr(module, "ProjectionConfig", lambda space: ProjectionConfig(space, steps_w=100_000))
+    going = Projecting(network.G, read_upload(own_image, network.G), "w", threading.Lock())
+    going.join()
+    assert going.state == "cancelled"
+
+
+def test_what_is_not_known(place: Place, serving: Callable[..., Place], network: Network) -> None:
+    assert ask(place, "/project/steal", b"")[0] == 404
+    other = serving([network])
+    assert ask(other, "/project/state", b"")[0] == 404
+    assert ask(other, "/nearest", bytes(4 * 16 * 16 * 3))[0] == 404
+
+
+def test_nearest_training_images(serving: Callable[..., Place], network: Network, tmp_path: Path) -> None:
+    """A training image finds itself; the mirror image, which training sees too, is named."""
+    pytest.importorskip("efficientnet_lite_pytorch")
+    from frugan.data import DataConfig, open_dataset
+    from frugan.explorer.copies import TrainingImages
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (12, 16, 16, 3), np.uint8)
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{i:02d}.png")
+    dataset = open_dataset(DataConfig(str(tmp_path)))
+    place = serving([Network("known", network.G, training_images=lambda: TrainingImages(dataset))])
+    image = images[7].astype("<f4") / 127.5 - 1
+    status, content, _ = ask(place, "/nearest", image.tobytes())
+    assert status == 200
+    found = json.loads(content)
+    assert len(found["nearest"]) == 6
+    assert found["nearest"][0]["name"] == "07.png"
+    assert found["nearest"][0]["distance"] < 0.01 * found["usual"]
+    pixels = np.frombuffer(base64.b64decode(found["nearest"][0]["pixels"]["data"]), np.uint8)
+    assert np.array_equal(pixels.reshape(16, 16, 4)[..., :3], images[7])
