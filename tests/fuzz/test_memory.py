@@ -243,3 +243,26 @@ def test_a_sparse_member_of_a_tar_is_skipped_unread(images: Path, tmp_path: Path
         found = open_dataset(DataConfig(str(tmp_path / "set.tar"), (8, 8)), cache_dir=tmp_path / "cache")
     assert len(found) == len(NAMES)
     assert dict(found.skipped)["sparse.png"] == "no regular file"
+
+
+def _header(kind: bytes, size: int) -> bytes:
+    member = tarfile.TarInfo("x")
+    member.type, member.size = kind, size
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.REGTYPE])
+@pytest.mark.parametrize("content", ["8 GB said", "one in another"])
+def test_headers_of_tars_that_stand_for_more_than_they_are(
+    kind: bytes, content: str, images: Path, tmp_path: Path
+) -> None:
+    with tarfile.open(tmp_path / "honest.tar", "w") as archive:
+        for name in NAMES:
+            archive.add(images / name, name)
+    before = _header(kind, 8 << 30) if content == "8 GB said" else (_header(kind, 512) + b"x" * 512) * 3000
+    (tmp_path / "set.tar").write_bytes(before + (tmp_path / "honest.tar").read_bytes())
+    if content == "8 GB said" or kind != tarfile.REGTYPE:
+        with at_most(40 * MIB), pytest.raises(FruganError, match="cannot be read as a tar"):
+            open_dataset(DataConfig(str(tmp_path / "set.tar"), (8, 8)), cache_dir=tmp_path / "cache")
+    else:
+        assert len(open_dataset(DataConfig(str(tmp_path / "set.tar"), (8, 8)), cache_dir=tmp_path / "cache")) == 4

@@ -70,6 +70,18 @@ class Zip(Files):
             return _digest(file, self.size(self.names[index]))
 
 
+class _Within(io.BufferedReader):
+    """A file of which no more is read than there is: memory is set aside for whatever size a header says."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(self._size - self.tell(), 0)
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
 class Tar(Files):
     """An uncompressed tar in the WebDataset layout: `key.png` (or .jpg, .webp …), with the label in `key.cls` or `key.json`.
 
@@ -80,15 +92,15 @@ class Tar(Files):
     def __init__(self, path: Path) -> None:
         super().__init__(path, "tar")
         try:
-            with tarfile.open(path, "r:") as archive:
+            with _Within(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
                 found = archive.getmembers()
                 end = archive.offset
             with open(path, "rb") as file:
                 file.seek(end)
                 if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes damage for the end
                     raise tarfile.ReadError(f"no end mark at byte {end}: cut short or damaged")
-        except (tarfile.TarError, OSError, ValueError, EOFError) as error:
-            raise FruganError(f"{path} cannot be read as a tar ({error}); make it anew, uncompressed") from error
+        except (tarfile.TarError, OSError, ValueError, EOFError, RecursionError) as error:
+            raise FruganError(f"{path} cannot be read as a tar ({shown(error)}); make it anew, uncompressed") from error
         self._members = {m.name.removeprefix("./"): m for m in found if not m.isdir()}
         self._list(list(self._members))
         reasons = {name: _unfit_in_tar(self._members[name]) for name in self.names}
