@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 
 from frugan.checks import checked
-from frugan.cli import convert, data, demo, evaluate, explore, generate, latent, leaks, methods, project, status, train
+from frugan.cli import (
+    board,
+    convert,
+    data,
+    demo,
+    evaluate,
+    explore,
+    generate,
+    latent,
+    leaks,
+    methods,
+    project,
+    status,
+    train,
+)
 from frugan.cli.terminal import PlainFormatter, outlasting, sentence
 from frugan.errors import FruganError, explain
 
@@ -34,6 +48,7 @@ app.command("video")(checked(latent.video))
 app.command("blend")(checked(latent.blend))
 app.command("project")(checked(project.project))
 app.command("encode")(checked(project.encode))
+app.command("board")(checked(board.board))
 app.command("explore")(checked(explore.explore))
 app.command("evaluate")(checked(evaluate.evaluate))
 app.command("compare")(checked(evaluate.compare))

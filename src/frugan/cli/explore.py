@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Option
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from frugan.latent.direction import Direction
     from frugan.networks import Generator
 
+Host = Annotated[str, Option(help="The address to listen on; another than this machine's own needs --share too.")]
+Share = Annotated[bool, Option("--share", help="Let other machines connect, with --host.")]
+NoBrowser = Annotated[bool, Option("--no-browser", help="Only print the page's address.")]
+
 _FOUND_BY_ITSELF, _SAMPLES = 10, 20_000
 
 
@@ -30,29 +34,40 @@ def explore(
     networks: Annotated[list[str], typer.Argument(help="A run, one of its checkpoints, an import, a .pkl or .pt, or hf:user/name; a second one is shown beside it.")],
     directions: Annotated[list[Path] | None, Option(help="A folder of directions; may be repeated. [default: those in the run's folder directions, else the ten that GANSpace finds]")] = None,
     port: Annotated[int, Limits(at_least=0, at_most=65535), Option(help="0: any that is free.")] = 0,
-    host: Annotated[str, Option(help="The address to listen on; another than this machine's own needs --share too.")] = "127.0.0.1",
-    share: Annotated[bool, Option("--share", help="Let other machines connect, with --host.")] = False,
-    no_browser: Annotated[bool, Option("--no-browser", help="Only print the page's address.")] = False,
+    host: Host = "127.0.0.1",
+    share: Share = False,
+    no_browser: NoBrowser = False,
     device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
 ) -> None:  # fmt: skip
     """Look at what a generator makes, in the browser: sliders, mixing, breeding, key frames. Needs the extra frugan\\[explorer]."""
-    try:
-        from frugan.explorer.server import Service, listen, serve
-    except ImportError:
-        raise FruganError("the explorer needs starlette and uvicorn: pip install 'frugan[explorer]'") from None
+
+    def service() -> object:
+        from frugan.explorer.server import Service
+
+        return Service([open_network(source, directions or (), device) for source in networks])
+
+    offer(service, host, port, share=share, no_browser=no_browser)
+
+
+def offer(make: Callable[[], Any], host: str, port: int, *, share: bool, no_browser: bool) -> None:
+    """Serves what `make` gives until Ctrl-C, having printed its address and opened it in a browser."""
+    from importlib.util import find_spec
+
+    if missing := [name for name in ("starlette", "uvicorn") if find_spec(name) is None]:
+        raise FruganError(f"this page needs {' and '.join(missing)}: pip install 'frugan[explorer]'")
+    from frugan.explorer.server import listen, serve
+
     check_host(host, share)
-    opened = [open_network(source, directions or (), device) for source in networks]
+    service = make()
     bound, place = listen(host, port)
     say(f"{place.address}\nOpen it in a browser on this machine; Ctrl-C ends it.")
     if not is_loopback(host):
-        say(
-            f"{host} is reachable from other machines: whoever has the address above can use this network and this device"
-        )
+        say(f"{host} is reachable from other machines: whoever has the address above can use this page and this device")
     if not no_browser:
         import webbrowser
 
         webbrowser.open(place.address)
-    serve(Service(opened), bound, place)
+    serve(service, bound, place)
 
 
 def write_page(source: Path, out: Path, directions: list[Path], weights: Weights, runtime: Path | None) -> None:
@@ -87,7 +102,7 @@ def check_host(host: str, share: bool) -> None:
     """Raises `FruganError` where the server would be reachable from other machines without --share."""
     if not is_loopback(host) and not share:
         raise FruganError(
-            f"--host {host}: other machines could connect and use this network and device; add --share if that is wanted"
+            f"--host {host}: other machines could connect and use this page and device; add --share if that is wanted"
         )
 
 

@@ -44,7 +44,7 @@ def server_page() -> tuple[str, str]:
         "form-action": "'none'",
         "frame-ancestors": "'none'",
     }
-    return html, _policy(policy)
+    return html, csp(policy)
 
 
 def file_page(blocks: Mapping[str, str]) -> str:
@@ -83,7 +83,7 @@ def _offline(data: str, scripts: str) -> str:
         "base-uri": "'none'",
         "form-action": "'none'",
     }
-    return html.replace("<!-- head -->", f'<meta http-equiv="Content-Security-Policy" content="{_policy(policy)}">')
+    return html.replace("<!-- head -->", f'<meta http-equiv="Content-Security-Policy" content="{csp(policy)}">')
 
 
 def _main(engine: str, opens: str) -> str:
@@ -97,7 +97,8 @@ def _main(engine: str, opens: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _policy(sources: Mapping[str, str]) -> str:
+def csp(sources: Mapping[str, str]) -> str:
+    """A Content-Security-Policy of directives and their sources."""
     return "; ".join(f"{what} {where}" for what, where in sources.items())
 
 
@@ -107,12 +108,12 @@ def _filled(imports: Mapping[str, str], main: str, data: str = "") -> tuple[str,
     html = asset("explorer.html")
     for mark, text in (("style", style), ("imports", import_map), ("main", main), ("data", data)):
         html = html.replace(f"<!-- {mark} -->", text)
-    scripts = " ".join(f"'sha256-{_hash(text)}'" for text in (import_map, main))
-    return html, {"script": scripts, "style": f"'sha256-{_hash(style)}'"}
+    return html, {"script": f"{hash_source(import_map)} {hash_source(main)}", "style": hash_source(style)}
 
 
-def _hash(text: str) -> str:
-    return b64encode(sha256(text.encode()).digest()).decode("ascii")
+def hash_source(text: str) -> str:
+    """The source of a policy that allows one inline script or style: 'sha256-…' of its text."""
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode('ascii')}'"
 
 
 def _base64(text: str) -> str:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 import uvicorn
@@ -115,6 +115,15 @@ class Guard:
         if not secrets.compare_digest(given.encode("utf-8", "replace"), self.place.token.encode()):
             return PlainTextResponse("wrong address: open the one that was printed in the terminal", 404)
         return None
+
+
+class Answers(Protocol):
+    """What is served."""
+
+    def routes(self) -> list[Route]: ...
+
+    def close(self) -> None:
+        """Ends what is under way."""
 
 
 class Service:
@@ -254,7 +263,7 @@ class Service:
             raise HTTPException(400, str(error)) from None
 
 
-def make_app(service: Service, place: Place) -> ASGIApp:
+def make_app(service: Answers, place: Place) -> ASGIApp:
     """The whole application, guarded."""
     app = Starlette(
         routes=[Mount(f"/{place.token}", routes=service.routes())],
@@ -362,7 +371,7 @@ def listen(host: str, port: int) -> tuple[socket.socket, Place]:
     return bound, Place(host, bound.getsockname()[1])
 
 
-def make_config(service: Service, place: Place) -> uvicorn.Config:
+def make_config(service: Answers, place: Place) -> uvicorn.Config:
     """How the application is served: no access log (addresses hold the token), bounded connections."""
     return uvicorn.Config(
         make_app(service, place),
@@ -377,7 +386,7 @@ def make_config(service: Service, place: Place) -> uvicorn.Config:
     )
 
 
-def serve(service: Service, bound: socket.socket, place: Place) -> None:
+def serve(service: Answers, bound: socket.socket, place: Place) -> None:
     """Answers until Ctrl-C or SIGTERM."""
     try:
         uvicorn.Server(make_config(service, place)).run(sockets=[bound])

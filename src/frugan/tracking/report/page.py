@@ -35,6 +35,8 @@ class SampleImage:
 
     src: str
     label: str
+    kimg: float = -1.0
+    """-1: before training."""
 
 
 class Page:
@@ -81,8 +83,8 @@ class Page:
             data={"charts": drawn, "samples": samples},
             warnings=_sentences(run.get("warnings")),
             skipped=_sentences(run.get("skipped_files")),
-            config=list(_flat(config)),
-            environment=list(_flat(_read_json(self.run_dir / "environment.json"))),
+            config=list(flat(config)),
+            environment=list(flat(_read_json(self.run_dir / "environment.json"))),
         )
 
     @cached_property
@@ -120,7 +122,7 @@ def find_samples(run_dir: Path) -> list[SampleImage]:
         if match := _SAMPLES.fullmatch(path.name):
             kimg = -1.0 if match[1] == "init" else float(match[1])
             label = "before training" if kimg < 0 else f"{kimg:,.10g} kimg"
-            found.append((kimg, SampleImage(f"samples/{path.name}", label)))
+            found.append((kimg, SampleImage(f"samples/{path.name}", label, kimg)))
     return [image for _, image in sorted(found, key=lambda f: f[0])]
 
 
@@ -181,14 +183,14 @@ def _read_config(file: Path) -> Any:
         return None
 
 
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """Nested mappings as rows (dotted name, text)."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _flat(inner, f"{name}.{key}" if name else shown(key))
+            yield from flat(inner, f"{name}.{key}" if name else shown(key))
     elif isinstance(value, list) and any(isinstance(v, Mapping) for v in value):
         for i, inner in enumerate(value):
-            yield from _flat(inner, f"{name}.{i}")
+            yield from flat(inner, f"{name}.{i}")
     elif name:
         yield (
             name,

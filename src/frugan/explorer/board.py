@@ -1,0 +1,258 @@
+"""Board of runs: curves laid over each other, sample grids side by side, settings that differ, evaluation cards, live.
+
+It reads run directories as they are written and needs nothing of the processes that train. With control it also stops a run
+(SIGTERM to the process that holds its lock, which saves a checkpoint first) and resumes one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from frugan.checks import beside
+from frugan.command_line import command
+from frugan.errors import FruganError, shown
+from frugan.explorer.page import csp, hash_source
+from frugan.files import read_yaml
+from frugan.metrics import EvaluationCard, compare
+from frugan.run.directory import LAUNCHER_LOCK, RunDirectory
+from frugan.tracking.jsonl import finite, read_stats
+from frugan.tracking.report.charts import thin
+from frugan.tracking.report.page import find_samples, flat
+
+MOST_RUNS = 200
+_DISK_EVERY = 60.0
+"""Seconds between two looks at a run's size."""
+
+
+def find_runs(paths: Sequence[Path]) -> list[Path]:
+    """Run directories among the paths, and directly within those that are folders of runs. Raises `FruganError` for none."""
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            raise FruganError(f"{path} is neither a run nor a folder of runs: no such directory{beside(path)}")
+        inside = [path] if (path / "config.yaml").is_file() else sorted(f.parent for f in path.glob("*/config.yaml"))
+        if not inside:
+            raise FruganError(
+                f"{path} holds no runs: nothing in it has a config.yaml; train one with {command('train')}"
+            )
+        found += [run for run in inside if run not in found]
+    if len(found) > MOST_RUNS:
+        raise FruganError(f"{len(found)} runs are more than a board shows ({MOST_RUNS}); name fewer")
+    return found
+
+
+class Board:
+    """The answers: all runs as JSON, their sample grids, and stopping and resuming where that is allowed."""
+
+    def __init__(self, paths: Sequence[Path], *, control: bool = False) -> None:
+        find_runs(paths)
+        self.paths, self.control = list(paths), control
+        self._sizes: dict[Path, tuple[float, int]] = {}
+        self._resumed: list[subprocess.Popen[bytes]] = []
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/", self.page),
+            Route("/runs", self.runs),
+            Route("/runs/{run:int}/samples/{name}", self.sample),
+            Route("/runs/{run:int}/{what}", self.act, methods=["POST"]),
+        ]
+
+    async def page(self, request: Request) -> Response:
+        html, policy = board_page()
+        return Response(html, media_type="text/html", headers={"Content-Security-Policy": policy})
+
+    async def runs(self, request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(self.told))
+
+    async def sample(self, request: Request) -> Response:
+        home, name = self._run(request), request.path_params["name"]
+        if f"samples/{name}" not in {image.src for image in find_samples(home)}:
+            raise HTTPException(404, "no such sample grid")
+        return FileResponse(home / "samples" / name)
+
+    async def act(self, request: Request) -> Response:
+        """Stops or resumes a run."""
+        home, what = self._run(request), request.path_params["what"]
+        if not self.control:
+            raise HTTPException(403, "start the board with --control to stop and resume runs")
+        try:
+            if what == "stop":
+                await run_in_threadpool(stop_run, home)
+            elif what == "resume":
+                await run_in_threadpool(self._resume, home)
+            else:
+                raise HTTPException(404, "stop or resume")
+        except FruganError as error:
+            raise HTTPException(409, str(error)) from None
+        return JSONResponse({})
+
+    def told(self) -> dict[str, Any]:
+        """All that the page shows."""
+        homes = find_runs(self.paths)
+        return {"control": self.control, "runs": [self._told(home) for home in homes], "cards": card_tables(homes)}
+
+    def close(self) -> None:
+        """Runs that were resumed from here go on."""
+
+    def _run(self, request: Request) -> Path:
+        homes, number = find_runs(self.paths), request.path_params["run"]
+        if number >= len(homes):
+            raise HTTPException(404, "no such run")
+        return homes[number]
+
+    def _told(self, home: Path) -> dict[str, Any]:
+        try:
+            run = RunDirectory(home)
+            status, facts = run.status(), run.report("run.json")
+        except FruganError as error:  # half written, or damaged
+            return {"name": home.name, "status": "unreadable", "sentence": str(error)}
+        return {
+            "name": home.name,
+            "status": status.name,
+            "sentence": status.sentence,
+            "kimg": status.kimg,
+            "total_kimg": status.total_kimg,
+            "warnings": [shown(w, 1000) for w in facts.get("warnings", []) if isinstance(w, str)],
+            "curves": curves(read_stats(home / "stats.jsonl")),
+            "samples": [{"src": image.src, "label": image.label, "kimg": image.kimg} for image in find_samples(home)],
+            "settings": dict(flat(_settings(home))),
+            "disk": self._disk(home),
+        }
+
+    def _disk(self, home: Path) -> int:
+        seen, size = self._sizes.get(home, (-_DISK_EVERY, 0))
+        if time.monotonic() - seen > _DISK_EVERY:
+            size = sum(_size(file) for file in home.rglob("*"))
+            self._sizes[home] = time.monotonic(), size
+        return size
+
+    def _resume(self, home: Path) -> None:
+        if RunDirectory(home).status().name == "running":
+            raise FruganError(f"{home.name} is running")
+        self._resumed = [process for process in self._resumed if process.poll() is None]
+        self._resumed.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "frugan", "resume", str(home.resolve())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        )
+
+
+def curves(records: Sequence[Mapping[str, Any]]) -> dict[str, list[list[float]]]:
+    """Every figure of the records by name: [kimg, values], thinned out."""
+    names = dict.fromkeys(name for record in records for name in record if name not in ("kimg", "images"))
+    found = {}
+    for name in names:
+        points = [(finite(r.get("kimg")), finite(r.get(name))) for r in records if not isinstance(r.get(name), Mapping)]
+        pairs = np.array([(x, y) for x, y in points if x is not None and y is not None], np.float64).reshape(-1, 2)
+        if len(pairs):
+            kept = pairs[thin([pairs[:, 1]])]
+            found[name] = [kept[:, 0].round(3).tolist(), [float(f"{v:.5g}") for v in kept[:, 1]]]
+    return found
+
+
+def card_tables(homes: Sequence[Path]) -> list[dict[str, Any]]:
+    """Evaluation cards in tables of those that were measured alike; `differs` says why a table is not the first one's."""
+    tables: list[tuple[EvaluationCard, list[dict[str, Any]]]] = []
+    for home, card, name in _cards(homes):
+        row = {"run": home.name, "card": name, "values": {k: float(f"{v:.5g}") for k, v in card.values.items()}}
+        for first, rows in tables:
+            if first.protocol == card.protocol:
+                rows.append(row)
+                break
+        else:
+            tables.append((card, [row]))
+    return [{"rows": rows, "differs": _difference(tables[0][0], first)} for first, rows in tables]
+
+
+def _cards(homes: Sequence[Path]) -> Iterator[tuple[Path, EvaluationCard, str]]:
+    for home in homes:
+        for file in sorted((home / "evaluations").glob("*.json"))[:50]:
+            try:
+                yield home, EvaluationCard.load(file), file.stem
+            except FruganError:  # no card, or one half written
+                continue
+
+
+def _difference(first: EvaluationCard, other: EvaluationCard) -> str:
+    try:
+        compare(first, other)
+    except FruganError as error:
+        return shown(error, 1000)
+    return ""
+
+
+def stop_run(home: Path) -> None:
+    """Asks the process that trains in a run directory to save and end. Raises `FruganError` where none is found."""
+    pid = training_process(home)
+    if pid is None:
+        raise FruganError(f"no process on this machine is seen to train {home.name}; stop it where it runs")
+    os.kill(pid, signal.SIGTERM)
+
+
+def training_process(home: Path) -> int | None:
+    """The process that holds the lock of a run directory, the launcher's first; None where the system does not tell."""
+    try:
+        held = Path("/proc/locks").read_text("ascii")
+    except OSError:
+        return None
+    for name in (LAUNCHER_LOCK, ".lock"):
+        try:
+            found = os.stat(home / name)
+        except OSError:
+            continue
+        place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+        if (match := re.search(rf"FLOCK +ADVISORY +WRITE +(\d+) +{place} ", held)) and int(match[1]) > 0:
+            return int(match[1])
+    return None
+
+
+@cache
+def board_page() -> tuple[str, str]:
+    """The page, with its scripts and styles inside, and its policy."""
+    own, charts = files("frugan.explorer") / "assets" / "board", files("frugan.tracking.report") / "assets"
+    texts = [(charts / "uPlot.iife.min.js").read_text("utf-8"), (own / "board.js").read_text("utf-8")]
+    library = f"/* Charts by uPlot.\n{(charts / 'uPlot.LICENSE').read_text('utf-8')}*/\n{texts[0]}"
+    styles = [(charts / "uPlot.min.css").read_text("utf-8"), (own / "board.css").read_text("utf-8")]
+    html = (own / "board.html").read_text("utf-8")
+    for mark, text in zip(("library", "script", "charts", "style"), (library, texts[1], *styles)):
+        html = html.replace(f"<!-- {mark} -->", text)
+    hashes = [" ".join(hash_source(text) for text in some) for some in ((library, texts[1]), styles)]
+    policy = {"default-src": "'none'", "script-src": hashes[0], "style-src": f"{hashes[1]}", "img-src": "'self' data:"}
+    policy |= {"connect-src": "'self'", "base-uri": "'none'", "form-action": "'none'", "frame-ancestors": "'none'"}
+    return html, csp(policy)
+
+
+def _settings(home: Path) -> Any:
+    try:
+        return read_yaml(home / "config.yaml")
+    except (OSError, ValueError):
+        return {}
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size if file.is_file() else 0
+    except OSError:  # it went meanwhile
+        return 0

@@ -1,0 +1,197 @@
+"""The board of runs: what the directories hold, live, and no more."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import uvicorn
+
+from frugan.config.schema import save_config
+from frugan.errors import FruganError
+from frugan.explorer import board as module
+from frugan.explorer.board import Board, card_tables, curves, find_runs, stop_run, training_process
+from frugan.explorer.server import Place, listen, make_config
+from frugan.files import write_json
+from frugan.images import save_image
+from frugan.metrics import EvaluationCard
+from frugan.tracking import JsonLines
+from tests.data.sources.test_own import CONFIG
+from tests.explorer.conftest import HOSTILE
+from tests.explorer.test_server import ask
+
+
+def make_run(home: Path, *, seed: int = 0, kimg: float = 2, warning: str = "mind the gap") -> Path:
+    home.mkdir(parents=True)
+    save_config(dataclasses.replace(CONFIG, kimg=10.0 + seed), home / "config.yaml")
+    write_json(home / "run.json", {"status": "finished", "kimg": kimg, "total_kimg": 4, "warnings": [warning]})
+    log = JsonLines(home / "stats.jsonl")
+    for i in range(1, int(kimg) + 1):
+        log.log({"kimg": float(i), "images": 1000 * i, "p": 0.1 * i, "r_t": None, "loss/generator": 1.0 / i})
+    log.close()
+    for label in ("init", f"{kimg:08.3f}"):
+        save_image(np.full((8, 8, 3), 40 * seed, np.uint8), home / "samples" / f"samples-{label}.png")
+    return home
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for i, name in enumerate(("first", "second & third")):
+        make_run(tmp_path / "runs" / name, seed=i, kimg=2 + i, warning=HOSTILE)
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def open_board(runs: Path) -> Iterator[Callable[..., Place]]:
+    running = []
+
+    def start(**options: Any) -> Place:
+        bound, place = listen("127.0.0.1", 0)
+        server = uvicorn.Server(make_config(Board([runs], **options), place))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+        thread.start()
+        running.append((server, thread, bound))
+        return place
+
+    yield start
+    for server, thread, bound in running:
+        server.should_exit = True
+        thread.join(10)
+        bound.close()
+
+
+def test_finding_runs(runs: Path, tmp_path: Path) -> None:
+    first, second = runs / "first", runs / "second & third"
+    assert find_runs([runs]) == [first, second]
+    assert find_runs([second, runs]) == [second, first]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FruganError, match="holds no runs"):
+        find_runs([tmp_path / "empty"])
+    with pytest.raises(FruganError, match=r"did you mean .*runs"):
+        find_runs([tmp_path / "run"])
+
+
+def test_what_the_page_is_told(open_board: Callable[..., Place], runs: Path) -> None:
+    place = open_board()
+    told = json.loads(ask(place, "/runs")[1])
+    first, second = told["runs"]
+    assert first["name"] == "first"
+    assert (first["status"], first["kimg"], first["total_kimg"]) == ("finished", 2, 4)
+    assert first["curves"] == {"p": [[1.0, 2.0], [0.1, 0.2]], "loss/generator": [[1.0, 2.0], [1.0, 0.5]]}
+    assert [s["kimg"] for s in second["samples"]] == [-1, 3]
+    assert (first["settings"]["kimg"], second["settings"]["kimg"]) == ("10.0", "11.0")
+    assert first["disk"] == sum(f.stat().st_size for f in (runs / "first").rglob("*") if f.is_file())
+    log = JsonLines(runs / "first" / "stats.jsonl")  # training goes on
+    log.log({"kimg": 3.0, "p": 0.5})
+    log.close()
+    make_run(runs / "zzz")
+    told = json.loads(ask(place, "/runs")[1])
+    assert told["runs"][0]["curves"]["p"][1][-1] == 0.5
+    assert [run["name"] for run in told["runs"]] == ["first", "second & third", "zzz"]
+    (runs / "first" / "config.yaml").write_text("kimg: [")
+    told = json.loads(ask(place, "/runs")[1])
+    assert told["runs"][0]["status"] == "unreadable"
+
+
+@pytest.mark.parametrize("name", ["../run.json", "..%2frun.json", "samples-00000001.png", "%2fetc%2fpasswd", "x.png"])
+def test_only_sample_grids_are_served(open_board: Callable[..., Place], runs: Path, name: str) -> None:
+    (runs / "first" / "samples" / "x.png").write_bytes(b"secret")
+    place = open_board()
+    assert ask(place, f"/runs/0/samples/{name}")[0] == 404
+    assert ask(place, "/runs/9/samples/samples-init.png")[0] == 404
+    status, content, headers = ask(place, "/runs/1/samples/samples-init.png")
+    assert (status, headers["content-type"]) == (200, "image/png")
+    assert content == (runs / "second & third" / "samples" / "samples-init.png").read_bytes()
+    assert ask(place, "/runs/0/samples/samples-init.png", token="no")[0] == 404
+
+
+def test_cards_in_tables_of_those_measured_alike(runs: Path) -> None:
+    protocols = [{"samples": 100}, {"samples": 100}, {"samples": 200}]
+    homes = find_runs([runs])
+    for i, (home, protocol) in enumerate(zip([homes[0], homes[1], homes[1]], protocols)):
+        EvaluationCard({"kid": i / 3}, protocol).save(home / "evaluations" / f"{i}.json")
+    (homes[0] / "evaluations" / "broken.json").write_text("{")
+    alike, other = card_tables(homes)
+    assert [(row["run"], row["values"]) for row in alike["rows"]] == [
+        ("first", {"kid": 0.0}),
+        ("second & third", {"kid": 0.33333}),
+    ]
+    assert alike["differs"] == ""
+    assert "samples is 100 and 200" in other["differs"]
+
+
+def test_curves_are_thinned_out() -> None:
+    records = [{"kimg": float(i), "p": i % 7, "odd": "text", "logits/real": {"mean": 1}} for i in range(5000)]
+    found = curves(records)
+    assert [*found] == ["p"]
+    assert 100 < len(found["p"][0]) < 1000
+    assert found["p"][0][-1] == 4999
+
+
+def test_control_only_where_it_was_asked_for(open_board: Callable[..., Place], monkeypatch: pytest.MonkeyPatch) -> None:
+    place = open_board()
+    assert ask(place, "/runs/0/stop", b"")[0] == 403
+    assert ask(place, "/runs/0/resume", b"")[0] == 403
+    place = open_board(control=True)
+    status, content, _ = ask(place, "/runs/0/stop", b"")
+    assert status == 409
+    assert b"no process on this machine" in content
+    assert ask(place, "/runs/0/remove", b"")[0] == 404
+    started: list[list[str]] = []
+    monkeypatch.setattr(module.subprocess, "Popen", lambda command, **_: started.append(command))
+    assert ask(place, "/runs/1/resume", b"")[0] == 200
+    assert started[0][1:4] == ["-m", "frugan", "resume"]
+    assert started[0][4].endswith("second & third")
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="this system does not tell who holds a lock")
+def test_the_process_that_trains_is_asked_to_stop(tmp_path: Path) -> None:
+    code = "import filelock, sys, time; l = filelock.FileLock(sys.argv[1]); l.acquire(); print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / ".lock")], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        time.sleep(0.05)
+        assert training_process(tmp_path) == process.pid
+        stop_run(tmp_path)
+        assert process.wait(20) == -signal.SIGTERM
+    assert training_process(tmp_path) is None
+    with pytest.raises(FruganError, match="stop it where it runs"):
+        stop_run(tmp_path)
+
+
+def test_in_a_browser(browser: Any, open_board: Callable[..., Place], runs: Path) -> None:
+    """Runs can be hidden, curves searched, samples followed over kimg; names and warnings are text."""
+    for i, home in enumerate(find_runs([runs])):
+        EvaluationCard({"kid": i / 3}, {"samples": 100 + i}).save(home / "evaluations" / "one.json")
+    place = open_board(control=True)
+    page, wrong = browser.new_page(viewport={"width": 380, "height": 800}), []
+    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: wrong.append(str(e)))
+    page.goto(place.address)
+    page.get_by_text(HOSTILE).first.wait_for()
+    assert page.locator("#samples img").count() == 2
+    assert page.locator("#curves figure").count() == 2
+    assert page.get_by_role("cell", name="second & third").first.is_visible()
+    assert "Not measured as those above" in page.inner_text("#cards")
+    assert page.locator("#settings th", has_text="kimg").count() == 1
+    page.get_by_label("Show first").uncheck()
+    assert page.locator("#samples img").count() == 1
+    page.get_by_label("Search").fill("gener")
+    assert page.locator("#curves figcaption").all_inner_texts() == ["loss/generator"]
+    page.locator("#kimg").fill("0")
+    assert "before training" in page.inner_text("#samples")
+    assert page.get_by_role("button", name="Resume first").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert not page.evaluate("window.hurt || document.querySelector('body img[onerror]')")
+    page.close()
+    assert wrong == []
