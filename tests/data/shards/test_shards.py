@@ -93,7 +93,7 @@ def check(dataset: Dataset, numbers: list[int], size: int = 8) -> None:
 @dataclass
 class Server:
     """A folder over HTTP. `faults[name]` are taken in turn, one per GET of that file: "500", "cut", "drop",
-    "slow", "404", "short" (a Content-Length too small), "endless"; "garbage": no HTTP at all."""
+    "slow", "404", "short" or "long" (a Content-Length too small or large), "endless"; "garbage": no HTTP at all."""
 
     url: str
     faults: dict[str, list[str]] = field(default_factory=dict)
@@ -130,6 +130,14 @@ def server(tmp_path: Path) -> Iterator[Server]:
                 self.send_header("Content-Length", str(len(content) // 3))
                 self.end_headers()
                 self.wfile.write(content)
+                return None
+            if fault == "long":
+                content = Path(self.translate_path(self.path)).read_bytes()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content) + 1))
+                self.end_headers()
+                self.wfile.write(content)
+                time.sleep(1.5)  # and no more comes
                 return None
             if fault == "garbage":
                 self.wfile.write(b"\0" * 100)
@@ -168,6 +176,19 @@ BRACES = {
 @pytest.mark.parametrize("pattern", BRACES)
 def test_braces(pattern: str) -> None:
     assert expand_braces(pattern) == BRACES[pattern]
+
+
+FAR = ["{000..999}" * 3, "{0..99999999}", "{a,b}" * 40, "{0.." + "9" * 5000 + "}", "{" + "9" * 5000 + "..1}"]
+
+
+@pytest.mark.parametrize("pattern", [f"{braces}.tar" for braces in FAR] + ["shards.txt"])
+def test_more_shards_than_there_can_be_are_refused_at_once(pattern: str, tmp_path: Path) -> None:
+    (tmp_path / "shards.txt").write_text("x.tar\n" * 100_001)
+    started = time.process_time()
+    with pytest.raises(FruganError, match=r"the limit is 100,000|down or too far") as error:
+        remote.find(f"{tmp_path}/{pattern}")
+    assert time.process_time() - started < 5
+    assert len(str(error.value)) < 1000
 
 
 def patterns(folder: str) -> dict[str, str]:
@@ -348,6 +369,18 @@ def test_what_does_not_end_is_broken_off_at_its_size(
     ((_, reason),) = open_dataset(DataConfig(f"{server.url}/set-{{000..001}}.tar")).skipped
     assert "more than 20,971,520 bytes" in reason
     assert server.sent < 60 << 20
+
+
+def test_what_is_said_to_be_larger_than_it_is_is_not_waited_for(
+    tmp_path: Path, server: Server, make_images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "ATTEMPTS", 1)
+    make_images(tmp_path / "own", [f"{i}.png" for i in range(4)])
+    shard(tmp_path / "own", tmp_path / "served/set", per_shard=2)
+    server.faults = {"set-000000.tar": ["long"]}
+    ((_, reason),) = open_dataset(DataConfig(f"{server.url}/set")).skipped
+    size = (tmp_path / "served/set/set-000000.tar").stat().st_size
+    assert reason == f"{size + 1:,} bytes are to come, more than {size:,}"
 
 
 @pytest.mark.parametrize("what", ["index.json", "shards.txt", "labels.csv"])

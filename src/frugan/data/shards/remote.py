@@ -6,6 +6,7 @@ import errno
 import hashlib
 import itertools
 import logging
+import math
 import re
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from frugan.command_line import command
 from frugan.errors import FruganError, shown
 from frugan.files import read_bytes
 
@@ -33,8 +35,8 @@ CREDENTIALS = {
 }
 
 _VERSION_FIELDS = ("size", "ETag", "etag", "md5Hash", "Last-Modified", "LastModified", "updated", "mtime")
-_MOST_RANGES = 1_000_000
-_MOST_LIST = 64 << 20  # bytes of a list of shards: some million lines
+_MOST_SHARDS = 100_000  # in a pattern or a list
+_MOST_LIST = 64 << 20  # bytes of a list of shards
 
 log = logging.getLogger(__name__)
 
@@ -57,15 +59,16 @@ def expand_braces(pattern: str) -> list[str]:
     """ "a{08..10}{x,y}" → ["a08x", "a08y", "a09x", …]: ranges keep their leading zeros."""
     pieces = re.split(r"\{([^{}]*)\}", pattern)
     choices = [[piece] if i % 2 == 0 else _choices(piece, pattern) for i, piece in enumerate(pieces)]
+    _check_count(math.prod(map(len, choices)), pattern)
     return ["".join(parts) for parts in itertools.product(*choices)]
 
 
 def _choices(inner: str, pattern: str) -> list[str]:
     if counted := re.fullmatch(r"(\d+)\.\.(\d+)", inner):
         first, last = counted.groups()
-        if not 0 <= int(last) - int(first) < _MOST_RANGES:
+        if len(first + last) > 36 or not 0 <= int(last) - int(first) < _MOST_SHARDS:
             raise FruganError(
-                f"{{{inner}}} in {pattern} counts down or too far; write {{first..last}}, such as {{000..099}}"
+                f"{{{shown(inner)}}} in {shown(pattern)} counts down or too far; write {{first..last}}, such as {{000..099}}"
             )
         return [str(i).zfill(len(first)) for i in range(int(first), int(last) + 1)]
     return inner.split(",")
@@ -78,8 +81,17 @@ def _listed(url: str) -> list[str]:
         raise FruganError(f"there is no list of shards {url}; check the path")
     lines = [line.strip() for line in text.decode("utf-8-sig", "replace").splitlines()]
     names = [line for line in lines if line and not line.startswith("#")]
+    _check_count(len(names), url)
     folder = parent(url)
     return [_url(name if "://" in name or Path(name).is_absolute() else f"{folder}/{name}") for name in names]
+
+
+def _check_count(count: int, pattern: str) -> None:
+    if count > _MOST_SHARDS:
+        raise FruganError(
+            f"{shown(pattern)} names {count:,} shards, the limit is {_MOST_SHARDS:,}; name fewer, or write larger ones with "
+            f"{command('data', 'shard', '--per-shard')}"
+        )
 
 
 def _matches(url: str) -> list[str]:
@@ -168,6 +180,11 @@ def _download(fs: AbstractFileSystem, path: str, file: Path, most: int) -> None:
     from fsspec.callbacks import Callback
 
     class Limit(Callback):
+        def set_size(self, size: int | None) -> None:
+            super().set_size(size)
+            if size is not None and size > most:
+                raise _Endless(f"{size:,} bytes are to come, more than {most:,}")
+
         def relative_update(self, inc: int = 1) -> None:
             super().relative_update(inc)
             if self.value > most:
@@ -258,6 +275,8 @@ def reason(error: BaseException | None, url: str) -> str:
         return f"the server answers {status}"
     if _damaged_reply(error):
         return f"damaged reply: {shown(error)}"
+    if isinstance(error, _Endless):
+        return shown(error)
     return f"{type(error).__name__}: {shown(error)}" if str(error) else type(error).__name__
 
 
