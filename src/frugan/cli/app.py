@@ -22,6 +22,7 @@ from frugan.cli import (
     methods,
     project,
     status,
+    text,
     train,
 )
 from frugan.cli.terminal import PlainFormatter, outlasting, sentence
@@ -58,6 +59,7 @@ app.command("methods")(checked(methods.methods))
 app.command("export")(checked(convert.export))
 app.command("demo")(checked(demo.demo))
 app.add_typer(data.app, name="data")
+app.add_typer(text.app, name="text")
 
 
 def _version(asked: bool) -> None:

@@ -15,6 +15,8 @@ from frugan.command_line import command
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
     from frugan.latent.code import Point
@@ -101,6 +103,25 @@ def read_label(network: str, label: str | None, G: Generator) -> Tensor | None:
     from frugan.run.load import read_class_names
 
     return parse_label(label, G.label_size, read_class_names(network), G.config.measured)
+
+
+def check_out(out: Path) -> None:
+    """Makes the folder. Raises `FruganError` where a file stands in its place."""
+    if out.exists() and not out.is_dir():
+        raise FruganError(f"{out} exists and is not a folder; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def check_image(out: Path) -> None:
+    """Makes the folder of an image to be written. Raises `FruganError` unless its name ends as an image's does."""
+    from PIL import Image
+
+    Image.init()
+    if out.suffix.lower() not in Image.EXTENSION:
+        raise FruganError(f"--out {out}: give an image file, for instance {out.with_suffix('.png')}")
+    if out.is_dir():
+        raise FruganError(f"--out {out} is a folder; give an image file in it")
+    out.parent.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager

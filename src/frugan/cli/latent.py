@@ -9,7 +9,17 @@ import typer
 from typer import Option
 
 from frugan.checks import Limits
-from frugan.cli.common import bar, open_network, parse_points, parse_seeds, print_command, read_label, say
+from frugan.cli.common import (
+    bar,
+    check_image,
+    check_out,
+    open_network,
+    parse_points,
+    parse_seeds,
+    print_command,
+    read_label,
+    say,
+)
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
@@ -81,7 +91,7 @@ def directions(
         without=tuple(find_direction(text) for text in without or ()),
     )
     check(G, request)
-    _check_out(out)
+    check_out(out)
     with bar(f"looking for directions ({method})") as progress:
         found = explore(G, request, out, truncation=Truncation(truncation), progress=progress)
     _show(found)
@@ -118,7 +128,7 @@ def edit(
     for d in chosen:
         for amount in amounts:
             check_edit(Edit(d, amount, mode), G)
-    _check_out(out)
+    check_out(out)
     columns = []
     with bar("editing") as progress:
         for i, amount in enumerate(amounts):
@@ -163,7 +173,7 @@ def mix(
     row_points, column_points = parse_points(rows), parse_points(columns)
     G, c = open_network(network, label, device, optional=_all_codes([*row_points, *column_points]))
     chosen = _levels(levels, G) or tuple(range(-(-len(G.synthesis.sizes) // 2)))
-    _check_image(out)
+    check_image(out)
     own, others = (point_ws(G, points, c, Truncation(truncation)) for points in (row_points, column_points))
     first, top, mixtures = mixing_grid(G, own, others, chosen)
     n = len(column_points)
@@ -207,7 +217,7 @@ def sweep(
     G, c = open_network(network, label, device, optional=_all_codes(points))
     chosen = _levels(levels, G)
     centre = None if towards is None else _centre(network, towards, c, G)
-    _check_image(out)
+    check_image(out)
     whole = point_ws(G, points, c)
     with torch.no_grad():
         columns = [G.synthesis(Truncation(psi, chosen, centre)(G, whole), noise="const").clamp_(-1, 1) for psi in psis]
@@ -320,7 +330,7 @@ def blend(
     else:
         names = [f"{share:g}" for share in shares]
         made = [blending.interpolate(A, B, share) for share in shares]
-    _check_out(out)
+    check_out(out)
     for name, G in zip(names, made):
         save_pretrained(G.cpu(), out if at is not None else out / name)
     shown = [A.cpu(), *made, B.cpu()] if at is not None else made
@@ -506,23 +516,6 @@ def _mask(file: Path) -> Tensor:
             return torch.from_numpy(np.asarray(image.convert("L")) > 127)
     except OSError as error:
         raise FruganError(f"--mask {file} cannot be read as an image: {error}") from None
-
-
-def _check_out(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise FruganError(f"{out} exists and is not a folder; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-
-
-def _check_image(out: Path) -> None:
-    from PIL import Image
-
-    Image.init()
-    if out.suffix.lower() not in Image.EXTENSION:
-        raise FruganError(f"--out {out}: give an image file, for instance {out.with_suffix('.png')}")
-    if out.is_dir():
-        raise FruganError(f"--out {out} is a folder; give an image file in it")
-    out.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _show(found: list) -> None:

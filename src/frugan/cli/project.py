@@ -10,7 +10,7 @@ import typer
 from typer import Option
 
 from frugan.checks import Limits
-from frugan.cli.common import bar, open_network, print_command, say
+from frugan.cli.common import bar, check_out, open_network, print_command, say
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def project(
     setting = Setting(G.mapping.w_avg.device, _discriminator(network, distance))
     measure = open_distance(distance, setting)
     first = _encode(G, encoder, found.images) if encoder else None
-    _check_out(out)
+    check_out(out)
     for note in found.notes:
         say(note)
     with bar("statistics of w") as progress:
@@ -128,7 +128,7 @@ def encode(
     G, _ = open_network(network, None, device, optional=True)
     if train:
         config = EncoderConfig(steps=steps, batch=batch, seed=seed)
-        _check_out(out)
+        check_out(out)
         with bar("training the encoder") as progress:
             made, error = train_encoder(G, config, state=out / ".fit", progress=progress)
         save_encoder(made, G, out, config, error)
@@ -140,18 +140,12 @@ def encode(
         raise FruganError("give --encoder FOLDER, which frugan encode --train wrote")
     found = read_targets(images or [], G)
     ws = _encode(G, encoder, found.images)
-    _check_out(out)
+    check_out(out)
     identity = Identity.of(G)
     for name, one in zip(found.names, ws.cpu()):
         save_code(Code(name, one, identity, facts={"image": name, "space": "encoder"}), out / f"{name}.safetensors")
     for line in [*found.notes, f"{len(found.names)} codes in {out}"]:
         say(line)
-
-
-def _check_out(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise FruganError(f"{out} exists and is not a folder; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
 
 
 def _check_tuning(network: str) -> Path:

@@ -1,0 +1,154 @@
+"""StyleGAN-NADA: a generator adapted to a text (or to a few images) without a data set (Gal et al., "StyleGAN-NADA", 2022).
+
+Two copies make images of the same w; the trained one moves so that the difference of both embeddings points along the change of
+text: 1 - cos(E(G_train) - E(G_frozen), Δt). In each step only the convolutions whose w matters most to the text are trained; they
+are named by the level and layer that reads the w. Mapping, constant and ToRGB stay: the child keeps its W and directions.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.func import functional_call
+
+from frugan.checks import Limits, Seed, check_fields
+from frugan.errors import FruganError
+from frugan.latent.fitting.loop import Schedule, Terms, fit
+from frugan.latent.levels import level_names
+from frugan.latent.projection import leaky_clip
+from frugan.latent.text.models import JointModel
+from frugan.latent.text.styleclip import sample_ws
+from frugan.networks import Generator
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """Constants of the paper's code, but for the steps, which depend on how far the text is."""
+
+    steps: Annotated[int, Limits(at_least=1, at_most=100_000)] = 300
+    batch: Annotated[int, Limits(at_least=1, at_most=1024)] = 2
+    lr: Annotated[float, Limits(above=0, at_most=1)] = 0.002
+    layers: Annotated[int | None, Limits(at_least=1, at_most=64)] = None
+    """How many of the ws choose the convolutions that a step trains; None: all of them."""
+    choose_batch: Annotated[int, Limits(at_least=1, at_most=1024)] = 8
+    truncation: Annotated[float, Limits(at_least=0, at_most=2)] = 1.0
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+class Snapshot(NamedTuple):
+    """The child along the way."""
+
+    step: int
+    child: Generator
+    """Not a copy: it changes with the next step."""
+    loss: float
+    chosen: dict[str, int]
+    """How often each of the convolutions was trained so far, by the level and layer that reads the w."""
+
+
+class AdaptProblem:
+    """See `frugan.latent.fitting.loop.Problem`."""
+
+    def __init__(self, G: Generator, model: JointModel, change: Tensor, target: Tensor, config: AdaptConfig) -> None:
+        self.G, self.model, self.change, self.target, self.config = G, model, change, target, config
+        self.count = config.batch
+        self.child = copy.deepcopy(G)
+        self.layers = _convolutions(self.child)
+        names = level_names(G)
+        self.titles = {key: f"{names[level]}-{kind}" for key, (level, kind, _, _) in self.layers.items()}
+        self.variables = {name: p for _, _, _, some in self.layers.values() for name, p in some.items()}
+        self.shared = frozenset(self.variables)
+        self.chosen = dict.fromkeys(self.titles.values(), 0)
+        if config.layers is not None and config.layers > G.num_ws:
+            raise FruganError(f"layers {config.layers}: this generator has {G.num_ws} ws to choose from")
+
+    def __call__(self, rows: Tensor, progress: float, rng: torch.Generator) -> Terms:
+        stream = int(torch.randint(1 << 30, (1,), generator=rng)) + (1 << 27)
+        trained = self._choose(stream)
+        ws = sample_ws(self.G, self.count, stream + 1, self.config.truncation)
+        with torch.no_grad():
+            before = self.model.images(self.G.synthesis(ws, noise="const").clamp(-1, 1))
+        fixed = {name: p.detach() for name, p in self.variables.items() if name not in trained}
+        images = leaky_clip(functional_call(self.child.synthesis, fixed, (ws,), {"noise": "const"}))
+        moved = self.model.images(images) - before
+        loss = 1 - F.cosine_similarity(moved, self.change[None].expand_as(moved), dim=1, eps=1e-4)
+        return Terms(loss / self.count, torch.zeros((), device=loss.device), images)
+
+    def _choose(self, stream: int) -> set[str]:
+        """The weights that this step trains: of convolutions that read the `layers` ws which a step towards the text moves most."""
+        k = self.config.layers
+        chosen = set(self.layers)
+        if k is not None and k < self.G.num_ws:
+            ws = sample_ws(self.G, self.config.choose_batch, stream, self.config.truncation).clone().requires_grad_()
+            images = leaky_clip(self.child.synthesis(ws, noise="const"))
+            (gradient,) = torch.autograd.grad(-(self.model.images(images) @ self.target).mean(), ws)
+            moved = gradient.abs().mean(dim=(0, 2))
+            best = set(moved.topk(k).indices.tolist())
+            chosen = {key for key, (_, _, index, _) in self.layers.items() if index in best}
+        for key in chosen:
+            self.chosen[self.titles[key]] += 1
+        return {name for key in chosen for name in self.layers[key][3]}
+
+    def settle(self) -> None:
+        pass
+
+
+def adapt(
+    G: Generator,
+    model: JointModel,
+    change: Tensor,
+    target: Tensor,
+    config: AdaptConfig = AdaptConfig(),
+    *,
+    every: int = 50,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Snapshot]:
+    """Adapts a copy of G along the change Δt `[d]` of a text; a snapshot after every `every` steps, and after the last.
+
+    Args:
+        target: the target's own vector `[d]`, which chooses layers.
+    """
+    problem = AdaptProblem(G, model, change, target, config)
+    schedule = Schedule(config.steps, config.lr * 0.8, ramp_up=0.0, ramp_down=0.0, betas=(0.0, 0.99**0.8))
+    for report in fit(problem, schedule, seed=config.seed):
+        if progress:
+            progress(report.step, report.steps)
+        if report.step % every == 0 or report.step == report.steps:
+            loss = float(report.distance.sum())
+            yield Snapshot(report.step, problem.child.requires_grad_(False), loss, dict(problem.chosen))
+            if report.step < report.steps:
+                for weight in problem.variables.values():
+                    weight.requires_grad_(True)
+
+
+@torch.no_grad()
+def change_to_images(G: Generator, model: JointModel, images: Tensor, truncation: float = 1.0) -> tuple[Tensor, Tensor]:
+    """From 16 samples to some images `[N, C, H, W]`: the change `[d]`, and the images' mean vector `[d]`."""
+    made = G.synthesis(sample_ws(G, 16, 1 << 28, truncation), noise="const").clamp(-1, 1)
+    start = model.images(made).mean(0)
+    end = torch.cat([model.images(some) for some in images.split(32)]).mean(0)
+    return F.normalize(end - start, dim=0), F.normalize(end, dim=0)
+
+
+Layer = tuple[int, str, int, dict[str, Tensor]]
+
+
+def _convolutions(child: Generator) -> dict[int, Layer]:
+    """For each convolution its level, kind, the index of the ws that it reads, and its weights by their names in the synthesis."""
+    names = {id(p): name for name, p in child.synthesis.named_parameters()}
+    modules = [layer for block in child.synthesis.blocks for _, layer in block.styled]
+    found: dict[int, Layer] = {}
+    for i, (module, layer) in enumerate(zip(modules, child.synthesis.style_layers)):
+        if layer.kind != "torgb":
+            weights: dict[str, Tensor] = {names[id(p)]: p for p in module.parameters()}
+            found[i] = (layer.level, layer.kind, layer.ws_index, weights)
+    return found

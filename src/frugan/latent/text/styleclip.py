@@ -1,0 +1,434 @@
+"""StyleCLIP: text-driven edits by optimisation, by a mapper network, and by global directions (Patashnik et al., 2021).
+
+All losses are means in units of σ (of w, or of a style channel), so that a weight means the same at every resolution.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from frugan.checks import Limits, NotNegative, Seed, check_fields, check_number
+from frugan.errors import FruganError, shown
+from frugan.files import read_json
+from frugan.latent.direction import RELATED, Direction, Identity
+from frugan.latent.edit import Edit, edit_ws
+from frugan.latent.fitting.loop import FitReport, Schedule, Terms, fit
+from frugan.latent.measure import pyramid_distance
+from frugan.latent.projection import leaky_clip
+from frugan.latent.statistics import Statistics, draw_latents, flat_styles, split_styles
+from frugan.latent.text.models import JointModel
+from frugan.networks import Generator
+from frugan.networks.layers import EqualizedLinear, normalize_2nd_moment
+from frugan.networks.serialization import load_weights, save_tensors
+
+Advance = Callable[[int, int], None] | None
+
+
+@dataclass(frozen=True)
+class OptimiseConfig:
+    """Latent optimisation. `keep`: weight λ of the mean square change of w, in standard deviations."""
+
+    steps: Annotated[int, Limits(at_least=1, at_most=100_000)] = 150
+    lr: Annotated[float, Limits(above=0, at_most=100)] = 0.05
+    keep: NotNegative = 0.02
+    wanted: Annotated[float | None, Limits(above=0, at_most=2)] = None
+    """Stop an image once its similarity to the text has risen by so much."""
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+def w_deviation(statistics: Statistics, device: torch.device | str) -> Tensor:
+    """The standard deviation of w, `[D]`."""
+    return statistics.covariance.diagonal().clamp_min(1e-12).sqrt().float().to(device)
+
+
+class _Optimisation:
+    """ws moved until images say the text; see `frugan.latent.fitting.loop.Problem`."""
+
+    shared: frozenset[str] = frozenset()
+
+    def __init__(
+        self, G: Generator, model: JointModel, ws: Tensor, text: Tensor, sigma: Tensor, config: OptimiseConfig
+    ) -> None:
+        self.G, self.model, self.start, self.text, self.sigma, self.config = G, model, ws, text, sigma, config
+        self.count = len(ws)
+        self.variables = {"change": torch.zeros_like(ws)}
+        with torch.no_grad():
+            self.before = model.images(_render(G, ws)) @ text
+
+    def __call__(self, rows: Tensor, progress: float, rng: torch.Generator) -> Terms:
+        moved = self.variables["change"][rows]
+        images = _render(self.G, self.start[rows] + moved * self.sigma)
+        away = 1 - self.model.images(images) @ self.text
+        if self.config.wanted is not None:  # counted from the wanted similarity, so that 0 is where to stop
+            away = away - (1 - self.before[rows] - self.config.wanted)
+        return Terms(away, self.config.keep * moved.square().mean(dim=(1, 2)), images)
+
+    def settle(self) -> None:
+        pass
+
+
+def optimise(
+    G: Generator,
+    model: JointModel,
+    ws: Tensor,
+    text: Tensor,
+    statistics: Statistics,
+    config: OptimiseConfig = OptimiseConfig(),
+    *,
+    progress: Advance = None,
+) -> tuple[Tensor, FitReport]:
+    """ws `[N, num_ws, D]` → ws whose images are closer to the text `[d]`: 1 - cos(E(G(w)), t) + λ·mean ((w - w₀)/σ)².
+
+    The noise is the network's constant one.
+    """
+    problem = _Optimisation(G, model, ws, text, w_deviation(statistics, ws.device), config)
+    target = None if config.wanted is None else 0.0
+    report = None
+    for report in fit(problem, Schedule(config.steps, config.lr), seed=config.seed, target=target):
+        if progress:
+            progress(report.step, report.steps)
+    assert report is not None
+    return (ws + problem.variables["change"].detach() * problem.sigma), report
+
+
+GROUPS = ("coarse", "middle", "fine")
+
+
+class Mapper(nn.Module):
+    """ws → ws + scale·σ·M(w), with a network of its own for coarse, middle and fine levels (the thirds of them)."""
+
+    def __init__(self, num_ws: int, w_dim: int, groups: Sequence[str] = GROUPS, scale: float = 0.3) -> None:
+        super().__init__()
+        levels = num_ws // 2
+        cuts = [round(levels * k / 3) for k in range(4)]
+        self.groups, self.scale = tuple(groups), scale
+        self.spans = {g: (2 * cuts[k], 2 * cuts[k + 1]) for k, g in enumerate(GROUPS) if g in groups}
+        if len(self.spans) < max(len(self.groups), 1):
+            raise FruganError(f"groups {', '.join(groups)}: choose some of {', '.join(GROUPS)}")
+        for group in self.spans:
+            layers = [EqualizedLinear(w_dim, w_dim, activation="lrelu") for _ in range(3)]
+            last = EqualizedLinear(w_dim, w_dim)
+            nn.init.zeros_(last.weight)  # it begins by changing nothing
+            self.add_module(group, nn.Sequential(*layers, last))
+        self.mean: Tensor
+        self.sigma: Tensor
+        self.register_buffer("mean", torch.zeros(w_dim))
+        self.register_buffer("sigma", torch.ones(w_dim))
+
+    def change(self, ws: Tensor) -> Tensor:
+        """`[N, num_ws, D]` → the change in units of σ, 0 outside its groups."""
+        moved = torch.zeros_like(ws)
+        x = (ws - self.mean) / self.sigma
+        for group, (first, end) in self.spans.items():
+            if end > first:
+                part = normalize_2nd_moment(x[:, first:end].flatten(0, 1))
+                moved[:, first:end] = self.scale * self.get_submodule(group)(part).reshape(len(ws), end - first, -1)
+        return moved
+
+    def forward(self, ws: Tensor) -> Tensor:
+        """ws → edited ws."""
+        return ws + self.change(ws) * self.sigma
+
+
+@dataclass(frozen=True)
+class MapperConfig:
+    """How to train a mapper; `keep`: weight of the mean square change."""
+
+    steps: Annotated[int, Limits(at_least=1, at_most=1_000_000)] = 300
+    batch: Annotated[int, Limits(at_least=1, at_most=1024)] = 8
+    lr: Annotated[float, Limits(above=0, at_most=10)] = 0.02
+    keep: NotNegative = 0.05
+    truncation: Annotated[float, Limits(at_least=0, at_most=1)] = 0.7
+    groups: tuple[str, ...] = GROUPS
+    scale: Annotated[float, Limits(above=0, at_most=10)] = 0.3
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+class _Mapping:
+    def __init__(self, G: Generator, model: JointModel, mapper: Mapper, text: Tensor, config: MapperConfig) -> None:
+        self.G, self.model, self.mapper, self.text, self.config = G, model, mapper, text, config
+        self.count = config.batch
+        self.variables: dict[str, Tensor] = dict(mapper.named_parameters())
+        self.shared = frozenset(self.variables)
+
+    def __call__(self, rows: Tensor, progress: float, rng: torch.Generator) -> Terms:
+        stream = int(torch.randint(1 << 30, (1,), generator=rng)) + (1 << 25)
+        ws = sample_ws(self.G, self.count, stream, self.config.truncation)
+        moved = self.mapper.change(ws)
+        images = _render(self.G, ws + moved * self.mapper.sigma)
+        away = 1 - self.model.images(images) @ self.text
+        n = self.count
+        return Terms(away / n, self.config.keep * moved.square().mean(dim=(1, 2)) / n, images)
+
+    def settle(self) -> None:
+        pass
+
+
+def train_mapper(
+    G: Generator,
+    model: JointModel,
+    text: Tensor,
+    statistics: Statistics,
+    config: MapperConfig = MapperConfig(),
+    *,
+    state: Path | None = None,
+    progress: Advance = None,
+) -> Mapper:
+    """A mapper for one text `[d]`, trained on the generator's own samples."""
+    device = G.mapping.w_avg.device
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        mapper = Mapper(G.num_ws, G.w_dim, config.groups, config.scale)
+    mapper.mean, mapper.sigma = statistics.mean.float().clone(), w_deviation(statistics, "cpu").clone()
+    mapper = mapper.to(device)
+    problem = _Mapping(G, model, mapper, text, config)
+    facts = f"{statistics.digest} {model.name} {text.sum():.6f} {config}"
+    for report in fit(problem, Schedule(config.steps, config.lr), seed=config.seed, state=state, facts=facts):
+        if progress:
+            progress(report.step, report.steps)
+    return mapper.eval().requires_grad_(False)
+
+
+def save_mapper(mapper: Mapper, G: Generator, folder: str | Path, **facts: Any) -> Path:
+    """mapper.safetensors and mapper.json."""
+    folder, identity = Path(folder), Identity.of(G)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_tensors({**mapper.state_dict(), "probe": identity.probe}, folder / "mapper.safetensors")
+    about = {"format": 1, "groups": mapper.groups, "scale": mapper.scale, "digest": identity.digest, **facts}
+    (folder / "mapper.json").write_text(json.dumps(about, indent=1), "utf-8")
+    return folder
+
+
+def load_mapper(folder: str | Path, G: Generator) -> Mapper:
+    """On G's device. Raises `FruganError` where there is none, or it is another generator's."""
+    folder = Path(folder)
+    if not (folder / "mapper.safetensors").is_file() or not (folder / "mapper.json").is_file():
+        raise FruganError(f"{folder} holds no mapper; frugan text edit --method mapper trains one")
+    tensors = load_weights(folder / "mapper.safetensors")
+    try:
+        facts = read_json(folder / "mapper.json")
+        relation = Identity(facts["digest"], tensors.pop("probe"), ()).relation(G)
+        mapper = Mapper(G.num_ws, G.w_dim, tuple(facts["groups"]), float(facts["scale"]))
+        if relation >= RELATED:
+            mapper.load_state_dict(tensors)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise FruganError(f"{folder} holds a damaged mapper ({shown(error)}); train it again") from error
+    if relation < RELATED:
+        raise FruganError(f"the mapper in {folder} belongs to another generator; train one for this")
+    return mapper.eval().requires_grad_(False).to(G.mapping.w_avg.device)
+
+
+@torch.no_grad()
+def sample_ws(G: Generator, n: int, stream: int, truncation: float) -> Tensor:
+    """ws `[n, num_ws, D]` of a numbered random stream, on the generator's device."""
+    z, c = draw_latents(G, n, stream)
+    device = G.mapping.w_avg.device
+    return G.mapping(z.to(device), None if c is None else c.to(device), truncation=truncation)
+
+
+def convolution_channels(G: Generator) -> Tensor:
+    """bool `[ΣC]`: the style channels of convolutions, without ToRGB's."""
+    layers = G.synthesis.style_layers
+    return torch.cat([torch.full((layer.width,), layer.kind != "torgb") for layer in layers])
+
+
+@torch.no_grad()
+def relevance_by_differences(
+    G: Generator,
+    model: JointModel,
+    statistics: Statistics,
+    ws: Tensor,
+    channels: Tensor,
+    *,
+    step: float = 5.0,
+    batch: int = 32,
+    progress: Advance = None,
+) -> Tensor:
+    """ΔI `[channels, d]` by the paper's finite differences, the reference: each channel at μ ± `step`·σ on images ws `[N, …]`.
+
+    Differences of embeddings are normalised, averaged over images, and normalised again. `channels`: int64 indices of styles.
+    """
+    flat = flat_styles(G, ws)
+    mean, std = statistics.style_mean.to(flat.device), statistics.style_std.to(flat.device)
+    jobs = [(i, c) for c in channels.tolist() for i in range(len(ws))]
+    total: dict[int, Tensor] = {}
+    for first in range(0, len(jobs), batch):
+        some = jobs[first : first + batch]
+        rows, columns = (torch.tensor(x) for x in zip(*some))
+        ends = []
+        for sign in (1, -1):
+            styles = flat[rows].clone()
+            styles[torch.arange(len(some)), columns] = mean[columns] + sign * step * std[columns]
+            ends.append(model.images(G.synthesis.render(split_styles(G, styles), noise="const").clamp(-1, 1)))
+        for (_, c), gap in zip(some, F.normalize(ends[0] - ends[1], dim=1)):
+            total[c] = total.get(c, torch.zeros_like(gap)) + gap
+        if progress:
+            progress(first + len(some), len(jobs))
+    return F.normalize(torch.stack([total[c] for c in channels.tolist()]), dim=1)
+
+
+def relevance_by_jacobian(
+    G: Generator, model: JointModel, statistics: Statistics, ws: Tensor, *, progress: Advance = None
+) -> Tensor:
+    """ΔI `[ΣC, d]` of all channels to first order: the Jacobian of the embedding by the styles, times σ, a backward pass for each
+    of the d dimensions and image; normalised as the finite differences are."""
+    std = statistics.style_std.to(ws.device)
+    total = None
+    for i, one in enumerate(ws):
+        with torch.no_grad():
+            flat = flat_styles(G, one[None])
+        styles = flat.clone().requires_grad_()
+        embedding = model.images(leaky_clip(G.synthesis.render(split_styles(G, styles), noise="const")))[0]
+        rows = [torch.autograd.grad(e, styles, retain_graph=True)[0][0] for e in embedding]
+        gap = F.normalize(torch.stack(rows, 1) * std[:, None], dim=1)
+        total = gap if total is None else total + gap
+        if progress:
+            progress(i + 1, len(ws))
+    assert total is not None
+    return F.normalize(total, dim=1)
+
+
+def global_direction(
+    G: Generator,
+    statistics: Statistics,
+    relevance: Tensor,
+    change: Tensor,
+    *,
+    channels: int,
+    name: str,
+    levels: tuple[int, ...] | None = None,
+    source: dict[str, Any] | None = None,
+) -> Direction:
+    """The direction of a text change Δt `[d]`: Δs_c = R_c·σ_c with R = ΔI·Δt, of the `channels` largest |R| (which solves β).
+
+    R is scaled so that its largest entry is 1, as in the paper; strength 1 moves that channel by its σ. β is in `source`.
+    """
+    usable = (convolution_channels(G) & (statistics.style_std > 1e-6 * statistics.style_std.max())).to(relevance.device)
+    if levels is not None:
+        layers = G.synthesis.style_layers
+        usable &= torch.cat([torch.full((layer.width,), layer.level in levels) for layer in layers]).to(usable.device)
+    check_number("channels", channels, at_least=1, whole=True)
+    R = torch.where(usable, relevance @ change, 0.0)
+    if not R.any():
+        raise FruganError("no style channel moves images towards this text at these levels")
+    kept = min(channels, int(usable.sum()))
+    beta = float(R.abs().topk(kept).values[-1])
+    R = torch.where(R.abs() >= beta, R, 0.0)
+    step = (R / R.abs().max()).cpu() * statistics.style_std
+    sigma = float(step.norm())
+    facts = {"method": "text-global", "channels": int((R != 0).sum()), "beta": beta, **(source or {})}
+    vector = step / sigma
+    centre = float(vector @ statistics.style_mean)
+    return Direction(name, "style", vector, sigma, Identity.of(G), centre=centre, slider=(-10.0, 10.0), source=facts)
+
+
+def shared_direction(
+    G: Generator,
+    model: JointModel,
+    text: Tensor,
+    statistics: Statistics,
+    *,
+    name: str,
+    seeds: int = 64,
+    batch: int = 4,
+    truncation: float = 0.7,
+    rate: float = 0.5,
+    progress: Advance = None,
+) -> Direction:
+    """One direction in style space for a text, in seconds (Kocasarı et al., "StyleMC", 2022): plain gradient steps on the loss
+    -cos(E(G(s + σ·u)), t) over samples, u shared; channels whose gradient changes sign in more than a quarter of steps are dropped.
+
+    The first 4² style and all ToRGB are left out. `rate`: the length of a step in σ.
+    """
+    device = G.mapping.w_avg.device
+    std = statistics.style_std.to(device)
+    usable = convolution_channels(G).to(device)
+    usable[: G.synthesis.style_layers[0].width] = False
+    u, before, flips = torch.zeros_like(std), torch.zeros_like(std), torch.zeros_like(std)
+    steps = max(2, seeds // batch)
+    for step in range(steps):
+        ws = sample_ws(G, batch, (1 << 26) + step, truncation)
+        move = u.clone().requires_grad_()
+        with torch.no_grad():
+            flat = flat_styles(G, ws)
+        images = leaky_clip(G.synthesis.render(split_styles(G, flat + move * std), noise="const"))
+        (gradient,) = torch.autograd.grad(-(model.images(images) @ text).mean(), move)
+        gradient = torch.where(usable, gradient, 0.0)
+        flips += gradient.sign() * before.sign() < 0
+        before = gradient
+        u = u - rate * gradient / gradient.norm().clamp_min(1e-12)
+        if progress:
+            progress(step + 1, steps)
+    u = torch.where(flips > steps / 4, 0.0, u)
+    if not u.any():
+        raise FruganError(
+            "no style channel moves images towards this text in one direction; try a method of images, optimise"
+        )
+    displacement = (u * std).cpu()
+    sigma = float(displacement.norm())
+    facts = {"method": "text-shared", "channels": int((u != 0).sum()), "seeds": steps * batch}
+    vector = displacement / sigma
+    return Direction(
+        name,
+        "style",
+        vector,
+        sigma,
+        Identity.of(G),
+        centre=float(vector @ statistics.style_mean),
+        slider=(-5, 5),
+        source=facts,
+    )
+
+
+@torch.no_grad()
+def strength_for(
+    G: Generator,
+    direction: Direction,
+    ws: Tensor,
+    *,
+    model: JointModel | None = None,
+    text: Tensor | None = None,
+    wanted: float | None = None,
+    kept: float | None = None,
+    most: float = 40.0,
+) -> float:
+    """The strength at which similarity to the text has risen by `wanted` (cosine), or images have moved the share `kept` of the
+    distance between two samples, on average over ws; `most` where that is never reached."""
+    before = _render(G, ws).clamp(-1, 1)
+    spread = float(pyramid_distance(before, before.roll(1, 0)).mean()) or 1.0
+
+    def reached(strength: float) -> bool:
+        after = G.synthesis.render(edit_ws(G, ws, [Edit(direction, strength)]), noise="const").clamp(-1, 1)
+        if wanted is not None:
+            assert model is not None
+            assert text is not None
+            return float(((model.images(after) - model.images(before)) @ text).mean()) >= wanted
+        return float(pyramid_distance(before, after).mean()) / spread >= (kept or 0.0)
+
+    low, high = 0.0, 0.5
+    while not reached(high):
+        low, high = high, high * 2
+        if high > most:
+            return most
+    for _ in range(5):
+        middle = (low + high) / 2
+        low, high = (low, middle) if reached(middle) else (middle, high)
+    return float(f"{high:.3g}")
+
+
+def _render(G: Generator, ws: Tensor) -> Tensor:
+    return leaky_clip(G.synthesis(ws, noise="const"))

@@ -1,0 +1,171 @@
+"""`frugan text` from the command line: a model fitted to labelled images, edits by every method, adaptation, search; refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from frugan.cli.app import app
+from frugan.errors import FruganError
+from frugan.images import to_uint8
+from frugan.interop import save_pretrained
+from frugan.latent.direction import load_directions
+from frugan.run.load import load
+from tests.latent.conftest import make_generator
+from tests.latent.text.test_models import drawings
+
+Run = Callable[..., str]
+MODEL = ("--model", "captions:captions")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generator, one with classes, labelled drawings, and a model fitted to them for a few steps."""
+    top = tmp_path_factory.mktemp("home")
+    save_pretrained(make_generator((16, 16)), top / "net")
+    (top / "data").mkdir()
+    values = np.array([[i % 2, i // 2 % 2] for i in range(24)])
+    for i, pixels in enumerate(to_uint8(drawings(values))):
+        Image.fromarray(pixels).save(top / "data" / f"{i}.png")
+    rows = [f"{i}.png,{('red', 'blue')[a]},{('left', 'right')[b]}" for i, (a, b) in enumerate(values)]
+    (top / "data" / "labels.csv").write_text("\n".join(["name,color,side", *rows]))
+    arguments = ["text", "train", str(top / "data"), "--out", str(top / "captions"), "--steps", "30", "--side", "16"]
+    done = CliRunner().invoke(app, [*arguments, "--subject", "square", "--held-out", "4"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "color: " in done.output
+    facts = json.loads((top / "captions" / "captions.json").read_text())
+    assert facts["attributes"] == {"color": ["blue", "red"], "side": ["left", "right"]}
+    return top
+
+
+@pytest.fixture
+def run(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("net", "captions", "data"):
+        (tmp_path / name).symlink_to(home / name)
+
+    def call(*arguments: object) -> str:
+        done = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    return call
+
+
+@pytest.mark.parametrize("method", ["global", "shared"])
+def test_directions_from_words(run: Run, method: str) -> None:
+    words = ("--neutral", "a square", "--target", "a red square", "--channels", 5, "--images", 2)
+    text = run("text", "edit", "net", *MODEL, "--method", method, *words, "--out", "said", "--seeds", "0-1")
+    assert "similarity to the text rises by" in text
+    (direction,) = load_directions("said")
+    assert direction.space == "style"
+    assert direction.name == "a-red-square"
+    assert int((direction.vector != 0).sum()) == 5 or method == "shared"
+    assert Path("said/a-red-square.png").exists()
+    run("edit", "net", "--direction", "said:0", "--seeds", "0", "--strengths", "0,1", "--out", "e")
+
+
+def test_finite_differences_and_image_prompts(run: Run) -> None:
+    words = (
+        "--neutral",
+        "a square",
+        "--target",
+        "@data/1.png",
+        "--relevance",
+        "differences",
+        "--images",
+        1,
+        "--channels",
+        3,
+    )
+    run("text", "edit", "net", *MODEL, *words, "--levels", "4", "--out", "said", "--wanted", 0.001)
+    (direction,) = load_directions("said")
+    assert direction.source["relevance"] == "differences"
+    G = load("net")
+    moved = direction.displacement(G) != 0
+    levels = torch.cat([torch.full((layer.width,), layer.level) for layer in G.synthesis.style_layers])
+    assert set(levels[moved].tolist()) == {0}
+
+
+@pytest.mark.parametrize("method", ["optimise", "mapper"])
+def test_images_from_words(run: Run, method: str) -> None:
+    words = ("--target", "a red square", "--steps", 3)
+    run("text", "edit", "net", *MODEL, "--method", method, *words, "--out", "said", "--seeds", "0-1")
+    assert {p.name for p in Path("said").iterdir()} >= {"seed0000.safetensors", "seed0001.png", "sheet.png"}
+    run("generate", "net", "--code", "said/seed0000.safetensors", "--out", "g")
+    if method == "mapper":
+        again = ("--mapper", "said/mapper", "--method", "mapper", "--target", "a red square")
+        run("text", "edit", "net", *MODEL, *again, "--seeds", "said/seed0000.safetensors", "--out", "again")
+        assert Path("again/seed0000.safetensors").exists()
+
+
+@pytest.mark.parametrize("towards", [["--source", "a square", "--target", "a red square"], ["--images", "data/1.png"]])
+def test_adapting(run: Run, towards: list[str]) -> None:
+    run(
+        "text",
+        "adapt",
+        "net",
+        *MODEL,
+        *towards,
+        "--steps",
+        4,
+        "--every",
+        2,
+        "--layers",
+        2,
+        "--out",
+        "a",
+        "--seeds",
+        "0-1",
+    )
+    assert {p.name for p in Path("a").iterdir()} == {"strip.png", "step00002", "step00004"}
+    run("generate", "a/step00004", "--seeds", "0-1", "--out", "g")
+    run("blend", "net", "a/step00004", "--interpolate", "0:1:3", "--seeds", "0", "--out", "b")
+
+
+def test_finding(run: Run) -> None:
+    text = run("text", "find", "net", "a red square", *MODEL, "--seeds", "0-19", "--count", 3)
+    lines = [line.split(": ") for line in text.splitlines() if line[:1].isdigit()]
+    scores = [float(score) for _, score in lines]
+    assert len(lines) == 3
+    assert scores == sorted(scores, reverse=True)
+    assert Path("found.png").exists()
+
+
+WORDS = ("--neutral", "a square", "--target", "a red square")
+REFUSED = {
+    "empty prompt": (["edit", "net", *MODEL, "--neutral", "a square", "--target", " "], "an empty prompt"),
+    "equal prompts": (["edit", "net", *MODEL, "--neutral", "square", "--target", "the square"], "say the same"),
+    "unknown word": (
+        ["edit", "net", *MODEL, "--neutral", "a square", "--target", "green"],
+        "has never seen the word 'green'",
+    ),
+    "no neutral": (["edit", "net", *MODEL, "--target", "red"], "needs --neutral"),
+    "no weights": (["edit", "net", "--model", "clip:/nowhere", *WORDS], "cannot be loaded from /nowhere"),
+    "no model": (["edit", "net", "--model", "captions:nowhere", *WORDS], "holds no model"),
+    "no such model": (["edit", "net", "--model", "blip", *WORDS], "choose from clip"),
+    "no image": (["edit", "net", *MODEL, "--neutral", "a square", "--target", "@nowhere.png"], "there is no image"),
+    "template": (["edit", "net", *MODEL, *WORDS, "--template", "a photo"], "where the prompt belongs"),
+    "level": (["edit", "net", *MODEL, *WORDS, "--levels", "64"], "this generator has"),
+    "adapt to what": (["adapt", "net", *MODEL], "give --source and --target"),
+    "adapt to both": (["adapt", "net", *MODEL, "--source", "a", "--target", "b", "--images", "data"], "give --source"),
+    "adapt to the same": (["adapt", "net", *MODEL, "--source", "square", "--target", "a square"], "say the same"),
+    "no labels": (["train", "net"], "images"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_in_one_sentence_before_anything_is_written(run: Run, case: str, tmp_path: Path) -> None:
+    arguments, message = REFUSED[case]
+    with pytest.raises(FruganError, match=message) as error:
+        run("text", *arguments, "--out", "o")
+    assert error.value.exit_code == 2
+    assert not (tmp_path / "o").exists()
