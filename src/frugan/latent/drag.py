@@ -165,7 +165,7 @@ def drag(
         raise FruganError(
             f"a mask of {tuple(mask.shape)}: draw one of {h}x{w} pixels, white where the image may change"
         )
-    problem = DragProblem(G, ws, *pairs, mask, config)
+    problem = DragProblem(G, ws, pairs[0], pairs[1], mask, config)
     for report in fit(problem, Schedule(config.steps, config.lr, ramp_up=0.0, ramp_down=0.0)):
         arrived = bool((problem.distances <= problem.near).all())
         yield DragReport(
