@@ -324,8 +324,10 @@ def watch_export(rec: Recorder) -> None:
     rec.watch("frugan.interop.export_program", done, name="export")
     rec.watch("frugan.interop.save_pretrained")
     rec.watch("frugan.interop.write_community")
+    rec.watch("frugan.cli.explore.write_page")
 
 
+PAGE = {"source": "a-run", "out": "page.html", "format": "--format=page"}
 EXPORT = Command(
     watch_export,
     {"source": "a-run", "out": "net.onnx", "format": "--format=onnx"},
@@ -334,6 +336,45 @@ EXPORT = Command(
         "out": Case("other.onnx", {"export.path": "other.onnx"}),
         "format": Case("--format=torch-export", {"export": "export_program"}),
         **each("export.config", part="synthesis", noise="none", truncation=0.6, truncation_cutoff=4),
+        "weights": Case("--weights=int8", {"write_page.weights": "int8"}, PAGE),
+        "directions": Case("--directions=there", {"write_page.directions": ["there"]}, PAGE),
+        "runtime": Case("--runtime=ort.tgz", {"write_page.runtime": "ort.tgz"}, PAGE),
+    },
+)
+
+
+def watch_server(rec: Recorder) -> None:
+    rec.watch("frugan.cli.explore.open_network", MagicMock())
+    rec.watch("frugan.cli.explore.check_host")
+    rec.watch("frugan.explorer.board.Board", MagicMock())
+    rec.watch("frugan.explorer.server.listen", (MagicMock(), MagicMock(address="http://there/")))
+    rec.watch("frugan.explorer.server.serve")
+    rec.watch("webbrowser.open")
+
+
+SERVER = {
+    "port": Case("--port=8000", {"listen.port": 8000}),
+    "host": Case("--host=0.0.0.0", {"listen.host": "0.0.0.0", "check_host.host": "0.0.0.0"}),
+    "share": Case("--share", {"check_host.share": True}),
+    "no_browser": Case("--no-browser", {"open": None, "open.url": None}),
+}
+EXPLORE = Command(
+    watch_server,
+    {"networks": "a-run"},
+    {
+        **SERVER,
+        "networks": Case("other", {"open_network.source": "other"}),
+        "directions": Case("--directions=there", {"open_network.folders": ["there"]}),
+        "device": Case("--device=cuda", {"open_network.device": "cuda"}),
+    },
+)
+BOARD = Command(
+    watch_server,
+    {"runs": "runs"},
+    {
+        **SERVER,
+        "runs": Case("other", {"Board.paths": ["other"]}),
+        "control": Case("--control", {"Board.control": True}),
     },
 )
 
@@ -703,6 +744,7 @@ TABLE = {
     ("train",): TRAIN, ("resume",): RESUME, ("status",): STATUS, ("generate",): GENERATE, ("directions",): DIRECTIONS,
     ("edit",): EDIT, ("mix",): MIX, ("sweep",): SWEEP, ("video",): VIDEO, ("blend",): BLEND, ("evaluate",): EVALUATE,
     ("compare",): COMPARE, ("import",): IMPORT, ("leaks",): LEAKS, ("methods",): Command(lambda rec: None, {}), ("export",): EXPORT,
+    ("explore",): EXPLORE, ("board",): BOARD,
     ("demo",): DEMO, ("data", "inspect"): INSPECT, ("data", "prepare"): PREPARE, ("data", "corrupt"): CORRUPT,
     ("data", "sample"): SAMPLE, ("data", "shard"): SHARD,
 }  # fmt: skip
