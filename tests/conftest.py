@@ -10,7 +10,10 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.browser import browser
 from tests.fake_device import introduce
+
+__all__ = ["browser"]
 
 introduce()
 

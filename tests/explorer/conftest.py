@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -103,16 +102,3 @@ def page_file(network: Network, onnx: dict[str, bytes], tmp_path_factory: pytest
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "onnx_parts", lambda _: onnx)
         return export.export_page(tmp_path_factory.mktemp("page") / "a page.html", network, runtime).page
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Headless Chromium of this system."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no Chromium is installed: apt-get install chromium")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield opened
-        opened.close()

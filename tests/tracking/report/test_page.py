@@ -336,3 +336,11 @@ def test_every_colour_is_known_in_light_and_dark(tmp_path: Path) -> None:
     used = {drawn["color"] for c in page.data["charts"] for drawn in (*c["series"], *c["lines"])}
     for color in used:
         assert "".join(page.raw["style"]).count(f"--{color}: #") == 2
+
+
+def test_p_and_r_t_have_equal_axes_in_every_run() -> None:
+    """From 0 to 1 at least, so that two runs' charts can be laid side by side."""
+    for p in (0.001, 0.5):
+        augmentation = charts([{"kimg": float(i), "p": p, "r_t": 0.1} for i in range(3)])[0]
+        assert augmentation.title == "Augmentation"
+        assert augmentation.at_least == (0.0, 1.0)

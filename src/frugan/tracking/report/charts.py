@@ -59,6 +59,8 @@ class Chart:
     log: bool = False
     best: tuple[float, float] | None = None
     x_label: str = "kimg"
+    at_least: tuple[float, float] | None = None
+    """What the vertical axis shows in any case, so that charts of several runs can be compared."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def _augmentation(records: Sequence[Record], controller: Mapping[str, Any]) -> C
         if p_max := finite(controller.get("p_max")):
             lines.append(Line("cap of p", p_max, "a"))
     note = "p is the probability of each augmentation; r_t and r_v say how far the discriminator overfits."
-    return _chart("Augmentation", records, curves, note=note, lines=lines)
+    return _chart("Augmentation", records, curves, note=note, lines=lines, at_least=(0.0, 1.0))
 
 
 def _outputs(records: Sequence[Record]) -> Chart | None:

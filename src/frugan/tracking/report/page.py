@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from frugan.command_line import command
 from frugan.errors import shown
 from frugan.files import read_json, read_yaml, write_text
 from frugan.tracking.jsonl import finite, read_stats
@@ -27,6 +28,7 @@ _SAMPLES = re.compile(r"samples-(init|\d+(?:\.\d{3})?)\.png")
 """Names of sample grids: by kimg with three decimals, as checkpoints; earlier versions rounded to whole ones."""
 
 _THUMBNAILS = 12
+_MOST_CHECKPOINTS = 200
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,16 @@ class SampleImage:
     label: str
     kimg: float = -1.0
     """-1: before training."""
+
+
+@dataclass(frozen=True)
+class CheckpointRow:
+    """A checkpoint: the metrics that were known when it was saved, and the command that makes images with it."""
+
+    kimg: float
+    metrics: str
+    is_best: bool
+    command: str
 
 
 class Page:
@@ -79,6 +91,7 @@ class Page:
             written=datetime.now().astimezone().isoformat(" ", "minutes"),
             reals="reals.png" if (self.run_dir / "reals.png").is_file() else None,
             samples=samples,
+            checkpoints=find_checkpoints(self.run_dir),
             thumbnails=_spread(len(samples), _THUMBNAILS),
             data={"charts": drawn, "samples": samples},
             warnings=_sentences(run.get("warnings")),
@@ -124,6 +137,21 @@ def find_samples(run_dir: Path) -> list[SampleImage]:
             label = "before training" if kimg < 0 else f"{kimg:,.10g} kimg"
             found.append((kimg, SampleImage(f"samples/{path.name}", label, kimg)))
     return [image for _, image in sorted(found, key=lambda f: f[0])]
+
+
+def find_checkpoints(run_dir: Path) -> list[CheckpointRow]:
+    """The checkpoints of a run, newest first."""
+    best = _read_json(run_dir / "best.json").get("checkpoint")
+    rows = []
+    for folder in sorted((run_dir / "checkpoints").glob("[!.]*"), reverse=True)[:_MOST_CHECKPOINTS]:
+        facts = _read_json(folder / "training.json")
+        images, metrics = finite(facts.get("images")), facts.get("metrics")
+        if images is None:
+            continue
+        values = metrics.items() if isinstance(metrics, dict) else ()
+        told = ", ".join(f"{shown(k)} {v:.4g}" for k, value in values if (v := finite(value)) is not None)
+        rows.append(CheckpointRow(images / 1000, told, folder.name == best, command("generate", folder.resolve())))
+    return rows
 
 
 def _facts(run: Mapping[str, Any], records: Sequence[Record]) -> Iterator[tuple[str, str]]:

@@ -62,7 +62,7 @@ function marks(chart) {
 
 /** The y range: all that is drawn, the lines to compare with too, and a little air. */
 function range(chart) {
-  const levels = chart.lines.map((l) => l.y);
+  const levels = [...chart.lines.map((l) => l.y), ...(chart.at_least ?? [])];
   return (_, low, high) => {
     if (low == null) return [0, 1];
     [low, high] = [Math.min(low, ...levels), Math.max(high, ...levels)];
@@ -144,6 +144,30 @@ for (const img of document.querySelectorAll(".images img")) {
   img.addEventListener("load", () => sharpen(img));
   if (img.complete) sharpen(img);
 }
+
+// A click enlarges an image by whole factors, pixel for pixel; without this script the link opens the file.
+const dialog = document.getElementById("zoom"), large = dialog.appendChild(document.createElement("img")), factor = document.getElementById("factor");
+let times = 1;
+function zoom(to) {
+  times = Math.min(Math.max(to, 1), 16);
+  large.style.width = `${large.naturalWidth * times}px`;
+  factor.textContent = `${times}×`;
+}
+for (const link of document.querySelectorAll(".images figure > a")) {
+  link.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const image = link.querySelector("img");
+    large.onload = () => zoom(Math.max(1, Math.floor((innerWidth * 0.9) / large.naturalWidth)));
+    large.src = image.src;
+    large.alt = image.alt;
+    dialog.showModal();
+  });
+}
+document.getElementById("zoom-in").onclick = () => zoom(times * 2);
+document.getElementById("zoom-out").onclick = () => zoom(Math.floor(times / 2));
+document.getElementById("zoom-close").onclick = () => dialog.close();
+large.onclick = () => zoom(times < 16 ? times * 2 : 1);
 
 // ---- looking on while it trains ----
 
