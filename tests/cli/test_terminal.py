@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,3 +103,15 @@ def test_a_pipe_that_nobody_reads() -> None:
         stream.flush()
     assert os.fstat(writer).st_rdev == os.stat(os.devnull).st_rdev
     before.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_output_on_a_full_disk_is_missed_in_a_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "frugan", "--help"], check=False, text=True, stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("frugan: ")
+    assert "No space left" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import resource
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +154,33 @@ def test_a_member_that_is_said_to_be_packed_into_more_than_there_is(tmp_path: Pa
     (tmp_path / "x.pt").write_bytes(content)
     with pytest.raises(FruganError, match="compressed numbers"):
         read_network(tmp_path / "x.pt")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names")
+@pytest.mark.parametrize("suffix", [".pkl", ".pt"])
+def test_a_pipe_is_not_waited_for(suffix: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / f"x{suffix}")
+    with pytest.raises(FruganError, match="is no regular file"):
+        read_network(tmp_path / f"x{suffix}")
+
+
+def test_a_file_that_memory_does_not_hold(tmp_path: Path) -> None:
+    (tmp_path / "x.pkl").touch()
+    os.truncate(tmp_path / "x.pkl", (4 << 30) - 1)  # takes no room on the disk
+    with limited_to(2 << 30), pytest.raises(FruganError, match="takes more memory to read than there is"):
+        read_network(tmp_path / "x.pkl")
+
+
+@contextmanager
+def limited_to(size: int) -> Iterator[None]:
+    """The address space is at most `size` bytes larger than it is now."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def test_expanded_tensors_are_read_as_pytorch_reads_them(tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ def outcome(file: Path) -> str:
     return "read"
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [40, pytest.param(1500, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
 def test_mutated_files(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Always networks or one sentence; never a crash, and nothing executed."""
     executed: list[Any] = []

@@ -25,7 +25,7 @@ from frugan.cli import (
     text,
     train,
 )
-from frugan.cli.terminal import PlainFormatter, outlasting, sentence
+from frugan.cli.terminal import PlainFormatter, flush, outlasting, sentence
 from frugan.errors import FruganError, explain
 
 app = typer.Typer(
@@ -86,7 +86,10 @@ def main() -> None:
     if logging.lastResort:
         logging.lastResort.setFormatter(PlainFormatter())
     try:
-        app()
+        try:
+            app()
+        finally:
+            flush(sys.stdout)
     except FruganError as error:
         typer.echo(f"frugan: {sentence(error)}", err=True)
         sys.exit(error.exit_code)

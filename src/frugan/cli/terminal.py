@@ -56,10 +56,26 @@ class _Output(io.FileIO):
         except OSError as error:
             if error.errno not in GONE:
                 raise
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())  # from here on, for libraries that write to it themselves too
-            os.close(nowhere)
+            _silence(self.fileno())  # from here on, for libraries that write to it themselves too
             return len(data)
+
+
+def _silence(number: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
+
+
+def flush(stream: TextIO | None) -> None:
+    """Writes out what waits in a stream, if there is one. Where that fails, as on a full disk, it is dropped, and the error
+    is raised: the interpreter's end would make a traceback of it."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except OSError:
+        _silence(stream.fileno())
+        raise
 
 
 def outlasting(stream: TextIO) -> TextIO:

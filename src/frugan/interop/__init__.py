@@ -41,7 +41,7 @@ def read_network(path: str | Path) -> Imported:
     if path.is_dir():
         return read_directory(path)
     if not path.is_file():
-        raise FruganError(f"there is no file {path}{beside(path)}")
+        raise FruganError(f"{path} is no regular file" if path.exists() else f"there is no file {path}{beside(path)}")
     if path.suffix.lower() not in READERS:
         raise FruganError(f"{path}: files that can be imported end in {', '.join(READERS)}")
     return READERS[path.suffix.lower()](path)

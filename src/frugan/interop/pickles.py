@@ -463,5 +463,7 @@ def _refusals(path: Path, what: str) -> Iterator[None]:
         yield
     except Refused as error:
         raise FruganError(f"{path} is refused: it asks for {error}, which no network needs") from error
+    except MemoryError as error:
+        raise FruganError(f"{path} ({size:,} bytes) takes more memory to read than there is; free some") from error
     except Exception as error:  # a damaged file ends in any kind of error
         raise FruganError(f"{path} is {what} that can be read: {type(error).__name__}: {shown(error)}") from error
