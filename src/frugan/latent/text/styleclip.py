@@ -255,12 +255,15 @@ def relevance_by_differences(
     channels: Tensor,
     *,
     step: float = 5.0,
+    normalize: bool = True,
     batch: int = 32,
     progress: Advance = None,
 ) -> Tensor:
     """ΔI `[channels, d]` by the paper's finite differences, the reference: each channel at μ ± `step`·σ on images ws `[N, …]`.
 
-    Differences of embeddings are normalised, averaged over images, and normalised again. `channels`: int64 indices of styles.
+    `channels`: int64 indices of styles. `normalize`: differences of embeddings are normalised, averaged over images, and normalised
+    again, as in the paper's code, so that a channel counts by its direction alone; else they are averaged, per σ, so that it counts
+    by its effect.
     """
     flat = flat_styles(G, ws)
     mean, std = statistics.style_mean.to(flat.device), statistics.style_std.to(flat.device)
@@ -274,15 +277,23 @@ def relevance_by_differences(
             styles = flat[rows].clone()
             styles[torch.arange(len(some)), columns] = mean[columns] + sign * step * std[columns]
             ends.append(model.images(G.synthesis.render(split_styles(G, styles), noise="const").clamp(-1, 1)))
-        for (_, c), gap in zip(some, F.normalize(ends[0] - ends[1], dim=1)):
-            total[c] = total.get(c, torch.zeros_like(gap)) + gap
+        gaps = ends[0] - ends[1]
+        for (_, c), gap in zip(some, F.normalize(gaps, dim=1) if normalize else gaps / (2 * step)):
+            total[c] = total.get(c, torch.zeros_like(gap)) + gap / len(ws)
         if progress:
             progress(first + len(some), len(jobs))
-    return F.normalize(torch.stack([total[c] for c in channels.tolist()]), dim=1)
+    found = torch.stack([total[c] for c in channels.tolist()])
+    return F.normalize(found, dim=1) if normalize else found
 
 
 def relevance_by_jacobian(
-    G: Generator, model: JointModel, statistics: Statistics, ws: Tensor, *, progress: Advance = None
+    G: Generator,
+    model: JointModel,
+    statistics: Statistics,
+    ws: Tensor,
+    *,
+    normalize: bool = True,
+    progress: Advance = None,
 ) -> Tensor:
     """ΔI `[ΣC, d]` of all channels to first order: the Jacobian of the embedding by the styles, times σ, a backward pass for each
     of the d dimensions and image; normalised as the finite differences are."""
@@ -294,12 +305,13 @@ def relevance_by_jacobian(
         styles = flat.clone().requires_grad_()
         embedding = model.images(leaky_clip(G.synthesis.render(split_styles(G, styles), noise="const")))[0]
         rows = [torch.autograd.grad(e, styles, retain_graph=True)[0][0] for e in embedding]
-        gap = F.normalize(torch.stack(rows, 1) * std[:, None], dim=1)
+        gap = torch.stack(rows, 1) * std[:, None]
+        gap = (F.normalize(gap, dim=1) if normalize else gap) / len(ws)
         total = gap if total is None else total + gap
         if progress:
             progress(i + 1, len(ws))
     assert total is not None
-    return F.normalize(total, dim=1)
+    return F.normalize(total, dim=1) if normalize else total
 
 
 def global_direction(
