@@ -12,8 +12,10 @@ import json
 import math
 import os
 import resource
+import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import zipfile
@@ -157,6 +159,53 @@ def _set(folder: Path, name: str, piece: bytes, count: int, last: bytes = b"") -
     ]
 
 
+def lie(content: bytes, name: str, place: int, size: int) -> bytes:
+    """A zip whose last member, of that name, is said to have another size: packed (place 0) or unpacked (4)."""
+    data, entry = bytearray(content), content.rindex(b"PK\x01\x02")
+    assert data[entry + 46 :].startswith(name.encode())
+    (local,) = struct.unpack_from("<L", data, entry + 42)
+    struct.pack_into("<L", data, entry + 20 + place, size)
+    struct.pack_into("<L", data, local + 18 + place, size)
+    return bytes(data)
+
+
+def image() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def zipped(name: str, method: int, mib: int) -> bytes:
+    """A zip of an image and a last member of so many MiB of zeros."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("0.png", image())
+        info = zipfile.ZipInfo(name)
+        info.compress_type = method
+        with archive.open(info, "w") as member:
+            for _ in range(mib):
+                member.write(bytes(1 << 20))
+    return file.getvalue()
+
+
+def header(kind: bytes, size: int) -> bytes:
+    member = tarfile.TarInfo("x")
+    member.type, member.size = kind, size
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def _lied(folder: Path, name: str, method: int, place: int, size: int, mib: int = 80) -> list[str]:
+    """So many MiB of zeros as the member of a zip, or of a .npz, that is said to have another size."""
+    file = folder / ("set.npz" if name.endswith(".npy") else "set.zip")
+    file.write_bytes(lie(zipped(name, method, mib), name, place, size))
+    return ["train", str(file), "--out", str(folder / "run"), "--conditional", "--resolution", "8", *_SHORT]
+
+
+def _tar(folder: Path) -> list[str]:
+    (folder / "set.tar").write_bytes(header(tarfile.XHDTYPE, 8 << 30) + bytes(10240))
+    return ["train", str(folder / "set.tar"), "--out", str(folder / "run"), *_SHORT]
+
+
 def _array(folder: Path, size: int) -> list[str]:
     np.savez_compressed(folder / "set.npz", images=np.zeros((size >> 14, 128, 128), np.uint8))
     return ["train", str(folder / "set.npz"), "--out", str(folder / "run"), *_SHORT]
@@ -189,6 +238,11 @@ COMMANDS: dict[str, Callable[[Path], list[str]]] = {
     "labels: 200 MB of JSON in a zip": lambda f: _set(f, "dataset.json", _PIECE, 190, b"[]]"),
     "labels: 60 MB of CSV in one line": lambda f: _set(f, "labels.csv", b"ab," * 350_000, 57),
     "labels: 60 MB of CSV, cells of one letter": lambda f: _set(f, "labels.csv", b"0.png," + b"a," * 50_000 + b"\n", 600),
+    "labels: 80 MB of CSV in bzip2, said to be 1 kB": lambda f: _lied(f, "labels.csv", zipfile.ZIP_BZIP2, 4, 1000),
+    "labels: 80 MB of JSON in a zip, said to be 1 kB": lambda f: _lied(f, "dataset.json", zipfile.ZIP_DEFLATED, 4, 1000),
+    "labels: CSV said to take 2 GB of a zip": lambda f: _lied(f, "labels.csv", zipfile.ZIP_DEFLATED, 0, (1 << 31) - 1, 1),
+    "an array said to take 2 GB of a .npz": lambda f: _lied(f, "images.npy", zipfile.ZIP_DEFLATED, 0, (1 << 31) - 1, 1),
+    "a tar whose header says that it is 8 GB long": _tar,
     "an array of a gigabyte of zeros in a .npz": lambda folder: _array(folder, 1 << 30),
 }  # fmt: skip
 

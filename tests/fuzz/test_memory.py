@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 import tarfile
 import time
 import tracemalloc
@@ -25,6 +24,7 @@ from frugan.data.shards.index import read_index
 from frugan.errors import FruganError
 
 from .damage import program
+from .hostile import header, image, lie, zipped
 
 MIB = 1 << 20
 NAMES = [f"{i}.png" for i in range(4)]
@@ -161,37 +161,8 @@ def test_tables_wider_or_longer_than_any_table_of_labels_are_refused_at_once(mon
         label_tables.read_table("name,label\n" + "".join(f"{i}.png,1\n" for i in range(600)), "labels.csv", ["0.png"])
 
 
-def _lie(content: bytes, name: str, place: int, size: int) -> bytes:
-    """A zip whose last member, of that name, is said to have another size: packed (place 0) or unpacked (4)."""
-    data, entry = bytearray(content), content.rindex(b"PK\x01\x02")
-    assert data[entry + 46 :].startswith(name.encode())
-    (local,) = struct.unpack_from("<L", data, entry + 42)
-    struct.pack_into("<L", data, entry + 20 + place, size)
-    struct.pack_into("<L", data, local + 18 + place, size)
-    return bytes(data)
-
-
-def _image() -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(file, "PNG")
-    return file.getvalue()
-
-
-def _zipped(name: str, method: int, mib: int) -> bytes:
-    """A zip of an image and a last member of so many MiB of zeros."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("0.png", _image())
-        info = zipfile.ZipInfo(name)
-        info.compress_type = method
-        with archive.open(info, "w") as member:
-            for _ in range(mib):
-                member.write(bytes(MIB))
-    return file.getvalue()
-
-
 ZIPPED = {
-    (name, method): _zipped(name, method, 0 if method == zipfile.ZIP_STORED else 80)
+    (name, method): zipped(name, method, 0 if method == zipfile.ZIP_STORED else 80)
     for name in ("1.png", "labels.csv", "dataset.json", "metadata.jsonl", "images.npy")
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 }
@@ -209,7 +180,7 @@ def test_members_are_read_in_bounded_memory_whatever_size_they_are_said_to_have(
     """80 MiB that a few kB bring, or nothing said to be 2 GiB: images, tables of labels and arrays."""
     folder, (name, _) = tmp_path_factory.mktemp("lie"), kind
     file = folder / ("set.npz" if name == "images.npy" else "set.zip")
-    file.write_bytes(_lie(ZIPPED[kind], name, place, size))
+    file.write_bytes(lie(ZIPPED[kind], name, place, size))
     with at_most(40 * MIB), suppress(FruganError):
         found = open_dataset(DataConfig(str(file), (8, 8), labels="auto"), cache_dir=folder / "cache")
         assert len(found) == 1
@@ -218,7 +189,7 @@ def test_members_are_read_in_bounded_memory_whatever_size_they_are_said_to_have(
 @pytest.mark.parametrize("name, reason", [("0.png", "packed by method 12"), ("labels.csv", "packed by method 12")])
 def test_members_of_other_methods_than_store_and_deflate_are_told(name: str, reason: str, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
-        archive.writestr("1.png", _image())
+        archive.writestr("1.png", image())
         archive.writestr(name, b"file,label\n", zipfile.ZIP_BZIP2)
     code, printed = program(
         "data", "inspect", str(tmp_path / "set.zip"), "--resolution", "8", "--labels", "auto", *sheet(tmp_path)
@@ -245,12 +216,6 @@ def test_a_sparse_member_of_a_tar_is_skipped_unread(images: Path, tmp_path: Path
     assert dict(found.skipped)["sparse.png"] == "no regular file"
 
 
-def _header(kind: bytes, size: int) -> bytes:
-    member = tarfile.TarInfo("x")
-    member.type, member.size = kind, size
-    return member.tobuf(tarfile.GNU_FORMAT)
-
-
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.REGTYPE])
 @pytest.mark.parametrize("content", ["8 GB said", "one in another"])
 def test_headers_of_tars_that_stand_for_more_than_they_are(
@@ -259,7 +224,7 @@ def test_headers_of_tars_that_stand_for_more_than_they_are(
     with tarfile.open(tmp_path / "honest.tar", "w") as archive:
         for name in NAMES:
             archive.add(images / name, name)
-    before = _header(kind, 8 << 30) if content == "8 GB said" else (_header(kind, 512) + b"x" * 512) * 3000
+    before = header(kind, 8 << 30) if content == "8 GB said" else (header(kind, 512) + b"x" * 512) * 3000
     (tmp_path / "set.tar").write_bytes(before + (tmp_path / "honest.tar").read_bytes())
     if content == "8 GB said" or kind != tarfile.REGTYPE:
         with at_most(40 * MIB), pytest.raises(FruganError, match="cannot be read as a tar"):
