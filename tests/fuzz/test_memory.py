@@ -198,6 +198,13 @@ def test_members_of_other_methods_than_store_and_deflate_are_told(name: str, rea
     assert reason in " ".join(printed.split())
 
 
+def test_an_image_of_a_zip_is_held_once(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "set.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("0.png", image() + bytes(60 * MIB))
+    with at_most(85 * MIB):
+        assert len(open_dataset(DataConfig(str(tmp_path / "set.zip"), (8, 8)), cache_dir=tmp_path / "cache")) == 1
+
+
 def test_a_sparse_member_of_a_tar_is_skipped_unread(images: Path, tmp_path: Path) -> None:
     """Whose header says how long it would be with all its holes."""
     member = tarfile.TarInfo("sparse.png")

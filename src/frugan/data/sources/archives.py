@@ -48,8 +48,11 @@ class Zip(Files):
         return unfit_in_zip(member, self._size)
 
     def open(self, name: str) -> BinaryIO:
+        content = io.BytesIO()  # grows in place: joined blocks would be there twice
         with self.open_head(name) as file:
-            return io.BytesIO(b"".join(_blocks(file, self.size(name))))
+            content.writelines(_blocks(file, self.size(name)))
+        content.seek(0)
+        return content
 
     def open_head(self, name: str) -> BinaryIO:
         if reason := self._unfit(name):
