@@ -1,4 +1,4 @@
-"""JSON and YAML read within limits, and text and JSON written whole or not at all: for every file of frugan's own formats.
+"""Files: JSON and YAML read within limits; files and folders of any kind written whole or not at all.
 
 A file that is read may have been damaged, edited by hand, or made to harm. Whatever is in it, reading takes memory in proportion
 to its size and ends with a value, an `OSError` or a `ValueError`, of which the caller makes a sentence.
@@ -12,8 +12,9 @@ import os
 import shutil
 import stat
 import tempfile
+import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -127,24 +128,44 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, os.PathLike) else value
 
 
-def write_text(path: str | Path, text: str, *, durable: bool = True) -> None:
-    """Replaces a file in one step: a reader, or a crash, sees the old text or the new one, whole.
+@contextmanager
+def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
+    """A path beside `path`, of the same suffix, for the block to write; it replaces `path` in one step when the block ends well.
 
-    Its directory is not made: one that was moved away meanwhile is to leave nothing where it was. `durable` waits until
-    the disk has the text, so that a power failure cannot lose it.
+    A reader, or a crash, sees the old file or the new one, whole. The folder is not made: one that was moved away meanwhile
+    is to leave nothing where it was. `durable` waits until the disk has the file, so that a power failure cannot lose it.
     """
     path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.tmp{path.suffix}")
     try:
-        # file names need not be text: what UTF-8 cannot say becomes an escape, which JSON reads back
-        with unfinished.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        unfinished.replace(path)
+        yield unfinished
+        if durable:
+            sync(unfinished)
+        os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+UNFINISHED = ".*.tmp*"
+"""The pattern of what a killed `replacing` leaves behind."""
+
+
+def sync(path: Path) -> None:
+    """Asks the disk to keep a file, or what was renamed within a folder."""
+    if path.is_dir() and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: str | Path, text: str, *, durable: bool = True) -> None:
+    """Replaces a text file in one step (see `replacing`), as UTF-8."""
+    # file names need not be text: what UTF-8 cannot say becomes an escape, which JSON reads back
+    with replacing(path, durable=durable) as unfinished:
+        unfinished.write_text(text, "utf-8", "backslashreplace", newline="")
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -167,5 +188,34 @@ def building(out: Path) -> Iterator[Path]:
         if out.exists():
             out.rmdir()
         os.rename(scratch / out.name, out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def refilling(folder: Path, key: str, owned: Sequence[str] = ()) -> Iterator[Path]:
+    """A scratch folder for the block to fill; its files become those of `folder` when the block ends well.
+
+    A new folder appears whole or not at all. In one that exists they replace files of their names, those of `owned` that the
+    block does not write are removed, others stay. `key` is the file without which the folder means nothing: it goes first
+    and comes last, so that a crash between two renames leaves a folder that is refused instead of one that mixes old and new.
+    """
+    (folder if folder.exists() else folder.parent).mkdir(parents=True, exist_ok=True)  # raises where it is a file
+    home = folder if folder.exists() else folder.parent
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=home))
+    try:
+        inner = scratch / folder.name
+        inner.mkdir()  # by the umask, where a temporary folder is for its owner alone
+        yield inner
+        names = sorted((file.name for file in inner.iterdir()), key=lambda name: name == key)
+        for name in names:
+            sync(inner / name)
+        if not folder.exists():
+            os.rename(inner, folder)
+            return
+        for name in (key, *owned):
+            (folder / name).unlink(missing_ok=True)
+        for name in names:
+            os.replace(inner / name, folder / name)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from frugan.checks import check_number
 from frugan.errors import FruganError
+from frugan.files import replacing
 
 SOFTWARE_KEY = "Software"
 """The PNG text chunk by which frugan knows what it wrote: "frugan VERSION"."""
@@ -178,7 +179,8 @@ def _described(value: Any) -> str:
 
 
 def save_image(pixels: np.ndarray, path: str | Path, *, text: Mapping[str, str] | None = None) -> Path:
-    """Writes one image, uint8 `[H, W, C]` or uint16 `[H, W, 1]`; the format follows the file name. Creates parent directories.
+    """Writes one image, uint8 `[H, W, C]` or uint16 `[H, W, 1]`; the format follows the file name. Creates parent directories,
+    and replaces a file whole or not at all.
 
     A PNG says in text chunks that frugan wrote it (`SOFTWARE_KEY`), and what `text` says besides; a JPEG in its comment.
     """
@@ -191,7 +193,8 @@ def save_image(pixels: np.ndarray, path: str | Path, *, text: Mapping[str, str] 
     options: dict[str, Any] = {"pnginfo": _chunks(text or {})} if suffix == ".png" else {}
     if suffix in (".jpg", ".jpeg"):
         options = {"comment": software()}
-    image.save(path, **options)
+    with replacing(path) as unfinished:
+        image.save(unfinished, **options)
     return path
 
 

@@ -27,6 +27,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from frugan.files import UNFINISHED
 from frugan.run.train import Run
 from frugan.tracking import read_stats
 from frugan.training import checkpoint
@@ -380,7 +381,7 @@ class Bench:
         names = ("p", "r_t", "r_v", "diversity") if split else ()
         for here, there in zip(_figures(run, names), _figures(self.reference, names), strict=True):
             assert here == there
-        left = [*run.glob(".*.tmp"), *(run / "checkpoints").glob(".*")]
+        left = [*run.glob(UNFINISHED), *(run / "checkpoints").glob(".*")]
         assert not left, left
 
     def refused(self, program: Program, *words: str) -> None:

@@ -194,6 +194,7 @@ def _write_each(
     """A file for each seed; says what was written."""
     import numpy as np
 
+    from frugan.files import replacing
     from frugan.images import GENERATED_KEY, save_image, upscale
 
     texts = [{GENERATED_KEY: str(seed), **text} | ({"Scale": str(factor)} if factor > 1 else {}) for seed in seeds]
@@ -207,7 +208,8 @@ def _write_each(
             size = image.shape[:2]
             if format == "npy":
                 file.parent.mkdir(parents=True, exist_ok=True)
-                np.save(file, image)
+                with replacing(file) as unfinished:
+                    np.save(unfinished, image)
             else:
                 save_image(image, file, text=about)
     which = files[0].name if len(files) == 1 else f"{files[0].name} to {files[-1].name}"

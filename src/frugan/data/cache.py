@@ -36,7 +36,7 @@ from frugan.data.target import PixelConfig, Plan, make_plan
 from frugan.data.values import Range, explicit_range, range_name, settle_range, stretch
 from frugan.data.workers import Progress, in_threads
 from frugan.errors import FruganError
-from frugan.files import read_json
+from frugan.files import read_json, write_text
 from frugan.structure import converter
 
 FORMAT = 2  # rises when the same images and settings come to mean other pixels
@@ -125,9 +125,7 @@ def content_of(source: Source, root: Path, step: Callable[[int], None]) -> str:
         step(done)
     total.update(json.dumps(source.unreadable).encode())
     with contextlib.suppress(OSError):  # a cache that is only read serves as well
-        scratch = memo.with_name(f"{_SCRATCH}{uuid.uuid4().hex}")
-        scratch.write_text(total.hexdigest())
-        os.replace(scratch, memo)
+        write_text(memo, total.hexdigest(), durable=False)
     return total.hexdigest()
 
 

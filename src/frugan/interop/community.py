@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from frugan.errors import FruganError, shown
+from frugan.files import replacing
 from frugan.interop.nvidia import Imported, State, build_discriminator, build_generator, guarded
 from frugan.interop.pickles import brief, read_torch
 from frugan.networks import Discriminator, Generator
@@ -275,5 +276,6 @@ def write_community(
         content["d"] = community_state(discriminator)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(content, path)
+    with replacing(path, durable=True) as unfinished:
+        torch.save(content, unfinished)
     return path

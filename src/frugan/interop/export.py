@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from frugan.checks import Limits, Truncation, as_option, check_fields
 from frugan.errors import FruganError
+from frugan.files import replacing
 from frugan.networks import Generator, typical_labels
 
 Part = Literal["whole", "mapping", "synthesis", "styles", "render"]
@@ -132,7 +133,8 @@ def export_program(path: str | Path, G: Generator, config: ExportConfig = Export
     program = torch.export.export(module, (), **_traced(module))
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # lines of our source, by their place on this machine
-    torch.export.save(program, path)
+    with replacing(path, durable=True) as unfinished:
+        torch.export.save(program, unfinished)
     with _quiet():
         read = torch.export.load(path).module()
         return _compare(path, module, lambda inputs: read(**inputs))
@@ -155,7 +157,8 @@ def export_onnx(path: str | Path, G: Generator, config: ExportConfig = ExportCon
     for node in written.model.graph:
         node.metadata_props.clear()  # as above
     written.model.metadata_props["frugan"] = json.dumps(cattrs.unstructure({"generator": G.config, "export": config}))
-    written.save(path)
+    with replacing(path, durable=True) as unfinished:
+        written.save(unfinished)
     if find_spec("onnxruntime") is None:
         return _compare(path, module, None)
     import onnxruntime

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from frugan.errors import FruganError
+from frugan.files import write_text
 from frugan.interop.native import write_directory
 from frugan.interop.nvidia import Imported
 from frugan.label_parts import label_parts
@@ -48,7 +49,7 @@ def save_pretrained(
     card = directory / "README.md"
     if not card.exists():
         name = repo_id or f"USER/{directory.resolve().name}"
-        card.write_text(model_card(found.generator, name, class_names), "utf-8")
+        write_text(card, model_card(found.generator, name, class_names))
     if push_to_hub:
         api = _hub().HfApi(token=token)
         try:

@@ -11,25 +11,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from frugan.files import refilling
 from frugan.interop.nvidia import Imported, read_probability
 from frugan.networks import Discriminator, Generator
 from frugan.networks.serialization import build, load_config, load_generator, load_weights, save_generator, save_weights
 
+WEIGHTS = ("model.safetensors", "generator.safetensors", "discriminator.safetensors")
+
 
 def write_directory(path: str | Path, found: Imported, *, class_names: Sequence[str] | None = None) -> Path:
-    """Makes the directory where there is none, and writes all of `found` into it."""
+    """Writes all of `found` into the directory: a new one appears whole or not at all, in an old one networks are replaced.
+
+    A crash leaves the networks that stood there before, or, between two renames, a directory that is refused.
+    """
     path = Path(path)
-    path.mkdir(parents=True, exist_ok=True)
     D = found.discriminator
     facts = {"p": found.p, "class_names": class_names and list(class_names), "notes": found.notes or None}
     known = {k: v for k, v in facts.items() if v is not None}
-    save_generator(path, found.generator, discriminator=D and D.config, **known)
-    for name, network in (("generator", found.raw_generator), ("discriminator", D)):
-        file = path / f"{name}.safetensors"
-        if network is None:
-            file.unlink(missing_ok=True)  # of networks that stood here before
-        else:
-            save_weights(network, file)
+    with refilling(path, "config.json", WEIGHTS) as scratch:
+        save_generator(scratch, found.generator, discriminator=D and D.config, **known)
+        for name, network in (("generator", found.raw_generator), ("discriminator", D)):
+            if network is not None:
+                save_weights(network, scratch / f"{name}.safetensors")
     return path
 
 

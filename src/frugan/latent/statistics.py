@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +27,7 @@ from frugan.checks import check_number
 from frugan.errors import FruganError
 from frugan.files import parse_json
 from frugan.networks import Generator, typical_labels
-from frugan.networks.serialization import weights_digest
+from frugan.networks.serialization import save_tensors, weights_digest
 from frugan.structure import converter
 
 Advance = Callable[[int, int], None] | None
@@ -214,9 +213,7 @@ def statistics_of(
     tensors = {k: v.contiguous() for k, v in vars(made).items() if isinstance(v, Tensor)}
     facts = {"samples": made.samples, "digest": made.digest}
     folder.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_suffix(f".{os.getpid()}.tmp")
-    safetensors.torch.save_file(tensors, scratch, metadata={"statistics": json.dumps(facts)})
-    os.replace(scratch, file)
+    save_tensors(tensors, file, metadata={"statistics": json.dumps(facts)})
     return made
 
 

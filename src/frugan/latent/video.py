@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from frugan.errors import FruganError
+from frugan.files import replacing
 from frugan.images import pil_image, to_uint8
 
 FORMATS = (".mp4", ".webp", ".gif", ".png")
@@ -58,15 +59,10 @@ def write_video(file: Path, frames: Iterable[Tensor], *, fps: float = 30, qualit
     `quality` from 1 to 10 is that of MP4 and WebP. Transparent frames lie on white in MP4.
     """
     check_video(file)
-    scratch = file.with_name(f".{file.stem}.{os.getpid()}{file.suffix}")
     images = (pil_image(to_uint8(frame[None])[0]) for frame in frames)
-    try:
-        write = _write_mp4 if file.suffix.lower() == ".mp4" else _write_pillow
-        count = write(scratch, images, fps, quality)
-        os.replace(scratch, file)
-    finally:
-        scratch.unlink(missing_ok=True)
-    return count
+    write = _write_mp4 if file.suffix.lower() == ".mp4" else _write_pillow
+    with replacing(file) as unfinished:
+        return write(unfinished, images, fps, quality)
 
 
 def _write_mp4(file: Path, images: Iterator[Image.Image], fps: float, quality: int) -> int:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -19,6 +17,7 @@ from torch import Tensor, nn
 from frugan.checks import Limits, Seed, Truncation, as_option, check_choice, check_fields
 from frugan.distributed import gather, own_share, rank
 from frugan.errors import FruganError
+from frugan.files import replacing
 from frugan.images import to_float, to_uint8
 from frugan.metrics.card import EvaluationCard
 from frugan.metrics.distances import Array, Features2D, Moments
@@ -407,6 +406,5 @@ def _load(file: Path, count: int) -> Array | None:
 def _save(file: Path, features: np.ndarray[Any, Any]) -> None:
     """Whole or not at all, whoever else writes."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_name(f".{uuid.uuid4().hex}.npy")
-    np.save(scratch, features)
-    os.replace(scratch, file)
+    with replacing(file) as unfinished:
+        np.save(unfinished, features)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from frugan.errors import FruganError, shown
-from frugan.files import read_json
+from frugan.files import read_json, refilling, replacing, write_text
 from frugan.networks import difference
 from frugan.networks.stylegan2.discriminator import Discriminator, DiscriminatorConfig
 from frugan.networks.stylegan2.generator import Generator, GeneratorConfig
@@ -39,13 +39,14 @@ def save_weights(network: nn.Module, file: Path) -> None:
 
 
 def save_tensors(tensors: Mapping[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
-    """Writes tensors as safetensors, readable by whom the umask allows: the library itself makes files of mode 0600."""
+    """Writes tensors as safetensors, whole or not at all, readable by whom the umask allows: the library's mode is 0600."""
     # safetensors refuses tensors that share memory or are strided: each is written as its own plain block
     plain = {k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}
-    file.touch()  # an empty file shows what the umask, or the folder's access list, makes of a new one
-    mode = file.stat().st_mode
-    safetensors.torch.save_file(plain, file, metadata=metadata)
-    file.chmod(mode)
+    with replacing(file) as unfinished:
+        unfinished.touch()  # an empty file shows what the umask, or the folder's access list, makes of a new one
+        mode = unfinished.stat().st_mode
+        safetensors.torch.save_file(plain, unfinished, metadata=metadata)
+        unfinished.chmod(mode)
 
 
 def weights_digest(network: nn.Module) -> str:
@@ -148,7 +149,7 @@ def save_generator(
     config = {"architecture": "stylegan2", "generator": _converter.unstructure(generator.config), **facts}
     if discriminator is not None:
         config["discriminator"] = _converter.unstructure(discriminator)
-    (directory / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True), "utf-8")
+    write_text(directory / "config.json", json.dumps(config, indent=1, sort_keys=True), durable=False)
 
 
 def load_config(directory: Path) -> dict[str, Any]:
@@ -184,15 +185,15 @@ def save_difference(
     The weights' types and shapes are the parent's; `facts` go into config.json.
     """
     changes = difference.make_difference(parent.state_dict(), generator.state_dict(), rank)
-    directory.mkdir(parents=True, exist_ok=True)
     about = {
         "parent": str(home.resolve()),
         "relative": os.path.relpath(home.resolve(), directory.resolve()),
         "digest": weights_digest(parent),
     }
     config = {"architecture": "stylegan2", "generator": _converter.unstructure(generator.config), "difference": about}
-    save_tensors(changes, directory / difference.FILE, metadata={"format": "pt"})
-    (directory / "config.json").write_text(json.dumps({**config, **facts}, indent=1, sort_keys=True), "utf-8")
+    with refilling(directory, "config.json") as scratch:
+        save_tensors(changes, scratch / difference.FILE, metadata={"format": "pt"})
+        write_text(scratch / "config.json", json.dumps({**config, **facts}, indent=1, sort_keys=True), durable=False)
     return directory
 
 

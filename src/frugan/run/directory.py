@@ -19,6 +19,7 @@ from frugan.command_line import command
 from frugan.config.schema import RunConfig, load_config, save_config
 from frugan.data import Dataset, open_dataset
 from frugan.errors import FruganError, shown
+from frugan.files import UNFINISHED
 from frugan.run.paths import absolute, data_places, located, relative_paths
 from frugan.training import checkpoint
 
@@ -213,7 +214,7 @@ _OWN_FILES = (
         "stats.jsonl",
         "index.html",
     ),
-    *("reals.png", "samples", "evaluations", "tensorboard", "checkpoints", ".*.tmp", ".lock*"),
+    *("reals.png", "samples", "evaluations", "tensorboard", "checkpoints", UNFINISHED, ".lock*"),
 )
 """Patterns of all that a run writes into its directory, but for exports that a user may put there."""
 

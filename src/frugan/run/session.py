@@ -18,6 +18,7 @@ from frugan.config.schema import RunConfig
 from frugan.data import Dataset
 from frugan.distributed import any_of, from_first, gather, rank, world_size
 from frugan.errors import FruganError, explain
+from frugan.files import UNFINISHED
 from frugan.images import grid, save_image, to_uint8
 from frugan.metrics import METRICS
 from frugan.run.build import build
@@ -79,7 +80,7 @@ class TrainingSession:
         self.reals, _ = dataset.images(dataset.preview(math.prod(grid_shape(dataset.resolution))))
 
         if self.writes:
-            for unfinished in run.path.glob(".*.tmp"):
+            for unfinished in run.path.glob(UNFINISHED):
                 unfinished.unlink()
         found, problems = from_first(lambda: checkpoint.recover(run.checkpoints))
         if found:

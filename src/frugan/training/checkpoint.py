@@ -25,7 +25,7 @@ import safetensors.torch
 import torch
 
 from frugan.errors import FruganError
-from frugan.files import read_json
+from frugan.files import read_json, sync, write_text
 from frugan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, save_generator
 from frugan.networks.serialization import check_shapes, save_tensors, unfilled
 from frugan.training.state import TrainState
@@ -109,7 +109,7 @@ def save(directory: Path, state: TrainState, metrics: Mapping[str, float] | None
     except BaseException:  # a full disk is not to stay full of what nobody can use
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    _sync(directory)
+    sync(directory)
     return Checkpoint(final)
 
 
@@ -127,7 +127,7 @@ def _fill(folder: Path, state: TrainState, metrics: Mapping[str, float]) -> None
     files = {f.name: {"bytes": f.stat().st_size, "sha256": _sha256(f)} for f in sorted(folder.iterdir())}
     _write_json(folder / MANIFEST, {"format": 1, "files": files})
     for file in folder.iterdir():
-        _sync(file)
+        sync(file)
 
 
 def all_checkpoints(directory: Path) -> list[Checkpoint]:
@@ -200,17 +200,6 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
-    """Asks the disk to keep what was written before the name appears."""
-    if path.is_dir() and os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         return read_json(file)
@@ -219,4 +208,4 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _write_json(file: Path, value: Mapping[str, Any]) -> None:
-    file.write_text(json.dumps(value, indent=1, sort_keys=True), "utf-8")
+    write_text(file, json.dumps(value, indent=1, sort_keys=True), durable=False)

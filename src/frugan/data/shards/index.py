@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -16,7 +14,7 @@ from frugan.data.decode import Header
 from frugan.data.shards import remote
 from frugan.data.values import LARGEST
 from frugan.errors import FruganError, shown
-from frugan.files import parse_json, read_json
+from frugan.files import parse_json, read_json, write_text
 
 INDEX = "index.json"
 INDEX_FORMAT = 1
@@ -150,9 +148,7 @@ def read_facts(file: Path) -> Facts | None:
 
 
 def write_facts(file: Path, facts: Facts) -> None:
-    scratch = file.with_name(f"{uuid.uuid4().hex}.part")
-    scratch.write_text(json.dumps(asdict(facts)), "utf-8")
-    os.replace(scratch, file)
+    write_text(file, json.dumps(asdict(facts)), durable=False)
 
 
 def hash_of(value: Any) -> str:
