@@ -12,7 +12,7 @@ from torch import Tensor
 from frugan.losses import path_lengths, r1_penalty
 from frugan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, SynthesisConfig
 from frugan.networks.activation_checkpointing import checkpoint_activations
-from frugan.networks.stylegan2.synthesis import ARCHITECTURES, Architecture
+from frugan.networks.stylegan2.synthesis import BLOCK_ARCHITECTURES, BlockArchitecture
 from frugan.training.trial import bytes_kept
 
 WIDTH: dict[str, Any] = {"channel_base": 256, "channel_max": 16}
@@ -26,7 +26,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def generator(architecture: Architecture = "skip") -> Generator:
+def generator(architecture: BlockArchitecture = "skip") -> Generator:
     synthesis = SynthesisConfig(architecture=architecture, clamp=256.0, **WIDTH)
     G = Generator(GeneratorConfig((16, 16), z_dim=8, w_dim=8, synthesis=synthesis))
     for name, parameter in G.named_parameters():
@@ -49,9 +49,9 @@ def both_ways(network: torch.nn.Module, loss: Callable[[], Tensor], tolerance: f
         assert (actual - expected).norm() <= tolerance * expected.norm()
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", BLOCK_ARCHITECTURES)
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-4), (torch.bfloat16, 2e-2)])
-def test_generator(architecture: Architecture, dtype: torch.dtype, tolerance: float) -> None:
+def test_generator(architecture: BlockArchitecture, dtype: torch.dtype, tolerance: float) -> None:
     G = generator(architecture)
     z, rng = torch.randn(4, 8), torch.Generator().manual_seed(0)
     noise = G.synthesis.draw_noise(4, rng)

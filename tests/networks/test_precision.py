@@ -21,7 +21,7 @@ from frugan.networks.layers import EqualizedConv2d
 from frugan.networks.stylegan2.discriminator import Epilogue
 from frugan.networks.stylegan2.synthesis import StyledConv, ToRGB
 
-ARCHITECTURES = ["skip", "resnet", "orig"]
+BLOCK_ARCHITECTURES = ["skip", "resnet", "orig"]
 
 
 def generator(size: int = 16, **options: Any) -> Generator:
@@ -54,7 +54,7 @@ def input_dtypes(network: nn.Module, kinds: tuple[type, ...], run: Any) -> dict[
     return {name: dtype for name, (dtype,) in found.items()}
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", BLOCK_ARCHITECTURES)
 def test_the_four_highest_resolutions_compute_in_low_precision(architecture: str) -> None:
     """At 128² these are 16² to 128²; 4² and 8² stay in float32. At 16² all but the base grid do."""
     for size, low in ((128, (16, 32, 64, 128)), (16, (8, 16))):
@@ -69,7 +69,7 @@ def test_the_four_highest_resolutions_compute_in_low_precision(architecture: str
             assert dtypes == {f"b{s}": torch.bfloat16 if s in low else torch.float32 for s in sides}
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", BLOCK_ARCHITECTURES)
 def test_activations_are_clamped_in_every_layer(architecture: str) -> None:
     """At ±clamp, times the gain of a resnet's branch: every layer with large weights reaches its limit, none exceeds it."""
     limits: dict[str, tuple[float, float]] = {}
@@ -101,7 +101,7 @@ def test_activations_are_clamped_in_every_layer(architecture: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", BLOCK_ARCHITECTURES)
 def test_networks_are_trained_under_autocast(architecture: str, dtype: torch.dtype) -> None:
     """As inside another program: losses and penalties have the gradients that they have without, to low precision."""
     G, D = generator(architecture=architecture), discriminator(architecture=architecture)

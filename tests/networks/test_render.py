@@ -7,7 +7,7 @@ import torch
 
 from frugan.errors import FruganError
 from frugan.networks import Generator, GeneratorConfig, SynthesisConfig
-from frugan.networks.stylegan2.synthesis import ARCHITECTURES
+from frugan.networks.stylegan2.synthesis import BLOCK_ARCHITECTURES
 
 SIZES = [(16, 16), (12, 20), (32, 32), (24, 16)]
 
@@ -22,7 +22,7 @@ def make(resolution: tuple[int, int], architecture: str = "skip", **settings: ob
     return G
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", BLOCK_ARCHITECTURES)
 @pytest.mark.parametrize("resolution", SIZES)
 @pytest.mark.parametrize("noise", ["const", "none", "given"])
 def test_render_of_styles_is_the_forward_pass_bit_for_bit(
@@ -52,7 +52,7 @@ def test_each_layer_reads_its_own_w() -> None:
         ]
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", BLOCK_ARCHITECTURES)
 @pytest.mark.parametrize("resolution", SIZES)
 def test_rendering_goes_on_from_the_state_of_any_level(architecture: str, resolution: tuple[int, int]) -> None:
     G = make(resolution, architecture)

@@ -56,6 +56,8 @@ class Options:
     channel_max: Width | None = None
     d_capacity: Annotated[float, Limits(above=0, at_most=100)] = 1.0
     latent: Width | None = None
+    architecture: str | None = None
+    """A name of `frugan.networks.registry.ARCHITECTURES`; None: that of the networks to start from, else stylegan2."""
     g_architecture: Literal["skip", "resnet", "orig"] | None = None
     d_architecture: Literal["skip", "resnet", "orig"] | None = None
     mbstd_group: BatchSize | None = None

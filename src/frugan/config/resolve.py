@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from frugan.losses import LOSSES
 from frugan.metrics import EvaluateConfig, default_metric
 from frugan.metrics.evaluator import FEWEST
 from frugan.networks import DiscriminatorConfig, GeneratorConfig, MappingConfig
+from frugan.networks.registry import DEFAULT, architecture_of, find_architecture
 from frugan.training import ObjectiveConfig, TrainingConfig, TransferConfig
 
 
@@ -116,14 +118,19 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
     if options.evaluate_every and not options.metrics:
         notes.rows.append(Derived("metrics", metrics, f"{reference} images to compare with"))
 
-    generator, discriminator = _networks(options, preset, facts, pick, mbstd, fp16=precision == "fp16")
-    discriminator = replace(discriminator, **method.discriminator)
+    architecture = _architecture(options, facts)
+    shapes = _networks(architecture, options, preset, facts, pick, mbstd, fp16=precision == "fp16")
+    generator, discriminator = (
+        shapes[0],
+        _with(shapes[1], method.discriminator, method.discriminator, f"--method {options.method}"),
+    )
     p_max = options.p_max if options.p_max is not None else SCHEDULED_P if kind == "scheduled" else 0.85
     every = max(kimg / 20, 1.0)
     config = RunConfig(
         kimg=kimg,
         data=data,
         conditional=options.conditional,
+        architecture=architecture,
         generator=generator,
         discriminator=discriminator,
         augment=AugmentConfig(transforms=transforms),
@@ -277,8 +284,26 @@ def _objective(options: Options, **settings: Any) -> ObjectiveConfig:
     )
 
 
+def _architecture(options: Options, facts: Facts) -> str:
+    """The architecture's name: as asked for, else that of the networks to start from. Raises `FruganError` where they differ."""
+    source = architecture_of(facts.generator, facts.discriminator) if facts.generator else None
+    name = options.architecture or source or DEFAULT
+    find_architecture(name)
+    if source and source != name:
+        raise FruganError(f"--init-from has networks of architecture {source}, not {name}; leave out --architecture")
+    return name
+
+
+def _with(config: Any, values: Mapping[str, Any], asked: Iterable[str] = (), by: str = "") -> Any:
+    """The configuration with those values that it has fields for. Raises `FruganError` where it lacks one that was `asked` for."""
+    names = {field.name for field in dataclasses.fields(config)}
+    if lacking := sorted({*asked} - names):
+        raise FruganError(f"{by} sets {', '.join(lacking)}, which {type(config).__name__} does not have; leave it out")
+    return replace(config, **{k: v for k, v in values.items() if k in names})
+
+
 def _networks(
-    options: Options, preset: Preset, facts: Facts, pick: _Notes, mbstd: int, *, fp16: bool
+    architecture: str, options: Options, preset: Preset, facts: Facts, pick: _Notes, mbstd: int, *, fp16: bool
 ) -> tuple[GeneratorConfig, DiscriminatorConfig]:
     """The shape of both networks: what is not asked for is that of the networks to start from, else the preset's."""
     side = _side(facts)
@@ -288,15 +313,18 @@ def _networks(
     most = pick("channel_max", options.channel_max, preset.channel_max, source=g and g.synthesis.channel_max)
     layers = pick("mapping_layers", options.mapping_layers, preset.mapping_layers, source=g and g.mapping.num_layers)
     latent = pick("latent", options.latent, preset.latent, source=g and g.w_dim)
-    d_architecture = pick("d_architecture", options.d_architecture, preset.discriminator, source=d and d.architecture)
+    d_architecture = pick(
+        "d_architecture", options.d_architecture, preset.discriminator, source=getattr(d, "architecture", None)
+    )
     shared: dict[str, Any] = {
         "resolution": facts.resolution,
         "channels": facts.channels,
         "label_size": facts.label_size if options.conditional else 0,
         "measured": facts.measured if options.conditional else (),
     }
-    g = g or GeneratorConfig(facts.resolution)
-    d = d or DiscriminatorConfig(facts.resolution, channel_base=base, channel_max=most)
+    chosen = find_architecture(architecture)
+    g = g or chosen.generator_config(facts.resolution)
+    d = d or _with(chosen.discriminator_config(facts.resolution), {"channel_base": base, "channel_max": most})
     clamp = {"clamp": 256.0} if fp16 else {}
     generator = replace(
         g,
@@ -312,17 +340,23 @@ def _networks(
             **clamp,
         ),
     )
-    asked = options.d_mapping_layers is not None or facts.discriminator is None
-    discriminator = replace(
-        d,
+    given = options.d_mapping_layers is not None or facts.discriminator is None
+    own_base, own_max = getattr(d, "channel_base", base), getattr(d, "channel_max", most)
+    values = {
         **shared,
-        channel_base=round((options.channel_base or d.channel_base) * options.d_capacity),
-        channel_max=round((options.channel_max or d.channel_max) * options.d_capacity),
-        architecture=d_architecture,
-        mbstd_group=mbstd,
-        mapping=d_mapping(options.d_mapping_layers) if asked else d.mapping,
+        "channel_base": round((options.channel_base or own_base) * options.d_capacity),
+        "channel_max": round((options.channel_max or own_max) * options.d_capacity),
+        "architecture": d_architecture,
+        "mbstd_group": mbstd,
+        **({"mapping": d_mapping(options.d_mapping_layers)} if given else {}),
         **clamp,
-    )
+    }
+    asked = {
+        "architecture": options.d_architecture,
+        "mbstd_group": options.mbstd_group,
+        "mapping": options.d_mapping_layers,
+    }
+    discriminator = _with(d, values, [k for k, v in asked.items() if v is not None], "an option")
     return generator, discriminator
 
 

@@ -20,6 +20,7 @@ from frugan.errors import FruganError, shown
 from frugan.files import read_yaml, write_text
 from frugan.metrics import EvaluateConfig
 from frugan.networks import DiscriminatorConfig, GeneratorConfig
+from frugan.networks.registry import DEFAULT, Architecture, find_architecture
 from frugan.structure import converter, real, reasons
 from frugan.training import ObjectiveConfig, TrainingConfig, TransferConfig
 
@@ -56,6 +57,8 @@ class RunConfig:
     transfer: TransferConfig = TransferConfig()
     diffaugment: str | None = None
     measurement: str | None = None
+    architecture: str = DEFAULT
+    """Of the networks: a name of `frugan.networks.registry.ARCHITECTURES`."""
     threads: int | None = None
     """CPU threads that the run computes with, on a CPU: another number rounds otherwise. None: as PyTorch is set."""
     relative_paths: dict[str, str] = field(default_factory=dict)
@@ -65,11 +68,17 @@ class RunConfig:
         check_fields(self)
 
 
-_converter = converter()
-
-_converter.register_structure_hook(  # whole numbers stay such: a configuration is written as it was read
-    float, lambda value, _: value if type(value) is int and abs(value) < 1 << 1000 else real(value)
-)
+def _reader(architecture: Architecture | None = None) -> cattrs.Converter:
+    """Makes configurations of plain values, those of networks as the architecture has them."""
+    made = converter()
+    made.register_structure_hook(  # whole numbers stay such: a configuration is written as it was read
+        float, lambda value, _: value if type(value) is int and abs(value) < 1 << 1000 else real(value)
+    )
+    if architecture is not None:
+        plain, kinds = _reader(), (architecture.generator_config, architecture.discriminator_config)
+        for field_type, kind in zip((GeneratorConfig, DiscriminatorConfig), kinds):
+            made.register_structure_hook(field_type, lambda value, _, kind=kind: plain.structure(value, kind))
+    return made
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -116,7 +125,8 @@ def load_config(file: Path) -> RunConfig:
         if not isinstance(found, dict):
             raise ValueError("no settings in it")
         _check_keys(found, set())
-        return _converter.structure(_migrated(found), RunConfig)
+        architecture = find_architecture(found.get("architecture", DEFAULT))
+        return _reader(architecture).structure(_migrated(found), RunConfig)
     except (OSError, ValueError) as error:
         reason = shown(" ".join(str(error).split()), 400)
         raise FruganError(f"{file} cannot be read: {reason}; mend it, or restore it from a copy") from error

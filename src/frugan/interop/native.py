@@ -13,8 +13,15 @@ from pathlib import Path
 
 from frugan.files import refilling
 from frugan.interop.nvidia import Imported, read_probability
-from frugan.networks import Discriminator, Generator
-from frugan.networks.serialization import build, load_config, load_generator, load_weights, save_generator, save_weights
+from frugan.networks.serialization import (
+    build,
+    kind_of,
+    load_config,
+    load_generator,
+    load_weights,
+    save_generator,
+    save_weights,
+)
 
 WEIGHTS = ("model.safetensors", "generator.safetensors", "discriminator.safetensors")
 
@@ -40,6 +47,7 @@ def read_directory(path: str | Path) -> Imported:
     """The networks in such a directory, or in a checkpoint of a run. Raises `FruganError` on anything amiss."""
     path = Path(path)
     config, training = load_config(path), path / "training.safetensors"
+    kind = kind_of(config)
     if training.is_file():
         raw, critic = load_weights(training, "G/"), load_weights(training, "D/")
         p = load_weights(training, "controller/").get("p")
@@ -53,8 +61,8 @@ def read_directory(path: str | Path) -> Imported:
     absent = ["the discriminator was left out: config.json does not tell its shape"] if critic and not known else []
     return Imported(
         load_generator(path),
-        build(Generator, config["generator"], raw, path) if raw else None,
-        build(Discriminator, config["discriminator"], critic, path) if critic and known else None,
+        build(kind.generator, config["generator"], raw, path) if raw else None,
+        build(kind.discriminator, config["discriminator"], critic, path) if critic and known else None,
         read_probability(p),
         read_notes(path) + absent,
     )

@@ -29,7 +29,7 @@ from frugan.networks import (
 )
 from frugan.networks.limits import LARGEST_SIDE
 from frugan.networks.serialization import Network, fill
-from frugan.networks.stylegan2.synthesis import Architecture
+from frugan.networks.stylegan2.synthesis import BlockArchitecture
 
 State = dict[str, Tensor]
 Facts = dict[str, Any]  # what weights do not tell, by "path.attribute" of the foreign module
@@ -204,7 +204,7 @@ def _channels(widths: list[int]) -> tuple[int, int]:
     return max(bases, default=most * (4 << (len(widths) - 1))), most
 
 
-def _architecture(state: State, block: str, image_layer: str) -> Architecture:
+def _architecture(state: State, block: str, image_layer: str) -> BlockArchitecture:
     """resnet has a skip convolution in each block, skip an image layer below (or, in D, above) the outermost too."""
     if any(re.search(r"b\d+\.skip\.weight", name) for name in state):
         return "resnet"

@@ -23,13 +23,20 @@ from torch.overrides import TorchFunctionMode
 from frugan.errors import FruganError, shown
 from frugan.files import read_json, refilling, replacing, write_text
 from frugan.networks import difference
+from frugan.networks.registry import (
+    DEFAULT,
+    Architecture,
+    architecture_of,
+    config_class,
+    find_architecture,
+    make_network,
+)
 from frugan.networks.stylegan2.discriminator import Discriminator, DiscriminatorConfig
-from frugan.networks.stylegan2.generator import Generator, GeneratorConfig
+from frugan.networks.stylegan2.generator import Generator
 from frugan.structure import converter, reasons
 
 Network = TypeVar("Network", Generator, Discriminator)
 
-_CONFIGS: dict[type[nn.Module], type] = {Generator: GeneratorConfig, Discriminator: DiscriminatorConfig}
 _converter = converter()
 
 
@@ -92,7 +99,7 @@ def build(kind: type[Network], config: Any, state: Mapping[str, Tensor], source:
     Shapes are compared before memory is set aside: what a file asks for is bounded by what it brings.
     """
     try:
-        structured = _converter.structure(config, _CONFIGS[kind])
+        structured = _converter.structure(config, config_class(kind))
     except Exception as error:  # a configuration can be wrong in any way
         name = kind.__name__.lower()
         raise FruganError(f"{source} holds no {name} that can be read: {reasons(error, name)}") from error
@@ -108,7 +115,7 @@ def fill(kind: type[Network], config: Any, state: Mapping[str, Tensor]) -> Netwo
     What is read from anywhere comes through here: shapes and types are compared before memory is set aside, and weights
     that are not finite are refused, because nothing but nan would come of them. Raises `FruganError`.
     """
-    network = unfilled(kind, config)
+    network: Network = unfilled(config)
     expected = network.state_dict()
     check_fit(state, expected)
     filled = {k: v.to(expected[k].dtype, copy=True) for k, v in state.items()}
@@ -119,10 +126,10 @@ def fill(kind: type[Network], config: Any, state: Mapping[str, Tensor]) -> Netwo
     return network
 
 
-def unfilled(kind: type[Network], config: Any) -> Network:
+def unfilled(config: Any) -> Any:
     """The network of a configuration, with shapes and without memory. Raises `FruganError` where there is no such network."""
     with _Unfilled():
-        return kind(config)
+        return make_network(config)
 
 
 class _Unfilled(TorchFunctionMode):
@@ -146,7 +153,8 @@ def save_generator(
 ) -> None:
     """model.safetensors and config.json, which also takes the discriminator's configuration and other `facts`."""
     save_weights(generator, directory / "model.safetensors")
-    config = {"architecture": "stylegan2", "generator": _converter.unstructure(generator.config), **facts}
+    name = architecture_of(generator.config, discriminator)
+    config = {"architecture": name, "generator": _converter.unstructure(generator.config), **facts}
     if discriminator is not None:
         config["discriminator"] = _converter.unstructure(discriminator)
     write_text(directory / "config.json", json.dumps(config, indent=1, sort_keys=True), durable=False)
@@ -166,6 +174,11 @@ def load_config(directory: Path) -> dict[str, Any]:
     return config
 
 
+def kind_of(facts: Mapping[str, Any]) -> Architecture:
+    """The architecture that config.json names. Raises `FruganError`."""
+    return find_architecture(facts.get("architecture", DEFAULT))
+
+
 def load_generator(directory: Path) -> Generator:
     """The generator kept in `directory`, on the CPU, in evaluation mode. Raises `FruganError` on anything amiss."""
     facts = load_config(directory)
@@ -174,7 +187,7 @@ def load_generator(directory: Path) -> Generator:
         state = difference.apply_difference(_load_parent(directory, facts).state_dict(), changes)
     else:
         state = load_weights(directory / "model.safetensors")
-    return build(Generator, facts["generator"], state, directory).eval().requires_grad_(False)
+    return build(kind_of(facts).generator, facts["generator"], state, directory).eval().requires_grad_(False)
 
 
 def save_difference(
@@ -190,7 +203,8 @@ def save_difference(
         "relative": os.path.relpath(home.resolve(), directory.resolve()),
         "digest": weights_digest(parent),
     }
-    config = {"architecture": "stylegan2", "generator": _converter.unstructure(generator.config), "difference": about}
+    name = architecture_of(generator.config)
+    config = {"architecture": name, "generator": _converter.unstructure(generator.config), "difference": about}
     with refilling(directory, "config.json") as scratch:
         save_tensors(changes, scratch / difference.FILE, metadata={"format": "pt"})
         write_text(scratch / "config.json", json.dumps({**config, **facts}, indent=1, sort_keys=True), durable=False)

@@ -10,6 +10,7 @@ from frugan.augment import Augmentation, AugmentConfig, AugmentPipeline, Chain, 
 from frugan.config.schema import RunConfig
 from frugan.data import Dataset
 from frugan.networks import Discriminator, Generator, checkpoint_activations
+from frugan.networks.registry import make_network
 from frugan.training import Phases, TrainState
 from frugan.training.transfer import freeze
 
@@ -30,7 +31,7 @@ def build(config: RunConfig, dataset: Dataset, device: torch.device) -> tuple[Tr
 
 
 def trial_phases(config: RunConfig, device: torch.device, *, compiled: bool = False) -> Phases:
-    G, D = Generator(config.generator).to(device), Discriminator(config.discriminator).to(device)
+    G, D = make_network(config.generator).to(device), make_network(config.discriminator).to(device)
     freeze(G, D, config.transfer)
     return make_phases(config, G, D, compiled=compiled)
 

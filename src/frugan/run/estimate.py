@@ -8,7 +8,7 @@ import torch
 
 from frugan.config.schema import RunConfig
 from frugan.device import choose_device
-from frugan.networks import Discriminator, Generator
+from frugan.networks.registry import make_network
 from frugan.run.build import make_phases
 from frugan.training.pacing import seconds_per_kimg
 from frugan.training.step import training_only
@@ -33,7 +33,7 @@ def estimate(config: RunConfig, device: str = "auto") -> Cost:
     """Times each phase on a minibatch-std group of noise images, on all that are taken at once where that is soon done, or on
     one where it takes long, and scales up to the batch. Trains nothing."""
     place = choose_device(device)
-    G, D = Generator(config.generator).to(place), Discriminator(config.discriminator).to(place)
+    G, D = make_network(config.generator).to(place), make_network(config.discriminator).to(place)
     freeze(G, D, config.transfer)
     phases = make_phases(config, G, D)
     whole = config.training.batch_per_device

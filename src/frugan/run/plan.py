@@ -18,7 +18,7 @@ from frugan.distributed import world_size
 from frugan.errors import FruganError, explain
 from frugan.metrics import load_features
 from frugan.metrics.evaluator import FEWEST
-from frugan.networks import Discriminator, Generator
+from frugan.networks.registry import make_network
 from frugan.run.build import build, trial_phases
 from frugan.run.directory import Advance
 from frugan.run.load import read_source
@@ -102,7 +102,7 @@ def plan(
         derived.append(Derived("compile", pays, reason))
     start = None
     if source:
-        G, D = Generator(config.generator), Discriminator(config.discriminator)
+        G, D = make_network(config.generator), make_network(config.discriminator)
         freeze(G, D, config.transfer)
         start = StartReport(str(options.init_from))
         take_over((G, D), source, start)

@@ -26,7 +26,7 @@ import torch
 
 from frugan.errors import FruganError
 from frugan.files import read_json, sync, write_text
-from frugan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, save_generator
+from frugan.networks import DiscriminatorConfig, GeneratorConfig, save_generator
 from frugan.networks.serialization import check_shapes, save_tensors, unfilled
 from frugan.training.state import TrainState
 
@@ -70,7 +70,7 @@ class Checkpoint:
                 shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
         except (OSError, safetensors.SafetensorError):
             return  # damaged: `recover` says so
-        for prefix, network in (("G/", unfilled(Generator, generator)), ("D/", unfilled(Discriminator, discriminator))):
+        for prefix, network in (("G/", unfilled(generator)), ("D/", unfilled(discriminator))):
             own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
             check_shapes(own, network.state_dict())
 

@@ -16,6 +16,7 @@ from frugan.checks import Count, Factor, Limits, Positive, Seed, check_fields
 from frugan.data import Sampler
 from frugan.errors import FruganError
 from frugan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from frugan.networks.registry import make_network
 from frugan.training.step import ObjectiveConfig, Precision
 
 
@@ -111,7 +112,7 @@ class TrainState:
         """Fresh networks, initialised from `config.seed` alone, whatever the device."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            G, D = Generator(generator), Discriminator(discriminator)
+            G, D = make_network(generator), make_network(discriminator)
         return cls(G, D, config=config, **parts)
 
     @property

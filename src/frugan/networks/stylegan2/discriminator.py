@@ -27,7 +27,13 @@ from frugan.networks.limits import (
     check_size,
 )
 from frugan.networks.mapping import Mapping, MappingConfig
-from frugan.networks.stylegan2.synthesis import ARCHITECTURES, Architecture, block_name, level_channels, level_shapes
+from frugan.networks.stylegan2.synthesis import (
+    BLOCK_ARCHITECTURES,
+    BlockArchitecture,
+    block_name,
+    level_channels,
+    level_shapes,
+)
 from frugan.ops.fir import downsample, normalized_filter
 from frugan.resolution import base_grid
 
@@ -50,7 +56,7 @@ class DiscriminatorConfig:
     label_size: LabelSize = 0
     channel_base: Base = 32768
     channel_max: Width = 512
-    architecture: Architecture = "resnet"
+    architecture: BlockArchitecture = "resnet"
     clamp: Clamp | None = None
     low_precision_blocks: Layers = 4
     resample_filter: tuple[float, ...] = (1, 3, 3, 1)
@@ -65,8 +71,8 @@ class DiscriminatorConfig:
     measured: tuple[Measured, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.architecture not in ARCHITECTURES:
-            raise FruganError(f"architecture {self.architecture!r}: choose one of {', '.join(ARCHITECTURES)}")
+        if self.architecture not in BLOCK_ARCHITECTURES:
+            raise FruganError(f"architecture {self.architecture!r}: choose one of {', '.join(BLOCK_ARCHITECTURES)}")
         check_fields(self)
         check_resolution(self.resolution)
         check_filter(self.resample_filter)

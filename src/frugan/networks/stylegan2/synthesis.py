@@ -19,9 +19,9 @@ from frugan.ops.fir import normalized_filter, upsample
 from frugan.ops.modulated_conv import modulated_conv2d
 from frugan.resolution import base_grid
 
-Architecture = Literal["skip", "resnet", "orig"]
+BlockArchitecture = Literal["skip", "resnet", "orig"]
 Noise = Literal["random", "const", "none"] | Sequence[Tensor | None]
-ARCHITECTURES: tuple[Architecture, ...] = ("skip", "resnet", "orig")
+BLOCK_ARCHITECTURES: tuple[BlockArchitecture, ...] = ("skip", "resnet", "orig")
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ class SynthesisConfig:
 
     channel_base: Base = 32768
     channel_max: Width = 512
-    architecture: Architecture = "skip"
+    architecture: BlockArchitecture = "skip"
     use_noise: bool = True
     clamp: Clamp | None = None
     low_precision_blocks: Layers = 4
     resample_filter: tuple[float, ...] = (1, 3, 3, 1)
 
     def __post_init__(self) -> None:
-        if self.architecture not in ARCHITECTURES:
-            raise FruganError(f"architecture {self.architecture!r}: choose one of {', '.join(ARCHITECTURES)}")
+        if self.architecture not in BLOCK_ARCHITECTURES:
+            raise FruganError(f"architecture {self.architecture!r}: choose one of {', '.join(BLOCK_ARCHITECTURES)}")
         check_fields(self)
         check_filter(self.resample_filter)
 
