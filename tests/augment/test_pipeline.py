@@ -16,9 +16,9 @@ GOLDEN_FILES = ["augment_1x24x24.npz", "augment_3x24x40.npz", "augment_3x32x32.n
 ALIASES = {"imgfilter": "filter", "bgcfc": "bgcf,cutout"}
 
 
-def pipeline(transforms: str, channels: int, *resolution: int, **options) -> AugmentPipeline:
+def pipeline(transforms: str | None, channels: int, height: int, width: int, **options) -> AugmentPipeline:
     return AugmentPipeline(
-        AugmentConfig(parse_transforms(transforms)), channels=channels, resolution=resolution, **options
+        AugmentConfig(parse_transforms(transforms)), channels=channels, resolution=(height, width), **options
     )
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -58,7 +60,7 @@ def test_great_circles_in_z_have_the_length_of_their_angle() -> None:
 
 
 def test_each_path_follows_from_its_number() -> None:
-    options = {"space": "w", "sampling": "full"}
+    options: dict[str, Any] = {"space": "w", "sampling": "full"}
     whole = perceptual_path_length(Linear(), squared, range(20), batch=7, **options)
     part = perceptual_path_length(Linear(), squared, range(5, 20), batch=64, **options)
     np.testing.assert_allclose(part, whole[5:], rtol=1e-3)

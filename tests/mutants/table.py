@@ -322,12 +322,14 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
     )),
     ("metrics/evaluator.py", "tests/metrics/test_evaluator.py", (
         ("kinds = np.unique(labels, axis=0)[::-1]", "kinds = np.unique(labels, axis=0)", "test_metrics_for_each_class", "the order of classes on the card"),
-        ("pixels[flipped] = pixels[flipped, :, ::-1]", "pixels[flipped] = pixels[flipped, ::-1]", "test_x_flipped_copies", "mirrored copies stand upside down"),
-        ("own = row % len(self.pixels)\n", "own = 0\n", "test_memorisation_is_found_where_it_was_planted", "neighbours are named wrongly"),
         ("hashlib.sha256(f\"{self.features.digest} {image_set.digest}\".encode())", "hashlib.sha256(f\"{self.features.name} {len(images)}\".encode())", "test_the_cache_knows_pixels_and_network", "features are found again by a set's size"),
         ("found.ndim == 2 and len(found) == count", "found.ndim == 2", "test_a_damaged_cache_is_mended", "cached features of another count"),
         ("np.isin(rows, label_rows)", "np.isin(rows, label_rows, invert=True)", "test_metrics_for_each_class", "samples of the other classes"),
         ("            \"samples\": config.samples,\n", "", "test_the_card_says_how", "the card does not say how many samples"),
+    )),
+    ("metrics/image_set.py", "tests/metrics/test_evaluator.py", (
+        ("pixels[flipped] = pixels[flipped, :, ::-1]", "pixels[flipped] = pixels[flipped, ::-1]", "test_x_flipped_copies", "mirrored copies stand upside down"),
+        ("own = row % len(self.pixels)\n", "own = 0\n", "test_memorisation_is_found_where_it_was_planted", "neighbours are named wrongly"),
     )),
     ("metrics/card.py", "tests/metrics/test_card.py", (
         ("for k in names if a.protocol.get(k) != b.protocol.get(k)", "for k in a.values if a.protocol.get(k) != b.protocol.get(k)", "test_other_protocols_are_refused_by_name", "cards of other protocols are compared"),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,8 @@ import torch
 from frugan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, SynthesisConfig
 from frugan.networks.serialization import build, save_generator, weights_digest
 
-SMALL = {"channel_base": 64, "channel_max": 8}
-GENERATOR = {"z_dim": 8, "w_dim": 8}
+SMALL: dict[str, Any] = {"channel_base": 64, "channel_max": 8}
+GENERATOR: dict[str, Any] = {"z_dim": 8, "w_dim": 8}
 NETWORKS = {
     "generator": (Generator, GeneratorConfig((8, 8), **GENERATOR, synthesis=SynthesisConfig(**SMALL))),
     "labels": (Generator, GeneratorConfig((8, 8), label_size=3, **GENERATOR, synthesis=SynthesisConfig(**SMALL))),

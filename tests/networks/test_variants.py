@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from frugan.errors import FruganError
 from frugan.networks import Discriminator, DiscriminatorConfig, Extras
 from frugan.networks.layers import EqualizedConv2d
 
-SMALL = {"resolution": (16, 16), "channel_base": 64, "channel_max": 8}
+SMALL: dict[str, Any] = {"resolution": (16, 16), "channel_base": 64, "channel_max": 8}
 IMAGES = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 

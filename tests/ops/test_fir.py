@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.signal
@@ -18,7 +20,7 @@ GOLDEN = load_golden("upfirdn.npz")
 def test_agrees_with_golden(i: int, device: torch.device) -> None:
     case = dict(GOLDEN["cases"][i])
     f = GOLDEN[case.pop("filter")].to(device)
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in case.items()}
+    options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in case.items()}
     options["flip"] = options.pop("flip_filter", False)
     assert relative_error(upfirdn(GOLDEN["x"].to(device), f, **options), GOLDEN[f"y/{i}"]) < 1e-5
 

@@ -27,7 +27,7 @@ from frugan.training.checkpoint import all_checkpoints
 
 from .conftest import TINY
 
-OPTIONS = {"samples": 12, "metrics": ("kid_full", "recall")}
+OPTIONS: dict[str, Any] = {"samples": 12, "metrics": ("kid_full", "recall")}
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from tests.program import call
 from .conftest import TINY
 from .test_resume import final_tensors
 
-SHORT = TINY | {"kimg": 0.064, "tick": 50.0, "samples_every": 50.0, "checkpoint_every": 50.0}
+SHORT: dict[str, Any] = TINY | {"kimg": 0.064, "tick": 50.0, "samples_every": 50.0, "checkpoint_every": 50.0}
 MACHINE = "--preset tiny --batch 8 --channel-base 64 --channel-max 8 --latent 16 --device cpu".split()  # noqa: SIM905
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,10 @@ from frugan.run.train import Run
 from .conftest import TINY
 from .test_resume import assert_same
 
-LIMIT = {"cache_limit": 6.5 * 4 * 16 * 16 * 3 / 1e9, "mirror": True}  # 6 of 10 shards, of which 2 or 3 are held out
+LIMIT: dict[str, Any] = {
+    "cache_limit": 6.5 * 4 * 16 * 16 * 3 / 1e9,
+    "mirror": True,
+}  # 6 of 10 shards, of which 2 or 3 are held out
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def command(*arguments: Any) -> list[str]:
 
 def test_another_number_of_processes_goes_on(image_folder: Path, tmp_path: Path) -> None:
     """Begun by two, gone on with by one: the same as by one throughout, but for the rounding of sums."""
-    whole = OPTIONS | {"kimg": 0.096}
+    whole: dict[str, Any] = OPTIONS | {"kimg": 0.096}
     list(frugan.train(image_folder, tmp_path / "whole", device="cpu", **whole))
     together(2, image_folder, tmp_path / "run", whole | {"kimg": 0.048})
     list(Run(tmp_path / "run").train(kimg=0.096, device="cpu"))

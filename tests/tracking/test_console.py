@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from frugan.tracking import Progress
+from frugan.tracking import ConsoleDisplay
 from frugan.tracking.console import Pace
 from frugan.tracking.text import duration, number, size
 
@@ -35,7 +35,7 @@ def console(*, terminal: bool, width: int = 100) -> tuple[Console, io.StringIO]:
 
 def test_plain_lines_where_there_is_no_terminal() -> None:
     screen, out = console(terminal=False, width=40)
-    with Progress(1000, start_kimg=8, console=screen) as progress:
+    with ConsoleDisplay(1000, start_kimg=8, console=screen) as progress:
         progress.log(RECORD)
         progress.say("resumed [from] a checkpoint")
         progress.log({"kimg": 16.0, "p": float("nan"), "non_finite": 2.0})
@@ -50,7 +50,7 @@ def test_plain_lines_where_there_is_no_terminal() -> None:
 
 def test_live_display_shows_the_figures_and_gives_the_terminal_back() -> None:
     screen, out = console(terminal=True)
-    with Progress(100, console=screen) as progress:
+    with ConsoleDisplay(100, console=screen) as progress:
         progress.log(RECORD)
         progress.log({"kimg": 50.0, "p": 0.5})
     shown = out.getvalue()
@@ -66,7 +66,7 @@ def test_each_step_moves_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     screen, out = console(terminal=False)
-    progress = Progress(100, console=screen)
+    progress = ConsoleDisplay(100, console=screen)
     for kimg in (0.02, 0.04, 0.06):
         now += 10
         progress.step(kimg)
@@ -76,7 +76,7 @@ def test_each_step_moves_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert record.startswith("   0.060 / 100 kimg  500 s/kimg")
     screen, out = console(terminal=True)
     monkeypatch.undo()
-    with Progress(100, console=screen) as shown:
+    with ConsoleDisplay(100, console=screen) as shown:
         shown.step(0.016)
     assert "0.016 / 100 kimg" in out.getvalue()
 
@@ -118,7 +118,7 @@ def test_an_interruption_gives_the_terminal_back(error: type[BaseException]) -> 
     screen, out = console(terminal=True)
 
     def train() -> None:
-        with Progress(100, console=screen) as progress:
+        with ConsoleDisplay(100, console=screen) as progress:
             progress.log(RECORD)
             raise error
 
@@ -135,7 +135,7 @@ def test_never_raises(monkeypatch: pytest.MonkeyPatch, terminal: bool, error: ty
             raise error
 
     monkeypatch.setattr("os.dup2", lambda *_: None)  # rich sends this process's standard output away before it exits
-    with Progress(100, console=Console(file=Broken(), force_terminal=terminal)) as progress:
+    with ConsoleDisplay(100, console=Console(file=Broken(), force_terminal=terminal)) as progress:
         progress.log(RECORD)
         progress.log({"kimg": "nonsense", "p": "?"})
         progress.say("still here")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from frugan.data import DataConfig, Sampler
 from frugan.training import TrainState
 
 FACTS = Facts(resolution=(8, 8), channels=3, label_size=0, images=100, held_out=10)
-SMALL = {"channel_base": 64, "channel_max": 4, "latent": 4, "mapping_layers": 1}
+SMALL: dict[str, Any] = {"channel_base": 64, "channel_max": 4, "latent": 4, "mapping_layers": 1}
 
 # lr and β₂ of G and D as published: lr·k/(k + 1) and 0.99^(k/(k + 1)), k = 4 for G and 16 for D; `tiny` has no path length.
 RATES = {

@@ -25,7 +25,9 @@ from frugan.training.transfer import freeze, layers_from_image, take_over
 from .conftest import TINY
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-FINE_TUNE = {k: v for k, v in TINY.items() if k not in ("channel_base", "channel_max", "latent", "held_out")}
+FINE_TUNE: dict[str, Any] = {
+    k: v for k, v in TINY.items() if k not in ("channel_base", "channel_max", "latent", "held_out")
+}
 
 
 def networks(

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from frugan.augment.transforms import PRESETS, TRANSFORMS, band_gains, band_matrices
+from frugan.channels import colour_channels
 from frugan.checks import Limits, check_choice, check_fields
 from frugan.errors import FruganError
 from frugan.ops.warp import AffineWarp
 
 _SMALLEST = 4
-_COLOR_CHANNELS = {1: 1, 2: 1, 3: 3, 4: 3}
 
 Parameters = list[tuple[str, Tensor]]
 """Transform names in the order of application, each with its parameters `[N, k]` (see `TRANSFORMS`)."""
@@ -97,7 +97,7 @@ class AugmentPipeline:
         device: torch.device | str | None = None,
     ) -> None:
         if color_channels is None:
-            color_channels = _COLOR_CHANNELS.get(channels, 0)
+            color_channels = colour_channels(channels)
         if color_channels not in (0, 1, 3) or color_channels > channels:
             raise FruganError(f"color_channels is {color_channels} of {channels} channels; it can be 0, 1 or 3 of them")
         if min(resolution) < _SMALLEST:

@@ -285,14 +285,14 @@ def go_on(
 
 def follow(run: Run, *, device: str, dataset: Dataset | None = None, kimg: float | None = None) -> None:
     """Trains with a live display; says in the end where to look."""
-    from frugan.tracking import Progress
+    from frugan.tracking import ConsoleDisplay
 
     total = kimg or run.config.kimg
     found = run.latest()
     start = found.images / 1000 if found else 0.0
     last = None
     say(f"Watch it at {run.page.as_uri()}")
-    with stop_on_signal() as stop, Progress(total_kimg=total, start_kimg=start, console=console) as display:
+    with stop_on_signal() as stop, ConsoleDisplay(total_kimg=total, start_kimg=start, console=console) as display:
         hears = {"stop": stop, "evaluating": display.evaluating, "stepping": display.step}
         for last in run.train(kimg=kimg, device=device, dataset=dataset, **hears):
             display.log(last)

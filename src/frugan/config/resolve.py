@@ -19,7 +19,7 @@ from frugan.errors import FruganError
 from frugan.label_parts import Measured
 from frugan.losses import LOSSES
 from frugan.metrics import EvaluateConfig, default_metric
-from frugan.metrics.evaluator import FEWEST
+from frugan.metrics.config import FEWEST
 from frugan.networks import DiscriminatorConfig, GeneratorConfig, MappingConfig
 from frugan.networks.registry import DEFAULT, architecture_of, find_architecture
 from frugan.training import ObjectiveConfig, TrainingConfig, TransferConfig

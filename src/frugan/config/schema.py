@@ -12,6 +12,7 @@ import cattrs
 import yaml
 
 from frugan.augment import AugmentConfig, ControllerConfig
+from frugan.channels import CHANNEL_NAMES
 from frugan.checks import Count, NotNegative, check_fields
 from frugan.config.options import Length
 from frugan.data import DataConfig
@@ -112,8 +113,13 @@ def _migrated(found: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(data, dict) or not isinstance(networks, dict) or "value_range" in data:
         return found
     changes = {"value_range": "full"}
-    path, opacity = str(data.get("path")), {2: "LA", 4: "RGBA"}.get(networks.get("channels", 0))
-    if opacity and data.get("channels") == "auto" and not (path.lower().endswith((".npy", ".npz")) or is_shards(path)):
+    path = str(data.get("path"))
+    opacity = CHANNEL_NAMES.get(networks.get("channels", 0), "")
+    if (
+        opacity.endswith("A")
+        and data.get("channels") == "auto"
+        and not (path.lower().endswith((".npy", ".npz")) or is_shards(path))
+    ):
         changes["channels"] = opacity
     return {**found, "data": {**data, **changes}}
 

@@ -29,7 +29,8 @@ import numpy as np
 import platformdirs
 from PIL import UnidentifiedImageError
 
-from frugan.data.decode import CHANNEL_NAMES, Header, convert, resize
+from frugan.channels import CHANNEL_NAMES, has_alpha
+from frugan.data.decode import Header, convert, resize
 from frugan.data.sources.base import Source
 from frugan.data.stats import Histograms, SourceStats, highest
 from frugan.data.target import PixelConfig, Plan, make_plan
@@ -232,7 +233,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 def _is_opaque(source: Source, rows: Sequence[int], heads: Sequence[Header], config: PixelConfig) -> bool:
     """Whether channels are "auto", some images have alpha, and no pixel of theirs is transparent."""
-    with_alpha = [row for row, head in zip(rows, heads) if head.channels in (2, 4)]
+    with_alpha = [row for row, head in zip(rows, heads) if has_alpha(head.channels)]
     if config.channels != "auto" or not source.alpha or not with_alpha:
         return False
 
@@ -297,11 +298,11 @@ def _decode(
 def _fitted(pixels: np.ndarray, plan: Plan, config: PixelConfig) -> np.ndarray:
     if plan.depth == 16 and pixels.dtype == np.uint8:
         pixels = pixels.astype(np.uint16) * 257
-    opacity = pixels.shape[-1] in (2, 4) and (plan.alpha or pixels.shape[-1] != plan.channels)
+    opacity = has_alpha(pixels.shape[-1]) and (plan.alpha or pixels.shape[-1] != plan.channels)
     pixels = stretch(pixels, explicit_range(config.value_range), alpha=opacity)
     if plan.alpha and pixels.shape[-1] in (1, 3):  # before resizing, so that added borders are transparent
         pixels = convert(pixels, plan.channels)
-    alpha = plan.alpha or (pixels.shape[-1] != plan.channels and pixels.shape[-1] in (2, 4))
+    alpha = plan.alpha or (pixels.shape[-1] != plan.channels and has_alpha(pixels.shape[-1]))
     pixels = resize(
         pixels, plan.resolution, fit=config.fit, filter=config.filter, background=config.background, alpha=alpha
     )

@@ -246,13 +246,13 @@ def split(
         raise FruganError(
             f"holding out {count} of {len(names)} images leaves none to train on; choose a smaller --held-out"
         )
-    keys = [rank(name, seed) for name in names]
+    keys = [split_key(name, seed) for name in names]
     keys = [group + key for group, key in zip(groups, keys)] if groups else keys
     order = np.array(sorted(range(len(names)), key=keys.__getitem__), np.int64)
     return np.sort(order[count:]), np.sort(order[:count])
 
 
-def rank(name: str, seed: int) -> bytes:
+def split_key(name: str, seed: int) -> bytes:
     """A fixed random place in the order of all names."""
     return hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogateescape")).digest()
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from frugan.channels import has_alpha
 from frugan.data.decode import Fit
 from frugan.data.values import Range, range_name, settle_range
 from frugan.structure import converter
@@ -180,7 +181,7 @@ def _channel_names(count: int, alpha: bool) -> list[str]:
     """One name per channel; a single one for all where they are too many."""
     if count > _MOST_CHANNELS:
         return [f"all {count} channels"]
-    if count in (2, 4) and alpha:
+    if has_alpha(count) and alpha:
         return [*_channel_names(count - 1, alpha), "alpha"]
     return {1: ["grey"], 3: ["red", "green", "blue"]}.get(count) or [f"channel {i}" for i in range(count)]
 

@@ -22,12 +22,12 @@ from torch import Tensor
 from frugan.command_line import command
 from frugan.data.cache import CachedPixels, cache_root, refuse_skipped, remove_abandoned
 from frugan.data.config import DataConfig
-from frugan.data.dataset import Dataset, rank, split
+from frugan.data.dataset import Dataset, split, split_key
 from frugan.data.labels.encode import Labels
 from frugan.data.labels.read import find_labels, read_labels, stored_labels
 from frugan.data.sampler import Sampler
 from frugan.data.shards import remote
-from frugan.data.shards.index import Facts, Shard, facts_of
+from frugan.data.shards.index import Shard, ShardFacts, facts_of
 from frugan.data.shards.locate import GIVE_UP_AFTER, locate
 from frugan.data.shards.pixels import FETCHERS, ShardPixels
 from frugan.data.shards.sampler import ShardSampler
@@ -37,7 +37,7 @@ from frugan.data.stats import SourceStats
 from frugan.data.target import Plan
 from frugan.data.values import range_name, settle_range
 from frugan.data.workers import Progress
-from frugan.distributed import rank as rank_among_processes
+from frugan.distributed import rank
 from frugan.errors import FruganError
 
 log = logging.getLogger(__name__)
@@ -57,9 +57,7 @@ def open_shards(
     mistake that a user can fix.
     """
     limit = None if config.cache_limit is None else round(config.cache_limit * 1e9)
-    own = (
-        f"-{rank_among_processes()}" if rank_among_processes() else ""
-    )  # within a limit, each process keeps its own shards
+    own = f"-{rank()}" if rank() else ""  # within a limit, each process keeps its own shards
     root = cache_root(cache_dir) / ("shards" if limit is None else f"streams{own}")
     remove_abandoned(root)
     shards, lost = locate(config.path, config.without, root)
@@ -99,7 +97,7 @@ def open_shards(
     return kind(config, cached, _labels(config, shards, names, optional=labels_optional))
 
 
-def _stats(asked: str, plan: Plan, facts: Sequence[Facts]) -> SourceStats:
+def _stats(asked: str, plan: Plan, facts: Sequence[ShardFacts]) -> SourceStats:
     """The range of values in use, from the highest of every shard; "full" where one is not known. Sizes without counts."""
     highest = [fact.highest for fact in facts]
     known = max(value for value in highest if value is not None) if None not in highest else 0
@@ -139,7 +137,7 @@ class StreamedDataset(Dataset):
     def _split(self) -> tuple[np.ndarray, np.ndarray]:
         """Whole shards are held out, by rank of their names, and of the last one as many images as are still wanted."""
         seed = self.config.held_out_seed
-        shards = [rank(self.pixels.url(k).rpartition("/")[2], seed) for k in range(len(self.pixels.starts) - 1)]
+        shards = [split_key(self.pixels.url(k).rpartition("/")[2], seed) for k in range(len(self.pixels.starts) - 1)]
         groups = [shards[k] for k in self.pixels.shard_of(np.arange(len(self)))]
         return split(self.names, self.config.held_out, seed, groups)
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from statistics import median_low
 from typing import Literal
 
-from frugan.data.decode import CHANNEL_NAMES, CHANNELS, Background, Filter, Fit, Header
+from frugan.channels import CHANNEL_NAMES, CHANNELS, ChannelName, has_alpha
+from frugan.data.decode import Background, Filter, Fit, Header
 from frugan.errors import FruganError, shown
 from frugan.resolution import SMALLEST
 
@@ -20,7 +21,7 @@ class PixelConfig:
     """Everything that decides the cached pixels, beside the images themselves."""
 
     resolution: tuple[int, int] | None = None
-    channels: Literal["auto", "L", "LA", "RGB", "RGBA"] = "auto"
+    channels: Literal["auto"] | ChannelName = "auto"
     fit: Fit = "crop"
     filter: Filter = "lanczos"
     background: Background = "white"
@@ -48,13 +49,13 @@ def make_plan(
     headers = without_alpha(headers) if opaque else headers
     refuse_mixtures(config, names, headers)
     channels = plan_channels(config, names, headers)
-    alpha = channels in (2, 4) and (alpha or config.channels != "auto")
+    alpha = has_alpha(channels) and (alpha or config.channels != "auto")
     return Plan(plan_resolution(config, headers), channels, max(header.depth for header in headers), alpha)
 
 
 def without_alpha(headers: Sequence[Header]) -> list[Header]:
     """The headers as they are where opacity is left out."""
-    return [replace(h, channels=h.channels - 1) if h.channels in (2, 4) else h for h in headers]
+    return [replace(h, channels=h.channels - 1) if has_alpha(h.channels) else h for h in headers]
 
 
 class MixedImages(FruganError):
@@ -105,7 +106,7 @@ def suggest_resolution(headers: Sequence[Header]) -> tuple[int, int]:
     return derive_resolution(min(h, w), min(h, w)) if standing and lying else derive_resolution(h, w)
 
 
-def suggest_channels(headers: Sequence[Header]) -> Literal["L", "LA", "RGB", "RGBA"]:
+def suggest_channels(headers: Sequence[Header]) -> ChannelName:
     """The fewest channels that lose nothing."""
     kinds = {header.channels for header in headers}
     alpha, colour = kinds & {2, 4}, kinds & {3, 4}

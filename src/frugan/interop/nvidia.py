@@ -18,7 +18,7 @@ from torch import Tensor
 
 from frugan.checks import check_number
 from frugan.errors import FruganError, shown
-from frugan.interop.pickles import Record, read_pickle
+from frugan.interop.pickles import ForeignObject, read_pickle
 from frugan.networks import (
     Discriminator,
     DiscriminatorConfig,
@@ -32,7 +32,7 @@ from frugan.networks.serialization import Network, fill
 from frugan.networks.stylegan2.synthesis import BlockArchitecture
 
 State = dict[str, Tensor]
-Facts = dict[str, Any]  # what weights do not tell, by "path.attribute" of the foreign module
+Attributes = dict[str, Any]  # what weights do not tell, by "path.attribute" of the foreign module
 
 _TOP = re.compile(r"(?:synthesis\.)?b(\d+)\.")
 
@@ -70,11 +70,11 @@ def guarded(path: Path, build: Callable[[], Imported]) -> Imported:
 
 
 def _networks(content: Any) -> Imported:
-    if isinstance(content, dict) and isinstance(content.get("G_ema"), Record):
-        parts = {name: _pytorch(content[key]) for name, key in _PARTS if isinstance(content.get(key), Record)}
+    if isinstance(content, dict) and isinstance(content.get("G_ema"), ForeignObject):
+        parts = {name: _pytorch(content[key]) for name, key in _PARTS if isinstance(content.get(key), ForeignObject)}
         augment = content.get("augment_pipe")
-        p = _flatten(augment)[0].get("p") if isinstance(augment, Record) else None
-    elif isinstance(content, list) and len(content) == 3 and all(isinstance(part, Record) for part in content):
+        p = _flatten(augment)[0].get("p") if isinstance(augment, ForeignObject) else None
+    elif isinstance(content, list) and len(content) == 3 and all(isinstance(part, ForeignObject) for part in content):
         raw, discriminator, average = content
         parts = {"raw": _tensorflow(raw), "discriminator": _tensorflow(discriminator), "average": _tensorflow(average)}
         p = None
@@ -106,7 +106,7 @@ def read_probability(p: Any) -> float | None:
 _PARTS = (("average", "G_ema"), ("raw", "G"), ("discriminator", "D"))
 
 
-def build_generator(state: State, facts: Facts) -> Generator:
+def build_generator(state: State, facts: Attributes) -> Generator:
     """The generator that a state dict under the released names belongs to, with its weights."""
     size = _resolution(state)
     widths = [len(_tensor(state, f"synthesis.b{s}.conv1.weight")) for s in _sizes(size)]
@@ -131,7 +131,7 @@ def build_generator(state: State, facts: Facts) -> Generator:
     return _load(Generator, config, state)
 
 
-def build_discriminator(state: State, facts: Facts) -> Discriminator:
+def build_discriminator(state: State, facts: Attributes) -> Discriminator:
     """Likewise the discriminator."""
     size = _resolution(state)
     widths = [_tensor(state, f"b{s}.conv0.weight").shape[1] for s in _sizes(size)[1:]]
@@ -212,7 +212,7 @@ def _architecture(state: State, block: str, image_layer: str) -> BlockArchitectu
     return "skip" if len(images) > 1 else "orig"
 
 
-def _mapping(state: State, facts: Facts) -> tuple[MappingConfig, int, int, int]:
+def _mapping(state: State, facts: Attributes) -> tuple[MappingConfig, int, int, int]:
     """(config, label_size, z_dim, w_dim)"""
     layers = [state[f"mapping.fc{i}.weight"] for i in range(100) if f"mapping.fc{i}.weight" in state]
     embed = state.get("mapping.embed.weight")
@@ -226,7 +226,7 @@ def _mapping(state: State, facts: Facts) -> tuple[MappingConfig, int, int, int]:
     return config, label_size, z_dim, w_dim
 
 
-def _lr(facts: Facts, layer: str) -> float:
+def _lr(facts: Attributes, layer: str) -> float:
     """A layer's bias is multiplied by the learning-rate multiplier; the releases' default where nothing tells."""
     return float(facts.get(f"{layer}.bias_gain", 0.01 if layer.endswith("fc0") else 0.1))
 
@@ -240,12 +240,12 @@ def _filter(state: State) -> tuple[float, ...]:
     return tuple(round(float(tap), 5) for tap in taps / taps[0])
 
 
-def _pytorch(module: Record) -> tuple[State, Facts]:
+def _pytorch(module: ForeignObject) -> tuple[State, Attributes]:
     state, facts = _flatten(module)
     return {k: v for k, v in state.items() if isinstance(v, Tensor)}, facts
 
 
-def _flatten(module: Record) -> tuple[State, Facts]:
+def _flatten(module: ForeignObject) -> tuple[State, Attributes]:
     """Parameters and buffers of a module and of those in it, by their full names; and their plain attributes."""
     state, facts = {}, {}
     for prefix, part in _walk("", module, set()):
@@ -266,7 +266,7 @@ def _name(prefix: str, name: Any) -> str:
 
 def _walk(prefix: str, module: Any, seen: set[int]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each module of a network with the prefix of its names, once: what shares modules is none of the networks known here."""
-    if not isinstance(module, Record) or not isinstance(module.state, dict) or len(prefix) > _LONGEST_NAME:
+    if not isinstance(module, ForeignObject) or not isinstance(module.state, dict) or len(prefix) > _LONGEST_NAME:
         raise FruganError(
             f"{shown(prefix) or 'the network'} is no module: these are no StyleGAN2 networks that are known here"
         )
@@ -292,12 +292,15 @@ _LAYERS: dict[str, tuple[str, Mapping[str, str]]] = {
 }
 
 
-def _tensorflow(network: Record) -> tuple[State, Facts]:
+def _tensorflow(network: ForeignObject) -> tuple[State, Attributes]:
     """The released names and layouts for a TensorFlow network's variables."""
     settings = network.state if isinstance(network.state, dict) else {}
     parts = settings.get("components") or {}
     variables: dict[str, Any] = {}
-    for prefix, part in (("", settings), *((f"{k}/", v.state) for k, v in parts.items() if isinstance(v, Record))):
+    for prefix, part in (
+        ("", settings),
+        *((f"{k}/", v.state) for k, v in parts.items() if isinstance(v, ForeignObject)),
+    ):
         for name, value in part.get("variables") or []:
             if not isinstance(value, np.ndarray):
                 raise FruganError(f"the variable {shown(name)} is no array of numbers")

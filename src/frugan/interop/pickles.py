@@ -77,7 +77,7 @@ class _Function(_Inert):
         return self._function(*arguments)
 
 
-class Record:
+class ForeignObject:
     """An object of a class unknown here: the name of that class, and what it was filled with."""
 
     __slots__ = ("kind", "state")
@@ -85,7 +85,7 @@ class Record:
     kind: str
     state: Any
 
-    def __new__(cls, kind: str = "", state: Any = None) -> Record:
+    def __new__(cls, kind: str = "", state: Any = None) -> ForeignObject:
         made = super().__new__(cls)
         made.kind, made.state = kind, state
         return made
@@ -316,11 +316,11 @@ class _File:
         self.budget.take(sum(map(len, parts)))
         return "/".join(parts)
 
-    def _persistent(self, meta: Any) -> Record:
+    def _persistent(self, meta: Any) -> ForeignObject:
         """An object that carries the source text of its class: the text is left unread."""
         if not isinstance(meta, dict) or meta.get("type") != "class" or not isinstance(meta["class_name"], str):
             raise Refused("an object of unknown making")
-        return Record(meta["class_name"], meta["state"])
+        return ForeignObject(meta["class_name"], meta["state"])
 
     def _stand_ins(self) -> dict[tuple[str, str], Any]:
         """All that a pickle may name, and what it gets: objects, and classes where opcodes ask for classes."""
@@ -349,8 +349,8 @@ class _File:
         classes = {
             ("dnnlib.util", "EasyDict"): _Dict,
             ("dnnlib", "EasyDict"): _Dict,
-            ("dnnlib.tflib.network", "Network"): Record,
-            ("argparse", "Namespace"): Record,
+            ("dnnlib.tflib.network", "Network"): ForeignObject,
+            ("argparse", "Namespace"): ForeignObject,
         }
         names = [*_STORAGES, *(str(dtype).removeprefix("torch.") for dtype in _STORAGES.values())]
         return {
@@ -385,7 +385,7 @@ class _Plain:
     def of(self, value: Any, depth: int) -> Any:
         if isinstance(value, (_Array, _Value)):
             return value.array
-        if not isinstance(value, (_Tensor, Record, dict, list, tuple)):
+        if not isinstance(value, (_Tensor, ForeignObject, dict, list, tuple)):
             return value
         if depth > MAX_DEPTH:
             raise Refused(f"more than {MAX_DEPTH} levels of nesting")
@@ -400,7 +400,7 @@ class _Plain:
     def _made(self, value: Any, depth: int) -> Any:
         if isinstance(value, _Tensor):
             return value.tensor(self._budget)
-        if isinstance(value, Record):
+        if isinstance(value, ForeignObject):
             value.state = self.of(value.state, depth)
             return value
         if isinstance(value, dict):
@@ -435,7 +435,7 @@ def brief(value: Any) -> str:
 
 
 def read_pickle(path: Path) -> Any:
-    """The object in a pickle file, of plain values, tensors, arrays and `Record`s. Raises `FruganError` on anything else."""
+    """The object in a pickle file, of plain values, tensors, arrays and `ForeignObject`s. Raises `FruganError` on anything else."""
     with _refusals(path, "no pickle"):
         data = path.read_bytes()
         file = _File(len(data))

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from frugan.channels import has_alpha
+
 
 class Score(NamedTuple):
     """A built-in score."""
@@ -29,7 +31,7 @@ def _colours(images: Tensor) -> Tensor:
 
 def object_weights(images: Tensor) -> Tensor:
     """How much each pixel belongs to the object: `[N, H, W]` in [0, 1]."""
-    if images.shape[1] in (2, 4):
+    if has_alpha(images.shape[1]):
         return (images[:, -1].float() + 1) / 2
     colours = _colours(images)
     border = torch.cat(

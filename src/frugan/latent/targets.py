@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frugan.channels import CHANNEL_NAMES
 from frugan.checks import beside
-from frugan.data.decode import CHANNEL_NAMES, FORMATS, convert, read_pixels, resize
+from frugan.data.decode import FORMATS, convert, read_pixels, resize
 from frugan.errors import FruganError, shown
 from frugan.images import to_float
 from frugan.networks import Generator

@@ -1,6 +1,7 @@
 """Numbers that say how good a generator is: distances between sets of features, and the networks that give them."""
 
 from frugan.metrics.card import EvaluationCard, compare
+from frugan.metrics.config import EvaluateConfig, default_metric
 from frugan.metrics.distances import (
     Moments,
     frechet_distance,
@@ -9,9 +10,10 @@ from frugan.metrics.distances import (
     kernel_distance,
     kernel_distance_full,
 )
-from frugan.metrics.evaluator import EvaluateConfig, Evaluator, ImageSet, default_metric
+from frugan.metrics.evaluator import Evaluator
 from frugan.metrics.features.base import Features, ModuleFeatures
 from frugan.metrics.features.registry import FEATURES, load_features
+from frugan.metrics.image_set import ImageSet
 from frugan.metrics.metric import METRICS, Evidence, FeatureSet, Metric
 from frugan.metrics.neighbours import density_coverage, memorisation, nearest, precision_recall
 from frugan.metrics.path_length import perceptual_path_length, trimmed_mean

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from frugan.checks import Limits, Seed, Truncation, as_option, check_choice, check_fields
 from frugan.distributed import gather, own_share, rank
 from frugan.errors import FruganError
 from frugan.files import replacing
 from frugan.images import to_float, to_uint8
 from frugan.metrics.card import EvaluationCard
+from frugan.metrics.config import FEWEST, EvaluateConfig
 from frugan.metrics.distances import Array, Features2D, Moments
-from frugan.metrics.features.base import RGB, Features, Resize
-from frugan.metrics.features.registry import check_features, load_features
+from frugan.metrics.features.base import Features
+from frugan.metrics.features.registry import load_features
+from frugan.metrics.image_set import ImageSet
 from frugan.metrics.metric import METRICS, Evidence, FeatureSet, Metric, Sampling, Space
 from frugan.metrics.neighbours import nearest
 from frugan.metrics.path_length import Distance, perceptual_path_length
@@ -30,85 +30,9 @@ from frugan.metrics.sampling import GeneratorLike, sample_images
 from frugan.networks.serialization import weights_digest
 from frugan.tracking import environment
 
-FEWEST = 10  # samples of either kind: every metric in the table can be computed from them
 NEAREST_SAMPLES, NEAREST_NEIGHBOURS = 8, 5
+
 Advance = Callable[[int, int], None]
-
-
-def default_metric(image_set: int) -> str:
-    """KID for fewer than 10,000 reference images, which bias FID; else FID."""
-    return "kid" if image_set < 10_000 else "fid"
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """`samples` images, drawn with `seed` and truncated by ψ = `truncation`, seen through a feature network (see
-    `load_features` for `features`, `weights`, `resize`, `input_size`, `mean` and `std`). `per_class` adds the metrics of
-    two sets for each class. `path_distance` is what perceptual path length measures steps by (see `PATH_DISTANCES`).
-    `batch` changes speed, not results."""
-
-    metrics: tuple[str, ...] = ("kid",)
-    samples: Annotated[int, Limits(at_least=FEWEST, at_most=10_000_000)] = 5000
-    seed: Seed = 0
-    truncation: Truncation = 1.0
-    per_class: bool = False
-    features: str = "efficientnet-lite0"
-    weights: str | None = None
-    resize: Resize | None = None
-    input_size: Annotated[int, Limits(at_least=1, at_most=4096)] | None = None
-    mean: RGB | None = None
-    std: RGB | None = None
-    path_distance: Literal["features", "lpips"] = "features"
-    batch: Annotated[int, Limits(at_least=1, at_most=65536)] = 64
-
-    def __post_init__(self) -> None:
-        check_fields(self, as_option)
-        for name in self.metrics or ("",):
-            check_choice("metric", name, METRICS)
-        check_features(self.features, self.input_size, self.mean, self.std)
-
-    def any(self, what: str) -> bool:
-        return any(getattr(METRICS[name], what) for name in self.metrics)
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """Real images: uint8 or uint16 `[N, H, W, C]`, best memory-mapped; `rows` int64 choose among them, all by default,
-    and one from N on means an x-flipped copy. `labels`: float32 `[N, K]`. `names`: one for each of the N."""
-
-    pixels: np.ndarray
-    rows: np.ndarray | None = None
-    labels: np.ndarray | None = None
-    names: Sequence[str] | None = None
-    class_names: Sequence[str] | None = None
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    @cached_property
-    def chosen(self) -> np.ndarray:
-        return np.arange(len(self.pixels)) if self.rows is None else np.asarray(self.rows)
-
-    def __getitem__(self, positions: Any) -> np.ndarray:
-        """Pixels `[n, H, W, C]` of some of the chosen ones."""
-        rows = self.chosen[positions]
-        pixels = np.ascontiguousarray(self.pixels[rows % len(self.pixels)])
-        flipped = rows >= len(self.pixels)
-        pixels[flipped] = pixels[flipped, :, ::-1]
-        return pixels
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of shape, type and pixels, in order."""
-        digest = hashlib.sha256(f"{self.pixels.shape[1:]} {self.pixels.dtype}".encode())
-        for i in range(0, len(self), 256):
-            digest.update(self[slice(i, i + 256)].data)
-        return digest.hexdigest()
-
-    def name(self, position: int) -> str:
-        row = int(self.chosen[position])
-        own = row % len(self.pixels)
-        return (self.names[own] if self.names else str(own)) + (" (mirrored)" if row >= len(self.pixels) else "")
 
 
 class Evaluator:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from frugan.channels import CHANNEL_NAMES
 from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.device import choose_device
 from frugan.errors import FruganError
@@ -21,8 +22,6 @@ from frugan.run.directory import Advance, RunDirectory
 from frugan.run.load import generator_folder, load_with_notes
 
 Against = Literal["auto", "held-out", "train", "all"]
-
-_CHANNELS: dict[int, Literal["L", "LA", "RGB", "RGBA"]] = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 def evaluate(
@@ -131,7 +130,7 @@ def _own_images(run: RunDirectory | None, data: str | None, generator: Generator
 def _same_shape(like: DataConfig | None, path: str, generator: Generator, *, labels: bool) -> DataConfig:
     """Other images brought to the generator's shape in the way of the run's own; none mirrored, none held out."""
     changes = {"path": path, "mirror": False, "balanced": False, "held_out": 0, "labels": "auto" if labels else "none"}
-    channels = _CHANNELS.get(generator.channels, "auto")
+    channels = CHANNEL_NAMES.get(generator.channels, "auto")
     return dataclasses.replace(like or DataConfig(path), resolution=generator.resolution, channels=channels, **changes)
 
 

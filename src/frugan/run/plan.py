@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
 from frugan import tracking
+from frugan.channels import CHANNEL_NAMES
 from frugan.config.options import Options
 from frugan.config.resolve import Derived, Facts, resolve
 from frugan.config.schema import RunConfig
@@ -17,7 +18,7 @@ from frugan.device import bf16_pays
 from frugan.distributed import world_size
 from frugan.errors import FruganError, explain
 from frugan.metrics import load_features
-from frugan.metrics.evaluator import FEWEST
+from frugan.metrics.config import FEWEST
 from frugan.networks.registry import make_network
 from frugan.run.build import build, trial_phases
 from frugan.run.directory import Advance
@@ -62,8 +63,7 @@ def plan(
     if options.init_from:
         source = read_source(options.init_from)
         G = source.generator
-        kinds: dict[int, Any] = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-        channels = kinds.get(G.channels, "auto") if data.channels == "auto" else data.channels
+        channels = CHANNEL_NAMES.get(G.channels, "auto") if data.channels == "auto" else data.channels
         data = replace(data, resolution=data.resolution or G.resolution, channels=channels)
     dataset = open_dataset(data, progress=progress)
     data = dataset.config  # names the shards that could not be had, so that a resume goes on without them

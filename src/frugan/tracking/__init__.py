@@ -1,6 +1,6 @@
 """What a run tells about itself while it trains: records on disk, TensorBoard, a page to look at, a live display."""
 
-from frugan.tracking.console import Progress
+from frugan.tracking.console import ConsoleDisplay
 from frugan.tracking.histogram import Histogram
 from frugan.tracking.jsonl import JsonLines, finite, read_stats
 from frugan.tracking.report.page import Page
@@ -10,10 +10,10 @@ from frugan.tracking.text import duration
 from frugan.tracking.tracker import Record, Tracker, Trackers
 
 __all__ = [
+    "ConsoleDisplay",
     "Histogram",
     "JsonLines",
     "Page",
-    "Progress",
     "Record",
     "TensorBoard",
     "Tracker",

@@ -45,7 +45,7 @@ class Pace:
         return self._seconds / self._kimg if self._kimg else None
 
 
-class Progress:
+class ConsoleDisplay:
     """A live bar over kimg with the latest figures; one plain line a record where the output is no terminal.
 
     A context manager. It never raises, and gives the terminal back at its end, on Ctrl-C and at exit.
@@ -68,7 +68,7 @@ class Progress:
         self._live: Any = None
         self._activity = ""
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ConsoleDisplay:
         self._start()
         return self
 

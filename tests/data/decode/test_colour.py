@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -84,7 +85,7 @@ def encoded(pixels: np.ndarray, profile: bytes, format: str) -> bytes:
     file = io.BytesIO()
     if format == "TIFF":
         photometric = {1: "minisblack", 2: "minisblack", 3: "rgb", 4: "rgb"}[pixels.shape[-1]]
-        alpha = {"extrasamples": ["unassalpha"]} if pixels.shape[-1] in (2, 4) else {}
+        alpha: dict[str, Any] = {"extrasamples": ["unassalpha"]} if pixels.shape[-1] in (2, 4) else {}
         tifffile.imwrite(file, flat, photometric=photometric, iccprofile=profile, metadata=None, **alpha)
     elif (
         pixels.dtype == np.uint16

@@ -4,6 +4,7 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2Config, Dinov2Model
 
     folder = tmp_path_factory.mktemp("weights")
-    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 224}
+    size: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 224}
     torch.manual_seed(0)
     Dinov2Model(Dinov2Config(**size, patch_size=14)).save_pretrained(folder / "dinov2")
     CLIPVisionModelWithProjection(CLIPVisionConfig(**size, intermediate_size=64, projection_dim=16)).save_pretrained(
@@ -159,7 +160,7 @@ def test_channels_as_a_person_sees_them() -> None:
 
 
 def test_maps_are_averaged_and_other_shapes_refused() -> None:
-    options = {"name": "maps", "input_size": 8, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    options: dict[str, Any] = {"name": "maps", "input_size": 8, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
     x = torch.rand(2, 3, 8, 8) * 2 - 1
     torch.testing.assert_close(ModuleFeatures(nn.Identity(), **options)(x), (x.mean(dim=(2, 3)) + 1) / 2)
     with pytest.raises(FruganError, match=r"maps gives a tensor \(2, 3, 64\)"):
@@ -177,7 +178,7 @@ def test_the_module_is_frozen() -> None:
 
 
 def test_the_digest_covers_weights_and_preprocessing() -> None:
-    options = {"name": "net", "input_size": 8, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    options: dict[str, Any] = {"name": "net", "input_size": 8, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
     changes = ({"input_size": 9}, {"mean": (0.0, 0.0, 0.1)}, {"std": (1.0, 1.0, 1.1)})
     digests = [ModuleFeatures(Pixels(), **{**options, **change}).digest for change in ({}, *changes)]
     digests.append(ModuleFeatures(Pixels(1.5), **options).digest)
@@ -228,7 +229,7 @@ def make_trunk() -> Trunk:
     return Trunk()
 
 
-OWN = {"input_size": 12, "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}
+OWN: dict[str, Any] = {"input_size": 12, "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}
 
 
 def own_network(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,7 +75,8 @@ class Reference:
         return np.concatenate([self.conv(x, "branch3x3", stride=2), three, self.largest(x, 2)])
 
     def figure_6(self, x: Array) -> Array:
-        row, column = {"pad": (0, 3)}, {"pad": (3, 0)}
+        row: dict[str, Any] = {"pad": (0, 3)}
+        column: dict[str, Any] = {"pad": (3, 0)}
         seven = self.conv(self.conv(self.conv(x, "branch7x7_1"), "branch7x7_2", **row), "branch7x7_3", **column)
         double = self.conv(self.conv(x, "branch7x7dbl_1"), "branch7x7dbl_2", **column)
         double = self.conv(self.conv(double, "branch7x7dbl_3", **row), "branch7x7dbl_4", **column)

@@ -1,12 +1,10 @@
 """Image files decoded: header facts, pixels, colour management, resizing."""
 
-from frugan.data.decode.header import CHANNEL_NAMES, CHANNELS, FORMATS, AlphaKind, Header, ProfileUse
+from frugan.data.decode.header import FORMATS, AlphaKind, Header, ProfileUse
 from frugan.data.decode.reading import read_header, read_pixels
 from frugan.data.decode.resizing import FILTERS, Background, Filter, Fit, convert, resize
 
 __all__ = [
-    "CHANNELS",
-    "CHANNEL_NAMES",
     "FILTERS",
     "FORMATS",
     "AlphaKind",

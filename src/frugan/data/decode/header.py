@@ -19,8 +19,6 @@ FORMATS = {
     "AVIF": (".avif",),
     "HEIF": (".heic", ".heif", ".hif"),
 }
-CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
-CHANNEL_NAMES = {count: name for name, count in CHANNELS.items()}
 
 Space = Literal["L", "RGB", "CMYK"]
 AlphaKind = Literal["none", "straight", "associated", "key", "palette", "outside"]

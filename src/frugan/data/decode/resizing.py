@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from frugan.data.decode.header import CHANNEL_NAMES
+from frugan.channels import CHANNEL_NAMES, has_alpha
 
 Fit = Literal["crop", "letterbox"]
 Filter = Literal["lanczos", "box"]
@@ -27,9 +27,9 @@ def convert(pixels: np.ndarray, channels: int, background: Background = "white")
     if pixels.shape[-1] == channels:
         return pixels
     top = np.iinfo(pixels.dtype).max
-    has_alpha, wants_alpha = pixels.shape[-1] in (2, 4), channels in (2, 4)
-    colour, alpha = (pixels[..., :-1], pixels[..., -1:]) if has_alpha else (pixels, np.full_like(pixels[..., :1], top))
-    if has_alpha and not wants_alpha:
+    with_alpha, wants_alpha = has_alpha(pixels.shape[-1]), has_alpha(channels)
+    colour, alpha = (pixels[..., :-1], pixels[..., -1:]) if with_alpha else (pixels, np.full_like(pixels[..., :1], top))
+    if with_alpha and not wants_alpha:
         behind = top if background == "white" else 0
         opacity = alpha / np.float32(top)
         colour = np.rint(colour * opacity + behind * (1 - opacity)).astype(pixels.dtype)
@@ -84,7 +84,7 @@ def _resample(
 ) -> np.ndarray:
     width_height = (size[1], size[0])
     channels = pixels.shape[-1]
-    if pixels.dtype == np.uint8 and channels in CHANNEL_NAMES and alpha == (channels in (2, 4)):
+    if pixels.dtype == np.uint8 and channels in CHANNEL_NAMES and alpha == has_alpha(channels):
         image = Image.fromarray(pixels[..., 0] if channels == 1 else np.ascontiguousarray(pixels))
         return np.asarray(image.resize(width_height, FILTERS[filter], box)).reshape(*size, channels)
     planes = pixels.astype(np.float32)

@@ -32,7 +32,7 @@ class Kind(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Facts:
+class ShardFacts:
     """What is known of a shard without its pixels: readable images by name, their labels as written, kinds of images.
 
     `highest`: the highest colour value, as 16 bits hold it; None where it is not known.
@@ -52,7 +52,7 @@ class Shard:
 
     url: str
     version: dict[str, Any]
-    facts: Facts | None = None
+    facts: ShardFacts | None = None
 
     @property
     def stem(self) -> str:
@@ -75,7 +75,7 @@ def read_index(folder: str) -> dict[str, Shard]:
         for row in index["shards"]:
             _check_row(row)
             kinds = [Kind(*kind) for kind in row["kinds"]]
-            facts = Facts(row["names"], row["labels"], kinds, row["sha256"], [], _known_highest(row))
+            facts = ShardFacts(row["names"], row["labels"], kinds, row["sha256"], [], _known_highest(row))
             shard = Shard(f"{folder}/{row['file']}", {"size": row["bytes"], "sha256": row["sha256"]}, facts)
             if not facts.names or len(facts.names) != len(facts.labels):
                 raise ValueError(f"{row['file']} has {len(facts.names)} names and {len(facts.labels)} labels")
@@ -115,7 +115,7 @@ def _check_row(row: Any) -> None:
         raise ValueError(f"the entry of {shown(row.get('file'))} has a field that is not what it should be")
 
 
-def index_row(tar: Path, facts: Facts) -> dict[str, Any]:
+def index_row(tar: Path, facts: ShardFacts) -> dict[str, Any]:
     """A shard's line of index.json."""
     row = asdict(facts)
     del row["skipped"]
@@ -136,18 +136,18 @@ def facts_file(root: Path, shard: Shard) -> Path:
     return root / f"{hash_of([FORMAT, shard.url, shard.version])}.json"
 
 
-def read_facts(file: Path) -> Facts | None:
+def read_facts(file: Path) -> ShardFacts | None:
     try:
         facts = read_json(file, MOST_INDEX)
         _check_row({"file": "", "bytes": 0, **facts})
         facts["kinds"] = [Kind(*kind) for kind in facts["kinds"]]
         facts["skipped"] = [(name, reason) for name, reason in facts["skipped"]]
-        return Facts(**facts)
+        return ShardFacts(**facts)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def write_facts(file: Path, facts: Facts) -> None:
+def write_facts(file: Path, facts: ShardFacts) -> None:
     write_text(file, json.dumps(asdict(facts)), durable=False)
 
 

@@ -22,7 +22,7 @@ from frugan.data.cache import (
 )
 from frugan.data.decode import Header
 from frugan.data.shards import remote
-from frugan.data.shards.index import INDEX, Facts, Kind, Shard, facts_file, hash_of, kinds_of, write_facts
+from frugan.data.shards.index import INDEX, Kind, Shard, ShardFacts, facts_file, hash_of, kinds_of, write_facts
 from frugan.data.shards.locate import AT_ONCE, sort_out
 from frugan.data.sources.archives import Tar
 from frugan.data.stats import highest
@@ -91,7 +91,7 @@ class Store:
                 shutil.rmtree(self.folder(shard), ignore_errors=True)
         return shard
 
-    def _build(self, shard: Shard) -> Facts:
+    def _build(self, shard: Shard) -> ShardFacts:
         expected = shard.facts.sha256 if shard.facts else None
         with ExitStack() as stack:
             scratch = stack.enter_context(scratch_folder(self.root))
@@ -125,7 +125,7 @@ class Store:
         if entry is None:
             raise ShardLost(f"its decoded images in {self.folder(shard)} were damaged at once")
         found = [labels[name] for name in entry.names]
-        facts = Facts(entry.names, found, kinds, sha256, entry.skipped, highest(entry.stats.values, 16))
+        facts = ShardFacts(entry.names, found, kinds, sha256, entry.skipped, highest(entry.stats.values, 16))
         write_facts(facts_file(self.root, shard), facts)
         return facts
 

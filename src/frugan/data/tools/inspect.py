@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from frugan.channels import CHANNEL_NAMES
 from frugan.command_line import command
 from frugan.data.cache import digests, headers
 from frugan.data.config import DataConfig
 from frugan.data.dataset import Dataset
-from frugan.data.decode import CHANNEL_NAMES, Header, resize
+from frugan.data.decode import Header, resize
 from frugan.data.labels.read import find_labels
 from frugan.data.open import open_dataset
 from frugan.data.shards.locate import is_shards

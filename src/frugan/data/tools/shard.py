@@ -20,7 +20,7 @@ from frugan.checks import Limits, Seed, checked
 from frugan.data.decode import Header, read_header, read_pixels
 from frugan.data.labels.encode import Labels, one_hot
 from frugan.data.labels.read import find_labels, read_labels
-from frugan.data.shards.index import INDEX, INDEX_FORMAT, Facts, index_row, kinds_of
+from frugan.data.shards.index import INDEX, INDEX_FORMAT, ShardFacts, index_row, kinds_of
 from frugan.data.sources.arrays import Arrays
 from frugan.data.sources.base import Files, Source
 from frugan.data.sources.open import open_source
@@ -137,7 +137,7 @@ def _write(file: Path, samples: Iterable[_Sample]) -> dict[str, Any] | None:
     written.sort(key=lambda sample: sample.name)  # as `Tar` reads them
     kinds = kinds_of((f"{file.stem}/{sample.name}", sample.header) for sample in written)
     names, labels, values = zip(*((sample.name, sample.label, sample.highest) for sample in written))
-    facts = Facts(list(names), list(labels), kinds, sha256, [], max(values))
+    facts = ShardFacts(list(names), list(labels), kinds, sha256, [], max(values))
     return index_row(file, facts)
 
 

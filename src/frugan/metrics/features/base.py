@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frugan.channels import has_alpha
 from frugan.errors import FruganError
 from frugan.metrics.distances import Array, Features2D
 
@@ -95,7 +96,7 @@ class _Classifier:
 
 def on_white(images: Tensor) -> Tensor:
     """`[N, C, H, W]` of any channel count, in [-1, 1] → RGB `[N, 3, H, W]`; the last of 2 or 4 channels is alpha."""
-    if images.shape[1] in (2, 4):
+    if has_alpha(images.shape[1]):
         images, alpha = images[:, :-1], images[:, -1:].add(1).div(2)
         images = 1 - (1 - images) * alpha
     return images[:, :3] if images.shape[1] >= 3 else images[:, :1].expand(-1, 3, -1, -1)

@@ -1,0 +1,20 @@
+"""Channels of images: names by count, and which of them are colour. The last of 2 or 4 is opacity."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+ChannelName = Literal["L", "LA", "RGB", "RGBA"]
+
+CHANNELS: dict[ChannelName, int] = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
+CHANNEL_NAMES: dict[int, ChannelName] = {count: name for name, count in CHANNELS.items()}
+
+
+def has_alpha(count: int) -> bool:
+    """Whether the last of `count` channels is opacity, where a file or a set says nothing else."""
+    return count in (2, 4)
+
+
+def colour_channels(count: int) -> int:
+    """How many of `count` channels are colour: 1 or 3, and 0 where they have no such meaning."""
+    return {1: 1, 2: 1, 3: 3, 4: 3}.get(count, 0)

@@ -1,0 +1,51 @@
+"""A set of real images to measure against."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Real images: uint8 or uint16 `[N, H, W, C]`, best memory-mapped; `rows` int64 choose among them, all by default,
+    and one from N on means an x-flipped copy. `labels`: float32 `[N, K]`. `names`: one for each of the N."""
+
+    pixels: np.ndarray
+    rows: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    names: Sequence[str] | None = None
+    class_names: Sequence[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @cached_property
+    def chosen(self) -> np.ndarray:
+        return np.arange(len(self.pixels)) if self.rows is None else np.asarray(self.rows)
+
+    def __getitem__(self, positions: Any) -> np.ndarray:
+        """Pixels `[n, H, W, C]` of some of the chosen ones."""
+        rows = self.chosen[positions]
+        pixels = np.ascontiguousarray(self.pixels[rows % len(self.pixels)])
+        flipped = rows >= len(self.pixels)
+        pixels[flipped] = pixels[flipped, :, ::-1]
+        return pixels
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of shape, type and pixels, in order."""
+        digest = hashlib.sha256(f"{self.pixels.shape[1:]} {self.pixels.dtype}".encode())
+        for i in range(0, len(self), 256):
+            digest.update(self[slice(i, i + 256)].data)
+        return digest.hexdigest()
+
+    def name(self, position: int) -> str:
+        row = int(self.chosen[position])
+        own = row % len(self.pixels)
+        return (self.names[own] if self.names else str(own)) + (" (mirrored)" if row >= len(self.pixels) else "")
