@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 ChannelName = Literal["L", "LA", "RGB", "RGBA"]
+ChannelChoice = Literal["auto", "L", "LA", "RGB", "RGBA"]
+"""What a user may ask for; "auto" is what all images of a set have."""
 
 CHANNELS: dict[ChannelName, int] = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 CHANNEL_NAMES: dict[int, ChannelName] = {count: name for name, count in CHANNELS.items()}

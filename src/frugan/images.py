@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -31,6 +31,20 @@ GENERATED_KEY = "Seed"
 
 _TOP = {torch.uint8: 255, torch.uint16: 65535}
 _FONT_SIZE = 12
+
+
+class Pixels(Protocol):
+    """As much of an array uint8 or uint16 `[N, H, W, C]` as is needed of the images of a set, wherever they lie."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def nbytes(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: Any, /) -> Any: ...
+    def __array__(self) -> np.ndarray: ...
 
 
 def to_float(pixels: Tensor) -> Tensor:

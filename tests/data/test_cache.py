@@ -247,7 +247,7 @@ _PROGRAM = """
 import sys, time
 from frugan.data.cache import cached_pixels
 from frugan.data.target import PixelConfig
-from frugan.data.sources import open_source
+from frugan.data.sources.open import open_source
 
 def progress(done, total):
     if pause and done > total * 5 // 6:

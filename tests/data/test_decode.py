@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from frugan.data.decode import CHANNELS, FILTERS, FORMATS, convert, read_header, read_pixels, resize
+from frugan.channels import CHANNELS
+from frugan.data.decode import FILTERS, FORMATS, convert, read_header, read_pixels, resize
 from fuzz.damage import program
 
 

@@ -381,10 +381,12 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
     ("data/dataset.py", "tests/data/test_dataset.py", (
         ("images.flip(3), images)", "images.flip(2), images)", "test_flips_and_residence", "mirrored images stand upside down"),
         ("        labels = self.labels[self.train_indices]\n        return torch", "        labels = self.labels\n        return torch", "test_labels_of_fakes_follow_the_training_images", "labels of held-out images are drawn"),
-        ("f\"{seed}\\0{name}\"", "f\"{name}\"", "test_the_split_depends_on_names_and_seed_only", "the split does not follow its seed"),
-        ("return np.sort(order[count:]), np.sort(order[:count])", "return np.sort(order[:-count or None]), np.sort(order[:count])", "test_split", "held-out images train"),
         ("        config.mirror,\n        float(config.held_out)", "        float(config.held_out)", "test_the_fingerprint_covers", "the fingerprint does not know x-flips"),
         ("np.concatenate([own, own + len(self)])", "np.concatenate([own, own])", "test_mirrored_copies_stay_on_their_side_of_the_split & test_flips_and_residence", "x-flips are no flips"),
+    )),
+    ("data/store.py", "tests/data/test_dataset.py", (
+        ("f\"{seed}\\0{name}\"", "f\"{name}\"", "test_the_split_depends_on_names_and_seed_only", "the split does not follow its seed"),
+        ("return np.sort(order[count:]), np.sort(order[:count])", "return np.sort(order[:-count or None]), np.sort(order[:count])", "test_split", "held-out images train"),
         ("count = round(held_out * len(names)) if held_out < 1", "count = round(held_out * len(names)) if held_out <= 1", "test_split", "holding out 1 image holds out all"),
     )),
     ("data/sampler.py", "tests/data/test_sampler.py", (

@@ -38,6 +38,7 @@ from frugan.data.values import Range, explicit_range, range_name, settle_range, 
 from frugan.data.workers import Progress, in_threads
 from frugan.errors import FruganError
 from frugan.files import read_json, write_text
+from frugan.images import Pixels
 from frugan.structure import converter
 
 FORMAT = 2  # rises when the same images and settings come to mean other pixels
@@ -57,7 +58,7 @@ class CachedPixels:
     `settings`: the configuration with what "auto" came to mean.
     """
 
-    pixels: np.ndarray
+    pixels: Pixels
     names: list[str]
     skipped: list[tuple[str, str]]
     alpha: bool

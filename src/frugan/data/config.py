@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
-from frugan.channels import ChannelName
+from frugan.channels import ChannelChoice
 from frugan.checks import Limits, Positive, Seed, as_option, check_fields, check_number
 from frugan.command_line import command
 from frugan.data.decode import Background, Filter, Fit
@@ -33,7 +33,7 @@ class DataConfig:
 
     path: str
     resolution: tuple[int, int] | None = None
-    channels: Literal["auto"] | ChannelName = "auto"
+    channels: ChannelChoice = "auto"
     fit: Fit = "crop"
     filter: Filter = "lanczos"
     background: Background = "white"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from frugan.data.labels.encode import Labels, spread
 from frugan.data.sampler import Sampler
 from frugan.data.sources.own import OwnFiles
 from frugan.data.stats import stats_notes
+from frugan.data.store import LocalPixels, PixelStore
 from frugan.data.target import size_name
 from frugan.data.values import Range
 from frugan.errors import FruganError
@@ -29,6 +29,7 @@ _PINNED = ("cuda",)  # devices whose copies from page-locked memory the host nee
 _RESIDENT_SHARE = 0.25  # of a device's free memory: the rest is for training
 
 
+@final
 class Dataset:
     """N images of one shape. Image numbers from N to 2N − 1 are the x-flipped copies.
 
@@ -38,11 +39,20 @@ class Dataset:
     image left out. `config` has what "auto" came to mean. `own`: images left out because frugan wrote them.
     """
 
-    def __init__(self, config: DataConfig, cached: CachedPixels, labels: Labels, own: OwnFiles | None = None) -> None:
+    def __init__(
+        self,
+        config: DataConfig,
+        cached: CachedPixels,
+        labels: Labels,
+        own: OwnFiles | None = None,
+        store: PixelStore | None = None,
+    ) -> None:
+        """`store`: where the pixels lie and how they are visited; by default those of `cached`, all at hand."""
         self.config = replace(config, channels=cached.settings.channels, value_range=cached.settings.value_range)
         self.stats = cached.stats
         self.own = own or OwnFiles()
-        self.pixels = cached.pixels
+        self.store: PixelStore = store or LocalPixels(cached.pixels)
+        self.pixels = self.store.pixels
         self.names = cached.names
         self.skipped = cached.skipped
         self.alpha = cached.alpha
@@ -52,12 +62,13 @@ class Dataset:
         self.measured_columns = labels.measured
         self.column_names = labels.names
         self.cache_folder = cached.folder
-        self.train_indices, self.held_out_indices = self._split()
+        self.train_indices, self.held_out_indices = self.store.split(self.names, config.held_out, config.held_out_seed)
         self.fingerprint = _fingerprint(config, cached, labels)
         self._cached, self._read_labels = cached, labels
         self._resident: Tensor | None = None
         if config.balanced:
             self._classes  # noqa: B018 — to find labels that are no classes now, not at the first draw
+        self.store.begin(self.train_indices, self.held_out_indices)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -113,7 +124,7 @@ class Dataset:
         indices = np.asarray(indices, np.int64)
         if len(indices) and not 0 <= indices.min() <= indices.max() < 2 * len(self):
             raise IndexError(f"image numbers run from 0 to {2 * len(self) - 1}, mirrored copies included")
-        rows, flipped = indices % len(self), indices >= len(self)
+        rows, flipped = self.store.present(indices % len(self)), indices >= len(self)
         images = self._gather(rows, device)
         if flipped.any():
             mask = _on(device, torch.from_numpy(flipped))
@@ -137,17 +148,18 @@ class Dataset:
         """What `resident` would take on the device; 0 where the images stay where they are."""
         device = torch.device(device)
         limit = _resident_limit(device) if limit_bytes is None else limit_bytes
-        known = self.pixels.dtype != np.uint16 or device.type in ("cpu", "cuda")
+        known = self.store.at_hand and (self.pixels.dtype != np.uint16 or device.type in ("cpu", "cuda"))
         return self.pixels.nbytes if known and self.pixels.nbytes <= limit else 0
 
     def sampler(self, seed: int = 0) -> Sampler:
         """An endless stream of image numbers for training."""
         indices = self.stream_indices
-        return Sampler(indices, seed=seed, classes=self._classes[indices % len(self)] if self.config.balanced else None)
+        classes = self._classes[indices % len(self)] if self.config.balanced else None
+        return self.store.sampler(indices, seed=seed, classes=classes)
 
     def preview(self, count: int) -> np.ndarray:
         """Numbers of up to `count` training images to look at, sorted: always the same ones."""
-        return np.sort(np.random.default_rng(0).permutation(self.train_indices)[:count])
+        return self.store.preview(self.train_indices, count)
 
     @cached_property
     def label_pool(self) -> Tensor:
@@ -169,8 +181,7 @@ class Dataset:
         """This set, with numbered classes encoded as at first (see `spread`) where it then has that fingerprint."""
         if fingerprint in (None, self.fingerprint) or (labels := spread(self._read_labels)) is None:
             return self
-        found = type(self)(self.config, self._cached, labels)
-        found.own = self.own
+        found = Dataset(self.config, self._cached, labels, self.own, self.store)
         return found if found.fingerprint == fingerprint else self
 
     def describe(self) -> dict[str, Any]:
@@ -194,9 +205,6 @@ class Dataset:
             "own_files": self.own.names,
             "fingerprint": self.fingerprint,
         }
-
-    def _split(self) -> tuple[np.ndarray, np.ndarray]:
-        return split(self.names, self.config.held_out, self.config.held_out_seed)
 
     @cached_property
     def _classes(self) -> np.ndarray:
@@ -230,31 +238,6 @@ def draw_labels(dataset: Dataset, n: int, *, generator: torch.Generator) -> Tens
     """Labels for n fakes, float32 `[n, K]` on the generator's device, distributed as those of the training stream."""
     pool = dataset.label_pool.to(generator.device)
     return pool[torch.randint(len(pool), (n,), generator=generator, device=generator.device)]
-
-
-def split(
-    names: list[str], held_out: float, seed: int, groups: Sequence[bytes] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """(train, held out): sorted int64 positions. Which are held out follows from their names and the seed alone.
-
-    Every name has a fixed random rank and the lowest are held out: more images change the split as little as can be.
-    With `groups`, one rank per name, those of the lowest group come first.
-    """
-    count = round(held_out * len(names)) if held_out < 1 else int(held_out)
-    count = max(count, 1) if held_out > 0 else 0
-    if count >= len(names):
-        raise FruganError(
-            f"holding out {count} of {len(names)} images leaves none to train on; choose a smaller --held-out"
-        )
-    keys = [split_key(name, seed) for name in names]
-    keys = [group + key for group, key in zip(groups, keys)] if groups else keys
-    order = np.array(sorted(range(len(names)), key=keys.__getitem__), np.int64)
-    return np.sort(order[count:]), np.sort(order[:count])
-
-
-def split_key(name: str, seed: int) -> bytes:
-    """A fixed random place in the order of all names."""
-    return hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogateescape")).digest()
 
 
 def _resident_limit(device: torch.device) -> int:

@@ -23,7 +23,7 @@ class Sampler:
         self._indices = np.asarray(indices, np.int64)
         self._classes = classes
         self._seed, self._epoch, self._position = seed, 0, 0
-        self._order = self._shuffle()
+        self._shuffled: np.ndarray | None = None
 
     def next(self, n: int) -> np.ndarray:
         """The next n indices, int64 `[n]`; an epoch's end may fall anywhere within."""
@@ -31,7 +31,7 @@ class Sampler:
         while n > 0:
             if self._position == len(self._order):
                 self._epoch, self._position = self._epoch + 1, 0
-                self._order = self._shuffle()
+                self._shuffled = None
             part = self._order[self._position : self._position + n]
             parts.append(part)
             self._position += len(part)
@@ -50,7 +50,14 @@ class Sampler:
                 "resume with the same images, --mirror and --held-out"
             )
         self._seed, self._epoch, self._position = state["seed"], state["epoch"], state["position"]
-        self._order = self._shuffle()
+        self._shuffled = None
+
+    @property
+    def _order(self) -> np.ndarray:
+        """The indices of this epoch, int64, shuffled when they are first asked for."""
+        if self._shuffled is None:
+            self._shuffled = self._shuffle()
+        return self._shuffled
 
     def _shuffle(self) -> np.ndarray:
         generator = np.random.default_rng([self._seed, self._epoch])

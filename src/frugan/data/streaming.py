@@ -16,13 +16,11 @@ from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from frugan.command_line import command
 from frugan.data.cache import CachedPixels, cache_root, refuse_skipped, remove_abandoned
 from frugan.data.config import DataConfig
-from frugan.data.dataset import Dataset, split, split_key
+from frugan.data.dataset import Dataset
 from frugan.data.labels.encode import Labels
 from frugan.data.labels.read import find_labels, read_labels, stored_labels
 from frugan.data.sampler import Sampler
@@ -34,6 +32,7 @@ from frugan.data.shards.sampler import ShardSampler
 from frugan.data.shards.store import ShardLost, Store, survey
 from frugan.data.sources.base import LARGEST_TEXT, Source
 from frugan.data.stats import SourceStats
+from frugan.data.store import split, split_key
 from frugan.data.target import Plan
 from frugan.data.values import range_name, settle_range
 from frugan.data.workers import Progress
@@ -87,14 +86,14 @@ def open_shards(
     content = [drawn, asdict(store.plan), [facts_of(shard).sha256 for shard in shards]]
     content += [stats.value_range] if stats.value_range else []
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    pixels = cast(np.ndarray, ShardPixels(store, shards, stats.value_range))
+    pixels = ShardPixels(store, shards, stats.value_range)
     known = range_name(stats.value_range) if store.plan.depth == 16 else config.value_range
     settings = replace(config.pixels, value_range=known)
     folder = root / f"set-{digest[:32]}"
     cached = CachedPixels(pixels, names, skipped, store.plan.alpha, digest, folder, settings, stats)
     config = replace(config, without=tuple(sorted(url for url, _ in lost)))
-    kind = Dataset if limit is None else StreamedDataset
-    return kind(config, cached, _labels(config, shards, names, optional=labels_optional))
+    streamed = None if limit is None else StreamedPixels(config, pixels, skipped)
+    return Dataset(config, cached, _labels(config, shards, names, optional=labels_optional), store=streamed)
 
 
 def _stats(asked: str, plan: Plan, facts: Sequence[ShardFacts]) -> SourceStats:
@@ -107,57 +106,54 @@ def _stats(asked: str, plan: Plan, facts: Sequence[ShardFacts]) -> SourceStats:
     )
 
 
-class StreamedDataset(Dataset):
-    """A set of which only some shards are on disk at a time.
+class StreamedPixels:
+    """Pixels of which only some shards are on disk at a time.
 
     Held-out images lie in as few shards as can be, and those stay. A shard that is lost while training is named in
     `skipped`, and images of the shards after it take the places of its own; with `strict` it ends the run.
     """
 
-    pixels: ShardPixels  # pyright: ignore[reportIncompatibleVariableOverride]
+    at_hand = False
 
-    def __init__(self, config: DataConfig, cached: CachedPixels, labels: Labels) -> None:
+    def __init__(self, config: DataConfig, pixels: ShardPixels, skipped: list[tuple[str, str]]) -> None:
         if config.balanced:
             raise FruganError("balanced sampling needs all shards at hand; leave out --balanced or raise --cache-limit")
-        super().__init__(config, cached, labels)
+        self.pixels, self.window = pixels, 0
+        self._config, self._skipped = config, skipped
         self._lost: set[int] = set()
-        pinned = np.unique(self.pixels.shard_of(self.held_out_indices)).tolist()
-        largest = int(np.diff(self.pixels.starts).max()) * (self.pixels.nbytes // len(self))
-        slots = int(cast(float, config.cache_limit) * 1e9 / largest)
+        self._parts: tuple[np.ndarray, ...] = ()
+
+    def split(self, names: list[str], held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Whole shards are held out, by keys of their names, and of the last one as many images as are still wanted."""
+        shards = [split_key(self.pixels.url(k).rpartition("/")[2], seed) for k in range(len(self.pixels.starts) - 1)]
+        groups = [shards[k] for k in self.pixels.shard_of(np.arange(len(names)))]
+        return split(names, held_out, seed, groups)
+
+    def begin(self, train: np.ndarray, held_out: np.ndarray) -> None:
+        """Raises `FruganError` where the limit of the cache holds too few shards to train on."""
+        self._parts = (train, held_out)
+        limit = self._config.cache_limit or 0.0
+        pinned = np.unique(self.pixels.shard_of(held_out)).tolist()
+        largest = int(np.diff(self.pixels.starts).max()) * (self.pixels.nbytes // len(self.pixels))
+        slots = int(limit * 1e9 / largest)
         needed = len(pinned) + 2 + FETCHERS  # what is held out, a window in use, one to come, and others being fetched
         self.window = 1 + (slots - needed) // 2
         if self.window < 1:
             raise FruganError(
-                f"--cache-limit {config.cache_limit:g} GB holds {slots} decoded shards, but {needed} are needed"
+                f"--cache-limit {limit:g} GB holds {slots} decoded shards, but {needed} are needed"
                 f"{f' ({len(pinned)} of them held out)' if pinned else ''}; give {needed * largest / 1e9:.3g} or "
                 f"more, or write smaller shards with {command('data', 'shard', '--per-shard')}"
             )
         self.pixels.keep_within(slots, pinned)
 
-    def _split(self) -> tuple[np.ndarray, np.ndarray]:
-        """Whole shards are held out, by rank of their names, and of the last one as many images as are still wanted."""
-        seed = self.config.held_out_seed
-        shards = [split_key(self.pixels.url(k).rpartition("/")[2], seed) for k in range(len(self.pixels.starts) - 1)]
-        groups = [shards[k] for k in self.pixels.shard_of(np.arange(len(self)))]
-        return split(self.names, self.config.held_out, seed, groups)
-
-    def images(self, indices: np.ndarray, *, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        indices = np.asarray(indices, np.int64)
-        flipped = indices // len(self) * len(self)
-        return super().images(self._present(indices - flipped) + flipped, device=device)
-
-    def sampler(self, seed: int = 0) -> Sampler:
-        indices = self.stream_indices
-        shards = self.pixels.shard_of(indices % len(self))
+    def sampler(self, indices: np.ndarray, *, seed: int, classes: np.ndarray | None) -> Sampler:
+        shards = self.pixels.shard_of(indices % len(self.pixels))
         return ShardSampler(indices, shards, window=self.window, seed=seed, entering=self.pixels.want)
 
-    def resident(self, device: torch.device | str, *, limit_bytes: int | None = None) -> bool:
-        return False
+    def preview(self, train: np.ndarray, count: int) -> np.ndarray:
+        return train[:count]  # of the first shards only: others would have to be fetched for it
 
-    def preview(self, count: int) -> np.ndarray:
-        return self.train_indices[:count]  # of the first shards only: others would have to be fetched for it
-
-    def _present(self, rows: np.ndarray) -> np.ndarray:
+    def present(self, rows: np.ndarray) -> np.ndarray:
         """The rows, those of a lost shard replaced by ones of the next that holds the same part (training or held out).
 
         One shard at a time: what takes a row's place must not depend on which other losses are known already.
@@ -169,14 +165,14 @@ class StreamedDataset(Dataset):
             if not gone:
                 return rows
             offset = rows - self.pixels.starts[which]
-            for part in (self.train_indices, self.held_out_indices):
+            for part in self._parts:
                 mine, holders = np.isin(rows, part), self.pixels.shard_of(part)
                 for k in gone:
                     theirs = part[holders == next((h for h in holders if h > k), holders[0])] if len(part) else part
                     chosen = mine & (which == k)
                     rows[chosen] = theirs[offset[chosen] % max(len(theirs), 1)]
         raise FruganError(
-            f"{len(self._lost)} shards cannot be had any more, such as {_told(self.skipped[-1])}; check network and access, "
+            f"{len(self._lost)} shards cannot be had any more, such as {_told(self._skipped[-1])}; check network and access, "
             f"then continue with: {command('resume', 'RUN')}"
         )
 
@@ -186,12 +182,12 @@ class StreamedDataset(Dataset):
         try:
             self.pixels.shard(k)
         except ShardLost as error:
-            if self.config.strict:
+            if self._config.strict:
                 raise FruganError(
                     f"{self.pixels.url(k)} cannot be had: {error}; mend it and resume, or leave out --strict"
                 ) from error
             self._lost.add(k)
-            self.skipped.append((self.pixels.url(k), str(error)))
+            self._skipped.append((self.pixels.url(k), str(error)))
             log.warning("%s is skipped from here on: %s", self.pixels.url(k), error)
             return False
         return True

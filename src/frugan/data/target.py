@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import median_low
 from typing import Literal
 
-from frugan.channels import CHANNEL_NAMES, CHANNELS, ChannelName, has_alpha
+from frugan.channels import CHANNEL_NAMES, CHANNELS, ChannelChoice, ChannelName, has_alpha
 from frugan.data.decode import Background, Filter, Fit, Header
 from frugan.errors import FruganError, shown
 from frugan.resolution import SMALLEST
@@ -21,7 +21,7 @@ class PixelConfig:
     """Everything that decides the cached pixels, beside the images themselves."""
 
     resolution: tuple[int, int] | None = None
-    channels: Literal["auto"] | ChannelName = "auto"
+    channels: ChannelChoice = "auto"
     fit: Fit = "crop"
     filter: Filter = "lanczos"
     background: Background = "white"

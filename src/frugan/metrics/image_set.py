@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from frugan.images import Pixels
+
 
 @dataclass(frozen=True)
 class ImageSet:
     """Real images: uint8 or uint16 `[N, H, W, C]`, best memory-mapped; `rows` int64 choose among them, all by default,
     and one from N on means an x-flipped copy. `labels`: float32 `[N, K]`. `names`: one for each of the N."""
 
-    pixels: np.ndarray
+    pixels: Pixels
     rows: np.ndarray | None = None
     labels: np.ndarray | None = None
     names: Sequence[str] | None = None

@@ -33,7 +33,7 @@ from frugan.data.shards import remote
 from frugan.data.shards.remote import expand_braces
 from frugan.data.shards.sampler import ShardSampler
 from frugan.data.sources.open import open_source
-from frugan.data.streaming import StreamedDataset
+from frugan.data.streaming import StreamedPixels
 from frugan.data.tools import prepare, shard
 from frugan.errors import FruganError
 
@@ -633,7 +633,7 @@ def test_a_bucket_is_streamed_with_its_index(bucket: Callable[[Path], str], tmp_
     shard(tmp_path / "own", tmp_path / "set", per_shard=5)
     place = bucket(tmp_path / "set")
     data = open_dataset(DataConfig(place, cache_limit=5 * 960 / 1e9))
-    assert isinstance(data, StreamedDataset)
+    assert isinstance(data.store, StreamedPixels)
     sampler = data.sampler(0)
     seen = torch.cat([data.images(sampler.next(6))[0] for _ in range(10)])
     found = Counter(image.tobytes() for image in seen.permute(0, 2, 3, 1).add(1).mul(127.5).round().byte().numpy())
@@ -661,8 +661,8 @@ def on_disk(cache: Path) -> int:
 
 def test_streaming_gives_all_images_within_the_limit(streamed, cache: Path, server: Server) -> None:
     data = streamed(labels="auto", mirror=True)
-    assert isinstance(data, StreamedDataset)
-    assert data.window == 2
+    assert isinstance(data.store, StreamedPixels)
+    assert data.store.window == 2
     assert sum(count for name, count in server.gets.items() if name.endswith(".tar")) == 12  # the first pass
     sampler = data.sampler(3)
     seen: Counter[int] = Counter()

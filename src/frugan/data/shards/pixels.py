@@ -18,6 +18,7 @@ from frugan.data.shards.index import Shard, facts_of
 from frugan.data.shards.store import ShardLost, Store
 from frugan.data.values import Range, stretch
 from frugan.errors import FruganError
+from frugan.images import Pixels
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -78,7 +79,7 @@ class ShardPixels:
     def url(self, k: int) -> str:
         return self._shards[k].url
 
-    def shard(self, k: int) -> np.ndarray:
+    def shard(self, k: int) -> Pixels:
         """The pixels of shard k as stored, waiting for them where they must be fetched. Raises `ShardLost`."""
         return self._future(k).result().pixels
 

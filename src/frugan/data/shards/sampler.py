@@ -27,13 +27,15 @@ class ShardSampler(Sampler):
         entering: Callable[[Sequence[int], Sequence[int]], None] = lambda now, soon: None,
     ) -> None:
         """`shards` int `[N]`: the shard of every index."""
+        super().__init__(indices, seed=seed)
         self._members = {int(k): indices[shards == k] for k in np.unique(shards)}
         self._window, self._entering = window, entering
         self._entered: tuple[int, int] | None = None
-        super().__init__(indices, seed=seed)
+        self._ends = np.zeros(0, np.int64)  # positions in the order where windows end
 
     def next(self, n: int) -> np.ndarray:
         """As of `Sampler`; announces a window one call late, so that what the last call gave is not dropped meanwhile."""
+        assert len(self._order), "which also finds the ends of windows"
         at = (self._epoch, int(np.searchsorted(self._ends, self._position, "right")))
         if at[1] == len(self._ends):
             at = (self._epoch + 1, 0)
