@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -88,7 +88,7 @@ class ToyDiscriminator(nn.Module):
         return self.last(self.first(images.float().flatten(1)).sin())[:, 0]
 
 
-TOY = Architecture(ToyGeneratorConfig, ToyDiscriminatorConfig, ToyGenerator, ToyDiscriminator)
+TOY = Architecture(ToyGeneratorConfig, ToyDiscriminatorConfig, ToyGenerator, cast(Any, ToyDiscriminator))
 
 
 @pytest.fixture(autouse=True)

@@ -23,8 +23,8 @@ class Architecture(NamedTuple):
 
     generator_config: type[Any]
     discriminator_config: type[Any]
-    generator: type[Any]
-    discriminator: type[Any]
+    generator: type[Generator]
+    discriminator: type[Discriminator]
 
 
 ARCHITECTURES = {"stylegan2": Architecture(GeneratorConfig, DiscriminatorConfig, Generator, Discriminator)}

@@ -22,7 +22,7 @@ from frugan.data.values import restore
 from frugan.data.workers import Progress, in_threads
 from frugan.errors import FruganError
 from frugan.files import building
-from frugan.images import pil_image
+from frugan.images import Pixels, pil_image
 
 _PER_FOLDER = 1000
 _STEPS = 4  # for each image, three of them for decoding
@@ -135,7 +135,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def refuse_what_png_cannot_hold(pixels: np.ndarray, where: str) -> None:
+def refuse_what_png_cannot_hold(pixels: Pixels, where: str) -> None:
     """Raises `FruganError` for pixels `[…, C]` of more channels or bits than Pillow writes: 16 bits for grey only."""
     channels, limit = pixels.shape[-1], 4 if pixels.dtype == np.uint8 else 1
     if channels > limit:
