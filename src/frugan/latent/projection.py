@@ -326,7 +326,7 @@ def choose_start(
     if extra is not None:
         own.append(extra.to(device))
     distances = torch.stack([target.compare(_plain(G, ws)) for ws in own], 1)
-    best = torch.stack(own, 1)[torch.arange(n), distances.argmin(1)]
+    best = torch.stack(own, 1)[torch.arange(n, device=device), distances.argmin(1)]
     if start == "mean" or (start == "auto" and extra is not None):
         return best
     centres = _centres(G, labels, required=start == "centres")

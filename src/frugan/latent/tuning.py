@@ -78,7 +78,7 @@ class TuningProblem:
         """weight · (mean square + distance) between both generators at w_p + r (w_z - w_p)/‖w_z - w_p‖."""
         G, device = self.G, self.pivots.device
         z = torch.randn(1, G.z_dim, generator=rng).to(device)
-        pivot = self.pivots[torch.randint(self.count, (1,), generator=rng)]
+        pivot = self.pivots[int(torch.randint(self.count, (1,), generator=rng))][None]
         c = None
         if G.label_size:
             labels = typical_labels(G.label_size, G.config.measured)

@@ -121,6 +121,8 @@ def test_captions_learn_what_drawings_show(captioner: str, tmp_path: Path) -> No
     model = load_captioner(captioner.removeprefix("captions:"))
     values = all_values()
     assert min(attribute_accuracy(model, drawings(values), values, ATTRIBUTES).values()) == 1
+    neutral = model.images(drawings(values)) @ model.texts(["a square"])[0]
+    assert float(neutral.std()) < 0.2  # true of all images alike
     left, right = (model.texts([f"square {side} side"])[0] for side in ("left", "right"))
     on_left = model.images(drawings(np.array([[0, 0], [1, 0]])))
     assert (on_left @ left > on_left @ right).all()

@@ -68,7 +68,7 @@ class Problem(Protocol):
     """Images N."""
 
     def __call__(self, rows: Tensor, progress: float, rng: torch.Generator) -> Terms:
-        """The terms of images `rows` (int64 `[R]`) at `progress` in [0, 1); `rng` (CPU) belongs to this step alone."""
+        """The terms of images `rows` (int64 `[R]`, on the variables' device) at `progress` in [0, 1); `rng` is this step's own."""
         ...
 
     def settle(self) -> None:
@@ -124,6 +124,7 @@ class _Loop:
         self.problem, self.schedule, self.seed, self.target = problem, schedule, seed, target
         self.leaves = {k: v.requires_grad_() for k, v in problem.variables.items()}
         self.adam = torch.optim.Adam(list(self.leaves.values()), betas=schedule.betas)
+        self.device = next(iter(self.leaves.values())).device
         self.step = 0
         self.distance = torch.full((problem.count,), math.inf)
         self.reached = torch.zeros(problem.count, dtype=torch.bool)
@@ -140,7 +141,7 @@ class _Loop:
     def advance(self) -> None:
         problem, rows = self.problem, torch.nonzero(~self.reached).flatten()
         rng = torch.Generator().manual_seed((self.seed << 24) + self.step)
-        terms = problem(rows, self.step / self.schedule.steps, rng)
+        terms = problem(rows.to(self.device), self.step / self.schedule.steps, rng)
         self._note(rows, terms)
         kept = self._of_reached()
         for group in self.adam.param_groups:
@@ -155,8 +156,9 @@ class _Loop:
         self.adam.step()
         with torch.no_grad():
             problem.settle()
+            stay = torch.nonzero(self.reached).flatten().to(self.device)
             for name, value in kept.items():
-                self.leaves[name][self.reached] = value
+                self.leaves[name].index_copy_(0, stay, value)
         self.step += 1
 
     def _note(self, rows: Tensor, terms: Terms) -> None:
@@ -176,7 +178,8 @@ class _Loop:
     def _of_reached(self) -> dict[str, Tensor]:
         if not self.reached.any():
             return {}
-        return {k: v.detach()[self.reached].clone() for k, v in self.leaves.items() if k not in self.problem.shared}
+        stay = torch.nonzero(self.reached).flatten().to(self.device)
+        return {k: v.detach()[stay] for k, v in self.leaves.items() if k not in self.problem.shared}
 
     def save(self, file: Path, key: str) -> None:
         tensors = {f"variable.{k}": v for k, v in self.leaves.items()}

@@ -198,15 +198,15 @@ def _softened(x: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _named(row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Which attributes a caption names: one to three."""
-    return rng.choice(len(row), min(len(row), int(rng.integers(1, 4))), replace=False)
+    """Which attributes a caption names: none (true of every image, so that a neutral text has a meaning) to three."""
+    return rng.choice(len(row), min(len(row), int(rng.choice(4, p=(0.1, 0.4, 0.25, 0.25)))), replace=False)
 
 
 def _caption(row: np.ndarray, names: np.ndarray, attributes: Attributes, rng: np.random.Generator, subject: str) -> str:
     """For instance "image mouth sad eyes wink"."""
     keys = list(attributes)
     parts = [phrase(keys[a], attributes[keys[a]][row[a]]) for a in names]
-    return " ".join([*([subject] if rng.random() < 0.5 else []), *parts])
+    return " ".join([*([subject] if rng.random() < 0.5 or not parts else []), *parts])
 
 
 def _belongs(values: np.ndarray, wanted: Sequence[np.ndarray]) -> np.ndarray:

@@ -196,7 +196,7 @@ def train_mapper(
     mapper.mean, mapper.sigma = statistics.mean.float().clone(), w_deviation(statistics, "cpu").clone()
     mapper = mapper.to(device)
     problem = _Mapping(G, model, mapper, text, config)
-    facts = f"{statistics.digest} {model.name} {text.sum():.6f} {config}"
+    facts = f"{statistics.digest} {model.name} {text.tolist()} {config}"
     for report in fit(problem, Schedule(config.steps, config.lr), seed=config.seed, state=state, facts=facts):
         if progress:
             progress(report.step, report.steps)
@@ -271,11 +271,11 @@ def relevance_by_differences(
     total: dict[int, Tensor] = {}
     for first in range(0, len(jobs), batch):
         some = jobs[first : first + batch]
-        rows, columns = (torch.tensor(x) for x in zip(*some))
+        rows, columns = (torch.tensor(x, device=flat.device) for x in zip(*some))
         ends = []
         for sign in (1, -1):
             styles = flat[rows].clone()
-            styles[torch.arange(len(some)), columns] = mean[columns] + sign * step * std[columns]
+            styles[torch.arange(len(some), device=styles.device), columns] = mean[columns] + sign * step * std[columns]
             ends.append(model.images(G.synthesis.render(split_styles(G, styles), noise="const").clamp(-1, 1)))
         gaps = ends[0] - ends[1]
         for (_, c), gap in zip(some, F.normalize(gaps, dim=1) if normalize else gaps / (2 * step)):
