@@ -1,0 +1,177 @@
+"""Which rung of the ladder suffices? Projection of a generator's own images, and of images that it has not seen.
+
+Questions: are own images found again (success: the image within 30 dB PSNR; error of w), in each space? How close do W, PN, W+,
+tuning and an encoder come to held-out images, how well can their codes still be edited, and what does it cost?
+
+    python studies/projection.py --network runs/critters --images held-out --count 8
+
+Editability is the latent editing consistency (Tov et al. 2021): project, edit along a GANSpace component by 2 σ, render, project
+again in the same way, undo the edit, and compare both codes (RMS, in σ of w); lower is better. The result stands in
+docs/projection.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import frugan
+from frugan.images import save_image
+from frugan.latent.directions import ganspace_directions
+from frugan.latent.encoder import Encoder, EncoderConfig, train_encoder
+from frugan.latent.fitting import Distance, open_distance
+from frugan.latent.projected import comparison
+from frugan.latent.projection import Projection, ProjectionConfig, Rung, Target, project
+from frugan.latent.statistics import Statistics, statistics_of
+from frugan.latent.targets import read_targets
+from frugan.latent.text.styleclip import w_deviation
+from frugan.latent.tuning import TuningConfig, tune
+from frugan.networks import Generator
+
+SUCCESS = 30.0
+"""PSNR in dB from which an own image counts as found."""
+
+
+def own_images(
+    G: Generator, distance: Distance, statistics: Statistics, args: argparse.Namespace
+) -> dict[str, dict[str, float]]:
+    """Success rate, error of w and PSNR of `args.own` samples at ψ 0.7."""
+    found = {}
+    with torch.no_grad():
+        ws = G.mapping(G.latents(list(range(args.own))), truncation=0.7)
+        images = G.synthesis(ws, noise="const").clamp(-1, 1)
+    sigma = w_deviation(statistics, "cpu")
+    for space in ("w", "pn", "w+"):
+        config = ProjectionConfig(space, steps_w=args.steps, steps=args.steps // 2, start="mean")  # pyright: ignore[reportArgumentType]
+        made = project(G, images, distance, statistics, config)
+        error = ((made.last.ws - ws) / sigma).square().mean(dim=(1, 2)).sqrt()
+        apart = ((made.rungs[0].ws - ws) / sigma).square().mean(dim=(1, 2)).sqrt()
+        found[space] = {
+            "success": float((made.last.psnr >= SUCCESS).float().mean()),
+            "psnr": float(made.last.psnr.median()),
+            "w error": float(error.median()),
+            "w error at the start": float(apart.median()),
+        }
+        print("own images", space, {k: round(v, 3) for k, v in found[space].items()}, flush=True)
+    return found
+
+
+def consistency(
+    G: Generator, distance: Distance, statistics: Statistics, ws: Tensor, again: Any, strength: float = 2.0
+) -> float:
+    """Latent editing consistency of codes; `again`: images → ws by the same method."""
+    direction = ganspace_directions(G, statistics, 1)[0]
+    move = strength * direction.displacement(G)
+    with torch.no_grad():
+        edited = G.synthesis(ws + move, noise="const").clamp(-1, 1)
+    back = again(edited) - move
+    return float(((back - ws) / w_deviation(statistics, "cpu")).square().mean().sqrt())
+
+
+def held_out(
+    G: Generator, images: Tensor, distance: Distance, statistics: Statistics, encoder: Encoder, args: argparse.Namespace
+) -> tuple[dict[str, dict[str, float]], list[Rung]]:
+    """Each rung on real images."""
+    target = Target(images, distance)
+
+    seconds: dict[str, float] = {}
+
+    def climb(space: str, given: Tensor) -> Projection:
+        config = ProjectionConfig(space, steps_w=args.steps, steps=args.steps)  # pyright: ignore[reportArgumentType]
+        began = time.process_time()
+        found = project(G, given, distance, statistics, config)
+        seconds.setdefault(space.upper(), time.process_time() - began)
+        return found
+
+    made = {space: climb(space, images) for space in ("w", "pn", "w+")}
+    rungs = {"W": made["pn"].rungs[1], "PN": made["pn"].last, "W+": made["w+"].last}
+    began = time.process_time()
+    codes = encoder.encode(images)
+    seconds["encoder"] = time.process_time() - began
+    rungs["encoder"] = _rung(G, target, "encoder", codes)
+    began = time.process_time()
+    tuned, _ = tune(G, target, rungs["PN"].ws, statistics, TuningConfig(steps=args.steps // 2, lr=1e-3))
+    seconds["tuned"] = seconds["PN"] + time.process_time() - began
+    rungs["tuned"] = _rung(tuned, target, "tuned", rungs["PN"].ws)
+    moved = (tuned.sample(range(50, 82)) - G.sample(range(50, 82))).square().mean().sqrt()
+    print(f"tuning moved other seeds by {float(moved):.3f} (RMS, of a range of 2)", flush=True)
+    ways = {
+        "W": lambda x: climb("w", x).last.ws,
+        "PN": lambda x: climb("pn", x).last.ws,
+        "W+": lambda x: climb("w+", x).last.ws,
+        "encoder": encoder.encode,
+    }
+    some = slice(0, args.edited)
+    found = {}
+    for name in ("encoder", "W", "PN", "W+", "tuned"):
+        rung = rungs[name]
+        found[name] = {
+            "distance": float(rung.distance.mean()),
+            "psnr": float(rung.psnr.mean()),
+            "seconds": seconds[name] / len(images),
+        }
+        if name in ways:
+            found[name]["lec"] = consistency(G, distance, statistics, rung.ws[some], ways[name])
+        print("held-out", name, {k: round(v, 3) for k, v in found[name].items()}, flush=True)
+    return found, [made["pn"].rungs[0], *(rungs[name] for name in ("encoder", "W", "PN", "W+", "tuned"))]
+
+
+@torch.no_grad()
+def _rung(G: Generator, target: Target, name: str, ws: Tensor) -> Rung:
+    images = G.synthesis(ws, noise="const").clamp(-1, 1)
+    return Rung(name, ws, (), images, target.compare(images), target.psnr(images), 0.0, 0)
+
+
+def early_stop(
+    G: Generator, images: Tensor, distance: Distance, statistics: Statistics, rung: Rung, args: argparse.Namespace
+) -> float:
+    """The share of the W rung's steps that a target of 1.2 times its mean distance saves."""
+    config = ProjectionConfig("w", steps_w=args.steps, target=1.2 * float(rung.distance.mean()))
+    made = project(G, images, distance, statistics, config)
+    return 1 - made.last.steps / args.steps
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", required=True)
+    parser.add_argument("--images", required=True, help="a folder of images that the generator has not seen")
+    parser.add_argument("--count", type=int, default=8)
+    parser.add_argument("--own", type=int, default=32)
+    parser.add_argument("--edited", type=int, default=4, help="images whose codes are edited")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--encoder-steps", type=int, default=600)
+    parser.add_argument("--distance", default="auto")
+    parser.add_argument("--out", type=Path, default=Path("runs/projection"))
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    G = frugan.load(args.network)
+    distance, statistics = open_distance(args.distance), statistics_of(G, samples=20_000)
+    files = sorted(p for p in Path(args.images).iterdir() if p.suffix == ".png")[: args.count]
+    targets = read_targets(files, G)
+    began = time.process_time()
+    encoder, unexplained = train_encoder(G, EncoderConfig(steps=args.encoder_steps))
+    facts = {"encoder seconds": time.process_time() - began, "encoder explains": 1 - unexplained}
+    print({k: round(v, 3) for k, v in facts.items()}, flush=True)
+    rows, rungs = held_out(G, targets.images, distance, statistics, encoder, args)
+    sheet = comparison([file.stem for file in files], targets.images, rungs)
+    save_image(sheet, args.out / "rungs.png")
+    facts["early stop saves"] = early_stop(G, targets.images, distance, statistics, rungs[2], args)
+    report = {"held-out": rows, **facts, "distance": distance.name}
+    (args.out / "projection.json").write_text(json.dumps(report, indent=1))
+    report["own"] = own_images(G, open_distance("pixels"), statistics, args)
+    (args.out / "projection.json").write_text(json.dumps(report, indent=1))
+    print(f"\n| rung | {distance.name} | PSNR | CPU seconds an image | LEC |\n|---|--:|--:|--:|--:|")
+    for name, row in rows.items():
+        lec = f"{row['lec']:.2f}" if "lec" in row else "as PN"
+        print(f"| {name} | {row['distance']:.3f} | {row['psnr']:.1f} | {row['seconds']:.1f} | {lec} |")
+    print(f"early stop at 1.2 times the W rung's distance saves {facts['early stop saves']:.0%} of its steps")
+
+
+if __name__ == "__main__":
+    main()
