@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -480,6 +481,30 @@ def test_narrow(browser: Any, address: str, scheme: str) -> None:
         paper = explorer.page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (max(map(int, paper[4:-1].split(","))) < 64) == (scheme == "dark")
         assert explorer.page.evaluate("getComputedStyle(document.querySelector('button')).transitionDuration") == "0s"
+
+
+@pytest.mark.slow
+def test_a_page_in_a_folder(
+    browser: Any,
+    page_file: Path,
+    network: Network,
+    onnx: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a page above the limit is written as opens from disk in the same way."""
+    from frugan.explorer import export
+    from frugan.explorer.runtime import read_runtime
+
+    assert page_file.is_file()  # the runtime is at hand
+    monkeypatch.setattr(export, "onnx_parts", lambda _: onnx)
+    monkeypatch.setattr(export, "LARGEST_FILE", 1000)
+    runtime = read_runtime(os.environ.get("FRUGAN_TEST_RUNTIME"))
+    done = export.export_page(tmp_path / "x.html", network, runtime)
+    assert done.page.name == "index.html"
+    for explorer in opened(browser, done.page.as_uri(), NEAR["page"]):
+        explorer.click("Seed 5")
+        explorer.shows(Reference(network).seed(5))
 
 
 def test_two_networks_side_by_side(browser: Any, serving: Callable[..., Any], network: Network) -> None:

@@ -63,6 +63,7 @@ class App {
 function stage(app) {
   const canvases = app.engines.map(({facts}) => {
     const canvas = element("canvas", {role: "img", class: "image", "aria-label": "not made yet"});
+    canvas.style.setProperty("--ratio", String(facts.resolution[1] / facts.resolution[0]));
     const caption = app.engines.length > 1 ? element("figcaption", {}, facts.name) : null;
     document.getElementById("stage").append(element("figure", {}, canvas, caption));
     new ResizeObserver(() => canvas.classList.toggle("enlarged", canvas.width < canvas.clientWidth)).observe(canvas);
