@@ -306,7 +306,7 @@ def test_the_pad_follows_the_pointer(explorer: Explorer, reference: Reference) -
     explorer.page.mouse.move(box["x"] + 10, box["y"] + 10)
     explorer.page.mouse.down()
     explorer.page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"], steps=5)
-    explorer.page.mouse.move(box["x"] + 2 * box["width"], box["y"] + 0.5 * box["height"])
+    explorer.page.mouse.move(box["x"] + 2 * box["width"], box["y"] + 0.53 * box["height"])
     explorer.page.mouse.up()
     pad = explorer.state["a"]["pad"]
     assert pad["x"] == 1
@@ -529,21 +529,44 @@ def test_a_code_keeps_its_noise(explorer: Explorer, network: Network, tmp_path: 
 def test_an_own_image_is_projected(
     browser: Any, serving: Callable[..., Any], network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from frugan.explorer import projecting
+    from frugan.explorer import fitting
     from frugan.latent.fitting import open_distance
     from frugan.latent.projection import ProjectionConfig
 
-    monkeypatch.setattr(projecting, "ProjectionConfig", lambda space: ProjectionConfig(space, steps_w=60, steps=10))
+    monkeypatch.setattr(fitting, "ProjectionConfig", lambda space: ProjectionConfig(space, steps_w=60, steps=10))
     pixels = open_distance("pixels")
-    monkeypatch.setattr(projecting, "open_distance", lambda *_: pixels)
+    monkeypatch.setattr(fitting, "open_distance", lambda *_: pixels)
     Image.fromarray(to_uint8(network.G.sample([3], c=torch.eye(3)[0]))[0]).save(tmp_path / f"{MARKED_UP[:3]}own.png")
     for explorer in opened(browser, serving([network]).address, NEAR["server"]):
         before = explorer.image()
         explorer.page.get_by_label("Image to project").set_input_files(tmp_path / f"{MARKED_UP[:3]}own.png")
-        explorer.hears("was projected")
+        explorer.hears("new code")
         assert not np.array_equal(explorer.image(), before)
         assert "code <s>own.png" in explorer.page.locator("#stage canvas").get_attribute("aria-label")
         explorer.set("smile", 1.5)
+        assert not np.array_equal(explorer.image(), before)
+
+
+def test_points_are_dragged(
+    browser: Any, serving: Callable[..., Any], network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from frugan.explorer import fitting
+    from frugan.latent.drag import DragConfig
+
+    monkeypatch.setattr(fitting, "DragConfig", lambda: DragConfig(steps=5))
+    for explorer in opened(browser, serving([network]).address, NEAR["server"]):
+        before = explorer.image()
+        explorer.click("Pick on the image")
+        explorer.page.evaluate("scrollTo(0, 0)")
+        box = explorer.page.locator("#stage canvas").bounding_box()
+        for x in (0.3, 0.7):
+            explorer.page.mouse.click(box["x"] + x * box["width"], box["y"] + 0.53 * box["height"])
+        values = [explorer.page.get_by_label(f"{end} of point 1").input_value() for end in ("From x", "From y", "To x")]
+        assert values == ["4", "8", "11"]
+        explorer.click("Add a point")
+        explorer.click("Remove point 2")
+        explorer.click("Drag")
+        explorer.hears("new code")
         assert not np.array_equal(explorer.image(), before)
 
 

@@ -29,10 +29,10 @@ from torch import Tensor
 
 from frugan.errors import FruganError
 from frugan.explorer.copies import TrainingImages
+from frugan.explorer.fitting import MOST_BYTES, SPACES, Fit, read_upload, start_drag, start_projection
 from frugan.explorer.jobs import JobQueue, QueueFull, Superseded
 from frugan.explorer.network import LARGEST_VALUE, Network, NoiseChoice
 from frugan.explorer.page import MODULES, asset, server_page
-from frugan.explorer.projecting import MOST_BYTES, SPACES, Projecting, read_upload
 from frugan.images import to_uint8
 from frugan.networks.sampling import LARGEST_SEED
 
@@ -40,6 +40,7 @@ T = TypeVar("T")
 
 MOST_IMAGES = 64
 """Images of one request."""
+MOST_POINTS = 32
 MOST_CONNECTIONS = 64
 PATIENCE = 20.0
 """Seconds within which a request's body must have come."""
@@ -134,7 +135,7 @@ class Service:
         self.queue = queue or JobQueue()
         self._facts: list[dict[str, Any]] | None = None
         self._device = threading.Lock()
-        self._projecting: Projecting | None = None
+        self._fit: Fit | None = None
         self._training: dict[int, TrainingImages] = {}
 
     def routes(self) -> list[Route]:
@@ -146,7 +147,8 @@ class Service:
             Route("/render", self.render, methods=["POST"]),
             Route("/nearest", self.nearest, methods=["POST"]),
             Route("/project", self.project, methods=["POST"]),
-            Route("/project/{what}", self.projection, methods=["POST"]),
+            Route("/drag", self.drag, methods=["POST"]),
+            Route("/fit/{what}", self.fit, methods=["POST"]),
         ]
 
     async def page(self, request: Request) -> Response:
@@ -211,17 +213,28 @@ class Service:
         if space not in SPACES:
             raise HTTPException(400, f"space: choose one of {', '.join(SPACES)}")
         content = await read_body(request, MOST_BYTES)
-        if self._projecting and self._projecting.is_going:
-            raise HTTPException(503, "an image is being projected; stop that first")
+        self._check_free()
         found = await self._job(request, lambda: read_upload(content, network.G))
-        self._projecting = Projecting(network.G, found, space, self._device)  # pyright: ignore[reportArgumentType]
-        return JSONResponse(self._projecting.told())
+        self._fit = start_projection(network.G, found, space, self._device)  # pyright: ignore[reportArgumentType]
+        return JSONResponse(self._fit.told())
 
-    async def projection(self, request: Request) -> Response:
-        """How the projection stands; its image so far; its ws in the end; or to pause, resume or cancel it."""
-        going, what = self._projecting, request.path_params["what"]
+    async def drag(self, request: Request) -> Response:
+        """ws `[num_ws, w_dim]`, then handles and targets `[points, 2]` as (x, y) in pixels → dragging begins."""
+        network = self._network(request)
+        G, count = network.G, _whole(request.query_params.get("points"), "points", 1, MOST_POINTS) or 1
+        values = await _floats(request, G.num_ws * G.w_dim + 4 * count)
+        ws = values[: G.num_ws * G.w_dim].view(1, G.num_ws, G.w_dim)
+        points = values[G.num_ws * G.w_dim :].view(2, count, 2).tolist()
+        handles, targets = ([(x, y) for x, y in some] for some in points)
+        self._check_free()
+        self._fit = await self._job(request, lambda: start_drag(G, ws, handles, targets, self._device))
+        return JSONResponse(self._fit.told())
+
+    async def fit(self, request: Request) -> Response:
+        """How the fit stands; its image so far; its ws in the end; or to pause, resume or cancel it."""
+        going, what = self._fit, request.path_params["what"]
         if going is None or what not in ("state", "image", "ws", "pause", "resume", "cancel"):
-            raise HTTPException(404, "no image is being projected")
+            raise HTTPException(404, "nothing is being fitted")
         if what == "image":
             return _images(going.image[None])
         if what == "ws":
@@ -230,16 +243,20 @@ class Service:
             getattr(going, what)()
         return JSONResponse(going.told())
 
+    def _check_free(self) -> None:
+        if self._fit and self._fit.is_going:
+            raise HTTPException(503, "an image is being fitted; stop that first")
+
     def close(self) -> None:
         """Ends what is under way."""
-        if self._projecting:
-            self._projecting.cancel()
-            self._projecting.join()
+        if self._fit:
+            self._fit.cancel()
+            self._fit.join()
         self.queue.close()
 
     @staticmethod
     def _told(network: Network) -> dict[str, Any]:
-        can = {"project": network.G.channels <= 4, "nearest": network.training_images is not None}
+        can = {"project": network.G.channels <= 4, "drag": True, "nearest": network.training_images is not None}
         return {**network.facts(), "can": can}
 
     def _network(self, request: Request) -> Network:

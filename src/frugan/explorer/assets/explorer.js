@@ -6,6 +6,7 @@ import { Store, fromFragment, toFragment } from "frugan/state.js";
 import { breedPanel } from "frugan/panel-breed.js";
 import { copiesPanel } from "frugan/panel-copies.js";
 import { directionsPanel } from "frugan/panel-directions.js";
+import { dragPanel } from "frugan/panel-drag.js";
 import { framesPanel } from "frugan/panel-frames.js";
 import { labelsPanel } from "frugan/panel-labels.js";
 import { mixingPanel } from "frugan/panel-mixing.js";
@@ -16,7 +17,7 @@ import { seedsPanel } from "frugan/panel-seeds.js";
 import { truncationPanel } from "frugan/panel-truncation.js";
 import { describe } from "frugan/words.js";
 
-const PANELS = [seedsPanel, truncationPanel, directionsPanel, labelsPanel, mixingPanel, padPanel, breedPanel, framesPanel, projectPanel, copiesPanel, savePanel];
+const PANELS = [seedsPanel, truncationPanel, directionsPanel, labelsPanel, mixingPanel, padPanel, breedPanel, framesPanel, projectPanel, dragPanel, copiesPanel, savePanel];
 const CHUNK = 8, THUMBNAIL = 128;
 
 /** What the panels see. */

@@ -14,12 +14,13 @@ async function images(answer, Kind = Uint8Array) {
   return {data: new Kind(await answer.arrayBuffer()), n, h, w, channels};
 }
 
-/** The projection of an own image, of which the server does one at a time. */
-const projection = (network) => ({
-  begin: async (file, space) => (await post("project", {network, space}, file)).json(),
-  tell: async (what) => (await post(`project/${what}`, {})).json(),
-  image: async () => images(await post("project/image", {})),
-  ws: async () => new Float32Array(await (await post("project/ws", {})).arrayBuffer()),
+/** Projection of an own image, and dragging of points, of which the server does one at a time. */
+const fitting = (network) => ({
+  project: async (file, space) => (await post("project", {network, space}, file)).json(),
+  drag: async (ws, handles, targets) => (await post("drag", {network, points: handles.length}, ws, Float32Array.from([...handles, ...targets].flat()))).json(),
+  tell: async (what) => (await post(`fit/${what}`, {})).json(),
+  image: async () => images(await post("fit/image", {})),
+  ws: async () => new Float32Array(await (await post("fit/ws", {})).arrayBuffer()),
 });
 
 /** One engine for each network of the server. */
@@ -37,6 +38,6 @@ export async function serverEngines() {
       return images(await post("render", query, ...(offset ? [ws, offset] : [ws])), floats ? Float32Array : Uint8Array);
     },
     nearest: async (image) => (await post("nearest", {network}, image.data)).json(),
-    projection: projection(network),
+    fitting: fitting(network),
   }));
 }

@@ -20,9 +20,9 @@ import torch
 from PIL import Image
 
 from frugan.errors import FruganError
-from frugan.explorer import projecting as module
+from frugan.explorer import fitting as module
+from frugan.explorer.fitting import read_upload, start_projection
 from frugan.explorer.network import Network
-from frugan.explorer.projecting import Projecting, read_upload
 from frugan.explorer.server import Place
 from frugan.images import to_uint8
 from frugan.latent.projection import ProjectionConfig
@@ -81,7 +81,7 @@ def place(serving: Callable[..., Place], network: Network) -> Place:
 
 
 def told(place: Place, what: str) -> Any:
-    status, content, _ = ask(place, f"/project/{what}", b"")
+    status, content, _ = ask(place, f"/fit/{what}", b"")
     assert status == 200, content
     return json.loads(content)
 
@@ -124,9 +124,9 @@ def test_a_projection_from_start_to_end(place: Place, network: Network, own_imag
     assert last["state"] == "done"
     assert last["steps"] == 40
     assert last["distance"] < first["distance"]
-    _, values, _ = ask(place, "/project/ws", b"")
+    _, values, _ = ask(place, "/fit/ws", b"")
     ws = torch.from_numpy(np.frombuffer(values, "<f4").copy()).view(1, network.G.num_ws, network.G.w_dim)
-    _, pixels, headers = ask(place, "/project/image", b"")
+    _, pixels, headers = ask(place, "/fit/image", b"")
     assert headers["x-shape"] == "1,16,16,3"
     made = to_uint8(network.render(ws, None))
     assert np.abs(np.frombuffer(pixels, np.uint8).reshape(made.shape).astype(int) - made).max() <= 1
@@ -157,15 +157,42 @@ def test_a_projection_that_nobody_asks_after_ends(
 ) -> None:
     monkeypatch.setattr(module, "_FORGOTTEN", 0.2)
     monkeypatch.setattr(module, "ProjectionConfig", lambda space: ProjectionConfig(space, steps_w=100_000))
-    going = Projecting(network.G, read_upload(own_image, network.G), "w", threading.Lock())
+    going = start_projection(network.G, read_upload(own_image, network.G), "w", threading.Lock())
     going.join()
     assert going.state == "cancelled"
 
 
+def test_dragging(place: Place, network: Network) -> None:
+    """The handle comes nearer to its target, or arrives; the image is that of the code."""
+    ws = network.map(network.G.latents([2]), torch.eye(3)[[0]])[:, None].repeat(1, network.G.num_ws, 1)
+    points = torch.tensor([[4.0, 8.0], [9.0, 8.0]])
+    body = ws.numpy().astype("<f4").tobytes() + points.numpy().astype("<f4").tobytes()
+    status, content, _ = ask(place, "/drag?points=1", body)
+    assert (status, json.loads(content)["state"]) == (200, "running")
+    until(place, lambda found: found["step"] >= 10 or found["state"] == "done")
+    told(place, "cancel")
+    until(place, lambda found: found["state"] in ("cancelled", "done"))
+    _, values, _ = ask(place, "/fit/ws", b"")
+    moved = torch.from_numpy(np.frombuffer(values, "<f4").copy()).view_as(ws)
+    assert not torch.equal(moved, ws)
+    _, pixels, _ = ask(place, "/fit/image", b"")
+    made = to_uint8(network.render(moved, None))
+    assert np.abs(np.frombuffer(pixels, np.uint8).reshape(made.shape).astype(int) - made).max() <= 1
+
+
+@pytest.mark.parametrize("points", [[[4.0, 8.0], [99.0, 8.0]], [[-4.0, 8.0], [9.0, 8.0]]])
+def test_points_outside_the_image(place: Place, network: Network, points: list[list[float]]) -> None:
+    body = bytes(4 * network.G.num_ws * network.G.w_dim) + np.array(points, "<f4").tobytes()
+    assert ask(place, "/drag?points=1", body)[0] == 200
+    assert "outside the image" in until(place, lambda found: found["state"] != "running")["error"]
+    assert ask(place, "/drag?points=99", body)[0] == 400
+    assert ask(place, "/drag?points=2", body)[0] == 400
+
+
 def test_what_is_not_known(place: Place, serving: Callable[..., Place], network: Network) -> None:
-    assert ask(place, "/project/steal", b"")[0] == 404
+    assert ask(place, "/fit/steal", b"")[0] == 404
     other = serving([network])
-    assert ask(other, "/project/state", b"")[0] == 404
+    assert ask(other, "/fit/state", b"")[0] == 404
     assert ask(other, "/nearest", bytes(4 * 16 * 16 * 3))[0] == 404
 
 

@@ -1,6 +1,6 @@
-"""Projection of an uploaded image, beside the rendering of others: with progress, pause and cancelling.
+"""Projection of an uploaded image and dragging of points, beside the rendering of others: with progress, pause and stop.
 
-One at a time. Between two steps it hands the device over to whatever waits for it. A projection that nobody asks after is ended.
+One at a time. Between two steps a fit hands the device over to whatever waits for it. One that nobody asks after is ended.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ import io
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from frugan.data.decode import read_header
 from frugan.errors import FruganError, explain, shown
-from frugan.latent.fitting import open_distance
+from frugan.latent.drag import DragConfig, Point, drag
+from frugan.latent.fitting import FitReport, open_distance
 from frugan.latent.fitting.distances import Setting
 from frugan.latent.projection import ProjectionConfig, project
 from frugan.latent.statistics import statistics_of
@@ -32,11 +34,11 @@ MOST_PIXELS = 40_000_000
 SPACES = ("w", "pn", "w+")
 _SAMPLES = 10_000
 _FORGOTTEN = 20.0
-"""Seconds after which a projection ends that nobody has asked after."""
+"""Seconds after which a fit ends that nobody has asked after."""
 
 
 class _Ended(Exception):
-    """The projection was cancelled."""
+    """The fit was cancelled."""
 
 
 def read_upload(content: bytes, G: Generator) -> Targets:
@@ -55,18 +57,21 @@ def read_upload(content: bytes, G: Generator) -> Targets:
         return read_targets([file], G)
 
 
-class Projecting:
-    """One projection in a thread of its own."""
+class Fit:
+    """One fit in a thread of its own; `work` is called with it, and calls its `step` after each step."""
 
-    def __init__(self, G: Generator, found: Targets, space: Literal["w", "pn", "w+"], device: threading.Lock) -> None:
+    def __init__(
+        self, work: Callable[[Fit], None], image: Tensor, device: threading.Lock, notes: Sequence[str] = ()
+    ) -> None:
         self.state: State = "running"
         self.rung, self.step, self.steps, self.distance = "start", 0, 0, 0.0
-        self.image, self.ws = found.images[0], torch.zeros(0)
-        self.notes, self.error = found.notes, ""
+        self.image, self.ws = image, torch.zeros(0)
+        """`[C, H, W]` so far; in the end `[num_ws, w_dim]`."""
+        self.notes, self.error = list(notes), ""
         self._wanted = threading.Event()
         self._wanted.set()
         self._asked = time.monotonic()
-        self._arguments = G, found, space, device
+        self._work, self._device = work, device
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -100,10 +105,23 @@ class Projecting:
         """Waits for its end."""
         self._thread.join()
 
+    def report(self, rung: str, step: int, steps: int, distance: float, image: Tensor) -> None:
+        """After a step: hands the device over to whatever waits for it, and waits while it is paused."""
+        self.rung, self.step, self.steps, self.distance, self.image = rung, step, steps, distance, image
+        self._device.release()
+        try:
+            time.sleep(0.001)  # whoever waits for the device has it now
+            while not self._wanted.wait(0.2):
+                self._look()
+            self._look()
+        finally:
+            self._device.acquire()
+
     def _run(self) -> None:
         try:
-            with self._arguments[3]:
-                self._project(*self._arguments)
+            with self._device:
+                self._work(self)
+            self.state = "done"
         except _Ended:
             self.state = "cancelled"
         except FruganError as error:
@@ -111,27 +129,39 @@ class Projecting:
         except Exception as error:
             self.state, self.error = "failed", explain(error) or shown(error)
 
-    def _project(self, G: Generator, found: Targets, space: Literal["w", "pn", "w+"], device: threading.Lock) -> None:
-        statistics = statistics_of(G, samples=_SAMPLES)
-        distance = open_distance("auto", Setting(G.mapping.w_avg.device))
-        watch: Callable[[str, Any], None] = lambda rung, report: self._step(rung, report, device)  # noqa: E731
-        made = project(G, found.images, distance, statistics, ProjectionConfig(space), watch=watch)
-        self.ws, self.image = made.last.ws[0].cpu(), made.last.images[0].cpu()
-        self.distance = float(made.last.distance[0])
-        self.state = "done"
-
-    def _step(self, rung: str, report: Any, device: threading.Lock) -> None:
-        self.rung, self.step, self.steps = rung, report.step, report.steps
-        self.distance, self.image = float(report.distance[0]), report.images[0].clamp(-1, 1)
-        device.release()
-        try:
-            time.sleep(0.001)  # whoever waits for the device has it now
-            while not self._wanted.wait(0.2):
-                self._look()
-            self._look()
-        finally:
-            device.acquire()
-
     def _look(self) -> None:
         if self.state == "cancelled" or time.monotonic() - self._asked > _FORGOTTEN:
             raise _Ended
+
+
+def start_projection(G: Generator, found: Targets, space: Literal["w", "pn", "w+"], device: threading.Lock) -> Fit:
+    """Finds an image in the generator."""
+
+    def work(fit: Fit) -> None:
+        def watch(rung: str, report: FitReport) -> None:
+            fit.report(rung, report.step, report.steps, float(report.distance[0]), report.images[0].clamp(-1, 1))
+
+        statistics = statistics_of(G, samples=_SAMPLES)
+        distance = open_distance("auto", Setting(G.mapping.w_avg.device))
+        last = project(G, found.images, distance, statistics, ProjectionConfig(space), watch=watch).last
+        fit.ws, fit.image, fit.distance = last.ws[0].cpu(), last.images[0].cpu(), float(last.distance[0])
+
+    return Fit(work, found.images[0], device, found.notes)
+
+
+def start_drag(
+    G: Generator, ws: Tensor, handles: Sequence[Point], targets: Sequence[Point], device: threading.Lock
+) -> Fit:
+    """Pulls handles of the image of ws `[1, num_ws, w_dim]` to targets, all (x, y) in pixels."""
+
+    def image(of: Tensor) -> Tensor:
+        with torch.no_grad():
+            return G.synthesis(of, noise="const").clamp(-1, 1)[0].cpu()
+
+    def work(fit: Fit) -> None:
+        config = DragConfig()
+        for report in drag(G, ws.to(G.mapping.w_avg.device), handles, targets, config):
+            fit.ws = report.ws[0].cpu()
+            fit.report("drag", report.step, config.steps, float(report.distances.max()), image(report.ws))
+
+    return Fit(work, image(ws.to(G.mapping.w_avg.device)), device)
