@@ -306,7 +306,7 @@ def test_the_pad_follows_the_pointer(explorer: Explorer, reference: Reference) -
     explorer.page.mouse.move(box["x"] + 10, box["y"] + 10)
     explorer.page.mouse.down()
     explorer.page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"], steps=5)
-    explorer.page.mouse.move(box["x"] + 2 * box["width"], box["y"] + 0.53 * box["height"])
+    explorer.page.mouse.move(box["x"] + 2 * box["width"], box["y"] + 0.5 * box["height"])
     explorer.page.mouse.up()
     pad = explorer.state["a"]["pad"]
     assert pad["x"] == 1
