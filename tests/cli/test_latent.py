@@ -227,7 +227,7 @@ def test_a_sweep_ends_at_the_centre_that_is_named(
 VIDEOS = {
     "tour": ["--tour", "0,3,0"],
     "tour-z": ["--tour", "0,3", "--space", "z", "--easing", "smooth"],
-    "loop": ["--loop", "--seeds", "0-2", "--grid", "2x1"],
+    "loop": ["--loop", "--seeds", "0-2", "--grid", "2x1", "--scale", "3"],
     "default": [],
     "truncation": ["--truncation", "0:1", "--uneven"],
     "edit": ["--edit", "d:0", "--strengths", "-1:2"],
@@ -246,7 +246,7 @@ def test_videos(run: Run, networks: Path, tmp_path: Path, kind: str) -> None:
     assert (tmp_path / "a.webp").read_bytes() == (tmp_path / "b.webp").read_bytes()
     with Image.open(tmp_path / "a.webp") as image:
         assert image.n_frames == 6  # pyright: ignore[reportAttributeAccessIssue]
-        assert image.size == ((32, 16) if kind == "loop" else (16, 16))
+        assert image.size == ((96, 48) if kind == "loop" else (16, 16))
 
 
 def test_blending(run: Run, networks: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def import_(
 
 
 def export(
-    source: Annotated[Path, typer.Argument(help="A run, one of its checkpoints, an import, a foreign .pkl or .pt, or hf:user/name.")],
+    source: Annotated[Path, typer.Argument(help="A run, one of its checkpoints, an import, a foreign .pkl or .pt, hf:user/name, or sample: the one that comes with frugan.")],
     out: Annotated[Path, typer.Argument(help="The file to write; a directory for format pretrained.")],
     format: Annotated[Literal["onnx", "torch-export", "community", "pretrained", "page"], Option(help="onnx: .onnx; torch-export: .pt2; community: .pt of the MIT-licensed implementation; pretrained: a directory as the Hugging Face hub has them; page: the explorer as one .html that opens from disk, see frugan explore.")],
     part: Annotated[Literal["whole", "mapping", "synthesis", "styles", "render"], Option(help="onnx, torch-export: z to images; z to ws; ws to images; ws to styles; styles to images.")] = "whole",

@@ -31,7 +31,7 @@ _FOUND_BY_ITSELF, _SAMPLES = 10, 20_000
 
 
 def explore(
-    networks: Annotated[list[str], typer.Argument(help="A run, one of its checkpoints, an import, a .pkl or .pt, or hf:user/name; a second one is shown beside it.")],
+    networks: Annotated[list[str], typer.Argument(help="A run, one of its checkpoints, an import, a .pkl or .pt, hf:user/name, or sample; a second one is shown beside it.")],
     directions: Annotated[list[Path] | None, Option(help="A folder of directions; may be repeated. [default: those in the run's folder directions, else the ten that GANSpace finds]")] = None,
     port: Annotated[int, Limits(at_least=0, at_most=65535), Option(help="0: any that is free.")] = 0,
     host: Host = "127.0.0.1",

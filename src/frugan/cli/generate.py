@@ -15,6 +15,7 @@ from typer import Option
 from frugan.checks import Limits, Truncation
 from frugan.cli.common import bar, open_network, parse_seeds, say
 from frugan.errors import FruganError
+from frugan.shipped import resolve_shipped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +28,10 @@ LEGIBLE = 128
 
 def generate(
     source: Annotated[
-        Path, typer.Argument(help="A run, one of its checkpoints, a foreign .pkl or .pt, or hf:user/name.")
+        Path,
+        typer.Argument(
+            help="A run, one of its checkpoints, a foreign .pkl or .pt, hf:user/name, or sample: the one that comes with frugan."
+        ),
     ],
     out: Annotated[
         Path | None, Option("--out", "-o", help="Folder for the images. [default: generated in the run]")
@@ -157,6 +161,7 @@ def read_pixel_format(source: Path, channels: int) -> PixelFormat:
     """That of the data of a run, or of the run that a checkpoint belongs to; elsewhere 8 bits."""
     from frugan.run.directory import read_json
 
+    source = resolve_shipped(source)
     for folder in (source, source.resolve().parent.parent):
         if facts := read_json(folder / "data.json"):
             found = facts.get("value_range")

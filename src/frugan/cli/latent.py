@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from frugan.networks import Generator
 
 Network = Annotated[
-    str, typer.Argument(help="A run, one of its checkpoints, an import, a .pkl or .pt, or hf:user/name.")
+    str,
+    typer.Argument(
+        help="A run, one of its checkpoints, an import, a .pkl or .pt, hf:user/name, or sample: the one that comes with frugan."
+    ),
 ]
 Out = Annotated[Path, Option("--out", "-o", help="The folder to write into.")]
 Psi = Annotated[float, Limits(at_least=-2, at_most=2), Option(help="ψ: below 1 more typical, less varied.")]
@@ -248,6 +251,7 @@ def video(
     seconds: Annotated[float, Limits(above=0, at_most=86400), Option(help="Length.")] = 10.0,
     fps: Annotated[float, Limits(above=0, at_most=1000), Option(help="Frames a second.")] = 30.0,
     grid: Annotated[str | None, Option(help="COLUMNSxROWS of videos side by side, for instance 3x2; each begins with seeds of its own.")] = None,
+    scale: Annotated[int, Limits(at_least=1, at_most=64), Option(help="Enlarge by a whole factor, pixel by pixel.")] = 1,
     label: Class = None,
     device: Device = "auto",
 ) -> None:  # fmt: skip
@@ -282,7 +286,7 @@ def video(
 
         def counted():
             nonlocal done
-            for frame in tiled([render_frames(path, t) for path, t in zip(paths, times)], columns):
+            for frame in tiled([render_frames(path, t) for path, t in zip(paths, times)], columns, scale):
                 yield frame
                 done += 1
                 progress(done, frames)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from frugan.networks import Generator
 
 Network = Annotated[
-    str, typer.Argument(help="A run, one of its checkpoints, an import, a .pkl or .pt, or hf:user/name.")
+    str, typer.Argument(help="A run, one of its checkpoints, an import, a .pkl or .pt, hf:user/name, or sample.")
 ]
 Images = Annotated[list[str], typer.Argument(help="Image files, or folders of them.")]
 SAMPLES = 10_000

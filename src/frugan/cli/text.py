@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 
 Network = Annotated[
-    str, typer.Argument(help="A run, one of its checkpoints, an import, a .pkl or .pt, or hf:user/name.")
+    str, typer.Argument(help="A run, one of its checkpoints, an import, a .pkl or .pt, hf:user/name, or sample.")
 ]
 Model = Annotated[
     str,

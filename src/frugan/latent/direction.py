@@ -28,7 +28,8 @@ from frugan.files import read_json
 from frugan.latent.levels import level_names, ws_of_levels
 from frugan.latent.statistics import draw_latents, tensor_converter
 from frugan.networks import Generator
-from frugan.networks.serialization import weights_digest
+from frugan.networks.serialization import save_tensors, weights_digest
+from frugan.shipped import resolve_shipped
 from frugan.structure import reasons
 
 Space = Literal["z", "w", "style"]
@@ -236,7 +237,7 @@ def save_directions(directions: Sequence[Direction], folder: str | Path) -> Path
     folder.mkdir(parents=True, exist_ok=True)
     generator = directions[0].generator
     tensors = {f"vector.{i}": d.vector.float().contiguous() for i, d in enumerate(directions)}
-    safetensors.torch.save_file(tensors | {"probe": generator.probe}, folder / WEIGHTS)
+    save_tensors(tensors | {"probe": generator.probe}, folder / WEIGHTS)
     plain = [
         {k: v for k, v in vars(d).items() if k not in ("vector", "generator")} | {"source": dict(d.source)}
         for d in directions
@@ -247,8 +248,8 @@ def save_directions(directions: Sequence[Direction], folder: str | Path) -> Path
 
 
 def load_directions(folder: str | Path) -> list[Direction]:
-    """What `save_directions` wrote. Raises `FruganError`."""
-    folder = Path(folder)
+    """What `save_directions` wrote; of "sample", those that come with frugan. Raises `FruganError`."""
+    folder = resolve_shipped(folder)
     if not (folder / FACTS).is_file() or not (folder / WEIGHTS).is_file():
         raise FruganError(
             f"{folder} holds no directions ({FACTS} and {WEIGHTS}); make some with {command('directions')}"

@@ -41,8 +41,9 @@ def check_video(file: Path) -> None:
         imageio_ffmpeg.get_ffmpeg_exe()
 
 
-def tiled(tracks: Iterable[Iterator[Tensor]], columns: int) -> Iterator[Tensor]:
-    """Frames `[C, H, W]` of several tracks → one frame of all, row by row; free cells are black (-1)."""
+def tiled(tracks: Iterable[Iterator[Tensor]], columns: int, scale: int = 1) -> Iterator[Tensor]:
+    """Frames `[C, H, W]` of several tracks → one frame of all, row by row, each pixel `scale` times as large; free cells are
+    black (-1)."""
     for frames in zip(*tracks):
         h, w = frames[0].shape[1:]
         rows = -(-len(frames) // columns)
@@ -50,14 +51,15 @@ def tiled(tracks: Iterable[Iterator[Tensor]], columns: int) -> Iterator[Tensor]:
         for i, frame in enumerate(frames):
             y, x = i // columns * h, i % columns * w
             sheet[:, y : y + h, x : x + w] = frame
-        yield sheet
+        yield sheet.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
 
 
-def write_video(file: Path, frames: Iterable[Tensor], *, fps: float = 30, quality: int = 8) -> int:
+def write_video(file: str | Path, frames: Iterable[Tensor], *, fps: float = 30, quality: int = 8) -> int:
     """Frames `[C, H, W]` in [-1, 1] → a video, whole or not at all; the number of frames. MP4 is H.264 in yuv420p.
 
     `quality` from 1 to 10 is that of MP4 and WebP. Transparent frames lie on white in MP4.
     """
+    file = Path(file)
     check_video(file)
     images = (pil_image(to_uint8(frame[None])[0]) for frame in frames)
     write = _write_mp4 if file.suffix.lower() == ".mp4" else _write_pillow

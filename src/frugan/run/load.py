@@ -11,13 +11,14 @@ from frugan.interop import Imported, download, read_network, read_notes
 from frugan.interop.hub import FILES, HUB
 from frugan.networks import Generator, load_generator
 from frugan.run.directory import RunDirectory, read_json
+from frugan.shipped import resolve_shipped
 from frugan.training import checkpoint
 
 
 def generator_folder(path: str | Path) -> Path:
     """The directory that holds the generator: of a run, its best checkpoint by its metric, else the newest; of
-    "hf:user/name", its copy in the hub's cache; or `path`."""
-    path = Path(path)
+    "hf:user/name", its copy in the hub's cache; of "sample", the one that comes with frugan; or `path`."""
+    path = resolve_shipped(path)
     if path.as_posix().startswith(HUB):
         return download(path.as_posix())
     if (path / "config.yaml").is_file():
@@ -35,7 +36,7 @@ def generator_folder(path: str | Path) -> Path:
 
 def load(path: str | Path) -> Generator:
     """The generator of a run (the best by its metric, else the newest), of a checkpoint directory, of a foreign file
-    (see `frugan.interop`), or of "hf:user/name" on the Hugging Face hub, on the CPU."""
+    (see `frugan.interop`), of "hf:user/name" on the Hugging Face hub, or the "sample" that comes with frugan; on the CPU."""
     return load_with_notes(path)[0]
 
 
@@ -56,7 +57,7 @@ def read_source(path: str | Path) -> Imported:
 
 def read_class_names(path: str | Path) -> list[str] | None:
     """The class names of the run at `path`, of the run that the checkpoint at `path` belongs to, or of exported networks."""
-    path = Path(path)
+    path = resolve_shipped(path)
     if path.as_posix().startswith(HUB):
         path = download(path.as_posix(), files=["config.json"])
     for file in (path / "data.json", path.resolve().parent.parent / "data.json", path / "config.json"):
