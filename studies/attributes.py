@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from frugan.data import draw_avatars
+from frugan.data.tools import draw_avatars
 
 STYLE, SIZE = "critters", 64
 TRAIN, HELD_OUT = 10_000, 2000

@@ -107,7 +107,7 @@ def card(
         "Images": "64×64 pixels, 3 channels",
         "Weights": f"{sum(p.numel() for p in G.parameters()):,} parameters, kept as float16, used as float32",
         "Data": "10,000 avatars of the style Critters by DiceBear (CC0 1.0): "
-        '`frugan.data.draw_avatars("critters", 10_000, 64, …)`, seed 0',
+        '`frugan.data.tools.draw_avatars("critters", 10_000, 64, …)`, seed 0',
         "Training": f"`{_command(environment['command'])}`, {kimg:g} kimg on {gpus or environment['cpu']}",
         "Figures": f"{figures}; against 2,000 critters that it was not trained on, in EfficientNet-Lite0 features",
         "Rounding": f"float16 changes images by {rounding:.1e} at most, of a range of 2",
