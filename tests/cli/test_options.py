@@ -22,6 +22,7 @@ import torch
 import typer
 
 from frugan.cli import app as program
+from frugan.leaks import Recovery
 from frugan.run.plan import Plan
 from frugan.run.train import Run
 from tests.cli.test_numbers import COMMANDS
@@ -380,8 +381,8 @@ BOARD = Command(
 
 
 def watch_leaks(rec: Recorder) -> None:
-    rec.watch("frugan.cli.leaks._run", lambda **_: SimpleNamespace(name="run", p=0.5, leaks=[]))
-    rec.watch("frugan.cli.leaks._augmentation", ({}, []))
+    rec.watch("frugan.run.leak_report.leaks_of_run", lambda **_: SimpleNamespace(name="run", p=0.5, leaks=[]))
+    rec.watch("frugan.run.leak_report.recovery_of_images", Recovery(0.0, 0.0, 0.0, 0.0))
     rec.watch("frugan.cli.leaks._group", ({}, []))
     rec.watch("frugan.cli.leaks._table", ({}, []))
     rec.watch("frugan.leaks.plots.plot_runs")
@@ -394,15 +395,15 @@ LEAKS = Command(
     watch_leaks,
     {"runs": "a-run"},
     {
-        "runs": Case("other", {"_run.path": "other"}),
-        "p": Case("--p=0.3", {"_augmentation.p": 0.3}, {"data": "--data=photos"}),
+        "runs": Case("other", {"leaks_of_run.path": "other"}),
+        "p": Case("--p=0.3", {"recovery_of_images.p": 0.3}, {"data": "--data=photos"}),
         "condition": Case("--condition=4", {"_group.condition": 4.0}, DRAW),
         "draw": Case("--draw=0.2,0.8", {"_group.draw": [0.2, 0.8]}, DRAW),
         "observed": Case("--observed=0.6,0.4", {"_group.observed": "0.6,0.4"}, DRAW),
         "size": Case("--size=48", {"_table.size": 48}, {}),
         "as_json": Case("--json", {"dumps": True, "dumps.indent": 1}, DRAW),
         "plot": Case("--plot=leaks.png", {"plot_runs": True, "plot_runs.path": "leaks.png"}),
-        **each("_run", data="moved", function="mine:turn", transforms="bgc", samples=345, device="mps"),
+        **each("leaks_of_run", data="moved", function="mine:turn", transforms="bgc", samples=345, device="mps"),
     },
 )
 

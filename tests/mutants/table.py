@@ -344,25 +344,31 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
     )),
     ("run/session.py", EVALUATION, (
         ("keep = {best.path} if best else set()", "keep = set()", "test_the_best_checkpoint[kid_full-values0-1]", "pruning removes the best checkpoint"),
-        ("sign * known <= sign * values[name]", "sign * known >= sign * values[name]", "test_the_best_checkpoint[kid_full-values0-1]", "the worst checkpoint is kept as the best"),
-        ("not math.isfinite(values[name]) or ", "", "test_the_best_checkpoint[kid_full-values1-1]", "nan is the best"),
-        ("self.evaluator and (finished or _passed(", "self.evaluator and (_passed(", "test_the_last_step_is_measured_though_none_was_due", "the last step is not measured"),
-        ("card = self.evaluator(self.state.ema, advance)", "card = self.evaluator(self.state.G, advance)", "test_the_averaged_generator_is_measured_as_it_is_kept", "G is measured instead of its EMA"),
-        ("if world_size() == 1 and stop():", "if False:", "test_a_stop_does_not_wait_for_a_measurement", "a stop waits for a measurement"),
+        ("report.evaluate_kimg and due(report.evaluate_kimg)", "_passed(report.evaluate_kimg, tick.since, self.state.images)", "test_the_last_step_is_measured_though_none_was_due", "the last step is not measured"),
+    )),
+    ("run/periodic_evaluation.py", EVALUATION, (
+        ("sign * known <= sign * value)", "sign * known >= sign * value)", "test_the_best_checkpoint[kid_full-values0-1]", "the worst checkpoint is kept as the best"),
+        ("not math.isfinite(value) or ", "", "test_the_best_checkpoint[kid_full-values1-1]", "nan is the best"),
+        ("unless_stopped(self.state.ema, may_stop", "unless_stopped(self.state.G, may_stop", "test_the_averaged_generator_is_measured_as_it_is_kept", "G is measured instead of its EMA"),
+        ("may_stop = stop if world_size() == 1 else lambda: False", "may_stop = lambda: False", "test_a_stop_does_not_wait_for_a_measurement", "a stop waits for a measurement"),
     )),
     ("run/evaluate.py", EVALUATION, (
         ("        \"train\": dataset.train_indices,\n", "        \"train\": dataset.stream_indices,\n", "test_references", "x-flips are in the reference"),
     )),
-    ("run/session.py", "tests/run/test_rollback.py", (
+    ("run/rollback.py", "tests/run/test_rollback.py", (
         ("        self.state.reseed(rollbacks)\n", "", "test_a_rollback_has_new_random_numbers_and_leaves_no_stale_records", "the same random numbers after a roll-back"),
-        ("        self.state.reseed(rollbacks)\n        if self.writes:\n            self.stats_log.truncate(after_kimg=self.state.kimg)\n", "        self.state.reseed(rollbacks)\n", "test_a_rollback_has_new_random_numbers_and_leaves_no_stale_records", "stale records after a roll-back"),
         ("rollbacks > MAX_ROLLBACKS", "rollbacks > 100 * MAX_ROLLBACKS", "test_rollbacks_end", "roll-backs without end"),
-        ("if config.rollback_lr < 1:", "if config.rollback_lr > 1:", "test_rollback_with_lower_rates", "outputs that blow up are not taken for divergence"),
     )),
     ("run/reporting.py", "tests/run/test_rollback.py", (
+        ("        if self.writes:\n            self.stats.truncate(after_kimg=self.state.kimg)\n", "", "test_a_rollback_has_new_random_numbers_and_leaves_no_stale_records", "stale records after a roll-back"),
+    )),
+    ("run/rollback.py", "tests/run/test_rollback.py", (
+        ("if self.training.rollback_lr < 1 else None", "if self.training.rollback_lr > 1 else None", "test_rollback_with_lower_rates", "outputs that blow up are not taken for divergence"),
+    )),
+    ("run/sample_grid.py", "tests/run/test_rollback.py", (
         ("math.sqrt(flat.shape[1])) if len(flat) > 1", "flat.shape[1]) if len(flat) > 1", "test_diversity", "diversity's scale"),
     )),
-    ("run/session.py", RUN, (
+    ("run/reporting.py", RUN, (
         ("if controller.kind in (\"rt\", \"rv\") else 0.0", "if controller.kind == \"rt\" else 0.0", "test_resting_at_the_cap_is_told[rv]", "no warning at the cap under r_v"),
     )),
     ("config/presets.py", CONFIG, (

@@ -49,7 +49,7 @@ def test_steps_are_heard_and_signs_of_life_written(
     tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between records, too: a page that only records rewrote would look dead for hours."""
-    monkeypatch.setattr("frugan.run.session.SIGN_SECONDS", 0.0)
+    monkeypatch.setattr("frugan.run.reporting.SIGN_SECONDS", 0.0)
     frugan.train(image_folder, tmp_path / "run", device="cpu", **SHORT).close()
     heard: list[float] = []
     written: list[float] = []
@@ -147,13 +147,13 @@ def test_a_machine_that_became_busy_is_told_once(
     counts: list[int], tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("frugan.training.threads.choose_threads", lambda *_: (1, {1: 0.1, 2: 1.5}))
-    monkeypatch.setattr("frugan.run.session.BUSY", 0.0)
+    monkeypatch.setattr("frugan.run.reporting.BUSY", 0.0)
     options = TINY | {"kimg": 0.064, "tick": 0.016, "threads": 2}
     records = list(frugan.train(image_folder, tmp_path / "busy", device="cpu", **options))
     (warning,) = [w for r in records for w in r.get("warnings", []) if "busy" in w]
     assert "15.0 times as fast" in warning
     assert f"resume {tmp_path / 'busy'} --threads 1`" in warning
-    monkeypatch.setattr("frugan.run.session.BUSY", 1e9)
+    monkeypatch.setattr("frugan.run.reporting.BUSY", 1e9)
     records = list(frugan.train(image_folder, tmp_path / "idle", device="cpu", **options))
     assert not [w for r in records for w in r.get("warnings", []) if "busy" in w]
 

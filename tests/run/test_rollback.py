@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import frugan
-from frugan.run.reporting import diversity
-from frugan.run.session import MAX_ROLLBACKS
+from frugan.run.rollback import MAX_ROLLBACKS
+from frugan.run.sample_grid import diversity
 from frugan.run.train import Run
 from frugan.tracking import monitors as health
 from frugan.tracking import read_stats

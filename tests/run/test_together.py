@@ -17,7 +17,7 @@ import torch
 import frugan
 from frugan.distributed import gather, joined, rank
 from frugan.errors import FruganError
-from frugan.run.train import Run
+from frugan.run.train import Run, begin
 from frugan.tracking import read_stats
 from tests.faults.harness import children
 
@@ -205,15 +205,16 @@ def _disagree(index: int, port: int, image_folder: str, out: str) -> None:
     os.environ.update(environment(index, 2, port))
     torch.set_num_threads(1)
     with joined("cpu") as device:
-        records = frugan.train(image_folder, out, device=device, **OPTIONS)
-        next(records)
-        if index == 1:
-            session = records.gi_frame.f_locals["session"]  # type: ignore[attr-defined]
-            next(session.state.G.parameters()).data.add_(1e-3)
-        try:
-            list(records)
-        except FruganError as error:
-            (Path(out).parent / f"message-{index}").write_text(str(error))
+        run, dataset = begin(image_folder, out, device=torch.device(device), **OPTIONS)
+        with run.session(device=device, dataset=dataset) as session:
+            records = session.records()
+            next(records)
+            if index == 1:
+                next(session.state.G.parameters()).data.add_(1e-3)
+            try:
+                list(records)
+            except FruganError as error:
+                (Path(out).parent / f"message-{index}").write_text(str(error))
     os._exit(0)  # docs/scaling.md: now and then Gloo's threads abort an interpreter that ends
 
 

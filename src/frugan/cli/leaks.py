@@ -55,7 +55,11 @@ def leaks(
 ) -> None:
     """Say whether augmentations leak into what is generated: exactly for each transform, or measured on runs or images."""
     if runs:
-        found = [_run(run, data, function, transforms, samples, device) for run in runs]
+        from frugan.run.leak_report import leaks_of_run
+
+        asked = {"data": data, "function": function, "transforms": transforms, "samples": samples, "device": device}
+        with bar("generating") as progress:
+            found = [leaks_of_run(run, **asked, progress=progress) for run in runs]
         lines = [f"{run.name}: {leak.sentence()}" for run in found for leak in run.leaks]
         content: Any = [{"run": run.name, "p": run.p, "found": [x.to_dict() for x in run.leaks]} for run in found]
         if plot:
@@ -63,7 +67,15 @@ def leaks(
 
             plot_runs(plot, found)
     elif data:
-        content, lines = _augmentation(data, function, transforms, _numbers("p", p)[-1], samples)
+        from dataclasses import asdict
+
+        from frugan.run.leak_report import recovery_of_images
+
+        last = _numbers("p", p)[-1]
+        undone = recovery_of_images(data, function=function, transforms=transforms, p=last, samples=samples)
+        name = function or f"{transforms} at p = {last:g}"
+        content = {"augmentation": name, **asdict(undone), "leaks": undone.leaks}
+        lines: list[Any] = [f"{name}: {undone.sentence()}"]
     elif draw:
         content, lines = _group(_numbers("draw", draw), _numbers("p", p), condition, observed)
     else:
@@ -133,100 +145,3 @@ def _group(draw: list[float], ps: list[float], condition: float, observed: str |
         content.append(entry)
     lines.append(f"safe up to p = {group.safe_p(condition):.3g} for a condition number of {condition:.3g}")
     return content, lines
-
-
-def _augmentation(
-    data: str, function: str | None, transforms: str | None, p: float, samples: int
-) -> tuple[Any, list[Any]]:
-    """What can be undone of an augmentation, on real images."""
-    from dataclasses import asdict
-
-    import numpy as np
-    import torch
-
-    from frugan.augment import AugmentConfig, AugmentPipeline, parse_transforms
-    from frugan.data import DataConfig, open_dataset
-    from frugan.leaks import recovery
-
-    if (function is None) == (transforms is None):
-        raise FruganError("--data needs either --function module:name or --transforms")
-    dataset = open_dataset(DataConfig(path=data))
-    picks = np.sort(np.random.default_rng(0).permutation(len(dataset))[:samples])
-    images, _ = dataset.images(picks)
-    if transforms is not None:
-        config = AugmentConfig(parse_transforms(transforms))
-        pipeline = AugmentPipeline(config, channels=dataset.channels, resolution=dataset.resolution)
-        rng = torch.Generator().manual_seed(0)
-        found = recovery(images, lambda x: pipeline(x, p, generator=rng))
-        name = f"{transforms} at p = {p:g}"
-    else:
-        found = recovery(images, _function(str(function)))
-        name = str(function)
-    return {"augmentation": name, **asdict(found), "leaks": found.leaks}, [f"{name}: {found.sentence()}"]
-
-
-def _function(text: str) -> Any:
-    import importlib
-    import sys
-
-    module, _, name = text.partition(":")
-    sys.path.insert(0, ".")  # a file of the user's own, in the working directory
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise FruganError(f"--function {text}: {error}; give module:name of a function") from error
-
-
-def _questions(function: str | None, transforms: str | None, channels: int, resolution: tuple[int, int]) -> Any:
-    """Those that fit the images, and whether they went through more transforms or a function."""
-    import torch
-
-    from frugan.augment import AugmentConfig, AugmentPipeline, parse_transforms
-    from frugan.leaks import fitting, question_about
-
-    def fired(name: str) -> Any:
-        pipeline = AugmentPipeline(AugmentConfig((name,)), channels=channels, resolution=resolution)
-        return lambda x: pipeline(x, 1.0, generator=torch.Generator().manual_seed(0))
-
-    questions = fitting(channels, resolution)
-    for name in parse_transforms(transforms or "none"):
-        questions.setdefault(name, question_about(name, fired(name)))
-    return questions | ({function: question_about(function, _function(function))} if function else {})
-
-
-def _run(path: Path, data: str | None, function: str | None, transforms: str | None, samples: int, device: str) -> Any:
-    """All questions that fit a run's images, asked of its generator at once."""
-    import numpy as np
-    import torch
-
-    from frugan.device import choose_device
-    from frugan.images import grid, to_uint8
-    from frugan.leaks import measure_leaks
-    from frugan.leaks.plots import RunLeaks
-    from frugan.run.load import load
-    from frugan.run.train import Run
-    from frugan.tracking import read_stats
-
-    run = Run(path)
-    dataset = run.open_data(data)
-    picks = np.sort(np.random.default_rng(0).permutation(dataset.train_indices)[:samples])
-    real, _ = dataset.images(picks)
-    G = load(path).to(choose_device(device))
-    labels = dataset.label_pool[np.random.default_rng(0).integers(len(dataset.label_pool), size=samples)]
-    c = labels if G.label_size else None
-    made = []
-    with bar("generating") as progress:
-        for images in G.sample_batches(range(samples), c=c, batch=32, noise="random"):
-            made.append(images.cpu())
-            progress(len(made) * 32, samples)
-    images = torch.cat(made)
-    questions = _questions(function, transforms, dataset.channels, dataset.resolution)
-    records = read_stats(path / "stats.jsonl")
-    measured = [v for r in records for k, v in r.items() if k.startswith("metric/") and v is not None]
-    return RunLeaks(
-        path.name,
-        records[-1]["p"] if records else run.config.controller.p_init,
-        measure_leaks(images, real, questions),
-        grid(to_uint8(images[:16]), columns=16),
-        measured[-1] if measured else None,
-    )

@@ -86,8 +86,19 @@ class Evaluator:
 
     def __call__(self, generator: GeneratorLike, progress: Advance | None = None) -> EvaluationCard:
         """Each metric asked for, and its twin (see `METRICS`). Fresh noise; images pass through uint8."""
+        card = self.unless_stopped(generator, lambda: False, progress)
+        assert card is not None
+        return card
+
+    def unless_stopped(
+        self, generator: GeneratorLike, stop: Callable[[], bool], progress: Advance | None = None
+    ) -> EvaluationCard | None:
+        """The card, as from a call; None where `stop()` is true before all samples are made. In one process only."""
         started, config = time.perf_counter(), self.config
-        generated, rows = self._generated(generator, progress)
+        found = self._generated(generator, progress, stop)
+        if found is None:
+            return None
+        generated, rows = found
         evidence = Evidence(
             self.real,
             generated,
@@ -150,8 +161,11 @@ class Evaluator:
         sheet = np.stack(rows).transpose(0, 2, 1, 3, 4)
         return sheet.reshape(len(rows) * h, n * w, c)
 
-    def _generated(self, generator: GeneratorLike, progress: Advance | None) -> tuple[FeatureSet, np.ndarray]:
-        """Features (or only their moments) of the samples, and the rows of `labels` `[N]` that they were made for."""
+    def _generated(
+        self, generator: GeneratorLike, progress: Advance | None, stop: Callable[[], bool]
+    ) -> tuple[FeatureSet, np.ndarray] | None:
+        """Features (or only their moments) of the samples, and the rows of `labels` `[N]` that they were made for; None
+        where it was stopped."""
         config = self.config
         numbers = own_share(config.samples)
         batches = sample_images(
@@ -171,13 +185,23 @@ class Evaluator:
                 yield to_uint8(images)
                 if progress:
                     progress(sum(map(len, rows)), len(numbers))
+                if stop():
+                    return
+
+        def stopped() -> bool:
+            return sum(map(len, rows)) < len(numbers)
 
         if config.any("holds_features") or config.per_class:
             own = _join(list(self._embed(pixels())))
+            if stopped():
+                return None
             found = FeatureSet(_join(gather(own)))
         elif config.any("of_sets"):
+            own = Moments.of(self._embed(pixels()))
+            if stopped():
+                return None
             moments = Moments()
-            for part in gather(Moments.of(self._embed(pixels()))):
+            for part in gather(own):
                 moments.merge(part)
             found = FeatureSet(moments=moments)
         else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ import torch
 from frugan.augment import Augmentation, AugmentConfig, AugmentPipeline, Chain, DiffAugment, Measurement
 from frugan.config.schema import RunConfig
 from frugan.data import Dataset
+from frugan.errors import FruganError, explain
 from frugan.networks import Discriminator, Generator, checkpoint_activations
 from frugan.networks.registry import make_network
 from frugan.training import Phases, TrainState
@@ -30,10 +33,30 @@ def build(config: RunConfig, dataset: Dataset, device: torch.device) -> tuple[Tr
     return state, make_phases(config, state.G, state.D, compiled=config.training.compile)
 
 
-def trial_phases(config: RunConfig, device: torch.device, *, compiled: bool = False) -> Phases:
+@contextmanager
+def refusing(what: str, remedy: str) -> Iterator[None]:
+    """Turns errors of building something into a `FruganError`: what describes it, and the remedy; others stay as they are.
+
+    Configurations edited by hand, and options from Python, can be wrong in any way.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, FruganError) or explain(error):
+            raise
+        raise FruganError(f"{what} what cannot be built ({error}); {remedy}") from error
+
+
+def build_networks(config: RunConfig, device: torch.device | str = "cpu") -> tuple[Generator, Discriminator]:
+    """Fresh networks; those of their layers that fine-tuning freezes have no gradients."""
     G, D = make_network(config.generator).to(device), make_network(config.discriminator).to(device)
     freeze(G, D, config.transfer)
-    return make_phases(config, G, D, compiled=compiled)
+    return G, D
+
+
+def build_phases(config: RunConfig, device: torch.device, *, compiled: bool = False) -> Phases:
+    """The training phases on fresh networks, to try them."""
+    return make_phases(config, *build_networks(config, device), compiled=compiled)
 
 
 def make_phases(config: RunConfig, G: Generator, D: Discriminator, *, compiled: bool = False) -> Phases:

@@ -8,11 +8,9 @@ import torch
 
 from frugan.config.schema import RunConfig
 from frugan.device import choose_device
-from frugan.networks.registry import make_network
-from frugan.run.build import make_phases
+from frugan.run.build import build_phases
 from frugan.training.pacing import seconds_per_kimg
 from frugan.training.step import training_only
-from frugan.training.transfer import freeze
 from frugan.training.trial import bytes_kept, passes, seconds_per_image, weight_bytes
 
 _SOON = 2.0  # seconds
@@ -33,9 +31,7 @@ def estimate(config: RunConfig, device: str = "auto") -> Cost:
     """Times each phase on a minibatch-std group of noise images, on all that are taken at once where that is soon done, or on
     one where it takes long, and scales up to the batch. Trains nothing."""
     place = choose_device(device)
-    G, D = make_network(config.generator).to(place), make_network(config.discriminator).to(place)
-    freeze(G, D, config.transfer)
-    phases = make_phases(config, G, D)
+    phases = build_phases(config, place)
     whole = config.training.batch_per_device
     n = min(whole, max(config.discriminator.mbstd_group or 1, 4))
     seconds = seconds_per_kimg(phases, n) / 1000
@@ -47,5 +43,5 @@ def estimate(config: RunConfig, device: str = "auto") -> Cost:
     for one in passes(phases, n, torch.Generator(place).manual_seed(0)):
         with training_only(one.network, one.other):
             kept = max(kept, bytes_kept(one.loss) * whole // n)
-    counts = [sum(p.numel() for p in net.parameters()) for net in (G, D)]
+    counts = [sum(p.numel() for p in net.parameters()) for net in (phases.G, phases.D)]
     return Cost(counts[0], counts[1], seconds * 1000, weight_bytes(phases) + kept)

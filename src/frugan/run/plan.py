@@ -16,18 +16,19 @@ from frugan.config.schema import RunConfig
 from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.device import bf16_pays
 from frugan.distributed import world_size
-from frugan.errors import FruganError, explain
+from frugan.errors import FruganError
+from frugan.interop import Imported
 from frugan.metrics import load_features
 from frugan.metrics.config import FEWEST
-from frugan.networks.registry import make_network
-from frugan.run.build import build, trial_phases
+from frugan.networks import Generator
+from frugan.run.build import build, build_networks, build_phases, refusing
 from frugan.run.directory import Advance
 from frugan.run.load import read_source
 from frugan.run.paths import absolute
 from frugan.run.periodic_evaluation import make_evaluator
 from frugan.training import StartReport, threads
 from frugan.training.pacing import seconds_per_kimg
-from frugan.training.transfer import freeze, take_over
+from frugan.training.transfer import take_over
 from frugan.training.trial import compiling_pays, fitting_batch
 
 DAY = 86_400.0
@@ -59,15 +60,41 @@ def plan(
     not fit, unless `options.allow_partial`.
     """
     data, options = _anchored(data, options)
-    source = None
-    if options.init_from:
-        source = read_source(options.init_from)
-        G = source.generator
-        channels = CHANNEL_NAMES.get(G.channels, "auto") if data.channels == "auto" else data.channels
-        data = replace(data, resolution=data.resolution or G.resolution, channels=channels)
-    dataset = open_dataset(data, progress=progress)
+    source = read_source(options.init_from) if options.init_from else None
+    dataset = open_dataset(_shaped_like(source.generator, data) if source else data, progress=progress)
     data = dataset.config  # names the shards that could not be had, so that a resume goes on without them
-    facts = Facts(
+    facts = _facts(dataset, device, processes or world_size(), source)
+    asked, count, reason, note = options, None, "", None
+    if asked.batch_per_device == "auto":
+        options = replace(options, batch_per_device=_fitting(options, dataset, facts, device))
+    if device.type == "cpu":
+        count, reason = _threads(resolve(options, data, facts)[0], asked.threads, facts.processes)
+        if not asked.preset and asked.kimg is None:
+            with threads.using(count):
+                options, note = _ending_tonight(options, data, facts)
+    config, derived = resolve(options, data, facts)
+    config = replace(config, threads=count)
+    if asked.threads == "auto" and count:
+        derived.append(Derived("threads", count, reason))
+    if asked.batch_per_device == "auto":
+        derived.append(Derived("batch_per_device", config.training.batch_per_device, "what fits into memory at once"))
+    if asked.compile == "auto":
+        pays, reason = _compiling(config, device)
+        config = replace(config, training=replace(config.training, compile=pays))
+        derived.append(Derived("compile", pays, reason))
+    start = _start(config, source) if source else None
+    _check_start(config, dataset, device)
+    return Plan(config, derived, dataset, start, note)
+
+
+def _shaped_like(G: Generator, data: DataConfig) -> DataConfig:
+    """The data at the size and channels of a generator, where nothing else is asked for."""
+    channels = CHANNEL_NAMES.get(G.channels, "auto") if data.channels == "auto" else data.channels
+    return replace(data, resolution=data.resolution or G.resolution, channels=channels)
+
+
+def _facts(dataset: Dataset, device: torch.device, processes: int, source: Imported | None) -> Facts:
+    return Facts(
         resolution=dataset.resolution,
         channels=dataset.channels,
         label_size=dataset.label_size,
@@ -76,43 +103,22 @@ def plan(
         held_out=len(dataset.held_out_indices),
         device=device.type,
         bf16=bf16_pays(device),
-        processes=processes or world_size(),
+        processes=processes,
         generator=source and source.generator.config,
         discriminator=source.discriminator.config if source and source.discriminator else None,
     )
-    fitted = options.batch_per_device == "auto"
-    if fitted:
-        whole, _ = resolve(replace(options, batch_per_device=None), data, facts)
-        options = replace(options, batch_per_device=_fitting(whole, dataset, device, processes or world_size()))
-    count, reason, note = None, "", None
-    if device.type == "cpu":
-        count, reason = _threads(resolve(options, data, facts)[0], options.threads, processes or world_size())
-        if not options.preset and options.kimg is None:
-            with threads.using(count):
-                options, note = _ending_tonight(options, data, facts)
-    config, derived = resolve(options, data, facts)
-    config = replace(config, threads=count)
-    if options.threads == "auto" and count:
-        derived.append(Derived("threads", count, reason))
-    if fitted:
-        derived.append(Derived("batch_per_device", config.training.batch_per_device, "what fits into memory at once"))
-    if options.compile == "auto":
-        pays, reason = _compiling(config, device)
-        config = replace(config, training=replace(config.training, compile=pays))
-        derived.append(Derived("compile", pays, reason))
-    start = None
-    if source:
-        G, D = make_network(config.generator), make_network(config.discriminator)
-        freeze(G, D, config.transfer)
-        start = StartReport(str(options.init_from))
-        take_over((G, D), source, start)
-        if not (start.complete or options.allow_partial):
-            raise FruganError(
-                f"{options.init_from} does not fit this run:\n" + "\n".join(start.lines()) + "\n"
-                "ask for the same size, channels and labels, or add --allow-partial to go on like this"
-            )
-    _check_start(config, dataset, device)
-    return Plan(config, derived, dataset, start, note)
+
+
+def _start(config: RunConfig, source: Imported) -> StartReport:
+    """What is taken from other networks. Raises `FruganError` where they do not fit, unless that is allowed."""
+    start = StartReport(str(config.transfer.init_from))
+    take_over(build_networks(config), source, start)
+    if not (start.complete or config.transfer.allow_partial):
+        raise FruganError(
+            f"{start.source} does not fit this run:\n" + "\n".join(start.lines()) + "\n"
+            "ask for the same size, channels and labels, or add --allow-partial to go on like this"
+        )
+    return start
 
 
 def _ending_tonight(options: Options, data: DataConfig, facts: Facts) -> tuple[Options, str | None]:
@@ -140,7 +146,7 @@ def _ending_tonight(options: Options, data: DataConfig, facts: Facts) -> tuple[O
 def pace(config: RunConfig) -> float:
     """Seconds per kimg on this CPU, with the run's number of threads, if it has one."""
     group = max(config.discriminator.mbstd_group or 1, 4)
-    phases = trial_phases(config, torch.device("cpu"))
+    phases = build_phases(config, torch.device("cpu"))
     with threads.using(config.threads):
         return seconds_per_kimg(phases, min(config.training.batch_per_device, group))
 
@@ -152,7 +158,7 @@ def _threads(config: RunConfig, asked: int | Literal["auto"] | None, processes: 
     most = max(min(torch.get_num_threads(), threads.usable_cores() // processes), 1)
     if most == 1:
         return 1, "one core for each process"
-    count, taken = threads.choose_threads(threads.work_of(trial_phases(config, torch.device("cpu"))), most)
+    count, taken = threads.choose_threads(threads.work_of(build_phases(config, torch.device("cpu"))), most)
     tried = ", ".join(f"{n}: {seconds * 1000:.3g} ms" for n, seconds in taken.items())
     return count, f"fastest of those tried ({tried})"
 
@@ -166,13 +172,14 @@ def _anchored(data: DataConfig, options: Options) -> tuple[DataConfig, Options]:
     return data, replace(options, **{name: absolute(field, getattr(options, name)) for name, field in names.items()})
 
 
-def _fitting(config: RunConfig, dataset: Dataset, device: torch.device, processes: int) -> int:
+def _fitting(options: Options, dataset: Dataset, facts: Facts, device: torch.device) -> int:
     """How many of a process's share of the batch fit into memory at once, tried with networks of the run's own kind."""
-    share = config.training.batch // processes
+    config, _ = resolve(replace(options, batch_per_device=None), dataset.config, facts)
+    share = config.training.batch // facts.processes
     group = min(config.discriminator.mbstd_group or share, share)
-    sharing = processes if device.type == "cpu" else 1
+    sharing = facts.processes if device.type == "cpu" else 1
     reserve = dataset.resident_bytes(device)
-    return fitting_batch(trial_phases(config, device), share, group, reserve=reserve, sharing=sharing)
+    return fitting_batch(build_phases(config, device), share, group, reserve=reserve, sharing=sharing)
 
 
 def _compiling(config: RunConfig, device: torch.device) -> tuple[bool, str]:
@@ -182,7 +189,7 @@ def _compiling(config: RunConfig, device: torch.device) -> tuple[bool, str]:
         return False, f"not tried on {device.type}"
     if device.type == "cpu":
         return False, "minutes of compiling on a CPU; ask for it in runs of hours, which gain up to a sixth"
-    make = lambda compiled: trial_phases(config, device, compiled=compiled)  # noqa: E731
+    make = lambda compiled: build_phases(config, device, compiled=compiled)  # noqa: E731
     n = config.training.batch_per_device
     return compiling_pays(make, n, min(config.discriminator.mbstd_group or n, n), config.kimg)
 
@@ -192,7 +199,7 @@ def _check_start(config: RunConfig, dataset: Dataset, device: torch.device) -> N
 
     Raises `FruganError`.
     """
-    try:
+    with refusing("these options describe", "change them"):
         state, _ = build(config, dataset, device)
         state.random(0, 0)
         if config.report.evaluate_kimg and world_size() > 1:  # an evaluator takes all processes
@@ -202,7 +209,3 @@ def _check_start(config: RunConfig, dataset: Dataset, device: torch.device) -> N
             )
         elif config.report.evaluate_kimg:
             make_evaluator(config, dataset, device, most=FEWEST)
-    except Exception as error:  # options from Python can be wrong in any way
-        if isinstance(error, FruganError) or explain(error):
-            raise
-        raise FruganError(f"these options describe what cannot be built ({error}); change them") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,22 @@ class Run(RunDirectory):
         an evaluation is, in images; `stepping(kimg)` hears of each step. On a CPU it computes with the run's own number
         of threads, as far as there are cores.
         """
+        with self.session(
+            kimg=kimg, device=device, dataset=dataset, evaluating=evaluating, stepping=stepping
+        ) as session:
+            yield from session.records(stop)
+
+    @contextmanager
+    def session(
+        self,
+        *,
+        kimg: float | None = None,
+        device: str | torch.device = "auto",
+        dataset: Dataset | None = None,
+        evaluating: Advance | None = None,
+        stepping: Callable[[float], None] = lambda kimg: None,
+    ) -> Iterator[TrainingSession]:
+        """A training session that is about to take its first step; arguments as for `train`. It ends with the context."""
         device = choose_device(device) if isinstance(device, str) else device
         with ExitStack() as stack:
             if rank() == 0:
@@ -54,11 +70,10 @@ class Run(RunDirectory):
             opened = first_before_others(lambda: dataset or self.open_data())
             if device.type == "cpu" and self.config.threads:
                 stack.enter_context(threads.using(min(self.config.threads, max(threads.usable_cores(), 1))))
-            session = TrainingSession(self, device, opened, total)
-            session.evaluating, session.stepping = evaluating, stepping
+            session = TrainingSession(self, device, opened, total, evaluating=evaluating, stepping=stepping)
             stack.enter_context(closing(session))
             session.begin()
-            yield from session.records(stop)
+            yield session
 
 
 def train(
@@ -71,10 +86,19 @@ def train(
 ) -> Iterator[Record]:
     """Trains a GAN on images, yielding a record each tick: `for record in frugan.train("photos", "runs/photos"): …`
 
-    `options` are the fields of `frugan.config.options.Options`, and of `frugan.data.DataConfig` besides its path. Several processes
-    train together where each calls this within `frugan.distributed.joined`. A `UserWarning` says so where preset auto would take a
-    CPU more than a day, and another one is taken.
+    `options` are the fields of `frugan.config.options.Options`, and of `frugan.data.DataConfig` besides its path. Several
+    processes train together where each calls this within `frugan.distributed.joined`. A `UserWarning` says so where preset
+    auto would take a CPU more than a day, and another one is taken.
     """
+    chosen = choose_device(device)
+    run, dataset = begin(data, out, device=chosen, **options)
+    return run.train(device=chosen, dataset=dataset, stop=stop)
+
+
+def begin(
+    data: str | Path | DataConfig, out: str | Path, *, device: torch.device, **options: Any
+) -> tuple[Run, Dataset]:
+    """Plans a run and makes its directory, as `train` does; the run, and its images."""
     data_fields = DataConfig.__dataclass_fields__.keys() - {"path"}
     for_data = {k: options.pop(k) for k in list(options) if k in data_fields}
     unknown = options.keys() - Options.__dataclass_fields__.keys()
@@ -82,12 +106,10 @@ def train(
         raise FruganError(
             f"unknown option {sorted(unknown)[0]!r}; see frugan.config.options.Options and frugan.data.DataConfig"
         )
-    if not isinstance(data, DataConfig):
-        data = DataConfig(path=str(data), **for_data)
-    chosen = choose_device(device)
-    planned = first_before_others(lambda: plan(Options(**options), data, device=chosen))
+    config = data if isinstance(data, DataConfig) else DataConfig(path=str(data), **for_data)
+    planned = first_before_others(lambda: plan(Options(**options), config, device=device))
     if planned.note and rank() == 0:
-        warnings.warn(f"{planned.note} For preset auto all the same, give preset='auto'.", stacklevel=2)
+        warnings.warn(f"{planned.note} For preset auto all the same, give preset='auto'.", stacklevel=3)
     run = Run.create(out, planned.config) if rank() == 0 else None
     gather(None)
-    return (run or Run(out)).train(device=chosen, dataset=planned.dataset, stop=stop)
+    return run or Run(out), planned.dataset

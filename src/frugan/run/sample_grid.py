@@ -1,0 +1,66 @@
+"""Sample grids of a run: their shape, the labels in them, and how varied the images are."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from frugan.data import Dataset
+from frugan.images import grid, save_image, to_uint8
+from frugan.networks import Generator
+
+
+class SampleGrid:
+    """Images of fixed seeds in a grid, beside as many training images to compare them with.
+
+    Attributes:
+        reals: training images, float32 `[columns·rows, C, H, W]` in [-1, 1], on the CPU.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.columns, self.rows = grid_shape(dataset.resolution)
+        self.reals, _ = dataset.images(dataset.preview(self.columns * self.rows))
+        self.labels = grid_labels(dataset.label_pool, self.columns, self.rows)
+
+    def save_reals(self, file: Path) -> None:
+        self.save(self.reals, file)
+
+    def save(self, images: Tensor, file: Path) -> None:
+        """Writes images `[columns·rows, C, H, W]` in [-1, 1] as one."""
+        save_image(grid(to_uint8(images), columns=self.columns), file)
+
+    def sample(self, generator: Generator) -> Tensor:
+        """Images `[columns·rows, C, H, W]` of seeds 0, 1, …"""
+        return generator.sample(range(self.columns * self.rows), c=self.labels)
+
+    def relative_diversity(self, images: Tensor) -> float:
+        """The diversity of images `[N, C, H, W]`, as a share of that of training images."""
+        return diversity(images.cpu()) / max(diversity(self.reals), 1e-8)
+
+
+def grid_shape(resolution: tuple[int, int]) -> tuple[int, int]:
+    """(columns, rows) of a sample grid: about 1000 pixels wide, 12 × 8 at most."""
+    h, w = resolution
+    return min(max(1024 // w, 4), 12), min(max(768 // h, 3), 8)
+
+
+def grid_labels(labels: Tensor, columns: int, rows: int) -> Tensor | None:
+    """Labels `[columns·rows, K]` for a grid with one class a column, or numbers from left to right, from training labels
+    `[N, K]`; None without labels."""
+    if not labels.shape[1]:
+        return None
+    kinds = labels.unique(dim=0)
+    if ((labels == 0) | (labels == 1)).all():
+        kinds = kinds.flip(0)  # one-hot rows: the first class first
+    if len(kinds) > columns:
+        kinds = kinds[torch.linspace(0, len(kinds) - 1, columns).long()]
+    return kinds[torch.arange(columns) % len(kinds)].repeat(rows, 1)
+
+
+def diversity(images: Tensor) -> float:
+    """Mean distance of two images of `[N, C, H, W]`, in [-1, 1], at 32×32: root mean square over channels and pixels."""
+    flat = torch.nn.functional.adaptive_avg_pool2d(images.float(), (32, 32)).flatten(1)
+    return float(torch.pdist(flat).mean() / math.sqrt(flat.shape[1])) if len(flat) > 1 else 0.0
