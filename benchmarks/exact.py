@@ -36,7 +36,7 @@ def losses(definitions: bool, data: Path, out: Path, channel_max: int, steps: in
 
     if definitions:
         reference.specification()
-    times: dict[str, Any] = {"kimg": steps * 0.016, "tick": 0.016, "samples_every": 1e3, "checkpoint_every": 1e3}
+    times: dict[str, Any] = {"kimg": steps * 0.016, "tick_kimg": 0.016, "samples_kimg": 1e3, "checkpoint_kimg": 1e3}
     networks: dict[str, Any] = {
         "preset": "tiny",
         "channel_max": channel_max,

@@ -45,8 +45,8 @@ def soak(args: argparse.Namespace) -> list[dict[str, float]]:
         started = time.perf_counter()
         ended = lambda: time.perf_counter() - started > 60 * args.minutes  # noqa: E731
         run = frugan.train(
-            data, Path(folder) / "run", device=args.device, stop=ended, preset="tiny", kimg=10**6, tick=args.tick,
-            samples_every=10 * args.tick, checkpoint_every=10 * args.tick, held_out=32,
+            data, Path(folder) / "run", device=args.device, stop=ended, preset="tiny", kimg=10**6, tick_kimg=args.tick,
+            samples_kimg=10 * args.tick, checkpoint_kimg=10 * args.tick, held_out=32,
         )  # fmt: skip
         for record in run:
             on_device = torch.cuda.memory_allocated() if args.device.startswith("cuda") else 0

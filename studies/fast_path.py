@@ -43,7 +43,7 @@ def figures(run: Path) -> dict[str, float]:
 def main() -> None:
     args = arguments(__doc__, out="fast-path", kimg=40).parse_args()
     data = DataConfig(str(avatars("critters", 4000, args.out / "images")), held_out=3000)
-    common = {"evaluate_every": args.kimg / 2, "evaluate_samples": args.samples, "metrics": "kid_full", "tick": 1}
+    common = {"evaluate_kimg": args.kimg / 2, "evaluate_samples": args.samples, "metrics": "kid_full", "tick_kimg": 1}
     runs = {
         (seed, arm): (args.out / f"{arm}-seed{seed}", common | {"seed": seed, "precision": precision})
         for seed in args.seeds

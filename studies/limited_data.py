@@ -4,7 +4,7 @@ Question: same network, seed and budget, with and without ADA, on few real image
 images from unseen ones (r_v rises, its outputs on held-out images fall to those on generated ones) and the kernel
 distance to held-out images should suffer; with it r_t should settle near its target and the distance keep falling.
 
-    python studies/limited_data.py --images digits --sizes 200 --seeds 0 1 2 --gamma 0.35 --kimg 260 --every 20 --jobs 2
+    python studies/limited_data.py --images digits --sizes 200 --seeds 0 1 2 --r1-gamma 0.35 --kimg 260 --every 20 --jobs 2
     python studies/limited_data.py --sizes 100 --seeds 0 1 --jobs 2
 
 Images: `critters` avatars at 32² (CC0), N to train on and 5,000 held out as the reference; or MNIST digits at 28², of whose
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[100])
     parser.add_argument("--arms", nargs="+", default=["none", "ada"], choices=ARMS)
     parser.add_argument("--every", type=float, default=40, help="kimg between evaluations")
-    parser.add_argument("--gamma", type=float, default=2.0, help="the preset's 8 holds overfitting back by itself")
+    parser.add_argument("--r1-gamma", type=float, default=2.0, help="the preset's 8 holds overfitting back by itself")
     parser.add_argument("--d-capacity", type=float, default=1.0, help="factor of the discriminator's width")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--plot", type=Path, help="where to draw the runs of the first size")
@@ -102,13 +102,13 @@ def main() -> None:
 
     data = {size: images(args.images, size, args.out / f"images-{size}") for size in args.sizes}
     common = {
-        "gamma": args.gamma,
+        "r1_gamma": args.r1_gamma,
         "d_capacity": args.d_capacity,
         "precision": args.precision,
-        "tick": 4,
+        "tick_kimg": 4,
         "metrics": "kid_full",
     }
-    evaluation = {"evaluate_every": args.every, "evaluate_samples": 2000}
+    evaluation = {"evaluate_kimg": args.every, "evaluate_samples": 2000}
     runs = {
         (size, seed, arm): args.out / f"n{size}-{arm}-seed{seed}"
         for size, seed, arm in itertools.product(args.sizes, args.seeds, args.arms)

@@ -81,7 +81,7 @@ def r_squared(asked: np.ndarray, found: np.ndarray) -> float:
 
 
 def train(data: Path, out: Path, seed: int, kimg: float, *, measured: bool) -> None:
-    options = Options(preset="tiny", conditional=True, kimg=kimg, seed=seed, samples_every=kimg, checkpoint_every=kimg)
+    options = Options(preset="tiny", conditional=True, kimg=kimg, seed=seed, samples_kimg=kimg, checkpoint_kimg=kimg)
     config, _, dataset, _ = plan(options, DataConfig(str(data), labels="auto"), device=choose_device("cpu"))
     if not measured:
         G, D = replace(config.generator, measured=()), replace(config.discriminator, measured=())

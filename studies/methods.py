@@ -26,7 +26,7 @@ from frugan.run.estimate import estimate
 from frugan.run.train import Run
 from harness import arguments, avatars, curve, finish_all, tail
 
-SHARED: dict[str, Any] = {"gamma": 2.0, "mapping_layers": 8, "tick": 2}
+SHARED: dict[str, Any] = {"r1_gamma": 2.0, "mapping_layers": 8, "tick_kimg": 2}
 ARMS: dict[str, dict[str, Any]] = {
     **{name: {"method": name} for name in METHODS},
     "half capacity": {"method": "none", "d_capacity": 0.5},
@@ -37,7 +37,7 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 for _name, _options in ARMS.items():
     _options.update({k: v for k, v in SHARED.items() if k not in METHODS.get(_name, METHODS["none"]).preset})
-ARMS["wgan-gp"].pop("gamma")
+ARMS["wgan-gp"].pop("r1_gamma")
 ARMS["shallow-mapping"].pop("mapping_layers", None)
 
 
@@ -51,7 +51,7 @@ def main() -> None:
 
     folder = avatars("critters", args.size + 5000, args.out / f"images-{args.size}")
     data = DataConfig(path=str(folder), held_out=5000)
-    evaluation = {"evaluate_every": args.every, "evaluate_samples": args.samples, "metrics": "kid_full"}
+    evaluation = {"evaluate_kimg": args.every, "evaluate_samples": args.samples, "metrics": "kid_full"}
     places = {(arm, seed): place(args.out, arm, args.size, seed) for seed in args.seeds for arm in args.arms}
     if args.timing:
         torch.set_num_threads(args.threads)

@@ -46,7 +46,7 @@ def main() -> None:
 
     images = avatars(args.target, args.size + 5000, args.out / "target-images")
     data = DataConfig(path=str(images), held_out=5000)
-    evaluation = {"evaluate_every": args.every, "evaluate_samples": args.samples, "metrics": "kid_full", "tick": 2}
+    evaluation = {"evaluate_kimg": args.every, "evaluate_samples": args.samples, "metrics": "kid_full", "tick_kimg": 2}
     runs = {
         (arm, seed): args.out / f"{arm.replace(' + ', '-').lower()}-seed{seed}"
         for seed, arm in itertools.product(args.seeds, args.arms)

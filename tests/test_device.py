@@ -93,7 +93,7 @@ def test_what_is_noticed(pretence: Pretence) -> None:
 def train(image_folder: Path, out: Path, device: str, **options: Any) -> list[dict[str, Any]]:  # noqa: F811
     method = METHODS[options.get("method", "ada")]
     shared = {k: v for k, v in TINY.items() if k not in method.preset}  # an option would win over the method
-    options = {**shared, "kimg": 0.032, "tick": 0.008, "precision": "fp32", **options}
+    options = {**shared, "kimg": 0.032, "tick_kimg": 0.008, "precision": "fp32", **options}
     if method.options.get("augment", "none") != "ada" or "augment" in options:
         options.pop("target")
     source = {name: options.pop(name) for name in ("held_out", "mirror", "labels") if name in options}

@@ -31,7 +31,7 @@ def test_train_and_sample(image_folder: Path, tmp_path: Path) -> None:
         kimg=0.032,
         batch=8,
         channel_base=64,
-        tick=0.016,
+        tick_kimg=0.016,
         device="cpu",
     )
     assert (tmp_path / "run" / "sixteen.png").is_file()

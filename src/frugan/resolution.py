@@ -34,6 +34,16 @@ def nearest_size(height: int, width: int) -> tuple[int, int]:
     return min(sizes, key=lambda s: (abs(s[0] - height) + abs(s[1] - width), s))
 
 
+def parse_resolution(text: str) -> tuple[int, int]:
+    """ "64" → (64, 64); "48x64" → (48, 64): height x width. Raises `FruganError`."""
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdecimal() and len(part) < 10 and int(part) for part in parts):
+        raise FruganError(
+            f"--resolution {text[:60]!r}: give one number for square images, or HEIGHTxWIDTH, for instance 48x64"
+        )
+    return int(parts[0]), int(parts[-1])
+
+
 def _grid(height: int, width: int) -> tuple[int, int, int] | None:
     if min(height, width) <= 0:
         return None

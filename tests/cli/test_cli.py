@@ -20,15 +20,17 @@ from PIL import Image
 
 from frugan.augment import PRESETS as TRANSFORM_PRESETS
 from frugan.cli.app import app, main
-from frugan.cli.common import console, parse_count, parse_resolution, parse_seeds
+from frugan.cli.common import console, parse_seeds
+from frugan.config.options import read_count
 from frugan.config.presets import PRESETS
 from frugan.data.tools import STYLES
 from frugan.errors import FruganError
 from frugan.metrics import EvaluationCard
+from frugan.resolution import parse_resolution
 
 SMALL = shlex.split(
-    "--preset tiny --batch 8 --channel-base 64 --channel-max 8 --latent 16 --kimg 0.04 --tick 0.02 "
-    "--samples-every 0.02 --checkpoint-every 0.02 --device cpu --threads 1"
+    "--preset tiny --batch 8 --channel-base 64 --channel-max 8 --latent 16 --kimg 0.04 --tick-kimg 0.02 "
+    "--samples-kimg 0.02 --checkpoint-kimg 0.02 --device cpu --threads 1"
 )
 
 
@@ -161,8 +163,8 @@ MISTAKES = [
     (["evaluate", "{run}", "--features", "inception", "--weights", "/nowhere.pth"], "/nowhere.pth"),
     (["evaluate", "{run}", "--features", "vgg"], "'vgg'"),
     (["evaluate", "{run}", "--features", "net.onnx", "--input-size", "8", "--mean", "1,2", "--std", "1,1,1"], "--mean"),
-    (["train", "{image_folder}", "--out", "x", "--evaluate-every", "1", "--metrics", "memorisation"], "--held-out"),
-    (["train", "{image_folder}", "--out", "x", "--evaluate-every", "1", "--features", "vgg"], "'vgg'"),
+    (["train", "{image_folder}", "--out", "x", "--evaluate-kimg", "1", "--metrics", "memorisation"], "--held-out"),
+    (["train", "{image_folder}", "--out", "x", "--evaluate-kimg", "1", "--features", "vgg"], "'vgg'"),
     (["import", "/nowhere.pkl", "x"], "/nowhere.pkl"),
     (["import", "{images}/broken.png", "x"], ".pkl"),
     (["compare", "/nowhere.json", "/nowhere.json"], "/nowhere.json"),
@@ -180,7 +182,7 @@ MISTAKES = [
     (["train", "{image_folder}", "--out", "x", "--transforms", "swirl"], "swirl"),
     (["train", "{image_folder}", "--out", "x", "--device", "tpu"], "tpu"),
     (["train", "{image_folder}", "--out", "x", "--held-out", "40"], "40"),
-    (["train", "{image_folder}", "--out", "x", "--evaluate-every", "1", "--metrics", "beauty"], "beauty"),
+    (["train", "{image_folder}", "--out", "x", "--evaluate-kimg", "1", "--metrics", "beauty"], "beauty"),
     (["train", "{image_folder}", "--outt", "x"], "--out"),
     (["train", "{image_folder}", "--out", "x", "--augment", "maybe"], "maybe"),
     (["resume", "/nowhere"], "not a run"),
@@ -246,14 +248,13 @@ def test_help_names_every_row_of_the_tables() -> None:
 
 
 def test_parsing() -> None:
-    assert parse_resolution(None) is None
     assert parse_resolution("64") == (64, 64)
     assert parse_resolution("48x64") == (48, 64)
     assert parse_seeds("0-2,9") == [0, 1, 2, 9]
-    assert [parse_count(text) for text in (None, "auto", "16")] == [None, "auto", 16]
+    assert [read_count("--threads", text) for text in ("auto", "16")] == ["auto", 16]
     for text in ("0", "-4", "many"):
         with pytest.raises(FruganError, match="auto"):
-            parse_count(text)
+            read_count("--batch-per-device", text)
     for text in ("", "3-", "-4", "1,,2", "9" * 12):
         with pytest.raises(FruganError):
             parse_seeds(text)

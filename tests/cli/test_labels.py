@@ -19,8 +19,8 @@ from frugan.cli.app import main
 from frugan.data import DataConfig, open_dataset
 
 SMALL = shlex.split(
-    "--preset tiny --batch 8 --channel-base 64 --channel-max 8 --latent 16 --kimg 0.04 --tick 0.02 "
-    "--samples-every 0.04 --checkpoint-every 0.04 --device cpu --augment none"
+    "--preset tiny --batch 8 --channel-base 64 --channel-max 8 --latent 16 --kimg 0.04 --tick-kimg 0.02 "
+    "--samples-kimg 0.04 --checkpoint-kimg 0.04 --device cpu --augment none"
 )
 Cli = Callable[..., str]
 

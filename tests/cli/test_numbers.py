@@ -9,7 +9,8 @@ import pytest
 import typer
 
 from frugan.cli import app as program
-from frugan.cli.common import parse_count, parse_seeds
+from frugan.cli.common import parse_seeds
+from frugan.config.options import read_count
 from frugan.errors import FruganError
 
 NUMBERS = ("nan", "1e400", "-3", "99999999999999999999999")
@@ -82,7 +83,7 @@ def test_numbers_that_make_no_sense(
         (["leaks", "--draw", "inf,0"], "--draw inf"),
         (["train", "x", "y", "--batch", "0"], "--batch 0"),
         (["train", "x", "--held-out", "2.5"], "--held-out 2.5"),
-        (["train", "x", "--threads", "0"], "--threads 0"),
+        (["train", "x", "--threads", "0"], "--threads '0'"),
         (["train", "x", "--processes", "0"], "--processes 0"),
         (["train", "x", "--keep-last", "0"], "--keep-last 0"),
         (["train", "x", "--p", "2", "--augment", "fixed"], "--p 2"),
@@ -109,4 +110,4 @@ def test_texts_of_numbers() -> None:
     assert parse_seeds("3-3,4294967295") == [3, 4294967295]
     for text in ("²", "1.5", "9" * 5000):
         with pytest.raises(FruganError, match="--batch-per-device"):
-            parse_count(text)
+            read_count("--batch-per-device", text)

@@ -170,10 +170,10 @@ TRAIN = Command(
             p=0.21, p_max=0.71, ada_kimg=77.5, transforms="bgcfn", diffaugment="color", measurement="drop-pixels:0.4",
             consistency_transforms="xflip", consistency_reach=0.35, channel_base=1234, channel_max=222, d_capacity=1.5, latent=96,
             mapping_layers=5, d_mapping_layers=3, g_architecture="orig", d_architecture="skip", mbstd_group=6, batch=48,
-            gamma=3.5, lr=0.0017, rollback_lr=0.6, path_length_weight=1.7, style_mixing=0.4, ema_kimg=9.5, init_from="net.pkl",
-            allow_partial=True, freeze_d="10", freeze_g="16px", freeze_mapping=True, tick=1.5, samples_every=2.5,
-            checkpoint_every=3.75, keep_last=9, evaluate_every=6.5, evaluate_samples=333, metrics="fid,is", features="dinov2",
-            weights="w.bin", precision="fp32", compile="on", activation_checkpointing=True,
+            r1_gamma=3.5, lr=0.0017, rollback_lr=0.6, path_length_weight=1.7, style_mixing=0.4, ema_half_life_kimg=9.5,
+            init_from="net.pkl", allow_partial=True, freeze_d="10", freeze_g="16px", freeze_mapping=True, tick_kimg=1.5,
+            samples_kimg=2.5, checkpoint_kimg=3.75, keep_last=9, evaluate_kimg=6.5, evaluate_samples=333, metrics="fid,is",
+            features="dinov2", weights="w.bin", precision="fp32", compile="on", activation_checkpointing=True,
         ),
     },
 )  # fmt: skip
@@ -760,7 +760,7 @@ def recorded(path: tuple[str, ...], given: dict[str, str]) -> dict[str, Any]:
     return rec.seen
 
 
-OPTIONS = [(path, param.name) for path, command in COMMANDS for param in command.params]
+OPTIONS = [(path, param.name) for path, command in COMMANDS for param in command.params if param.name != "help_all"]
 
 
 @pytest.mark.parametrize("path, name", OPTIONS, ids=lambda v: v if isinstance(v, str) else "-".join(v))

@@ -92,10 +92,11 @@ WRONG = {
     "init_from": ("photos --init-from nowhere", "nowhere"),
     "freeze_d": ("photos --freeze-d many", "freeze"),
     "freeze_g": ("photos --freeze-g many", "freeze"),
-    "metrics": ("photos --evaluate-every 1 --metrics fidd", "did you mean 'fid'"),
-    "features": ("photos --evaluate-every 1 --features incepton", "did you mean 'inception'"),
-    "weights": ("photos --evaluate-every 1 --features inception --weights nowhere.bin", "nowhere.bin"),
+    "metrics": ("photos --evaluate-kimg 1 --metrics fidd", "did you mean 'fid'"),
+    "features": ("photos --evaluate-kimg 1 --features incepton", "did you mean 'inception'"),
+    "weights": ("photos --evaluate-kimg 1 --features inception --weights nowhere.bin", "nowhere.bin"),
     "device": ("photos --device tpu", "tpu"),
+    "threads": ("photos --threads few", "'few'"),
 }
 SMALL = "--preset tiny --channel-base 64 --channel-max 8 --latent 16"
 TEXTS = [name for name, hint in get_type_hints(train_module.train).items() if str in (hint, *get_args(hint))]
@@ -110,7 +111,9 @@ def test_every_text_is_checked_before_the_directory_is_made(
     if name not in ("preset", "freeze_d", "freeze_g"):
         arguments += f" {SMALL} --batch 4"
     if name != "device":
-        arguments += " --device cpu --threads 1"
+        arguments += " --device cpu"
+    if name != "threads":
+        arguments += " --threads 1"
     code, text = call(capsys, photos, "train", *arguments.split())
     assert code == 2, text
     assert word in text.replace("\n", " ")

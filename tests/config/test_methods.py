@@ -49,7 +49,7 @@ def test_rows_name_settings_that_exist(name: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_trains_and_resumes_bit_for_bit(name: str, tmp_path: Path, image_folder: Path) -> None:  # noqa: F811
-    options = {**TINY, "kimg": 0.064, "tick": 0.032, "method": name, "seed": 1, "precision": "fp32"}
+    options = {**TINY, "kimg": 0.064, "tick_kimg": 0.032, "method": name, "seed": 1, "precision": "fp32"}
     if METHODS[name].options.get("augment", "none") != "ada":
         del options["target"]
     options = {k: v for k, v in options.items() if k not in METHODS[name].preset}  # an option would win over the method

@@ -47,7 +47,7 @@ def test_auto(side: int) -> None:
     assert config.generator.synthesis.channel_base == config.discriminator.channel_base == base
     assert config.training.generator_lr == lr
     assert config.training.ema_half_life_kimg == pytest.approx(batch * 10 / 32)
-    assert {"batch", "gamma", "lr", "ema_kimg", "precision"} <= {row.name for row in derived}
+    assert {"batch", "r1_gamma", "lr", "ema_half_life_kimg", "precision"} <= {row.name for row in derived}
     assert all(row.reason for row in derived)
 
 
@@ -130,13 +130,13 @@ def test_presets_round_trip(name: str, tmp_path: Path) -> None:
 
 
 EVERYTHING = Options(
-    kimg=7.5, batch=12, batch_per_device=6, gamma=3.25, lr=0.00001, rollback_lr=0.5, controller="rv", target=0.25, p_max=0.5,
+    kimg=7.5, batch=12, batch_per_device=6, r1_gamma=3.25, lr=0.00001, rollback_lr=0.5, controller="rv", target=0.25, p_max=0.5,
     ada_kimg=77, transforms="bg", diffaugment="color", measurement="drop-pixels:0.25", conditional=True, seed=2**32 - 1,
     precision="bf16", activation_checkpointing=True, mapping_layers=3, d_mapping_layers=4, channel_base=4096, channel_max=96,
     d_capacity=0.5, latent=64, g_architecture="resnet", d_architecture="skip", mbstd_group=3, style_mixing=0.125,
-    path_length_weight=1.5, ema_kimg=2.5, tick=0.5, samples_every=1.5, checkpoint_every=2.5, keep_last=5, evaluate_every=3,
-    evaluate_samples=123, metrics="recall,fid", features="clip", weights="w", init_from="elsewhere", allow_partial=True,
-    freeze_d="10", freeze_g="16px", freeze_mapping=True, method="ada,bcr", consistency_transforms="xflip",
+    path_length_weight=1.5, ema_half_life_kimg=2.5, tick_kimg=0.5, samples_kimg=1.5, checkpoint_kimg=2.5, keep_last=5,
+    evaluate_kimg=3, evaluate_samples=123, metrics="recall,fid", features="clip", weights="w", init_from="elsewhere",
+    allow_partial=True, freeze_d="10", freeze_g="16px", freeze_mapping=True, method="ada,bcr", consistency_transforms="xflip",
     consistency_reach=0.5,
 )  # fmt: skip
 
@@ -225,9 +225,9 @@ BAD = (math.nan, math.inf, -math.inf, -1, 0, 1.5, 1e300, 10**400, True, "x")
 ZERO = {
     "mapping_layers",
     "d_mapping_layers",
-    "gamma",
+    "r1_gamma",
     "path_length_weight",
-    "evaluate_every",
+    "evaluate_kimg",
     "p",
     "p_max",
     "style_mixing",
@@ -306,10 +306,10 @@ def test_numbers_of_numpy_are_written_as_numbers(tmp_path: Path) -> None:
 
 
 def test_what_is_asked_for_wins_and_is_not_derived() -> None:
-    config, derived = resolve(Options(batch=8, gamma=3.0, lr=0.001, kimg=7), DATA, FACTS)
+    config, derived = resolve(Options(batch=8, r1_gamma=3.0, lr=0.001, kimg=7), DATA, FACTS)
     assert (config.training.batch, config.objective.r1_gamma, config.training.generator_lr) == (8, 3.0, 0.001)
     assert config.kimg == 7
-    assert not {"batch", "gamma", "lr", "kimg"} & {row.name for row in derived}
+    assert not {"batch", "r1_gamma", "lr", "kimg"} & {row.name for row in derived}
 
 
 def test_precision_follows_the_device() -> None:

@@ -33,8 +33,8 @@ from frugan.tracking import read_stats
 from frugan.training import checkpoint
 
 OPTIONS = shlex.split(
-    "--preset tiny --batch 8 --channel-base 64 --channel-max 8 --latent 16 --kimg 0.16 --tick 0.016 --samples-every 0.032 "
-    "--checkpoint-every 0.016 --ada-kimg 0.1 --held-out 8 --target=-0.9 --keep-last 2 --device cpu --threads 1"
+    "--preset tiny --batch 8 --channel-base 64 --channel-max 8 --latent 16 --kimg 0.16 --tick-kimg 0.016 --samples-kimg 0.032 "
+    "--checkpoint-kimg 0.016 --ada-kimg 0.1 --held-out 8 --target=-0.9 --keep-last 2 --device cpu --threads 1"
 )
 STEPS = 20
 

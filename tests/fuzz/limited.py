@@ -150,7 +150,7 @@ def kinds(folder: Path) -> dict[str, Kind]:
         Image.fromarray(pixels).save(folder / "images" / f"{i:02d}.png")
     code, printed = program(
         "train", str(folder / "images"), "--out", str(folder / "run"), "--preset", "tiny", "--batch", "8", "--channel-base", "64",
-        "--channel-max", "8", "--latent", "16", "--kimg", "0.032", "--tick", "0.016", "--checkpoint-every", "0.016",
+        "--channel-max", "8", "--latent", "16", "--kimg", "0.032", "--tick-kimg", "0.016", "--checkpoint-kimg", "0.016",
         "--held-out", "4", "--device", "cpu", "--threads", "1",
     )  # fmt: skip
     assert code == 0, printed

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from frugan.cli import data as data_commands
 from frugan.cli import generate, train
-from frugan.cli.common import parse_resolution, parse_seeds
+from frugan.cli.common import parse_seeds
 from frugan.config.options import Options
 from frugan.config.resolve import Facts, resolve
 from frugan.config.schema import load_config, to_dict
@@ -24,6 +24,7 @@ from frugan.data import DataConfig, open_dataset
 from frugan.errors import FruganError
 from frugan.latent import parse_label
 from frugan.metrics import EvaluationCard
+from frugan.resolution import parse_resolution
 
 from .damage import damaged, program
 

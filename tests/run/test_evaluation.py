@@ -37,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, image_folder: Path) -> Path:
         patch.setenv("FRUGAN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         out = tmp_path_factory.mktemp("run") / "run"
         options = {**TINY, "held_out": 12, "conditional": True, "labels": "folders", "mirror": True}
-        evaluation = {"evaluate_every": 0.08, "evaluate_samples": 12, "metrics": "kid_full,memorisation"}
+        evaluation = {"evaluate_kimg": 0.08, "evaluate_samples": 12, "metrics": "kid_full,memorisation"}
         list(frugan.train(image_folder, out, device="cpu", **options, **evaluation))
         return out
 
@@ -58,7 +58,7 @@ def test_a_stop_does_not_wait_for_a_measurement(tmp_path: Path, image_folder: Pa
     """The checkpoint is written at once; the measurement is left out."""
     config = DataConfig(path=str(image_folder), held_out=12)
     fields = {k: v for k, v in TINY.items() if k != "held_out"}
-    options = Options(**fields, evaluate_every=0.08, evaluate_samples=200, metrics="kid_full")
+    options = Options(**fields, evaluate_kimg=0.08, evaluate_samples=200, metrics="kid_full")
     planned = plan(options, config, device=torch.device("cpu"))
     heard: list[int] = []
     run = Run.create(tmp_path / "run", planned.config)
@@ -174,7 +174,7 @@ def test_the_default_metric_goes_by_the_number_of_images(run: Path, image_folder
     assert (default_metric(9_999), default_metric(10_000)) == ("kid", "fid")
     for images, expected in ((500, "kid"), (20_000, "fid")):
         facts = Facts(resolution=(32, 32), channels=3, label_size=0, images=images, held_out=0)
-        config, derived = resolve(Options(evaluate_every=10), DataConfig(str(image_folder)), facts)
+        config, derived = resolve(Options(evaluate_kimg=10), DataConfig(str(image_folder)), facts)
         assert config.evaluate.metrics == (expected,)
         assert any(row.name == "metrics" and str(images) in row.reason for row in derived)
 
@@ -201,7 +201,7 @@ def test_the_averaged_generator_is_measured_as_it_is_kept(run: Path) -> None:
 
 def test_the_last_step_is_measured_though_none_was_due(image_folder: Path, tmp_path: Path) -> None:
     options = {**TINY, "kimg": 0.04, "mirror": True, "held_out": 0}
-    measure = {"evaluate_every": 100.0, "evaluate_samples": 12, "metrics": "kid_full"}
+    measure = {"evaluate_kimg": 100.0, "evaluate_samples": 12, "metrics": "kid_full"}
     records = list(frugan.train(image_folder, tmp_path / "run", device="cpu", **options, **measure))
     assert [np.isfinite(r["metric/kid_full"]) for r in records if "metric/kid_full" in r] == [True]
     assert "metric/kid_full" in records[-1]
@@ -231,8 +231,8 @@ def test_the_best_checkpoint(
         return EvaluationCard({metric: next(scripted)}, {})
 
     monkeypatch.setattr(Evaluator, "__call__", measure)
-    options = {**TINY, "held_out": 12, "keep_last": 1, "checkpoint_every": 1.0, "samples_every": 1.0}
-    list(frugan.train(image_folder, tmp_path / "run", device="cpu", **options, evaluate_every=0.04, metrics=metric))
+    options = {**TINY, "held_out": 12, "keep_last": 1, "checkpoint_kimg": 1.0, "samples_kimg": 1.0}
+    list(frugan.train(image_folder, tmp_path / "run", device="cpu", **options, evaluate_kimg=0.04, metrics=metric))
     run = Run(tmp_path / "run")
     facts = run.read("best.json")
     found = run.best()

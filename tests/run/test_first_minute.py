@@ -24,7 +24,7 @@ from tests.program import call
 from .conftest import TINY
 from .test_resume import final_tensors
 
-SHORT: dict[str, Any] = TINY | {"kimg": 0.064, "tick": 50.0, "samples_every": 50.0, "checkpoint_every": 50.0}
+SHORT: dict[str, Any] = TINY | {"kimg": 0.064, "tick_kimg": 50.0, "samples_kimg": 50.0, "checkpoint_kimg": 50.0}
 MACHINE = "--preset tiny --batch 8 --channel-base 64 --channel-max 8 --latent 16 --device cpu".split()  # noqa: SIM905
 
 
@@ -148,7 +148,7 @@ def test_a_machine_that_became_busy_is_told_once(
 ) -> None:
     monkeypatch.setattr("frugan.training.threads.choose_threads", lambda *_: (1, {1: 0.1, 2: 1.5}))
     monkeypatch.setattr("frugan.run.reporting.BUSY", 0.0)
-    options = TINY | {"kimg": 0.064, "tick": 0.016, "threads": 2}
+    options = TINY | {"kimg": 0.064, "tick_kimg": 0.016, "threads": 2}
     records = list(frugan.train(image_folder, tmp_path / "busy", device="cpu", **options))
     (warning,) = [w for r in records for w in r.get("warnings", []) if "busy" in w]
     assert "15.0 times as fast" in warning

@@ -25,7 +25,7 @@ from tests.faults.harness import NAMELESS
 
 TINY = (
     "--preset", "tiny", "--channel-base", 64, "--channel-max", 8, "--latent", 16, "--batch", 16, "--device", "cpu",
-    "--tick", 0.016, "--checkpoint-every", 5, "--samples-every", 9,
+    "--tick-kimg", 0.016, "--checkpoint-kimg", 5, "--samples-kimg", 9,
 )  # fmt: skip
 
 

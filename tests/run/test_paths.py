@@ -27,8 +27,8 @@ from frugan.run.train import Run
 from tests.program import call
 
 SMALL = shlex.split(
-    "--preset tiny --batch 8 --channel-base 64 --channel-max 8 --latent 16 --kimg 0.008 --tick 0.008 --samples-every 1 "
-    "--checkpoint-every 1 --device cpu --threads 1"
+    "--preset tiny --batch 8 --channel-base 64 --channel-max 8 --latent 16 --kimg 0.008 --tick-kimg 0.008 --samples-kimg 1 "
+    "--checkpoint-kimg 1 --device cpu --threads 1"
 )
 
 
@@ -221,9 +221,9 @@ def test_shards_of_this_disk_are_found(tmp_path: Path, monkeypatch: pytest.Monke
 # ---- before anything is written ----
 
 WRONG = {
-    "metric": ("--evaluate-every 1 --metrics beauty", "beauty"),
-    "features": ("--evaluate-every 1 --features dinov2 --weights /nowhere.safetensors", "nowhere"),
-    "memorisation": ("--evaluate-every 1 --metrics memorisation", "--held-out"),
+    "metric": ("--evaluate-kimg 1 --metrics beauty", "beauty"),
+    "features": ("--evaluate-kimg 1 --features dinov2 --weights /nowhere.safetensors", "nowhere"),
+    "memorisation": ("--evaluate-kimg 1 --metrics memorisation", "--held-out"),
     "measurement": ("--measurement erase-everything", "measurement"),
     "seed": ("--seed -1", ""),
     "large seed": ("--seed 99999999999999999999", ""),

@@ -24,7 +24,7 @@ def warnings(run: Path) -> list[tuple[float, str]]:
 
 def test_a_resume_warns_like_the_whole_run(tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "CAP_KIMG", 0.04)
-    options = {**TINY, "p_max": 0.3, "ada_kimg": 0.05, "tick": 0.016}
+    options = {**TINY, "p_max": 0.3, "ada_kimg": 0.05, "tick_kimg": 0.016}
     list(frugan.train(image_folder, tmp_path / "whole", device="cpu", **options))
     records = frugan.train(image_folder, tmp_path / "run", device="cpu", **options)
     while not next(records).get("warnings"):
@@ -91,7 +91,7 @@ def test_a_rollback_has_new_random_numbers_and_leaves_no_stale_records(
     tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Records later than the checkpoint are dropped and come again, from other latents than the first time."""
-    options = {**TINY, "tick": 0.016, "rollback_lr": 1 - 1e-9, "held_out": 0, "target": -0.9}
+    options = {**TINY, "tick_kimg": 0.016, "rollback_lr": 1 - 1e-9, "held_out": 0, "target": -0.9}
     healthy = list(frugan.train(image_folder, tmp_path / "healthy", device="cpu", **options))
     blow_up(monkeypatch, 13, 1)
     given = list(frugan.train(image_folder, tmp_path / "run", device="cpu", **options))

@@ -62,7 +62,7 @@ def test_nothing_of_a_short_run_is_lost(
     length = 3 * every
     sizes = ("--batch", 8, "--channel-base", 64, "--channel-max", 8, "--latent", 16, "--keep-last", 99)
     machine = ("--device", "cpu", "--threads", 1)
-    reports = ("--tick", every, "--samples-every", every, "--checkpoint-every", every, "--evaluate-every", every)
+    reports = ("--tick-kimg", every, "--samples-kimg", every, "--checkpoint-kimg", every, "--evaluate-kimg", every)
     measures = ("--evaluate-samples", 12, "--metrics", "kid_full")
     train = (
         "train",
@@ -124,7 +124,7 @@ def test_held_out_images_never_train(
     asked: list[np.ndarray] = []
     images = Dataset.images
     steps = {"target": None} if controller == "rv" else {}
-    options = {**TINY, "mirror": True, "samples_every": 1.0, "controller": controller, **steps}
+    options = {**TINY, "mirror": True, "samples_kimg": 1.0, "controller": controller, **steps}
     records = frugan.train(image_folder, tmp_path / "run", device="cpu", **options)
     first = next(records)
     monkeypatch.setattr(
@@ -260,7 +260,7 @@ def test_resting_at_the_cap_is_told(
         ({"conditional": True}, "--conditional needs labels"),
         ({"transforms": "bgc,swirl"}, "swirl"),
         ({"kimg": -1}, "kimg -1"),
-        ({"gamma": -1}, "gamma"),
+        ({"r1_gamma": -1}, "gamma"),
         ({"target": 3.0}, "3.0"),
         ({"p_max": 1.5}, "1.5"),
         ({"sharpness": 3}, "unknown option 'sharpness'"),
@@ -398,7 +398,7 @@ def test_accumulation_makes_the_same_batch(image_folder: Path) -> None:
 
 def test_a_run_that_is_moved_while_it_trains_leaves_no_ghost_and_resumes(tmp_path: Path, image_folder: Path) -> None:
     run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
-    records = frugan.train(image_folder, run, device="cpu", **{**TINY, "kimg": 0.3, "tick": 0.064})
+    records = frugan.train(image_folder, run, device="cpu", **{**TINY, "kimg": 0.3, "tick_kimg": 0.064})
     assert next(records)["kimg"] > 0
     run.rename(elsewhere)
     with pytest.raises(FileNotFoundError, match="the run is no longer there"):

@@ -89,7 +89,7 @@ def together(world: int, image_folder: Path, out: Path, options: dict[str, Any])
 def test_one_two_and_four_processes_agree(
     arm: str, worlds: tuple[int, ...], image_folder: Path, tmp_path: Path
 ) -> None:
-    options = OPTIONS | ARMS[arm] | {"kimg": 0.08, "tick": 0.032, "samples_every": 0.08, "checkpoint_every": 0.08}
+    options = OPTIONS | ARMS[arm] | {"kimg": 0.08, "tick_kimg": 0.032, "samples_kimg": 0.08, "checkpoint_kimg": 0.08}
     one = together(1, image_folder, tmp_path / "one", options)
     for world in worlds:
         out = tmp_path / f"of-{world}"
@@ -146,7 +146,7 @@ def wait_for_end(process: subprocess.Popen[Any], run: Path, log: Path) -> int:
 def test_a_killed_worker_is_replaced(image_folder: Path, tmp_path: Path) -> None:
     """From the command line: two processes, one of them killed; the launcher starts both anew, and the run is finished."""
     out, log = tmp_path / "run", tmp_path / "log"
-    pace = ("--kimg", 1, "--tick", 0.064, "--checkpoint-every", 0.064, "--samples-every", 1, "--processes", 2)
+    pace = ("--kimg", 1, "--tick-kimg", 0.064, "--checkpoint-kimg", 0.064, "--samples-kimg", 1, "--processes", 2)
     with log.open("w") as output:
         training = subprocess.Popen(
             command("train", image_folder, "--out", out, *SMALL, "--batch", 16, *pace),

@@ -16,9 +16,9 @@ TINY: dict[str, Any] = {
     "channel_max": 8,
     "latent": 16,
     "kimg": 0.16,
-    "tick": 0.04,
-    "samples_every": 0.08,
-    "checkpoint_every": 0.08,
+    "tick_kimg": 0.04,
+    "samples_kimg": 0.08,
+    "checkpoint_kimg": 0.08,
     "ada_kimg": 0.1,
     "held_out": 8,
     "path_length_weight": 2.0,  # `tiny` has neither of these two, most presets have both

@@ -65,7 +65,7 @@ def test_rates_of_adam(preset: str) -> None:
     ("options", "expected"),
     [
         ({"preset": "paper256", "path_length_weight": 0.0}, RATES["paper256"]),  # the phase is there, with weight 0
-        ({"preset": "paper256", "gamma": 0.0}, RATES["paper256"]),
+        ({"preset": "paper256", "r1_gamma": 0.0}, RATES["paper256"]),
         ({"preset": "tiny", "path_length_weight": 2.0}, (0.008, 0.99**0.8, *RATES["tiny"][2:])),
         ({"preset": "paper256", "method": "wgan-gp"}, (0.001, 0.99, 0.001, 0.99)),
         ({"preset": "paper256", "method": "r3gan"}, (0.0025, 0.99, 0.00125, 0.99**0.5)),  # R1 every step

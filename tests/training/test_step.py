@@ -150,7 +150,7 @@ def test_every_method_traces_whole_and_trains_as_it_does_eager(
     compiled = torch.compile
     monkeypatch.setattr(torch, "compile", lambda f, **how: compiled(f, backend="aot_eager", fullgraph=True, **how))
     torch._dynamo.reset()
-    options = {**TINY, "kimg": 0.016, "tick": 0.008, "method": name, "precision": "fp32"}
+    options = {**TINY, "kimg": 0.016, "tick_kimg": 0.008, "method": name, "precision": "fp32"}
     if METHODS[name].options.get("augment", "none") != "ada":
         del options["target"]
     found = []

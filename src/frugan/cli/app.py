@@ -25,6 +25,7 @@ from frugan.cli import (
     text,
     train,
 )
+from frugan.cli.signature import short_help
 from frugan.cli.terminal import PlainFormatter, flush, outlasting, sentence
 from frugan.errors import FruganError, explain
 
@@ -37,7 +38,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("train")(checked(train.train))
+train_help = {"cls": short_help(*train.BASICS), "epilog": "\n\n".join(["Examples:", *train.EXAMPLES])}
+app.command("train", **train_help)(checked(train.train))
 app.command("resume")(checked(train.resume))
 app.command("status")(checked(status.status))
 app.command("generate")(checked(generate.generate))

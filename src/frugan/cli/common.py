@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from frugan.checks import check_number
 from frugan.cli.terminal import console
@@ -33,27 +33,6 @@ def say(text: str) -> None:
 def print_command(label: str, *arguments: object) -> None:
     """`print_command("Resume with", "resume", run)` prints "Resume with: frugan resume RUN", to be pasted into the shell."""
     say(f"{label}: {command(*arguments)}")
-
-
-def parse_resolution(text: str | None) -> tuple[int, int] | None:
-    """ "64" → (64, 64); "48x64" → (48, 64): height x width."""
-    if text is None:
-        return None
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdecimal() and len(part) < 10 and int(part) for part in parts):
-        raise FruganError(
-            f"--resolution {text[:60]!r}: give one number for square images, or HEIGHTxWIDTH, for instance 48x64"
-        )
-    return int(parts[0]), int(parts[-1])
-
-
-def parse_count(text: str | None) -> int | Literal["auto"] | None:
-    """ "16" → 16; "auto" and None stay."""
-    if text is None or text == "auto":
-        return text
-    if not text.isdecimal() or len(text) > 9 or not int(text):
-        raise FruganError(f"--batch-per-device {text[:60]!r}: give a whole number above 0, or auto")
-    return int(text)
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -44,8 +44,8 @@ def export(
     truncation: Annotated[float, Option(help="onnx, torch-export: ψ, becomes a constant of the file.")] = 1.0,
     truncation_cutoff: Annotated[int | None, Option(help="Truncate only this many of the first layers.")] = None,
     weights: Annotated[Literal["float16", "int8", "float32"], Option(help="page: how the weights are kept in it.")] = "float16",
-    directions: Annotated[list[Path] | None, Option(help="page: a folder of directions; may be repeated. [default: as frugan explore]")] = None,
-    runtime: Annotated[Path | None, Option(help="page: the .tgz of onnxruntime-web, or a folder with its files. [default: fetched once]")] = None,
+    directions: Annotated[list[Path] | None, Option(help="page: a folder of directions; may be repeated. \\[default: as frugan explore]")] = None,
+    runtime: Annotated[Path | None, Option(help="page: the .tgz of onnxruntime-web, or a folder with its files. \\[default: fetched once]")] = None,
 ) -> None:  # fmt: skip
     """Write a generator for other programs: ONNX, torch.export, the community's .pt, a hub directory, or an explorer to open."""
     from frugan.interop import (

@@ -9,8 +9,9 @@ import typer
 from typer import Option
 
 from frugan.checks import Limits, Seed, checked
-from frugan.cli.common import bar, console, parse_resolution, say
+from frugan.cli.common import bar, console, say
 from frugan.errors import shown
+from frugan.resolution import parse_resolution
 
 if TYPE_CHECKING:
     from frugan.data import Dataset
@@ -41,7 +42,7 @@ UseGenerated = Annotated[
 def _config(path: str, resolution: str | None, **settings: Any) -> Any:
     from frugan.data import DataConfig
 
-    return DataConfig(path=path, resolution=parse_resolution(resolution), **settings)
+    return DataConfig(path=path, resolution=parse_resolution(resolution) if resolution else None, **settings)
 
 
 @app.command()
@@ -57,7 +58,7 @@ def inspect(
     value_range: ValueRange = "auto",
     use_generated: UseGenerated = False,
     sheet: Annotated[
-        Path | None, Option(help="Where to write the contact sheet. [default: contact-sheet-NAME.png]")
+        Path | None, Option(help="Where to write the contact sheet. \\[default: contact-sheet-NAME.png]")
     ] = None,
     as_json: Annotated[bool, Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:

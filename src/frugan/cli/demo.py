@@ -10,6 +10,7 @@ from typer import Option
 
 from frugan.checks import Limits
 from frugan.cli.common import bar, print_command, say
+from frugan.cli.signature import Device
 from frugan.cli.train import describe, follow
 
 IMAGES, HELD_OUT = 1000, 100
@@ -19,9 +20,9 @@ def demo(
     out: Annotated[Path, typer.Argument(help="Directory for the images and the run.")] = Path("demo"),
     style: Annotated[str, Option(help="critters, voxel-art, pixel-art, lorelei, notionists or planets.")] = "critters",
     kimg: Annotated[
-        float | None, Limits(above=0, at_most=1e9), Option(help="Length of training. [default: that of preset tiny]")
+        float | None, Limits(above=0, at_most=1e9), Option(help="Length of training. \\[default: that of preset tiny]")
     ] = None,
-    device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Draw 1,000 small images and train a GAN on them: seven to ten minutes on two CPU cores.
 

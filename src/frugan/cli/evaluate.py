@@ -10,6 +10,7 @@ from typer import Option
 
 from frugan.checks import Limits, Seed, Truncation
 from frugan.cli.common import bar, console, say
+from frugan.cli.signature import Device
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ FEATURES = "Feature network"
 
 def evaluate(
     source: Annotated[Path, typer.Argument(help="A run, one of its checkpoints, or a foreign .pkl or .pt.")],
-    metrics: Annotated[str | None, Option(help="kid, kid_full, fid, fid_infinity, is, precision, recall, density, coverage, memorisation, ppl_w_full, ppl_w_end, ppl_z_full, ppl_z_end; joined by commas. [default: kid below 10,000 images, else fid]")] = None,
+    metrics: Annotated[str | None, Option(help="kid, kid_full, fid, fid_infinity, is, precision, recall, density, coverage, memorisation, ppl_w_full, ppl_w_end, ppl_z_full, ppl_z_end; joined by commas. \\[default: kid below 10,000 images, else fid]")] = None,
     samples: Annotated[int, Limits(at_least=10, at_most=10_000_000), Option(help="Images generated.")] = 5000,
     seed: Annotated[Seed, Option(help="Which ones: image i follows from seed and i.")] = 0,
     truncation: Annotated[Truncation, Option(help="ψ: below 1 more typical, less varied.")] = 1.0,
@@ -31,14 +32,14 @@ def evaluate(
     against: Annotated[Literal["auto", "held-out", "train", "all"], Option(help="Part of the run's images to measure against; auto: held-out, else train.", rich_help_panel=IMAGES)] = "auto",
     features: Annotated[str, Option(help="efficientnet-lite0, inception, dinov2, clip; a TorchScript or .onnx file; package.module:callable.", rich_help_panel=FEATURES)] = "efficientnet-lite0",
     weights: Annotated[str | None, Option(help="Their file, or their name on the Hugging Face hub.", rich_help_panel=FEATURES)] = None,
-    resize: Annotated[Literal["clean", "legacy"] | None, Option(help="Antialiased bicubic, or as TensorFlow 1 did. [default: clean; inception: legacy]", rich_help_panel=FEATURES)] = None,
+    resize: Annotated[Literal["clean", "legacy"] | None, Option(help="Antialiased bicubic, or as TensorFlow 1 did. \\[default: clean; inception: legacy]", rich_help_panel=FEATURES)] = None,
     input_size: Annotated[int | None, Limits(at_least=1, at_most=4096), Option(help="Pixels a side that the network sees.", rich_help_panel=FEATURES)] = None,
     mean: Annotated[str | None, Option(help="R,G,B in units of [0, 1], of a network of your own.", rich_help_panel=FEATURES)] = None,
     std: Annotated[str | None, Option(help="R,G,B, likewise.", rich_help_panel=FEATURES)] = None,
     path_distance: Annotated[Literal["features", "lpips"], Option(help="What path lengths are measured by.", rich_help_panel=FEATURES)] = "features",
-    out: Annotated[Path | None, Option("--out", "-o", help="The card, a .json file. [default: in the run's evaluations]")] = None,
+    out: Annotated[Path | None, Option("--out", "-o", help="The card, a .json file. \\[default: in the run's evaluations]")] = None,
     batch: Annotated[int, Limits(at_least=1, at_most=65536), Option(help="Images made at once.")] = 64,
-    device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:  # fmt: skip
     """Measure a generator, and write a card that says how."""
     from frugan.run.evaluate import evaluate as measure

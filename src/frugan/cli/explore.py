@@ -12,6 +12,7 @@ from typer import Option
 
 from frugan.checks import Limits
 from frugan.cli.common import bar, say
+from frugan.cli.signature import Device
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
@@ -32,12 +33,12 @@ _FOUND_BY_ITSELF, _SAMPLES = 10, 20_000
 
 def explore(
     networks: Annotated[list[str], typer.Argument(help="A run, one of its checkpoints, an import, a .pkl or .pt, hf:user/name, or sample; a second one is shown beside it.")],
-    directions: Annotated[list[Path] | None, Option(help="A folder of directions; may be repeated. [default: those in the run's folder directions, else the ten that GANSpace finds]")] = None,
+    directions: Annotated[list[Path] | None, Option(help="A folder of directions; may be repeated. \\[default: those in the run's folder directions, else the ten that GANSpace finds]")] = None,
     port: Annotated[int, Limits(at_least=0, at_most=65535), Option(help="0: any that is free.")] = 0,
     host: Host = "127.0.0.1",
     share: Share = False,
     no_browser: NoBrowser = False,
-    device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:  # fmt: skip
     """Look at what a generator makes, in the browser: sliders, mixing, breeding, key frames. Needs the extra frugan\\[explorer]."""
 

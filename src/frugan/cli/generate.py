@@ -14,6 +14,7 @@ from typer import Option
 
 from frugan.checks import Limits, Truncation
 from frugan.cli.common import bar, open_network, parse_seeds, say
+from frugan.cli.signature import Device
 from frugan.errors import FruganError
 from frugan.shipped import resolve_shipped
 
@@ -34,7 +35,7 @@ def generate(
         ),
     ],
     out: Annotated[
-        Path | None, Option("--out", "-o", help="Folder for the images. [default: generated in the run]")
+        Path | None, Option("--out", "-o", help="Folder for the images. \\[default: generated in the run]")
     ] = None,
     seeds: Annotated[str, Option(help="Numbers and ranges: a seed always makes the same image.")] = "0-15",
     truncation: Annotated[Truncation, Option(help="ψ: below 1 more typical, less varied.")] = 1.0,
@@ -59,7 +60,7 @@ def generate(
         Literal["png", "npy"], Option(help="npy: arrays [H, W, C] of all channels in the depth of the data.")
     ] = "png",
     batch: Annotated[int, Limits(at_least=1, at_most=65536), Option(help="Images made at once.")] = 16,
-    device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Make images with a trained generator: seed0000.png, seed0001.png, …, or one grid of them.
 

@@ -20,6 +20,7 @@ from frugan.cli.common import (
     read_label,
     say,
 )
+from frugan.cli.signature import Device
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ Network = Annotated[
 Out = Annotated[Path, Option("--out", "-o", help="The folder to write into.")]
 Psi = Annotated[float, Limits(at_least=-2, at_most=2), Option(help="ψ: below 1 more typical, less varied.")]
 Class = Annotated[str | None, Option("--class", help="Class name or number, or label values joined by commas.")]
-Device = Annotated[str, Option(help="auto, cpu, cuda, mps.")]
-Levels = Annotated[str | None, Option(help="Levels by their size, for instance 8-32 or 64. [default: all]")]
+Levels = Annotated[str | None, Option(help="Levels by their size, for instance 8-32 or 64. \\[default: all]")]
 
 
 def directions(
@@ -64,7 +64,7 @@ def directions(
     without: Annotated[list[str] | None, Option(help="FOLDER:NUMBER of a direction that is not to change too; may be repeated.")] = None,
     file: Annotated[Path | None, Option(help="import: components of GANSpace (.npz), or a boundary of InterFaceGAN (.npy).")] = None,
     component: Annotated[int | None, Limits(at_least=0, at_most=100_000), Option(help="import: which of GANSpace's components.")] = None,
-    ws: Annotated[str | None, Option("--ws", help="import: FIRST:END of the ws that it acts on, the end exclusive, for instance 6:8. [default: all]")] = None,
+    ws: Annotated[str | None, Option("--ws", help="import: FIRST:END of the ws that it acts on, the end exclusive, for instance 6:8. \\[default: all]")] = None,
     name: Annotated[str | None, Option(help="boundary and import: what to call it.")] = None,
     truncation: Psi = 0.7,
     device: Device = "auto",
@@ -159,7 +159,7 @@ def mix(
     out: Annotated[Path, Option("--out", "-o", help="The image to write.")] = Path("mixed.png"),
     rows: Annotated[str, Option(help="Seeds of the rows: they give all levels but those of the columns.")] = "0-5",
     columns: Annotated[str, Option(help="Seeds of the columns.")] = "10-17",
-    levels: Annotated[str | None, Option(help="Levels that the columns give, for instance 4-8: coarse ones give pose and shape, fine ones colour. [default: the coarser half]")] = None,
+    levels: Annotated[str | None, Option(help="Levels that the columns give, for instance 4-8: coarse ones give pose and shape, fine ones colour. \\[default: the coarser half]")] = None,
     label: Class = None,
     truncation: Psi = 0.7,
     device: Device = "auto",
@@ -244,7 +244,7 @@ def video(
     truncation: Annotated[str, Option(help="ψ; or FIRST:LAST, which is then what the video shows.")] = "0.7",
     morph: Annotated[str | None, Option(help="A network fine-tuned from this one (or its parent): this one turns into it and back.")] = None,
     seeds: Annotated[str, Option(help="Seeds of --loop, --edit, --classes, --truncation and --morph.")] = "0-5",
-    strengths: Annotated[str | None, Option(help="--edit: LOW:HIGH in σ. [default: the direction's slider]")] = None,
+    strengths: Annotated[str | None, Option(help="--edit: LOW:HIGH in σ. \\[default: the direction's slider]")] = None,
     space: Annotated[Literal["w", "z"], Option(help="--tour: straight lines in W, or great circles in Z.")] = "w",
     easing: Annotated[Literal["linear", "smooth"], Option(help="smooth slows down at each key frame.")] = "linear",
     uneven: Annotated[bool, Option("--uneven", help="Equal steps in latent space instead of equal changes of the image.")] = False,

@@ -10,6 +10,7 @@ from typer import Option
 
 from frugan.checks import Limits, check_number
 from frugan.cli.common import bar, console
+from frugan.cli.signature import Device
 from frugan.errors import FruganError
 
 
@@ -49,7 +50,7 @@ def leaks(
     samples: Annotated[
         int, Limits(at_least=1, at_most=1_000_000), Option(help="Generated images, and real ones, to compare.")
     ] = 2000,
-    device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
+    device: Device = "auto",
     as_json: Annotated[bool, Option("--json", help="Print the findings as JSON.")] = False,
     plot: Annotated[Path | None, Option(help="Draw them. Needs the extra frugan\\[plots].")] = None,
 ) -> None:

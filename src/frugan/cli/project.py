@@ -11,6 +11,7 @@ from typer import Option
 
 from frugan.checks import Limits
 from frugan.cli.common import bar, check_out, open_network, print_command, say
+from frugan.cli.signature import Device
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
@@ -45,14 +46,14 @@ def project(
     distance: Annotated[str, Option(help="lpips, lpips-alex, efficientnet, discriminator, pixels, or a sum such as efficientnet+0.5*pixels.")] = "auto",
     target: Annotated[float | None, Limits(above=0), Option(help="Leave an image alone once its distance is this or less.")] = None,
     mask: Annotated[Path | None, Option(help="An image of the generator's size: only its white part counts, the rest is filled in.")] = None,
-    label: Annotated[str | None, Option("--class", help="Class of the images. [default: estimated]")] = None,
+    label: Annotated[str | None, Option("--class", help="Class of the images. \\[default: estimated]")] = None,
     steps_w: Annotated[int, Limits(at_least=1, at_most=1_000_000), Option(help="Steps of the W rung.")] = 300,
     steps: Annotated[int, Limits(at_least=1, at_most=1_000_000), Option(help="Steps of the PN or W+ rung.")] = 400,
     tune_steps: Annotated[int, Limits(at_least=1, at_most=1_000_000), Option(help="Steps of --tune, at most.")] = 350,
-    rank: Annotated[int | None, Limits(at_least=1, at_most=65536), Option(help="--tune: keep weight differences of this rank. [default: whole, in half precision]")] = None,
+    rank: Annotated[int | None, Limits(at_least=1, at_most=65536), Option(help="--tune: keep weight differences of this rank. \\[default: whole, in half precision]")] = None,
     batch: Annotated[int, Limits(at_least=1, at_most=4096), Option(help="Images fitted at once.")] = 8,
     seed: Annotated[int, Limits(at_least=0, at_most=2**32 - 1), Option(help="Of the exploration noise.")] = 0,
-    device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:  # fmt: skip
     """Find images in a generator: a code for each, which everything that takes seeds takes, and a sheet that compares.
 
@@ -115,7 +116,7 @@ def encode(
     steps: Annotated[int, Limits(at_least=1, at_most=10_000_000), Option(help="--train: steps.")] = 2000,
     batch: Annotated[int, Limits(at_least=2, at_most=4096), Option(help="Images at once.")] = 16,
     seed: Annotated[int, Limits(at_least=0, at_most=2**32 - 1), Option(help="--train.")] = 0,
-    device: Annotated[str, Option(help="auto, cpu, cuda, mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:  # fmt: skip
     """Train an encoder for a generator, or write the codes that it finds for images at once."""
     from frugan.latent.code import Code, save_code

@@ -10,6 +10,7 @@ from typer import Option
 
 from frugan.checks import Limits, checked
 from frugan.cli.common import bar, check_image, check_out, open_network, parse_points, parse_seeds, print_command, say
+from frugan.cli.signature import Device
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
@@ -37,8 +38,7 @@ Model = Annotated[
 ]
 Out = Annotated[Path, Option("--out", "-o", help="The folder to write into.")]
 Text = "a text, or @FILE or @FOLDER: what these images have in common"
-Class = Annotated[str | None, Option("--class", help="Class of the samples. [default: all]")]
-Device = Annotated[str, Option(help="auto, cpu, cuda, mps.")]
+Class = Annotated[str | None, Option("--class", help="Class of the samples. \\[default: all]")]
 Psi = Annotated[float, Limits(at_least=-2, at_most=2), Option(help="ψ of samples.")]
 SAMPLES = 20_000
 
@@ -99,14 +99,14 @@ def edit(
     channels: Annotated[int, Limits(at_least=1, at_most=100_000), Option(help="global: how many style channels it moves; few are local, many reach shape.")] = 30,
     relevance: Annotated[Literal["jacobian", "differences"], Option(help="global: first-order, minutes; or the paper's finite differences, hours.")] = "jacobian",
     images: Annotated[int, Limits(at_least=1, at_most=10_000), Option(help="global: samples that relevances are averaged over.")] = 16,
-    levels: Annotated[str | None, Option(help="global: levels by their size, for instance 8-32. [default: all]")] = None,
+    levels: Annotated[str | None, Option(help="global: levels by their size, for instance 8-32. \\[default: all]")] = None,
     groups: Annotated[str, Option(help="mapper: some of coarse,middle,fine.")] = "coarse,middle,fine",
-    steps: Annotated[int | None, Limits(at_least=1, at_most=1_000_000), Option(help="optimise and mapper. [default: 150 and 300]")] = None,
-    keep: Annotated[float | None, Limits(at_least=0, at_most=1e6), Option(help="optimise and mapper: weight of staying close. [default: 0.02 and 0.05]")] = None,
+    steps: Annotated[int | None, Limits(at_least=1, at_most=1_000_000), Option(help="optimise and mapper. \\[default: 150 and 300]")] = None,
+    keep: Annotated[float | None, Limits(at_least=0, at_most=1e6), Option(help="optimise and mapper: weight of staying close. \\[default: 0.02 and 0.05]")] = None,
     wanted: Annotated[float | None, Limits(above=0, at_most=2), Option(help="Strength by a wanted rise of the similarity (cosine).")] = None,
-    kept: Annotated[float | None, Limits(above=0, at_most=10), Option(help="Strength by how far images may move, in distances between two samples. [default: 0.5]")] = None,
+    kept: Annotated[float | None, Limits(above=0, at_most=10), Option(help="Strength by how far images may move, in distances between two samples. \\[default: 0.5]")] = None,
     mapper: Annotated[Path | None, Option(help="mapper: one that was trained before, instead of training.")] = None,
-    template: Annotated[list[str] | None, Option(help="A sentence with {} for the prompt; may be repeated. [default: the model's own]")] = None,
+    template: Annotated[list[str] | None, Option(help="A sentence with {} for the prompt; may be repeated. \\[default: the model's own]")] = None,
     label: Class = None,
     truncation: Psi = 0.7,
     seed: Annotated[int, Limits(at_least=0, at_most=2**32 - 1), Option(help="Of training a mapper.")] = 0,
@@ -160,7 +160,7 @@ def adapt(
     steps: Annotated[int, Limits(at_least=1, at_most=100_000), Option(help="Steps. Long runs overshoot: choose a snapshot.")] = 300,
     every: Annotated[int, Limits(at_least=1, at_most=100_000), Option(help="Steps between snapshots.")] = 50,
     batch: Annotated[int, Limits(at_least=1, at_most=1024), Option(help="Images a step.")] = 2,
-    layers: Annotated[int | None, Limits(at_least=1, at_most=64), Option(help="How many ws choose the convolutions that a step trains: few for texture. [default: all]")] = None,
+    layers: Annotated[int | None, Limits(at_least=1, at_most=64), Option(help="How many ws choose the convolutions that a step trains: few for texture. \\[default: all]")] = None,
     lr: Annotated[float, Limits(above=0, at_most=1), Option(help="Learning rate.")] = 0.002,
     seeds: Annotated[str, Option(help="Seeds of the strip.")] = "0-5",
     template: Annotated[list[str] | None, Option(help="A sentence with {} for the prompt; may be repeated.")] = None,

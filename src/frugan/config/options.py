@@ -1,87 +1,290 @@
-"""Options of training: what a user may ask for."""
+"""Options of training: name, type, default, description, and how the command line shows each; the one place where they stand.
+
+The signature and help of `frugan train`, the keywords of `frugan.train` and docs/options.md are made from here. The text
+below a field describes it; where the default is None it says in brackets what then holds.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+import ast
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
+from itertools import pairwise
+from textwrap import dedent
+from typing import Annotated, Any, Literal, NamedTuple
 
-from frugan.checks import Count, Factor, Limits, NotNegative, Probability, Seed, as_option, check_choice, check_fields
+from frugan.checks import (
+    Count,
+    Factor,
+    Limits,
+    NotNegative,
+    Positive,
+    Probability,
+    Seed,
+    as_option,
+    check_choice,
+    check_fields,
+)
+from frugan.config.methods import METHODS
 from frugan.config.presets import PRESETS
+from frugan.errors import FruganError
+from frugan.resolution import parse_resolution
 
 BatchSize = Annotated[int, Limits(at_least=1, at_most=65536)]
-
 Length = Annotated[float, Limits(above=0, at_most=1e9)]
 """kimg: thousands of images shown to the discriminator."""
-
 Rate = Annotated[float, Limits(above=0, at_most=10)]
-
 Depth = Annotated[int, Limits(at_least=0, at_most=1000)]
-
 Width = Annotated[int, Limits(at_least=1, at_most=65536)]
+Threads = Annotated[int, Limits(at_least=1, at_most=4096)]
+Architecture = Literal["skip", "resnet", "orig"]
+
+DATA = "Data"
+RUN = "Run"
+AUGMENTATION = "Augmentation"
+NETWORKS = "Networks"
+OPTIMISATION = "Optimisation"
+FINE_TUNING = "Fine-tuning"
+REPORTING = "Reporting"
+MACHINE = "Machine"
+
+
+class Display(NamedTuple):
+    """How the command line has an option.
+
+    `basic`: `frugan train --help` lists it; `alias`: another name; `choices`: names that complete in the shell, joined by
+    commas where `several` go together; `read`: what makes the value from text; `default`: of the command line, where that
+    is another one.
+    """
+
+    panel: str
+    basic: bool = False
+    alias: str | None = None
+    choices: Callable[[], Iterable[str]] | None = None
+    several: bool = False
+    read: Callable[[str, str], Any] | None = None
+    default: Any = None
+
+
+def option(value: Any, panel: str, /, **display: Any) -> Any:
+    """A field with its default, and how it is shown (fields of `Display`)."""
+    return field(default=value, metadata={"display": Display(panel, **display)})
+
+
+def displays(owner: type) -> dict[str, Display]:
+    """How each option of a class is shown, by name."""
+    return {f.name: f.metadata["display"] for f in fields(owner) if "display" in f.metadata}
+
+
+def read_count(name: str, text: str) -> int | Literal["auto"]:
+    """ "16" → 16; "auto" stays. `name` is what the user calls it. Raises `FruganError`."""
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal() or len(text) > 9 or not int(text):
+        raise FruganError(f"{name} {text[:60]!r}: give a whole number above 0, or auto")
+    return int(text)
+
+
+def _transforms() -> Iterable[str]:
+    from frugan.augment import PRESETS as names
+    from frugan.augment import TRANSFORMS
+
+    return [*names, *TRANSFORMS]
+
+
+def _architectures() -> Iterable[str]:
+    from frugan.networks.registry import ARCHITECTURES
+
+    return ARCHITECTURES
+
+
+def _policies() -> Iterable[str]:
+    from frugan.augment import POLICIES
+
+    return POLICIES
+
+
+def _metrics() -> Iterable[str]:
+    from frugan.metrics import METRICS
+
+    return METRICS
+
+
+def _features() -> Iterable[str]:
+    from frugan.metrics import FEATURES
+
+    return FEATURES
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Options of images; they become a `frugan.data.DataConfig`, which has the same fields."""
+
+    resolution: tuple[int, int] | None = option(None, DATA, basic=True, read=lambda _, text: parse_resolution(text))
+    """Size of the images in pixels: R for square ones, or HEIGHTxWIDTH. [default: from the images]"""
+    channels: Literal["auto", "L", "LA", "RGB", "RGBA"] = option("auto", DATA)
+    """Channels that all images are converted to; auto: those that they have."""
+    fit: Literal["crop", "letterbox"] = option("crop", DATA)
+    """How images of another shape are fitted: the largest centred part, or all of it with borders."""
+    filter: Literal["lanczos", "box"] = option("lanczos", DATA)
+    """Resizing filter, antialiased."""
+    background: Literal["white", "black"] = option("white", DATA)
+    """Colour behind dropped transparency, and of letterboxes."""
+    value_range: str = option("auto", DATA)
+    """Stored values that become black and white: LO,HI; full: all of 8 or 16 bits; auto: the bits in use."""
+    use_generated: bool = option(False, DATA)
+    """Take images that frugan generated for data, instead of skipping them."""
+    mirror: bool = option(False, DATA, basic=True)
+    """Double the set by x-flips."""
+    labels: str = option("none", DATA, default="auto")
+    """Where labels come from, with --conditional or --balanced: auto, folders, or a .csv, .tsv, .json or .jsonl
+    file; FILE:COLUMN,COLUMN picks columns, COLUMN=number or =class says how one is read."""
+    balanced: bool = option(False, DATA)
+    """Draw all classes equally often."""
+    held_out: Annotated[float, Limits(at_least=0, at_most=1e9, hint="a fraction below 1, or a count of images")] = (
+        option(0, DATA, basic=True)
+    )
+    """Images set aside for r_v and metrics, which never train: a fraction below 1, or a count."""
+    strict: bool = option(False, DATA)
+    """Refuse unreadable images instead of skipping them."""
+    cache_limit: Positive | None = option(None, DATA)
+    """GB of decoded shards to keep on disk; the others are fetched when their turn comes. [default: no limit]"""
 
 
 @dataclass(frozen=True)
 class Options:
     """What a user may ask for; None means: let the preset, the data and the machine decide."""
 
-    preset: str = ""
-    """Empty: "auto"; on a CPU "tiny" where that would take more than a day, see `frugan.run.plan.plan`."""
-    kimg: Length | None = None
-    batch: BatchSize | None = None
-    batch_per_device: BatchSize | Literal["auto"] | None = None
-    """ "auto": what fits into memory; `frugan.run.plan.plan` finds it."""
-    gamma: NotNegative | None = None
-    lr: Rate | None = None
-    rollback_lr: Factor = 1.0
-    method: str = "ada"
-    augment: Literal["ada", "scheduled", "fixed", "none"] | None = None
-    controller: Literal["rt", "rv"] = "rt"
-    target: Annotated[float, Limits(at_least=-1, at_most=1)] | None = None
-    p: Probability | None = None
-    p_max: Probability | None = None
-    ada_kimg: Length | None = None
-    transforms: str | None = None
-    diffaugment: str | None = None
-    measurement: str | None = None
-    consistency_transforms: str | None = None
-    consistency_reach: Annotated[float, Limits(above=0, at_most=4)] | None = None
-    conditional: bool = False
-    seed: Seed = 0
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    compile: Literal["auto", "on", "off"] = "auto"
-    activation_checkpointing: bool = False
-    mapping_layers: Depth | None = None
-    d_mapping_layers: Depth | None = None
-    channel_base: Annotated[int, Limits(at_least=1, at_most=2**24)] | None = None
-    channel_max: Width | None = None
-    d_capacity: Annotated[float, Limits(above=0, at_most=100)] = 1.0
-    latent: Width | None = None
-    architecture: str | None = None
-    """A name of `frugan.networks.registry.ARCHITECTURES`; None: that of the networks to start from, else stylegan2."""
-    g_architecture: Literal["skip", "resnet", "orig"] | None = None
-    d_architecture: Literal["skip", "resnet", "orig"] | None = None
-    mbstd_group: BatchSize | None = None
-    style_mixing: Probability | None = None
-    path_length_weight: NotNegative | None = None
-    ema_kimg: Length | None = None
-    tick: Length | None = None
-    samples_every: Length | None = None
-    checkpoint_every: Length | None = None
-    keep_last: Count = 2
-    evaluate_every: NotNegative = 0.0
-    evaluate_samples: Count | None = None
-    metrics: str | None = None
-    features: str | None = None
-    weights: str | None = None
-    init_from: str | None = None
-    allow_partial: bool = False
-    freeze_d: str | None = None
-    freeze_g: str | None = None
-    freeze_mapping: bool = False
-    threads: Annotated[int, Limits(at_least=1, at_most=4096)] | Literal["auto"] | None = None
-    """CPU threads; "auto": as many as are fastest now, None: as PyTorch is set. `frugan.run.plan.plan` finds it."""
+    preset: str = option("", RUN, basic=True, choices=lambda: PRESETS)
+    """Configuration to start from: auto, stylegan2, paper256, paper512, paper1024, cifar, cifarbaseline, or tiny
+    (for a CPU). [default: auto; without a GPU tiny, where auto would take more than a day]"""
+    kimg: Length | None = option(None, RUN, basic=True)
+    """Length of training in kimg: thousands of real images shown. [default: the preset's; auto 25000, tiny 100]"""
+    method: str = option("ada", RUN, basic=True, choices=lambda: METHODS, several=True)
+    """Methods to train with: names joined by commas, see frugan methods."""
+    seed: Seed = option(0, RUN)
+    """Seed of everything random."""
+    conditional: bool = option(False, DATA, basic=True)
+    """Train a conditional model: classes, flags or measured numbers steer the images."""
+
+    augment: Literal["ada", "scheduled", "fixed", "none"] | None = option(None, AUGMENTATION)
+    """Augmentation probability p: adaptive, on a schedule, fixed at --p, or none. [default: the method's]"""
+    controller: Literal["rt", "rv"] = option("rt", AUGMENTATION)
+    """Overfitting heuristic that steers p; rv needs --held-out."""
+    target: Annotated[float, Limits(at_least=-1, at_most=1)] | None = option(None, AUGMENTATION)
+    """Target of that heuristic. [default: 0.6 for rt, 0.5 for rv]"""
+    p: Probability | None = option(None, AUGMENTATION)
+    """Fixed probability p, with --augment fixed. [default: none]"""
+    p_max: Probability | None = option(None, AUGMENTATION)
+    """Cap on p, against leaks; 0: no cap, as published. Where a scheduled p ends. [default: 0.85; scheduled: 0.3]"""
+    ada_kimg: Length | None = option(None, AUGMENTATION)
+    """kimg for p to go from 0 to 1, or through its schedule. [default: 500; tiny: 50; fine-tuning: 100 at most]"""
+    transforms: str | None = option(None, AUGMENTATION, choices=_transforms, several=True)
+    """Transforms: blit, geom, color, filter, noise, cutout, bg, bgc, bgcf, bgcfn, bgcfnc, or names joined by
+    commas. [default: bgc]"""
+    diffaugment: str | None = option(None, AUGMENTATION, choices=_policies, several=True)
+    """DiffAugment's policy, always on: color,translation,cutout or some of these. [default: the method's]"""
+    measurement: str | None = option(None, AUGMENTATION)
+    """AmbientGAN: how the images were corrupted, for instance drop-pixels:0.5; learns clean ones. [default: not at all]"""
+    consistency_transforms: str | None = option(None, AUGMENTATION, choices=_transforms, several=True)
+    """Transforms that cr and bcr compare across. [default: xint; cr: xflip,xint]"""
+    consistency_reach: Annotated[float, Limits(above=0, at_most=4)] | None = option(None, AUGMENTATION)
+    """How far their translations go, as a multiple of ADA's ⅛. [default: 0.25]"""
+
+    channel_base: Annotated[int, Limits(at_least=1, at_most=2**24)] | None = option(None, NETWORKS)
+    """Feature maps × resolution. [default: the preset's; auto: 32768 from 512 pixels, else 16384]"""
+    channel_max: Width | None = option(None, NETWORKS)
+    """Most feature maps of a layer. [default: 512; tiny: 128]"""
+    d_capacity: Annotated[float, Limits(above=0, at_most=100)] = option(1.0, NETWORKS)
+    """Factor on the discriminator's feature maps."""
+    latent: Width | None = option(None, NETWORKS)
+    """Width of z and w. [default: 512; tiny: 128]"""
+    mapping_layers: Depth | None = option(None, NETWORKS)
+    """Depth of the mapping network. [default: the preset's; auto: 2]"""
+    d_mapping_layers: Depth | None = option(None, NETWORKS)
+    """Depth of the discriminator's label mapping; 0 as in the paper. [default: 0]"""
+    architecture: str | None = option(None, NETWORKS, choices=_architectures)
+    """Name of the networks' architecture. [default: that of the networks to start from, else stylegan2]"""
+    g_architecture: Architecture | None = option(None, NETWORKS)
+    """Connections of the generator's blocks. [default: skip]"""
+    d_architecture: Architecture | None = option(None, NETWORKS)
+    """Connections of the discriminator's blocks. [default: resnet; cifar: orig]"""
+    mbstd_group: BatchSize | None = option(None, NETWORKS)
+    """Images in a minibatch-std group. [default: the preset's; auto: 4]"""
+
+    batch: BatchSize | None = option(None, OPTIMISATION, basic=True)
+    """Images a step. [default: the preset's; auto: 4096 / side for each process, at most 64]"""
+    batch_per_device: BatchSize | Literal["auto"] | None = option(None, OPTIMISATION, read=read_count)
+    """Images at once (micro-batch), to save memory; divides the batch of a process; auto: as many as fit. [default: all]"""
+    r1_gamma: NotNegative | None = option(None, OPTIMISATION, basic=True, alias="gamma")
+    """R1 weight γ: higher is more stable and less detailed. [default: the preset's; auto: 0.0002 · H·W / batch]"""
+    lr: Rate | None = option(None, OPTIMISATION)
+    """Learning rate of both networks. [default: the preset's; auto: 0.0025, from 1024 pixels 0.002]"""
+    rollback_lr: Factor = option(1.0, OPTIMISATION)
+    """Factor on learning rates each time a diverged run goes back to its last checkpoint (3 times at most); below
+    1, outputs of D that blow up count as divergence, too."""
+    path_length_weight: NotNegative | None = option(None, OPTIMISATION)
+    """Path-length penalty; 0: off. [default: 2; cifar, tiny: 0]"""
+    style_mixing: Probability | None = option(None, OPTIMISATION)
+    """Probability of style mixing. [default: 0.9; cifar, tiny: 0]"""
+    ema_half_life_kimg: Length | None = option(None, OPTIMISATION)
+    """Half-life in kimg of the generator's average (EMA). [default: the preset's; auto: batch · 10 / 32]"""
+
+    init_from: str | None = option(None, FINE_TUNING, basic=True)
+    """Networks to start from: a run, a checkpoint, an imported network, or a .pkl or .pt file. [default: fresh ones]"""
+    allow_partial: bool = option(False, FINE_TUNING)
+    """Go on where some of its weights do not fit."""
+    freeze_d: str | None = option(None, FINE_TUNING)
+    """Freeze-D: so many layers of the discriminator from the image side, for instance 10; or 32px: blocks of 32
+    pixels and more. [default: none]"""
+    freeze_g: str | None = option(None, FINE_TUNING)
+    """Freeze so many blocks of the generator from the coarsest on; or 16px: those up to 16 pixels. [default: none]"""
+    freeze_mapping: bool = option(False, FINE_TUNING)
+    """Freeze the mapping network."""
+
+    tick_kimg: Length | None = option(None, REPORTING)
+    """kimg between records. [default: 4, or 1/100 of a short run]"""
+    samples_kimg: Length | None = option(None, REPORTING)
+    """kimg between sample grids. [default: 1/20 of the run, at most 50]"""
+    checkpoint_kimg: Length | None = option(None, REPORTING)
+    """kimg between checkpoints. [default: 1/20 of the run, at most 50]"""
+    keep_last: Count = option(2, REPORTING)
+    """Checkpoints kept, besides the best."""
+    evaluate_kimg: NotNegative = option(0.0, REPORTING)
+    """kimg between evaluations; 0: none. Needs the extra frugan[metrics]."""
+    evaluate_samples: Count | None = option(None, REPORTING)
+    """Images generated for an evaluation. [default: 5000]"""
+    metrics: str | None = option(None, REPORTING, choices=_metrics, several=True)
+    """Metrics: names joined by commas; the first chooses the best checkpoint. [default: kid below 10,000 images,
+    else fid]"""
+    features: str | None = option(None, REPORTING, choices=_features)
+    """Feature network of the metrics, see frugan evaluate --help. [default: efficientnet-lite0]"""
+    weights: str | None = option(None, REPORTING)
+    """File of its weights. [default: the network's own]"""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", MACHINE)
+    """Precision of the highest resolutions; auto: bf16 where that pays, else fp16 on a GPU, fp32 elsewhere."""
+    compile: Literal["auto", "on", "off"] = option("auto", MACHINE)
+    """torch.compile; auto: on a GPU, where a long run is found to be faster with it; never on a CPU."""
+    activation_checkpointing: bool = option(False, MACHINE)
+    """Compute feature maps again instead of keeping them, for larger batches or images; about a third slower."""
+    threads: Threads | Literal["auto"] | None = option(None, MACHINE, read=read_count, default="auto")
+    """CPU threads, kept for the run; auto: as many as are fastest when it begins."""
 
     def __post_init__(self) -> None:
         """Raises `FruganError` on numbers that make no sense, and on words that are none of the choices."""
         check_fields(self, as_option)
         check_choice("--preset", self.preset or "auto", PRESETS)
+
+
+@functools.cache
+def descriptions(owner: type) -> dict[str, str]:
+    """The text below each field of a class, by name, as one line."""
+    body = ast.parse(dedent(inspect.getsource(owner))).body[0].body  # pyright: ignore[reportAttributeAccessIssue]
+    found = {}
+    for statement, below in pairwise(body):
+        if isinstance(statement, ast.AnnAssign) and isinstance(below, ast.Expr):
+            found[statement.target.id] = " ".join(ast.literal_eval(below.value).split())  # pyright: ignore[reportAttributeAccessIssue]
+    return found

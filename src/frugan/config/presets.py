@@ -22,10 +22,10 @@ class Preset:
     path_length_weight: float = 2.0
     path_length_phase: bool = True  # with weight 0 too, as published: Adam's lazy correction of G holds
     style_mixing: float = 0.9
-    discriminator: Literal["resnet", "orig"] = "resnet"
+    d_architecture: Literal["resnet", "orig"] = "resnet"
     channel_max: int = 512
     latent: int = 512
-    ada_speed_kimg: float = 500
+    ada_kimg: float = 500
 
 
 SCHEDULED_P = 0.3
@@ -43,7 +43,7 @@ PRESETS: dict[str, Preset] = {
     "paper256":      Preset( 25000,   64,    8, 16384, .0025,   1.0,  20.0, None,   8),
     "paper512":      Preset( 25000,   64,    8, 32768, .0025,   0.5,  20.0, None,   8),
     "paper1024":     Preset( 25000,   32,    4, 32768, .0020,   2.0,  10.0, None,   8),
-    "cifar":         Preset(100000,   64,   32, 32768, .0025,  0.01, 500.0, 0.05,   2, path_length_weight=0, style_mixing=0, discriminator="orig"),
+    "cifar":         Preset(100000,   64,   32, 32768, .0025,  0.01, 500.0, 0.05,   2, path_length_weight=0, style_mixing=0, d_architecture="orig"),
     "cifarbaseline": Preset(100000,   64,   32, 32768, .0025,  0.01, 500.0, 0.05,   8),
-    "tiny":          Preset(   100,   16,    4,   512, .0100,   8.0,   5.0, 0.05,   2, path_length_weight=0, path_length_phase=False, style_mixing=0, channel_max=128, latent=128, ada_speed_kimg=50),
+    "tiny":          Preset(   100,   16,    4,   512, .0100,   8.0,   5.0, 0.05,   2, path_length_weight=0, path_length_phase=False, style_mixing=0, channel_max=128, latent=128, ada_kimg=50),
 }

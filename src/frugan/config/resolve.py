@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from frugan.augment import AugmentConfig, ControllerConfig, Measurement, parse_transforms
 from frugan.config.batch_sizes import BatchSizes, choose_sizes
@@ -23,6 +23,9 @@ from frugan.metrics.config import FEWEST
 from frugan.networks import DiscriminatorConfig, GeneratorConfig, MappingConfig
 from frugan.networks.registry import DEFAULT, architecture_of, find_architecture
 from frugan.training import ObjectiveConfig, TrainingConfig, TransferConfig
+
+Kind = Literal["rt", "rv", "scheduled", "fixed", "none"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,9 @@ class Derived:
 
 
 @dataclass
-class _Notes:
+class _Derivation:
+    """Picks each value from where it is given, and notes every one that nobody asked for."""
+
     preset: str
     method: str
     replaced: set[str]
@@ -63,14 +68,59 @@ class _Notes:
     def __call__(
         self, name: str, asked: Any, preset: Any, derived: Any = None, reason: str = "", source: Any = None
     ) -> Any:
-        """The first that is given of asked, source, preset, derived; all but what was asked for are noted."""
+        """The first that is given of asked, source, preset, derived."""
         if asked is not None:
             return asked
         origin = f"method {self.method}" if name in self.replaced else f"preset {self.preset}"
         choices = ((source, "the networks to start from"), (preset, origin))
         value, why = next((choice for choice in choices if choice[0] is not None), (derived, reason))
-        self.rows.append(Derived(name, value, why))
+        return self.note(name, value, why)
+
+    def note(self, name: str, value: Any, reason: str) -> Any:
+        self.rows.append(Derived(name, value, reason))
         return value
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a configuration is made from: options with the method's defaults among them, preset and method, data, machine."""
+
+    options: Options
+    data: DataConfig
+    facts: Facts
+    preset: Preset
+    method: Chosen
+
+    @property
+    def side(self) -> float:
+        """The side in pixels of a square with as many pixels as the images have."""
+        return math.sqrt(self.facts.resolution[0] * self.facts.resolution[1])
+
+    @property
+    def reference_images(self) -> int:
+        """How many images metrics compare with."""
+        return self.facts.held_out or self.facts.images
+
+
+@dataclass(frozen=True)
+class _Values:
+    """Values that options leave open."""
+
+    kimg: float
+    batch: int
+    batch_per_device: int
+    mbstd_group: int
+    lr: float
+    r1_gamma: float
+    ema_half_life_kimg: float
+    ema_ramp: float | None
+    path_length_weight: float
+    style_mixing: float
+    augment: Kind
+    ada_kimg: float
+    transforms: tuple[str, ...]
+    precision: Precision
+    metrics: str
 
 
 def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig, list[Derived]]:
@@ -78,100 +128,117 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
 
     Raises `FruganError` on anything that cannot be trained, before anything is built.
     """
+    asked = _merge(options, data, facts)
+    pick = _Derivation(asked.options.preset, asked.options.method, {*asked.method.preset})
+    _refuse_data(asked)
+    values = _derive(asked, pick)
+    _refuse_method(asked, values)
+    architecture = _architecture(options, facts)
+    config = _assemble(asked, values, architecture, *_networks(architecture, asked, values, pick))
+    _refuse_evaluation(asked, config)
+    return config, pick.rows
+
+
+def _merge(options: Options, data: DataConfig, facts: Facts) -> _Asked:
+    """The settings of preset and method put together; an option that the user gives wins over either."""
     options = replace(options, preset=options.preset or "auto")
     method = choose(options.method.split(","))
-    preset = replace(PRESETS[options.preset], **method.preset)
-    asked = {k: v for k, v in dataclasses.asdict(options).items() if v is not None and (k, v) != ("precision", "auto")}
-    options = replace(options, **{k: v for k, v in method.options.items() if k not in asked})
-    replaced = {{"r1_gamma": "gamma"}.get(k, k) for k in method.preset}
-    pick = notes = _Notes(options.preset, options.method, replaced)
-    side = _side(facts)
+    given = {k for k, v in dataclasses.asdict(options).items() if v is not None and (k, v) != ("precision", "auto")}
+    options = replace(options, **{k: v for k, v in method.options.items() if k not in given})
+    return _Asked(options, data, facts, replace(PRESETS[options.preset], **method.preset), method)
 
-    batch, per_device, mbstd = _batch_sizes(options, preset, facts, notes)
-    lr = pick("lr", options.lr, preset.lr, 0.002 if side >= 1024 else 0.0025, f"side {side:g}")
-    gamma = pick("gamma", options.gamma, preset.r1_gamma, 0.0002 * side**2 / batch, "0.0002 · H·W / batch")
-    ema = pick("ema_kimg", options.ema_kimg, preset.ema_half_life_kimg, batch * 10 / 32, "batch · 10 / 32")
-    kimg = pick("kimg", options.kimg, preset.kimg)
-    mixing = pick("style_mixing", options.style_mixing, preset.style_mixing)
-    path_length = pick("path_length_weight", options.path_length_weight, preset.path_length_weight)
-    speed = pick("ada_kimg", options.ada_kimg, preset.ada_speed_kimg)
-    ramp = preset.ema_ramp
-    if options.init_from and options.ada_kimg is None and speed > FINE_TUNING_ADA_KIMG:
-        speed = FINE_TUNING_ADA_KIMG
-        notes.rows[-1] = Derived("ada_kimg", speed, "fine-tuning")
-    if options.init_from and ramp is not None:
-        ramp = None
-        notes.rows.append(Derived("ema_ramp", "none", "fine-tuning"))
 
-    kind = _augmentation_kind(options, facts)
-    transforms = () if kind == "none" else parse_transforms(options.transforms or "bgc")
-    _check_method(options, method, kind, transforms, facts)
-
-    precision = options.precision
-    if precision == "auto":
-        precision = "bf16" if facts.bf16 else "fp16" if facts.device == "cuda" else "fp32"
-        reason = "bfloat16 pays on this device" if facts.bf16 else "bfloat16 does not pay on this device"
-        notes.rows.append(Derived("precision", precision, reason))
-
-    reference = facts.held_out or facts.images
-    metrics = options.metrics or default_metric(reference)
-    if options.evaluate_every and not options.metrics:
-        notes.rows.append(Derived("metrics", metrics, f"{reference} images to compare with"))
-
-    architecture = _architecture(options, facts)
-    shapes = _networks(architecture, options, preset, facts, pick, mbstd, fp16=precision == "fp16")
-    generator, discriminator = (
-        shapes[0],
-        _with(shapes[1], method.discriminator, method.discriminator, f"--method {options.method}"),
+def _derive(asked: _Asked, pick: _Derivation) -> _Values:
+    """Every value that options leave open, but for those of the networks."""
+    options, preset, side = asked.options, asked.preset, asked.side
+    batch, per_device, mbstd = _batch_sizes(asked, pick)
+    fine_tuning = bool(options.init_from)
+    slow = fine_tuning and preset.ada_kimg > FINE_TUNING_ADA_KIMG
+    kind = options.controller if options.augment == "ada" else options.augment or "none"
+    return _Values(
+        batch=batch,
+        batch_per_device=per_device,
+        mbstd_group=mbstd,
+        lr=pick("lr", options.lr, preset.lr, 0.002 if side >= 1024 else 0.0025, f"side {side:g}"),
+        r1_gamma=pick("r1_gamma", options.r1_gamma, preset.r1_gamma, 0.0002 * side**2 / batch, "0.0002 · H·W / batch"),
+        ema_half_life_kimg=pick(
+            "ema_half_life_kimg",
+            options.ema_half_life_kimg,
+            preset.ema_half_life_kimg,
+            batch * 10 / 32,
+            "batch · 10 / 32",
+        ),
+        kimg=pick("kimg", options.kimg, preset.kimg),
+        style_mixing=pick("style_mixing", options.style_mixing, preset.style_mixing),
+        path_length_weight=pick("path_length_weight", options.path_length_weight, preset.path_length_weight),
+        ada_kimg=pick(
+            "ada_kimg", options.ada_kimg, None if slow else preset.ada_kimg, FINE_TUNING_ADA_KIMG, "fine-tuning"
+        ),
+        ema_ramp=_ema_ramp(preset, fine_tuning, pick),
+        augment=kind,
+        transforms=() if kind == "none" else parse_transforms(options.transforms or "bgc"),
+        precision=_precision(asked, pick),
+        metrics=_metrics(asked, pick),
     )
-    p_max = options.p_max if options.p_max is not None else SCHEDULED_P if kind == "scheduled" else 0.85
-    every = max(kimg / 20, 1.0)
-    config = RunConfig(
-        kimg=kimg,
-        data=data,
+
+
+def _ema_ramp(preset: Preset, fine_tuning: bool, pick: _Derivation) -> float | None:
+    if fine_tuning and preset.ema_ramp is not None:
+        pick.note("ema_ramp", "none", "fine-tuning")
+        return None
+    return preset.ema_ramp
+
+
+def _precision(asked: _Asked, pick: _Derivation) -> Precision:
+    facts, precision = asked.facts, asked.options.precision
+    if precision != "auto":
+        return precision
+    found: Precision = "bf16" if facts.bf16 else "fp16" if facts.device == "cuda" else "fp32"
+    pays = "pays" if facts.bf16 else "does not pay"
+    return pick.note("precision", found, f"bfloat16 {pays} on this device")
+
+
+def _metrics(asked: _Asked, pick: _Derivation) -> str:
+    options, count = asked.options, asked.reference_images
+    if options.metrics or not options.evaluate_kimg:
+        return options.metrics or default_metric(count)
+    return pick.note("metrics", default_metric(count), f"{count} images to compare with")
+
+
+def _assemble(
+    asked: _Asked,
+    values: _Values,
+    architecture: str,
+    generator: GeneratorConfig,
+    discriminator: DiscriminatorConfig,
+) -> RunConfig:
+    options = asked.options
+    return RunConfig(
+        kimg=values.kimg,
+        data=asked.data,
         conditional=options.conditional,
         architecture=architecture,
         generator=generator,
         discriminator=discriminator,
-        augment=AugmentConfig(transforms=transforms),
-        controller=ControllerConfig(
-            kind=kind,  # pyright: ignore[reportArgumentType]
-            target=options.target,
-            speed_kimg=speed,
-            p_init=options.p or 0.0,
-            p_max=p_max if kind in ("rt", "rv", "scheduled") else 0.0,
-        ),
-        objective=_objective(
-            options,
-            r1_gamma=gamma,
-            path_length_weight=path_length,
-            style_mixing=mixing,
-            keep_path_length_phase=preset.path_length_phase and "path_length_weight" not in method.preset,
-            keep_r1_phase="r1_gamma" not in method.preset,
-            **method.objective,
-        ),
+        augment=AugmentConfig(transforms=values.transforms),
+        controller=_controller(options, values),
+        objective=_objective(asked, values),
         training=TrainingConfig(
-            batch=batch,
-            batch_per_device=per_device,
-            generator_lr=lr,
-            discriminator_lr=lr,
-            ema_half_life_kimg=ema,
-            ema_ramp=ramp,
+            batch=values.batch,
+            batch_per_device=values.batch_per_device,
+            generator_lr=values.lr,
+            discriminator_lr=values.lr,
+            ema_half_life_kimg=values.ema_half_life_kimg,
+            ema_ramp=values.ema_ramp,
             seed=options.seed,
-            precision=precision,
+            precision=values.precision,
             compile=options.compile == "on",
             activation_checkpointing=options.activation_checkpointing,
             rollback_lr=options.rollback_lr,
         ),
-        report=ReportConfig(
-            tick_kimg=options.tick or (4.0 if kimg >= 400 else max(kimg / 100, 0.5)),
-            samples_kimg=options.samples_every or min(every, 50.0),
-            checkpoint_kimg=options.checkpoint_every or min(every, 50.0),
-            evaluate_kimg=options.evaluate_every,
-            keep_last=options.keep_last,
-        ),
+        report=_report(options, values.kimg),
         evaluate=EvaluateConfig(
-            metrics=tuple(metrics.split(",")),
+            metrics=tuple(values.metrics.split(",")),
             samples=options.evaluate_samples or EvaluateConfig.samples,
             features=options.features or EvaluateConfig.features,
             weights=options.weights,
@@ -186,90 +253,121 @@ def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig
         diffaugment=options.diffaugment,
         measurement=options.measurement,
     )
-    if options.evaluate_every and config.evaluate.any("needs_train") and not facts.held_out:
+
+
+def _controller(options: Options, values: _Values) -> ControllerConfig:
+    cap = SCHEDULED_P if values.augment == "scheduled" else 0.85
+    moves = values.augment in ("rt", "rv", "scheduled")
+    return ControllerConfig(
+        kind=values.augment,
+        target=options.target,
+        speed_kimg=values.ada_kimg,
+        p_init=options.p or 0.0,
+        p_max=(cap if options.p_max is None else options.p_max) if moves else 0.0,
+    )
+
+
+def _report(options: Options, kimg: float) -> ReportConfig:
+    every = min(max(kimg / 20, 1.0), 50.0)
+    return ReportConfig(
+        tick_kimg=options.tick_kimg or (4.0 if kimg >= 400 else max(kimg / 100, 0.5)),
+        samples_kimg=options.samples_kimg or every,
+        checkpoint_kimg=options.checkpoint_kimg or every,
+        evaluate_kimg=options.evaluate_kimg,
+        keep_last=options.keep_last,
+    )
+
+
+def _refuse_data(asked: _Asked) -> None:
+    """Refuses what the images do not allow, and probabilities that do not go with the controller of p."""
+    options, facts = asked.options, asked.facts
+    if options.conditional and not facts.label_size:
+        raise FruganError(
+            "--conditional needs labels, and this data has none; put each class into a folder of its own, or add a labels.csv"
+        )
+    if options.augment == "ada" and options.controller == "rv" and not facts.held_out:
+        raise FruganError("the rv controller needs held-out images; set some aside, for instance --held-out 0.1")
+    if options.p is not None and options.augment != "fixed":
+        raise FruganError(f"--p {options.p:g} fixes the augmentation probability; add --augment fixed")
+    if options.p is None and options.augment == "fixed":
+        raise FruganError("--augment fixed needs a probability, for instance --p 0.2")
+
+
+def _refuse_method(asked: _Asked, values: _Values) -> None:
+    """Refuses what the mathematics of a method does not allow."""
+    options, objective = asked.options, asked.method.objective
+    loss = objective.get("loss", "non-saturating")
+    if values.augment == "rt" and not LOSSES[loss].centred:
+        raise FruganError(
+            f"r_t is the share of real images with positive logits, and the {loss} loss fixes no zero point; steer p by "
+            "--controller rv with --held-out, or use --augment scheduled, fixed or none"
+        )
+    turning = [name for name in values.transforms if name in ("rotate90", "rotate")]
+    if "rotation_generator" in objective and turning:
+        raise FruganError(
+            f"auxiliary rotation asks how far an image was turned, which {' and '.join(turning)} make unanswerable; "
+            "leave them out of --transforms"
+        )
+    if options.measurement:
+        Measurement(options.measurement, asked.facts.resolution)
+        if objective.get("pseudo"):
+            raise FruganError(
+                "apa passes clean generated images as real ones, and with --measurement those are not clean"
+            )
+
+
+def _refuse_evaluation(asked: _Asked, config: RunConfig) -> None:
+    """Refuses to measure with too few images."""
+    every, count = asked.options.evaluate_kimg, asked.reference_images
+    if every and config.evaluate.any("needs_train") and not asked.facts.held_out:
         raise FruganError(
             "memorisation needs images that are not trained on; set some aside, for instance --held-out 0.1"
         )
-    if options.evaluate_every and reference < FEWEST:
+    if every and count < FEWEST:
         raise FruganError(
-            f"--evaluate-every {options.evaluate_every:g}: metrics need at least {FEWEST} images to compare with, and here "
-            f"are {reference}; add images, or leave it out"
+            f"--evaluate-kimg {every:g}: metrics need at least {FEWEST} images to compare with, and here "
+            f"are {count}; add images, or leave it out"
         )
-    return config, notes.rows
 
 
-def _side(facts: Facts) -> float:
-    """The side of a square with as many pixels as the images have."""
-    return math.sqrt(facts.resolution[0] * facts.resolution[1])
-
-
-def _batch_sizes(options: Options, preset: Preset, facts: Facts, notes: _Notes) -> tuple[int, int, int]:
+def _batch_sizes(asked: _Asked, pick: _Derivation) -> tuple[int, int, int]:
     """(batch, batch per device, minibatch-std group): the preset's where they fit size and processes, else near them."""
-    n, one = facts.processes, int(max(min(4096 / _side(facts), 32), 1))
+    options, preset, n = asked.options, asked.preset, asked.facts.processes
+    one = int(max(min(4096 / asked.side, 32), 1))
     own, group = f"preset {options.preset}", preset.mbstd_group or 4
     at_once = None if options.batch_per_device == "auto" else options.batch_per_device
-    asked = BatchSizes(options.batch, at_once, options.mbstd_group)
+    sizes = BatchSizes(options.batch, at_once, options.mbstd_group)
     wanted = preset.batch or max(min(one * n, max(one, 64)), n)
-    batch, per_device, mbstd = choose_sizes(asked, wanted, group, n)
+    batch, per_device, mbstd = choose_sizes(sizes, wanted, group, n)
 
     formula = "min(4096 / side, 32)" + (f" for each of {n} processes, at most 64" if n > 1 else "")
     reason = own if preset.batch else formula
     if batch != wanted:
         unit = "micro-batches" if at_once else "minibatch-std groups" if mbstd > 1 else "images"
         reason += f", {wanted}: rounded to whole {unit}{' in each process' if n > 1 else ''}"
-    notes("batch", options.batch, None, batch, reason)
+    pick("batch", options.batch, None, batch, reason)
     reason = f"a batch of {batch} among {n} processes" if n > 1 else "the whole batch at once"
-    notes("batch_per_device", at_once, None, per_device, reason)
+    pick("batch_per_device", at_once, None, per_device, reason)
     reason = own if preset.mbstd_group else "4, or the batch where that is smaller"
     if per_device < group and preset.mbstd_group:
         reason = f"{own} has {group}, more than {per_device} images at once; --batch {group * n} keeps it"
     elif mbstd != min(group, per_device):
         reason = f"{own} has {group}, which does not divide {per_device} images at once"
-    notes("mbstd_group", options.mbstd_group, None, mbstd, reason)
+    pick("mbstd_group", options.mbstd_group, None, mbstd, reason)
     return batch, per_device, mbstd
 
 
-def _augmentation_kind(options: Options, facts: Facts) -> str:
-    """The controller of p. Raises `FruganError` where data or other options do not go with it."""
-    kind = options.controller if options.augment == "ada" else str(options.augment)
-    if options.conditional and not facts.label_size:
-        raise FruganError(
-            "--conditional needs labels, and this data has none; put each class into a folder of its own, or add a labels.csv"
-        )
-    if kind == "rv" and not facts.held_out:
-        raise FruganError("the rv controller needs held-out images; set some aside, for instance --held-out 0.1")
-    if options.p is not None and kind != "fixed":
-        raise FruganError(f"--p {options.p:g} fixes the augmentation probability; add --augment fixed")
-    if options.p is None and kind == "fixed":
-        raise FruganError("--augment fixed needs a probability, for instance --p 0.2")
-    return kind
-
-
-def _check_method(options: Options, method: Chosen, kind: str, transforms: tuple[str, ...], facts: Facts) -> None:
-    """Refuses what the mathematics of a method does not allow."""
-    loss = method.objective.get("loss", "non-saturating")
-    if kind == "rt" and not LOSSES[loss].centred:
-        raise FruganError(
-            f"r_t is the share of real images with positive logits, and the {loss} loss fixes no zero point; steer p by "
-            "--controller rv with --held-out, or use --augment scheduled, fixed or none"
-        )
-    turning = [name for name in transforms if name in ("rotate90", "rotate")]
-    if "rotation_generator" in method.objective and turning:
-        raise FruganError(
-            f"auxiliary rotation asks how far an image was turned, which {' and '.join(turning)} make unanswerable; "
-            "leave them out of --transforms"
-        )
-    if options.measurement:
-        Measurement(options.measurement, facts.resolution)
-        if method.objective.get("pseudo"):
-            raise FruganError(
-                "apa passes clean generated images as real ones, and with --measurement those are not clean"
-            )
-
-
-def _objective(options: Options, **settings: Any) -> ObjectiveConfig:
+def _objective(asked: _Asked, values: _Values) -> ObjectiveConfig:
     """What is minimised, with the consistency augmentation that the user asks for."""
-    objective = ObjectiveConfig(**settings)
+    options, preset, method = asked.options, asked.preset, asked.method
+    objective = ObjectiveConfig(
+        r1_gamma=values.r1_gamma,
+        path_length_weight=values.path_length_weight,
+        style_mixing=values.style_mixing,
+        keep_path_length_phase=preset.path_length_phase and "path_length_weight" not in method.preset,
+        keep_r1_phase="r1_gamma" not in method.preset,
+        **method.objective,
+    )
     if options.consistency_transforms is None and options.consistency_reach is None:
         return objective
     if not objective.consistent:
@@ -303,10 +401,10 @@ def _with(config: Any, values: Mapping[str, Any], asked: Iterable[str] = (), by:
 
 
 def _networks(
-    architecture: str, options: Options, preset: Preset, facts: Facts, pick: _Notes, mbstd: int, *, fp16: bool
+    architecture: str, asked: _Asked, values: _Values, pick: _Derivation
 ) -> tuple[GeneratorConfig, DiscriminatorConfig]:
     """The shape of both networks: what is not asked for is that of the networks to start from, else the preset's."""
-    side = _side(facts)
+    options, preset, facts, side = asked.options, asked.preset, asked.facts, asked.side
     g, d = facts.generator, facts.discriminator
     base, reason = 32768 if side >= 512 else 16384, f"side {side:g}"
     base = pick("channel_base", options.channel_base, preset.channel_base, base, reason, g and g.synthesis.channel_base)
@@ -314,8 +412,9 @@ def _networks(
     layers = pick("mapping_layers", options.mapping_layers, preset.mapping_layers, source=g and g.mapping.num_layers)
     latent = pick("latent", options.latent, preset.latent, source=g and g.w_dim)
     d_architecture = pick(
-        "d_architecture", options.d_architecture, preset.discriminator, source=getattr(d, "architecture", None)
+        "d_architecture", options.d_architecture, preset.d_architecture, source=getattr(d, "architecture", None)
     )
+    clamp = {"clamp": 256.0} if values.precision == "fp16" else {}
     shared: dict[str, Any] = {
         "resolution": facts.resolution,
         "channels": facts.channels,
@@ -325,7 +424,6 @@ def _networks(
     chosen = find_architecture(architecture)
     g = g or chosen.generator_config(facts.resolution)
     d = d or _with(chosen.discriminator_config(facts.resolution), {"channel_base": base, "channel_max": most})
-    clamp = {"clamp": 256.0} if fp16 else {}
     generator = replace(
         g,
         **shared,
@@ -340,24 +438,24 @@ def _networks(
             **clamp,
         ),
     )
-    given = options.d_mapping_layers is not None or facts.discriminator is None
     own_base, own_max = getattr(d, "channel_base", base), getattr(d, "channel_max", most)
-    values = {
-        **shared,
+    of_discriminator = shared | {
         "channel_base": round((options.channel_base or own_base) * options.d_capacity),
         "channel_max": round((options.channel_max or own_max) * options.d_capacity),
         "architecture": d_architecture,
-        "mbstd_group": mbstd,
-        **({"mapping": d_mapping(options.d_mapping_layers)} if given else {}),
+        "mbstd_group": values.mbstd_group,
         **clamp,
     }
-    asked = {
+    if options.d_mapping_layers is not None or facts.discriminator is None:
+        of_discriminator["mapping"] = d_mapping(options.d_mapping_layers)
+    given = {
         "architecture": options.d_architecture,
         "mbstd_group": options.mbstd_group,
         "mapping": options.d_mapping_layers,
     }
-    discriminator = _with(d, values, [k for k, v in asked.items() if v is not None], "an option")
-    return generator, discriminator
+    discriminator = _with(d, of_discriminator, [k for k, v in given.items() if v is not None], "an option")
+    by_method = asked.method.discriminator
+    return generator, _with(discriminator, by_method, by_method, f"--method {options.method}")
 
 
 def d_mapping(layers: int | None) -> MappingConfig:

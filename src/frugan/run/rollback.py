@@ -32,7 +32,7 @@ class Rollback:
         found, _ = from_first(lambda: checkpoint.recover(self.run.checkpoints))
         if found is None or rollbacks > MAX_ROLLBACKS:
             raise FruganError(
-                f"training diverged at {diverged:.0f} kimg, {rollbacks} times: {reason}; lower --lr, raise --gamma, or try "
+                f"training diverged at {diverged:.0f} kimg, {rollbacks} times: {reason}; lower --lr, raise --r1-gamma, or try "
                 "--precision fp32 (of this run: training and objective in its config.yaml)"
             )
         self.restore(found, rollbacks)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, get_type_hints
 
 import torch
 
+from frugan.config.keywords import TrainKeywords
 from frugan.config.options import Options
 from frugan.data import DataConfig, Dataset
 from frugan.device import choose_device
@@ -82,13 +85,14 @@ def train(
     *,
     device: str = "auto",
     stop: Callable[[], bool] = lambda: False,
-    **options: Any,
+    **options: Unpack[TrainKeywords],
 ) -> Iterator[Record]:
     """Trains a GAN on images, yielding a record each tick: `for record in frugan.train("photos", "runs/photos"): …`
 
-    `options` are the fields of `frugan.config.options.Options`, and of `frugan.data.DataConfig` besides its path. Several
-    processes train together where each calls this within `frugan.distributed.joined`. A `UserWarning` says so where preset
-    auto would take a CPU more than a day, and another one is taken.
+    `options` are the fields of `frugan.config.options.Options`, and of `frugan.data.DataConfig` besides its path
+    (docs/options.md explains them). Several processes train together where each calls this within
+    `frugan.distributed.joined`. A `UserWarning` says so where preset auto would take a CPU more than a day, and another
+    one is taken.
     """
     chosen = choose_device(device)
     run, dataset = begin(data, out, device=chosen, **options)
@@ -113,3 +117,21 @@ def begin(
     run = Run.create(out, planned.config) if rank() == 0 else None
     gather(None)
     return run or Run(out), planned.dataset
+
+
+def _spelled_out(function: Callable[..., Any]) -> inspect.Signature:
+    """Its signature with each keyword of its own, for help and completion in notebooks."""
+    given = inspect.signature(function)
+    known = {f.name: f.default for owner in (Options, DataConfig) for f in fields(owner) if f.name != "path"}
+    types = get_type_hints(TrainKeywords)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    own = [p for p in given.parameters.values() if p.kind != p.VAR_KEYWORD]
+    return given.replace(
+        parameters=[
+            *own,
+            *(inspect.Parameter(name, keyword, default=known[name], annotation=types[name]) for name in types),
+        ]
+    )
+
+
+train.__signature__ = _spelled_out(train)  # pyright: ignore[reportFunctionMemberAccess]

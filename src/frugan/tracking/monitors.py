@@ -129,10 +129,10 @@ MONITORS = {
         "lower --d-capacity, or take the best checkpoint so far",
     ),
     "wide outputs": Monitor(
-        _wide_outputs, "training diverges: raise --gamma, lower --lr, or try --precision fp32", divergence=True
+        _wide_outputs, "training diverges: raise --r1-gamma, lower --lr, or try --precision fp32", divergence=True
     ),
     "lost diversity": Monitor(
-        _diversity, "the generator collapses: raise --gamma, lower --lr, or go back to an earlier checkpoint"
+        _diversity, "the generator collapses: raise --r1-gamma, lower --lr, or go back to an earlier checkpoint"
     ),
     "worse metric": Monitor(
         _worse, "the best checkpoint is kept; more training is unlikely to help: stop, or add images"

@@ -1,0 +1,121 @@
+"""Signature of a command made from options: types, defaults, help, panels, flags and completion; and help in two lengths."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Annotated, Any, get_type_hints
+
+import typer
+from rich.markup import escape
+from typer.core import TyperCommand
+
+from frugan.checks import as_option
+from frugan.config.options import Display, descriptions, displays
+
+Given = dict[str, Any]
+
+
+def option_parameters(owner: type) -> list[inspect.Parameter]:
+    """A keyword parameter for each option of a class, for Typer to read."""
+    hints, texts, how = get_type_hints(owner), descriptions(owner), displays(owner)
+    defaults = {f.name: f.default for f in fields(owner)}
+    return [_parameter(name, hints[name], defaults[name], texts[name], how[name]) for name in how]
+
+
+def _parameter(name: str, hint: Any, default: Any, text: str, how: Display) -> inspect.Parameter:
+    if how.read:
+        hint = str | None
+    declared = [f"--{name}" for name in (name, how.alias) if name]
+    flags = [d.replace("_", "-") for d in declared]
+    if hint is bool:
+        flags = [f"{flag}/--no-{flag[2:]}" for flag in flags]
+    marked = "[default: " in text
+    info = typer.Option(
+        *flags,
+        help=escape(text),
+        rich_help_panel=how.panel,
+        show_default=not marked,
+        autocompletion=completing(how.choices, several=how.several) if how.choices else None,
+    )
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default if how.default is None else how.default,
+        annotation=Annotated[hint, info],
+    )
+
+
+def completing(choices: Callable[[], Any], *, several: bool = False) -> Callable[[str], list[str]]:
+    """What completes a word in the shell: names that begin with it; the last of `several` that are joined by commas."""
+
+    def complete(incomplete: str) -> list[str]:
+        done, comma, last = incomplete.rpartition(",") if several else ("", "", incomplete)
+        return [f"{done}{comma}{name}" for name in choices() if name.startswith(last)]
+
+    return complete
+
+
+def read_options(owner: type, given: Given) -> Given:
+    """The values of a class's options among those given on the command line, texts read as its types."""
+    how = displays(owner)
+    read: Mapping[str, Any] = {name: given[name] for name in how}
+    return {
+        name: reader(as_option(name), value) if (reader := how[name].read) and value is not None else value
+        for name, value in read.items()
+    }
+
+
+def with_options(*owners: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Gives a function that takes `**given` the options of classes as its parameters, after its own."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.kind != p.VAR_KEYWORD]
+        added = [p for owner in owners for p in option_parameters(owner)]
+        parameters = [*own, *added]
+        function.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+        function.__annotations__ = {p.name: p.annotation for p in parameters}
+        return function
+
+    return decorate
+
+
+def short_help(*basics: str) -> type[TyperCommand]:
+    """A command whose `--help` lists only the basic options, and whose `--help-all` lists all."""
+
+    class Command(TyperCommand):
+        def format_help(self, ctx: Any, formatter: Any) -> None:
+            params: list[Any] = self.params
+            others = [] if ctx.meta.get("all") else [p for p in params if p.name not in basics and not p.hidden]
+            for parameter in others:
+                parameter.hidden = True
+            try:
+                super().format_help(ctx, formatter)
+            finally:
+                for parameter in others:
+                    parameter.hidden = False
+
+    return Command
+
+
+def show_all(ctx: typer.Context, asked: bool) -> None:
+    """Callback of `--help-all`."""
+    if asked:
+        ctx.meta["all"] = True
+        typer.echo(ctx.get_help(), nl=False)
+        raise typer.Exit
+
+
+HelpAll = Annotated[
+    bool, typer.Option("--help-all", is_eager=True, callback=show_all, help="Show all options and exit.")
+]
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+Device = Annotated[
+    str,
+    typer.Option(
+        help=f"Device to compute with: {', '.join(DEVICES)}.",
+        autocompletion=completing(lambda: DEVICES),
+    ),
+]

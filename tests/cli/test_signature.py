@@ -1,0 +1,84 @@
+"""The command line of training, made from its options: help in two lengths, flags, aliases, completion, examples."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from frugan.cli import app as program
+from frugan.cli import train as train_module
+from frugan.cli.signature import completing, option_parameters
+from frugan.config.options import DataOptions, Options, descriptions, displays
+from tests.cli.test_options import TRAIN, recorded
+
+TRAIN_COMMAND: Any = typer.main.get_command(program.app).commands["train"]  # type: ignore[attr-defined]
+BOTH = (Options, DataOptions)
+FLAGS = [p.name for owner in BOTH for p in option_parameters(owner) if p.default is False]
+
+
+def help_of(*arguments: str) -> str:
+    done = CliRunner().invoke(program.app, ["train", *arguments], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_help_lists_the_basics_and_help_all_the_rest() -> None:
+    short, whole = help_of("--help"), help_of("--help-all")
+    basics = {name for owner in BOTH for name, display in displays(owner).items() if display.basic}
+    assert 8 <= len(basics) <= 12
+    for owner in BOTH:
+        for name in displays(owner):
+            option = f"--{name.replace('_', '-')}"
+            assert option in whole
+            assert (f"{option} " in short or f"{option}," in short) == (name in basics), name
+    for example in train_module.EXAMPLES:
+        assert example in short
+
+
+def test_every_default_is_shown() -> None:
+    """By the option itself, or in words where it is derived."""
+    whole = " ".join(help_of("--help-all").replace("│", " ").split())
+    options = [p for p in TRAIN_COMMAND.params if p.name not in ("data", "to", "help_all")]
+    assert whole.count("[default: ") == len(options)
+
+
+def test_descriptions_say_the_default_where_it_is_derived() -> None:
+    for owner in BOTH:
+        texts = descriptions(owner)
+        for parameter in option_parameters(owner):
+            assert ("[default: " in texts[parameter.name]) == (parameter.default in (None, "")), parameter.name
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_flags_can_be_switched_off(name: str) -> None:
+    flag = name.replace("_", "-")
+    assert recorded(("train",), {**TRAIN.needs, "": f"--{flag} --no-{flag}"}) == recorded(("train",), TRAIN.needs)
+
+
+def test_aliases() -> None:
+    assert recorded(("train",), {**TRAIN.needs, "": "--gamma 3"})["plan.options.r1_gamma"] == 3
+
+
+@pytest.mark.parametrize("example", train_module.EXAMPLES)
+def test_examples_are_understood(example: str) -> None:
+    name, command, *words = shlex.split(example)
+    assert (name, command) == ("frugan", "train")
+    assert recorded(("train",), {str(i): word for i, word in enumerate(words)})["plan.data.path"] == "photos"
+
+
+def test_values_complete() -> None:
+    """Presets, methods, metrics: names that begin like the word; after a comma, those of the last one."""
+    assert completing(lambda: ["ada", "apa", "bcr"])("a") == ["ada", "apa"]
+    assert completing(lambda: ["ada", "apa", "bcr"], several=True)("ada,b") == ["ada,bcr"]
+    shell = {param.name: param for param in TRAIN_COMMAND.params}
+    for name, word, expected in (
+        ("preset", "pa", "paper256"),
+        ("method", "ada,z", "ada,zcr"),
+        ("metrics", "fi", "fid"),
+    ):
+        found = shell[name].shell_complete(None, word)
+        assert expected in [getattr(item, "value", item) for item in found]
