@@ -482,6 +482,8 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
     ("cli/signature.py", "tests/cli/test_options.py", (
         ("default=default if how.default is None else how.default", "default=default", OPTION("train-conditional"), "the command line's own defaults are ignored"),
         ("given[name] for name in how}", "given[name] for name in how if name != \"held_out\"}", OPTION("train-held_out"), "--held-out is ignored"),
+    )),
+    ("cli/signature.py", "tests/cli/test_signature.py", (
         ("for name in (name, how.alias) if name]", "for name in (name,)]", "test_aliases", "aliases are ignored"),
         ("f\"{flag}/--no-{flag[2:]}\"", "flag", "test_flags_can_be_switched_off", "flags without --no-"),
         ("name.startswith(last)", "True", "test_values_complete", "every name completes every word"),
