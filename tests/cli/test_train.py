@@ -96,6 +96,7 @@ WRONG = {
     "features": ("photos --evaluate-kimg 1 --features incepton", "did you mean 'inception'"),
     "weights": ("photos --evaluate-kimg 1 --features inception --weights nowhere.bin", "nowhere.bin"),
     "device": ("photos --device tpu", "tpu"),
+    "architecture": ("photos --architecture stylegan22", "did you mean 'stylegan2'"),
     "threads": ("photos --threads few", "'few'"),
 }
 SMALL = "--preset tiny --channel-base 64 --channel-max 8 --latent 16"
