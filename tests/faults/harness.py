@@ -293,7 +293,7 @@ class Program:
         """Which it has used so far; on a busy machine they pass slower than others."""
         try:
             counters = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        except FileNotFoundError:  # it has ended
+        except (FileNotFoundError, ProcessLookupError):  # it has ended
             return 0.0
         return (int(counters[11]) + int(counters[12])) / os.sysconf("SC_CLK_TCK")
 
