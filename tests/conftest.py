@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def device(request: pytest.FixtureRequest) -> torch.device:
-    return torch.device(request.config.getoption("--device"))
+    return torch.device(request.config.getoption("--device"))  # pyright: ignore[reportArgumentType]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -43,7 +43,7 @@ class There(Tensor):
     """A tensor of the device; `inner` holds its values."""
 
     inner: Tensor
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # pyright: ignore[reportAssignmentType]
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> There:

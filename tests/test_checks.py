@@ -34,10 +34,10 @@ def test_exactly_the_numbers_within_the_limits_pass(value: float, low: int, high
         (exclusive, {"above": low, "below": high}),
     ):
         if allowed:
-            check_number("--x", value, whole=whole, **limits)
+            check_number("--x", value, whole=whole, **limits)  # pyright: ignore[reportArgumentType]
         else:
             with pytest.raises(FruganError, match="--x"):
-                check_number("--x", value, whole=whole, **limits)
+                check_number("--x", value, whole=whole, **limits)  # pyright: ignore[reportArgumentType]
 
 
 def test_none_means_not_given() -> None:
@@ -93,11 +93,11 @@ def test_every_number_of_a_configuration_is_checked(settings: dict[str, Any], me
 
 
 def test_what_is_legal_becomes_plain_numbers() -> None:
-    settings = Settings(count=np.int64(8), share=np.float32(0.25), plain=2**60, either="auto", colour=(0, 1, 0.5))
+    settings = Settings(count=np.int64(8), share=np.float32(0.25), plain=2**60, either="auto", colour=(0, 1, 0.5))  # pyright: ignore[reportArgumentType]
     assert settings == Settings(count=8, share=0.25, plain=2**60, either="auto", colour=(0.0, 1.0, 0.5))
     assert type(settings.count) is int
     assert type(settings.share) is float
-    assert type(Settings(count=8.0).count) is int
+    assert type(Settings(count=8.0).count) is int  # pyright: ignore[reportArgumentType]
 
 
 def test_arguments_are_checked_before_a_function_runs() -> None:
@@ -110,11 +110,11 @@ def test_arguments_are_checked_before_a_function_runs() -> None:
         return count
 
     assert work("a") == 3
-    assert work("a", np.int8(4), psi=0.5) == 4
+    assert work("a", np.int8(4), psi=0.5) == 4  # pyright: ignore[reportArgumentType]
     assert (work.__name__, work.__doc__) == ("work", "Works.")
     for arguments in ({"count": 0}, {"psi": math.nan}):
         with pytest.raises(FruganError, match=r"--(count|psi)"):
-            work("b", **arguments)
+            work("b", **arguments)  # pyright: ignore[reportArgumentType]
     assert called == ["a", "a"]
 
 

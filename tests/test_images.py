@@ -1,3 +1,5 @@
+"""Pixels to numbers and back, grids, captions and image files."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -65,8 +67,8 @@ def test_own_output_is_known_by_its_mark(tmp_path: Path) -> None:
     pixels = np.zeros((4, 6, 3), np.uint8)
     path = save_image(pixels, tmp_path / "x.PNG", text={"frugan.class": "épée 猫"})
     with Image.open(path) as image:
-        assert image.text["frugan.class"] == "épée 猫"
-        assert image.text[SOFTWARE_KEY].startswith("frugan ")
+        assert image.text["frugan.class"] == "épée 猫"  # pyright: ignore[reportAttributeAccessIssue]
+        assert image.text[SOFTWARE_KEY].startswith("frugan ")  # pyright: ignore[reportAttributeAccessIssue]
     pil_image(pixels).save(tmp_path / "y.png")  # as data is written
     with Image.open(tmp_path / "y.png") as image:
         assert not is_own_output(image.info)

@@ -82,7 +82,7 @@ def networks(seed: int, *, whole: bool = True) -> Imported:
     shape = SynthesisConfig(channel_base=64, channel_max=8)
     make = lambda: Generator(GeneratorConfig((8, 8), 3, 0, 8, 8, MappingConfig(num_layers=1), shape))  # noqa: E731
     D = Discriminator(DiscriminatorConfig((8, 8), 3, channel_base=64, channel_max=8)) if whole else None
-    return Imported(make(), make() if whole else None, D, 0.25, ())
+    return Imported(make(), make() if whole else None, D, 0.25, [])
 
 
 def digests(found: Imported) -> tuple[str | None, ...]:

@@ -220,7 +220,7 @@ def software() -> str:
         return "frugan of no version"
 
 
-def is_own_output(text: Mapping[str, object]) -> bool:
+def is_own_output(text: Mapping[Any, object]) -> bool:
     """Whether a PNG's text chunks (`image.info` or `image.text` of Pillow) say that frugan wrote it."""
     found = text.get(SOFTWARE_KEY)
     return isinstance(found, str) and found.startswith("frugan ")

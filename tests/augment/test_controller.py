@@ -1,3 +1,5 @@
+"""Controllers of the augmentation's probability: the sums they keep, the steps they take, what they refuse."""
+
 from __future__ import annotations
 
 import math
@@ -108,7 +110,7 @@ def test_cap(p_max: float) -> None:
 
 @pytest.mark.parametrize("kind, p_init", [("fixed", 0.95), ("none", 0.0)])
 def test_these_do_not_move_but_watch(kind: str, p_init: float) -> None:
-    controller = Controller(ControllerConfig(kind=kind, p_init=p_init, interval=1))
+    controller = Controller(ControllerConfig(kind=kind, p_init=p_init, interval=1))  # pyright: ignore[reportArgumentType]
     assert play(controller, [SURE, -SURE]) == pytest.approx([p_init] * 2)
     assert float(controller.r_t) == -1
     assert not controller.at_cap
@@ -124,7 +126,7 @@ def test_state_round_trips_bit_for_bit(kind: str) -> None:
             controller.observe(real=real, generated=generated, held_out=held_out)
             controller.update(32)
 
-    config = ControllerConfig(kind=kind)
+    config = ControllerConfig(kind=kind)  # pyright: ignore[reportArgumentType]
     whole, first, second = (Controller(config) for _ in range(3))
     feed(whole, batches)
     feed(first, batches[:6])  # in the middle of a window

@@ -1,3 +1,5 @@
+"""DiffAugment (Zhao et al. 2020): its transforms against direct computation, and what it draws."""
+
 from __future__ import annotations
 
 import numpy as np

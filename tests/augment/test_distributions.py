@@ -91,7 +91,7 @@ def test_discrete_parameters(name: str) -> None:
 @pytest.mark.parametrize("name", ["xint", "xfrac", "cutout"])
 def test_columns_are_uncorrelated(name: str) -> None:
     values = drawn(name, p=1.0)[0][:, -2:]
-    assert st.pearsonr(*values.T).pvalue > LEAST
+    assert st.pearsonr(*values.T).pvalue > LEAST  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_rotation_fires_before_or_after_with_probability_p() -> None:

@@ -1,3 +1,5 @@
+"""The augmentation pipeline against the golden arrays, its derivatives, and the independence of its draws."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -18,7 +20,10 @@ ALIASES = {"imgfilter": "filter", "bgcfc": "bgcf,cutout"}
 
 def pipeline(transforms: str | None, channels: int, height: int, width: int, **options) -> AugmentPipeline:
     return AugmentPipeline(
-        AugmentConfig(parse_transforms(transforms)), channels=channels, resolution=(height, width), **options
+        AugmentConfig(parse_transforms(transforms)),
+        channels=channels,
+        resolution=(height, width),
+        **options,  # pyright: ignore[reportArgumentType]
     )
 
 
@@ -134,13 +139,13 @@ def test_tensor_and_number_p_draw_the_same() -> None:
     augment = pipeline("bgcfnc", 3, 8, 8)
     for a, b in zip(augment.draw(5, 0.3, generator=seeded()), augment.draw(5, torch.tensor(0.3), generator=seeded())):
         assert a is not None
-        assert torch.equal(a, b)
+        assert torch.equal(a, b)  # pyright: ignore[reportArgumentType]
 
 
 def test_p_is_clipped() -> None:
     augment = pipeline("bgcfnc", 3, 8, 8)
     for above, at in zip(augment.draw(5, 7.5, generator=seeded()), augment.draw(5, 1.0, generator=seeded())):
-        assert torch.equal(above, at)
+        assert torch.equal(above, at)  # pyright: ignore[reportArgumentType]
         assert above.isfinite().all()
 
 
@@ -244,7 +249,7 @@ def test_draws_follow_the_generator_alone() -> None:
     state = torch.get_rng_state()
     first, second = (augment.draw(4, 0.5, generator=seeded()) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), state)
-    assert all(torch.equal(a, b) for a, b in zip(first, second))
+    assert all(torch.equal(a, b) for a, b in zip(first, second))  # pyright: ignore[reportArgumentType]
 
 
 def test_every_preset_runs() -> None:

@@ -24,7 +24,7 @@ from frugan.errors import FruganError
 
 
 def test_filter_is_sym2() -> None:
-    np.testing.assert_allclose(SYM2, pywt.Wavelet("sym2").dec_lo, atol=1e-11)
+    np.testing.assert_allclose(SYM2, pywt.Wavelet("sym2").dec_lo, atol=1e-11)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_bank_agrees_with_golden() -> None:
@@ -37,7 +37,7 @@ def test_bank_properties() -> None:
     np.testing.assert_allclose(bank.sum(0), np.eye(43)[21], atol=1e-12)
     np.testing.assert_allclose(bank, bank[:, ::-1], atol=1e-15)
     omega = np.pi * np.array([0, 1 / 32, 5 / 32, 3 / 8, 3 / 4, 1])  # both ends, and a point in each octave
-    response = np.array([np.abs(scipy.signal.freqz(band, worN=omega)[1]) for band in bank])
+    response = np.array([np.abs(scipy.signal.freqz(band, worN=omega)[1]) for band in bank])  # pyright: ignore[reportArgumentType]
     np.testing.assert_allclose(response[:, [0, -1]], np.eye(4)[:, [0, -1]], atol=1e-12)
     assert (response[:, 1:-1].argmax(0) == np.arange(4)).all()
 

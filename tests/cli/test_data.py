@@ -34,7 +34,7 @@ def frugan(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedP
                 code = 0
             except SystemExit as end:
                 code = int(end.code or 0)
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())  # pyright: ignore[reportArgumentType]
 
 
 @pytest.fixture(scope="module", autouse=True)

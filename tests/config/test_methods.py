@@ -1,3 +1,5 @@
+"""The table of methods: each trains as its row says, and combinations are accepted or refused."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -56,7 +58,7 @@ def test_every_method_trains_and_resumes_bit_for_bit(name: str, tmp_path: Path, 
     whole = list(frugan.train(image_folder, tmp_path / "whole", device="cpu", **options))
     steps = frugan.train(image_folder, tmp_path / "parts", device="cpu", **options)
     next(steps)
-    steps.close()
+    steps.close()  # pyright: ignore[reportAttributeAccessIssue]
     resumed = list(Run(tmp_path / "parts").train(device="cpu"))
     for key in ("loss/generator", "loss/discriminator", "p", "r_t"):
         assert whole[-1][key] == resumed[-1][key], key

@@ -1,3 +1,5 @@
+"""From options, preset, data and machine to the configuration of a run: derived values, limits, messages."""
+
 from __future__ import annotations
 
 import math
@@ -300,7 +302,7 @@ def test_small_numbers_are_numbers_without_a_point(tmp_path: Path) -> None:
 
 
 def test_numbers_of_numpy_are_written_as_numbers(tmp_path: Path) -> None:
-    config, _ = resolve(Options(batch=np.int64(8), lr=np.float32(0.5), seed=np.uint8(3)), DATA, FACTS)
+    config, _ = resolve(Options(batch=np.int64(8), lr=np.float32(0.5), seed=np.uint8(3)), DATA, FACTS)  # pyright: ignore[reportArgumentType]
     save_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config
 

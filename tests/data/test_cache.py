@@ -300,7 +300,7 @@ def test_only_abandoned_scratch_is_removed(folder: Path, cache: Path) -> None:
     }
     for name in scratch:
         (cache / name).mkdir(parents=True)
-    os.utime(cache / ".building-else-where-1-dddd", (time.time() - 2 * 86_400,) * 2)
+    os.utime(cache / ".building-else-where-1-dddd", (time.time() - 2 * 86_400,) * 2)  # pyright: ignore[reportArgumentType]
     _open(folder)
     assert {name: (cache / name).exists() for name in scratch} == scratch
 

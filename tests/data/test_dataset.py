@@ -216,7 +216,7 @@ def test_config_mistakes(message: str) -> None:
 def test_set_mistakes(config: DataConfig, tmp_path: Path, noise) -> None:
     with pytest.raises(FruganError, match="holding out 30 of 30 images leaves none"):
         open_dataset(replace(config, held_out=30))
-    np.savez(tmp_path / "set.npz", images=noise(3, 8, 8, 3), labels=np.float32([[0.5], [1], [2]]))
+    np.savez(tmp_path / "set.npz", images=noise(3, 8, 8, 3), labels=np.array([[0.5], [1], [2]], np.float32))
     with pytest.raises(FruganError, match="one class per image"):
         open_dataset(DataConfig(str(tmp_path / "set.npz"), labels="auto", balanced=True))
     (Path(config.path) / "a/grey.png").write_bytes((Path(config.path) / NAMES[0]).read_bytes())

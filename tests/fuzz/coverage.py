@@ -17,7 +17,7 @@ from unittest import mock
 
 import atheris  # pyright: ignore[reportMissingImports]
 
-with atheris.instrument_imports(include=["frugan"]):
+with atheris.instrument_imports(include=["frugan"]):  # pyright: ignore[reportAttributeAccessIssue]
     from frugan.config.schema import load_config
     from frugan.data.labels.read import read_labels
     from frugan.errors import FruganError

@@ -238,7 +238,7 @@ def batch(kind: Kind, seeds: list[int], scratch: Path) -> dict[int, tuple[str, s
             ended = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
             found[seed] = ("timeout" if ended == signal.SIGPROF else "crash"), f"signal {ended}, status {status}"
             shutil.rmtree(scratch / str(seed), ignore_errors=True)
-    return found
+    return found  # pyright: ignore[reportReturnType]
 
 
 def main() -> None:

@@ -229,7 +229,7 @@ def test_options_that_are_no_plain_values_are_refused(options: argparse.Namespac
 
 @pytest.mark.parametrize("p", [torch.tensor(0.25), np.float32(0.25), 0, 1, None])
 def test_p_of_the_augmentation(p: object, tmp_path: Path) -> None:
-    assert read_network(as_trained(tmp_path / "x.pt", ada_aug_p=p)).p == (None if p is None else float(p))
+    assert read_network(as_trained(tmp_path / "x.pt", ada_aug_p=p)).p == (None if p is None else float(p))  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("p", [math.nan, -0.5, 21.8, "much", [0.1]])
@@ -259,7 +259,7 @@ def test_without_an_average_truncation_is_nearly_the_same(side: int, channels: i
         GeneratorConfig((side, side), channels, 0, 24, 24, MappingConfig(3), SynthesisConfig(128, 12))
     ).requires_grad_(False)
     for i in range(3):
-        torch.nn.init.normal_(G.mapping.get_submodule(f"fc{i}").bias, 0, 40)
+        torch.nn.init.normal_(G.mapping.get_submodule(f"fc{i}").bias, 0, 40)  # pyright: ignore[reportArgumentType]
     w = G.mapping.features(torch.randn(50_000, 24), None)
     G.mapping.w_avg.copy_(w.mean(dim=0))
     content = torch.load(write_community(tmp_path / "x.pt", G), weights_only=True)

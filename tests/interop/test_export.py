@@ -117,7 +117,7 @@ def test_a_file_that_differs_is_not_kept(
     compare = module._compare
 
     def late(path: Path, part: module.ExportedPart, run: Any) -> Any:
-        torch.nn.init.ones_(part.get_submodule("synthesis.b16.torgb").bias)  # now it is another one than was written
+        torch.nn.init.ones_(part.get_submodule("synthesis.b16.torgb").bias)  # now it is another one than was written  # pyright: ignore[reportArgumentType]
         return compare(path, part, run)
 
     monkeypatch.setattr(module, "_compare", late)

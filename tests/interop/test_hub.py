@@ -234,7 +234,7 @@ def test_what_cannot_be_had(hub: Hub, tmp_path: Path, monkeypatch: pytest.Monkey
         ("no/such/place", {}),
     ):
         with pytest.raises(FruganError, match=f"{source} is no directory here, and cannot be had from the hub: ."):
-            frugan.from_pretrained(source, **options)
+            frugan.from_pretrained(source, **options)  # pyright: ignore[reportArgumentType]
     hub.repos["me/critters"].pop("model.safetensors")
     with pytest.raises(FruganError, match="holds no generator"):
         frugan.from_pretrained("me/critters")

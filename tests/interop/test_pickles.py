@@ -160,7 +160,7 @@ def mutations(data: bytes, count: int, seed: int) -> Any:
     other = (GOLDEN / FILES[1 - FILES.index(FILES[seed % 2])]).read_bytes()
     for _ in range(count):
         mutated = bytearray(data)
-        kind, at = rng.integers(5), int(rng.choice(starts))
+        kind, at = rng.integers(5), int(rng.choice(starts))  # pyright: ignore[reportArgumentType, reportCallIssue]
         if kind == 0:
             for position in rng.integers(len(data), size=rng.integers(1, 20)):
                 mutated[position] = rng.integers(256)

@@ -1,3 +1,5 @@
+"""Groups of transforms: what they do to a distribution, and its inverse."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -14,7 +16,7 @@ def test_a_certain_turn_is_undone_exactly() -> None:
     turn = cyclic([0, 1, 0, 0])
     seen = turn.apply([0.5, 0.15, 0.15, 0.2], 1.0)
     np.testing.assert_allclose(seen, [0.2, 0.5, 0.15, 0.15])
-    np.testing.assert_allclose(turn.invert(seen, 1.0), [0.5, 0.15, 0.15, 0.2])
+    np.testing.assert_allclose(turn.invert(seen, 1.0), [0.5, 0.15, 0.15, 0.2])  # pyright: ignore[reportArgumentType]
     assert turn.condition(1.0) == pytest.approx(1)
 
 
@@ -62,7 +64,7 @@ def test_a_group_of_ones_own() -> None:
     np.testing.assert_allclose(group.transition(1.0), np.full((3, 3), 1 / 3))
     assert group.condition(0.5) == pytest.approx(2)
     clean = [0.7, 0.2, 0.1]
-    np.testing.assert_allclose(group.invert(group.apply(clean, 0.5), 0.5), clean)
+    np.testing.assert_allclose(group.invert(group.apply(clean, 0.5), 0.5), clean)  # pyright: ignore[reportArgumentType]
 
 
 def test_the_condition_number_is_numpys() -> None:

@@ -1,3 +1,5 @@
+"""Figures of leak reports."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""Recovery of a clean distribution from augmented images by a toy generator."""
+
 from __future__ import annotations
 
 import sys
@@ -138,7 +140,7 @@ def test_an_effect_is_one_from_two_standard_errors_on(monkeypatch: pytest.Monkey
         count = len(rows)
         square = products.sum() / (count * (count - 1))
         without = [(products.sum() - 2 * row.sum()) / ((count - 1) * (count - 2)) for row in products]
-        error = ((count - 1) / count * np.square(without - np.mean(without)).sum()) ** 0.5
+        error = ((count - 1) / count * np.square(without - np.mean(without)).sum()) ** 0.5  # pyright: ignore[reportOperatorIssue]
         result = recovery(images, lambda x, shift=shift: 1.5 * x + shift)
         assert (result.remains is not None) == (square > 2 * error), (shift, square / error)
         found.append(square / error)

@@ -1,3 +1,5 @@
+"""Shares of augmented images among generated ones, estimated with their uncertainty."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Spectra of the transforms on a circle: which can be undone."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Toy images whose state under a group is known."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Adversarial losses and consistency terms against closed forms."""
+
 from __future__ import annotations
 
 import math

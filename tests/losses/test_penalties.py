@@ -1,3 +1,5 @@
+"""Gradient penalties and path length against derivatives by hand and finite differences."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Evaluation cards: written, read, compared, refused."""
+
 from __future__ import annotations
 
 import dataclasses

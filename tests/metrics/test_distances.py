@@ -1,3 +1,5 @@
+"""Distances between sets of features against SciPy, closed forms and torchmetrics."""
+
 from __future__ import annotations
 
 from math import comb

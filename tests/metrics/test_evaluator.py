@@ -1,3 +1,5 @@
+"""The evaluator: its numbers against direct computation, whatever batch, device and number of processes."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -356,13 +358,13 @@ def test_metrics_for_each_class() -> None:
 
     config = EvaluateConfig(metrics=("kid_full", "coverage"), samples=200, per_class=True)
     reference = ImageSet(REFERENCE, labels=labels, class_names=["alive", "white"])
-    card = Evaluator(reference, config, labels=labels, features=Averages())(TwoKinds(2))
+    card = Evaluator(reference, config, labels=labels, features=Averages())(TwoKinds(2))  # pyright: ignore[reportArgumentType]
     assert list(card.per_class) == ["alive", "white"]  # the classes' own order
     assert card.per_class["alive"]["kid_full"] < 0.01 < card.values["kid_full"] < card.per_class["white"]["kid_full"]
     with pytest.raises(FruganError, match="conditional generator"):
         evaluator(per_class=True)
     with pytest.raises(FruganError, match="one class per image"):
-        Evaluator(ImageSet(REFERENCE, labels=labels + 0.5), config, labels=labels + 0.5, features=Averages())
+        Evaluator(ImageSet(REFERENCE, labels=labels + 0.5), config, labels=labels + 0.5, features=Averages())  # pyright: ignore[reportArgumentType]
 
 
 def test_the_card_says_how(tmp_path: Path) -> None:

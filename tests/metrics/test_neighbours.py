@@ -1,3 +1,5 @@
+"""Precision, recall, density, coverage and memorisation against direct computation."""
+
 from __future__ import annotations
 
 import numpy as np

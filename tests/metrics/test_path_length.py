@@ -1,3 +1,5 @@
+"""Perceptual path length of generators whose path length is known."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -94,7 +94,7 @@ def test_path_length(i: int, device: torch.device) -> None:
     assert relative_error(penalty, golden["pl_penalty"]) < TOLERANCE
     penalty.backward()
     for name in (k for k in golden if k.startswith("pl_grad/")):
-        assert relative_error(G.get_parameter(name.removeprefix("pl_grad/")).grad, golden[name]) < TOLERANCE, name
+        assert relative_error(G.get_parameter(name.removeprefix("pl_grad/")).grad, golden[name]) < TOLERANCE, name  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("i", range(4))
@@ -111,4 +111,4 @@ def test_discriminator(i: int, device: torch.device) -> None:
     assert relative_error(r1, golden["r1"]) < TOLERANCE
     (r1.mean() / 2).backward()
     for name in (k for k in golden if k.startswith("r1_grad/")):
-        assert relative_error(D.get_parameter(name.removeprefix("r1_grad/")).grad, golden[name]) < TOLERANCE, name
+        assert relative_error(D.get_parameter(name.removeprefix("r1_grad/")).grad, golden[name]) < TOLERANCE, name  # pyright: ignore[reportArgumentType]

@@ -1,3 +1,5 @@
+"""Both networks: sizes, parameters, gradients, labels, and what their configurations refuse."""
+
 from __future__ import annotations
 
 import copy
@@ -84,7 +86,7 @@ def test_any_shape_and_channels(resolution: tuple[int, int], architecture: str, 
 def test_low_precision_is_near_float32(dtype: torch.dtype, architecture: str, device: torch.device) -> None:
     G, D = (net.to(device) for net in small((32, 32), 3, architecture, clamp=256.0))
     ws = G.mapping(torch.randn(4, 16, device=device))
-    exact, rough = G.synthesis(ws, noise="const"), G.synthesis(ws, noise="const", dtype=dtype)
+    exact, rough = G.synthesis(ws, noise="const"), G.synthesis(ws, noise="const", dtype=dtype)  # pyright: ignore[reportCallIssue]
     assert rough.dtype == torch.float32
     assert (exact - rough).abs().max() < 0.05 * exact.abs().max()
     assert (exact - rough).abs().max() > 0
@@ -99,7 +101,7 @@ def test_float16_modulation_survives_large_weights() -> None:
     expected = G.synthesis(ws, noise="none")
     with torch.no_grad():
         for block in G.synthesis.blocks[1:]:
-            block.conv1.weight *= 3e4
+            block.conv1.weight *= 3e4  # pyright: ignore[reportAttributeAccessIssue]
     assert (G.synthesis(ws, noise="none", dtype=torch.float16) - expected).abs().max() < 0.05 * expected.abs().max()
 
 

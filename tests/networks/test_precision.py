@@ -85,7 +85,7 @@ def test_activations_are_clamped_in_every_layer(architecture: str) -> None:
         for name, module in network.named_modules():
             bounded = isinstance(module, EqualizedConv2d) and module.activation == "lrelu"
             if (bounded and ".fromrgb" not in name) or isinstance(module, (StyledConv, ToRGB)):
-                module.weight.data *= 1000  # pyright: ignore[reportCallIssue, reportArgumentType]
+                module.weight.data *= 1000  # pyright: ignore[reportArgumentType, reportCallIssue, reportOperatorIssue]
                 module.bias.data += torch.linspace(-50, 50, len(module.bias))  # pyright: ignore
                 watch(name, module)
     G(torch.randn(4, 8), noise="const")

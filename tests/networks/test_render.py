@@ -33,7 +33,7 @@ def test_render_of_styles_is_the_forward_pass_bit_for_bit(
     given = G.synthesis.draw_noise(3, torch.Generator().manual_seed(1)) if noise == "given" else noise
     expected = G.synthesis(ws, noise=given)
     styles = G.synthesis.styles(ws)
-    assert torch.equal(G.synthesis.render(styles, noise=given), expected)
+    assert torch.equal(G.synthesis.render(styles, noise=given), expected)  # pyright: ignore[reportArgumentType]
     assert [s.shape for s in styles] == [(3, layer.width) for layer in G.synthesis.style_layers]
 
 

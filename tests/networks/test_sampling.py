@@ -41,11 +41,11 @@ def test_a_seed_is_the_same_image_whatever_is_made_beside_it(
     resolution, channels, architecture = shape
     G = generator(resolution, channels, labels, architecture=architecture)
     c = torch.eye(2)[[s % 2 for s in seeds]] if labels else None
-    images = G.sample(seeds, c=c, noise=noise, batch=batch, truncation=0.7)
+    images = G.sample(seeds, c=c, noise=noise, batch=batch, truncation=0.7)  # pyright: ignore[reportArgumentType]
     assert images.shape == (len(seeds), channels, *resolution)
     assert images.dtype == torch.float32
     for i in {0, len(seeds) - 1}:
-        alone = G.sample([seeds[i]], c=None if c is None else c[i], noise=noise, truncation=0.7)
+        alone = G.sample([seeds[i]], c=None if c is None else c[i], noise=noise, truncation=0.7)  # pyright: ignore[reportArgumentType]
         torch.testing.assert_close(images[i : i + 1], alone, rtol=0, atol=1e-5)
 
 
@@ -88,7 +88,7 @@ def test_images_stay_in_their_range(noise: str) -> None:
     G = generator()
     with torch.no_grad():
         assert G(G.latents(range(32)), noise="none").abs().max() > 1.2  # else this would show nothing
-    images = G.sample(range(32), noise=noise)
+    images = G.sample(range(32), noise=noise)  # pyright: ignore[reportArgumentType]
     assert images.min() == -1
     assert images.max() == 1
 
@@ -131,7 +131,7 @@ def test_seeds_of_other_types() -> None:
     G = generator()
     expected = G.sample([1, 2])
     for seeds in (range(1, 3), np.array([1, 2]), torch.tensor([1, 2]), (s for s in (1, 2)), [np.uint8(1), 2.0]):
-        assert torch.equal(G.sample(seeds), expected)
+        assert torch.equal(G.sample(seeds), expected)  # pyright: ignore[reportArgumentType]
 
 
 def test_the_estimated_average_is_that_of_w() -> None:

@@ -45,7 +45,7 @@ def test_spectral_norm_is_the_largest_singular_value() -> None:
     for layer in normed:
         sigma = np.linalg.svd(layer.weight.detach().flatten(1).numpy(), compute_uv=False)[0]
         x = torch.randn(2, layer.weight.shape[1], 8, 8)
-        plain = EqualizedConv2d(*layer.weight.shape[1::-1], 3, activation="lrelu", resample=layer.resample)
+        plain = EqualizedConv2d(*layer.weight.shape[1::-1], 3, activation="lrelu", resample=layer.resample)  # pyright: ignore[reportCallIssue]
         plain.weight = nn.Parameter(layer.weight.detach() / sigma / plain.weight_gain * plain.bias_gain)
         torch.testing.assert_close(layer(x), plain(x), atol=1e-4, rtol=1e-3)
 

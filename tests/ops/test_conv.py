@@ -1,3 +1,5 @@
+"""Convolutions with gradients of their own against autograd's, in value, first and second derivative."""
+
 from __future__ import annotations
 
 import threading
@@ -48,7 +50,7 @@ def test_values_and_both_derivatives_are_pytorchs(form: str) -> None:
     for f in (ours, theirs):
         y = f(*inputs, **options)
         first = torch.autograd.grad(y.tanh().square().sum(), inputs, create_graph=True)
-        second = torch.autograd.grad(sum(g.tanh().square().sum() for g in first), inputs)
+        second = torch.autograd.grad(sum(g.tanh().square().sum() for g in first), inputs)  # pyright: ignore[reportArgumentType, reportCallIssue]
         found.append((y, *first, *second))
     torch.testing.assert_close(*found)
 

@@ -1,3 +1,5 @@
+"""FIR resampling against the golden arrays and SciPy, with its adjoint."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,3 +1,5 @@
+"""Linear maps with their adjoints: derivatives of any order, compiled or not."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Reflect-padded axes as matrices, against the wavelets of PyWavelets and direct sums."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -9,7 +11,7 @@ from frugan.ops.rings import SYM6, downsampling_matrix, reflect, upsampling_matr
 
 
 def test_filter_is_sym6() -> None:
-    np.testing.assert_allclose(SYM6, pywt.Wavelet("sym6").dec_lo, atol=1e-15)
+    np.testing.assert_allclose(SYM6, pywt.Wavelet("sym6").dec_lo, atol=1e-15)  # pyright: ignore[reportAttributeAccessIssue]
     golden = load_golden("augment_filters.npz")["geometric_lowpass"]
     np.testing.assert_allclose(np.array(SYM6) / sum(SYM6), golden, atol=1e-7)
 

@@ -1,3 +1,5 @@
+"""The affine warp against direct computation and the golden arrays, on every route."""
+
 from __future__ import annotations
 
 import math
@@ -19,7 +21,7 @@ SIZES = [(4, 4), (5, 9), (8, 8), (12, 16), (48, 64), (32, 32)]
 
 def literal_warp(image: np.ndarray, inverse: np.ndarray) -> np.ndarray:
     """The definition, sample by sample, in float64: extend by reflection, filter, interpolate, filter. `[H, W]`."""
-    h = np.array(pywt.Wavelet("sym6").dec_lo)
+    h = np.array(pywt.Wavelet("sym6").dec_lo)  # pyright: ignore[reportAttributeAccessIssue]
     pads = [2 * size + 16 for size in image.shape]
     x = np.pad(image, [(p, p) for p in pads], mode="reflect")
     for axis in (0, 1):

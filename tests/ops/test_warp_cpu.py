@@ -1,3 +1,5 @@
+"""The affine warp on a CPU: equal to the general one for all kinds of matrices."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""The estimate of a configuration's cost."""
+
 from __future__ import annotations
 
 from typing import Any

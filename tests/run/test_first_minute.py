@@ -203,9 +203,9 @@ def test_python_is_warned_once_that_it_is_not_preset_auto(
     with pytest.warns(
         UserWarning, match="preset tiny, 100 kimg. For preset auto all the same, give preset=.auto."
     ) as warned:
-        frugan.train(image_folder, tmp_path / "run", device="cpu", threads=1).close()
+        frugan.train(image_folder, tmp_path / "run", device="cpu", threads=1).close()  # pyright: ignore[reportAttributeAccessIssue]
     assert [w.filename for w in warned] == [__file__]
-    frugan.train(image_folder, tmp_path / "asked", preset="tiny", device="cpu", threads=1).close()  # without one
+    frugan.train(image_folder, tmp_path / "asked", preset="tiny", device="cpu", threads=1).close()  # without one  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_the_start_says_how_long_and_where(

@@ -215,7 +215,7 @@ def test_shards_of_this_disk_are_found(tmp_path: Path, monkeypatch: pytest.Monke
     kept = absolute("data.path", pattern)
     assert kept == str(tmp_path / pattern)
     monkeypatch.chdir("/")
-    assert len(open_dataset(DataConfig(path=kept))) == 12
+    assert len(open_dataset(DataConfig(path=kept))) == 12  # pyright: ignore[reportArgumentType]
 
 
 # ---- before anything is written ----

@@ -145,7 +145,7 @@ def test_stopped_between_steps_and_resumed(tmp_path: Path, image_folder: Path, r
 def test_abandoned_iterator_and_resumed(tmp_path: Path, image_folder: Path, reference: Path) -> None:
     records = frugan.train(image_folder, tmp_path / "run", device="cpu", **TINY)
     next(records)
-    records.close()
+    records.close()  # pyright: ignore[reportAttributeAccessIssue]
     list(Run(tmp_path / "run").train(device="cpu"))
     assert_same(tmp_path / "run", reference)
     assert comparable(tmp_path / "run") == comparable(reference)

@@ -29,7 +29,7 @@ def test_a_resume_warns_like_the_whole_run(tmp_path: Path, image_folder: Path, m
     records = frugan.train(image_folder, tmp_path / "run", device="cpu", **options)
     while not next(records).get("warnings"):
         pass
-    records.close()
+    records.close()  # pyright: ignore[reportAttributeAccessIssue]
     list(Run(tmp_path / "run").train(device="cpu"))
     assert warnings(tmp_path / "run") == warnings(tmp_path / "whole")
     ((_, said),) = warnings(tmp_path / "whole")

@@ -1,3 +1,5 @@
+"""A training session: its records, checkpoints, samples, reports, and what it refuses."""
+
 from __future__ import annotations
 
 import json
@@ -285,13 +287,13 @@ def test_a_run_is_not_overwritten(run: Path, image_folder: Path, tmp_path: Path)
 
 def test_who_only_looks_into_a_run_stops_nobody(tmp_path: Path, image_folder: Path) -> None:
     """Of two that begin at once, the one that is refused holds the lock for a moment."""
-    frugan.train(image_folder, tmp_path / "run", device="cpu", **TINY).close()
+    frugan.train(image_folder, tmp_path / "run", device="cpu", **TINY).close()  # pyright: ignore[reportAttributeAccessIssue]
     records = Run(tmp_path / "run").train(device="cpu")
     lock = filelock.FileLock(tmp_path / "run" / ".lock", thread_local=False)
     lock.acquire()
     threading.Timer(0.3, lock.release).start()
     next(records)
-    records.close()
+    records.close()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_two_processes_do_not_share_a_run(tmp_path: Path, image_folder: Path) -> None:
@@ -299,7 +301,7 @@ def test_two_processes_do_not_share_a_run(tmp_path: Path, image_folder: Path) ->
     next(records)
     with pytest.raises(FruganError, match="another process"):
         next(Run(tmp_path / "run").train(device="cpu"))
-    records.close()
+    records.close()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_changed_data_is_noticed(tmp_path: Path, image_folder: Path) -> None:

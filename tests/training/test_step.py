@@ -1,3 +1,5 @@
+"""The four phases of a training step: equal by every route, compiled or not, in parts or whole."""
+
 from __future__ import annotations
 
 from collections import Counter
@@ -135,7 +137,7 @@ def test_each_phase_is_one_graph_and_compiled_once(
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from inside torch's compiler
 def test_without_a_compiler_there_is_a_sentence(parts: tuple[Generator, Discriminator, AugmentPipeline]) -> None:
     torch._dynamo.reset()
-    nowhere = torch._inductor.config.patch({"cpp.cxx": (None, "/nowhere/g++"), "fx_graph_cache": False})
+    nowhere = torch._inductor.config.patch({"cpp.cxx": (None, "/nowhere/g++"), "fx_graph_cache": False})  # pyright: ignore[reportAttributeAccessIssue]
     with nowhere, pytest.raises(FruganError, match=r"/nowhere/g.*compile nothing"):
         losses(Phases(*parts, ObjectiveConfig(), compiled=True), "generator")
 

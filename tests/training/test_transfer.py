@@ -1,3 +1,5 @@
+"""Weights taken over from other networks: of other sizes, channels and labels; frozen parts."""
+
 from __future__ import annotations
 
 import json
@@ -72,7 +74,7 @@ def test_other_resolution_shares_what_it_can(size: tuple[int, int]) -> None:
     report = start(target, source)
     assert not report.complete
     G, source_G = target[0], source[0]
-    assert torch.equal(G.mapping.fc1.weight, source_G.mapping.fc1.weight)  # pyright: ignore[reportAttributeAccessIssue]
+    assert torch.equal(G.mapping.fc1.weight, source_G.mapping.fc1.weight)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]
     assert torch.equal(G.synthesis.blocks[1].conv1.weight, source_G.synthesis.blocks[1].conv1.weight)
     outcomes = {d.outcome for d in report.differences}
     assert outcomes == {(32, 32): {"fresh", "unused"}, (8, 8): {"fresh", "unused"}, (12, 16): {"fresh"}}[size]
@@ -117,7 +119,7 @@ def test_labels_lost_leave_their_average() -> None:
     mapping.num_layers = plain[0].mapping.num_layers = 1  # the average is taken before the first activation:
     first = [mapping.get_submodule("fc0"), plain[0].mapping.get_submodule("fc0")]
     for layer in first:
-        layer.activation = "linear"  # pyright: ignore[reportAttributeAccessIssue]
+        layer.activation = "linear"  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]
     mean = torch.stack([mapping.features(z, c.expand(4, -1)) for c in torch.eye(3)]).mean(dim=0)
     torch.testing.assert_close(plain[0].mapping.features(z, None), mean, atol=1e-5, rtol=1e-4)
 
@@ -196,7 +198,7 @@ def test_fine_tuning_a_run(tmp_path: Path, image_folder: Path, source_run: Path)
     options = {**FINE_TUNE, "init_from": str(source_run), "freeze_d": "4", "freeze_mapping": True, "seed": 3}
     steps = frugan.train(image_folder, out, device="cpu", **options)
     next(steps)
-    steps.close()
+    steps.close()  # pyright: ignore[reportAttributeAccessIssue]
     config = Run(out).config
     assert config.generator == Run(source_run).config.generator
     assert config.training.ema_ramp is None

@@ -95,7 +95,7 @@ def encoded(pixels: np.ndarray, profile: bytes, format: str) -> bytes:
         Image.new("L", (1, 1)).save(with_profile, "PNG", icc_profile=profile)
         start = with_profile.getvalue().index(b"iCCP") - 4
         length = struct.unpack(">I", with_profile.getvalue()[start : start + 4])[0]
-        return content[:33] + with_profile.getvalue()[start : start + length + 12] + content[33:]
+        return content[:33] + with_profile.getvalue()[start : start + length + 12] + content[33:]  # pyright: ignore[reportReturnType]
     else:
         lossless = {"WEBP": {"lossless": True, "exact": True}, "JPEG": {"quality": 100, "subsampling": 0}}
         options = lossless.get(format, {})

@@ -164,7 +164,7 @@ def test_palettes_of_every_depth(bits: int, clear: bool, noise) -> None:
 
 def test_significant_bits_are_stated() -> None:
     png = imagecodecs.png_encode(np.full((4, 4), 4095, np.uint16))
-    header, pixels = read(put(png, chunk(b"sBIT", b"\x0c")))
+    header, pixels = read(put(png, chunk(b"sBIT", b"\x0c")))  # pyright: ignore[reportArgumentType]
     assert (header.bits, header.depth, int(pixels.max())) == (12, 16, 4095)
 
 

@@ -222,7 +222,7 @@ def test_every_kind_in_every_layout(name: str) -> None:
         if bits:
             tags = {262: PHOTOMETRIC[options["photometric"]], 274: orientation}
             tags |= {320: options["colormap"].ravel().tolist()} if "colormap" in options else {}
-            content = packed(turned, bits, tags, planar=planar == "separate", zipped=bool(compression), order=order)
+            content = packed(turned, bits, tags, planar=planar == "separate", zipped=bool(compression), order=order)  # pyright: ignore[reportArgumentType]
         else:
             options |= {"planarconfig": planar, "compression": compression, "byteorder": order, "bigtiff": i % 3 == 0}
             content = written(turned, extratags=[(274, "H", 1, orientation, True)], **strips, **options)

@@ -149,10 +149,10 @@ def test_columns_can_be_picked_and_classes_listed(folder: Path) -> None:
         _read(folder, "labels.csv:colour")
 
 
-@pytest.mark.parametrize("labels", [np.array([0, 0, 1, 1]), np.float32(ONE_HOT), np.array(ONE_HOT, bool)])
+@pytest.mark.parametrize("labels", [np.array([0, 0, 1, 1]), np.array(ONE_HOT, np.float32), np.array(ONE_HOT, bool)])
 def test_label_arrays(labels: np.ndarray, tmp_path: Path, noise) -> None:
     np.savez(tmp_path / "set.npz", images=noise(4, 8, 8, 3), labels=labels)
-    np.testing.assert_array_equal(_read(tmp_path / "set.npz").values, np.float32(ONE_HOT))
+    np.testing.assert_array_equal(_read(tmp_path / "set.npz").values, np.array(ONE_HOT, np.float32))
 
 
 def _table(rows: str):
@@ -280,7 +280,7 @@ def test_numbers_in_all_notations(kind: str, folder: Path) -> None:
     text, expected = NUMBERS[kind]
     (folder / "labels.csv").write_text(text)
     labels = _read(folder)
-    np.testing.assert_allclose(labels.values[:, 0], np.float32(expected))
+    np.testing.assert_allclose(labels.values[:, 0], np.array(expected, np.float32))
     assert (labels.measured, labels.values.shape[1]) == ((0,), 1)
 
 
@@ -343,7 +343,9 @@ def test_class_arrays_of_all_shapes(labels: np.ndarray, names: list[str] | None,
     assert (found.class_names, found.measured) == (names, ())
 
 
-@pytest.mark.parametrize("labels", [np.float32([[1990], [2020], [2000.5], [1]]), np.array([1990, 2020, 2000.5, 1])])
+@pytest.mark.parametrize(
+    "labels", [np.array([[1990], [2020], [2000.5], [1]], np.float32), np.array([1990, 2020, 2000.5, 1])]
+)
 def test_measured_arrays(labels: np.ndarray, tmp_path: Path, noise) -> None:
     np.savez(tmp_path / "set.npz", images=noise(4, 8, 8, 3), labels=labels)
     found = _read(tmp_path / "set.npz")
@@ -427,7 +429,7 @@ ACCENTS = ["é_0.png", "ü_1.png", "ñ_2.png", "å_3.png"]
 def test_accents_in_zips(files: str, table: str, flag: bool, tmp_path: Path, png) -> None:
     names = [unicodedata.normalize(files, name) for name in ACCENTS]  # pyright: ignore[reportArgumentType]
     rows = "\n".join(f"{unicodedata.normalize(table, name)},{i % 2}" for i, name in enumerate(ACCENTS))  # pyright: ignore[reportArgumentType]
-    path = _zip(tmp_path / "set.zip", dict.fromkeys(names, png) | {"labels.csv": rows.encode()}, flag=flag)
+    path = _zip(tmp_path / "set.zip", dict.fromkeys(names, png) | {"labels.csv": rows.encode()}, flag=flag)  # pyright: ignore[reportArgumentType]
     source = open_source(path)
     assert source.names == sorted(names)
     assert read_labels(source, "auto", names).values.argmax(1).tolist() == [0, 1, 0, 1]

@@ -51,10 +51,10 @@ def test_the_layout_is_stylegans(tmp_path: Path, make_images) -> None:
 )
 @pytest.mark.parametrize("out", OUTPUTS)
 def test_labels_keep_their_size(labels: list, out: str, tmp_path: Path, noise) -> None:
-    np.savez(tmp_path / "set.npz", images=noise(3, 8, 8), labels=np.float32(labels))
+    np.savez(tmp_path / "set.npz", images=noise(3, 8, 8), labels=np.array(labels, np.float32))
     prepare(DataConfig(str(tmp_path / "set.npz"), labels="auto"), tmp_path / out)
     again = open_dataset(DataConfig(str(tmp_path / out), labels="auto"))
-    np.testing.assert_array_equal(again.labels, np.float32(labels))
+    np.testing.assert_array_equal(again.labels, np.array(labels, np.float32))
 
 
 @pytest.mark.parametrize(("shape", "works"), [((3, 8, 8), OUTPUTS), ((3, 8, 8, 3), ("out.npz",))])

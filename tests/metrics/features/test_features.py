@@ -1,3 +1,5 @@
+"""Feature networks: preprocessing against independent code, digests, files and packages, what is refused."""
+
 from __future__ import annotations
 
 import hashlib
@@ -239,7 +241,7 @@ def own_network(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str
         monkeypatch.setitem(sys.modules, "own_trunk", sys.modules[__name__])
         return "own_trunk:make_trunk"
     if kind == "torchscript":
-        torch.jit.trace(make_trunk(), torch.zeros(1, 3, 12, 12)).save(folder / "net.pt")
+        torch.jit.trace(make_trunk(), torch.zeros(1, 3, 12, 12)).save(folder / "net.pt")  # pyright: ignore[reportAttributeAccessIssue]
         return str(folder / "net.pt")
     import onnx
     from onnx import TensorProto, helper, numpy_helper

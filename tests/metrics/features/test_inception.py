@@ -1,3 +1,5 @@
+"""The Inception network against the same network in NumPy."""
+
 from __future__ import annotations
 
 import hashlib
@@ -61,7 +63,7 @@ class Reference:
         return np.nanmean(windows(x, (3, 3), 1, (1, 1), np.nan), axis=(3, 4))
 
     def largest(self, x: Array, stride: int = 1) -> Array:
-        return windows(x, (3, 3), stride, (stride % 2,) * 2, -np.inf).max(axis=(3, 4))
+        return windows(x, (3, 3), stride, (stride % 2,) * 2, -np.inf).max(axis=(3, 4))  # pyright: ignore[reportArgumentType]
 
     def figure_5(self, x: Array) -> Array:
         five = self.conv(self.conv(x, "branch5x5_1"), "branch5x5_2", pad=(2, 2))
@@ -128,7 +130,7 @@ def test_shapes_on_the_way(network: Inception) -> None:
     """The table of the paper (its Table 1), for 299 pixels."""
     seen: dict[str, tuple[int, ...]] = {}
     hooks = [
-        module.register_forward_hook(lambda _, __, out, name=name: seen.__setitem__(name, tuple(out.shape[1:])))
+        module.register_forward_hook(lambda _, __, out, name=name: seen.__setitem__(name, tuple(out.shape[1:])))  # pyright: ignore[reportAttributeAccessIssue]
         for name, module in network.named_children()
     ]
     features = network(torch.zeros(1, 3, 299, 299))

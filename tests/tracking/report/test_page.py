@@ -274,7 +274,7 @@ def test_thinning_keeps_ends_and_extremes(rows: int, curves: int) -> None:
 def test_a_spike_in_a_long_run_is_drawn() -> None:
     given = records(3000)
     given[1234]["loss/generator"] = 99.0
-    chart = found("Losses", given)
+    chart = found("Losses", given)  # pyright: ignore[reportArgumentType]
     generator = next(s for s in chart.series if s.label == "generator")
     assert chart.x[list(generator.values).index(99.0)] == given[1234]["kimg"]
 
@@ -290,11 +290,11 @@ def test_a_spike_in_a_long_run_is_drawn() -> None:
     ],
 )
 def test_lines_of_the_controller(controller: dict[str, Any] | None, expected: dict[str, float]) -> None:
-    assert {line.label: line.y for line in found("Augmentation", records(3), controller).lines} == expected
+    assert {line.label: line.y for line in found("Augmentation", records(3), controller).lines} == expected  # pyright: ignore[reportArgumentType]
 
 
 def test_outputs_are_mean_and_standard_deviation_of_each_source() -> None:
-    chart = found("Discriminator outputs", records(2))
+    chart = found("Discriminator outputs", records(2))  # pyright: ignore[reportArgumentType]
     assert [s.label for s in chart.series] == ["real", "generated", "held out"]
     for series in chart.series:
         assert (series.values, series.low, series.high) == ([0.1] * 2, [-0.5] * 2, [0.7] * 2)
@@ -308,7 +308,7 @@ def test_newest_outputs_as_shares_with_what_lies_outside_in_the_end_bins() -> No
     generated.add(torch.tensor([-99.0, -0.1]))
     first = {"kimg": 1.0, "logits/real": Histogram().to_dict(), "logits/generated": generated.to_dict()}
     given = [first, {"kimg": 2.0, "logits/real": real.to_dict(), "logits/generated": Histogram().to_dict()}]
-    chart = found("Discriminator outputs now", given)
+    chart = found("Discriminator outputs now", given)  # pyright: ignore[reportArgumentType]
     assert [s.label for s in chart.series] == ["real", "generated"]
     shares = [{x: v for x, v in zip(chart.x, s.values) if v} for s in chart.series]
     assert shares == [{0.0: 0.5, 0.5: 0.25, 15.5: 0.25}, {-16.0: 0.5, -0.5: 0.5}]
@@ -316,8 +316,8 @@ def test_newest_outputs_as_shares_with_what_lies_outside_in_the_end_bins() -> No
 
 def test_best_of_each_metric_is_marked() -> None:
     given = [{"kimg": k, "metric/kid": v, "metric/recall": v} for k, v in ((1.0, 0.3), (2.0, 0.1), (3.0, 0.2))]
-    assert found("kid", given).best == (2.0, 0.1)
-    assert found("recall", given).best == (1.0, 0.3)
+    assert found("kid", given).best == (2.0, 0.1)  # pyright: ignore[reportArgumentType]
+    assert found("recall", given).best == (1.0, 0.3)  # pyright: ignore[reportArgumentType]
 
 
 def test_records_that_only_add_a_metric_make_no_gap() -> None:
