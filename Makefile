@@ -1,14 +1,15 @@
 # make demo   draw 1,000 images and train on them (seven to ten minutes on two CPU cores)
 # make test   lint, types and the fast tests
+# make coverage  the fast tests, and which share of the lines of each file they run (half an hour)
 # make mutants  whether the tests notice the mutations of tests/mutants/table.py (a quarter of an hour)
-# Both set up .venv with pinned dependencies first. PYTHON chooses the interpreter (3.11 or newer).
+# All set up .venv with pinned dependencies first. PYTHON chooses the interpreter (3.11 or newer).
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow mutants lint format clean
+.PHONY: demo test test-slow coverage mutants lint format clean
 
 demo: $(STAMP)
 	$(BIN)/frugan demo demo
@@ -18,6 +19,11 @@ test: $(STAMP) lint
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -q -m slow
+
+coverage: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -q -m "not slow"
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
 
 mutants: $(STAMP)
 	$(BIN)/python -m tests.mutants
