@@ -8,8 +8,8 @@ ChannelName = Literal["L", "LA", "RGB", "RGBA"]
 ChannelChoice = Literal["auto", "L", "LA", "RGB", "RGBA"]
 """What a user may ask for; "auto" is what all images of a set have."""
 
-CHANNELS: dict[ChannelName, int] = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
-CHANNEL_NAMES: dict[int, ChannelName] = {count: name for name, count in CHANNELS.items()}
+CHANNEL_NAMES: dict[int, ChannelName] = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+CHANNELS: dict[str, int] = {name: count for count, name in CHANNEL_NAMES.items()}
 
 
 def has_alpha(count: int) -> bool:

@@ -88,8 +88,8 @@ def test_turns_are_numpys_in_their_shares() -> None:
     x = X[:1].expand(4000, -1, -1, -1)
     y = measured("rotate90:0.1,0.2,0.3,0.4", x)
     shares = [
-        float((y == np.rot90(X[0].numpy(), k, (1, 2)).copy()).all(dim=(1, 2, 3)).float().mean())
-        for k in range(4)  # pyright: ignore[reportAttributeAccessIssue]
+        float((y == np.rot90(X[0].numpy(), k, (1, 2)).copy()).all(dim=(1, 2, 3)).float().mean())  # pyright: ignore[reportAttributeAccessIssue]
+        for k in range(4)
     ]
     np.testing.assert_allclose(shares, [0.1, 0.2, 0.3, 0.4], atol=0.03)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ GOLDEN_FILES = ["augment_1x24x24.npz", "augment_3x24x40.npz", "augment_3x32x32.n
 ALIASES = {"imgfilter": "filter", "bgcfc": "bgcf,cutout"}
 
 
-def pipeline(transforms: str | None, channels: int, height: int, width: int, **options) -> AugmentPipeline:
+def pipeline(transforms: Any, channels: int, height: int, width: int, **options) -> AugmentPipeline:
     return AugmentPipeline(
         AugmentConfig(parse_transforms(transforms)),
         channels=channels,

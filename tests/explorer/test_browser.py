@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 """The page in a real browser: every control changes what it says, on the server and from a file without a network."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false
 """The server answers its own page and nobody else, within bounds, whatever comes."""
 
 from __future__ import annotations

@@ -149,7 +149,9 @@ def test_held_out_images_never_train(
 @pytest.mark.parametrize("held_out", [0, 12])
 def test_references_are_not_flipped(image_folder: Path, held_out: int) -> None:
     dataset = opened(image_folder, held_out=held_out, mirror=True)
-    rows = {which: image_set_of(dataset, which).rows for which in ("train", "held-out", "all", "stream")}
+    rows: dict[str, Any] = {
+        which: image_set_of(dataset, which).rows for which in ("train", "held-out", "all", "stream")
+    }
     assert len(rows["stream"]) == 2 * (40 - held_out)
     assert set(rows["stream"] % 40) == set(rows["train"])
     assert [len(rows[which]) for which in ("train", "held-out", "all")] == [40 - held_out, held_out, 40]

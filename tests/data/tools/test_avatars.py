@@ -49,7 +49,7 @@ def test_colour_labels_are_the_drawn_colours(tmp_path: Path) -> None:
     report = draw_avatars("critters", 20, 32, tmp_path / "out")
     data = open_dataset(DataConfig(str(report.path), labels="labels.csv:backgroundColor"))
     assert data.class_names is not None
-    for pixels, label in zip(data.pixels, data.labels):
+    for pixels, label in zip(np.asarray(data.pixels), data.labels):
         colour = data.class_names[int(label.argmax())]
         assert pixels[0, 0].tolist() == [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
 

@@ -91,4 +91,4 @@ def test_images_can_be_changed_on_the_way(out: str, tmp_path: Path, make_images)
     report = prepare(config, tmp_path / out, change=lambda row, pixels: pixels // 2 + row)
     again = open_dataset(DataConfig(str(report.path)))
     rows = np.arange(4)[:, None, None, None]
-    np.testing.assert_array_equal(again.pixels, report.dataset.pixels // 2 + rows)
+    np.testing.assert_array_equal(again.pixels, np.asarray(report.dataset.pixels) // 2 + rows)

@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false
 """StyleGAN-NADA: the child's images move along the change, by the chosen layers alone; the parent's mapping stays."""
 
 from __future__ import annotations

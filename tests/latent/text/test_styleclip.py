@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false
 """StyleCLIP against closed forms of a linear toy: relevances, directions, the optimum, the shared direction; the mapper; files."""
 
 from __future__ import annotations
