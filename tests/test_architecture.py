@@ -60,7 +60,7 @@ READERS = {
     "run/evaluate.py": "a card of this process, as it will be when written",
     "metrics/features/inception.py": "weights whose hash was compared, by PyTorch's own reader of nothing but weights",
     "metrics/features/networks.py": "weights that come inside an installed package",
-    "latent/fitting/lpips.py": "weights whose hash was compared, or that come inside an installed package, nothing but weights",
+    "latent/fitting/lpips.py": "weights whose hash was compared, as above",
 }
 """Where JSON, YAML and PyTorch's files are read by anything but `frugan.files`, and why."""
 
