@@ -440,14 +440,15 @@ def watch_latent(rec: Recorder) -> None:
     """The networks are opened, and what is asked of them is noted; nothing is computed."""
     G = generator()
     G.latents = rec.noting("latents", torch.zeros(1))
+    G.synthesis.return_value = torch.zeros(1, 3, 8, 8)
     direction = MagicMock(slider=(-1.0, 1.0))
     direction.name = "smile"
     direction.restricted = rec.noting("restricted", direction)
     home = "frugan.cli.latent."
-    for name in ("_check_out", "_check_image", "_show"):
+    for name in ("check_out", "check_image", "_show"):
         rec.watch(home + name)
-    rec.watch(home + "_open", (G, torch.zeros(2)))
-    rec.watch(home + "_label", torch.zeros(2))
+    rec.watch(home + "open_network", (G, torch.zeros(2)))
+    rec.watch(home + "read_label", torch.zeros(2))
     rec.watch(home + "_levels", lambda text, **_: None if text is None else (1, 2))
     rec.watch(home + "_mask")
     rec.watch("frugan.latent.direction.find_direction", direction)
@@ -455,6 +456,7 @@ def watch_latent(rec: Recorder) -> None:
     rec.watch("frugan.latent.explore.explore", [])
     rec.monkeypatch.setattr("frugan.latent.edit.check_edit", rec.noting("check_edit"))
     rec.watch("frugan.latent.edit.render_edited", torch.zeros(1, 3, 8, 8))
+    rec.watch("frugan.latent.code.render_points", torch.zeros(1, 3, 8, 8))
     rec.watch("frugan.latent.sheets.table", np.zeros((8, 8, 3), np.uint8))
     rec.watch("frugan.images.save_image")
     rec.watch("frugan.interop.save_pretrained")
@@ -468,21 +470,23 @@ DIRECTIONS = Command(
     watch_latent,
     {"network": "net"},
     {
-        "network": Case("other", {"_open.network": "other"}),
-        "out": Case("--out=there", {"_check_out.out": "there", "explore.out": "there"}),
+        "network": Case("other", {"open_network.network": "other"}),
+        "out": Case("--out=there", {"check_out.out": "there", "explore.out": "there"}),
         "levels": Case("--levels=8-32", {"_levels.text": "8-32", **requests(levels=[1, 2])}),
+        "scores": Case("--scores=hue", requests(scores="hue", name="hue")),
         "no_normalize": Case("--no-normalize", requests(normalize=False)),
-        "label": Case("--class=cat", {"_open.label": "cat"}),
-        "to_label": Case("--to-class=dog", {"_label": True, "_label.network": "net", "_label.label": "dog"} | requests(to_c=None)),
+        "label": Case("--class=cat", {"open_network.label": "cat"}),
+        "to_label": Case("--to-class=dog", {"read_label": True, "read_label.network": "net", "read_label.label": "dog"} | requests(to_c=None)),
         "mask": Case("--mask=mask.png", {"_mask": True, "_mask.file": "mask.png"}),
         "without": Case("--without=folder:1", {"find_direction": True, "find_direction.text": "folder:1"} | requests(without=None)),
         "truncation": Case("--truncation=0.4", {"explore.truncation.psi": 0.4}),
-        "device": Case("--device=mps", {"_open.device": "mps"}),
+        "device": Case("--device=mps", {"open_network.device": "mps"}),
         **{
             name: Case(on_line(name, text), requests(**{name: value}))
             for name, text, value in (
-                ("method", "sefa", "sefa"), ("count", 4, 4), ("samples", 321, 321), ("scores", "hue", "hue"),
-                ("seeds", "3-4", [3, 4]), ("to_seeds", "6,9", [6, 9]),
+                ("method", "sefa", "sefa"), ("count", 4, 4), ("samples", 321, 321), 
+                ("seeds", "3-4", [3, 4]), ("to_seeds", "6,9", [6, 9]), ("file", "c.npz", "c.npz"), ("component", 3, 3),
+                ("ws", "6:8", [6, 8]), ("name", "smile", "smile"),
             )
         },
     },
@@ -492,20 +496,20 @@ EDIT = Command(
     watch_latent,
     {"network": "net", "direction": "--direction=folder:0"},
     {
-        "network": Case("other", {"_open.network": "other"}),
+        "network": Case("other", {"open_network.network": "other"}),
         "direction": Case("--direction=folder:7", {"find_direction.text": "folder:7"}),
-        "out": Case("--out=there", {"_check_out.out": "there", "save_image.path": "there/smile.png"}),
-        "seeds": Case("--seeds=0-6,9", {"latents.0": [*range(7), 9], "table.row_names": [*"0123456", "9"]}),
+        "out": Case("--out=there", {"check_out.out": "there", "save_image.path": "there/smile.png"}),
+        "seeds": Case("--seeds=0-6,9", {"render_points.points": [*range(7), 9], "table.row_names": [*"0123456", "9"]}),
         "strengths": Case(
             "--strengths=-3,2",
-            {"check_edit.0.strength": 2.0, "render_edited.edits.0.strength": 2.0}
+            {"check_edit.0.strength": 2.0, "render_points.edits.0.strength": 2.0}
             | {"table.columns": 2, "table.column_names": ["-3", "+2"]},
         ),
         "levels": Case("--levels=8-32", {"_levels": True, "_levels.text": "8-32", "restricted": True, "restricted.0": [1, 2]}),
-        "mode": Case("--mode=centred", {"check_edit.0.mode": "centred", "render_edited.edits.0.mode": "centred"}),
-        "label": Case("--class=cat", {"_open.label": "cat"}),
-        "truncation": Case("--truncation=0.4", {"render_edited.truncation.psi": 0.4}),
-        "device": Case("--device=mps", {"_open.device": "mps"}),
+        "mode": Case("--mode=centred", {"check_edit.0.mode": "centred", "render_points.edits.0.mode": "centred"}),
+        "label": Case("--class=cat", {"open_network.label": "cat"}),
+        "truncation": Case("--truncation=0.4", {"render_points.truncation.psi": 0.4}),
+        "device": Case("--device=mps", {"open_network.device": "mps"}),
     },
 )  # fmt: skip
 
@@ -518,7 +522,7 @@ def watch_mix(rec: Recorder) -> None:
         rec.seen |= dict(flat(next(kinds), {"seeds": seeds, "psi": truncation.psi}))
         return torch.zeros(1)
 
-    rec.monkeypatch.setattr("frugan.cli.latent._ws", noted)
+    rec.monkeypatch.setattr("frugan.latent.code.point_ws", noted)
     rec.watch(
         "frugan.latent.mixing.mixing_grid", (torch.zeros(6, 3, 8, 8), torch.zeros(8, 3, 8, 8), torch.zeros(48, 3, 8, 8))
     )
@@ -529,45 +533,46 @@ MIX = Command(
     watch_mix,
     {"network": "net"},
     {
-        "network": Case("other", {"_open.network": "other"}),
-        "out": Case("--out=there.png", {"_check_image.out": "there.png", "save_image.path": "there.png"}),
+        "network": Case("other", {"open_network.network": "other"}),
+        "out": Case("--out=there.png", {"check_image.out": "there.png", "save_image.path": "there.png"}),
         "rows": Case("--rows=1-6", {"rows.seeds": [*range(1, 7)], "table.row_names": ["", *"123456"]}),
         "columns": Case("--columns=1-8", {"columns.seeds": [*range(1, 9)], "table.column_names": ["", *"12345678"]}),
         "levels": Case(
             "--levels=8-32",
             {"_levels.text": "8-32", "mixing_grid.levels": [1, 2], "table.title": "levels 8-32 from the columns"},
         ),
-        "label": Case("--class=cat", {"_open.label": "cat"}),
+        "label": Case("--class=cat", {"open_network.label": "cat"}),
         "truncation": Case("--truncation=0.4", {"rows.psi": 0.4, "columns.psi": 0.4}),
-        "device": Case("--device=mps", {"_open.device": "mps"}),
+        "device": Case("--device=mps", {"open_network.device": "mps"}),
     },
 )  # fmt: skip
 
 
 def watch_sweep(rec: Recorder) -> None:
     watch_latent(rec)
-    rec.watch("frugan.cli.latent._ws", [torch.zeros(1)])
+    rec.watch("frugan.latent.code.point_ws", torch.zeros(1, 14, 8))
+    rec.watch("frugan.latent.edit.Truncation", MagicMock())
+    rec.watch("frugan.cli.latent._centre", torch.zeros(8))
 
 
 SWEEP = Command(
     watch_sweep,
     {"network": "net"},
     {
-        "network": Case("other", {"_open.network": "other"}),
-        "out": Case("--out=there.png", {"_check_image.out": "there.png", "save_image.path": "there.png"}),
-        "seeds": Case("--seeds=1-8", {"latents.0": [*range(1, 9)], "table.row_names": [*"12345678"]}),
+        "network": Case("other", {"open_network.network": "other"}),
+        "out": Case("--out=there.png", {"check_image.out": "there.png", "save_image.path": "there.png"}),
+        "seeds": Case("--seeds=1-8", {"point_ws.points": [*range(1, 9)], "table.row_names": [*"12345678"]}),
         "truncation": Case(
             "--truncation=0.5",
-            {"render_edited.truncation.psi": 0.5, "table.columns": 1, "table.column_names": ["psi 0.5"]},
+            {"Truncation.psi": 0.5, "table.columns": 1, "table.column_names": ["psi 0.5"]},
         ),
-        "levels": Case("--levels=8-32", {"_levels.text": "8-32", "render_edited.truncation.levels": [1, 2]}),
+        "levels": Case("--levels=8-32", {"_levels.text": "8-32", "Truncation.levels": [1, 2]}),
         "towards": Case(
             "--towards=77",
-            {"_ws": True, "_ws.seeds": [77], "_ws.truncation.psi": 1.0, "_ws.truncation.levels": None}
-            | {"_ws.truncation.centre": None, "render_edited.truncation.centre": None},
+            {"_centre": True, "_centre.network": "net", "_centre.text": "77", "Truncation.centre": None},
         ),
-        "label": Case("--class=cat", {"_open.label": "cat"}),
-        "device": Case("--device=mps", {"_open.device": "mps"}),
+        "label": Case("--class=cat", {"open_network.label": "cat"}),
+        "device": Case("--device=mps", {"open_network.device": "mps"}),
     },
 )  # fmt: skip
 
@@ -591,18 +596,20 @@ VIDEO = Command(
     watch_video,
     {"network": "net"},
     {
-        "network": Case("other", {"_open.network": "other"}),
+        "network": Case("other", {"open_network.network": "other"}),
         "out": Case("--out=there.gif", {"check_video.file": "there.gif", "write_video.file": "there.gif"}),
         "tour": Case("--tour=0,7", {"tour.seeds": [0, 7]}, TOUR),
         "loop": Case("--loop", {}),  # what is made of nothing, too
         "edit": Case("--edit=folder:7", {"find_direction.text": "folder:7"}, EDITED),
-        "classes": Case("--classes=cat", {"_label.label": "cat"}, {"network": "net", "classes": "--classes=dog"}),
+        "classes": Case("--classes=cat", {"read_label.label": "cat"}, {"network": "net", "classes": "--classes=dog"}),
         "truncation": Case(
             "--truncation=0.2:0.9",
             {"truncation_path.first": 0.2, "truncation_path.last": 0.9},
             {"network": "net", "truncation": "--truncation=0:1"},
         ),
-        "morph": Case("--morph=third", {"_open.network": "third"}, {"network": "net", "morph": "--morph=second"}),
+        "morph": Case(
+            "--morph=third", {"open_network.network": "third"}, {"network": "net", "morph": "--morph=second"}
+        ),
         "seeds": Case("--seeds=4-6", {"loop.seeds": [4, 5, 6]}),
         "strengths": Case("--strengths=-2:3", {"edit_path.low": -2.0, "edit_path.high": 3.0}, EDITED),
         "space": Case("--space=z", {"tour.space": "z"}, TOUR),
@@ -611,8 +618,9 @@ VIDEO = Command(
         "seconds": Case("--seconds=4", {"frame_times.frames": 120}),
         "fps": Case("--fps=12", {"frame_times.frames": 120, "write_video.fps": 12.0}),
         "grid": Case("--grid=3x1", {"tiled.columns": 3, "loop.seeds": [*range(2000, 2006)]}),
-        "label": Case("--class=cat", {"_open.label": "cat"}),
-        "device": Case("--device=mps", {"_open.device": "mps"}),
+        "scale": Case("--scale=3", {"tiled.scale": 3}),
+        "label": Case("--class=cat", {"open_network.label": "cat"}),
+        "device": Case("--device=mps", {"open_network.device": "mps"}),
     },
 )
 
@@ -626,7 +634,7 @@ def watch_blend(rec: Recorder) -> None:
         rec.seen |= dict(flat(next(opened), {"network": network, "label": label, "device": device}))
         return G, torch.zeros(2)
 
-    rec.monkeypatch.setattr("frugan.cli.latent._open", open_)
+    rec.monkeypatch.setattr("frugan.cli.latent.open_network", open_)
     rec.watch("frugan.latent.blending.check_aligned", SimpleNamespace(w=1.0, images=1.0))
     rec.watch("frugan.latent.blending.blend", G)
     rec.watch("frugan.latent.blending.interpolate", G)
@@ -643,7 +651,7 @@ BLEND = Command(
         "second": Case("third", {"second.network": "third"}),
         "out": Case(
             "--out=there",
-            {"_check_out.out": "there", "save_pretrained.directory": "there", "save_image.path": "there/blend.png"},
+            {"check_out.out": "there", "save_pretrained.directory": "there", "save_image.path": "there/blend.png"},
         ),
         "at": Case("--at=8", {"parse_levels.text": "8", "table.column_names": ["first", "second from 8", "second"]}),
         "width": Case("--width=1.5", {"blend.swap.width": 1.5}),
