@@ -476,7 +476,10 @@ DIRECTIONS = Command(
         "scores": Case("--scores=hue", requests(scores="hue", name="hue")),
         "no_normalize": Case("--no-normalize", requests(normalize=False)),
         "label": Case("--class=cat", {"open_network.label": "cat"}),
-        "to_label": Case("--to-class=dog", {"read_label": True, "read_label.network": "net", "read_label.label": "dog"} | requests(to_c=None)),
+        "to_label": Case(
+            "--to-class=dog",
+            {"read_label": True, "read_label.network": "net", "read_label.label": "dog"} | requests(to_c=None),
+        ),
         "mask": Case("--mask=mask.png", {"_mask": True, "_mask.file": "mask.png"}),
         "without": Case("--without=folder:1", {"find_direction": True, "find_direction.text": "folder:1"} | requests(without=None)),
         "truncation": Case("--truncation=0.4", {"explore.truncation.psi": 0.4}),
@@ -484,7 +487,7 @@ DIRECTIONS = Command(
         **{
             name: Case(on_line(name, text), requests(**{name: value}))
             for name, text, value in (
-                ("method", "sefa", "sefa"), ("count", 4, 4), ("samples", 321, 321), 
+                ("method", "sefa", "sefa"), ("count", 4, 4), ("samples", 321, 321),
                 ("seeds", "3-4", [3, 4]), ("to_seeds", "6,9", [6, 9]), ("file", "c.npz", "c.npz"), ("component", 3, 3),
                 ("ws", "6:8", [6, 8]), ("name", "smile", "smile"),
             )
