@@ -104,7 +104,7 @@ def edit(
     steps: Annotated[int | None, Limits(at_least=1, at_most=1_000_000), Option(help="optimise and mapper. \\[default: 150 and 300]")] = None,
     keep: Annotated[float | None, Limits(at_least=0, at_most=1e6), Option(help="optimise and mapper: weight of staying close. \\[default: 0.02 and 0.05]")] = None,
     wanted: Annotated[float | None, Limits(above=0, at_most=2), Option(help="Strength by a wanted rise of the similarity (cosine).")] = None,
-    kept: Annotated[float | None, Limits(above=0, at_most=10), Option(help="Strength by how far images may move, in distances between two samples. \\[default: 0.5]")] = None,
+    kept: Annotated[float | None, Limits(above=0, at_most=10), Option(help="Strength by how far images may move, in distances between two samples. \\[default: 0.25]")] = None,
     mapper: Annotated[Path | None, Option(help="mapper: one that was trained before, instead of training.")] = None,
     template: Annotated[list[str] | None, Option(help="A sentence with {} for the prompt; may be repeated. \\[default: the model's own]")] = None,
     label: Class = None,
@@ -291,7 +291,7 @@ def _save_direction(
     from frugan.latent.text.styleclip import sample_ws, strength_for
 
     ws = sample_ws(G, 8, 1 << 30, truncation)
-    by = {"wanted": wanted} if wanted is not None else {"kept": 0.5 if kept is None else kept}
+    by = {"wanted": wanted} if wanted is not None else {"kept": 0.25 if kept is None else kept}
     strength = strength_for(G, found, ws, model=joint, text=text, **by)
     found = replace(found, slider=(-strength, strength))
     save_directions([found], out)

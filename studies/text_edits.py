@@ -1,0 +1,197 @@
+"""Does a text edit change what it names, and leave the rest? Edits of drawn critters, measured by a classifier of their attributes.
+
+Question: critters are drawn with known attributes. A small joint model (`captions`) was fitted to them, and every text method edits
+a generator's samples by "a critter" → "a critter eyes happy" and so on. A classifier that trained none of these says how
+often the named attribute appears, and how many of the other attributes turn into another class.
+
+    frugan text train critters --labels labels.csv --side 32 --steps 2500 --subject critter --out captions
+    python studies/text_edits.py --network runs/critters --captions captions --classifier sample
+
+Rows: global (relevances by the Jacobian), shared, optimise, mapper (`frugan.latent.text`), a boundary in w between samples that the
+captions call one way or the other, and StyleGAN-NADA. Directions are compared where images have moved equally far (`--kept`, a
+share of the distance between two samples); the other methods stop where their losses leave them, and so the distance is given for
+all. The result stands in docs/text.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import attributes
+import frugan
+from frugan.images import save_image
+from frugan.latent.direction import Direction
+from frugan.latent.directions import boundary_direction, find_boundary
+from frugan.latent.edit import Edit, edit_ws
+from frugan.latent.measure import pyramid_distance
+from frugan.latent.sheets import table
+from frugan.latent.statistics import Statistics, draw_latents, statistics_of
+from frugan.latent.text import JointModel, change, open_model, prompt_vector
+from frugan.latent.text import styleclip as sc
+from frugan.latent.text.captions import phrase
+from frugan.latent.text.nada import AdaptConfig, adapt
+from frugan.networks import Generator
+
+VALUES = {
+    "spike": ("top", "spike"), "small horns": ("top", "hornsSmall"), "blob": ("body", "blob"), "chimney": ("body", "chimney"),
+    "happy eyes": ("eyes", "happy"), "tiny smile": ("mouth", "tinySmile"), "smirk": ("mouth", "smirk"),
+    "freckles": ("cheeks", "freckles"), "red ground": ("backgroundColor", "#be123c"), "orange body": ("bodyColor", "#fdba74"),
+}  # fmt: skip
+"""Ten values of six attributes that the sample generator makes now and then."""
+SUBJECT = "a critter"
+
+
+class Judge:
+    """The classifier: the probability of a value, and the classes of all attributes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.network = attributes.trained(folder)
+
+    def __call__(self, images: Tensor, attribute: str, value: str) -> tuple[Tensor, dict[str, Tensor]]:
+        found = attributes.classify(self.network, images)
+        column = self.network.names[attribute].index(value)
+        return found[attribute][:, column].exp(), {k: v.argmax(1) for k, v in found.items()}
+
+
+def effect(judge: Judge, before: Tensor, after: Tensor, attribute: str, value: str) -> dict[str, float]:
+    """Rise of the named value's probability; share of other attributes that changed; distance, in that between two samples."""
+    (p0, c0), (p1, c1) = (judge(x, attribute, value) for x in (before, after))
+    others = torch.stack([c0[k] != c1[k] for k in c0 if k != attribute]).float().mean()
+    spread = pyramid_distance(before, before.roll(1, 0)).mean()
+    return {
+        "wanted": float((p1 - p0).mean()),
+        "others": float(others),
+        "distance": float(pyramid_distance(before, after).mean() / spread),
+    }
+
+
+@torch.no_grad()
+def labelled(G: Generator, model: JointModel, count: int) -> tuple[Tensor, Tensor]:
+    """w of samples `[N, D]`, and their vectors `[N, d]`, which take the place of labels."""
+    z, _ = draw_latents(G, count, 77)
+    w = G.mapping.features(z, None)
+    return w, torch.cat([model.images(render(G, some[:, None].expand(-1, G.num_ws, -1))) for some in w.split(50)])
+
+
+def boundary(
+    G: Generator, statistics: Statistics, samples: tuple[Tensor, Tensor], text: Tensor, name: str
+) -> Direction:
+    """InterFaceGAN's, between samples that the captions find most and least like the text."""
+    w, vectors = samples
+    return boundary_direction(G, statistics, find_boundary(w, vectors @ text, chosen=0.1), name=name)
+
+
+def edits(
+    G: Generator, model: JointModel, statistics: Statistics, relevance: Tensor, args: argparse.Namespace
+) -> dict[str, Callable[[str, Tensor], Tensor]]:
+    """Method → (text, ws) → images."""
+    samples = labelled(G, model, args.labelled if "boundary" in args.methods else 1)
+
+    def along(direction: Direction, ws: Tensor) -> Tensor:
+        strength = sc.strength_for(G, direction, ws, kept=args.kept)
+        return G.synthesis.render(edit_ws(G, ws, [Edit(direction, strength)]), noise="const").clamp(-1, 1)
+
+    def pair(text: str) -> tuple[Tensor, Tensor]:
+        return prompt_vector(model, text), change(model, SUBJECT, text)
+
+    def by_mapper(text: str, ws: Tensor) -> Tensor:
+        config = sc.MapperConfig(steps=args.mapper_steps, batch=4, keep=args.keep)
+        return render(G, sc.train_mapper(G, model, pair(text)[0], statistics, config)(ws))
+
+    def by_optimisation(text: str, ws: Tensor) -> Tensor:
+        config = sc.OptimiseConfig(steps=args.optimise_steps, keep=args.keep)
+        return render(G, sc.optimise(G, model, ws, pair(text)[0], statistics, config)[0])
+
+    def by_adaptation(text: str, ws: Tensor) -> Tensor:
+        end, way = pair(text)
+        config = AdaptConfig(steps=args.adapt_steps, lr=args.adapt_lr, truncation=0.7)
+        *_, last = adapt(G, model, way, end, config, every=args.adapt_steps)
+        return render(last.child, ws)
+
+    return {
+        "global": lambda text, ws: along(
+            sc.global_direction(G, statistics, relevance, pair(text)[1], channels=args.channels, name="x"), ws
+        ),
+        "shared": lambda text, ws: along(sc.shared_direction(G, model, pair(text)[0], statistics, name="x"), ws),
+        "optimise": by_optimisation,
+        "mapper": by_mapper,
+        "boundary": lambda text, ws: along(boundary(G, statistics, samples, pair(text)[1], "x"), ws),
+        "NADA": by_adaptation,
+    }
+
+
+@torch.no_grad()
+def render(G: Generator, ws: Tensor) -> Tensor:
+    """Images in [-1, 1], with the constant noise."""
+    return G.synthesis(ws, noise="const").clamp(-1, 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", required=True)
+    parser.add_argument("--captions", type=Path, required=True)
+    parser.add_argument("--classifier", type=Path, required=True, help="the folder of studies/attributes.py")
+    parser.add_argument("--methods", nargs="+", default=["global", "shared", "optimise", "mapper", "boundary", "NADA"])
+    parser.add_argument("--values", nargs="+", default=list(VALUES), choices=VALUES)
+    parser.add_argument("--seeds", type=int, default=24)
+    parser.add_argument("--images", type=int, default=8, help="samples that relevances are averaged over")
+    parser.add_argument("--channels", type=int, default=30)
+    parser.add_argument("--labelled", type=int, default=1500, help="samples that boundaries are fitted to")
+    parser.add_argument("--kept", type=float, default=0.2)
+    parser.add_argument("--keep", type=float, default=0.02)
+    parser.add_argument("--optimise-steps", type=int, default=60)
+    parser.add_argument("--mapper-steps", type=int, default=150)
+    parser.add_argument("--adapt-steps", type=int, default=60)
+    parser.add_argument("--adapt-lr", type=float, default=0.01)
+    parser.add_argument("--out", type=Path, default=Path("runs/text-edits"))
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    G, model, judge = frugan.load(args.network), open_model(f"captions:{args.captions}"), Judge(args.classifier)
+    statistics = statistics_of(G, samples=20_000)
+    began = time.perf_counter()
+    relevance = sc.relevance_by_jacobian(G, model, statistics, sc.sample_ws(G, args.images, 0, 0.7))
+    print(f"relevances of {len(relevance)} channels: {time.perf_counter() - began:.0f} s", flush=True)
+    ws = G.mapping(G.latents(list(range(1000, 1000 + args.seeds))), truncation=0.7)
+    before, methods = render(G, ws), edits(G, model, statistics, relevance, args)
+    file = args.out / "effects.json"
+    results: dict[str, dict[str, dict[str, float]]] = json.loads(file.read_text()) if file.exists() else {}
+    for name in args.values:
+        attribute, value = VALUES[name]
+        text, shown = f"{SUBJECT} {phrase(attribute, value)}", [before[:4]]
+        titles = ["before"]
+        for method in args.methods:
+            if method in results.get(name, {}):
+                continue
+            began = time.perf_counter()
+            after = methods[method](text, ws)
+            found = effect(judge, before, after, attribute, value) | {"seconds": time.perf_counter() - began}
+            results.setdefault(name, {})[method] = found
+            shown.append(after[:4])
+            titles.append(method)
+            print(name, method, {k: round(v, 3) for k, v in found.items()}, flush=True)
+            file.write_text(json.dumps(results, indent=1))
+        if len(shown) > 1:
+            sheet = table(torch.stack(shown, 1).flatten(0, 1), len(shown), column_names=titles, title=text)
+            save_image(sheet, args.out / f"{name.replace(' ', '-')}-{args.methods[0]}.png")
+    print(
+        "\n| method | named attribute rises by | other attributes that change | distance moved | seconds |\n|---|--:|--:|--:|--:|"
+    )
+    for method in args.methods:
+        rows = [results[name][method] for name in args.values if method in results[name]]
+        mean = {k: sum(row[k] for row in rows) / len(rows) for k in rows[0]}
+        won = sum(row["wanted"] > 0.05 for row in rows)
+        print(
+            f"| {method} | {mean['wanted']:+.2f} ({won} of {len(rows)} above 0.05) | {mean['others']:.2f} | "
+            f"{mean['distance']:.2f} | {mean['seconds']:.0f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
