@@ -33,6 +33,21 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.config.getoption("--device"))  # pyright: ignore[reportArgumentType]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On another device than the CPU only those tests run that take it."""
+    if config.getoption("--device") == "cpu":
+        return
+    on_device = [item for item in items if "device" in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=[item for item in items if item not in on_device])
+    items[:] = on_device
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _exact() -> None:
+    """Tests compare numbers: without TF32, which has 10 bits where float32 has 23."""
+    torch.backends.cudnn.allow_tf32 = False
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _few_threads() -> None:
     torch.set_num_threads(1)

@@ -268,6 +268,8 @@ class Options:
     """Precision of the highest resolutions; auto: bf16 where that pays, else fp16 on a GPU, fp32 elsewhere."""
     compile: Literal["auto", "on", "off"] = option("auto", MACHINE)
     """torch.compile; auto: on a GPU, where a long run is found to be faster with it; never on a CPU."""
+    cuda_graphs: bool = option(True, MACHINE)
+    """Replay each phase as a CUDA graph, where the device is CUDA."""
     activation_checkpointing: bool = option(False, MACHINE)
     """Compute feature maps again instead of keeping them, for larger batches or images; about a third slower."""
     threads: Threads | Literal["auto"] | None = option(None, MACHINE, read=read_count, default="auto")

@@ -233,6 +233,7 @@ def _assemble(
             seed=options.seed,
             precision=values.precision,
             compile=options.compile == "on",
+            cuda_graphs=options.cuda_graphs,
             activation_checkpointing=options.activation_checkpointing,
             rollback_lr=options.rollback_lr,
         ),

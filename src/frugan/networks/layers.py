@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from frugan.networks.activation_checkpointing import Recomputable
 from frugan.ops.conv import conv2d
+from frugan.ops.epilogue import epilogue, is_fused
 from frugan.ops.fir import conv_downsample, conv_upsample, normalized_filter
 
 Activation = Literal["linear", "lrelu"]
@@ -115,16 +116,20 @@ class EqualizedConv2d(Recomputable):
             sigma = self.singular @ self.weight.flatten(1) @ self._right()
             weight = self.weight * (self.bias_gain * gain / sigma)
         weight = weight.to(x.dtype)
-        bias = None if self.bias is None else (self.bias * (self.bias_gain * gain)).to(x.dtype)
-        if self.resample is None:
-            y = conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
-        elif self.resample == "down":
-            assert self.resample_filter is not None
-            y = conv_downsample(x, weight, self.resample_filter, bias)
-        else:
-            assert self.resample_filter is not None
-            y = conv_upsample(x, weight, self.resample_filter)
-            y = y if bias is None else y + bias[:, None, None]
+        clamp = None if self.clamp is None else self.clamp * gain
+        bias = None if self.bias is None else self.bias * (self.bias_gain * gain)
+        if self.activation == "lrelu" and bias is not None and factor is None and is_fused(x, len(weight)):
+            return epilogue(self._convolved(x, weight, None), None, None, bias, clamp)
+        y = self._convolved(x, weight, None if bias is None else bias.to(x.dtype))
         if factor is not None:
             y = y * factor.to(y.dtype)[:, :, None, None]
-        return activate(y, self.activation, None if self.clamp is None else self.clamp * gain)
+        return activate(y, self.activation, clamp)
+
+    def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.resample is None:
+            return conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+        assert self.resample_filter is not None
+        if self.resample == "down":
+            return conv_downsample(x, weight, self.resample_filter, bias)
+        y = conv_upsample(x, weight, self.resample_filter)
+        return y if bias is None else y + bias[:, None, None]

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frugan.ops import fir_triton
 from frugan.ops.conv import conv2d, conv_transpose2d
 from frugan.ops.linear import linear
+from frugan.ops.operator import operator, transformed
 
 
 def normalized_filter(taps: Sequence[float] | Tensor) -> Tensor:
@@ -53,6 +56,8 @@ def upfirdn(
     f = torch.outer(f, f) if f.ndim == 1 else f
     weight = (f * gain).to(x.dtype)
     weight = weight if flip else weight.flip(0, 1)
+    if _in_one_kernel(x) and not f.requires_grad:
+        return _in_one(x, weight, list(up), list(down), list(padding))
     if f.requires_grad:
         return _upfirdn(x, weight, up, down, padding)
     # PyTorch's own derivative keeps the image for one that nobody asks for, the filter's, and a second derivative makes
@@ -60,6 +65,10 @@ def upfirdn(
     there = partial(_upfirdn, up=up, down=down, padding=padding)
     back = partial(_adjoint, up=up, down=down, padding=padding, size=x.shape[2:])
     return linear(x, there, back, weight)
+
+
+def _in_one_kernel(x: Tensor) -> bool:
+    return x.is_cuda and not transformed() and not torch.compiler.is_exporting() and fir_triton.usable(x.device)
 
 
 def _adjoint(
@@ -71,10 +80,39 @@ def _adjoint(
     size: torch.Size,
 ) -> Tensor:
     """Of `_upfirdn` for images of `size` (H, W): one of its kind."""
+    return _upfirdn(y, weight.flip(0, 1), down, up, _adjoint_padding(y, weight, up, down, padding, size))
+
+
+def _adjoint_padding(
+    y: Tensor, weight: Tensor, up: Sequence[int], down: Sequence[int], padding: Sequence[int], size: Sequence[int]
+) -> tuple[int, int, int, int]:
     (h, w), (out_h, out_w), (taps_y, taps_x), (left, _, top, _) = size, y.shape[2:], weight.shape, padding
     right = w * up[0] - out_w * down[0] + left - up[0] + 1
     bottom = h * up[1] - out_h * down[1] + top - up[1] + 1
-    return _upfirdn(y, weight.flip(0, 1), down, up, (taps_x - 1 - left, right, taps_y - 1 - top, bottom))
+    return taps_x - 1 - left, right, taps_y - 1 - top, bottom
+
+
+def _resampled(x: Tensor, weight: Tensor, up: list[int], down: list[int], padding: list[int]) -> Tensor:
+    return fir_triton.upfirdn(x, weight, up, down, padding)
+
+
+def _resampled_shape(x: Tensor, weight: Tensor, up: list[int], down: list[int], padding: list[int]) -> Tensor:
+    return fir_triton.empty_result(x, weight, up, down, padding)
+
+
+def _resampled_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, weight, *ctx.how = inputs
+    ctx.size = x.shape[2:]
+    ctx.save_for_backward(weight)
+
+
+def _resampled_backward(ctx: Any, y: Tensor) -> tuple[Tensor | None, ...]:
+    (weight,), (up, down, padding) = ctx.saved_tensors, ctx.how
+    back = _adjoint_padding(y, weight, up, down, padding, ctx.size)
+    return _in_one(y, weight.flip(0, 1), down, up, list(back)), None, None, None, None
+
+
+_in_one = operator("upfirdn", _resampled, _resampled_backward, _resampled_inputs, _resampled_shape)
 
 
 def _upfirdn(

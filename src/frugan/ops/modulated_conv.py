@@ -32,19 +32,25 @@ def modulated_conv2d(
     Returns:
         `[N, O, H, W]` (or twice the size), in x's dtype.
     """
-    if x.dtype == torch.float16 and demodulate:
+    if not demodulate:
+        return _convolved(x, weight, styles * gain, resample_filter)
+    y, scale = demodulated_conv2d(x, weight, styles, resample_filter=resample_filter, gain=gain)
+    return y * scale.to(x.dtype)[:, :, None, None]
+
+
+def demodulated_conv2d(
+    x: Tensor, weight: Tensor, styles: Tensor, *, resample_filter: Tensor | None = None, gain: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """As `modulated_conv2d`, before the last scaling: (`[N, O, H, W]` in x's dtype, float32 `[N, O]` to multiply it by)."""
+    if x.dtype == torch.float16:
         # Demodulation undoes any scale of weights and styles; taking it out first keeps float16 within its range.
         weight = weight * (weight[0].numel() ** -0.5 / weight.abs().amax(dim=(1, 2, 3), keepdim=True))
         styles = styles / styles.abs().amax(dim=1, keepdim=True)
+    power = styles.square() @ weight.square().sum(dim=(2, 3)).t()
+    return _convolved(x, weight, styles, resample_filter), (power + 1e-8).rsqrt() * gain
 
-    if demodulate:
-        power = styles.square() @ weight.square().sum(dim=(2, 3)).t()
-        scale = (power + 1e-8).rsqrt() * gain
-    else:
-        scale = None
-        styles = styles * gain
 
+def _convolved(x: Tensor, weight: Tensor, styles: Tensor, resample_filter: Tensor | None) -> Tensor:
     x = x * styles.to(x.dtype)[:, :, None, None]
     w = weight.to(x.dtype)
-    y = conv2d(x, w, padding=w.shape[-1] // 2) if resample_filter is None else conv_upsample(x, w, resample_filter)
-    return y if scale is None else y * scale.to(x.dtype)[:, :, None, None]
+    return conv2d(x, w, padding=w.shape[-1] // 2) if resample_filter is None else conv_upsample(x, w, resample_filter)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from frugan.distributed import add_up, rank, world_size
 from frugan.errors import FruganError
 from frugan.losses import path_length_noise
+from frugan.training.graphs import Runner, eagerly, runner_for, search_algorithms
 from frugan.training.state import TrainingConfig, TrainState
 from frugan.training.stats import Stats
 from frugan.training.step import Latents, Phases, neighbours, training_only
@@ -50,10 +51,12 @@ def train(
     `labels` `[N, K]` on the state's device are those that generated images are drawn from.
     """
     stats = Stats(state.device)
+    run = runner_for(state, config)
     while True:
         indices = state.sampler.next(config.batch).reshape(-1, config.batch_per_device)
         images, c = dataset.images(indices[own_parts(config)].ravel(), device=state.device)
-        train_step(state, phases, images, c, labels, config, stats)
+        with search_algorithms(state.device):
+            train_step(state, phases, images, c, labels, config, stats, run)
         if len(dataset.held_out_indices) and due_for_validation(state):
             validate(state, phases, dataset, config.batch_per_device, stats)
         if (window := state.controller.update(config.batch)) is not None:
@@ -87,50 +90,38 @@ def train_step(
     labels: Tensor,
     config: TrainingConfig,
     stats: Stats,
+    run: Runner = eagerly,
 ) -> None:
-    """One update of both networks on this process's parts of the minibatch: real images `[n, C, H, W]`, labels c `[n, K]`.
+    """One update of both networks on this process's micro-batches: real images `[n, C, H, W]`, labels c `[n, K]`.
 
-    All that a step learns, gradients and running means alike, is a mean over all parts, whoever worked on them.
+    All that a step learns, gradients and running means alike, is a mean over all micro-batches, whoever worked on them. `run` does
+    the work of each micro-batch: at once, or by replaying a graph of it.
     """
     n, objective, p = config.batch_per_device, phases.config, state.controller.p
     rounds = config.batch // n
-    own = own_parts(config)
-    mapping = state.G.mapping
+    micro_batches = list(zip(own_parts(config), images.split(n), c.split(n)))
 
-    @torch.no_grad()
-    def mean_w(drawn: Latents) -> Tensor:
-        return mapping.features(drawn.z, drawn.c).mean(0) / rounds
-
-    batches = list(zip(own, images.split(n), c.split(n)))
     with training_only(state.G, state.D):
-        w = torch.zeros_like(mapping.w_avg)
-        for part, real, c_real in batches:
+        w = torch.zeros_like(state.G.mapping.w_avg)
+        for part, real, c_real in micro_batches:
             rng = state.random(GENERATOR, part)
-            drawn = phases.draw_latents(n, labels, rng)
-            view = phases.draw_view(n, p, rng)
-            pair = (real, c_real, phases.draw_view(n, p, rng)) if phases.loss.paired else (None, None, None)
-            loss, _ = phases.generator(drawn, view, *pair)
-            (loss / rounds).backward()
-            w += mean_w(drawn)
+            loss, mean_w = run(generator_step, phases, rng, rounds, real, c_real, labels, p)
+            w += mean_w / rounds
             stats.mean("loss/generator", loss)
-        update(state, "G", config, stats, [w])
-        mapping.update_average(w[None])
+        update(state, "G", config, stats, [w], run)
+        state.G.mapping.update_average(w[None])
 
         if objective.path_length_weight and state.step % objective.path_length_interval == 0:
-            count = max(n // objective.path_length_shrink, 1)
-            weight = objective.path_length_weight * objective.path_length_interval
             mean, w = torch.zeros_like(state.path_length_mean), torch.zeros_like(w)
-            for part in own:
+            for part, real, _ in micro_batches:
                 rng = state.random(PATH_LENGTH, part)
-                drawn = phases.draw_latents(count, labels, rng)
-                y = path_length_noise(torch.Size((count, state.G.channels, *state.G.resolution)), rng)
-                penalty, moved = phases.path_length(drawn, y, state.path_length_mean)
-                (penalty * (weight / rounds)).backward()
+                given = real, labels, state.path_length_mean
+                penalty, moved, mean_w = run(path_length_step, phases, rng, rounds, *given)
                 mean += moved / rounds
-                w += mean_w(drawn)
+                w += mean_w / rounds
                 stats.mean("penalty/path_length", penalty)
-            update(state, "G", config, stats, [mean, w])
-            mapping.update_average(w[None])
+            update(state, "G", config, stats, [mean, w], run)
+            state.G.mapping.update_average(w[None])
             state.path_length_mean = mean
             stats.mean("path_length", mean)
 
@@ -138,45 +129,110 @@ def train_step(
     with training_only(state.D, state.G):
         w, means = torch.zeros_like(w), torch.zeros_like(state.logit_means)
         window, state.controller.sums = state.controller.sums, torch.zeros_like(state.controller.sums)
-        for i, (part, real, c_real) in enumerate(batches):
+        for i, (part, real, c_real) in enumerate(micro_batches):
             rng = state.random(DISCRIMINATOR, part)
+            given = real, c_real, labels, p, state.logit_means
+            loss, logits, mean_w, *pseudo = run(discriminator_step, phases, rng, rounds, *given)
             among = None
-            if objective.pseudo:
-                real, c_real, among = _deceive(phases, real, c_real, phases.draw_latents(n, labels, rng), p, rng)
-                batches[i] = part, real, c_real
-            drawn = phases.draw_latents(n, labels, rng)
-            views = phases.draw_view(2 * n, p, rng)
-            fake = phases.fakes(drawn)
-            near = phases.fakes(neighbours(drawn)) if objective.near_discriminator else None
-            loss, real_logits, fake_logits = phases.discriminator(
-                real, c_real, fake, drawn.c, views, near, state.logit_means
-            )
-            (loss / rounds).backward()
-            w += mean_w(drawn)
-            state.controller.observe(real=real_logits, generated=fake_logits, among=among)
-            means += torch.stack([real_logits.mean(), fake_logits.mean()]) / rounds
+            if pseudo:
+                real, c_real, among = pseudo
+                micro_batches[i] = part, real, c_real
+            w += mean_w / rounds
+            state.controller.observe(real=logits[0], generated=logits[1], among=among)
+            means += logits.mean(dim=1) / rounds
             stats.mean("loss/discriminator", loss)
-            stats.logits["real"].add(real_logits)
-            stats.logits["generated"].add(fake_logits)
-        update(state, "D", config, stats, [w, means, state.controller.sums])
-        mapping.update_average(w[None])
+            stats.logits["real"].add(logits[0])
+            stats.logits["generated"].add(logits[1])
+        update(state, "D", config, stats, [w, means, state.controller.sums], run)
+        state.G.mapping.update_average(w[None])
         state.controller.sums += window
         state.logit_means = torch.lerp(means, state.logit_means, objective.lecam_decay if state.step else 0.0)
 
         if objective.r1_gamma and state.step % objective.r1_interval == 0:
-            for part, real, c_real in batches:
+            for part, real, c_real in micro_batches:
                 rng = state.random(R1, part)
-                penalty = phases.gradient(real, c_real, phases.draw_view(n, p, rng), objective.r1_gamma)
-                stats.mean("penalty/r1", penalty)
-                if objective.r2:
-                    drawn = phases.draw_latents(n, labels, rng)
-                    view = phases.draw_view(n, p, rng)
-                    fakes = phases.measured(phases.fakes(drawn), view)
-                    r2 = phases.gradient(fakes, drawn.c, view, objective.r1_gamma)
-                    stats.mean("penalty/r2", r2)
-                    penalty = penalty + r2
-                (penalty * (objective.r1_interval / rounds)).backward()
-            update(state, "D", config, stats)
+                penalties = run(r1_step, phases, rng, rounds, real, c_real, labels, p)
+                for name, penalty in zip(("penalty/r1", "penalty/r2"), penalties):
+                    stats.mean(name, penalty)
+            update(state, "D", config, stats, run=run)
+
+
+@torch.no_grad()
+def _mean_w(phases: Phases, latents: Latents) -> Tensor:
+    """Mean of w, before truncation, over some latents: `[D]`."""
+    return phases.G.mapping.features(latents.z, latents.c).mean(0)
+
+
+def generator_step(
+    phases: Phases, rng: torch.Generator, rounds: int, real: Tensor, c_real: Tensor, labels: Tensor, p: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Adds 1/`rounds` of the gradient of G's loss on as many images as `real` → (loss, mean w `[D]`)."""
+    n = len(real)
+    drawn = phases.draw_latents(n, labels, rng)
+    view = phases.draw_view(n, p, rng)
+    pair = (real, c_real, phases.draw_view(n, p, rng)) if phases.loss.paired else (None, None, None)
+    loss, _ = phases.generator(drawn, view, *pair)
+    (loss / rounds).backward()
+    return loss.detach(), _mean_w(phases, drawn)
+
+
+def path_length_step(
+    phases: Phases, rng: torch.Generator, rounds: int, real: Tensor, labels: Tensor, mean: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same for the path-length penalty on fewer images than `real`; `mean` is the running mean of lengths.
+
+    → (penalty, the mean moved by these lengths, mean w `[D]`)
+    """
+    objective = phases.config
+    count = max(len(real) // objective.path_length_shrink, 1)
+    drawn = phases.draw_latents(count, labels, rng)
+    y = path_length_noise(torch.Size((count, *real.shape[1:])), rng)
+    penalty, moved = phases.path_length(drawn, y, mean)
+    (penalty * (objective.path_length_weight * objective.path_length_interval / rounds)).backward()
+    return penalty.detach(), moved, _mean_w(phases, drawn)
+
+
+def discriminator_step(
+    phases: Phases,
+    rng: torch.Generator,
+    rounds: int,
+    real: Tensor,
+    c_real: Tensor,
+    labels: Tensor,
+    p: Tensor,
+    logit_means: Tensor,
+) -> tuple[Tensor, ...]:
+    """The same for D's loss on `real` and as many generated images → (loss, logits of both `[2, n]`, mean w `[D]`).
+
+    With APA also the images that were taken for real ones, their labels, and which of them are real.
+    """
+    n, objective = len(real), phases.config
+    pseudo: tuple[Tensor, ...] = ()
+    if objective.pseudo:
+        pseudo = _deceive(phases, real, c_real, phases.draw_latents(n, labels, rng), p, rng)
+        real, c_real, _ = pseudo
+    drawn = phases.draw_latents(n, labels, rng)
+    views = phases.draw_view(2 * n, p, rng)
+    fake = phases.fakes(drawn)
+    near = phases.fakes(neighbours(drawn)) if objective.near_discriminator else None
+    loss, *logits = phases.discriminator(real, c_real, fake, drawn.c, views, near, logit_means)
+    (loss / rounds).backward()
+    return loss.detach(), torch.stack(logits), _mean_w(phases, drawn), *pseudo
+
+
+def r1_step(
+    phases: Phases, rng: torch.Generator, rounds: int, real: Tensor, c_real: Tensor, labels: Tensor, p: Tensor
+) -> tuple[Tensor, ...]:
+    """The same for R1 on `real`, and R2 on as many generated images where the objective has it → the penalties."""
+    n, objective = len(real), phases.config
+    penalties = [phases.gradient(real, c_real, phases.draw_view(n, p, rng), objective.r1_gamma)]
+    if objective.r2:
+        drawn = phases.draw_latents(n, labels, rng)
+        view = phases.draw_view(n, p, rng)
+        fakes = phases.measured(phases.fakes(drawn), view)
+        penalties.append(phases.gradient(fakes, drawn.c, view, objective.r1_gamma))
+    (sum(penalties[1:], penalties[0]) * (objective.r1_interval / rounds)).backward()
+    return tuple(penalty.detach() for penalty in penalties)
 
 
 def _deceive(
@@ -211,7 +267,14 @@ def validate(state: TrainState, phases: Phases, dataset: Images, n: int, stats: 
     controller.sums += window
 
 
-def update(state: TrainState, name: str, config: TrainingConfig, stats: Stats, shared: Sequence[Tensor] = ()) -> None:
+def update(
+    state: TrainState,
+    name: str,
+    config: TrainingConfig,
+    stats: Stats,
+    shared: Sequence[Tensor] = (),
+    run: Runner = eagerly,
+) -> None:
     """An optimiser step with the gradients, and `shared` numbers, of all processes added up.
 
     Non-finite gradients are replaced (nan → 0, ±inf → ±1e5), counted, and their streak noted.
@@ -219,11 +282,8 @@ def update(state: TrainState, name: str, config: TrainingConfig, stats: Stats, s
     network: nn.Module = state.networks()[name]
     grads = [p.grad for p in network.parameters() if p.grad is not None]
     add_up([*grads, *shared])
-    norm = torch.nn.utils.get_total_norm(grads)
+    norm = run.in_place(finite, grads)
     bad = ~torch.isfinite(norm)
-    if state.device.type != "cpu" or bad:  # looking costs nothing on a CPU
-        for grad in grads:
-            torch.nan_to_num_(grad, nan=0.0, posinf=1e5, neginf=-1e5)
     state.bad_streak = torch.where(bad, state.bad_streak + 1, 0)
     stats.total("non_finite", bad)
     stats.maximum("bad_streak", state.bad_streak)
@@ -231,3 +291,12 @@ def update(state: TrainState, name: str, config: TrainingConfig, stats: Stats, s
     optimizer = state.optimizers()[name]
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
+
+
+def finite(grads: Sequence[Tensor]) -> Tensor:
+    """Replaces what is not finite in the gradients → their norm before that."""
+    norm = torch.nn.utils.get_total_norm(grads)
+    if norm.device.type != "cpu" or not torch.isfinite(norm):  # looking costs nothing on a CPU
+        for grad in grads:
+            torch.nan_to_num_(grad, nan=0.0, posinf=1e5, neginf=-1e5)
+    return norm

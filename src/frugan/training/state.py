@@ -25,7 +25,8 @@ class TrainingConfig:
     """The optimiser and its schedule.
 
     `batch` images a step, worked through `batch_per_device` at a time. `ema_half_life_kimg`: of the generator's moving
-    average; `ema_ramp` keeps it at most that fraction of the images seen so far (None: no ramp-up). After
+    average; `ema_ramp` keeps it at most that fraction of the images seen so far (None: no ramp-up). With
+    `cuda_graphs` phases are replayed as graphs where the device is CUDA, else nothing is. After
     `max_bad_steps` steps in a row with a non-finite gradient, training goes back to its last checkpoint,
     and learning rates are multiplied by `rollback_lr`; below 1, it also goes back where D's outputs blow up.
     """
@@ -42,6 +43,7 @@ class TrainingConfig:
     seed: Seed = 0
     precision: Precision = "fp32"
     compile: bool = False
+    cuda_graphs: bool = True
     activation_checkpointing: bool = False
     max_bad_steps: Count = 16
     rollback_lr: Factor = 1.0

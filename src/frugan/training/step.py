@@ -34,6 +34,7 @@ from frugan.losses import (
     r1_penalty,
 )
 from frugan.networks import Discriminator, Extras, Generator
+from frugan.ops import epilogue_triton, fir_triton
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -300,6 +301,8 @@ class Phases:
 def _compiled(phase: Callable[P, T]) -> Callable[P, T]:
     from torch._dynamo.exc import TorchDynamoException  # imports the compiler, which takes a second
 
+    for usable in (fir_triton.usable, epilogue_triton.usable):
+        torch.compiler.assume_constant_result(usable)
     compiled = torch.compile(phase, dynamic=False)
 
     def run(*args: P.args, **kwargs: P.kwargs) -> T:

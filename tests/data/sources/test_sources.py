@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from frugan.data.sources.archives import Zip
 from frugan.data.sources.open import open_source
 from frugan.errors import FruganError
 
@@ -171,3 +173,27 @@ def test_pickles_are_not_opened(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{"a": 1}], object), allow_pickle=True)
     with pytest.raises(FruganError, match="NumPy file"):
         open_source(tmp_path / "a.npy")
+
+
+def test_members_of_a_zip_that_are_read_at_once_have_handles_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that seek in members of one handle lose their places; handles are used again, so that there are few."""
+    content = {f"{i}.png": bytes([i]) * 5000 for i in range(4)}
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    source, made = Zip(tmp_path / "set.zip"), []
+    plain = zipfile.ZipFile
+    monkeypatch.setattr(zipfile, "ZipFile", lambda path: made.append(path) or plain(path))
+    with source.open_head("0.png") as one, source.open_head("1.png") as other, source.open_head("2.png") as third:
+        assert one.read(7) + other.read(7) + third.read(7) == bytes([0] * 7 + [1] * 7 + [2] * 7)
+        handles = {file._fileobj._file for file in (one, other, third)}  # pyright: ignore[reportAttributeAccessIssue]
+        assert len(handles) == 3
+    assert len(made) == 2
+    for name, data in content.items():
+        assert source.open(name).read() == data
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda name: source.open(name).read(), list(content) * 50))
+    assert found == list(content.values()) * 50
+    assert len(made) <= 7

@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -29,12 +30,11 @@ class Zip(Files):
     def __init__(self, path: Path) -> None:
         super().__init__(path, "zip")
         try:
-            self._zip = zipfile.ZipFile(path)
+            handle = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError) as error:
             raise FruganError(f"{path} cannot be read as a zip ({error}); make it anew or unpack it by hand") from error
-        self._members = {
-            _zip_name(m).replace("\\", "/"): m for m in self._zip.infolist() if m.filename and not m.is_dir()
-        }
+        self._members = {_zip_name(m).replace("\\", "/"): m for m in handle.infolist() if m.filename and not m.is_dir()}
+        self._idle = [handle]
         self._list(list(self._members))
         self._size = path.stat().st_size
         reasons = {name: self._unfit(name) for name in self.names}
@@ -54,10 +54,21 @@ class Zip(Files):
         content.seek(0)
         return content
 
-    def open_head(self, name: str) -> BinaryIO:
+    @contextmanager
+    def open_head(self, name: str) -> Iterator[BinaryIO]:
+        """By a handle that nobody else uses meanwhile: members of one handle that are read and sought in by several threads
+        lose their places (Python 3.12)."""
         if reason := self._unfit(name):
             raise zipfile.BadZipFile(reason)
-        return cast(BinaryIO, self._zip.open(self._members[name]))
+        try:
+            handle = self._idle.pop()
+        except IndexError:
+            handle = zipfile.ZipFile(self.path)
+        try:
+            with handle.open(self._members[name]) as file:
+                yield cast(BinaryIO, file)
+        finally:
+            self._idle.append(handle)
 
     def has(self, name: str) -> bool:
         return name in self._members

@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -102,7 +103,7 @@ class Files(ABC):
     @abstractmethod
     def open(self, name: str) -> BinaryIO: ...
 
-    def open_head(self, name: str) -> BinaryIO:
+    def open_head(self, name: str) -> AbstractContextManager[BinaryIO]:
         """As `open`, where only the beginning is to be read."""
         return self.open(name)
 

@@ -15,8 +15,9 @@ from frugan.errors import FruganError
 from frugan.networks.activation_checkpointing import Recomputable
 from frugan.networks.layers import ACTIVATION_GAIN, EqualizedConv2d, EqualizedLinear, activate
 from frugan.networks.limits import Base, Clamp, Layers, Width, check_filter
+from frugan.ops.epilogue import epilogue
 from frugan.ops.fir import normalized_filter, upsample
-from frugan.ops.modulated_conv import modulated_conv2d
+from frugan.ops.modulated_conv import demodulated_conv2d, modulated_conv2d
 from frugan.resolution import base_grid
 
 BlockArchitecture = Literal["skip", "resnet", "orig"]
@@ -115,11 +116,11 @@ class StyledConv(Recomputable):
     def forward(self, x: Tensor, style: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
         """x `[N, I, h, w]`, style `[N, I]` → `[N, O, H, W]` in x's dtype."""
         gain_in = gain * ACTIVATION_GAIN["lrelu"]
-        y = modulated_conv2d(x, self.weight, style, resample_filter=self.resample_filter, gain=gain_in)
+        y, scale = demodulated_conv2d(x, self.weight, style, resample_filter=self.resample_filter, gain=gain_in)
+        given = None
         if noise is not None and self.noise_strength is not None:
-            y.add_((noise * (self.noise_strength * gain_in)).to(y.dtype))
-        y.add_((self.bias * gain_in).to(y.dtype)[:, None, None])
-        return activate(y, "lrelu", None if self.clamp is None else self.clamp * gain)
+            given = noise * (self.noise_strength * gain_in)
+        return epilogue(y, scale, given, self.bias * gain_in, None if self.clamp is None else self.clamp * gain)
 
 
 class ToRGB(Recomputable):

@@ -1,0 +1,98 @@
+"""What follows a convolution in one pass: scale, noise, bias, leaky ReLU of slope 0.2, clamp.
+
+    y = clamp(leaky_relu(x·scale + noise + bias), ±clamp)
+
+Where Triton runs on a GPU this is one kernel each way, and the backward one gives all four gradients; elsewhere PyTorch's
+operations, which overwrite the fresh feature map. A gradient to be differentiated again is made of PyTorch's operations too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from frugan.ops import epilogue_triton
+from frugan.ops.operator import operator, transformed
+
+SLOPE = 0.2
+
+
+def is_fused(x: Tensor, channels: int) -> bool:
+    """Whether `epilogue` is one kernel for so many channels of x's dtype on x's device."""
+    return (
+        x.is_cuda
+        and x.dtype in (torch.float32, torch.bfloat16, torch.float16)
+        and channels <= epilogue_triton.MOST_CHANNELS
+        and not torch.compiler.is_exporting()
+        and not transformed()
+        and not torch.is_autocast_enabled("cuda")
+        and epilogue_triton.usable(x.device)
+    )
+
+
+def epilogue(x: Tensor, scale: Tensor | None, noise: Tensor | None, bias: Tensor, clamp: float | None) -> Tensor:
+    """x `[N, C, H, W]`, overwritten, scale `[N, C]`, noise `[N, 1, H, W]`, bias `[C]` → `[N, C, H, W]` in x's dtype."""
+    if is_fused(x, x.shape[1]):
+        noise = None if noise is None else noise.expand(x.shape[0], 1, *x.shape[2:])
+        return _epilogue(x, scale, noise, bias, float("inf") if clamp is None else clamp)
+    if scale is not None:
+        x = x * scale.to(x.dtype)[:, :, None, None]
+    if noise is not None:
+        x.add_(noise.to(x.dtype))
+    x.add_(bias.to(x.dtype)[:, None, None])
+    x = F.leaky_relu(x, SLOPE, inplace=True)
+    return x if clamp is None else x.clamp(-clamp, clamp)
+
+
+def _compute(x: Tensor, scale: Tensor | None, noise: Tensor | None, bias: Tensor, clamp: float) -> Tensor:
+    return epilogue_triton.forward(x, scale, noise, bias, clamp)
+
+
+def _shape(x: Tensor, scale: Tensor | None, noise: Tensor | None, bias: Tensor, clamp: float) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.channels_last)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, scale, noise, bias, ctx.clamp = inputs
+    ctx.given = scale is not None, noise is not None
+    ctx.dtypes = scale.dtype if scale is not None else None, noise.dtype if noise is not None else None, bias.dtype
+    ctx.save_for_backward(x if scale is not None else None, scale, output)
+
+
+def _backward(ctx: Any, up: Tensor) -> tuple[Tensor | None, ...]:
+    x, scale, y = ctx.saved_tensors
+    _, by_scale, by_noise, by_bias, _ = ctx.needs_input_grad
+    if torch.is_grad_enabled():
+        found = _by_operations(up, x, scale, y.detach(), ctx.clamp, by_scale, by_noise, by_bias)
+    else:
+        found = epilogue_triton.backward(up, x, scale, y, ctx.clamp, by_scale, by_noise, by_bias)
+    for_x, *others = found
+    return for_x, *(None if t is None else t.to(dtype) for t, dtype in zip(others, ctx.dtypes)), None
+
+
+def _by_operations(
+    up: Tensor,
+    x: Tensor | None,
+    scale: Tensor | None,
+    y: Tensor,
+    clamp: float,
+    by_scale: bool,
+    by_noise: bool,
+    by_bias: bool,
+) -> tuple[Tensor | None, ...]:
+    """Gradients by x, scale, noise and bias, differentiable once more."""
+    wide = torch.promote_types(up.dtype, torch.float32)
+    inner = torch.ops.aten.leaky_relu_backward(up, y, SLOPE, True)
+    if clamp != float("inf"):
+        inner = torch.where(y.abs() < clamp, inner, 0)
+    for_x = inner if scale is None else inner * scale.to(inner.dtype)[:, :, None, None]
+    for_scale = (inner * x).sum((2, 3), dtype=wide) if by_scale and x is not None else None
+    for_noise = inner.sum(1, keepdim=True, dtype=wide) if by_noise else None
+    for_bias = inner.sum((0, 2, 3), dtype=wide) if by_bias else None
+    return for_x, for_scale, for_noise, for_bias
+
+
+_epilogue = operator("epilogue", _compute, _backward, _keep, _shape)

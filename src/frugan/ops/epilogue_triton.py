@@ -1,0 +1,164 @@
+"""Triton kernels of `frugan.ops.epilogue`, for channels-last feature maps on a GPU. Sums are in float32."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MOST_CHANNELS = 1024
+"""All channels of some pixels are one tile of the backward kernel."""
+
+_BLOCK, _TILE, _TILES = 1024, 4096, 8
+"""Outputs of a forward program; feature map elements of a tile of the backward one, and tiles of a program."""
+
+
+@cache
+def _kernels() -> tuple[Any, Any]:
+    """The kernels, made when they are first needed: importing Triton takes a second."""
+    import triton
+    import triton.language as tl
+
+    @triton.jit
+    def forward(
+        x, scale, noise, bias, y, total, pixels, channels, clamp,
+        has_scale: tl.constexpr, has_noise: tl.constexpr, has_clamp: tl.constexpr, huge: tl.constexpr, block: tl.constexpr,
+    ):  # fmt: skip  # pragma: no cover (runs on the device)
+        first = tl.program_id(0)
+        if huge:  # offsets beyond 31 bits
+            first = first.to(tl.int64)
+        at = first * block + tl.arange(0, block)
+        inside = at < total
+        c, pixel = at % channels, at // channels
+        value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+        if has_scale:
+            value *= tl.load(scale + (pixel // pixels) * channels + c, mask=inside, other=0.0).to(tl.float32)
+        if has_noise:
+            value += tl.load(noise + pixel, mask=inside, other=0.0).to(tl.float32)
+        value += tl.load(bias + c, mask=inside, other=0.0).to(tl.float32)
+        value = tl.where(value > 0, value, value * 0.2)
+        if has_clamp:
+            value = tl.minimum(tl.maximum(value, -clamp), clamp)
+        tl.store(y + at, value.to(y.dtype.element_ty), mask=inside)
+
+    @triton.jit
+    def backward(
+        up, x, scale, y, for_x, for_scale, for_noise, for_bias, pixels, channels, parts, clamp,
+        has_scale: tl.constexpr, by_noise: tl.constexpr, has_clamp: tl.constexpr,
+        wide: tl.constexpr, tall: tl.constexpr, tiles: tl.constexpr,
+    ):  # fmt: skip  # pragma: no cover (runs on the device)
+        n, part = tl.program_id(0), tl.program_id(1)
+        c = tl.arange(0, wide)
+        there = c < channels
+        sum_scale = tl.zeros((wide,), dtype=tl.float32)
+        sum_bias = tl.zeros((wide,), dtype=tl.float32)
+        factor = tl.zeros((wide,), dtype=tl.float32) + 1.0
+        if has_scale:
+            factor = tl.load(scale + n * channels + c, mask=there, other=0.0).to(tl.float32)
+        image = n.to(tl.int64) * pixels
+        for i in range(tiles):
+            pixel = (part * tiles + i) * tall + tl.arange(0, tall)
+            mask = (pixel < pixels)[:, None] & there[None, :]
+            at = (image + pixel)[:, None] * channels + c[None, :]
+            gradient = tl.load(up + at, mask=mask, other=0.0).to(tl.float32)
+            result = tl.load(y + at, mask=mask, other=0.0).to(tl.float32)
+            gradient = tl.where(result > 0, gradient, gradient * 0.2)
+            if has_clamp:
+                gradient = tl.where(tl.abs(result) < clamp, gradient, 0.0)
+            tl.store(for_x + at, (gradient * factor[None, :]).to(for_x.dtype.element_ty), mask=mask)
+            sum_bias += tl.sum(gradient, axis=0)
+            if has_scale:
+                sum_scale += tl.sum(gradient * tl.load(x + at, mask=mask, other=0.0).to(tl.float32), axis=0)
+            if by_noise:
+                tl.store(for_noise + image + pixel, tl.sum(gradient, axis=1), mask=pixel < pixels)
+        row = (n * parts + part) * channels + c
+        tl.store(for_bias + row, sum_bias, mask=there)
+        if has_scale:
+            tl.store(for_scale + row, sum_scale, mask=there)
+
+    return forward, backward
+
+
+def forward(x: Tensor, scale: Tensor | None, noise: Tensor | None, bias: Tensor, clamp: float) -> Tensor:
+    """x `[N, C, H, W]`, scale `[N, C]`, noise `[N, 1, H, W]`, bias `[C]` → `[N, C, H, W]`, channels-last, in x's dtype."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    y = torch.empty_like(x)
+    n, channels, h, w = x.shape
+    expected = ((scale, (n, channels)), (noise, (n, 1, h, w)), (bias, (channels,)))
+    if any(
+        t is not None and t.shape != shape for t, shape in expected
+    ):  # the kernel reads so much memory, whatever is there
+        raise ValueError(
+            f"feature maps {tuple(x.shape)} with {[None if t is None else tuple(t.shape) for t, _ in expected]}"
+        )
+    _kernels()[0][(-(-x.numel() // _BLOCK),)](
+        x, _or(scale, bias), _or(noise, bias), bias.contiguous(), y, x.numel(), h * w, channels, _finite(clamp),
+        scale is not None, noise is not None, clamp != float("inf"), x.numel() + _BLOCK > 2**31, _BLOCK,
+    )  # fmt: skip
+    return y
+
+
+def backward(
+    up: Tensor,
+    x: Tensor | None,
+    scale: Tensor | None,
+    y: Tensor,
+    clamp: float,
+    by_scale: bool,
+    by_noise: bool,
+    by_bias: bool,
+) -> tuple[Tensor | None, ...]:
+    """Gradients by x, scale, noise and bias, those by the last three float32, where wanted."""
+    up, y = (t.contiguous(memory_format=torch.channels_last) for t in (up, y))
+    n, channels, h, w = y.shape
+    wide = 1 << max(channels - 1, 1).bit_length()
+    tall = max(_TILE // wide, 1)
+    parts = -(-h * w // (tall * _TILES))
+    for_x = torch.empty_like(up)
+    sums = torch.empty(2, n, parts, channels, dtype=torch.float32, device=up.device)
+    for_noise = torch.empty(n, 1, h, w, dtype=torch.float32, device=up.device) if by_noise else None
+    x = up if x is None else x.contiguous(memory_format=torch.channels_last)
+    _kernels()[1][(n, parts)](
+        up, x, _or(scale, sums), y, for_x, sums[0], _or(for_noise, sums), sums[1], h * w, channels, parts, _finite(clamp),
+        scale is not None, by_noise, clamp != float("inf"), wide, tall, _TILES,
+    )  # fmt: skip
+    for_scale = sums[0].sum(1) if by_scale and scale is not None else None
+    return for_x, for_scale, for_noise, sums[1].sum((0, 1)) if by_bias else None
+
+
+def _or(tensor: Tensor | None, stand_in: Tensor) -> Tensor:
+    """The tensor, or another that the kernel is given and does not look at."""
+    return stand_in if tensor is None else tensor.contiguous()
+
+
+def _finite(clamp: float) -> float:
+    return 0.0 if clamp == float("inf") else float(clamp)
+
+
+def usable(device: torch.device) -> bool:
+    """Whether the kernels run on that GPU; if not, why not is said once."""
+    return _usable(device)
+
+
+@cache
+def _usable(device: torch.device) -> bool:
+    try:
+        with warnings.catch_warnings():  # of Triton's own import
+            warnings.simplefilter("ignore")
+            return _is_right(device)
+    except Exception as error:  # no Triton, no C compiler for its launcher, a GPU that it does not know
+        reason = str(error).strip().splitlines()[:1] or [""]
+        warnings.warn(
+            f"activations run without Triton here, which is slower ({type(error).__name__}: {reason[0]})", stacklevel=2
+        )
+        return False
+
+
+def _is_right(device: torch.device) -> bool:
+    x = torch.ones(1, 2, 2, 2, device=device).contiguous(memory_format=torch.channels_last)
+    y = forward(x, x[:, :, 0, 0], x[:, :1], x[0, :, 0, 0], 2.5)
+    for_x, *_ = backward(x, x, x[:, :, 0, 0], y, 2.5, True, True, True)
+    return bool((y.sum() + for_x.sum()).item() == 8 * 2.5)

@@ -1,0 +1,174 @@
+"""CUDA graphs of training: the work of a micro-batch captured once and replayed, instead of launching each kernel from the host.
+
+A phase of a 256² step is some two thousand kernels, many of them shorter than the host takes to launch one. A graph replays the
+same kernels on the same memory with one launch. So its inputs are copied to where they lay when it was captured, results are copied
+out, and the random generator is registered with it: its draws follow the generator's seed, and are those of the eager step.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from frugan.training.state import TrainingConfig, TrainState
+
+Work = Callable[..., tuple[Tensor, ...]]
+"""`work(phases, rng, rounds, *tensors)` adds to gradients of the networks' parameters and returns tensors."""
+
+
+class Runner(Protocol):
+    """Does the work of a micro-batch."""
+
+    def __call__(self, work: Work, *given: Any) -> tuple[Tensor, ...]:
+        """`work(*given)`, whose last arguments are tensors."""
+        ...
+
+    def in_place(self, change: Callable[[Sequence[Tensor]], Tensor], tensors: Sequence[Tensor]) -> Tensor:
+        """`change(tensors)`, which changes the tensors where they lie."""
+        ...
+
+
+class _Eagerly:
+    """Runs what it is given, at once."""
+
+    def __call__(self, work: Work, *given: Any) -> tuple[Tensor, ...]:
+        return work(*given)
+
+    def in_place(self, change: Callable[[Sequence[Tensor]], Tensor], tensors: Sequence[Tensor]) -> Tensor:
+        return change(tensors)
+
+
+eagerly = _Eagerly()
+
+
+class Graph(Protocol):
+    """A graph of kernels, such as `torch.cuda.CUDAGraph`."""
+
+    def replay(self) -> None: ...
+
+
+class Backend(Protocol):
+    """Makes graphs."""
+
+    def capture(self, rng: torch.Generator | None, work: Callable[[], Any]) -> tuple[Graph, Any]:
+        """(a graph of `work`'s kernels, what `work` returned); its memory is the graph's and holds nothing before a replay."""
+        ...
+
+
+class Cuda:
+    """CUDA's graphs, which share one pool of memory: one at a time is replayed."""
+
+    def __init__(self) -> None:
+        self.pool = torch.cuda.graph_pool_handle()
+
+    def capture(self, rng: torch.Generator | None, work: Callable[[], Any]) -> tuple[Graph, Any]:
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()  # what eager work has left over, the graph's pool cannot use
+        graph = torch.cuda.CUDAGraph()
+        if rng is not None:
+            graph.register_generator_state(rng)
+        # "thread_local": threads that load data may set memory aside meanwhile
+        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
+            made = work()
+        return graph, made
+
+
+class _Captured:
+    """Some work as a graph: where its inputs, its results and its gradients lie."""
+
+    def __init__(
+        self, graph: Graph, inputs: list[Tensor], outputs: tuple[Tensor, ...], grads: list[Tensor | None]
+    ) -> None:
+        self.graph, self.inputs, self.outputs, self.grads = graph, inputs, outputs, grads
+
+
+class Graphs:
+    """Runs each kind of work eagerly once, captures it the second time, and replays it from then on.
+
+    A kind: the function, the shapes and dtypes of its tensors, and which parameters are trained. Gradients are left in `p.grad` as
+    by the work itself: with one round a step that is the graph's own memory, else they are added up outside of it.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], backend: Backend) -> None:
+        self.parameters, self.backend = parameters, backend
+        self.seen: Counter[Any] = Counter()
+        self.captured: dict[Any, _Captured] = {}
+        self.changes: dict[Any, tuple[Graph, Tensor]] = {}
+
+    def __call__(self, work: Work, *given: Any) -> tuple[Tensor, ...]:
+        _, _, rounds, *tensors = given
+        trained = [p for p in self.parameters if p.requires_grad]
+        key = work, rounds, tuple((t.shape, t.dtype) for t in tensors), tuple(map(id, trained))
+        self.seen[key] += 1
+        if self.seen[key] == 1:  # what is chosen, compiled or set aside at first use must not be in the graph
+            return work(*given)
+        if key not in self.captured:
+            self.captured[key] = self._capture(trained, work, *given)
+        one = self.captured[key]
+        for place, tensor in zip(one.inputs, tensors):
+            place.copy_(tensor)
+        one.graph.replay()
+        self._give_gradients(trained, one.grads, alone=rounds == 1)
+        return tuple(t.clone() for t in one.outputs)
+
+    def _capture(
+        self, trained: list[Tensor], work: Work, phases: Any, rng: Any, rounds: int, *tensors: Tensor
+    ) -> _Captured:
+        before = [p.grad for p in trained]
+        for p in trained:
+            p.grad = None
+        inputs = [t.detach().clone() for t in tensors]
+        graph, outputs = self.backend.capture(rng, lambda: work(phases, rng, rounds, *inputs))
+        grads = [p.grad for p in trained]
+        for p, grad in zip(trained, before):
+            p.grad = grad
+        return _Captured(graph, inputs, outputs, grads)
+
+    @torch.no_grad()
+    def _give_gradients(self, trained: list[Tensor], grads: list[Tensor | None], *, alone: bool) -> None:
+        pairs = [(p, grad) for p, grad in zip(trained, grads) if grad is not None]
+        more = [(p.grad, grad) for p, grad in pairs if p.grad is not None]
+        for p, grad in pairs:
+            if p.grad is None:
+                p.grad = grad if alone else grad.clone()
+        if more:
+            torch._foreach_add_([into for into, _ in more], [grad for _, grad in more])
+
+    def in_place(self, change: Callable[[Sequence[Tensor]], Tensor], tensors: Sequence[Tensor]) -> Tensor:
+        key = change, tuple((t.data_ptr(), t.shape, t.stride()) for t in tensors)
+        self.seen[key] += 1
+        if (
+            self.seen[key] < 3
+        ):  # where gradients are the graph's memory, they lie in the same place from the second step on
+            return change(tensors)
+        if key not in self.changes:
+            self.changes[key] = self.backend.capture(None, lambda: change(tensors))
+        graph, made = self.changes[key]
+        graph.replay()
+        return made.clone()
+
+
+def runner_for(state: TrainState, config: TrainingConfig) -> Runner:
+    """Graphs on a CUDA device, unless the configuration wants none."""
+    if state.device.type != "cuda" or not config.cuda_graphs:
+        return eagerly
+    return Graphs([*state.G.parameters(), *state.D.parameters()], Cuda())
+
+
+@contextmanager
+def search_algorithms(device: torch.device) -> Iterator[None]:
+    """cuDNN times its algorithms for each new shape and keeps the fastest: shapes do not change in training."""
+    cudnn = torch.backends.cudnn
+    if device.type != "cuda" or cudnn.benchmark:
+        yield
+        return
+    cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        cudnn.benchmark = False
