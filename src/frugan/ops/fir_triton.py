@@ -22,8 +22,8 @@ _BLOCK = 1024
 @cache
 def _kernel() -> Any:
     """The kernel, made when it is first needed: importing Triton takes a second."""
-    import triton
-    import triton.language as tl
+    import triton  # pyright: ignore[reportMissingImports]
+    import triton.language as tl  # pyright: ignore[reportMissingImports]
 
     @triton.jit
     def upfirdn(

@@ -137,7 +137,7 @@ class Graphs:
             if p.grad is None:
                 p.grad = grad if alone else grad.clone()
         if more:
-            torch._foreach_add_([into for into, _ in more], [grad for _, grad in more])
+            torch._foreach_add_(*zip(*more))  # pyright: ignore[reportPrivateImportUsage, reportArgumentType]
 
     def in_place(self, change: Callable[[Sequence[Tensor]], Tensor], tensors: Sequence[Tensor]) -> Tensor:
         key = change, tuple((t.data_ptr(), t.shape, t.stride()) for t in tensors)

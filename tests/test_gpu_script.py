@@ -1,0 +1,51 @@
+"""The script for a GPU: every part can be begun, what it has is kept when it is killed, and all of it runs on the CPU."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks import gpu, gpu_parts
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_every_part_names_a_function_and_its_settings(dry: bool) -> None:
+    found = gpu.parts("cuda", dry)
+    assert len({part.name for part in found}) == len(found)
+    for part in found:
+        if part.function:
+            inspect.signature(getattr(gpu_parts, part.function)).bind("cuda", keep=print, **(part.settings or {}))
+            json.dumps(part.settings)
+        else:
+            assert all((ROOT / word).exists() for word in part.command if word.startswith("tests/"))
+
+
+def test_parts_that_fail_or_take_too_long_are_told_and_leave_what_they_have(tmp_path: Path) -> None:
+    code = "import json, time; open('{}', 'w').write(json.dumps(dict(a=dict(ms=1.5)))); {}"
+    slow = gpu.Part("slow", 5, command=("-c", code.format(tmp_path / "slow.json", "time.sleep(60)")))
+    broken = gpu.Part("broken", 30, command=("-c", "raise ValueError('no such thing')"))
+    ended = []
+    for part in (broken, slow):
+        started = time.monotonic()
+        ended.append(gpu.wait(part, gpu.run(part, tmp_path, "cpu", tmp_path), started, started + 60, tmp_path))
+    text = gpu.summary(ended, tmp_path, "a machine")
+    assert "| broken |" in text
+    assert "failed (1): ValueError: no such thing" in text
+    assert "killed after 5 s" in text
+    assert "| a | 1.5 |" in text
+
+
+@pytest.mark.slow
+def test_all_of_it_runs_on_the_cpu(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.gpu", "--dry-run", "--minutes", "30", "--out", tmp_path]
+    subprocess.run([*command, "--only", "tests", "speed-auto-256", "profile", "roofline", "generate-256", "augment", "start"],
+                   check=True, cwd=ROOT)  # fmt: skip
+    assert "failed" not in (tmp_path / "gpu.md").read_text("utf-8")
