@@ -165,6 +165,7 @@ TRAIN = Command(
             "plan.data", channels="L", fit="letterbox", filter="box", background="black", value_range="3,900",
             use_generated=True, mirror=True, held_out=7, strict=True,
         ),
+        "cuda_graphs": Case("--no-cuda-graphs", {"plan.options.cuda_graphs": False}),
         **each(
             "plan.options", preset="paper256", kimg=123.5, method="cr", seed=11, augment="fixed", controller="rv", target=0.31,
             p=0.21, p_max=0.71, ada_kimg=77.5, transforms="bgcfn", diffaugment="color", measurement="drop-pixels:0.4",

@@ -58,6 +58,7 @@ class TrainKeywords(TypedDict, total=False):
     weights: str | None
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     compile: Literal["auto", "on", "off"]
+    cuda_graphs: bool
     activation_checkpointing: bool
     threads: int | Literal["auto"] | None
     resolution: tuple[int, int] | None
