@@ -166,6 +166,6 @@ def test_capacity_is_of_the_discriminator() -> None:
 def test_learning_behind_a_measurement(name: str, tmp_path: Path, image_folder: Path) -> None:  # noqa: F811
     assert name in MEASUREMENTS
     records = list(
-        frugan.train(image_folder, tmp_path / "run", device="cpu", **{**TINY, "measurement": name, "kimg": 0.04})
+        frugan.train(image_folder, tmp_path / "run", device="cpu", **{**TINY, "measurement": name, "kimg": 0.04})  # pyright: ignore[reportArgumentType]
     )
     assert records[-1]["loss/generator"] > 0

@@ -47,12 +47,12 @@ def test_everything_that_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
         tune(D, Target(images.to(NAME), Pixels()), ws, statistics, TuningConfig(steps=1))
         train_encoder(D, EncoderConfig(steps=1, batch=2, width=4))
         next(drag(D, ws, [(3, 3)], [(9, 9)], DragConfig(steps=1)))
-        styleclip.optimise(D, model, ws, there, statistics, styleclip.OptimiseConfig(steps=1))
-        mapper = styleclip.train_mapper(D, model, there, statistics, styleclip.MapperConfig(steps=1, batch=1))
+        styleclip.optimise(D, model, ws, there, statistics, styleclip.OptimiseConfig(steps=1))  # pyright: ignore[reportArgumentType]
+        mapper = styleclip.train_mapper(D, model, there, statistics, styleclip.MapperConfig(steps=1, batch=1))  # pyright: ignore[reportArgumentType]
         assert mapper(ws).device == ws.device
-        relevance = styleclip.relevance_by_jacobian(D, model, statistics, ws)
+        relevance = styleclip.relevance_by_jacobian(D, model, statistics, ws)  # pyright: ignore[reportArgumentType]
         direction = styleclip.global_direction(D, statistics, relevance, there, channels=5, name="red")
-        styleclip.relevance_by_differences(D, model, statistics, ws, torch.tensor([0, 1]))
+        styleclip.relevance_by_differences(D, model, statistics, ws, torch.tensor([0, 1]))  # pyright: ignore[reportArgumentType]
         styleclip.strength_for(D, direction, ws, kept=0.1, most=1.0)
-        styleclip.shared_direction(D, model, there, statistics, name="red", seeds=4)
-        list(adapt(D, model, there, there, AdaptConfig(steps=1, layers=1)))
+        styleclip.shared_direction(D, model, there, statistics, name="red", seeds=4)  # pyright: ignore[reportArgumentType]
+        list(adapt(D, model, there, there, AdaptConfig(steps=1, layers=1)))  # pyright: ignore[reportArgumentType]

@@ -175,7 +175,7 @@ def test_unknown_names_are_told(name: object, whole: Path, tmp_path: Path, image
         load_config(tmp_path / "config.yaml")
     if isinstance(name, str) and name:
         with pytest.raises(FruganError, match="choose one of stylegan2, toy"):
-            frugan.train(image_folder, tmp_path / "run", device="cpu", **{**TINY, "architecture": name})
+            frugan.train(image_folder, tmp_path / "run", device="cpu", **{**TINY, "architecture": name})  # pyright: ignore[reportArgumentType]
         assert not (tmp_path / "run").exists()
 
 

@@ -50,7 +50,7 @@ def test_steps_are_heard_and_signs_of_life_written(
 ) -> None:
     """Between records, too: a page that only records rewrote would look dead for hours."""
     monkeypatch.setattr("frugan.run.reporting.SIGN_SECONDS", 0.0)
-    frugan.train(image_folder, tmp_path / "run", device="cpu", **SHORT).close()
+    frugan.train(image_folder, tmp_path / "run", device="cpu", **SHORT).close()  # pyright: ignore[reportAttributeAccessIssue]
     heard: list[float] = []
     written: list[float] = []
 

@@ -74,7 +74,7 @@ def test_numbered_classes_as_runs_had_them_at_first(tmp_path: Path, image_folder
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("frugan.data.labels.encode.from_integers", as_at_first)
         list(frugan.train(data, tmp_path / "whole", device="cpu", **options))
-        list(frugan.train(data, tmp_path / "run", device="cpu", **{**options, "kimg": 0.08}))
+        list(frugan.train(data, tmp_path / "run", device="cpu", **{**options, "kimg": 0.08}))  # pyright: ignore[reportArgumentType]
     list(Run(tmp_path / "run").train(kimg=TINY["kimg"], device="cpu"))
     assert Run(tmp_path / "run").config.generator.label_size == 12
     assert_same(tmp_path / "run", tmp_path / "whole")
@@ -182,6 +182,6 @@ def test_signalled_and_resumed(tmp_path: Path, image_folder: Path, reference: Pa
 
 def test_longer_total(tmp_path: Path, image_folder: Path, reference: Path) -> None:
     """Training half as long first, then to the full length, is the same as training to the full length."""
-    list(frugan.train(image_folder, tmp_path / "run", device="cpu", **{**TINY, "kimg": 0.08}))
+    list(frugan.train(image_folder, tmp_path / "run", device="cpu", **{**TINY, "kimg": 0.08}))  # pyright: ignore[reportArgumentType]
     list(Run(tmp_path / "run").train(kimg=0.16, device="cpu"))
     assert_same(tmp_path / "run", reference)

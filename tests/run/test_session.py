@@ -211,7 +211,7 @@ def test_non_finite_gradients_roll_back(tmp_path: Path, image_folder: Path, monk
 
     monkeypatch.setattr(loop, "update", poisoned)
     with pytest.raises(FruganError, match="diverged"):
-        list(frugan.train(image_folder, tmp_path / "run", device="cpu", **{**TINY, "kimg": 2.0}))
+        list(frugan.train(image_folder, tmp_path / "run", device="cpu", **{**TINY, "kimg": 2.0}))  # pyright: ignore[reportArgumentType]
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert facts["status"] == "failed"
     assert any("went back" in w for w in facts["warnings"])
@@ -309,7 +309,7 @@ def test_two_processes_do_not_share_a_run(tmp_path: Path, image_folder: Path) ->
 def test_changed_data_is_noticed(tmp_path: Path, image_folder: Path) -> None:
     copy = tmp_path / "images"
     shutil.copytree(image_folder, copy)
-    list(frugan.train(copy, tmp_path / "run", device="cpu", **{**TINY, "kimg": 0.04}))
+    list(frugan.train(copy, tmp_path / "run", device="cpu", **{**TINY, "kimg": 0.04}))  # pyright: ignore[reportArgumentType]
     Image.new("RGB", (16, 16)).save(copy / "even" / "new.png")
     with pytest.raises(FruganError, match="have changed"):
         next(Run(tmp_path / "run").train(kimg=0.08, device="cpu"))
@@ -331,7 +331,7 @@ KINDS = [
 @pytest.mark.parametrize("options", KINDS, ids=lambda o: ",".join(o))
 def test_kinds_of_run(tmp_path: Path, image_folder: Path, options: dict) -> None:
     """Each option is in the configuration, in the networks, and in what they do."""
-    records = list(frugan.train(image_folder, tmp_path / "run", device="cpu", **{**TINY, "kimg": 0.08, **options}))
+    records = list(frugan.train(image_folder, tmp_path / "run", device="cpu", **{**TINY, "kimg": 0.08, **options}))  # pyright: ignore[reportArgumentType]
     assert records[-1]["kimg"] == pytest.approx(0.08)
     assert records[-1]["step"] == 80 // options.get("batch", 8)
     assert all(np.isfinite(r[name]) for r in records for name in ("loss/generator", "loss/discriminator", "p"))
@@ -402,7 +402,7 @@ def test_accumulation_makes_the_same_batch(image_folder: Path) -> None:
 
 def test_a_run_that_is_moved_while_it_trains_leaves_no_ghost_and_resumes(tmp_path: Path, image_folder: Path) -> None:
     run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
-    records = frugan.train(image_folder, run, device="cpu", **{**TINY, "kimg": 0.3, "tick_kimg": 0.064})
+    records = frugan.train(image_folder, run, device="cpu", **{**TINY, "kimg": 0.3, "tick_kimg": 0.064})  # pyright: ignore[reportArgumentType]
     assert next(records)["kimg"] > 0
     run.rename(elsewhere)
     with pytest.raises(FileNotFoundError, match="the run is no longer there"):
