@@ -2,7 +2,7 @@
 
     python benchmarks/soak.py [--minutes 60] [--device cpu] [--threads 2] [--size 32] [--out soak.jsonl]
 
-One process trains on noise with checkpoints, sample sheets and the page as in a real run. The first tenth warms up and
+One process trains on noise with checkpoints, sample grids and the page as in a real run. The first tenth warms up and
 is not counted. A slope is the least-squares line over the rest, per hour; Theil–Sen's median of slopes stands beside it,
 which a few slow ticks do not move.
 """

@@ -1,4 +1,4 @@
-"""Do the metrics order images as they should, and find what was planted?
+"""Do the metrics order images as they should, and find what was simulated?
 
 Question: with the offline network, do distances grow with noise, blur, lost modes and duplicates; are two halves of one set as
 near as KID's own error allows; and are training images found among "generated" ones?

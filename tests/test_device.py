@@ -1,4 +1,4 @@
-"""Everything that runs on an accelerator, on one that is only pretended: no tensors of two devices meet, and no step waits."""
+"""Everything that runs on an accelerator, on a fake one: no tensors of two devices meet, and no step waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this", and what the system's own errors mean to a user."""
+"""The one exception that means "the user can fix this", and what the system's own errors mean to a user."""
 
 from __future__ import annotations
 

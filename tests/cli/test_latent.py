@@ -296,7 +296,7 @@ REFUSED = {
     "two kinds": ("video", "parent", ["--loop", "--tour", "0,1"], "choose one of"),
     "tour of one": ("video", "parent", ["--tour", "1", "--out", "v.gif"], "at least two"),
     "grid": ("video", "parent", ["--grid", "3by2"], "COLUMNSxROWS"),
-    "strangers": ("blend", "parent", ["stranger", "--at", "8"], "strangers"),
+    "strangers": ("blend", "parent", ["stranger", "--at", "8"], "unrelated"),
     "nothing to blend": ("blend", "parent", ["child"], "--at LEVEL"),
     "sweep": ("sweep", "parent", ["--truncation", "0:1"], "FIRST:LAST:COUNT"),
     "image": ("mix", "parent", ["--out", "m.txt"], "give an image file"),

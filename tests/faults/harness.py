@@ -1,4 +1,4 @@
-"""The program in processes of its own, with faults planted into them; and what must hold after a fault."""
+"""The program in processes of its own, with faults simulated into them; and what must hold after a fault."""
 
 from __future__ import annotations
 

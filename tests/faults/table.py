@@ -178,7 +178,7 @@ def _damage(file: Path, rng: random.Random) -> None:
 
 
 def damaged_facts(bench: Bench, rng: random.Random) -> None:
-    """Any other file of the run: it goes on exactly, or says what to mend."""
+    """Any other file of the run: it goes on exactly, or says what to fix."""
     run = bench.copy(bench.half)
     _damage(run / rng.choice(["config.yaml", "run.json", "data.json", "stats.jsonl", "environment.json"]), rng)
     program = bench.resume(run)
@@ -333,7 +333,7 @@ FAULTS = {
         Fault("clock jumping, to and fro by up to 30 years", clock, 10),
         Fault("cache deleted, cut short, changed, half built", cache_gone, 12),
         Fault("two runs begun in one directory at once", two_at_once, 10),
-        Fault("out of memory, planted and by a limit", no_memory, 12),
+        Fault("out of memory, simulated and by a limit", no_memory, 12),
         Fault("an image vanishing while it is read, or in mid-run", image_vanishes, 10),
         Fault("nan or infinity in gradients", bad_gradients, 10),
         Fault("nan or infinity in weights, averages, optimisers", bad_weights, 12),

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-pytest.importorskip("resource", reason="the planted limits are POSIX's")
+pytest.importorskip("resource", reason="the simulated limits are POSIX's")
 
 from .harness import Bench
 from .table import FAULTS, trials
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="faults are planted as on Linux")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="faults are simulated as on Linux")
 
 
 @pytest.fixture(scope="module")

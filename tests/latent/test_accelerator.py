@@ -1,4 +1,4 @@
-"""Projection, tuning, text edits and dragging on an accelerator that is only pretended: no tensors of two devices meet."""
+"""Projection, tuning, text edits and dragging on a fake accelerator: no tensors of two devices meet."""
 
 from __future__ import annotations
 

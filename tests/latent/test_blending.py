@@ -1,4 +1,4 @@
-"""Blends: the ends are the parents bit for bit, levels come from where they should, strangers are refused."""
+"""Blends: the ends are the parents bit for bit, levels come from where they should, unrelated networks are refused."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_alignment_and_refusals(G: Generator, make: Make) -> None:
     assert alignment(G, G) == pytest.approx((1.0, 1.0), abs=1e-5)
     child, stranger = child_of(G, 0.02), make(seed=9)
     assert check_aligned(G, child).w > 0.9
-    with pytest.raises(FruganError, match="strangers"):
+    with pytest.raises(FruganError, match="unrelated"):
         check_aligned(G, stranger)
     with pytest.raises(FruganError, match="latents of other sizes"):
         check_aligned(G, make(latent=8))

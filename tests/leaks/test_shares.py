@@ -15,7 +15,7 @@ from frugan.leaks import shares as module
 from .toy_images import toy_images
 
 
-def planted(name: str, images: Tensor, share: float, seed: int = 1) -> Tensor:
+def simulated(name: str, images: Tensor, share: float, seed: int = 1) -> Tensor:
     """The images, of which `share` are carried to the other states, evenly."""
     states = QUESTIONS[name].carry(images)
     rng = torch.Generator().manual_seed(seed)
@@ -50,8 +50,8 @@ def test_states_are_what_they_are_called() -> None:
 
 
 @pytest.mark.parametrize(("name", "share"), [*((name, 0.2) for name in QUESTIONS), ("rotate90", 0.6)])
-def test_a_planted_leak_is_found_and_no_other(name: str, share: float, real: Tensor) -> None:
-    found = by_name(measure_leaks(noisy(planted(name, toy_images(600, seed=5), share)), real))
+def test_a_simulated_leak_is_found_and_no_other(name: str, share: float, real: Tensor) -> None:
+    found = by_name(measure_leaks(noisy(simulated(name, toy_images(600, seed=5), share)), real))
     assert found[name].share == pytest.approx(share, abs=0.08)
     assert found[name].low <= share <= found[name].high
     assert [x.name for x in found.values() if x.leaks] == [name]
@@ -70,7 +70,7 @@ def test_clean_samples_leak_nothing(real: Tensor) -> None:
 def test_two_leaks_at_once(real: Tensor) -> None:
     samples = toy_images(600, seed=5)
     samples = torch.cat(
-        [planted("lumaflip", samples[:240], 1), planted("rotate90", samples[240:360], 1), samples[360:]]
+        [simulated("lumaflip", samples[:240], 1), simulated("rotate90", samples[240:360], 1), samples[360:]]
     )
     found = by_name(measure_leaks(noisy(samples), real))
     assert found["lumaflip"].share == pytest.approx(0.4, abs=0.06)

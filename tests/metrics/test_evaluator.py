@@ -311,7 +311,7 @@ def test_x_flipped_copies() -> None:
     assert [image_set.name(i) for i in range(2)] == ["3", "3 (mirrored)"]
 
 
-def test_memorisation_is_found_where_it_was_planted() -> None:
+def test_memorisation_is_found_where_it_was_simulated() -> None:
     """Half of what is generated are training images (seen in a mirror): named, and shown beside them."""
     train = ImageSet(TRAIN.pixels, np.arange(80), names=TRAIN.names)
     held_out = np.random.default_rng(2).integers(0, 256, (300, 8, 8, 3), dtype=np.uint8)

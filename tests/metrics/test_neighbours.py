@@ -84,7 +84,7 @@ def test_memorisation_is_the_probability_of_being_nearer() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
-def test_planted_copies_are_found(share: float) -> None:
+def test_simulated_copies_are_found(share: float) -> None:
     rng = RNG(1)
     train, unseen, fresh = (rng.normal(size=(500, 6)) for _ in range(3))
     copies = round(500 * share)

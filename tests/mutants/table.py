@@ -306,7 +306,7 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("_share_covered(generated, real, k), _share_covered(real, generated, k)", "_share_covered(real, generated, k), _share_covered(generated, real, k)", "test_a_lost_mode_costs_recall_not_precision", "precision and recall exchanged"),
         ("inside / (k * len(generated))", "inside / len(generated)", "test_equal_distributions_have_unit_density_and_known_coverage", "density is not divided by k"),
         ("float(1 - below.mean() / (2 * len(order)))", "float(below.mean() / (2 * len(order)))", "test_memorisation_is_the_probability_of_being_nearer", "memorisation the wrong way round"),
-        ("np.quantile(order, chance)", "np.quantile(order, 1 - chance)", "test_planted_copies_are_found", "copies by the farthest of the unseen"),
+        ("np.quantile(order, chance)", "np.quantile(order, 1 - chance)", "test_simulated_copies_are_found", "copies by the farthest of the unseen"),
     )),
     ("metrics/path_length.py", "tests/metrics/test_path_length.py", (
         ("/ epsilon**2)", "/ epsilon)", "test_straight_paths_in_w_have_the_length_of_their_ends", "path length by ε instead of ε²"),
@@ -329,7 +329,7 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
     )),
     ("metrics/image_set.py", "tests/metrics/test_evaluator.py", (
         ("pixels[flipped] = pixels[flipped, :, ::-1]", "pixels[flipped] = pixels[flipped, ::-1]", "test_x_flipped_copies", "mirrored copies stand upside down"),
-        ("own = row % len(self.pixels)\n", "own = 0\n", "test_memorisation_is_found_where_it_was_planted", "neighbours are named wrongly"),
+        ("own = row % len(self.pixels)\n", "own = 0\n", "test_memorisation_is_found_where_it_was_simulated", "neighbours are named wrongly"),
     )),
     ("metrics/card.py", "tests/metrics/test_card.py", (
         ("for k in names if a.protocol.get(k) != b.protocol.get(k)", "for k in a.values if a.protocol.get(k) != b.protocol.get(k)", "test_other_protocols_are_refused_by_name", "cards of other protocols are compared"),

@@ -1,4 +1,4 @@
-"""Weights taken over from other networks: of other sizes, channels and labels; frozen parts."""
+"""Weights transferred from other networks: of other sizes, channels and labels; frozen parts."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_no_discriminator_starts_fresh() -> None:
     take_over(target, Imported(source[0]), report)
     assert {d.network for d in report.differences} == {"discriminator"}
     assert all(torch.equal(before[k], v) for k, v in target[1].state_dict().items())
-    assert "average" in report.notes[0]
+    assert "EMA" in report.notes[0]
     assert report.kept["discriminator"] == 0
 
 
@@ -237,7 +237,7 @@ def test_strictness(tmp_path: Path, image_folder: Path, source_run: Path) -> Non
     options = {**FINE_TUNE, "init_from": str(source_run)}
     with pytest.raises(FruganError, match=r"b32(.|\n)*--allow-partial") as raised:
         plan(Options(**options), data, device=torch.device("cpu"))
-    assert "weights taken over" in str(raised.value)
+    assert "weights transferred" in str(raised.value)
     planned = plan(Options(**options, allow_partial=True), data, device=torch.device("cpu"))
     assert planned.start is not None
     assert not planned.start.complete

@@ -82,7 +82,7 @@ def _root(
 
 
 def main() -> None:
-    """Runs the program. What the user can mend, the system's refusals among it, is one sentence on stderr and exit code
+    """Runs the program. What the user can fix, the system's refusals among it, is one sentence on stderr and exit code
     2; Ctrl-C is 130. A traceback (exit code 1) is a mistake of ours."""
     sys.stdout, sys.stderr = outlasting(sys.stdout), outlasting(sys.stderr)
     if logging.lastResort:

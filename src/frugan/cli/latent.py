@@ -326,7 +326,7 @@ def blend(
     A, c = open_network(first, label, device)
     B, _ = open_network(second, label, device)
     found = blending.check_aligned(A, B)
-    say(f"alignment: w {found.w:.2f}, images {found.images:.2f} (1: the same network, 0: strangers)")
+    say(f"alignment: w {found.w:.2f}, images {found.images:.2f} (1: the same network, 0: unrelated ones)")
     big = A if len(A.synthesis.sizes) >= len(B.synthesis.sizes) else B
     if at is not None:
         names = [f"{at}"]

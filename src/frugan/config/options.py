@@ -230,7 +230,7 @@ class Options:
     style_mixing: Probability | None = option(None, OPTIMISATION)
     """Probability of style mixing. [default: 0.9; cifar, tiny: 0]"""
     ema_half_life_kimg: Length | None = option(None, OPTIMISATION)
-    """Half-life in kimg of the generator's average (EMA). [default: the preset's; auto: batch · 10 / 32]"""
+    """Half-life in kimg of the EMA generator. [default: the preset's; auto: batch · 10 / 32]"""
 
     init_from: str | None = option(None, FINE_TUNING, basic=True)
     """Networks to start from: a run, a checkpoint, an imported network, or a .pkl or .pt file. [default: fresh ones]"""

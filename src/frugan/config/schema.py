@@ -135,8 +135,8 @@ def load_config(file: Path) -> RunConfig:
         return _reader(architecture).structure(_migrated(found), RunConfig)
     except (OSError, ValueError) as error:
         reason = shown(" ".join(str(error).split()), 400)
-        raise FruganError(f"{file} cannot be read: {reason}; mend it, or restore it from a copy") from error
+        raise FruganError(f"{file} cannot be read: {reason}; fix it, or restore it from a copy") from error
     except cattrs.BaseValidationError as error:
         raise FruganError(
-            f"{file} does not describe a run: {reasons(error, 'config')}; mend it, or restore it from a copy"
+            f"{file} does not describe a run: {reasons(error, 'config')}; fix it, or restore it from a copy"
         ) from error

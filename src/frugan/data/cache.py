@@ -165,7 +165,7 @@ def refuse_skipped(skipped: Sequence[tuple[str, str]], count: int) -> None:
         name, reason = skipped[0]
         raise FruganError(
             f"{len(skipped)} of {count + len(skipped)} images cannot be read, the first is {name} ({reason}); "
-            "mend or remove them, or leave out --strict to skip them"
+            "fix or remove them, or leave out --strict to skip them"
         )
 
 

@@ -72,7 +72,7 @@ def open_shards(
         raise FruganError(f"none of the {len(lost)} shards of {config.path} can be had, the first is {_told(lost[0])}")
     if config.strict and lost:
         raise FruganError(
-            f"{len(lost)} of {len(lost) + len(shards)} shards cannot be had, the first is {_told(lost[0])}; mend them, "
+            f"{len(lost)} of {len(lost) + len(shards)} shards cannot be had, the first is {_told(lost[0])}; fix them, "
             "or leave out --strict to go on without"
         )
     if limit is not None and store.bytes_of(shards) <= limit:  # streaming would gain nothing
@@ -184,7 +184,7 @@ class StreamedPixels:
         except ShardLost as error:
             if self._config.strict:
                 raise FruganError(
-                    f"{self.pixels.url(k)} cannot be had: {error}; mend it and resume, or leave out --strict"
+                    f"{self.pixels.url(k)} cannot be had: {error}; fix it and resume, or leave out --strict"
                 ) from error
             self._lost.add(k)
             self._skipped.append((self.pixels.url(k), str(error)))

@@ -1,6 +1,6 @@
 """Our own directories of networks: for use, and to go on training from.
 
-model.safetensors           the averaged generator
+model.safetensors           the EMA generator
 generator.safetensors       the raw one, where there is one
 discriminator.safetensors   likewise
 config.json                 what it takes to build them; p of the augmentation, names of the classes, notes of an import

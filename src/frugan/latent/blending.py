@@ -1,7 +1,7 @@
 """Blending two generators with one ancestor: some levels of one, the others of the other (Pinkney & Adler, 2020).
 
 Fine-tuned from one another, generators agree on what their weights mean, so that weights can be mixed level by level: coarse
-levels give pose and shape, fine ones texture and colour. Strangers give noise, and are refused.
+levels give pose and shape, fine ones texture and colour. Unrelated networks give noise, and are refused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from frugan.networks import Generator
 
 
 class Alignment(NamedTuple):
-    """How alike two generators treat the same latents: correlations, 1 for the same network and about 0 for strangers."""
+    """How alike two generators treat the same latents: correlations, 1 for the same network and about 0 for unrelated ones."""
 
     w: float
     """Of the ws of the same z."""
@@ -55,7 +55,7 @@ def check_aligned(A: Generator, B: Generator) -> Alignment:
     found = alignment(A, B)
     if found.w < RELATED:
         raise FruganError(
-            f"these generators are strangers: ws of the same latents correlate by {found.w:.2f}, {RELATED} is needed; blend a "
+            f"these generators are unrelated: ws of the same latents correlate by {found.w:.2f}, {RELATED} is needed; blend a "
             f"network with one that was fine-tuned from it ({command('train', '--init-from')}), or two that share an ancestor"
         )
     if A.channels != B.channels:

@@ -56,7 +56,7 @@ class Identity:
         return cls(weights_digest(G), _probe(G), tuple(level_names(G)))
 
     def relation(self, G: Generator) -> float:
-        """1 for the same generator; else how far the ws of the same latents correlate with G's (-1 to 1, about 0 for strangers)."""
+        """1 for the same generator; else the correlation of the ws of the same latents with G's, about 0 for an unrelated one."""
         if weights_digest(G) == self.digest:
             return 1.0
         own = _probe(G)

@@ -1,4 +1,4 @@
-"""Who lives beside whom: metrics made of nearest neighbours among features `[N, D]`, in float64, block by block."""
+"""Metrics of nearest neighbours among features `[N, D]`, in float64, block by block."""
 
 from __future__ import annotations
 

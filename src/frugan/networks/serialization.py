@@ -1,6 +1,6 @@
 """Networks on disk: weights in safetensors, what they are built from in config.json.
 
-model.safetensors      the averaged generator (or difference.safetensors: see `frugan.networks.difference`)
+model.safetensors      the EMA generator (or difference.safetensors: see `frugan.networks.difference`)
 config.json            the networks' configurations, under "generator" and "discriminator"
 """
 

@@ -20,7 +20,7 @@ from frugan.training import TrainState, checkpoint
 
 
 class PeriodicEvaluation:
-    """Measures the averaged generator of a run, and keeps which checkpoint is the best.
+    """Measures the EMA generator of a run, and keeps which checkpoint is the best.
 
     Attributes:
         values: the metrics measured last, by name.

@@ -32,7 +32,7 @@ from frugan.training.transfer import take_over
 EARLY_SECONDS = 30.0
 """After so much training a new run writes its first record and sample grid, however far its first tick is."""
 
-_MEND = "mend it, or restore it from a copy"
+_FIX = "fix it, or restore it from a copy"
 
 
 class Tick(NamedTuple):
@@ -71,7 +71,7 @@ class TrainingSession:
         self.config = config = replace(run.config, training=training)
         _check_data(run, dataset)
         _check_networks(run, config, dataset)
-        with refusing(f"{run.path / 'config.yaml'} describes", _MEND):
+        with refusing(f"{run.path / 'config.yaml'} describes", _FIX):
             self.state, self.phases = build(config, dataset, device)
         labels = dataset.label_pool.to(device)
         self.steps = training_steps(self.state, self.phases, dataset, labels, training)
@@ -269,13 +269,13 @@ def _check_networks(run: RunDirectory, config: RunConfig, dataset: Dataset) -> N
         if (*part.resolution, part.channels) != images:
             raise FruganError(
                 f"{file} describes a {name} of {part.resolution} and {part.channels} channels; the images have "
-                f"{images[:2]} and {images[2]}; {_MEND}"
+                f"{images[:2]} and {images[2]}; {_FIX}"
             )
     try:
         for newest in checkpoint.all_checkpoints(run.checkpoints)[-1:]:
             newest.check_shapes(config.generator, config.discriminator)
     except FruganError as error:
-        raise FruganError(f"{file} describes other networks than its checkpoints hold: {error}; {_MEND}") from error
+        raise FruganError(f"{file} describes other networks than its checkpoints hold: {error}; {_FIX}") from error
 
 
 def _passed(every_kimg: float, before: int, after: int) -> bool:

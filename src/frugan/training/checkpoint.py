@@ -136,7 +136,7 @@ def all_checkpoints(directory: Path) -> list[Checkpoint]:
 
 
 def latest(directory: Path) -> Checkpoint | None:
-    """The newest checkpoint that verifies; damaged ones are passed over."""
+    """The newest checkpoint that verifies; damaged ones are skipped."""
     for checkpoint in reversed(all_checkpoints(directory)):
         try:
             checkpoint.verify()

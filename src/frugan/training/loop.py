@@ -71,7 +71,7 @@ def train(
 def own_parts(config: TrainingConfig) -> range:
     """Which parts of the minibatch, of `batch_per_device` images each, this process works on.
 
-    Raises `FruganError` where they cannot be shared out evenly.
+    Raises `FruganError` where they cannot be divided evenly.
     """
     parts, processes = config.batch // config.batch_per_device, world_size()
     if parts % processes:

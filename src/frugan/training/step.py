@@ -312,7 +312,7 @@ def _compiled(phase: Callable[P, T]) -> Callable[P, T]:
         except TorchDynamoException as error:
             why = str(error).splitlines()[0]
             raise FruganError(
-                f"torch.compile fails here: {why}; mend that (a CPU needs a C++ compiler, a GPU Triton), or compile nothing"
+                f"torch.compile fails here: {why}; fix that (a CPU needs a C++ compiler, a GPU Triton), or compile nothing"
             ) from error
 
     return run

@@ -49,7 +49,7 @@ class TransferConfig:
 
 @dataclass(frozen=True)
 class Difference:
-    """One weight that was not simply taken over. `network` is "generator" or "discriminator"."""
+    """One weight that was not simply transferred. `network` is "generator" or "discriminator"."""
 
     network: str
     name: str
@@ -63,7 +63,7 @@ class StartReport:
 
     source: str
     kept: dict[str, int] = field(default_factory=dict)
-    """Numbers of weights taken over as they are, by network …"""
+    """Numbers of weights transferred as they are, by network …"""
     total: dict[str, int] = field(default_factory=dict)
     """… of so many."""
     differences: list[Difference] = field(default_factory=list)
@@ -71,14 +71,14 @@ class StartReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every weight was taken over as it is, and none was left."""
+        """Whether every weight was transferred as it is, and none was left."""
         return not self.differences
 
     def lines(self) -> Iterator[str]:
         """For people: one line for a network, and one for all of its weights that share a fate and a reason."""
         for network, total in self.total.items():
             kept = self.kept[network]
-            yield f"{network}: {kept:,} of {total:,} weights taken over ({kept / total:.1%})"
+            yield f"{network}: {kept:,} of {total:,} weights transferred ({kept / total:.1%})"
             groups: dict[tuple[str, str], list[str]] = {}
             for d in self.differences:
                 if d.network == network:
@@ -90,7 +90,7 @@ class StartReport:
 
 
 class Source(Protocol):
-    """Trained networks: the generator's average, and what is there besides."""
+    """Trained networks: the EMA generator, and what is there besides."""
 
     @property
     def generator(self) -> Generator: ...
@@ -112,7 +112,7 @@ def take_over(target: tuple[Generator, Discriminator], source: Source, report: S
     _copy(G, source.raw_generator or source.generator, "generator", report)
     _copy(ema, source.generator, "generator", StartReport(report.source))
     if source.raw_generator is None:
-        report.notes.append("the source has only the generator's average: training goes on from that")
+        report.notes.append("the source has only the EMA generator: training goes on from that")
     if source.discriminator is None:
         own = D.state_dict()
         report.kept["discriminator"], report.total["discriminator"] = 0, sum(v.numel() for v in own.values())

@@ -156,7 +156,7 @@ def bytes_kept(loss: Callable[[], Tensor]) -> int:
 
 
 def weight_bytes(phases: Phases, *, before: bool = False) -> int:
-    """Of weights, gradients, two moments and the generator's average; `before`: what of it networks alone do not hold yet."""
+    """Of weights, gradients, two moments and the EMA generator; `before`: what of it networks alone do not hold yet."""
     g, d = (sum(p.numel() for p in net.parameters()) for net in (phases.G, phases.D))
     return 4 * (g * 3 + d * 2 if before else g * 5 + d * 4)
 

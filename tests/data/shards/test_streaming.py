@@ -137,7 +137,7 @@ def test_losing_everything_ends_in_a_sentence(tmp_path: Path, make_images, serve
     config = DataConfig(f"{server.url}/set", cache_limit=6 * 960 / 1e9)
     with pytest.raises(FruganError, match=r"continue with: .*frugan resume RUN"):
         open_dataset(config).images(np.arange(3))
-    with pytest.raises(FruganError, match="cannot be had: not found; mend it"):
+    with pytest.raises(FruganError, match="cannot be had: not found; fix it"):
         open_dataset(replace(config, strict=True)).images(np.arange(3))
 
 

@@ -70,7 +70,7 @@ def test_labels_at_fault_are_a_problem_not_an_end(tmp_path: Path, make_images) -
 
 def test_strict_tells_of_unreadable_images(messy: Path) -> None:
     report = inspect(DataConfig(str(messy), resolution=(32, 32), channels="RGB", strict=True))
-    assert report.problems == ["1 images cannot be read, and --strict refuses that; mend or remove them"]
+    assert report.problems == ["1 images cannot be read, and --strict refuses that; fix or remove them"]
 
 
 def test_nothing_readable_is_an_error(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def _segments(file: BinaryIO) -> list[tuple[int, bytes]]:
     found: list[tuple[int, bytes]] = []
     while byte := file.read(1):
         if byte != b"\xff":
-            continue  # junk between segments, which libjpeg passes over too
+            continue  # junk between segments, which libjpeg skips too
         while byte == b"\xff":
             byte = file.read(1)
         marker = byte[0] if byte else _END

@@ -234,7 +234,7 @@ def local_copy(url: str, scratch: Path, *, size: int | None, sha256: str | None)
 def persistently(work: Callable[[], T], url: str) -> T:
     """Calls `work` until it succeeds, at most `ATTEMPTS` times; waits longer each time, and logs why. On this disk: once.
 
-    What trying again cannot mend (not found, not allowed, no credentials) is raised at once, anything else at the end.
+    What trying again cannot fix (not found, not allowed, no credentials) is raised at once, anything else at the end.
     """
     if is_local(url):
         return work()

@@ -172,7 +172,7 @@ class Tar(Files):
                 raise
             except ValueError as error:
                 raise FruganError(
-                    f"{self.path}/{shown(key)}.json cannot be read as JSON ({shown(error)}); mend it"
+                    f"{self.path}/{shown(key)}.json cannot be read as JSON ({shown(error)}); fix it"
                 ) from error
             return facts.get("label") if isinstance(facts, dict) else facts
         return None

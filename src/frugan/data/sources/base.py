@@ -143,7 +143,7 @@ class Files(ABC):
                 with self.open(place) as file:
                     content = file.read()
             except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-                raise FruganError(f"{where} cannot be read ({error}); mend it or remove it") from error
+                raise FruganError(f"{where} cannot be read ({error}); fix it or remove it") from error
             return as_text(content, where)
         return None
 

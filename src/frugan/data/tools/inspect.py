@@ -212,7 +212,7 @@ def _opened(
     except FruganError as error:
         problems.append(str(error))
     if config.strict and dataset.skipped:
-        problems.append(f"{len(dataset.skipped)} images cannot be read, and --strict refuses that; mend or remove them")
+        problems.append(f"{len(dataset.skipped)} images cannot be read, and --strict refuses that; fix or remove them")
     return dataset, problems
 
 

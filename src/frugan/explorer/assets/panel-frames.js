@@ -5,7 +5,7 @@ import { frameOf } from "frugan/state.js";
 
 const RATE = 24, KINDS = ["video/mp4;codecs=avc1", "video/webm;codecs=vp9", "video/webm;codecs=vp8", "video/webm"];
 
-/** Plays pictures drawn by `paint(i)` at `RATE` and records them; the browser decides between WebM and MP4. */
+/** Plays images drawn by `paint(i)` at `RATE` and records them; the browser decides between WebM and MP4. */
 async function recorded(canvas, count, paint) {
   const type = KINDS.find((kind) => MediaRecorder.isTypeSupported(kind)), parts = [];
   const recorder = new MediaRecorder(canvas.captureStream(RATE), {mimeType: type, videoBitsPerSecond: 8e6});

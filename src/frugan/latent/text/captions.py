@@ -2,7 +2,7 @@
 
 A caption names some attributes of an image ("mouth sad, eyes wink", or "sad, wink" where a value belongs to one attribute only).
 An image and a caption belong together where the image has all that the caption names; which do is known for every pair, so the
-pairwise sigmoid loss (Zhai et al., "Sigmoid Loss for Language Image Pre-Training", 2023) is taken over true and false pairs alike.
+pairwise sigmoid loss (Zhai et al., "Sigmoid Loss for Language Image Pre-Training", 2023) is summed over true and false pairs alike.
 Words it was not trained on are refused.
 """
 

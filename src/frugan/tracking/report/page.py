@@ -33,7 +33,7 @@ _MOST_CHECKPOINTS = 200
 
 @dataclass(frozen=True)
 class SampleImage:
-    """A sample sheet: its address relative to the page, and when it was made."""
+    """A sample grid: its address relative to the page, and when it was made."""
 
     src: str
     label: str
@@ -129,7 +129,7 @@ def _hashes(texts: Sequence[str]) -> str:
 
 
 def find_samples(run_dir: Path) -> list[SampleImage]:
-    """The sample sheets of a run, oldest first: before training, then by kimg."""
+    """The sample grids of a run, oldest first: before training, then by kimg."""
     found: list[tuple[float, SampleImage]] = []
     for path in (run_dir / "samples").glob("samples-*.png"):
         if match := _SAMPLES.fullmatch(path.name):
