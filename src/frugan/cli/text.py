@@ -334,7 +334,7 @@ def _edited(
     else:
         chosen = tuple(groups.replace(" ", "").split(","))
         config = styleclip.MapperConfig(
-            steps=steps or 300, keep=0.05 if keep is None else keep, groups=chosen, seed=seed
+            steps=steps or 300, keep=0.05 if keep is None else keep, truncation=truncation.psi, groups=chosen, seed=seed
         )
         with bar("training the mapper") as progress:
             made = styleclip.train_mapper(G, joint, end, statistics, config, state=out / ".fit", progress=progress)

@@ -149,7 +149,7 @@ class MapperConfig:
     batch: Annotated[int, Limits(at_least=1, at_most=1024)] = 8
     lr: Annotated[float, Limits(above=0, at_most=10)] = 0.02
     keep: NotNegative = 0.05
-    truncation: Annotated[float, Limits(at_least=0, at_most=1)] = 0.7
+    truncation: Annotated[float, Limits(at_least=-2, at_most=2)] = 0.7
     groups: tuple[str, ...] = GROUPS
     scale: Annotated[float, Limits(above=0, at_most=10)] = 0.3
     seed: Seed = 0
