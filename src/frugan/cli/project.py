@@ -114,7 +114,7 @@ def encode(
     encoder: Annotated[Path | None, Option(help="The folder that --train wrote.")] = None,
     out: Annotated[Path, Option("--out", "-o", help="The folder to write into.")] = Path("encoder"),
     steps: Annotated[int, Limits(at_least=1, at_most=10_000_000), Option(help="--train: steps.")] = 2000,
-    batch: Annotated[int, Limits(at_least=2, at_most=4096), Option(help="Images at once.")] = 16,
+    batch: Annotated[int, Limits(at_least=2, at_most=4096), Option(help="--train: images a step.")] = 16,
     seed: Annotated[int, Limits(at_least=0, at_most=2**32 - 1), Option(help="--train.")] = 0,
     device: Device = "auto",
 ) -> None:  # fmt: skip
