@@ -22,6 +22,15 @@ import torch
 import typer
 
 from frugan.cli import app as program
+from frugan.latent.code import Code
+from frugan.latent.direction import Direction, Identity
+from frugan.latent.encoder import EncoderConfig
+from frugan.latent.projection import Rung
+from frugan.latent.targets import Targets
+from frugan.latent.text.nada import Snapshot
+from frugan.latent.text.search import Found
+from frugan.latent.text.styleclip import MapperConfig, OptimiseConfig
+from frugan.latent.tuning import TuningConfig
 from frugan.leaks import Recovery
 from frugan.run.plan import Plan
 from frugan.run.train import Run
@@ -91,11 +100,11 @@ class Case:
 
 @dataclass
 class Command:
-    """How its functions are watched, what it needs on the command line, and a case for each parameter."""
+    """How its functions are watched, what it needs on the command line, and a case for each parameter (or several)."""
 
     watch: Callable[[Recorder], None]
     needs: dict[str, str]
-    cases: dict[str, Case] = field(default_factory=dict)
+    cases: dict[str, Case | tuple[Case, ...]] = field(default_factory=dict)
 
 
 def each(prefix: str, **values: Any) -> dict[str, Case]:
@@ -108,12 +117,25 @@ def on_line(name: str, value: Any) -> str:
     return option if value is True else f"{option}={value}"
 
 
+def call(name: str, /, **given: Any) -> dict[str, Any]:
+    """What is noted of a call of a function."""
+    return {name: True} | dict(flat(name, given))
+
+
 def generator() -> MagicMock:
     G = MagicMock(resolution=(32, 32), channels=3, label_size=0)
     G.to.return_value = G.cpu.return_value = G
     G.synthesis.sizes = [(4, 4), (8, 8), (16, 16), (32, 32)]
     G.config.measured = ()
+    G.mapping.w_avg.device = torch.device("cpu")
     return G
+
+
+def identity(G: Any) -> Identity:
+    return Identity("digest", torch.zeros(1), ())
+
+
+CODE = Code("a", torch.zeros(14, 8), identity(None), facts={"image": "a", "space": "encoder"})
 
 
 # --- train, resume
@@ -223,6 +245,10 @@ def watch_generate(rec: Recorder) -> None:
     rec.monkeypatch.setattr("frugan.networks.serialization.weights_digest", lambda _: "digest")
     rec.watch("frugan.cli.generate._write_each", "")
     rec.watch("frugan.cli.generate._write_grid", "")
+    rec.watch("frugan.cli.generate.open_network", (G, None))
+    rec.watch("frugan.latent.code.load_code", CODE)
+    rec.watch("frugan.latent.code.render_points", torch.zeros(1, 3, 8, 8))
+    rec.watch("frugan.images.save_image")
 
 
 EACH = ["", ".seeds", ".out", ".text.Network", ".text.Truncation", ".text.Noise", ".factor", ".format"]
@@ -242,6 +268,22 @@ GENERATE = Command(
         ),
         "noise": Case("--noise=random", {"sample.noise": "random", "_write_each.text.Noise": "random"}),
         "label": Case("--class=cat", {"parse_label.text": "cat", "sample.c": None, "_write_each.text.Class": "cat"}),
+        "code": Case(
+            "--code=a.safetensors",
+            dict.fromkeys(
+                call("load_with_notes", path="a-run")
+                | call("read_class_names", path="a-run")
+                | call("parse_label", text=None, label_size=0, class_names=None, measured=None)
+                | call("choose_device", name="auto")
+                | call("sample", c=None, batch=16, truncation=1.0, truncation_cutoff=None, noise="const")
+                | {"sample.0": None}
+            )
+            | {f"_write_each{k}": None for k in EACH}
+            | call("load_code", file="a.safetensors")
+            | call("open_network", network="a-run", label=None, device="auto", optional=True)
+            | call("render_points", points=[CODE])
+            | call("save_image", path="generated/a.png", text={"Code": "a", "Network": "digest"}),
+        ),
         "grid": Case(
             "--grid", {f"_write_each{k}": None for k in EACH} | {f"_write_grid{k}": v for k, v in GRID.items()}
         ),
@@ -672,6 +714,457 @@ BLEND = Command(
 )
 
 
+# --- project, encode
+
+
+def watch_fitting(rec: Recorder) -> None:
+    """Ten images, fitted in two batches; the mask and what an encoder finds are plain values, which are seen on their way."""
+    G = generator()
+    G.synthesis.return_value = torch.zeros(1, 3, 8, 8)
+    rung = Rung("pn", torch.zeros(1, 14, 8), (), torch.zeros(1, 3, 8, 8), torch.zeros(1), torch.zeros(1), 0.0, 1)
+    encoder = MagicMock()
+    encoder.encode.return_value = [*range(10)]
+    for name in ("check_out", "_show", "_remove"):
+        rec.watch(f"frugan.cli.project.{name}")
+    rec.watch("frugan.cli.project.open_network", (G, None))
+    rec.monkeypatch.setattr(Path, "mkdir", rec.noting("mkdir"))
+    rec.watch("frugan.run.load.read_source", SimpleNamespace(discriminator="D"))
+    rec.watch("frugan.run.load.generator_folder", lambda path: Path(f"{path}-home"))
+    rec.watch("frugan.run.load.read_class_names")
+    rec.watch("frugan.latent.targets.read_targets", Targets([*"abcdefghij"], torch.zeros(10, 3, 8, 8), []))
+    rec.watch("frugan.latent.targets.read_mask", "white")
+    rec.watch("frugan.latent.fitting.open_distance", MagicMock())
+    rec.watch("frugan.latent.statistics.statistics_of", MagicMock(digest="digest"))
+    rec.watch("frugan.latent.projection.project", lambda images, **_: rec.seen.update(last_batch=len(images)))
+    rec.watch("frugan.latent.projection.Target", MagicMock())
+    made = SimpleNamespace(rungs=[rung], last=rung, labels=None, distance="pixels", codes=lambda *_: [])
+    rec.watch("frugan.latent.projected.joined", made)
+    rec.watch("frugan.latent.projected.write_projection")
+    rec.monkeypatch.setattr("frugan.cli.project.time", MagicMock())
+    rec.watch("frugan.latent.tuning.check_home")
+    rec.watch("frugan.latent.tuning.tune", (G, MagicMock(step=1)))
+    rec.watch("frugan.latent.tuning.save_tuned")
+    rec.watch("frugan.networks.load_generator", G)
+    rec.watch("frugan.latent.encoder.load_encoder", encoder)
+
+
+def tuning(**values: Any) -> dict[str, Any]:
+    config = TuningConfig(**{"steps": 350, **values})
+    return {f"tune.config.{name}": value for name, value in values.items()} | {
+        "tune.facts": f"digest {config} pixels 0.0"
+    }
+
+
+FITS = {"network": "net", "images": "a.png"}
+TUNED = {**FITS, "tune": "--tune"}
+PROJECT = Command(
+    watch_fitting,
+    FITS,
+    {
+        "network": (
+            Case("other", {"open_network.network": "other", "read_source.path": "other", "_show.network": "other"}),
+            Case(
+                "other",
+                dict.fromkeys(
+                    ("open_network.network", "read_source.path", "_show.network", "generator_folder.path"), "other"
+                )
+                | {"read_class_names.path": "other", "check_home.home": "other-home", "save_tuned.home": "other-home"},
+                TUNED,
+            ),
+        ),
+        "images": Case("b.png folder", {"read_targets.paths": ["b.png", "folder"]}),
+        "out": (
+            Case(
+                "--out=there",
+                {"check_out.out": "there", "write_projection.out": "there"}
+                | {"mkdir.0": "there/.fits/00008", "project.states": "there/.fits/00008", "_remove.states": "there/.fits"},
+            ),
+            Case(
+                "--out=there",
+                {"check_out.out": "there", "write_projection.out": "there"}
+                | {"mkdir.0": "there/.fits/00008", "project.states": "there/.fits/00008", "_remove.states": "there/.fits"}
+                | dict.fromkeys(("save_tuned.out", "load_generator.directory"), "there/tuned")
+                | {"tune.state": "there/.fits/tuned.fit"},
+                TUNED,
+            ),
+        ),
+        "tune": Case(
+            "--tune",
+            call("generator_folder", path="net")
+            | call("check_home", home="net-home")
+            | call("Target", mask=None)
+            | call("tune", config=TuningConfig(steps=350), noise=[], state="projected/.fits/tuned.fit")
+            | tuning()
+            | call("read_class_names", path="net")
+            | call("save_tuned", home="net-home", out="projected/tuned", rank=None, class_names=None)
+            | call("load_generator", directory="projected/tuned"),
+        ),
+        "encoder": Case(
+            "--encoder=there",
+            {"load_encoder": True, "load_encoder.folder": "there", "project.encoded": [8, 9]},
+        ),
+        "distance": Case(
+            "--distance=pixels",
+            dict.fromkeys(("read_source", "read_source.path", "open_distance.setting.discriminator"))
+            | {"open_distance.text": "pixels"},
+        ),
+        "target": (
+            Case(
+                "--target=0.2",
+                {"project.config.target": 0.2, "write_projection.target": 0.2, "_show.target": 0.2},
+            ),
+            Case(
+                "--target=0.2",
+                {"project.config.target": 0.2, "write_projection.target": 0.2, "_show.target": 0.2} | tuning(target=0.2),
+                TUNED,
+            ),
+        ),
+        "mask": Case(
+            "--mask=mask.png",
+            {"read_mask": True, "read_mask.file": "mask.png", "project.mask": "white", "Target.mask": "white"},
+            TUNED,
+        ),
+        "label": Case("--class=cat", {"open_network.label": "cat"}),
+        "tune_steps": Case("--tune-steps=12", tuning(steps=12), TUNED),
+        "rank": Case("--rank=6", {"save_tuned.rank": 6}, TUNED),
+        "batch": Case(
+            "--batch=6",
+            {"last_batch": 4, "mkdir.0": "projected/.fits/00006", "project.states": "projected/.fits/00006"},
+        ),
+        "seed": Case("--seed=5", {"project.config.seed": 5} | tuning(seed=5), TUNED),
+        "device": Case("--device=mps", {"open_network.device": "mps"}),
+        **each("project.config", space="w+", noise="keep", start="centres", steps_w=12, steps=34),
+    },
+)  # fmt: skip
+
+
+def watch_encode(rec: Recorder) -> None:
+    encoder = MagicMock()
+    encoder.encode.return_value = torch.zeros(1, 14, 8)
+    rec.watch("frugan.cli.project.check_out")
+    rec.watch("frugan.cli.project.open_network", (generator(), None))
+    rec.watch("frugan.latent.targets.read_targets", Targets(["a"], torch.zeros(1, 3, 8, 8), []))
+    rec.watch("frugan.latent.encoder.load_encoder", encoder)
+    rec.watch("frugan.latent.encoder.train_encoder", (MagicMock(), 0.1))
+    rec.watch("frugan.latent.encoder.save_encoder")
+    rec.watch("frugan.latent.code.save_code")
+    rec.monkeypatch.setattr(Identity, "of", identity)
+
+
+ENCODED = {"network": "net", "images": "a.png", "encoder": "--encoder=there"}
+ENCODE = Command(
+    watch_encode,
+    {"network": "net", "train": "--train"},
+    {
+        "network": Case("other", {"open_network.network": "other"}),
+        "images": Case("b.png folder", {"read_targets.paths": ["b.png", "folder"]}, ENCODED),
+        "train": Case(
+            "--train",
+            dict.fromkeys(
+                call("read_targets", paths=["a.png"])
+                | call("load_encoder", folder="there")
+                | call("save_code", code=CODE, file="encoder/a.safetensors")
+            )
+            | call("train_encoder", config=EncoderConfig(), state="encoder/.fit")
+            | call("save_encoder", config=EncoderConfig(), error=0.1, folder="encoder"),
+            {"network": "net", "train": "a.png --encoder=there"},
+        ),
+        "encoder": Case("--encoder=elsewhere", {"load_encoder.folder": "elsewhere"}, ENCODED),
+        "out": (
+            Case(
+                "--out=there",
+                {"check_out.out": "there", "train_encoder.state": "there/.fit", "save_encoder.folder": "there"},
+            ),
+            Case("--out=there", {"check_out.out": "there", "save_code.file": "there/a.safetensors"}, ENCODED),
+        ),
+        "device": Case("--device=mps", {"open_network.device": "mps"}),
+        **{
+            name: Case(
+                on_line(name, value),
+                {f"{f}.config.{name}": value for f in ("train_encoder", "save_encoder")},
+            )
+            for name, value in (("steps", 12), ("batch", 34), ("seed", 5))
+        },
+    },
+)
+
+
+# --- text
+
+
+def watch_text(rec: Recorder) -> None:
+    """The networks and the joint model are opened, and what is asked of them is noted; nothing is computed."""
+    joint = SimpleNamespace(name="joint", images=lambda images: torch.zeros(1, 4))
+    direction = Direction("smile", "w", torch.ones(8), 1.0, identity(None))
+    mapper = MagicMock(side_effect=lambda ws: ws)
+    clip = "frugan.latent.text.styleclip."
+
+    def sample(G: Any, n: int, stream: int, truncation: float) -> torch.Tensor:
+        purpose = {1 << 29: "relevance", 1 << 30: "strength"}[stream]
+        rec.seen |= {f"{purpose}.n": n, f"{purpose}.psi": truncation}
+        return torch.zeros(1, 14, 8)
+
+    for name in ("check_out", "check_image"):
+        rec.watch(f"frugan.cli.text.{name}")
+    rec.watch("frugan.cli.text.open_network", (generator(), torch.zeros(2)))
+    rec.watch("frugan.latent.text.open_model", joint)
+    rec.watch("frugan.latent.text.prompt_vector", torch.zeros(4))
+    rec.watch("frugan.latent.text.change", torch.zeros(4))
+    rec.watch("frugan.latent.levels.parse_levels", (1, 2))
+    rec.watch("frugan.latent.statistics.statistics_of", MagicMock(style_mean=torch.zeros(3)))
+    rec.monkeypatch.setattr(clip + "sample_ws", sample)
+    rec.watch(clip + "convolution_channels", torch.tensor([True, True, False]))
+    rec.watch(clip + "relevance_by_jacobian", torch.zeros(3, 4))
+    rec.watch(clip + "relevance_by_differences", torch.zeros(2, 4))
+    rec.watch(clip + "global_direction", direction)
+    rec.watch(clip + "shared_direction", direction)
+    rec.watch(clip + "strength_for", 2.0)
+    rec.watch(clip + "optimise", (torch.zeros(1, 14, 8), None))
+    rec.watch(clip + "train_mapper", mapper)
+    rec.watch(clip + "load_mapper", mapper)
+    rec.watch(clip + "save_mapper")
+    rec.watch("frugan.latent.direction.save_directions")
+    rec.monkeypatch.setattr(Identity, "of", identity)
+    rec.watch("frugan.latent.code.point_ws", torch.zeros(1, 14, 8))
+    rec.watch("frugan.latent.code.render_points", torch.zeros(1, 3, 8, 8))
+    rec.watch("frugan.latent.code.save_code")
+    rec.watch("frugan.latent.sheets.table", np.zeros((8, 8, 3), np.uint8))
+    rec.watch("frugan.images.save_image")
+
+
+SAID = {"network": "net", "target": "--target=smiling", "model": "--model=clip", "neutral": "--neutral=plain"}
+SHARED, OPTIMISED, MAPPED = ({**SAID, "method": f"--method={name}"} for name in ("shared", "optimise", "mapper"))
+RELEVANT = {"model": "joint", "target": "smiling", "relevance": "jacobian", "images": 16}
+TRAINED = call("train_mapper", config=MapperConfig(), state="said/.fit")
+TRAINED |= call("save_mapper", folder="said/mapper", facts={"target": "smiling", "model": "joint"})
+TEXT_EDIT = Command(
+    watch_text,
+    SAID,
+    {
+        "network": Case("other", {"open_network.network": "other"}),
+        "target": (
+            Case(
+                "--target=Sad!",
+                {"prompt_vector.prompt": "Sad!", "change.target": "Sad!"}
+                | {"global_direction.name": "sad", "global_direction.source.target": "Sad!"},
+            ),
+            Case(
+                "--target=Sad!",
+                {"prompt_vector.prompt": "Sad!", "change.target": "Sad!", "shared_direction.name": "sad"},
+                SHARED,
+            ),
+            Case(
+                "--target=Sad!",
+                {"prompt_vector.prompt": "Sad!", "change.target": "Sad!", "save_mapper.facts.target": "Sad!"}
+                | {"save_code.code.facts.target": "Sad!", "render_points.points.0.facts.target": "Sad!", "table.title": "Sad!"},
+                MAPPED,
+            ),
+        ),
+        "model": Case("--model=siglip", {"open_model.text": "siglip"}),
+        "neutral": Case("--neutral=dull", {"change.neutral": "dull"}),
+        "method": (
+            Case(
+                "--method=shared",
+                dict.fromkeys(
+                    call("relevance_by_jacobian")
+                    | {"relevance.n": 16, "relevance.psi": 0.7}
+                    | call("global_direction", channels=30, levels=None, name="smiling", source=RELEVANT)
+                )
+                | call("shared_direction", name="smiling", truncation=0.7),
+            ),
+            Case(
+                "--method=mapper",
+                dict.fromkeys(call("optimise", config=OptimiseConfig()))
+                | TRAINED
+                | {f"{name}.facts.method": "mapper" for name in ("save_code.code", "render_points.points.0")},
+                OPTIMISED,
+            ),
+        ),
+        "out": (
+            Case(
+                "--out=there",
+                {"check_out.out": "there", "save_directions.folder": "there", "save_image.path": "there/smile.png"},
+            ),
+            Case(
+                "--out=there",
+                {"check_out.out": "there", "save_code.file": "there/seed0000.safetensors", "save_image.path": "there/sheet.png"},
+                OPTIMISED,
+            ),
+            Case(
+                "--out=there",
+                {"check_out.out": "there", "save_code.file": "there/seed0000.safetensors", "save_image.path": "there/sheet.png"}
+                | {"train_mapper.state": "there/.fit", "save_mapper.folder": "there/mapper"},
+                MAPPED,
+            ),
+        ),
+        "seeds": Case(
+            "--seeds=3,5-6",
+            {"point_ws.points": [3, 5, 6], "render_points.points": [3, 5, 6], "table.row_names": [*"356"]},
+        ),
+        "channels": Case("--channels=9", {"global_direction.channels": 9}),
+        "relevance": Case(
+            "--relevance=differences",
+            {"relevance_by_jacobian": None, "global_direction.source.relevance": "differences"}
+            | call("convolution_channels")
+            | call("relevance_by_differences"),
+        ),
+        "images": Case("--images=5", {"relevance.n": 5, "global_direction.source.images": 5}),
+        "levels": Case(
+            "--levels=8-32",
+            {"parse_levels": True, "parse_levels.text": "8-32", "global_direction.levels": [1, 2]},
+        ),
+        "groups": Case("--groups=coarse,fine", {"train_mapper.config.groups": ["coarse", "fine"]}, MAPPED),
+        "steps": (
+            Case("--steps=12", {"optimise.config.steps": 12}, OPTIMISED),
+            Case("--steps=12", {"train_mapper.config.steps": 12}, MAPPED),
+        ),
+        "keep": (
+            Case("--keep=0.3", {"optimise.config.keep": 0.3}, OPTIMISED),
+            Case("--keep=0.3", {"train_mapper.config.keep": 0.3}, MAPPED),
+        ),
+        "wanted": (
+            Case("--wanted=0.2", {"strength_for.wanted": 0.2, "strength_for.kept": None}),
+            Case("--wanted=0.2", {"optimise.config.wanted": 0.2}, OPTIMISED),
+        ),
+        "kept": (Case("--kept=0.4", {"strength_for.kept": 0.4}), Case("--kept=0.4", {"strength_for.kept": 0.4}, SHARED)),
+        "mapper": Case("--mapper=there", dict.fromkeys(TRAINED) | call("load_mapper", folder="there"), MAPPED),
+        "template": Case(
+            "--template='a {}' --template='the {}'",
+            {"prompt_vector.templates": ["a {}", "the {}"], "change.templates": ["a {}", "the {}"]},
+        ),
+        "label": Case("--class=cat", {"open_network.label": "cat"}),
+        "truncation": (
+            Case(
+                "--truncation=0.4",
+                {"relevance.psi": 0.4, "strength.psi": 0.4}
+                | {"point_ws.truncation.psi": 0.4, "render_points.truncation.psi": 0.4},
+            ),
+            Case(
+                "--truncation=0.4",
+                {"shared_direction.truncation": 0.4, "strength.psi": 0.4}
+                | {"point_ws.truncation.psi": 0.4, "render_points.truncation.psi": 0.4},
+                SHARED,
+            ),
+            Case(
+                "--truncation=0.4",
+                {"train_mapper.config.truncation": 0.4}
+                | {"point_ws.truncation.psi": 0.4, "render_points.truncation.psi": 0.4},
+                MAPPED,
+            ),
+        ),
+        "seed": (
+            Case("--seed=5", {"train_mapper.config.seed": 5}, MAPPED),
+            Case("--seed=5", {"optimise.config.seed": 5}, OPTIMISED),
+        ),
+        "device": Case("--device=mps", {"open_network.device": "mps"}),
+    },
+)  # fmt: skip
+
+
+def watch_adapt(rec: Recorder) -> None:
+    watch_text(rec)
+    rec.watch("frugan.run.load.generator_folder", lambda path: Path(f"{path}-home"))
+    rec.watch("frugan.run.load.read_class_names")
+    rec.watch("frugan.latent.targets.read_targets", MagicMock())
+    rec.watch("frugan.latent.explore.labels_for")
+    rec.watch("frugan.latent.text.nada.change_to_images", (torch.zeros(4), torch.zeros(4)))
+    rec.watch("frugan.latent.text.nada.adapt", [Snapshot(50, generator(), 0.0, {})])
+    rec.watch("frugan.latent.tuning.check_home")
+    rec.watch("frugan.latent.tuning.save_tuned")
+
+
+ADAPT = Command(
+    watch_adapt,
+    {"network": "net", "model": "--model=clip", "source": "--source=photo", "target": "--target=sketch"},
+    {
+        "network": Case(
+            "other",
+            dict.fromkeys(("open_network.network", "generator_folder.path", "read_class_names.path"), "other")
+            | dict.fromkeys(("check_home.home", "save_tuned.home"), "other-home"),
+        ),
+        "model": Case("--model=siglip", {"open_model.text": "siglip"}),
+        "source": Case("--source=dull", {"change.neutral": "dull"}),
+        "target": Case("--target=sad", {"change.target": "sad", "prompt_vector.prompt": "sad"}),
+        "images": Case(
+            "--images=a.png --images=folder",
+            {"read_targets.paths": ["a.png", "folder"]},
+            {"network": "net", "model": "--model=clip", "images": "--images=b.png"},
+        ),
+        "out": Case(
+            "--out=there",
+            {"check_out.out": "there", "save_tuned.out": "there/step00050", "save_image.path": "there/strip.png"},
+        ),
+        "every": Case("--every=7", {"adapt.every": 7}),
+        "seeds": Case("--seeds=3,5-6", {"render_points.points": [3, 5, 6], "table.row_names": [*"356"]}),
+        "template": Case(
+            "--template='a {}' --template='the {}'",
+            {"prompt_vector.templates": ["a {}", "the {}"], "change.templates": ["a {}", "the {}"]},
+        ),
+        "device": Case("--device=mps", {"open_network.device": "mps"}),
+        **each("adapt.config", steps=12, batch=3, layers=4, lr=0.01, seed=5),
+    },
+)
+
+
+def watch_find(rec: Recorder) -> None:
+    watch_text(rec)
+    rec.watch("frugan.latent.text.search.find_seeds", lambda seeds, **_: [Found(seed, 0.5) for seed in seeds])
+
+
+FIND = Command(
+    watch_find,
+    {"network": "net", "text": "smiling", "model": "--model=clip", "seeds": "--seeds=0-29"},
+    {
+        "network": Case("other", {"open_network.network": "other"}),
+        "text": Case(
+            "sad", {"prompt_vector.prompt": "sad", "table.title": "sad; seeds from 0: 0.50 to 15: 0.50"}
+        ),
+        "model": Case("--model=siglip", {"open_model.text": "siglip"}),
+        "seeds": Case(
+            "--seeds=3,5-6",
+            {"find_seeds.seeds": [3, 5, 6], "render_points.points": [3, 5, 6], "table.columns": 3}
+            | {"table.title": "smiling; seeds from 3: 0.50 to 6: 0.50"},
+        ),
+        "count": Case(
+            "--count=2",
+            {"render_points.points": [0, 1], "table.columns": 2, "table.title": "smiling; seeds from 0: 0.50 to 1: 0.50"},
+        ),
+        "out": Case("--out=there.png", {"check_image.out": "there.png", "save_image.path": "there.png"}),
+        "template": Case("--template='a {}' --template='the {}'", {"prompt_vector.templates": ["a {}", "the {}"]}),
+        "label": Case("--class=cat", {"open_network.label": "cat"}),
+        "truncation": Case(
+            "--truncation=0.4", {"find_seeds.truncation.psi": 0.4, "render_points.truncation.psi": 0.4}
+        ),
+        "device": Case("--device=mps", {"open_network.device": "mps"}),
+    },
+)  # fmt: skip
+
+
+def watch_captions(rec: Recorder) -> None:
+    found = SimpleNamespace(
+        train=None, train_values=None, attributes={"eyes": ["blue"]}, test_values=[0], test_images=lambda: None
+    )
+    rec.watch("frugan.cli.text.check_out")
+    rec.watch("frugan.device.choose_device", "cpu")
+    rec.watch("frugan.latent.text.attributes.read_attributes", found)
+    rec.watch("frugan.latent.text.captions.train_captioner", MagicMock())
+    rec.watch("frugan.latent.text.captions.attribute_accuracy", {"eyes": 0.5})
+    rec.watch("frugan.latent.text.captions.save_captioner")
+
+
+CAPTIONS = Command(
+    watch_captions,
+    {"data": "photos"},
+    {
+        "data": Case("other", {"read_attributes.path": "other"}),
+        "out": Case("--out=there", {"check_out.out": "there", "save_captioner.folder": "there"}),
+        "device": Case("--device=mps", {"choose_device.name": "mps"}),
+        **each("read_attributes", labels="labels.csv:eyes", held_out=0.3),
+        **each("train_captioner.config", subject="critter", steps=12, batch=34, side=48, seed=5),
+    },
+)
+
+
 # --- data
 
 
@@ -760,7 +1253,8 @@ TABLE = {
     ("compare",): COMPARE, ("import",): IMPORT, ("leaks",): LEAKS, ("methods",): Command(lambda rec: None, {}), ("export",): EXPORT,
     ("explore",): EXPLORE, ("board",): BOARD,
     ("demo",): DEMO, ("data", "inspect"): INSPECT, ("data", "prepare"): PREPARE, ("data", "corrupt"): CORRUPT,
-    ("data", "sample"): SAMPLE, ("data", "shard"): SHARD,
+    ("data", "sample"): SAMPLE, ("data", "shard"): SHARD, ("project",): PROJECT, ("encode",): ENCODE,
+    ("text", "edit"): TEXT_EDIT, ("text", "adapt"): ADAPT, ("text", "find"): FIND, ("text", "train"): CAPTIONS,
 }  # fmt: skip
 
 
@@ -781,10 +1275,11 @@ def test_every_option_reaches_its_field_and_no_other(
     path: tuple[str, ...], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    case = TABLE[path].cases[name]
-    needs = TABLE[path].needs if case.instead is None else case.instead
-    before = recorded(path, needs)
-    after = recorded(path, {**needs, name: case.text})
-    changed = {key: after.get(key) for key in before | after if before.get(key, ABSENT) != after.get(key, ABSENT)}
-    assert changed == case.changes
+    cases = TABLE[path].cases[name]
+    for case in (cases,) if isinstance(cases, Case) else cases:
+        needs = TABLE[path].needs if case.instead is None else case.instead
+        before = recorded(path, needs)
+        after = recorded(path, {**needs, name: case.text})
+        changed = {key: after.get(key) for key in before | after if before.get(key, ABSENT) != after.get(key, ABSENT)}
+        assert changed == case.changes
     assert list(tmp_path.iterdir()) == []
