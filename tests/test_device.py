@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import frugan
 import frugan.data.dataset
+import frugan.device
 import frugan.run.estimate
 import frugan.run.evaluate
 import frugan.run.session
@@ -61,7 +62,7 @@ def pretence(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretence]:
     """The device is there, and copies to it from page-locked memory are free, as on CUDA."""
     monkeypatch.setattr(frugan.data.dataset, "_PINNED", ("cuda", KIND))
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
-    for module in (frugan.run.estimate, frugan.run.evaluate, frugan.run.train):
+    for module in (frugan.device, frugan.run.estimate, frugan.run.evaluate, frugan.run.train):
         monkeypatch.setattr(module, "choose_device", torch.device)
     with pretending(monkeypatch) as pretence:
         yield pretence

@@ -166,7 +166,7 @@ MISTAKES = [
     (["train", "{image_folder}", "--out", "x", "--evaluate-kimg", "1", "--metrics", "memorisation"], "--held-out"),
     (["train", "{image_folder}", "--out", "x", "--evaluate-kimg", "1", "--features", "vgg"], "'vgg'"),
     (["import", "/nowhere.pkl", "x"], "/nowhere.pkl"),
-    (["import", "{images}/broken.png", "x"], ".pkl"),
+    (["import", "{image_folder}/broken.png", "x"], ".pkl"),
     (["compare", "/nowhere.json", "/nowhere.json"], "/nowhere.json"),
     (["train", "/nowhere", "--out", "x"], "/nowhere"),
     (["train", "{image_folder}", "--out", "x", "--strict"], "broken.png"),

@@ -26,6 +26,7 @@ from frugan.run.train import Run
 from frugan.tracking import read_stats
 from frugan.tracking.report.page import find_samples
 from frugan.training import checkpoint
+from frugan.training.graphs import eagerly
 from tests.program import call
 
 from .conftest import TINY
@@ -204,10 +205,10 @@ def test_non_finite_gradients_roll_back(tmp_path: Path, image_folder: Path, monk
 
     healthy, calls = loop.update, iter(range(10**6))
 
-    def poisoned(state, name, config, stats, shared=()):
+    def poisoned(state, name, config, stats, shared=(), run=eagerly):
         if next(calls) > 20:
             next(state.networks()[name].parameters()).grad.fill_(torch.nan)
-        healthy(state, name, config, stats, shared)
+        healthy(state, name, config, stats, shared, run)
 
     monkeypatch.setattr(loop, "update", poisoned)
     with pytest.raises(FruganError, match="diverged"):
@@ -225,10 +226,10 @@ def test_one_bad_step_is_survived(tmp_path: Path, image_folder: Path, monkeypatc
 
     healthy, calls = loop.update, iter(range(10**6))
 
-    def poisoned(state, name, config, stats, shared=()):
+    def poisoned(state, name, config, stats, shared=(), run=eagerly):
         if next(calls) == 5:
             next(state.networks()[name].parameters()).grad.view(-1)[0] = torch.inf
-        healthy(state, name, config, stats, shared)
+        healthy(state, name, config, stats, shared, run)
 
     monkeypatch.setattr(loop, "update", poisoned)
     records = list(frugan.train(image_folder, tmp_path / "run", device="cpu", **TINY))

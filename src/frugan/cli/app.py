@@ -38,7 +38,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-train_help = {"cls": short_help(*train.BASICS), "epilog": "\n\n".join(["Examples:", *train.EXAMPLES])}
+examples = (" ".join(["frugan", "train", example]) for example in train.EXAMPLES)
+train_help = {"cls": short_help(*train.BASICS), "epilog": "\n\n".join(["Examples:", *examples])}
 app.command("train", **train_help)(checked(train.train))
 app.command("resume")(checked(train.resume))
 app.command("status")(checked(status.status))

@@ -12,6 +12,7 @@ from typer import Option
 from frugan.checks import Limits
 from frugan.cli.common import bar, check_out, open_network, print_command, say
 from frugan.cli.signature import Device
+from frugan.command_line import command
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def project(
     start: Annotated[Literal["auto", "mean", "centres"], Option(help="mean of w (of the class), the best of k-means centres, or the best of these.")] = "auto",
     encoder: Annotated[Path | None, Option(help="A folder that frugan encode --train wrote: start from what it says.")] = None,
     distance: Annotated[str, Option(help="lpips, lpips-alex, efficientnet, discriminator, pixels, or a sum such as efficientnet+0.5*pixels.")] = "auto",
-    target: Annotated[float | None, Limits(above=0), Option(help="Leave an image alone once its distance is this or less.")] = None,
+    target: Annotated[float | None, Limits(above=0, at_most=1e6), Option(help="Leave an image alone once its distance is this or less.")] = None,
     mask: Annotated[Path | None, Option(help="An image of the generator's size: only its white part counts, the rest is filled in.")] = None,
     label: Annotated[str | None, Option("--class", help="Class of the images. \\[default: estimated]")] = None,
     steps_w: Annotated[int, Limits(at_least=1, at_most=1_000_000), Option(help="Steps of the W rung.")] = 300,
@@ -138,7 +139,7 @@ def encode(
         print_command("Use it with", "project", network, "IMAGES", "--encoder", out)
         return
     if encoder is None:
-        raise FruganError("give --encoder FOLDER, which frugan encode --train wrote")
+        raise FruganError(f"give --encoder FOLDER, which {command('encode', network, '--train')} wrote")
     found = read_targets(images or [], G)
     ws = _encode(G, encoder, found.images)
     check_out(out)

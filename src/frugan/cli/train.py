@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from frugan.run.train import Run
 
 EXAMPLES = (
-    "frugan train photos --dry-run",
-    "frugan train photos runs/photos --preset tiny --mirror --kimg 200",
-    "frugan train photos --resolution 64 --method ada,bcr --held-out 0.1",
+    "photos --dry-run",
+    "photos runs/photos --preset tiny --mirror --kimg 200",
+    "photos --resolution 64 --method ada,bcr --held-out 0.1",
 )
 BASICS = ["data", "to", "out", "dry_run", "device", "help", "help_all"]
 BASICS += [name for owner in (Options, DataOptions) for name, display in displays(owner).items() if display.basic]

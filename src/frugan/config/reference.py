@@ -33,8 +33,8 @@ def page() -> str:
     lines = [
         "# Options of training",
         "",
-        "As `frugan train` takes them; as keywords of `frugan.train` they have underscores (`r1_gamma=2`).",
-        "`frugan train --dry-run` shows each value that a preset or a formula gives, and why. This page is made from",
+        "As the command takes them; as keywords of `frugan.train` they have underscores (`r1_gamma=2`).",
+        "`--dry-run` shows each value that a preset or a formula gives, and why. This page is made from",
         "`frugan/config/options.py` by `python -m frugan.config.reference`.",
     ]
     for panel, rows in panels.items():

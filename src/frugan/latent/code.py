@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from frugan.checks import beside
+from frugan.command_line import command
 from frugan.errors import FruganError, shown
 from frugan.files import parse_json
 from frugan.latent.direction import RELATED, Identity
@@ -87,7 +88,7 @@ def load_code(file: str | Path) -> Code:
         with safetensors.safe_open(file, "pt") as opened:
             metadata = opened.metadata() or {}
             if metadata.get("format") != _FORMAT:
-                raise FruganError(f"{file} is no code of an image; codes are written by frugan project")
+                raise FruganError(f"{file} is no code of an image; codes are written by {command('project', '--help')}")
             about = parse_json(metadata["code"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         noise = tuple(tensors[f"noise.{i}"] for i in range(sum(name.startswith("noise.") for name in tensors)))

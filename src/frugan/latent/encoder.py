@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frugan.checks import Limits, Seed, check_fields, check_number
+from frugan.command_line import command
 from frugan.errors import FruganError
 from frugan.files import read_json
 from frugan.latent.direction import RELATED, Identity
@@ -178,7 +179,9 @@ def load_encoder(folder: str | Path, G: Generator) -> Encoder:
     """On G's device. Raises `FruganError` where there is none, or it belongs to another generator."""
     folder = Path(folder)
     if not (folder / WEIGHTS).is_file() or not (folder / FACTS).is_file():
-        raise FruganError(f"{folder} holds no encoder; frugan encode NETWORK --train --out {folder} makes one")
+        raise FruganError(
+            f"{folder} holds no encoder; {command('encode', 'NETWORK', '--train', '--out', folder)} makes one"
+        )
     tensors = load_weights(folder / WEIGHTS)
     try:
         facts = read_json(folder / FACTS)

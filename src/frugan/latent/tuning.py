@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from frugan.checks import Limits, NotNegative, Seed, check_fields
+from frugan.command_line import command
 from frugan.errors import FruganError
 from frugan.latent.fitting.loop import FitReport, Schedule, Terms, fit
 from frugan.latent.projection import Target, Watch, leaky_clip, reduced
@@ -139,5 +140,5 @@ def check_home(home: Path) -> None:
     if not (home / "model.safetensors").is_file():
         raise FruganError(
             f"{home}: tuned networks are kept as differences from a run, a checkpoint or an import; import this one first "
-            "(frugan import), or tune the network that it was tuned from"
+            f"({command('import', home, 'OUT')}), or tune the network that it was tuned from"
         )

@@ -145,6 +145,10 @@ def encode(
         values, found = from_integers([int(label) for label in labels], names, where, class_names)
         return Labels(values, found, origin)
     rows = [label if isinstance(label, list) else [label] for label in labels]
+    if not rows[0]:
+        raise FruganError(
+            f"{names[0]} has an empty list of label values in {where}; give at least one, or leave labels out"
+        )
     for name, row in zip(names, rows):
         if len(row) != len(rows[0]):
             raise FruganError(

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frugan.checks import Count, Limits, Seed, check_fields
+from frugan.command_line import command
 from frugan.errors import FruganError, shown
 from frugan.files import read_json
 from frugan.metrics.features.base import on_white
@@ -234,7 +235,9 @@ def load_captioner(folder: str | Path, device: torch.device | str = "cpu") -> Ca
     """What `save_captioner` wrote. Raises `FruganError`."""
     path = Path(folder)
     if not folder or not (path / WEIGHTS).is_file() or not (path / FACTS).is_file():
-        raise FruganError(f"captions:{folder} holds no model; frugan text train DATA --out FOLDER makes one")
+        raise FruganError(
+            f"captions:{folder} holds no model; {command('text', 'train', 'DATA', '--out', folder)} makes one"
+        )
     tensors = load_weights(path / WEIGHTS)
     try:
         facts = read_json(path / FACTS)

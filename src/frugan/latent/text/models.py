@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frugan.checks import beside, meant
+from frugan.command_line import command
 from frugan.errors import FruganError, shown
 from frugan.latent.text import captions
 from frugan.metrics.features.base import on_white
@@ -62,7 +63,7 @@ class Transformer:
             reason = shown(str(error).strip().splitlines()[0])
             raise FruganError(
                 f"{kind} cannot be loaded from {source} ({reason}); name a folder with its weights and tokenizer, {kind}:FOLDER, "
-                "or train a small model on labelled images of your own: frugan text train"
+                f"or train a small model on labelled images of your own: {command('text', 'train', 'DATA')}"
             ) from error
         if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
             raise FruganError(f"{source} is a {type(model).__name__}, which has no joint space of images and text")
@@ -166,7 +167,7 @@ JOINT_MODELS: dict[str, Row] = {
     "clip": Row(lambda source, device: Transformer("clip", source, device), "CLIP; clip:FOLDER or clip:user/name"),
     "siglip": Row(lambda source, device: Transformer("siglip", source, device), "SigLIP; likewise"),
     "classes": Row(Classes, "the classes of an ImageNet classifier; classes:FILE with their names"),
-    "captions": Row(captions.load_captioner, "captions:FOLDER that frugan text train wrote"),
+    "captions": Row(captions.load_captioner, "captions:FOLDER of a model of your own labels (text train)"),
 }
 
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frugan.checks import Limits, NotNegative, Seed, check_fields, check_number
+from frugan.command_line import command
 from frugan.errors import FruganError, shown
 from frugan.files import read_json
 from frugan.latent.direction import RELATED, Direction, Identity
@@ -217,7 +218,9 @@ def load_mapper(folder: str | Path, G: Generator) -> Mapper:
     """On G's device. Raises `FruganError` where there is none, or it is another generator's."""
     folder = Path(folder)
     if not (folder / "mapper.safetensors").is_file() or not (folder / "mapper.json").is_file():
-        raise FruganError(f"{folder} holds no mapper; frugan text edit --method mapper trains one")
+        raise FruganError(
+            f"{folder} holds no mapper; {command('text', 'edit', 'NETWORK', '--method', 'mapper')} trains one"
+        )
     tensors = load_weights(folder / "mapper.safetensors")
     try:
         facts = read_json(folder / "mapper.json")
