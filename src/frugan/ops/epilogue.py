@@ -57,7 +57,6 @@ def _shape(x: Tensor, scale: Tensor | None, noise: Tensor | None, bias: Tensor, 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, scale, noise, bias, ctx.clamp = inputs
-    ctx.given = scale is not None, noise is not None
     ctx.dtypes = scale.dtype if scale is not None else None, noise.dtype if noise is not None else None, bias.dtype
     ctx.save_for_backward(x if scale is not None else None, scale, output)
 

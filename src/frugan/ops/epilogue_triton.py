@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from frugan.ops.kernels import runs
 
 MOST_CHANNELS = 1024
 """All channels of some pixels are one tile of the backward kernel."""
@@ -145,16 +146,7 @@ def usable(device: torch.device) -> bool:
 
 @cache
 def _usable(device: torch.device) -> bool:
-    try:
-        with warnings.catch_warnings():  # of Triton's own import
-            warnings.simplefilter("ignore")
-            return _is_right(device)
-    except Exception as error:  # no Triton, no C compiler for its launcher, a GPU that it does not know
-        reason = str(error).strip().splitlines()[:1] or [""]
-        warnings.warn(
-            f"activations run without Triton here, which is slower ({type(error).__name__}: {reason[0]})", stacklevel=2
-        )
-        return False
+    return runs(_is_right, device, "activations run without Triton here, which is slower")
 
 
 def _is_right(device: torch.device) -> bool:

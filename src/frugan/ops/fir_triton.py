@@ -7,13 +7,14 @@ the same by convolutions.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from frugan.ops.kernels import runs
 
 _BLOCK = 1024
 """Outputs of one program."""
@@ -104,17 +105,7 @@ def usable(device: torch.device) -> bool:
 
 @cache
 def _usable(device: torch.device) -> bool:
-    try:
-        with warnings.catch_warnings():  # of Triton's own import
-            warnings.simplefilter("ignore")
-            return _is_right(device)
-    except Exception as error:  # no Triton, no C compiler for its launcher, a GPU that it does not know
-        reason = str(error).strip().splitlines()[:1] or [""]
-        warnings.warn(
-            f"FIR filters run without Triton here, which is several times slower ({type(error).__name__}: {reason[0]})",
-            stacklevel=2,
-        )
-        return False
+    return runs(_is_right, device, "FIR filters run without Triton here, which is several times slower")
 
 
 def _is_right(device: torch.device) -> bool:

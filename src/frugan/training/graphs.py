@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -78,13 +78,13 @@ class Cuda:
         return graph, made
 
 
-class _Captured:
+class _Captured(NamedTuple):
     """Some work as a graph: where its inputs, its results and its gradients lie."""
 
-    def __init__(
-        self, graph: Graph, inputs: list[Tensor], outputs: tuple[Tensor, ...], grads: list[Tensor | None]
-    ) -> None:
-        self.graph, self.inputs, self.outputs, self.grads = graph, inputs, outputs, grads
+    graph: Graph
+    inputs: list[Tensor]
+    outputs: tuple[Tensor, ...]
+    grads: list[Tensor | None]
 
 
 class Graphs:
@@ -142,9 +142,7 @@ class Graphs:
     def in_place(self, change: Callable[[Sequence[Tensor]], Tensor], tensors: Sequence[Tensor]) -> Tensor:
         key = change, tuple((t.data_ptr(), t.shape, t.stride()) for t in tensors)
         self.seen[key] += 1
-        if (
-            self.seen[key] < 3
-        ):  # where gradients are the graph's memory, they lie in the same place from the second step on
+        if self.seen[key] < 3:  # gradients that are a graph's memory lie in the same place from the second step on
             return change(tensors)
         if key not in self.changes:
             self.changes[key] = self.backend.capture(None, lambda: change(tensors))
