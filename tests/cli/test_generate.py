@@ -22,6 +22,7 @@ from frugan.interop import write_directory
 from frugan.interop.nvidia import Imported
 from frugan.networks import Generator, GeneratorConfig, MappingConfig, SynthesisConfig
 from frugan.networks.serialization import weights_digest
+from tests.program import call
 
 
 def network(folder: Path, channels: int = 3, labels: int = 0, size: tuple[int, int] = (16, 24), **data: object) -> Path:
@@ -247,3 +248,14 @@ def test_a_note_of_the_import_is_told_every_time(tmp_path: Path, monkeypatch: py
     for command, output in told.items():
         assert "no average of w (latent_avg): it was estimated from 10,000 latents" in output, command
     assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--seeds=3", "--truncation=0.5", "--truncation-cutoff=2", "--class=a", "--grid", "--scale=2", "--format=npy"],
+)
+def test_what_a_code_has_no_use_for_is_refused(option: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, text = call(capsys, tmp_path, "generate", "sample", "--code", tmp_path / "code.safetensors", option)
+    assert code == 2
+    assert f"leave out {option.split('=')[0]}" in " ".join(text.split())
+    assert list(tmp_path.iterdir()) == []

@@ -73,6 +73,19 @@ def generate(
     from frugan.run.load import load_with_notes, read_class_names
 
     if code:
+        given = {
+            "--seeds": seeds != "0-15",
+            "--truncation": truncation != 1,
+            "--truncation-cutoff": truncation_cutoff is not None,
+            "--class": label is not None,
+            "--grid": grid,
+            "--scale": scale != "auto",
+            "--format": format != "png",
+        }
+        if unused := [name for name, is_given in given.items() if is_given]:
+            raise FruganError(
+                f"--code: an image is made as its code says, in its data's depth; leave out {', '.join(unused)}"
+            )
         _write_codes(str(source), code, out, noise, device)
         return
     numbers = parse_seeds(seeds)
