@@ -8,7 +8,7 @@ than a generator trained on the corrupted images directly?
 
 Images: 1,000 `critters` avatars at 32² (CC0), corrupted; 5,000 clean ones as the reference. Network: preset `tiny`, ADA.
 Measure: KID over all pairs, EfficientNet-Lite0 features. Every run resumes where it stopped. The result stands in
-docs/results.md.
+docs/project/notebook/results.md.
 """
 
 from __future__ import annotations

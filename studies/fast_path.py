@@ -8,7 +8,8 @@ precision from operations.
 
 Images: 1,000 `critters` avatars at 32² (CC0) to train on, 3,000 held out as the reference. Network: preset `tiny` with ADA. All
 arms of a seed begin with the same weights and draw the same numbers.
-Measure: KID over all pairs, EfficientNet-Lite0 features; mean losses of the second half. Results: docs/performance.md.
+Measure: KID over all pairs, EfficientNet-Lite0 features; mean losses of the second half. Results:
+docs/project/notebook/performance.md.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """At which p does an augmentation leak into what is generated, and does consistency leak where ADA does not?
 
 Question: images that stand upright, every one turned by a uniform right angle with probability p before the discriminator sees
-it. By the theory (docs/leaks.md) any p < 1 can be undone, and by Fig. 3 of Karras et al. 2020 generators manage up to about
-0.85. And: translations as bCR's augmentation, which D is told to ignore, against the same translations in ADA
+it. By the theory (docs/explanation/leaks.md) any p < 1 can be undone, and by Fig. 3 of Karras et al. 2020 generators manage up
+to about 0.85. And: translations as bCR's augmentation, which D is told to ignore, against the same translations in ADA
 and at a fixed p.
 
     python studies/leaks.py --jobs 2
 
 Images: 1,000 `critters` avatars at 32² (CC0). Network: preset `tiny`. Measure: shares of samples in each orientation or place
 (`frugan leaks RUN`), of 2,000; and, as all critters stand in the middle, the columns that samples stand at. Every run resumes
-where it stopped. The result stands in docs/results.md.
+where it stopped. The result stands in docs/project/notebook/results.md.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ distance to held-out images should suffer; with it r_t should settle near its ta
 Images: `critters` avatars at 32² (CC0), N to train on and 5,000 held out as the reference; or MNIST digits at 28², of whose
 5,000 all others are held out; or the images of a folder, likewise. Network: preset `tiny`.
 Measure: KID over all pairs, EfficientNet-Lite0 features, held-out images against generated ones. Every run resumes where
-it stopped. The result stands in docs/results.md.
+it stopped. The result stands in docs/project/notebook/results.md.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ and with that of classes, which normalises W·c?
     python studies/measured_labels.py --kimg 12 --seeds 0 1 2
 
 A ridge regression from sorted pixel values to the year, fitted on 2,000 other drawn images, recovers the label. The result
-stands in docs/data.md.
+stands in docs/reference/data.md.
 """
 
 from __future__ import annotations

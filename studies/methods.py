@@ -9,7 +9,7 @@ network and budget; the distance to images held out, and what it costs in time.
 Images: 250 `critters` avatars at 32² (CC0), and 5,000 more as the reference. Network: preset `tiny` with a mapping network of 8
 layers as in the paper (2 in the shallow arm) and γ = 2, since the preset's 8 holds overfitting back by itself.
 Measure: KID over all pairs, EfficientNet-Lite0 features. `--timing` times one pass of each phase in turn with the baseline's,
-three rounds. Every run resumes where it stopped. The result stands in docs/results.md.
+three rounds. Every run resumes where it stopped. The result stands in docs/project/notebook/results.md.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ near as KID's own error allows; and are training images found among "generated" 
     python studies/metrics_sanity.py
 
 Images: `critters` avatars at 32² (CC0): 5,000 as the reference, 1,000 to "train" on, 1,000 others to change. The result
-stands in docs/metrics.md.
+stands in docs/reference/metrics.md.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ alone slows that, ADA stops it, and both together are best by a little.
 
 Images: 32² avatars (CC0), `critters` as the source, `pixel-art` as the target, 5,000 more of which are held out as the
 reference. Network: preset `tiny`. Measure: KID over all pairs, EfficientNet-Lite0 features. Every run resumes where it
-stopped. The result stands in docs/results.md.
+stopped. The result stands in docs/project/notebook/results.md.
 """
 
 from __future__ import annotations

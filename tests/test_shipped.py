@@ -123,7 +123,7 @@ def test_only_the_plain_name_is_meant(tmp_path: Path, path: str) -> None:
 
 
 def test_the_python_of_its_page_runs() -> None:
-    page = (Path(__file__).parent.parent / "docs" / "latent.md").read_text("utf-8")
+    page = (Path(__file__).parent.parent / "docs" / "how-to" / "edit-and-animate.md").read_text("utf-8")
     names: dict[str, object] = {}
     exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)), names)
     with Image.open("loop.webp") as video:

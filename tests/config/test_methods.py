@@ -73,7 +73,7 @@ def test_cost_is_told_and_the_page_lists_it(name: str) -> None:
     cost = estimate(small, "cpu")
     assert cost.seconds_per_kimg > 0
     assert cost.memory_bytes > 0
-    assert f"| `{name}` | {METHODS[name].about} |" in (ROOT / "docs" / "methods.md").read_text("utf-8")
+    assert f"| `{name}` | {METHODS[name].about} |" in (ROOT / "docs" / "reference" / "methods.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", METHODS)

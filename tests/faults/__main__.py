@@ -1,4 +1,4 @@
-"""python -m tests.faults [--times N] [NAME …]: tries the faults and prints the table of docs/reliability.md."""
+"""python -m tests.faults [--times N] [NAME …]: tries the faults and prints the table of docs/project/notebook/reliability.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Some faults once; with `-m slow` as often as docs/reliability.md says. `python -m tests.faults` makes its table."""
+"""Some faults once; with `-m slow` as often as docs/project/notebook/reliability.md says.
+
+`python -m tests.faults` makes its table.
+"""
 
 from __future__ import annotations
 

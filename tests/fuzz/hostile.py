@@ -1,6 +1,6 @@
 """Inputs made to harm, each read in a process of its own under a limit of 2 GB and 20 s.
 
-    python -m tests.fuzz.hostile            # the table of docs/reliability.md: outcome, peak memory, seconds
+    python -m tests.fuzz.hostile            # the table of docs/project/notebook/reliability.md: outcome, peak memory, seconds
 
 `INPUTS`, files to import, is also what tests/fuzz/test_hostile.py goes through.
 """

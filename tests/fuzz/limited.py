@@ -1,6 +1,6 @@
 """Small honest files, damaged at random and read under limits: 2 GB of address space and 20 s of processor time an input.
 
-    python -m tests.fuzz.limited --minutes 6      # the table of docs/reliability.md: inputs by kind and outcome
+    python -m tests.fuzz.limited --minutes 6      # the table of docs/project/notebook/reliability.md: inputs by kind and outcome
 
 Inputs are read in processes forked from this one, some at a time, so that PyTorch is imported once. An input that ends its
 process (a crash, a limit) is counted, and a new process reads the next one; inputs follow from their seeds alone.

@@ -215,7 +215,7 @@ def _disagree(index: int, port: int, image_folder: str, out: str) -> None:
                 list(records)
             except FruganError as error:
                 (Path(out).parent / f"message-{index}").write_text(str(error))
-    os._exit(0)  # docs/scaling.md: now and then Gloo's threads abort an interpreter that ends
+    os._exit(0)  # docs/how-to/multiple-gpus.md: now and then Gloo's threads abort an interpreter that ends
 
 
 def test_diverged_replicas_are_named(image_folder: Path, tmp_path: Path) -> None:

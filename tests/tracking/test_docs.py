@@ -1,4 +1,4 @@
-"""docs/run-directory.md names every field that this room writes."""
+"""docs/reference/run-directory.md names every field that this room writes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from frugan.tracking import Histogram, environment
 
-PAGE = (Path(__file__).parents[2] / "docs" / "run-directory.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "run-directory.md").read_text("utf-8")
 FIELDS = [*Histogram().to_dict(), *environment(), "memory_bytes", "host_memory_bytes"]
 
 

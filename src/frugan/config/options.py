@@ -1,6 +1,6 @@
 """Options of training: name, type, default, description, and how the command line shows each; the one place where they stand.
 
-The signature and help of `frugan train`, the keywords of `frugan.train` and docs/options.md are made from here. The text
+The signature and help of `frugan train`, the keywords of `frugan.train` and docs/reference/options.md are made from here. The text
 below a field describes it; where the default is None it says in brackets what then holds.
 """
 

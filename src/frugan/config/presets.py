@@ -34,7 +34,7 @@ SCHEDULED_P = 0.3
 FINE_TUNING_ADA_KIMG = 100
 """p moves this fast, in kimg from 0 to 1, when training starts from trained networks (Karras et al. 2020)."""
 
-# Karras et al. 2020 ("Limited Data"), appendix D; `auto` as in the paper's code; `tiny` is measured in docs/small-presets.md.
+# Karras et al. 2020 ("Limited Data"), appendix D; `auto` as in the paper's code; `tiny` is measured in docs/project/notebook/small-presets.md.
 # fmt: off
 PRESETS: dict[str, Preset] = {
     #                         kimg  batch mbstd   base     lr  gamma    ema  ramp  map

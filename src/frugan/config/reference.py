@@ -1,4 +1,4 @@
-"""Reference of options: docs/options.md, and the keywords of `frugan.train` for type checkers, both made from the options.
+"""Reference of options: docs/reference/options.md, and the keywords of `frugan.train` for type checkers, made from the options.
 
 `python -m frugan.config.reference` writes them, from the root of the repository.
 """
@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from frugan.checks import as_option
 from frugan.config.options import DataOptions, Options, descriptions, displays
 
-PAGE, KEYWORDS = Path("docs/options.md"), Path("src/frugan/config/keywords.py")
+PAGE, KEYWORDS = Path("docs/reference/options.md"), Path("src/frugan/config/keywords.py")
 OWNERS = (Options, DataOptions)
 
 

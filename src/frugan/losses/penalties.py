@@ -81,7 +81,7 @@ def path_length_penalty(lengths: Tensor, mean: Tensor, decay: float = 0.01) -> t
     The penalty's gradient passes through a′ too, as in the published runs; the a′ that is returned for the next step is
     detached. Of a minibatch in K micro-batches each has an a′ of its own, by its own lengths: the mean of these is the a′
     of the whole minibatch, and the mean gradient differs from the whole minibatch's by 2·decay·(2 − decay) times the
-    covariance over micro-batches of mean length and its gradient (docs/differences.md).
+    covariance over micro-batches of mean length and its gradient (docs/explanation/differences.md).
     """
     moved = mean.lerp(lengths.mean(), decay)
     return (lengths - moved).square().mean(), moved.detach()

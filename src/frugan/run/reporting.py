@@ -88,7 +88,7 @@ class Reporter:
         self._news.append(message)
 
     def record(self, measured: Record, seconds: float, images: int) -> Record:
-        """The record of a tick that took so many seconds and images (docs/run-directory.md lists its fields)."""
+        """The record of a tick that took so many seconds and images (docs/reference/run-directory.md lists its fields)."""
         state = self.state
         r_t, r_v, p = torch.stack([state.controller.r_t, state.controller.r_v, state.controller.p]).tolist()
         return {

@@ -37,7 +37,7 @@ class Run(RunDirectory):
         evaluating: Advance | None = None,
         stepping: Callable[[float], None] = lambda kimg: None,
     ) -> Iterator[Record]:
-        """Trains on from the latest checkpoint, yielding a record each tick (docs/run-directory.md lists its fields).
+        """Trains on from the latest checkpoint, yielding a record each tick (docs/reference/run-directory.md lists its fields).
 
         `kimg` is the new total. When `stop()` becomes true, or the iterator is closed, a checkpoint is written and
         training ends after the step at hand. The directory is locked meanwhile. Where `torch.distributed` is set up, all
@@ -90,7 +90,7 @@ def train(
     """Trains a GAN on images, yielding a record each tick: `for record in frugan.train("photos", "runs/photos"): …`
 
     `options` are the fields of `frugan.config.options.Options`, and of `frugan.data.DataConfig` besides its path
-    (docs/options.md explains them). Several processes train together where each calls this within
+    (docs/reference/options.md explains them). Several processes train together where each calls this within
     `frugan.distributed.joined`. A `UserWarning` says so where preset auto would take a CPU more than a day, and another
     one is taken.
     """

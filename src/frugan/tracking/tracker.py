@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any, Protocol
 
 Record = Mapping[str, Any]
-"""Names to numbers, None, or a histogram's dict; docs/run-directory.md lists the names and units."""
+"""Names to numbers, None, or a histogram's dict; docs/reference/run-directory.md lists the names and units."""
 
 
 class Tracker(Protocol):
