@@ -2,6 +2,16 @@
 
 from frugan.metrics.card import EvaluationCard, compare
 from frugan.metrics.config import EvaluateConfig, default_metric
+from frugan.metrics.copying import (
+    Authenticity,
+    Cell,
+    DataCopying,
+    NearestDistances,
+    authenticity,
+    data_copying,
+    independent_of,
+    nearest_distances,
+)
 from frugan.metrics.distances import (
     Moments,
     frechet_distance,
@@ -14,14 +24,22 @@ from frugan.metrics.evaluator import Evaluator
 from frugan.metrics.features.base import Features, ModuleFeatures
 from frugan.metrics.features.registry import FEATURES, load_features
 from frugan.metrics.image_set import ImageSet
+from frugan.metrics.membership import NOT_TRIED, Attack, membership_attack
 from frugan.metrics.metric import METRICS, Evidence, FeatureSet, Metric
 from frugan.metrics.neighbours import density_coverage, memorisation, nearest, precision_recall
 from frugan.metrics.path_length import perceptual_path_length, trimmed_mean
+from frugan.metrics.resampling import Estimate, floor, half_sample_intervals
 from frugan.metrics.sampling import GeneratorLike, sample_images
 
 __all__ = [
     "FEATURES",
     "METRICS",
+    "NOT_TRIED",
+    "Attack",
+    "Authenticity",
+    "Cell",
+    "DataCopying",
+    "Estimate",
     "EvaluateConfig",
     "EvaluationCard",
     "Evaluator",
@@ -33,17 +51,25 @@ __all__ = [
     "Metric",
     "ModuleFeatures",
     "Moments",
+    "NearestDistances",
+    "authenticity",
     "compare",
+    "data_copying",
     "default_metric",
     "density_coverage",
+    "floor",
     "frechet_distance",
     "frechet_distance_extrapolated",
+    "half_sample_intervals",
     "inception_score",
+    "independent_of",
     "kernel_distance",
     "kernel_distance_full",
     "load_features",
+    "membership_attack",
     "memorisation",
     "nearest",
+    "nearest_distances",
     "perceptual_path_length",
     "precision_recall",
     "sample_images",

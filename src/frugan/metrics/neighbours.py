@@ -49,6 +49,20 @@ def nearest(points: Features2D, others: Features2D, k: int = 1) -> tuple[Array, 
     return np.concatenate(distances), np.concatenate(rows)
 
 
+def nearest_of_other_groups(points: Features2D, groups: np.ndarray | None = None) -> Array:
+    """The distance of each point to the nearest one of another group (`groups` `[N]`; None: another point): float64 `[N]`.
+
+    Infinite where all are of one group.
+    """
+    points = np.asarray(points, np.float64)
+    _, owner = np.unique(np.arange(len(points)) if groups is None else groups, return_inverse=True)
+    found = []
+    for rows, squared in zip(blocks(points, points), _squared_distances(points, points)):
+        squared[owner[rows, None] == owner] = np.inf
+        found.append(np.sqrt(squared.min(axis=1)))
+    return np.concatenate(found)
+
+
 def memorisation(generated: Array, unseen: Array, chance: float = 0.01) -> tuple[float, float]:
     """Do samples lie nearer to training images than unseen images do? Takes distances `[N]`, `[M]` to the nearest one.
 

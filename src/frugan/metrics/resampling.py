@@ -1,0 +1,129 @@
+"""Confidence intervals by half-samples, and the floor of a metric: its value between two halves of the real images.
+
+k-nearest-neighbour metrics must not see an image twice, which a bootstrap with replacement shows them; so intervals come from
+half-samples without replacement. Of a mean, and of statistics that are nearly one, a half-sample scatters about the whole as
+the whole does about the truth: (1 − ½)·σ²/(n/2) = σ²/n (Shao & Wu, "A General Theory for Jackknife Variance Estimation", 1989).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from frugan.errors import FruganError
+from frugan.metrics.distances import Array, Features2D
+
+Z95 = 1.959963984540054
+"""The 97.5 % quantile of the standard normal distribution."""
+
+SetStatistic = Callable[[Features2D, Features2D], Sequence[float]]
+"""Features of real and of generated images to numbers."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, value: float, error: float, limits: tuple[float, float] = (-np.inf, np.inf)) -> Estimate:
+        """Normal interval about a value with a standard error, within `limits`."""
+        low, high = (float(np.clip(value + side * Z95 * error, *limits)) for side in (-1, 1))
+        return cls(float(value), low, high)
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
+
+
+def half_sample_intervals(
+    statistic: SetStatistic,
+    real: Features2D,
+    generated: Features2D,
+    *,
+    repeats: int = 40,
+    seed: int = 0,
+    real_groups: np.ndarray | None = None,
+    limits: tuple[float, float] = (-np.inf, np.inf),
+) -> list[Estimate]:
+    """Each number of a statistic of two sets, with its interval.
+
+    Args:
+        real: `[N, D]`, of which half of the groups are drawn each time.
+        generated: `[M, D]`.
+        repeats: half-samples of both sets at once.
+        real_groups: `[N]`; images of one group are drawn together. None: each is its own.
+        limits: that the numbers cannot leave.
+    """
+    rng = np.random.default_rng(seed)
+    halves = (
+        (next(split_halves(len(real), rng, real_groups)), next(split_halves(len(generated), rng)))
+        for _ in range(repeats)
+    )
+    drawn = [statistic(real[rows], generated[others]) for rows, others in halves]
+    errors = np.std(np.asarray(drawn, np.float64), axis=0, ddof=1)
+    return [Estimate.of(value, error, limits) for value, error in zip(statistic(real, generated), errors)]
+
+
+def floor(
+    statistic: SetStatistic, real: Features2D, *, repeats: int = 20, seed: int = 0, groups: np.ndarray | None = None
+) -> list[Estimate]:
+    """Each number of a statistic between two random halves of the real images `[N, D]`: median, 2.5 % and 97.5 % quantile.
+
+    Nothing that a generator made comes nearer to the real images than they to themselves, at these counts.
+    """
+    rng = np.random.default_rng(seed)
+    values = []
+    for _ in range(repeats):
+        halves = split_halves(len(real), rng, groups)
+        rows, others = next(halves), next(halves)
+        values.append(statistic(real[rows], real[others]))
+    quantiles = np.quantile(np.asarray(values, np.float64), (0.5, 0.025, 0.975), axis=0)
+    return [Estimate(*map(float, column)) for column in quantiles.T]
+
+
+def split_halves(n: int, rng: np.random.Generator, groups: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """Sorted row numbers of one random half of n images, then of the other; with groups, of half of the groups."""
+    _, owner = np.unique(np.arange(n) if groups is None else groups, return_inverse=True)
+    count = int(owner.max(initial=-1)) + 1
+    if count < 4:
+        raise FruganError(f"{count} images or groups cannot be halved for an interval; give 4 or more")
+    chosen = np.zeros(count, bool)
+    chosen[rng.permutation(count)[: count // 2]] = True
+    yield np.flatnonzero(chosen[owner])
+    yield np.flatnonzero(~chosen[owner])
+
+
+def group_sums(values: Array, groups: np.ndarray | None) -> Array:
+    """Sums of values `[N]` over the images of each group `[G]`; the values themselves without groups."""
+    if groups is None:
+        return values
+    return np.asarray(np.bincount(np.unique(groups, return_inverse=True)[1], weights=values), np.float64)
+
+
+def mean_estimate(
+    values: Array, groups: np.ndarray | None = None, limits: tuple[float, float] = (-np.inf, np.inf)
+) -> Estimate:
+    """The mean of values `[N]`, whose error lets values of one group depend on each other."""
+    values = np.asarray(values, np.float64)
+    return Estimate.of(values.mean(), mean_error(values, groups), limits)
+
+
+def mean_error(values: Array, groups: np.ndarray | None = None) -> float:
+    """The standard error of the mean of values `[N]`, by the scatter of their groups' sums about the mean; ∞ for one group."""
+    sums = group_sums(values - values.mean(), groups)
+    count = len(sums)
+    if count < 2:
+        return float("inf")
+    return float(np.sqrt(count / (count - 1) * np.square(sums).sum()) / len(values))
+
+
+def shares_below(points: Array, others: Array) -> Array:
+    """For each point, the share of the others that are below it, ties counting half: `[N]`."""
+    order = np.sort(others)
+    below = np.searchsorted(order, points, "left") + np.searchsorted(order, points, "right")
+    return np.asarray(below / (2 * len(order)), np.float64)
