@@ -1,4 +1,4 @@
-# make demo   draw 1,000 images and train on them (seven to ten minutes on two CPU cores)
+# make demo   draw 100 images, train on them and watch augmentation adapt (under ten minutes on two CPU cores)
 # make test   lint, types and the fast tests
 # make coverage  the fast tests, and which share of the lines of each file they run (half an hour)
 # make mutants  whether the tests notice the mutations of tests/mutants/table.py (a quarter of an hour)
@@ -8,10 +8,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEMO_STAMP := $(VENV)/.installed-demo
+PIP := $(BIN)/pip install --quiet --constraint constraints.txt
 
 .PHONY: demo test test-slow coverage mutants lint format clean
 
-demo: $(STAMP)
+demo: $(DEMO_STAMP)
 	$(BIN)/frugan demo demo
 
 test: $(STAMP) lint
@@ -38,11 +40,15 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+$(STAMP): $(DEMO_STAMP)
+	$(PIP) --editable ".[dev]"
 	touch $(STAMP)
+
+$(DEMO_STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
+	$(PIP) --editable ".[demo,explorer,metrics,video]"
+	touch $(DEMO_STAMP)
 
 clean:
 	rm -rf $(VENV) demo

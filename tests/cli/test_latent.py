@@ -229,7 +229,7 @@ VIDEOS = {
     "tour-z": ["--tour", "0,3", "--space", "z", "--easing", "smooth"],
     "loop": ["--loop", "--seeds", "0-2", "--grid", "2x1", "--scale", "3"],
     "default": [],
-    "truncation": ["--truncation", "0:1", "--uneven"],
+    "truncation": ["--truncation", "0:1", "--no-even"],
     "edit": ["--edit", "d:0", "--strengths", "-1:2"],
     "morph": ["--morph", "child"],
 }

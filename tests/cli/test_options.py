@@ -401,7 +401,7 @@ SERVER = {
     "port": Case("--port=8000", {"listen.port": 8000}),
     "host": Case("--host=0.0.0.0", {"listen.host": "0.0.0.0", "check_host.host": "0.0.0.0"}),
     "share": Case("--share", {"check_host.share": True}),
-    "no_browser": Case("--no-browser", {"open": None, "open.url": None}),
+    "browser": Case("--no-browser", {"open": None, "open.url": None}),
 }
 EXPLORE = Command(
     watch_server,
@@ -459,6 +459,7 @@ def watch_demo(rec: Recorder) -> None:
     rec.monkeypatch.setattr(Run, "create", rec.noting("create"))
     rec.watch("frugan.cli.demo.describe")
     rec.watch("frugan.cli.demo.follow")
+    rec.watch("frugan.cli.demo.show")
 
 
 DEMO = Command(
@@ -467,10 +468,15 @@ DEMO = Command(
     {
         "out": Case(
             "there",
-            {"draw_avatars.out": "there/images", "plan.data.path": "there/images", "create.0": "there/run"},
+            {
+                "draw_avatars.out": "there/images",
+                "plan.data.path": "there/images",
+                "create.0": "there/run",
+                "show.out": "there",
+            },
         ),
         "style": Case("--style=planets", {"draw_avatars.style": "planets"}),
-        "kimg": Case("--kimg=7.5", {"plan.options.kimg": 7.5}),
+        "kimg": Case("--kimg=7.5", {"plan.options.kimg": 7.5, "plan.options.samples_kimg": 0.15}),
         "device": Case("--device=mps", {"choose_device.name": "mps"}),
     },
 )
@@ -517,7 +523,7 @@ DIRECTIONS = Command(
         "out": Case("--out=there", {"check_out.out": "there", "explore.out": "there"}),
         "levels": Case("--levels=8-32", {"_levels.text": "8-32", **requests(levels=[1, 2])}),
         "scores": Case("--scores=hue", requests(scores="hue", name="hue")),
-        "no_normalize": Case("--no-normalize", requests(normalize=False)),
+        "normalize": Case("--no-normalize", requests(normalize=False)),
         "label": Case("--class=cat", {"open_network.label": "cat"}),
         "to_label": Case(
             "--to-class=dog",
@@ -634,10 +640,13 @@ def watch_video(rec: Recorder) -> None:
     rec.watch("frugan.latent.video.check_video")
     rec.watch("frugan.latent.video.tiled", [])
     rec.watch("frugan.latent.video.write_video", lambda frames, **_: len([*frames]))
+    rec.watch("frugan.run.directory.RunDirectory", MagicMock())
+    rec.watch("frugan.run.training_video.write_training_video", 1)
 
 
 TOUR = {"network": "net", "tour": "--tour=0,5"}
 EDITED = {"network": "net", "edit": "--edit=folder:0"}
+FILM = {"network": "net", "training": "--training"}
 VIDEO = Command(
     watch_video,
     {"network": "net"},
@@ -648,6 +657,9 @@ VIDEO = Command(
         "loop": Case("--loop", {}),  # what is made of nothing, too
         "edit": Case("--edit=folder:7", {"find_direction.text": "folder:7"}, EDITED),
         "classes": Case("--classes=cat", {"read_label.label": "cat"}, {"network": "net", "classes": "--classes=dog"}),
+        "training": Case(
+            "--training --grid=3x1", {"write_training_video.columns": 3, "write_training_video.rows": 1}, FILM
+        ),
         "truncation": Case(
             "--truncation=0.2:0.9",
             {"truncation_path.first": 0.2, "truncation_path.last": 0.9},
@@ -660,7 +672,7 @@ VIDEO = Command(
         "strengths": Case("--strengths=-2:3", {"edit_path.low": -2.0, "edit_path.high": 3.0}, EDITED),
         "space": Case("--space=z", {"tour.space": "z"}, TOUR),
         "easing": Case("--easing=smooth", {"frame_times.easing": "smooth"}),
-        "uneven": Case("--uneven", {"frame_times.even": False}),
+        "even": Case("--no-even", {"frame_times.even": False}),
         "seconds": Case("--seconds=4", {"frame_times.frames": 120}),
         "fps": Case("--fps=12", {"frame_times.frames": 120, "write_video.fps": 12.0}),
         "grid": Case("--grid=3x1", {"tiled.columns": 3, "loop.seeds": [*range(2000, 2006)]}),

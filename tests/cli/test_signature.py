@@ -13,6 +13,7 @@ from frugan.cli import app as program
 from frugan.cli import train as train_module
 from frugan.cli.signature import completing, option_parameters
 from frugan.config.options import DataOptions, Options, descriptions, displays
+from tests.cli.test_numbers import COMMANDS
 from tests.cli.test_options import TRAIN, recorded
 
 TRAIN_COMMAND: Any = typer.main.get_command(program.app).commands["train"]  # type: ignore[attr-defined]
@@ -73,11 +74,25 @@ def test_values_complete() -> None:
     """Presets, methods, metrics: names that begin like the word; after a comma, those of the last one."""
     assert completing(lambda: ["ada", "apa", "bcr"])("a") == ["ada", "apa"]
     assert completing(lambda: ["ada", "apa", "bcr"], several=True)("ada,b") == ["ada,bcr"]
-    shell = {param.name: param for param in TRAIN_COMMAND.params}
-    for name, word, expected in (
-        ("preset", "pa", "paper256"),
-        ("method", "ada,z", "ada,zcr"),
-        ("metrics", "fi", "fid"),
+    for path, name, word, expected in (
+        ("train", "preset", "pa", "paper256"),
+        ("train", "method", "ada,z", "ada,zcr"),
+        ("train", "metrics", "fi", "fid"),
+        ("evaluate", "metrics", "kid,re", "kid,recall"),
+        ("evaluate", "features", "di", "dinov2"),
+        ("demo", "style", "sh", "shapes"),
+        ("data sample", "style", "pi", "pixel-art"),
     ):
-        found = shell[name].shell_complete(None, word)
-        assert expected in [getattr(item, "value", item) for item in found]
+        parameter = next(p for p in dict(COMMANDS)[tuple(path.split())].params if p.name == name)
+        found = parameter.shell_complete(None, word)
+        assert expected in [getattr(item, "value", item) for item in found], path
+
+
+WITHOUT_OPPOSITE = {"help", "help_all", "version", "as_json", "install_completion", "show_completion"}
+
+
+def test_every_flag_shows_its_opposite() -> None:
+    flags = [p for _, command in COMMANDS for p in command.params if getattr(p, "is_flag", False)]
+    lacking = {p.name for p in flags if not p.secondary_opts}
+    assert {"grid", "tune", "mirror", "per_class", "loop"} <= {p.name for p in flags}
+    assert lacking <= WITHOUT_OPPOSITE

@@ -10,6 +10,7 @@ from typer import Option
 
 from frugan.checks import Limits, Seed, checked
 from frugan.cli.common import bar, console, say
+from frugan.cli.signature import completing, demo_styles
 from frugan.errors import shown
 from frugan.resolution import parse_resolution
 
@@ -34,9 +35,7 @@ ValueRange = Annotated[
     str,
     Option(help="Stored values that become black and white: LO,HI; full: all of 8 or 16 bits; auto: the bits in use."),
 ]
-UseGenerated = Annotated[
-    bool, Option("--use-generated", help="Take images that frugan generated for data, instead of skipping them.")
-]
+UseGenerated = Annotated[bool, Option(help="Take images that frugan generated for data, instead of skipping them.")]
 
 
 def _config(path: str, resolution: str | None, **settings: Any) -> Any:
@@ -131,7 +130,7 @@ def prepare(
     labels: Labels = "auto",
     value_range: ValueRange = "auto",
     use_generated: UseGenerated = False,
-    strict: Annotated[bool, Option("--strict", help="Refuse unreadable images instead of skipping them.")] = False,
+    strict: Annotated[bool, Option(help="Refuse unreadable images instead of skipping them.")] = False,
 ) -> None:
     """Write the images at the size of training, with their labels where they have some, to one file or folder."""
     from frugan.data import tools
@@ -186,7 +185,14 @@ def corrupt(
 @checked
 def sample(
     out: Annotated[Path, typer.Argument(help="The folder to make.")],
-    style: Annotated[str, Option(help="critters, voxel-art, pixel-art, lorelei, notionists or planets.")] = "critters",
+    style: Annotated[
+        str,
+        Option(
+            help="critters, voxel-art, pixel-art, lorelei, notionists or planets, of the extra frugan\\[demo]; or shapes, "
+            "which need nothing.",
+            autocompletion=completing(demo_styles),
+        ),
+    ] = "critters",
     count: Annotated[int, Limits(at_least=1, at_most=10_000_000), Option(help="Number of images.")] = 1000,
     size: Annotated[int, Limits(at_least=8, at_most=4096), Option(help="Pixels a side.")] = 32,
     seed: Annotated[Seed, Option(help="Seed of the sequence of images.")] = 0,
@@ -197,7 +203,7 @@ def sample(
     ] = 0,
     background: Annotated[Literal["style", "white", "transparent"], Option(help="Behind the figures.")] = "style",
 ) -> None:
-    """Draw avatar images with attribute labels, to try things on. Needs the extra frugan\\[demo]."""
+    """Draw avatars or shapes with attribute labels, to try things on."""
     from frugan.data import tools
 
     with bar("drawing") as progress:

@@ -10,7 +10,7 @@ from typer import Option
 
 from frugan.checks import Limits, Seed, Truncation
 from frugan.cli.common import bar, console, say
-from frugan.cli.signature import Device
+from frugan.cli.signature import Device, completing_as
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
@@ -22,15 +22,15 @@ FEATURES = "Feature network"
 
 def evaluate(
     source: Annotated[Path, typer.Argument(help="A run, one of its checkpoints, or a foreign .pkl or .pt.")],
-    metrics: Annotated[str | None, Option(help="kid, kid_full, fid, fid_infinity, is, precision, recall, density, coverage, memorisation, ppl_w_full, ppl_w_end, ppl_z_full, ppl_z_end; joined by commas. \\[default: kid below 10,000 images, else fid]")] = None,
+    metrics: Annotated[str | None, Option(help="kid, kid_full, fid, fid_infinity, is, precision, recall, density, coverage, memorisation, ppl_w_full, ppl_w_end, ppl_z_full, ppl_z_end; joined by commas. \\[default: kid below 10,000 images, else fid]", autocompletion=completing_as("metrics"))] = None,
     samples: Annotated[int, Limits(at_least=10, at_most=10_000_000), Option(help="Images generated.")] = 5000,
     seed: Annotated[Seed, Option(help="Which ones: image i follows from seed and i.")] = 0,
     truncation: Annotated[Truncation, Option(help="ψ: below 1 more typical, less varied.")] = 1.0,
-    per_class: Annotated[bool, Option("--per-class", help="The metrics for each class, too.")] = False,
+    per_class: Annotated[bool, Option(help="The metrics for each class, too.")] = False,
     data: Annotated[str | None, Option(help="Where the run's images are now; or those of a checkpoint without a run.", rich_help_panel=IMAGES)] = None,
     reference: Annotated[str | None, Option(help="Other images to measure against, all of them.", rich_help_panel=IMAGES)] = None,
     against: Annotated[Literal["auto", "held-out", "train", "all"], Option(help="Part of the run's images to measure against; auto: held-out, else train.", rich_help_panel=IMAGES)] = "auto",
-    features: Annotated[str, Option(help="efficientnet-lite0, inception, dinov2, clip; a TorchScript or .onnx file; package.module:callable.", rich_help_panel=FEATURES)] = "efficientnet-lite0",
+    features: Annotated[str, Option(help="efficientnet-lite0, inception, dinov2, clip; a TorchScript or .onnx file; package.module:callable.", rich_help_panel=FEATURES, autocompletion=completing_as("features"))] = "efficientnet-lite0",
     weights: Annotated[str | None, Option(help="Their file, or their name on the Hugging Face hub.", rich_help_panel=FEATURES)] = None,
     resize: Annotated[Literal["clean", "legacy"] | None, Option(help="Antialiased bicubic, or as TensorFlow 1 did. \\[default: clean; inception: legacy]", rich_help_panel=FEATURES)] = None,
     input_size: Annotated[int | None, Limits(at_least=1, at_most=4096), Option(help="Pixels a side that the network sees.", rich_help_panel=FEATURES)] = None,

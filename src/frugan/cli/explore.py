@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from frugan.networks import Generator
 
 Host = Annotated[str, Option(help="The address to listen on; another than this machine's own needs --share too.")]
-Share = Annotated[bool, Option("--share", help="Let other machines connect, with --host.")]
-NoBrowser = Annotated[bool, Option("--no-browser", help="Only print the page's address.")]
+Share = Annotated[bool, Option(help="Let other machines connect, with --host.")]
+Browser = Annotated[bool, Option(help="Open the page; without, its address is only printed.")]
 
 _FOUND_BY_ITSELF, _SAMPLES = 10, 20_000
 
@@ -37,7 +37,7 @@ def explore(
     port: Annotated[int, Limits(at_least=0, at_most=65535), Option(help="0: any that is free.")] = 0,
     host: Host = "127.0.0.1",
     share: Share = False,
-    no_browser: NoBrowser = False,
+    browser: Browser = True,
     device: Device = "auto",
 ) -> None:  # fmt: skip
     """Look at what a generator makes, in the browser: sliders, mixing, breeding, key frames. Needs the extra frugan\\[explorer]."""
@@ -47,10 +47,10 @@ def explore(
 
         return Service([open_network(source, directions or (), device) for source in networks])
 
-    offer(service, host, port, share=share, no_browser=no_browser)
+    offer(service, host, port, share=share, browser=browser)
 
 
-def offer(make: Callable[[], Any], host: str, port: int, *, share: bool, no_browser: bool) -> None:
+def offer(make: Callable[[], Any], host: str, port: int, *, share: bool, browser: bool) -> None:
     """Serves what `make` gives until Ctrl-C, having printed its address and opened it in a browser."""
     from importlib.util import find_spec
 
@@ -64,7 +64,7 @@ def offer(make: Callable[[], Any], host: str, port: int, *, share: bool, no_brow
     say(f"{place.address}\nOpen it in a browser on this machine; Ctrl-C ends it.")
     if not is_loopback(host):
         say(f"{host} is reachable from other machines: whoever has the address above can use this page and this device")
-    if not no_browser:
+    if browser:
         import webbrowser
 
         webbrowser.open(place.address)

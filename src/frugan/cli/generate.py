@@ -50,9 +50,7 @@ def generate(
     code: Annotated[
         list[str] | None, Option(help="A code that frugan project wrote, in place of seeds; may be repeated.")
     ] = None,
-    grid: Annotated[
-        bool, Option("--grid", help="All images in one file, captioned, instead of one file each.")
-    ] = False,
+    grid: Annotated[bool, Option(help="All images in one file, captioned, instead of one file each.")] = False,
     scale: Annotated[
         str, Option(help="Enlarge by a whole factor; auto: the images of a grid, where they are small.")
     ] = "auto",

@@ -54,7 +54,7 @@ def directions(
     count: Annotated[int, Limits(at_least=1, at_most=10_000), Option(help="How many directions (boundary, difference and import give one).")] = 10,
     levels: Levels = None,
     samples: Annotated[int, Limits(at_least=2, at_most=100_000_000), Option(help="Latents that the statistics are taken from.")] = 100_000,
-    no_normalize: Annotated[bool, Option("--no-normalize", help="sefa: let style channels count by their gain.")] = False,
+    normalize: Annotated[bool, Option(help="sefa: all style channels count alike; without, by their gain.")] = True,
     scores: Annotated[str | None, Option(help="boundary: a CSV of seed and score; class:NAME, against all others; package.module:function of images; or brightness, contrast, saturation, hue, left-right, up-down or size.")] = None,
     seeds: Annotated[str | None, Option(help="stylespace: examples; difference: where it starts.")] = None,
     to_seeds: Annotated[str | None, Option(help="difference: where it ends.")] = None,
@@ -80,7 +80,7 @@ def directions(
         count=count,
         levels=_levels(levels, G),
         samples=samples,
-        normalize=not no_normalize,
+        normalize=normalize,
         c=c,
         scores=_scores(network, scores, G),
         name=name or _score_name(scores),
@@ -238,16 +238,17 @@ def video(
     network: Network,
     out: Annotated[Path, Option("--out", "-o", help="The video: .mp4, .webp, .gif or .png (APNG).")] = Path("video.mp4"),
     tour: Annotated[str | None, Option(help="From seed to seed, for instance 0,5,9,0.")] = None,
-    loop: Annotated[bool, Option("--loop", help="A closed, smooth curve through --seeds.")] = False,
+    loop: Annotated[bool, Option(help="A closed, smooth curve through --seeds.")] = False,
     edit: Annotated[str | None, Option(help="FOLDER:NUMBER of a direction: there and back.")] = None,
     classes: Annotated[str | None, Option(help="Classes joined by commas: one latent through all of them.")] = None,
+    training: Annotated[bool, Option(help="Of a run: its sample grids from before the first step to now.")] = False,
     truncation: Annotated[str, Option(help="ψ; or FIRST:LAST, which is then what the video shows.")] = "0.7",
     morph: Annotated[str | None, Option(help="A network fine-tuned from this one (or its parent): this one turns into it and back.")] = None,
     seeds: Annotated[str, Option(help="Seeds of --loop, --edit, --classes, --truncation and --morph.")] = "0-5",
     strengths: Annotated[str | None, Option(help="--edit: LOW:HIGH in σ. \\[default: the direction's slider]")] = None,
     space: Annotated[Literal["w", "z"], Option(help="--tour: straight lines in W, or great circles in Z.")] = "w",
     easing: Annotated[Literal["linear", "smooth"], Option(help="smooth slows down at each key frame.")] = "linear",
-    uneven: Annotated[bool, Option("--uneven", help="Equal steps in latent space instead of equal changes of the image.")] = False,
+    even: Annotated[bool, Option(help="Equal changes of the image; without, equal steps in latent space.")] = True,
     seconds: Annotated[float, Limits(above=0, at_most=86400), Option(help="Length.")] = 10.0,
     fps: Annotated[float, Limits(above=0, at_most=1000), Option(help="Frames a second.")] = 30.0,
     grid: Annotated[str | None, Option(help="COLUMNSxROWS of videos side by side, for instance 3x2; each begins with seeds of its own.")] = None,
@@ -255,7 +256,7 @@ def video(
     label: Class = None,
     device: Device = "auto",
 ) -> None:  # fmt: skip
-    """Make a video: a tour, a loop, an edit, classes, truncation, or one generator turning into another."""
+    """Make a video: a tour, a loop, an edit, classes, truncation, one generator turning into another, or a training."""
     from frugan.checks import check_number
     from frugan.latent.path import frame_times, render_frames
     from frugan.latent.video import check_video, tiled, write_video
@@ -264,13 +265,23 @@ def video(
     check_number("--fps", fps, at_least=1, at_most=120)
     kinds = [
         name
-        for name, given in (("tour", tour), ("loop", loop), ("edit", edit), ("classes", classes), ("morph", morph))
+        for name, given in (
+            ("tour", tour),
+            ("loop", loop),
+            ("edit", edit),
+            ("classes", classes),
+            ("morph", morph),
+            ("training", training),
+        )
         if given
     ]
     swept = ":" in truncation
     if len(kinds) + swept > 1:
         raise FruganError(f"choose one of --{', --'.join([*kinds, 'truncation FIRST:LAST'])}")
     columns, rows = _grid(grid)
+    if training:
+        _video_of_training(network, out, seconds, (columns, rows) if grid else None)
+        return
     points = parse_points(seeds)
     check_video(out)
     frames = max(2, round(seconds * fps))
@@ -281,7 +292,7 @@ def video(
     )  # fmt: skip
     paths = [make(1000 * i) for i in range(columns * rows)]
     with bar("making frames") as progress:
-        times = [frame_times(path, frames, easing=easing, even=not uneven) for path in paths]
+        times = [frame_times(path, frames, easing=easing, even=even) for path in paths]
         done = 0
 
         def counted():
@@ -351,6 +362,15 @@ def blend(
     say(f"levels {', '.join(level_names(big))}; look at {out / 'blend.png'}")
     if at is not None:
         print_command("Use it with", "generate", out, "--seeds", "0-15", "--grid")
+
+
+def _video_of_training(network: str, out: Path, seconds: float, shape: tuple[int, int] | None) -> None:
+    from frugan.run.directory import RunDirectory
+    from frugan.run.training_video import write_training_video
+
+    columns, rows = shape or (8, 4)
+    count = write_training_video(RunDirectory(network), out, columns=columns, rows=rows, seconds=seconds)
+    say(f"{count} frames in {out}")
 
 
 def _grid(text: str | None) -> tuple[int, int]:

@@ -40,7 +40,7 @@ def project(
     images: Images,
     out: Annotated[Path, Option("--out", "-o", help="The folder to write into.")] = Path("projected"),
     space: Annotated[Literal["w", "pn", "w+"], Option(help="The last rung of the ladder: w edits best, w+ fits closest, pn lies between.")] = "pn",
-    tune: Annotated[bool, Option("--tune", help="Tune the weights around the codes, too: a small network in OUT/tuned.")] = False,
+    tune: Annotated[bool, Option(help="Tune the weights around the codes, too: a small network in OUT/tuned.")] = False,
     noise: Annotated[Literal["const", "keep"], Option(help="const: the network's own noise; keep: noise maps are fitted and kept in the code.")] = "const",
     start: Annotated[Literal["auto", "mean", "centres"], Option(help="mean of w (of the class), the best of k-means centres, or the best of these.")] = "auto",
     encoder: Annotated[Path | None, Option(help="A folder that frugan encode --train wrote: start from what it says.")] = None,
@@ -111,7 +111,7 @@ def project(
 def encode(
     network: Network,
     images: Annotated[list[str] | None, typer.Argument(help="Image files, or folders of them.")] = None,
-    train: Annotated[bool, Option("--train", help="Train an encoder on the generator's own samples, and write it into OUT.")] = False,
+    train: Annotated[bool, Option(help="Train an encoder on the generator's own samples, and write it into OUT.")] = False,
     encoder: Annotated[Path | None, Option(help="The folder that --train wrote.")] = None,
     out: Annotated[Path, Option("--out", "-o", help="The folder to write into.")] = Path("encoder"),
     steps: Annotated[int, Limits(at_least=1, at_most=10_000_000), Option(help="--train: steps.")] = 2000,

@@ -12,7 +12,7 @@ from rich.markup import escape
 from typer.core import TyperCommand
 
 from frugan.checks import as_option
-from frugan.config.options import Display, descriptions, displays
+from frugan.config.options import Display, Options, descriptions, displays
 
 Given = dict[str, Any]
 
@@ -55,6 +55,21 @@ def completing(choices: Callable[[], Any], *, several: bool = False) -> Callable
         return [f"{done}{comma}{name}" for name in choices() if name.startswith(last)]
 
     return complete
+
+
+def completing_as(name: str) -> Callable[[str], list[str]]:
+    """Completion of the option of training of that name, for another command's."""
+    how = displays(Options)[name]
+    if how.choices is None:
+        raise KeyError(f"option {name} has no names to complete")
+    return completing(how.choices, several=how.several)
+
+
+def demo_styles() -> tuple[str, ...]:
+    """Styles of the images that `frugan demo` and `frugan data sample` draw."""
+    from frugan.data.tools import STYLES
+
+    return STYLES
 
 
 def read_options(owner: type, given: Given) -> Given:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from frugan.data import DataConfig, open_dataset
-from frugan.data.tools import STYLES, draw_avatars
+from frugan.data.tools import SHAPES, STYLES, can_draw, draw_avatars
 from frugan.data.tools.avatars import _style
 from frugan.errors import FruganError
 
@@ -65,17 +65,19 @@ def test_seed_and_offset_choose_the_part_of_the_sequence(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("background", "channels"), [("white", 3), ("transparent", 4)])
-def test_backgrounds(background: str, channels: int, tmp_path: Path) -> None:
-    report = draw_avatars("critters", 5, 32, tmp_path / "out", background=background)  # type: ignore[arg-type]
+@pytest.mark.parametrize("style", ["critters", SHAPES])
+def test_backgrounds(style: str, background: str, channels: int, tmp_path: Path) -> None:
+    report = draw_avatars(style, 5, 32, tmp_path / "out", background=background)  # type: ignore[arg-type]
     pixels = _pixels(report.path)
     assert pixels.shape[-1] == channels
     assert (pixels[:, 0, 0] == (255 if channels == 3 else 0)).all()
     assert "backgroundColor" not in report.attributes
 
 
-def test_processes_draw_the_same(tmp_path: Path) -> None:
-    draw_avatars("pixel-art", 70, 16, tmp_path / "one", processes=1)
-    draw_avatars("pixel-art", 70, 16, tmp_path / "two", processes=2)
+@pytest.mark.parametrize("style", ["pixel-art", SHAPES])
+def test_processes_draw_the_same(style: str, tmp_path: Path) -> None:
+    draw_avatars(style, 70, 16, tmp_path / "one", processes=1)
+    draw_avatars(style, 70, 16, tmp_path / "two", processes=2)
     for file in sorted((tmp_path / "one").iterdir()):
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
 
@@ -109,3 +111,20 @@ def test_a_missing_extra_is_told(package: str, tmp_path: Path, monkeypatch: pyte
     with pytest.raises(FruganError, match=r"pip install 'frugan\[demo\]'"):
         draw_avatars("critters", 1, 32, tmp_path / "out")
     _style.cache_clear()
+    assert (can_draw("critters"), can_draw(SHAPES)) == (False, True)
+    assert draw_avatars(SHAPES, 1, 32, tmp_path / "out").count == 1
+
+
+def test_shapes_stay_whole_and_have_the_classes_that_they_show(tmp_path: Path) -> None:
+    report = draw_avatars(SHAPES, 200, 48, tmp_path / "out", background="transparent")
+    alpha = _pixels(report.path)[..., 3]
+    edges = (alpha[:, 0], alpha[:, -1], alpha[:, :, 0], alpha[:, :, -1])
+    assert max(int(edge.max()) for edge in edges) == 0  # nothing is cut off
+    data = open_dataset(DataConfig(str(report.path), labels="labels.csv:kind"))
+    kind = data.labels.argmax(1)
+    assert len(np.unique(kind)) == len(report.attributes["kind"])
+    filled = (alpha > 127).sum((1, 2)) / ((alpha.max(1) > 127).sum(1) * (alpha.max(2) > 127).sum(1))
+    by_kind = {name: filled[kind == i].mean() for i, name in enumerate(report.attributes["kind"])}
+    assert by_kind["triangle"] < by_kind["circle"]  # π / 4 of its box
+    assert by_kind["star"] < by_kind["circle"]
+    assert abs(by_kind["circle"] - np.pi / 4) < 0.03

@@ -1,7 +1,7 @@
-"""Demo images: avatars of the CC0 DiceBear styles, drawn here, with their attributes as labels.
+"""Demo images: avatars of the CC0 DiceBear styles, or shapes, drawn here, with their attributes as labels.
 
-Everything comes from installed packages (`pip install 'frugan[demo]'`): nothing is fetched. Avatar number i of seed s is
-always the same image, so `offset` cuts disjoint sets (training, held out) from one endless sequence.
+Avatars come from installed packages (`pip install 'frugan[demo]'`), shapes from Pillow: nothing is fetched. Image number i of
+seed s is always the same, so `offset` cuts disjoint sets (training, held out) from one endless sequence.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
+from importlib.util import find_spec
 from multiprocessing import get_context
 from os import cpu_count
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from PIL import Image
 
 from frugan.checks import Count, Limits, Seed, check_choice, checked
+from frugan.data.tools import shapes
 from frugan.data.workers import Progress
 from frugan.errors import FruganError
 from frugan.files import building
@@ -29,7 +31,10 @@ from frugan.files import building
 if TYPE_CHECKING:
     from dicebear import Style
 
-STYLES = ("critters", "voxel-art", "pixel-art", "lorelei", "notionists", "planets")
+SHAPES = "shapes"
+"""The style that needs no extra."""
+
+STYLES = ("critters", "voxel-art", "pixel-art", "lorelei", "notionists", "planets", SHAPES)
 Background = Literal["style", "white", "transparent"]
 
 _CHUNK = 64  # avatars per task
@@ -58,14 +63,14 @@ def draw_avatars(
     processes: Count | None = None,
     progress: Progress = None,
 ) -> Avatars:
-    """Draws avatars `offset` … `offset + count − 1` of the sequence that `seed` starts, at size×size pixels.
+    """Draws images `offset` … `offset + count − 1` of the sequence that `seed` starts, at size×size pixels.
 
     `out` becomes a folder of PNG files (RGBA where the background is transparent, else RGB) with `labels.csv`: one
     integer class column per attribute; `labels.json` names the classes. Written whole or not at all.
-    Raises `FruganError` for an unknown style, an impossible number, a taken `out` or a missing `demo` extra.
+    Raises `FruganError` for an unknown style, an impossible number, a taken `out`, or a missing `demo` extra for avatars.
     """
     check_choice("unknown style", style, STYLES)
-    attributes = _attributes(_style(style), background)
+    attributes = _attributes(style, background)
     with building(Path(out).expanduser()) as folder:
         folder.mkdir()
         rows: list[list[int]] = []
@@ -83,6 +88,11 @@ def draw_avatars(
             table.writerows([_name(offset + i), *codes] for i, codes in enumerate(rows))
         (folder / "labels.json").write_text(json.dumps(attributes, indent=1), encoding="utf-8")
     return Avatars(Path(out), count, attributes)
+
+
+def can_draw(style: str) -> bool:
+    """Whether all that a style needs is installed."""
+    return style == SHAPES or all(find_spec(package) for package in ("dicebear", "dicebear_styles", "resvg_py"))
 
 
 @dataclass(frozen=True)
@@ -109,26 +119,38 @@ def _draw_all(tasks: list[_Task], processes: int) -> Iterator[list[list[int]]]:
 
 def _draw_task(task: _Task) -> list[list[int]]:
     """Writes the task's images; returns each one's attributes as class numbers."""
-    style = _style(task.style)
-    attributes = _attributes(style, task.background)
+    attributes = _attributes(task.style, task.background)
     codes = []
     for number in task.numbers:
-        image, options = _draw(style, f"{task.seed}-{number}", task.size, task.background)
+        image, chosen = _draw(task, f"{task.seed}-{number}")
         image.save(task.folder / _name(number))
-        codes.append([names.index(_chosen(options, attribute)) for attribute, names in attributes.items()])
+        codes.append([names.index(chosen(attribute)) for attribute, names in attributes.items()])
     return codes
 
 
-def _draw(style: Style, seed: str, size: int, background: Background) -> tuple[Image.Image, dict[str, Any]]:
+def _draw(task: _Task, seed: str) -> tuple[Image.Image, Callable[[str], str]]:
+    """An image on its background, and its class by the name of an attribute."""
+    ground = "white"
+    if task.style == SHAPES:
+        image, classes = shapes.draw(seed, task.size)
+        chosen = classes.__getitem__
+        if task.background == "style":
+            ground = shapes.BACKGROUNDS[classes["backgroundColor"]]
+    else:
+        image, options = _draw_avatar(_style(task.style), seed, task.size, task.background)
+        chosen = partial(_chosen, options)
+    if task.background != "transparent":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, ground), image).convert("RGB")
+    return image, chosen
+
+
+def _draw_avatar(style: Style, seed: str, size: int, background: Background) -> tuple[Image.Image, dict[str, Any]]:
     import resvg_py
     from dicebear import Avatar
 
     avatar = Avatar(style, {"seed": seed} if background == "style" else {"seed": seed, "backgroundColor": []}).to_json()
     png = resvg_py.svg_to_bytes(svg_string=avatar["svg"], width=size, height=size, skip_system_fonts=True)
-    image = Image.open(io.BytesIO(png)).convert("RGBA")
-    if background != "transparent":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image, avatar["options"]
+    return Image.open(io.BytesIO(png)).convert("RGBA"), avatar["options"]
 
 
 @cache
@@ -144,8 +166,14 @@ def _style(name: str) -> Style:
         ) from error
 
 
-def _attributes(style: Style, background: Background) -> dict[str, list[str]]:
+def _attributes(style: str, background: Background) -> dict[str, list[str]]:
     """Every choice that a style makes, with its classes in a fixed order; "none" stands for a part left out."""
+    if style == SHAPES:
+        return shapes.attributes(background=background == "style")
+    return _avatar_attributes(_style(style), background)
+
+
+def _avatar_attributes(style: Style, background: Background) -> dict[str, list[str]]:
     components = style.components()
     repeated = {c.source_name() for name, c in components.items() if c.source_name() != name}  # scattered decoration
     attributes = {
