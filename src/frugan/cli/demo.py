@@ -100,7 +100,7 @@ def show(run: Run, out: Path, device: str) -> None:
     say(f"The training as a video: {video}")
     say(f"Curves: {run.page}")
     say("")
-    say(seen_of_p(read_stats(run.path / "stats.jsonl"), run.config.controller.target))
+    say(seen_of_p(read_stats(run.path / "stats.jsonl"), run.config.controller.target or 0.6))
     say(seen_of_distance(run, device))
     say("")
     print_command("Make more", "generate", run.path, "--seeds", "0-63", "--grid", "--out", out / "generated")
