@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from frugan.images import save_images
     from frugan.interop import from_pretrained, save_pretrained
     from frugan.networks import Discriminator, Generator
+    from frugan.reports.report import report
     from frugan.run.evaluate import evaluate
     from frugan.run.load import load
     from frugan.run.train import Run, train
@@ -35,6 +36,7 @@ __all__ = [
     "from_pretrained",
     "load",
     "open_dataset",
+    "report",
     "save_images",
     "save_pretrained",
     "train",
@@ -49,6 +51,7 @@ _HOMES = {
     "save_pretrained": "interop",
     "Discriminator": "networks",
     "Generator": "networks",
+    "report": "reports.report",
     "save_images": "images",
     "Run": "run.train",
     "load": "run.load",

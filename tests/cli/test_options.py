@@ -317,6 +317,28 @@ EVALUATE = Command(
 )  # fmt: skip
 
 
+def watch_report(rec: Recorder) -> None:
+    rec.watch("frugan.device.choose_device", torch.device("cpu"))
+    rec.watch("frugan.reports.report.report", MagicMock(statement=[]))
+
+
+REPORT = Command(
+    watch_report,
+    {"source": "a-run", "out": "--out=there"},
+    {
+        "source": Case("other", {"report.source": "other"}),
+        "out": Case("--out=elsewhere", {"report.out": "elsewhere"}),
+        "sections": Case("--sections=quality,statement", {"report.sections": ["quality", "statement"]}),
+        "features": Case("--features=clip,dinov2", {"report.settings.features": ["clip", "dinov2"]}),
+        "statistic": Case("--statistic=a:b --statistic=c:d", {"report.settings.statistics": ["a:b", "c:d"]}),
+        "device": Case("--device=mps", {"choose_device.name": "mps"}),
+        "real_images": Case("--no-real-images", {"report.settings.real_images": False}),
+        **each("report", data="moved", reference="others"),
+        **each("report.settings", licence="CC0", samples=777, seed=13, truncation=0.6, batch=21),
+    },
+)
+
+
 def watch_compare(rec: Recorder) -> None:
     rec.monkeypatch.setattr("frugan.metrics.EvaluationCard.load", rec.noting("load", None))
     cards = iter("ab")
@@ -1262,6 +1284,7 @@ SHARD = Command(
 TABLE = {
     ("train",): TRAIN, ("resume",): RESUME, ("status",): STATUS, ("generate",): GENERATE, ("directions",): DIRECTIONS,
     ("edit",): EDIT, ("mix",): MIX, ("sweep",): SWEEP, ("video",): VIDEO, ("blend",): BLEND, ("evaluate",): EVALUATE,
+    ("report",): REPORT,
     ("compare",): COMPARE, ("import",): IMPORT, ("leaks",): LEAKS, ("methods",): Command(lambda rec: None, {}), ("export",): EXPORT,
     ("explore",): EXPLORE, ("board",): BOARD,
     ("demo",): DEMO, ("data", "inspect"): INSPECT, ("data", "prepare"): PREPARE, ("data", "corrupt"): CORRUPT,

@@ -21,6 +21,7 @@ from frugan.cli import (
     leaks,
     methods,
     project,
+    report,
     status,
     text,
     train,
@@ -55,6 +56,7 @@ app.command("encode")(checked(project.encode))
 app.command("board")(checked(board.board))
 app.command("explore")(checked(explore.explore))
 app.command("evaluate")(checked(evaluate.evaluate))
+app.command("report")(checked(report.report))
 app.command("compare")(checked(evaluate.compare))
 app.command("import")(checked(convert.import_))
 app.command("leaks")(checked(leaks.leaks))

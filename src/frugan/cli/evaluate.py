@@ -30,7 +30,7 @@ def evaluate(
     data: Annotated[str | None, Option(help="Where the run's images are now; or those of a checkpoint without a run.", rich_help_panel=IMAGES)] = None,
     reference: Annotated[str | None, Option(help="Other images to measure against, all of them.", rich_help_panel=IMAGES)] = None,
     against: Annotated[Literal["auto", "held-out", "train", "all"], Option(help="Part of the run's images to measure against; auto: held-out, else train.", rich_help_panel=IMAGES)] = "auto",
-    features: Annotated[str, Option(help="efficientnet-lite0, inception, dinov2, clip; a TorchScript or .onnx file; package.module:callable.", rich_help_panel=FEATURES, autocompletion=completing_as("features"))] = "efficientnet-lite0",
+    features: Annotated[str, Option(help="efficientnet-lite0, efficientnet-lite1, inception, dinov2, clip; a TorchScript or .onnx file; package.module:callable.", rich_help_panel=FEATURES, autocompletion=completing_as("features"))] = "efficientnet-lite0",
     weights: Annotated[str | None, Option(help="Their file, or their name on the Hugging Face hub.", rich_help_panel=FEATURES)] = None,
     resize: Annotated[Literal["clean", "legacy"] | None, Option(help="Antialiased bicubic, or as TensorFlow 1 did. \\[default: clean; inception: legacy]", rich_help_panel=FEATURES)] = None,
     input_size: Annotated[int | None, Limits(at_least=1, at_most=4096), Option(help="Pixels a side that the network sees.", rich_help_panel=FEATURES)] = None,

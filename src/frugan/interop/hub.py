@@ -96,8 +96,13 @@ def download(repo_id: str, *, files: Sequence[str] = FILES, **hub: Any) -> Path:
         ) from error
 
 
-def model_card(G: Generator, name: str, class_names: Sequence[str] | None = None) -> str:
-    """The card's text: the header that the hub reads, what the network makes, and how to use it. `name`: "user/name"."""
+STILL = "Still to be written: which images it learned from, what it is meant for, and its licence (`license:` in the header).\n"
+"""The last line of a model card whose generator nothing else is known of."""
+
+
+def model_card(G: Generator, name: str, class_names: Sequence[str] | None = None, *, still: str = STILL) -> str:
+    """The card's text: the header that the hub reads, what the network makes, how to use it, and what is `still` to be
+    written. `name`: "user/name"."""
     header = {
         "library_name": "frugan",
         "pipeline_tag": "unconditional-image-generation",
@@ -124,7 +129,7 @@ def model_card(G: Generator, name: str, class_names: Sequence[str] | None = None
         "import frugan\n",
         f'G = frugan.from_pretrained("{name}")',
         f"images = G.sample(seeds=range(16), truncation=0.7{c})  # float [16, {G.channels}, {h}, {w}] in [-1, 1]\n```\n",
-        "Still to be written: which images it learned from, what it is meant for, and its licence (`license:` in the header).\n",
+        still,
     ]
     return "\n".join(lines)
 

@@ -48,11 +48,11 @@ def evaluate(
     place = choose_device(device)
     generator, notes = load_with_notes(folder)
     generator = generator.to(place)
-    run = RunDirectory(source) if (source / "config.yaml").is_file() else _run_of(folder)
-    own = _own_images(run, data, generator)
+    run = RunDirectory(source) if (source / "config.yaml").is_file() else run_of(folder)
+    own = own_images(run, data, generator)
     if reference is not None:
         labelled = generator.label_size and (own is None or options.get("per_class"))
-        other = _same_shape(own.config if own else None, reference, generator, labels=bool(labelled))
+        other = same_shape(own.config if own else None, reference, generator, labels=bool(labelled))
         judged = open_dataset(dataclasses.replace(other, use_generated=True))  # compared with, not trained on
         against = "all" if against == "auto" else against
     elif own is not None:
@@ -60,7 +60,7 @@ def evaluate(
         against = ("held-out" if len(own.held_out_indices) else "train") if against == "auto" else against
     else:
         raise FruganError(f"{source} does not know its images: say where they are with --data, or give a --reference")
-    _check_shape(judged, generator)
+    check_shape(judged, generator)
     if against == "held-out" and not len(judged.held_out_indices):
         raise FruganError("no images were held out from this run's training; give others with --reference")
     images = image_set_of(judged, against)  # pyright: ignore[reportArgumentType]
@@ -115,26 +115,26 @@ def _same_measurement(file: Path, card: EvaluationCard) -> bool:
     return asked[0] == asked[1]
 
 
-def _run_of(folder: Path) -> RunDirectory | None:
+def run_of(folder: Path) -> RunDirectory | None:
     """The run that a checkpoint directory lies in."""
     home = folder.resolve().parent.parent
     return RunDirectory(home) if (home / "config.yaml").is_file() else None
 
 
-def _own_images(run: RunDirectory | None, data: str | None, generator: Generator) -> Dataset | None:
+def own_images(run: RunDirectory | None, data: str | None, generator: Generator) -> Dataset | None:
     if run is None:
-        return open_dataset(_same_shape(None, data, generator, labels=generator.label_size > 0)) if data else None
+        return open_dataset(same_shape(None, data, generator, labels=generator.label_size > 0)) if data else None
     return run.open_data(data)
 
 
-def _same_shape(like: DataConfig | None, path: str, generator: Generator, *, labels: bool) -> DataConfig:
+def same_shape(like: DataConfig | None, path: str, generator: Generator, *, labels: bool) -> DataConfig:
     """Other images brought to the generator's shape in the way of the run's own; none mirrored, none held out."""
     changes = {"path": path, "mirror": False, "balanced": False, "held_out": 0, "labels": "auto" if labels else "none"}
     channels = CHANNEL_NAMES.get(generator.channels, "auto")
     return dataclasses.replace(like or DataConfig(path), resolution=generator.resolution, channels=channels, **changes)
 
 
-def _check_shape(dataset: Dataset, generator: Generator) -> None:
+def check_shape(dataset: Dataset, generator: Generator) -> None:
     theirs, ours = (*dataset.resolution, dataset.channels), (*generator.resolution, generator.channels)
     if theirs != ours:
         raise FruganError(

