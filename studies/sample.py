@@ -25,6 +25,7 @@ import attributes
 import edits
 import frugan
 from frugan.images import save_image
+from frugan.interop.model_card import NUM_SAMPLES, SAMPLES, TRUNCATION
 from frugan.latent.direction import Direction, save_directions
 from frugan.latent.directions import ganspace_directions
 from frugan.latent.edit import render_edited
@@ -117,6 +118,7 @@ def card(
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n",
         "# Critters\n",
         "A StyleGAN2 generator of cartoon critters, to try frugan with: `frugan generate sample --grid`.\n",
+        f"![Samples of seeds 0 to {NUM_SAMPLES - 1}, truncation {TRUNCATION:g}, uncurated]({SAMPLES})\n",
         "| | |\n|---|---|",
         *(f"| {name} | {text} |" for name, text in rows.items()),
         "\nDirections in this folder, for `frugan edit sample --direction sample:NAME`:\n",
@@ -171,6 +173,7 @@ def main() -> None:
     save_directions(found, args.out)
     text = card(args.run, best, values[best], G, rounding, found, attributes.accuracy(network, held_out))
     (args.out / "README.md").write_text(text, "utf-8")
+    frugan.save_images(G.sample(seeds=range(NUM_SAMPLES), truncation=TRUNCATION), args.out / SAMPLES, columns=8)
     size = sum(file.stat().st_size for file in args.out.iterdir())
     print(f"{best}: {size:,} bytes in {args.out}, rounding {rounding:.1e}")
     if size > LIMIT:

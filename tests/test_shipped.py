@@ -20,11 +20,12 @@ from frugan.interop import save_pretrained
 from frugan.latent.direction import find_direction, load_directions
 from frugan.latent.edit import Edit, Truncation, render_edited
 from frugan.networks import Generator
+from frugan.run.provenance import provenance_of
 from frugan.shipped import SAMPLE, resolve_shipped
 from tests.latent.conftest import make_generator
 
 HOME = resolve_shipped(SAMPLE)
-FILES = {"README.md", "config.json", "directions.json", "directions.safetensors", "model.safetensors"}
+FILES = {"README.md", "config.json", "directions.json", "directions.safetensors", "model.safetensors", "samples.png"}
 NAMED = [d.name for d in load_directions(SAMPLE) if d.source["method"] == "boundary"]
 
 
@@ -44,6 +45,7 @@ def test_it_is_small_and_complete() -> None:
     assert sum(file.stat().st_size for file in HOME.iterdir()) <= 4_000_000
     header = yaml.safe_load((HOME / "README.md").read_text("utf-8").split("---")[1])
     assert header["license"] == "cc0-1.0"
+    assert provenance_of("sample").licence == "cc0-1.0"
 
 
 def test_the_wheel_brings_it(tmp_path: Path) -> None:
@@ -77,6 +79,8 @@ def test_the_card_names_its_directions() -> None:
     card = (HOME / "README.md").read_text("utf-8")
     assert len(NAMED) >= 5
     assert all(name in card for name in NAMED)
+    assert "](samples.png)" in card
+    assert all(f"| {row} |" in card for row in ("Data", "Training", "Figures", "Licence"))
 
 
 COMMANDS: dict[str, list[str]] = {

@@ -136,7 +136,13 @@ def test_export(run: Path, tmp_path: Path) -> None:
     """A run, kept as the hub has networks: the same images, and its classes on the card."""
     done = frugan("export", run, tmp_path / "hub", "--format", "pretrained")
     assert done.returncode == 0, done.stderr
-    assert "cat, dog" in (tmp_path / "hub" / "README.md").read_text("utf-8")
+    card = (tmp_path / "hub" / "README.md").read_text("utf-8")
+    assert "cat, dog" in card
+    assert re.search(r"\| Data \| \d+ images.*fingerprint [0-9a-f]{12} \|", card)
+    assert re.search(r"\| Training \| [\d.]+ kimg on ", card)
+    assert "| Settings | batch " in card
+    assert str(run.parent) not in card  # a card is published: no paths of this machine
+    assert (tmp_path / "hub" / "samples.png").is_file()
     assert (tmp_path / "hub" / "discriminator.safetensors").is_file()
     for source, out in ((run, "a"), (tmp_path / "hub", "b")):
         done = frugan("generate", source, "--seeds", "3", "--class", "dog", "--out", tmp_path / out)

@@ -390,6 +390,7 @@ def watch_export(rec: Recorder) -> None:
     rec.watch("frugan.interop.export_onnx", done, name="export")
     rec.watch("frugan.interop.export_program", done, name="export")
     rec.watch("frugan.interop.save_pretrained")
+    rec.watch("frugan.run.provenance.provenance_of")
     rec.watch("frugan.interop.write_community")
     rec.watch("frugan.cli.explore.write_page")
 
@@ -406,6 +407,11 @@ EXPORT = Command(
         "weights": Case("--weights=int8", {"write_page.weights": "int8"}, PAGE),
         "directions": Case("--directions=there", {"write_page.directions": ["there"]}, PAGE),
         "runtime": Case("--runtime=ort.tgz", {"write_page.runtime": "ort.tgz"}, PAGE),
+        "licence": Case(
+            "--licence=cc0-1.0",
+            {"provenance_of.licence": "cc0-1.0"},
+            {"source": "a-run", "out": "hub", "format": "--format=pretrained"},
+        ),
     },
 )
 

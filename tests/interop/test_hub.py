@@ -15,12 +15,14 @@ from urllib.parse import urlsplit
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import frugan
 from conftest import GOLDEN
 from frugan.errors import FruganError
 from frugan.interop import Imported, read_network, read_release
-from frugan.interop.hub import FILES, model_card
+from frugan.interop.hub import FILES
+from frugan.interop.model_card import SAMPLES, Provenance, model_card
 from frugan.networks import Generator, GeneratorConfig, MappingConfig, SynthesisConfig
 from frugan.run.load import generator_folder, read_class_names, read_source
 
@@ -155,7 +157,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 def test_a_directory(tmp_path: Path) -> None:
     G = small()
     path = frugan.save_pretrained(G, tmp_path / "critters")
-    assert {p.name for p in path.iterdir()} == {"README.md", "config.json", "model.safetensors"}
+    assert {p.name for p in path.iterdir()} == {"README.md", SAMPLES, "config.json", "model.safetensors"}
     for found in (frugan.from_pretrained(path), frugan.from_pretrained(str(path)), frugan.load(path)):
         assert_same(found, G)
         assert found.config == G.config
@@ -184,6 +186,25 @@ def test_the_card(label_size: int, names: list[str] | None, tmp_path: Path, monk
     assert scope["images"].shape == (16, 1, 12, 16)
 
 
+def test_the_card_says_whence_it_comes(tmp_path: Path) -> None:
+    rows = {"Data": "12 images | of\ncats", "Figures": "kid 0.1"}
+    text = model_card(small(), "me/cats", None, Provenance(rows, "cc0-1.0"))
+    header, body = text.split("---\n", 2)[1:]
+    assert yaml.safe_load(header)["license"] == "cc0-1.0"
+    assert "| Data | 12 images \\| of cats |" in body
+    assert "| Figures | kid 0.1 |" in body
+    assert "| Licence | cc0-1.0 |" in body
+    assert f"]({SAMPLES})" in body
+    assert "which images it learned from" not in body
+    assert "its licence" not in body
+    bare = model_card(small(), "me/cats")
+    assert "which images it learned from" in bare
+    assert "| Licence | to be decided by its owner |" in bare
+    frugan.save_pretrained(small(2), tmp_path / "labelled")
+    with Image.open(tmp_path / "labelled" / SAMPLES) as grid:
+        assert grid.size == (8 * (16 + 4) + 4, 2 * (12 + 4) + 4)
+
+
 def test_up_and_down(hub: Hub, tmp_path: Path) -> None:
     """All of an import goes up; a generator for use comes down alone, and all of it to train on from."""
     released = read_release(GOLDEN / "nvidia_pytorch.pkl")
@@ -199,7 +220,7 @@ def test_up_and_down(hub: Hub, tmp_path: Path) -> None:
         token="hf_x",
         private=True,
     )
-    assert set(hub.repos["me/faces"]) == {*FILES, "README.md"}
+    assert set(hub.repos["me/faces"]) == {*FILES, "README.md", SAMPLES}
     assert b'from_pretrained("me/faces")' in hub.repos["me/faces"]["README.md"]
     assert "Bearer hf_x" in hub.tokens
 
@@ -221,7 +242,7 @@ def test_up_and_down(hub: Hub, tmp_path: Path) -> None:
     assert len(hub.downloads) == before
 
     frugan.save_pretrained(released.generator, tmp_path / "network", push_to_hub=True, repo_id="me/faces")
-    assert set(hub.repos["me/faces"]) == {"config.json", "model.safetensors", "README.md"}
+    assert set(hub.repos["me/faces"]) == {"config.json", "model.safetensors", "README.md", SAMPLES}
     assert read_source("hf:me/faces").discriminator is None
 
 

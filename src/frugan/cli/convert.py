@@ -45,6 +45,7 @@ def export(
     truncation_cutoff: Annotated[int | None, Option(help="Truncate only this many of the first layers.")] = None,
     weights: Annotated[Literal["float16", "int8", "float32"], Option(help="page: how the weights are kept in it.")] = "float16",
     directions: Annotated[list[Path] | None, Option(help="page: a folder of directions; may be repeated. \\[default: as frugan explore]")] = None,
+    licence: Annotated[str | None, Option(help="pretrained: the licence of the weights for the model card, as SPDX names it, for instance cc0-1.0.")] = None,
     runtime: Annotated[Path | None, Option(help="page: the .tgz of onnxruntime-web, or a folder with its files. \\[default: fetched once]")] = None,
 ) -> None:  # fmt: skip
     """Write a generator for other programs: ONNX, torch.export, the community's .pt, a hub directory, or an explorer to open."""
@@ -58,6 +59,7 @@ def export(
     )
     from frugan.interop.export import OPSET
     from frugan.run.load import load_with_notes, read_class_names, read_source
+    from frugan.run.provenance import provenance_of
 
     config = ExportConfig(part, noise, truncation, truncation_cutoff)
     if out.exists():
@@ -69,6 +71,8 @@ def export(
 
         write_page(source, out, directions or [], weights, runtime)
         return
+    if licence and format != "pretrained":
+        raise FruganError(f"--licence belongs to format pretrained, whose model card tells it, not to {format}")
     if (weights, directions, runtime) != ("float16", None, None):
         raise FruganError(f"--weights, --directions and --runtime belong to format page, not to {format}")
     if format in ("onnx", "torch-export"):
@@ -90,8 +94,11 @@ def export(
     found = read_source(source)
     D, notes = found.discriminator, found.notes
     if format == "pretrained":
-        save_pretrained(found, out, class_names=read_class_names(source))
-        say(f"{out}: its licence is yours to write into README.md")
+        provenance = provenance_of(source, licence)
+        save_pretrained(found, out, class_names=read_class_names(source), provenance=provenance)
+        say(
+            f"{out}: read its model card, README.md, before you publish it{'' if licence else '; its licence is yours to choose'}"
+        )
     else:
         if D is not None:
             try:

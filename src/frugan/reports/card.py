@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
-from frugan.errors import shown
-from frugan.interop.hub import model_card
+from frugan.interop.model_card import cell, model_card
 from frugan.reports.context import Settings
 from frugan.reports.store import Findings
 from frugan.reports.subject import Subject
@@ -15,15 +13,15 @@ from frugan.reports.subject import Subject
 def report_card(subject: Subject, sections: Mapping[str, Findings], settings: Settings) -> str:
     """Markdown: how to use the generator, its data and training, the main numbers, and the statement."""
     name = subject.source.resolve().name
-    still = "Still to be written: what it is meant for, and its licence (`license:` in the header).\n"
-    lines = [model_card(subject.generator, f"USER/{name}", subject.class_names, still=still)]
+    still = "what it is meant for, and its licence (`license:` in the header)"
+    lines = [model_card(subject.generator, f"USER/{name}", subject.class_names, samples=False, still=still)]
     if (found := sections.get("description")) and not found.empty:
         for title, part in (("Training images", "data"), ("Training", "training")):
             if rows := found.numbers[part]:
                 lines += [
                     f"## {title}\n",
                     "| | |\n|---|---|",
-                    *(f"| {_cell(k)} | {_cell(v)} |" for k, v in rows.items()),
+                    *(f"| {cell(k)} | {cell(v)} |" for k, v in rows.items()),
                     "",
                 ]
     if (found := sections.get("quality")) and not found.empty:
@@ -33,18 +31,13 @@ def report_card(subject: Subject, sections: Mapping[str, Findings], settings: Se
         ]
         lines += ["| network | metric | value |\n|---|---|--:|"]
         lines += [
-            f"| {_cell(network)} | {_cell(metric)} | {value:.4g} |"
+            f"| {cell(network)} | {cell(metric)} | {value:.4g} |"
             for network, measured in found.numbers["networks"].items()
             for metric, value in measured["values"].items()
         ]
         lines.append("")
     if (found := sections.get("statement")) and not found.empty:
         lines += ["## What the evidence supports, and what not\n"]
-        lines += [f"- **{s['verdict']}**: {_cell(s['sentence'])}" for s in found.numbers["sentences"]]
+        lines += [f"- **{s['verdict']}**: {cell(s['sentence'])}" for s in found.numbers["sentences"]]
         lines += ["", "### Limitations\n", *(f"- {text}" for text in found.numbers["limits"])]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def _cell(text: object) -> str:
-    """Text within Markdown: nothing in it is markup."""
-    return re.sub(r"([\\`*_{}\[\]<>|#!&])", r"\\\1", shown(text, 500))
