@@ -151,7 +151,7 @@ def test_the_oldest_versions_are_those_that_pyproject_allows() -> None:
     """Each at its lower bound, but where another package wants a newer one: these are counted, so that a bound that
     was raised without `.ci/oldest` is noticed."""
     needs, oldest = requirements("dev", "docs"), pins("constraints-oldest.txt")
-    assert set(oldest) == set(needs)
+    assert set(oldest) == set(needs), "run .ci/oldest, which needs uv"
     newer = set()
     for name, need in needs.items():
         assert oldest[name] in need.specifier, name

@@ -187,7 +187,7 @@ def test_the_card(label_size: int, names: list[str] | None, tmp_path: Path, monk
 
 
 def test_the_card_says_whence_it_comes(tmp_path: Path) -> None:
-    rows = {"Data": "12 images | of\ncats", "Figures": "kid 0.1"}
+    rows = {"Data": "12 images | of cats", "Figures": "kid 0.1"}
     text = model_card(small(), "me/cats", None, Provenance(rows, "cc0-1.0"))
     header, body = text.split("---\n", 2)[1:]
     assert yaml.safe_load(header)["license"] == "cc0-1.0"
