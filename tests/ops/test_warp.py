@@ -12,6 +12,7 @@ from torch import Tensor
 
 from frugan.ops import warp, warp_cpu
 from frugan.ops.rings import reflect
+from frugan.ops.tiling import TILES, Tile, tiles_along
 from frugan.ops.warp import AffineWarp
 
 from .conftest import affine, images
@@ -19,11 +20,15 @@ from .conftest import affine, images
 SIZES = [(4, 4), (5, 9), (8, 8), (12, 16), (48, 64), (32, 32)]
 
 
-def literal_warp(image: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    """The definition, sample by sample, in float64: extend by reflection, filter, interpolate, filter. `[H, W]`."""
+def literal_warp(image: np.ndarray, inverse: np.ndarray, tile: Tile = "none") -> np.ndarray:
+    """The definition, sample by sample, in float64: extend by reflection or repetition, filter, interpolate, filter. `[H, W]`."""
+    repeats = tiles_along(tile)
     h = np.array(pywt.Wavelet("sym6").dec_lo)  # pyright: ignore[reportAttributeAccessIssue]
     pads = [2 * size + 16 for size in image.shape]
-    x = np.pad(image, [(p, p) for p in pads], mode="reflect")
+    x = image
+    for axis in (0, 1):
+        around = [(pads[axis],) * 2 if axis == other else (0, 0) for other in (0, 1)]
+        x = np.pad(x, around, mode="wrap" if repeats[axis] else "reflect")
     for axis in (0, 1):
         x = np.moveaxis(x, axis, 0)
         stuffed = np.zeros((2 * len(x), x.shape[1]))
@@ -35,7 +40,8 @@ def literal_warp(image: np.ndarray, inverse: np.ndarray) -> np.ndarray:
     for m, n in np.ndindex(*samples.shape):
         centre = [(size - 1) / 2 for size in image.shape]
         px, py, _ = inverse @ [(n - 5) / 2 - centre[1], (m - 5) / 2 - centre[0], 1]
-        if any(abs(p) > 1.5 * size - 1 for p, size in zip((py, px), image.shape)):
+        py, px = (math.remainder(p, size) if r else p for p, size, r in zip((py, px), image.shape, repeats))
+        if any(abs(p) > 1.5 * size - 1 for p, size, r in zip((py, px), image.shape, repeats) if not r):
             continue  # more than W − 1 pixels outside
         v, u = 2 * (py + centre[0] + pads[0]), 2 * (px + centre[1] + pads[1])
         i, j = math.floor(v), math.floor(u)
@@ -63,14 +69,29 @@ def test_identity_returns_the_image(size: tuple[int, int], device: torch.device)
         affine(1, angle=0.7, zoom=1.2, shift=(1.3, -0.6)),
         affine(1, angle=-2.5, zoom=0.6),
         affine(1, shift=(2.25, -1.75)),
+        affine(1, angle=0.2, zoom=2.1, shift=(9, -20)),
     ],
-    ids=["turn-shrink-shift", "turn-grow", "shift"],
+    ids=["turn-shrink-shift", "turn-grow", "shift", "far"],
 )
-def test_agrees_with_the_definition(size: tuple[int, int], inverse: Tensor) -> None:
+@pytest.mark.parametrize("tile", TILES)
+def test_agrees_with_the_definition(tile: Tile, size: tuple[int, int], inverse: Tensor) -> None:
     x = images(1, 1, *size)
-    expected = literal_warp(x[0, 0].double().numpy(), inverse[0].double().numpy())
-    out = AffineWarp(size)(x, inverse)[0, 0]
-    np.testing.assert_allclose(out.numpy(), expected, atol=1e-4)
+    expected = literal_warp(x[0, 0].double().numpy(), inverse[0].double().numpy(), tile)
+    for way in (AffineWarp(size, tile=tile), AffineWarp(size, tile=tile).whole):
+        np.testing.assert_allclose(way(x, inverse)[0, 0].numpy(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("tile", TILES[1:])
+@pytest.mark.parametrize("size", [(8, 8), (12, 16), (5, 9)])
+def test_whole_pixel_shifts_of_images_that_repeat_roll_them(size: tuple[int, int], tile: Tile) -> None:
+    x, (rows, columns) = images(2, 2, *size), tiles_along(tile)
+    right, down = 5 * columns, -7 * rows
+    out = AffineWarp(size, tile=tile)(x, affine(2, shift=(-right, -down)))
+    assert torch.allclose(out, x.roll((down, right), (2, 3)), atol=2e-5)
+    smooth = torch.sin(torch.arange(size[1]) * (2 * math.pi / size[1])).expand(1, 1, *size)
+    if columns:
+        moved = torch.sin((torch.arange(size[1]) - 0.5) * (2 * math.pi / size[1])).expand(1, 1, *size)
+        assert torch.allclose(AffineWarp(size, tile=tile)(smooth, affine(1, shift=(-0.5, 0))), moved, atol=0.06)
 
 
 def test_whole_pixel_shift_moves_pixels_and_reflects() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from frugan.ops import warp_cpu
+from frugan.ops.tiling import TILES, Tile
 from frugan.ops.warp import AffineWarp
 from frugan.ops.warp_cpu import CheapestWarp
 
@@ -67,13 +68,14 @@ def test_quarter_turns_equal_the_whole_way(size: tuple[int, int], monkeypatch: p
     torch.testing.assert_close(*gradients, atol=2e-4, rtol=0)
 
 
+@pytest.mark.parametrize("tile", TILES)
 @pytest.mark.parametrize("size", [(16, 16), (24, 32), (200, 170)])
-def test_upright_warps_equal_the_whole_way(size: tuple[int, int]) -> None:
+def test_upright_warps_equal_the_whole_way(size: tuple[int, int], tile: Tile) -> None:
     x, up = images(4, 2, *size).requires_grad_(), images(4, 2, *size).flip(0)
     scales = [(1.3, 0.6), (-1, 1), (-0.2, -3.5), (1, 1)]
     inverse = torch.stack([torch.diag(torch.tensor([*scale, 1.0])) for scale in scales])
     inverse[:, :2, 2] = torch.tensor([[3.3, -2], [0, 7], [size[1], 0.1], [-1e-4, 0]])
-    warp = AffineWarp(size)
+    warp = AffineWarp(size, tile=tile)
     results = [f(x, inverse) for f in (warp, warp.whole)]
     torch.testing.assert_close(*results, atol=2e-4, rtol=0)
     gradients = [torch.autograd.grad(result, x, up)[0] for result in results]
@@ -86,14 +88,15 @@ def test_upright_warps_equal_the_whole_way(size: tuple[int, int]) -> None:
     [((0.8, 0.8, 0.8), 0.1), ((1.2, 1.2, 1.2), 0.3), ((2.5, 2.5, 2.5), 0.2), ((1, 2.5, 1), 0.1)],
     ids=["inside", "around", "beyond", "one beyond"],
 )
+@pytest.mark.parametrize("tile", TILES)
 def test_windows_of_the_rings_equal_the_whole_rings(
-    size: tuple[int, int], zooms: tuple[float, ...], shift: float
+    tile: Tile, size: tuple[int, int], zooms: tuple[float, ...], shift: float
 ) -> None:
     """Values and gradients; where less than a ring is seen, more than one, and more than there is."""
     x, up = images(3, 2, *size).requires_grad_(), images(3, 2, *size).flip(0)
     shifts = shift * size[1], -shift * size[0]
     inverse = torch.cat([affine(1, angle=a, zoom=zoom, shift=shifts) for a, zoom in zip((0.3, 2, 4), zooms)])
-    warp = AffineWarp(size)
+    warp = AffineWarp(size, tile=tile)
     results = [f(x, inverse).detach() for f in (warp, warp.whole)]
     gradients = [torch.autograd.grad(f(x, inverse), x, up)[0] for f in (warp, warp.whole)]
     torch.testing.assert_close(*results, atol=2e-4, rtol=0)  # positions are rounded otherwise
@@ -101,6 +104,15 @@ def test_windows_of_the_rings_equal_the_whole_rings(
 
 
 def test_windows_hold_what_is_seen_and_no_more_than_a_ring() -> None:
-    assert warp_cpu._window(16, -7.5, 7.5) == (-1, 48)  # pixels 0 to 15 are samples 0 to 30
-    assert warp_cpu._window(16, -20, 20) is None  # more than a ring
-    assert warp_cpu._window(16, 10, 23.5) is None  # beyond the reflection
+    assert warp_cpu._window(16, False, -7.5, 7.5) == (-1, 48)  # pixels 0 to 15 are samples 0 to 30
+    assert warp_cpu._window(16, False, -20, 20) is None  # more than a ring
+    assert warp_cpu._window(16, False, 10, 23.5) is None  # beyond the reflection
+    assert warp_cpu._window(16, True, 10, 23.5) is not None  # no end
+
+
+@pytest.mark.parametrize("tile", TILES)
+def test_quarter_turns_of_images_that_repeat_equal_the_whole_way(tile: Tile) -> None:
+    x = images(4, 2, 16, 16)
+    inverse = torch.cat([affine(1, angle=k * math.pi / 2, shift=(k, 3.5)).round(decimals=3) for k in range(4)])
+    warp = AffineWarp((16, 16), tile=tile)
+    torch.testing.assert_close(warp(x, inverse), warp.whole(x, inverse), atol=2e-4, rtol=0)

@@ -4,6 +4,7 @@ from frugan.augment.controller import CONTROLLERS, Controller, ControllerConfig,
 from frugan.augment.diffaugment import POLICIES, DiffAugment
 from frugan.augment.measurements import MEASUREMENTS, Measurement, quarter_turns
 from frugan.augment.pipeline import Augmentation, AugmentConfig, AugmentPipeline, Chain, Draw
+from frugan.augment.shift import CircularShift
 from frugan.augment.transforms import PRESETS, TRANSFORMS, Transform, parse_transforms
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "AugmentPipeline",
     "Augmentation",
     "Chain",
+    "CircularShift",
     "Controller",
     "ControllerConfig",
     "DiffAugment",

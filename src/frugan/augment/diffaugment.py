@@ -7,13 +7,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from frugan.channels import colour_channels
 from frugan.checks import check_choice
+from frugan.ops.tiling import Tile, tiles_along
 
 Drawn = dict[str, Tensor]
 
 POLICIES: dict[str, str] = {
     "color": "uuu",  # brightness ±0.5, saturation ×[0, 2] about the mean of the channels, contrast ×[0.5, 1.5] about the image's
-    "translation": "uu",  # whole pixels up to ⅛ of a side, zeros behind
+    "translation": "uu",  # whole pixels up to ⅛ of a side, behind them zeros or, where the image repeats, its other end
     "cutout": "uu",  # a box of half the sides, anywhere, set to zero
 }
 """By name, in the order of application: a letter for each uniform number that it draws for an image."""
@@ -22,7 +24,7 @@ POLICIES: dict[str, str] = {
 class DiffAugment:
     """Augments images `[N, C, H, W]`, nominally in [-1, 1], by a policy such as "color,translation,cutout".
 
-    Colour acts on the first one or three channels, as `AugmentPipeline` has it; the rest on all.
+    Colour acts on the first one or three channels, as `AugmentPipeline` has it, and never on the last `masks`; the rest on all.
     """
 
     def __init__(
@@ -31,14 +33,16 @@ class DiffAugment:
         *,
         channels: int,
         resolution: tuple[int, int],
+        masks: int = 0,
+        tile: Tile = "none",
         device: torch.device | str | None = None,
     ) -> None:
         names = policy.split(",")
         for name in names:
             check_choice("unknown policy of DiffAugment", name, POLICIES)
         self.policy = [name for name in POLICIES if name in names]
-        self.color_channels = {1: 1, 2: 1, 3: 3, 4: 3}.get(channels, 0)
-        self.resolution, self.device = resolution, device
+        self.color_channels = colour_channels(channels - masks)
+        self.resolution, self.tile, self.device = resolution, tile, device
 
     @torch.no_grad()
     def draw(self, n: int, p: float | Tensor, *, generator: torch.Generator) -> Drawn:
@@ -53,7 +57,7 @@ class DiffAugment:
             c = self.color_channels
             x = torch.cat([_color(x[:, :c], draw["color"]), x[:, c:]], dim=1)
         if "translation" in draw:
-            x = _translate(x, draw["translation"])
+            x = _translate(x, draw["translation"], self.tile)
         if "cutout" in draw:
             x = _cut(x, draw["cutout"])
         return x
@@ -68,18 +72,18 @@ def _color(x: Tensor, u: Tensor) -> Tensor:
     return mean + (x - mean) * (contrast + 0.5)
 
 
-def _translate(x: Tensor, u: Tensor) -> Tensor:
+def _translate(x: Tensor, u: Tensor, tile: Tile) -> Tensor:
     """By −m … m pixels along each axis, m = ⅛ of the side (rounded), all shifts equally likely."""
     n, _, h, w = x.shape
-    rows, columns = (
-        (torch.arange(size, device=x.device) - _whole(u[:, i], 2 * round(size / 8) + 1)[:, None] + round(size / 8))
-        for i, size in enumerate((h, w))
-    )
-    inside = ((rows >= 0) & (rows < h))[:, :, None] & ((columns >= 0) & (columns < w))[:, None, :]
-    rows, columns = rows.clamp(0, h - 1), columns.clamp(0, w - 1)
+    axes = []
+    for i, (size, repeats) in enumerate(zip((h, w), tiles_along(tile))):
+        at = torch.arange(size, device=x.device) - _whole(u[:, i], 2 * round(size / 8) + 1)[:, None] + round(size / 8)
+        at = at % size if repeats else at
+        axes.append((at.clamp(0, size - 1), (at >= 0) & (at < size)))
+    (rows, inside_h), (columns, inside_w) = axes
     batch = torch.arange(n, device=x.device)[:, None, None]
     moved = x.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    return moved * inside[:, None]
+    return moved * (inside_h[:, :, None] & inside_w[:, None, :])[:, None]
 
 
 def _cut(x: Tensor, u: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate
 from math import pi
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +40,8 @@ class Kind:
     apply: Callable[..., Tensor]
     square: bool = field(default=False)
     """Whether it takes square images only."""
+    on_masks: Literal["same", "none", "refuse"] = field(default="none")
+    """Whether mask channels go through it, too, stay as they are, or cannot be."""
 
 
 def _rand(rng: torch.Generator, *shape: int) -> Tensor:
@@ -159,16 +162,22 @@ MEASUREMENTS: dict[str, Kind] = {
         _turns,
         quarter_turns,
         square=True,
+        on_masks="same",
     ),
-    "pad-rotate-project": Kind("turned by any angle, averaged along columns", (), lambda: True, _angle, _project),
+    "pad-rotate-project": Kind(
+        "turned by any angle, averaged along columns", (), lambda: True, _angle, _project, on_masks="refuse"
+    ),
 }
 """By name. Parameters follow it after a colon, joined by commas: "blur-noise:1,0.1"."""
 
 
 class Measurement:
-    """A measurement by its specification, such as "drop-pixels:0.5", for images of one resolution `(H, W)`."""
+    """A measurement by its specification, such as "drop-pixels:0.5", for images of one resolution `(H, W)`.
 
-    def __init__(self, specification: str, resolution: tuple[int, int]) -> None:
+    Whatever changes values leaves the last `masks` channels alone.
+    """
+
+    def __init__(self, specification: str, resolution: tuple[int, int], *, masks: int = 0) -> None:
         name, _, given = specification.partition(":")
         check_choice("unknown measurement", name, MEASUREMENTS)
         self.kind = kind = MEASUREMENTS[name]
@@ -183,13 +192,18 @@ class Measurement:
             raise FruganError(
                 f"measurement {name!r} needs square images, and these are {resolution[0]}x{resolution[1]}"
             )
-        self.resolution = resolution
+        if masks and kind.on_masks == "refuse":
+            raise FruganError(f"measurement {name!r} averages along columns, which leaves no mask; choose another")
+        self.resolution, self.masks = resolution, masks if kind.on_masks == "none" else 0
 
     @torch.no_grad()
     def draw(self, n: int, channels: int, *, generator: torch.Generator) -> Drawn:
         """All that is random in the measurement of n images, on the generator's device; `[n, …]` each."""
-        return self.kind.draw((n, channels, *self.resolution), generator, *self.parameters)
+        return self.kind.draw((n, channels - self.masks, *self.resolution), generator, *self.parameters)
 
     def apply(self, images: Tensor, draw: Drawn) -> Tensor:
         """Images `[N, C, H, W]` in [-1, 1] → their measurements, of the same shape."""
-        return self.kind.apply(images, *draw)
+        if not self.masks:
+            return self.kind.apply(images, *draw)
+        image, masks = images.split([images.shape[1] - self.masks, self.masks], dim=1)
+        return torch.cat([self.kind.apply(image, *draw), masks], dim=1)

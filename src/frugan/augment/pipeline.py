@@ -20,7 +20,8 @@ from frugan.augment.transforms import PRESETS, TRANSFORMS, band_gains, band_matr
 from frugan.channels import colour_channels
 from frugan.checks import Limits, check_choice, check_fields
 from frugan.errors import FruganError
-from frugan.ops.warp import AffineWarp
+from frugan.ops.tiling import Tile, tiles_along
+from frugan.ops.warp import AffineWarp, NearestWarp
 
 _SMALLEST = 4
 
@@ -38,7 +39,7 @@ class Draw(NamedTuple):
     gains: Tensor | None
     """`[N, 4]`: factor of each octave band, the lowest first."""
     noise: Tensor | None
-    """`[N, C', H, W]` to add; C' = C where no channel is declared as colour."""
+    """`[N, C', H, W]` to add; C' are all channels but masks where none is declared as colour."""
     box: Tensor | None
     """`[N, 3]`: side and centre (x, y) of the box to cut out, as fractions of W and H."""
 
@@ -84,7 +85,9 @@ class AugmentPipeline:
 
     `color_channels` (0, 1 or 3) says how many of the first channels are colour: by default 1 for grey (+ alpha), 3
     for RGB (+ alpha), 0 for five or more channels. Colour transforms act on these only, and hue and saturation need
-    three; noise is added to these or, where there are none, to all; geometry, filter and cutout act on every channel.
+    three; noise is added to these or, where there are none, to all. The last `masks` channels are no images: colour, filter and
+    noise leave them alone, and geometry moves them with the image, by the nearest pixel if `nearest_masks`. Geometry and cutout
+    act on every channel, the filter on all but masks. Images that `tile` are continued by themselves instead of reflected.
     """
 
     def __init__(
@@ -94,12 +97,18 @@ class AugmentPipeline:
         channels: int,
         resolution: tuple[int, int],
         color_channels: int | None = None,
+        masks: int = 0,
+        nearest_masks: bool = False,
+        tile: Tile = "none",
         device: torch.device | str | None = None,
     ) -> None:
+        self.image_channels = channels - masks
         if color_channels is None:
-            color_channels = colour_channels(channels)
-        if color_channels not in (0, 1, 3) or color_channels > channels:
-            raise FruganError(f"color_channels is {color_channels} of {channels} channels; it can be 0, 1 or 3 of them")
+            color_channels = colour_channels(self.image_channels)
+        if color_channels not in (0, 1, 3) or color_channels > self.image_channels:
+            raise FruganError(
+                f"color_channels is {color_channels} of {self.image_channels} channels; it can be 0, 1 or 3 of them"
+            )
         if min(resolution) < _SMALLEST:
             raise FruganError(f"images of {resolution[0]}x{resolution[1]} are too small to augment; use at least 4x4")
         self.channels, self.resolution, self.color_channels = channels, resolution, color_channels
@@ -116,14 +125,18 @@ class AugmentPipeline:
         self._widths = [row.parameters(torch.zeros(1, len(row.variates)), size).shape[1] for row in rows]
         owners = torch.arange(len(rows)).repeat_interleave(torch.tensor(self._widths, dtype=torch.long))
         self._owners = owners.to(device)
-        self._geometry = self._warp = self._color = self._bands = None
+        self._geometry = self._warp = self._nearest = self._color = self._bands = None
         if groups & {"blit", "geometry"}:
             self._geometry = _Matrices(self.steps, ("blit", "geometry"), device)
-            self._warp = AffineWarp(resolution, device)
+            self._warp = AffineWarp(resolution, device, tile=tile)
+            self._nearest = NearestWarp(resolution, device, tile=tile) if masks and nearest_masks else None
         if "color" in groups:
             self._color = _Matrices(self.steps, ("color",), device)
         if "filter" in groups:
-            self._bands = [torch.as_tensor(band_matrices(s), dtype=torch.float32, device=device) for s in resolution]
+            self._bands = [
+                torch.as_tensor(band_matrices(size, repeats=repeats), dtype=torch.float32, device=device)
+                for size, repeats in zip(resolution, tiles_along(tile))
+            ]
 
     def __call__(self, images: Tensor, p: float | Tensor, *, generator: torch.Generator) -> Tensor:
         """`draw` and `apply` at once."""
@@ -150,7 +163,7 @@ class AugmentPipeline:
                 off = self._size.new_zeros(n, 1)
                 gains = band_gains(torch.cat([drawn.get(f"band{i}", off) for i in range(4)], dim=1))
             if "noise" in drawn:
-                shape = (n, self.color_channels or self.channels, *self.resolution)
+                shape = (n, self.color_channels or self.image_channels, *self.resolution)
                 noise = torch.randn(shape, generator=generator, device=self._size.device)
                 noise *= drawn["noise"][..., None, None]
             return Draw(inverse, color, gains, noise, drawn.get("cutout"))
@@ -204,16 +217,23 @@ class AugmentPipeline:
         with torch.autocast(images.device.type, enabled=False):
             x = images.to(dtype).contiguous()
             if self._warp and draw.inverse is not None:
-                x = self._warp(x, draw.inverse)
+                x = self._moved(x, draw.inverse, self._warp)
             if draw.color is not None:
                 x = _on_first(x, draw.color.shape[1], partial(_recolor, color=draw.color))
             if self._bands and draw.gains is not None:
-                x = _filter(x, draw.gains, self._bands)
+                x = _on_first(x, self.image_channels, partial(_filter, gains=draw.gains, bands=self._bands))
             if draw.noise is not None:
                 x = _on_first(x, draw.noise.shape[1], draw.noise.to(dtype).add)
             if draw.box is not None:
                 x = _cut_out(x, draw.box)
             return x.to(images.dtype)
+
+
+    def _moved(self, x: Tensor, inverse: Tensor, warp: AffineWarp) -> Tensor:
+        if self._nearest is None:
+            return warp(x, inverse)
+        image, masks = x.split([self.image_channels, self.channels - self.image_channels], dim=1)
+        return torch.cat([warp(image.contiguous(), inverse), self._nearest(masks, inverse)], dim=1)
 
 
 def _steps(transforms: tuple[str, ...], color_channels: int) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from frugan.checks import check_choice
-from frugan.ops.rings import reflect
+from frugan.ops.rings import reflect, wrap
 
 Group = Literal["blit", "geometry", "color", "filter", "noise", "cutout"]
 
@@ -138,13 +138,13 @@ def octave_bank() -> np.ndarray:
     return np.stack([np.pad(band, (bands[0].size - band.size) // 2) for band in bands])
 
 
-def band_matrices(size: int) -> np.ndarray:
-    """float64 `[4, size, size]`: each band's filter along one axis that is extended by reflection."""
-    bank = octave_bank()
+def band_matrices(size: int, *, repeats: bool = False) -> np.ndarray:
+    """float64 `[4, size, size]`: each band's filter along one axis that is extended by reflection, or that repeats."""
+    bank, extended = octave_bank(), wrap if repeats else reflect
     matrices = np.zeros((len(bank), size, size))
     rows = np.arange(size)
     for tap in range(bank.shape[1]):
-        matrices[:, rows, reflect(rows + tap - bank.shape[1] // 2, size)] += bank[:, tap, None]
+        matrices[:, rows, extended(rows + tap - bank.shape[1] // 2, size)] += bank[:, tap, None]
     return matrices
 
 

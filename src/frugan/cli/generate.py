@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from frugan.networks import Generator
+
 MOST_GRID_PIXELS = 400_000_000
 LEGIBLE = 128
 """Pixels a side below which `--scale auto` enlarges the images of a grid."""
@@ -54,6 +56,9 @@ def generate(
     scale: Annotated[
         str, Option(help="Enlarge by a whole factor; auto: the images of a grid, where they are small.")
     ] = "auto",
+    repeat: Annotated[
+        str, Option(help="ROWSxCOLUMNS copies side by side of each image, by a generator trained with --tile.")
+    ] = "1x1",
     format: Annotated[
         Literal["png", "npy"], Option(help="npy: arrays [H, W, C] of all channels in the depth of the data.")
     ] = "png",
@@ -78,6 +83,7 @@ def generate(
             "--class": label is not None,
             "--grid": grid,
             "--scale": scale != "auto",
+            "--repeat": repeat != "1x1",
             "--format": format != "png",
         }
         if unused := [name for name, is_given in given.items() if is_given]:
@@ -97,16 +103,21 @@ def generate(
     notes = [*notes, *([] if c is None else outside(c, measured))]
     pixels = read_pixel_format(source, G.channels)
     settings: dict[str, Any] = {"truncation": truncation, "truncation_cutoff": truncation_cutoff, "noise": noise}
+    rows, columns = _parse_repeat(repeat, G)
     made = G.to(choose_device(device)).sample_batches(numbers, c=c, batch=batch, **settings)
+    made = (images.repeat(1, 1, rows, columns) for images in made)
+    size = G.resolution[0] * rows, G.resolution[1] * columns
     text = {"Network": weights_digest(G), "Truncation": f"{truncation:g}", "Noise": noise}
     if truncation_cutoff is not None:
         text["Truncation cutoff"] = str(truncation_cutoff)
     if c is not None:
         text["Class"] = _class_name(str(label), c, None if measured else names)
+    if rows * columns > 1:
+        text["Repeat"] = f"{rows}x{columns}"
     out = out or default_out(source)
     if grid:
-        factor = factor or _legible(*G.resolution)
-        written = _write_grid(_shown(made, len(numbers)), numbers, out, text, factor, G.resolution)
+        factor = factor or _legible(*size)
+        written = _write_grid(_shown(made, len(numbers)), numbers, out, text, factor, size)
     else:
         written = _write_each(_shown(made, len(numbers)), numbers, out, text, factor or 1, format, pixels)
     for line in [written, *notes, *pixels.notes(format, grid)]:
@@ -275,6 +286,8 @@ def _grid_name(about: Mapping[str, str]) -> str:
         parts.append(f"cutoff{about['Truncation cutoff']}")
     if about["Noise"] != "const":
         parts.append(f"noise-{about['Noise']}")
+    if "Repeat" in about:
+        parts.append(f"repeat{about['Repeat']}")
     return "-".join(parts)
 
 
@@ -314,6 +327,24 @@ def _parse_scale(text: str) -> int | None:
     if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= 256:
         raise FruganError(f"--scale {text[:40]}: give a whole number from 1 to 256, or auto")
     return int(text)
+
+
+def _parse_repeat(text: str, G: Generator) -> tuple[int, int]:
+    """ "2x3" → (2, 3): copies down and across. Raises `FruganError` where the generator's images do not repeat so."""
+    match = re.fullmatch(r"([0-9]{1,3})x([0-9]{1,3})", text)
+    if match is None or not (rows := int(match[1])) or not (columns := int(match[2])):
+        raise FruganError(f"--repeat {text[:40]}: give ROWSxCOLUMNS, each from 1 to 999, for instance 2x2")
+    tile = G.config.synthesis.tile
+    if missing := [axis for axis, count in (("y", rows), ("x", columns)) if count > 1 and axis not in tile]:
+        kind = f"with --tile {tile}" if tile != "none" else "without --tile"
+        raise FruganError(
+            f"--repeat {text}: this generator was trained {kind}, so that its images do not repeat along "
+            f"{' and '.join(missing)}; train one with --tile xy, if need be with --init-from this one"
+        )
+    h, w = G.resolution
+    if h * rows * w * columns > MOST_GRID_PIXELS:
+        raise FruganError(f"--repeat {text} of {h}x{w} is beyond {MOST_GRID_PIXELS:,} pixels; give fewer copies")
+    return rows, columns
 
 
 def _legible(height: int, width: int) -> int:

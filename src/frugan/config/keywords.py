@@ -33,6 +33,8 @@ class TrainKeywords(TypedDict, total=False):
     architecture: str | None
     g_architecture: Literal["skip", "resnet", "orig"] | None
     d_architecture: Literal["skip", "resnet", "orig"] | None
+    tile: Literal["none", "x", "y", "xy"] | None
+    images_tile: Literal["auto", "yes", "no"]
     mbstd_group: int | None
     batch: int | None
     batch_per_device: int | Literal["auto"] | None

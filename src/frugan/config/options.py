@@ -211,6 +211,10 @@ class Options:
     """Connections of the generator's blocks. [default: skip]"""
     d_architecture: Architecture | None = option(None, NETWORKS)
     """Connections of the discriminator's blocks. [default: resnet; cifar: orig]"""
+    tile: Literal["none", "x", "y", "xy"] | None = option(None, NETWORKS)
+    """Axes along which generated images repeat without a seam. [default: none, or those of the networks to start from]"""
+    images_tile: Literal["auto", "yes", "no"] = option("auto", NETWORKS)
+    """With --tile, whether the training images repeat, too; no: they are cut out of something larger; auto: measured."""
     mbstd_group: BatchSize | None = option(None, NETWORKS)
     """Images in a minibatch-std group. [default: the preset's; auto: 4]"""
 

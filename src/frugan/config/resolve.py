@@ -22,7 +22,11 @@ from frugan.metrics import EvaluateConfig, default_metric
 from frugan.metrics.config import FEWEST
 from frugan.networks import DiscriminatorConfig, GeneratorConfig, MappingConfig
 from frugan.networks.registry import DEFAULT, architecture_of, find_architecture
+from frugan.ops.tiling import Tile, tiles_along
 from frugan.training import ObjectiveConfig, TrainingConfig, TransferConfig
+
+SEAMLESS = 1.25
+"""Images repeat where the step across their border is at most so many times that between neighbours."""
 
 Kind = Literal["rt", "rv", "scheduled", "fixed", "none"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -44,6 +48,8 @@ class Facts:
     discriminator: DiscriminatorConfig | None = None
     measured: tuple[Measured, ...] = ()
     """The label columns that are numbers."""
+    seams: tuple[float, float] | None = None
+    """How visible the training images' seams are along (y, x), see `frugan.ops.tiling.seams`; None where nobody asks."""
 
 
 @dataclass(frozen=True)
@@ -416,6 +422,7 @@ def _networks(
         "d_architecture", options.d_architecture, preset.d_architecture, source=getattr(d, "architecture", None)
     )
     clamp = {"clamp": 256.0} if values.precision == "fp16" else {}
+    tile = generated_tile(options, facts.generator)
     shared: dict[str, Any] = {
         "resolution": facts.resolution,
         "channels": facts.channels,
@@ -436,6 +443,7 @@ def _networks(
             channel_base=base,
             channel_max=most,
             architecture=options.g_architecture or g.synthesis.architecture,
+            tile=tile,
             **clamp,
         ),
     )
@@ -445,6 +453,7 @@ def _networks(
         "channel_max": round((options.channel_max or own_max) * options.d_capacity),
         "architecture": d_architecture,
         "mbstd_group": values.mbstd_group,
+        "tile": _images_tile(asked, tile, pick),
         **clamp,
     }
     if options.d_mapping_layers is not None or facts.discriminator is None:
@@ -457,6 +466,27 @@ def _networks(
     discriminator = _with(d, of_discriminator, [k for k, v in given.items() if v is not None], "an option")
     by_method = asked.method.discriminator
     return generator, _with(discriminator, by_method, by_method, f"--method {options.method}")
+
+
+def generated_tile(options: Options, source: GeneratorConfig | None) -> Tile:
+    """Axes along which generated images repeat: as asked for, else as those of the networks to start from."""
+    return options.tile or (source.synthesis.tile if source else "none")
+
+
+def _images_tile(asked: _Asked, tile: Tile, pick: _Derivation) -> Tile:
+    """Axes along which the training images repeat, too: all of `tile`, or none."""
+    choice, seams = asked.options.images_tile, asked.facts.seams
+    if tile == "none":
+        if choice != "auto":
+            raise FruganError(f"--images-tile {choice} says how images that repeat are trained on; add --tile xy, x or y")
+        return "none"
+    if choice != "auto":
+        return tile if choice == "yes" else "none"
+    steps = [step for step, repeats in zip(seams or (1.0, 1.0), tiles_along(tile)) if repeats]
+    reason = f"the step across their border is {max(steps):.2g} times that between neighbours"
+    found = max(steps) <= SEAMLESS
+    pick.note("images_tile", "yes" if found else "no", reason)
+    return tile if found else "none"
 
 
 def d_mapping(layers: int | None) -> MappingConfig:

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frugan.networks.activation_checkpointing import Recomputable
-from frugan.ops.conv import conv2d
 from frugan.ops.epilogue import epilogue, is_fused
-from frugan.ops.fir import conv_downsample, conv_upsample, normalized_filter
+from frugan.ops.fir import conv_downsample, conv_same, conv_upsample, normalized_filter
+from frugan.ops.tiling import Tile
 
 Activation = Literal["linear", "lrelu"]
 ACTIVATION_GAIN: dict[Activation, float] = {"linear": 1.0, "lrelu": math.sqrt(2)}
@@ -63,7 +63,7 @@ class EqualizedLinear(nn.Module):
 
 
 class EqualizedConv2d(Recomputable):
-    """`[N, I, H, W]` → `[N, O, H, W]`, or 2× up- or down-sampled; computes in x's dtype.
+    """`[N, I, H, W]` → `[N, O, H, W]`, or 2× up- or down-sampled; computes in x's dtype. `tile`: axes along which images repeat.
 
     The clamp acts on the activation, scaled like it by the `gain` of the call. With `spectral` the weight is divided by
     its largest singular value, for which `power_iteration` keeps an estimate (Miyato et al., "Spectral Normalization for
@@ -82,6 +82,7 @@ class EqualizedConv2d(Recomputable):
         resample_filter: tuple[float, ...] = (1, 3, 3, 1),
         clamp: float | None = None,
         spectral: bool = False,
+        tile: Tile = "none",
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
@@ -91,6 +92,7 @@ class EqualizedConv2d(Recomputable):
         self.activation: Activation = activation
         self.resample = resample
         self.clamp = clamp
+        self.tile: Tile = tile
         self.bias_gain = ACTIVATION_GAIN[activation]
         self.weight_gain = self.bias_gain / math.sqrt(in_channels * kernel_size**2)
         self.resample_filter: Tensor | None
@@ -127,9 +129,9 @@ class EqualizedConv2d(Recomputable):
 
     def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.resample is None:
-            return conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+            return conv_same(x, weight, bias, tile=self.tile)
         assert self.resample_filter is not None
         if self.resample == "down":
-            return conv_downsample(x, weight, self.resample_filter, bias)
-        y = conv_upsample(x, weight, self.resample_filter)
+            return conv_downsample(x, weight, self.resample_filter, bias, tile=self.tile)
+        y = conv_upsample(x, weight, self.resample_filter, tile=self.tile)
         return y if bias is None else y + bias[:, None, None]

@@ -18,6 +18,7 @@ from frugan.ops import fir_triton
 from frugan.ops.conv import conv2d, conv_transpose2d
 from frugan.ops.linear import linear
 from frugan.ops.operator import operator, transformed
+from frugan.ops.tiling import Tile, extend
 
 
 def normalized_filter(taps: Sequence[float] | Tensor) -> Tensor:
@@ -160,38 +161,66 @@ def _upfirdn(
     return y[:, :, ::down_y, ::down_x] if down_x * down_y > 1 else y
 
 
-def upsample(x: Tensor, f: Tensor, factor: int = 2) -> Tensor:
-    """`[N, C, H, W]` → `[N, C, factor·H, factor·W]`, low-passed by the square filter `f` `[taps, taps]`."""
+def upsample(x: Tensor, f: Tensor, factor: int = 2, *, tile: Tile = "none") -> Tensor:
+    """`[N, C, H, W]` → `[N, C, factor·H, factor·W]`, low-passed by the square filter `f` `[taps, taps]`.
+
+    Images that `tile` are continued by themselves where others end in zeros, here and below.
+    """
     taps = f.shape[-1]
     before, after = (taps + factor - 1) // 2, (taps - factor) // 2
+    if tile != "none":
+        x, before, after = _continued(x, before, after, factor, tile)
     return upfirdn(x, f, up=factor, padding=(before, after, before, after), gain=factor**2)
 
 
-def downsample(x: Tensor, f: Tensor, factor: int = 2) -> Tensor:
+def downsample(x: Tensor, f: Tensor, factor: int = 2, *, tile: Tile = "none") -> Tensor:
     """`[N, C, H, W]` → `[N, C, H/factor, W/factor]`, low-passed by the square filter `f` `[taps, taps]`."""
     taps = f.shape[-1]
     before, after = (taps - factor + 1) // 2, (taps - factor) // 2
+    if tile != "none":
+        x, before, after = _continued(x, before, after, 1, tile)
     return upfirdn(x, f, down=factor, padding=(before, after, before, after))
 
 
-def conv_upsample(x: Tensor, weight: Tensor, f: Tensor) -> Tensor:
+def _continued(x: Tensor, before: int, after: int, up: int, tile: Tile) -> tuple[Tensor, int, int]:
+    """x extended so far that `before` and `after` positions of the zero-inserted image lie on it; what is left of these, at most 0."""
+    first, last = max(-(-before // up), 0), max(-(-after // up), 0)
+    return extend(x, (first, last, first, last), tile), before - up * first, after - up * last
+
+
+def conv_upsample(x: Tensor, weight: Tensor, f: Tensor, *, tile: Tile = "none") -> Tensor:
     """2× up-sampling and convolution: zero-insertion ∗ weight ∗ f, "same" borders.
 
     `x` `[N, I, H, W]`, `weight` `[O, I, k, k]` with odd k, `f` `[taps, taps]` → `[N, O, 2H, 2W]`.
     """
     k, taps = weight.shape[-1], f.shape[-1]
     if k == 1:
-        return upsample(conv2d(x, weight), f)
-    y = conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+        return upsample(conv2d(x, weight), f, tile=tile)
     before = (taps + 1) // 2 + k // 2 - (k - 1)
     after = (taps - 2) // 2 + k // 2 - (k - 2)
+    if tile != "none":  # the transposed convolution lacks terms in k − 2 positions on each side
+        x, before, after = _continued(x, before + k - 2, after + k - 2, 2, tile)
+        before, after = before - (k - 2), after - (k - 2)
+    y = conv_transpose2d(x, weight.transpose(0, 1), stride=2)
     return upfirdn(y, f, padding=(before, after, before, after), gain=4)
 
 
-def conv_downsample(x: Tensor, weight: Tensor, f: Tensor, bias: Tensor | None = None) -> Tensor:
+def conv_downsample(
+    x: Tensor, weight: Tensor, f: Tensor, bias: Tensor | None = None, *, tile: Tile = "none"
+) -> Tensor:
     """Low-pass, convolution and 2× decimation: `x` `[N, I, H, W]`, `weight` `[O, I, k, k]` → `[N, O, H/2, W/2]`."""
     k, taps = weight.shape[-1], f.shape[-1]
     if k == 1:
-        return conv2d(downsample(x, f), weight, bias)
+        return conv2d(downsample(x, f, tile=tile), weight, bias)
     before, after = (taps - 1) // 2 + k // 2, (taps - 2) // 2 + k // 2
+    if tile != "none":
+        x, before, after = _continued(x, before, after, 1, tile)
     return conv2d(upfirdn(x, f, padding=(before, after, before, after)), weight, bias, stride=2)
+
+
+def conv_same(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, tile: Tile = "none") -> Tensor:
+    """Convolution with "same" borders: `x` `[N, I, H, W]`, `weight` `[O, I, k, k]` with odd k → `[N, O, H, W]`."""
+    margin = weight.shape[-1] // 2
+    if tile == "none" or not margin:
+        return conv2d(x, weight, bias, padding=margin)
+    return conv2d(extend(x, (margin, margin, margin, margin), tile), weight, bias)

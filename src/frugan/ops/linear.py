@@ -38,9 +38,9 @@ class _Linear(torch.autograd.Function):
 
 
 def linear_operator(name: str, compute: Map, shape: Map | None = None) -> Map:
-    """A linear map of images that comes with its adjoint: `compute(x, constant, height, width, adjoint)`.
+    """A linear map of images that comes with its adjoint: `compute(x, constant, height, width, …, adjoint)`.
 
-    The constant has no gradient; `height` and `width` are those of the map's inputs.
+    The constant has no gradient; `height` and `width` are those of the map's inputs; what follows are numbers.
     """
 
     def keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -49,7 +49,7 @@ def linear_operator(name: str, compute: Map, shape: Map | None = None) -> Map:
         ctx.map = *size, not adjoint
 
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return made(gradient, *ctx.saved_tensors, *ctx.map), *[None] * 4
+        return made(gradient, *ctx.saved_tensors, *ctx.map), *[None] * (len(ctx.map) + 1)
 
     made = operator(name, compute, backward, keep, shape)
     return made

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from frugan.ops.conv import conv2d
-from frugan.ops.fir import conv_upsample
+from frugan.ops.fir import conv_same, conv_upsample
+from frugan.ops.tiling import Tile
 
 
 def modulated_conv2d(
@@ -17,6 +17,7 @@ def modulated_conv2d(
     demodulate: bool = True,
     resample_filter: Tensor | None = None,
     gain: float = 1.0,
+    tile: Tile = "none",
 ) -> Tensor:
     """Convolution whose weights are scaled per sample and input channel, then normalised per output channel.
 
@@ -28,18 +29,25 @@ def modulated_conv2d(
         demodulate: whether to normalise.
         resample_filter: `[taps, taps]`; if given, the image is up-sampled 2× on the way.
         gain: factor on the result.
+        tile: axes along which the image repeats.
 
     Returns:
         `[N, O, H, W]` (or twice the size), in x's dtype.
     """
     if not demodulate:
-        return _convolved(x, weight, styles * gain, resample_filter)
-    y, scale = demodulated_conv2d(x, weight, styles, resample_filter=resample_filter, gain=gain)
+        return _convolved(x, weight, styles * gain, resample_filter, tile)
+    y, scale = demodulated_conv2d(x, weight, styles, resample_filter=resample_filter, gain=gain, tile=tile)
     return y * scale.to(x.dtype)[:, :, None, None]
 
 
 def demodulated_conv2d(
-    x: Tensor, weight: Tensor, styles: Tensor, *, resample_filter: Tensor | None = None, gain: float = 1.0
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    *,
+    resample_filter: Tensor | None = None,
+    gain: float = 1.0,
+    tile: Tile = "none",
 ) -> tuple[Tensor, Tensor]:
     """As `modulated_conv2d`, before the last scaling: (`[N, O, H, W]` in x's dtype, float32 `[N, O]` to multiply it by)."""
     if x.dtype == torch.float16:
@@ -47,10 +55,10 @@ def demodulated_conv2d(
         weight = weight * (weight[0].numel() ** -0.5 / weight.abs().amax(dim=(1, 2, 3), keepdim=True))
         styles = styles / styles.abs().amax(dim=1, keepdim=True)
     power = styles.square() @ weight.square().sum(dim=(2, 3)).t()
-    return _convolved(x, weight, styles, resample_filter), (power + 1e-8).rsqrt() * gain
+    return _convolved(x, weight, styles, resample_filter, tile), (power + 1e-8).rsqrt() * gain
 
 
-def _convolved(x: Tensor, weight: Tensor, styles: Tensor, resample_filter: Tensor | None) -> Tensor:
+def _convolved(x: Tensor, weight: Tensor, styles: Tensor, resample_filter: Tensor | None, tile: Tile) -> Tensor:
     x = x * styles.to(x.dtype)[:, :, None, None]
     w = weight.to(x.dtype)
-    return conv2d(x, w, padding=w.shape[-1] // 2) if resample_filter is None else conv_upsample(x, w, resample_filter)
+    return conv_same(x, w, tile=tile) if resample_filter is None else conv_upsample(x, w, resample_filter, tile=tile)

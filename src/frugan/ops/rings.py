@@ -1,7 +1,7 @@
-"""An axis of an image extended by reflection and upsampled twofold, as a ring: what the affine warp samples.
+"""An axis of an image extended without end and upsampled twofold, as a ring: what the affine warp samples.
 
 A signal of W samples extended by reflection has the period 2(W − 1), so all of its upsampled extension is a ring of
-4(W − 1) samples. "Extend and upsample" and "downsample and crop" by the sym6 wavelet are matrices along one axis. sym6 is
+4(W − 1) samples; where images repeat, the period is W and the ring has 2·W samples. "Extend and upsample" and "downsample and crop" by the sym6 wavelet are matrices along one axis. sym6 is
 orthonormal: the second undoes the first.
 """
 
@@ -42,17 +42,27 @@ def reflect(index: np.ndarray, size: int) -> np.ndarray:
     return np.minimum(index, period - index)
 
 
-def upsampling_matrix(size: int) -> np.ndarray:
-    """float64 `[4(size − 1) + 1, size]`: one period of the reflected, twofold upsampled axis, and its first row again.
+def wrap(index: np.ndarray, size: int) -> np.ndarray:
+    """Positions on an axis that repeats → positions in [0, size)."""
+    return index % size
+
+
+def period(size: int, *, repeats: bool = False) -> int:
+    """Samples of the ring of an axis extended by reflection, or of one that repeats."""
+    return 2 * size if repeats else 4 * (size - 1)
+
+
+def upsampling_matrix(size: int, *, repeats: bool = False) -> np.ndarray:
+    """float64 `[period + 1, size]`: one period of the extended, twofold upsampled axis, and its first row again.
 
     Row m sits at pixel m/2: the largest tap is the middle of the filter.
     """
-    period = 4 * (size - 1)
-    matrix = np.zeros((period + 1, size))
-    rows = np.arange(period + 1)
+    length, extended = period(size, repeats=repeats), wrap if repeats else reflect
+    matrix = np.zeros((length + 1, size))
+    rows = np.arange(length + 1)
     for tap, weight in enumerate(SYM6):
         hit = (rows - tap + _REACH) % 2 == 0
-        matrix[rows[hit], reflect((rows[hit] - tap + _REACH) // 2, size)] += weight * np.sqrt(2)
+        matrix[rows[hit], extended((rows[hit] - tap + _REACH) // 2, size)] += weight * np.sqrt(2)
     return matrix
 
 
@@ -72,8 +82,14 @@ def sample_places(size: int) -> np.ndarray:
     return (np.arange(2 * size + 2 * _REACH) - (size - 1 + _REACH)) / 2
 
 
-def fold(pixels: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Positions in pixels from the centre → in turns of the ring, [0, 1), and which of them nothing is to be seen at."""
+def fold(pixels: Tensor, size: int, *, repeats: bool = False) -> tuple[Tensor, Tensor]:
+    """Positions in pixels from the centre → in turns of the ring, [0, 1), and which of them nothing is to be seen at.
+
+    Extended by reflection an axis ends where a reflection would be reflected again; one that repeats has no end.
+    """
+    if repeats:
+        turns = pixels / size + (size - 1) / (2 * size)
+        return turns - turns.floor(), torch.zeros_like(pixels, dtype=torch.bool)
     turns = pixels / (2 * (size - 1)) + 0.25
     return turns - turns.floor(), pixels.abs() > 1.5 * size - 1
 

@@ -1,6 +1,6 @@
 """Affine warps of images through an orthonormal wavelet filter: band-limited, of fixed cost, twice differentiable.
 
-The image is extended by reflection, upsampled twofold with the sym6 low-pass, sampled bilinearly, and downsampled
+The image is extended by reflection, or by itself where it repeats, upsampled twofold with the sym6 low-pass, sampled bilinearly, and downsampled
 with the time-reversed filter (Karras et al., "Training Generative Adversarial Networks with Limited Data", 2020,
 appendix B). The identity warp returns the image up to rounding.
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from frugan.ops import warp_cpu
 from frugan.ops.operator import transformed
 from frugan.ops.rings import bilinear, downsampling_matrix, fold, sample_places, upsampling_matrix
+from frugan.ops.tiling import Tile, tiles_along
 
 _DENSE_UP_TO, _BLOCK = 160, 32
 """Axes of more inputs than this use the band of their matrix, in blocks of so many outputs."""
@@ -52,14 +53,16 @@ class AxisMap:
 
 
 class AffineWarp:
-    """Warps images of one size `(H, W)`, H and W ≥ 2, each by its own matrix.
+    """Warps images of one size `(H, W)`, H and W ≥ 2, each by its own matrix; they repeat along the axes of `tile`.
 
     Workspace per image: at most 16 times its pixels for the upsampled rings, about 4 times for the samples.
     """
 
-    def __init__(self, resolution: tuple[int, int], device: torch.device | str | None = None) -> None:
-        self.resolution = resolution
-        self.up = [AxisMap(upsampling_matrix(size), device) for size in resolution]
+    def __init__(
+        self, resolution: tuple[int, int], device: torch.device | str | None = None, *, tile: Tile = "none"
+    ) -> None:
+        self.resolution, self.tile, self.repeats = resolution, tile, tiles_along(tile)
+        self.up = [AxisMap(upsampling_matrix(size, repeats=r), device) for size, r in zip(resolution, self.repeats)]
         self.down = [AxisMap(downsampling_matrix(size), device) for size in resolution]
         self.y, self.x = (
             torch.as_tensor(sample_places(size), dtype=torch.float32, device=device) for size in resolution
@@ -70,10 +73,10 @@ class AffineWarp:
 
         `inverse` `[N, 3, 3]` takes an output position (x, y, 1), in pixels from the image's centre, x to the right
         and y downwards, to the input position shown there. Beyond H − 1 or W − 1 reflected pixels on a side all is
-        zero.
+        zero; along an axis that repeats nothing is.
         """
         if images.device.type == "cpu" and not transformed():
-            return warp_cpu.warp(images, inverse)
+            return warp_cpu.warp(images, inverse, self.tile)
         return self.by_rings(images, inverse)
 
     def by_rings(self, images: Tensor, inverse: Tensor) -> Tensor:
@@ -90,8 +93,40 @@ class AffineWarp:
     def _grid(self, inverse: Tensor) -> Tensor:
         """Sampling positions (x, y) `[N, 2H + 10, 2W + 10, 2]` on the rings, in [−1, 1]; 2 where nothing is to be seen."""
         coordinates = []
-        for row, size in enumerate(self.resolution[::-1]):
+        for row, (size, repeats) in enumerate(zip(self.resolution[::-1], self.repeats[::-1])):
             a, b, c = (inverse[:, row, k, None, None] for k in range(3))
-            turns, beyond = fold(self.x * a + (self.y[:, None] * b + c), size)
+            turns, beyond = fold(self.x * a + (self.y[:, None] * b + c), size, repeats=repeats)
             coordinates.append((turns * 2 - 1).masked_fill(beyond, 2))
         return torch.stack(coordinates, dim=-1)
+
+
+class NearestWarp:
+    """The same warp by the nearest pixel, for channels whose values mean something: nothing new arises between two of them.
+
+    A selection of pixels, linear in the image and differentiable as often as wanted.
+    """
+
+    def __init__(
+        self, resolution: tuple[int, int], device: torch.device | str | None = None, *, tile: Tile = "none"
+    ) -> None:
+        self.resolution, self.repeats = resolution, tiles_along(tile)
+        self.y, self.x = (torch.arange(size, device=device) - (size - 1) / 2 for size in resolution)
+
+    def __call__(self, images: Tensor, inverse: Tensor) -> Tensor:
+        """`[N, C, H, W]` → the same shape; `inverse` `[N, 3, 3]` and what lies beyond the border as in `AffineWarp`."""
+        (h, w), places, seen = self.resolution, [], []
+        for row, size, repeats in ((1, h, self.repeats[0]), (0, w, self.repeats[1])):
+            a, b, c = (inverse[:, row, k, None, None] for k in range(3))
+            pixels = self.x * a + (self.y[:, None] * b + c)
+            index = (pixels + size / 2).floor().long()  # pixel i covers i - size/2 to i + 1 - size/2
+            if repeats:
+                places.append(index % size)
+            else:
+                around = index % (2 * size - 2)
+                places.append(torch.minimum(around, 2 * size - 2 - around))
+                seen.append(pixels.abs() <= 1.5 * size - 1)
+        index = (places[0] * w + places[1]).flatten(1)[:, None].expand(-1, images.shape[1], -1)
+        found = images.flatten(2).gather(2, index).view_as(images)
+        for inside in seen:
+            found = found * inside[:, None].to(found.dtype)
+        return found

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from frugan.ops.linear import linear, linear_operator
-from frugan.ops.rings import bilinear, downsampling_matrix, fold, sample_places, spread, upsampling_matrix
+from frugan.ops.rings import bilinear, downsampling_matrix, fold, period, sample_places, spread, upsampling_matrix
+from frugan.ops.tiling import TILES, Tile, tiles_along
 
 _DENSE_UP_TO, _BLOCK = {-2: 160, -1: 48}, 32
 """By axis: matrices of more inputs than this are multiplied in blocks of so many outputs, each with what it touches only."""
@@ -70,26 +71,29 @@ class WindowMap:
 
 
 class Window(NamedTuple):
-    """`length` samples of an upsampled axis extended by reflection, from `start` on; sample 0 lies on the first pixel."""
+    """`length` samples of an upsampled axis extended without end, from `start` on; sample 0 lies on the first pixel."""
 
     start: int
     length: int
 
 
-def _window(size: int, lowest: float, highest: float) -> Window | None:
+def _window(size: int, repeats: bool, lowest: float, highest: float) -> Window | None:
     """What holds the positions between two, in pixels from the centre; None if that is more than the ring, or they go beyond it."""
     start, end = math.floor(2 * lowest - 1e-3) + size - 1, math.ceil(2 * highest + 1e-3) + size - 1
     length = -(-(end - start + 1) // _LANES) * _LANES
-    return None if length > 4 * size or max(-lowest, highest) > 1.5 * size - 1 else Window(start, length)
+    beyond = not repeats and max(-lowest, highest) > 1.5 * size - 1
+    return None if length > 4 * size or beyond else Window(start, length)
 
 
 class CheapestWarp:
     """What `AffineWarp` does, for images on a CPU."""
 
-    def __init__(self, resolution: tuple[int, int]) -> None:
-        self.resolution = resolution
-        twice_around = [np.arange(8 * size) % (4 * size - 4) for size in resolution]  # any window is rows of the matrix
-        self.up = [WindowMap(upsampling_matrix(size)[turns]) for size, turns in zip(resolution, twice_around)]
+    def __init__(self, resolution: tuple[int, int], tile: Tile = "none") -> None:
+        self.resolution, self.repeats = resolution, tiles_along(tile)
+        axes = list(zip(resolution, self.repeats))
+        self.periods = [period(size, repeats=repeats) for size, repeats in axes]
+        around = [np.arange(8 * size) % n for size, n in zip(resolution, self.periods)]  # any window is rows of these
+        self.up = [WindowMap(upsampling_matrix(n, repeats=r)[turns]) for (n, r), turns in zip(axes, around)]
         self.down = [WindowMap(downsampling_matrix(size)) for size in resolution]
         self.places = [sample_places(size) for size in resolution]
         self.y, self.x = (torch.as_tensor(places, dtype=torch.float32) for places in self.places)
@@ -98,13 +102,18 @@ class CheapestWarp:
         move, constants = self.plan(images, inverse)
         return linear(images, move, partial(move, adjoint=True), *constants)
 
+    @property
+    def _alike(self) -> bool:
+        """Whether both axes are of one kind."""
+        return self.resolution[0] == self.resolution[1] and self.repeats[0] == self.repeats[1]
+
     def plan(self, images: Tensor, matrices: Tensor) -> tuple[Callable[..., Tensor], list[Tensor]]:
         """`_move` for these matrices and images like these, and the tensors that it needs."""
         dtype, some = images.dtype, max(1, _WORKSPACE // (16 * images.shape[1:].numel()))
         inverse = np.array(matrices.tolist())
         turns, moves = (inverse[:, (0, 1), (1, 0)] != 0).any(1), (inverse != np.eye(3)).any((1, 2))
         quarter = (inverse[:, (0, 1), (0, 1)] == 0).all(1)
-        if self.resolution[0] != self.resolution[1]:
+        if not self._alike:
             quarter[:] = False
         if swaps := quarter.any():  # after a transposition, their rows are rows again
             inverse, turns = np.where(quarter[:, None, None], inverse[:, (1, 0, 2)], inverse), turns & ~quarter
@@ -146,7 +155,7 @@ class CheapestWarp:
     def _along(self, inverse: np.ndarray) -> tuple[Tensor, Tensor]:
         """Where rows stay rows, all of it is a matrix along each axis, `[N, 1, H, H]` and `[N, W, W]`: nothing to sample."""
         y, x = inverse[:, 1, 1:], inverse[:, 0, ::2]
-        if self.resolution[0] == self.resolution[1]:
+        if self._alike:
             along_h, along_w = self._along_axis(np.concatenate([y, x]), 0).chunk(2)
         else:
             along_h, along_w = self._along_axis(y, 0), self._along_axis(x, 1)
@@ -154,11 +163,11 @@ class CheapestWarp:
 
     def _along_axis(self, line: np.ndarray, axis: int) -> Tensor:
         """(a, b) `[N, 2]` → up-sampling, sampling at a·position + b, and down-sampling along an axis (0: y)."""
-        up, size = self.up[axis].matrix, self.resolution[axis]
+        up, length = self.up[axis].matrix, self.periods[axis]
         pixels = self.places[axis] * line[:, :1] + line[:, 1:]
-        turns, beyond = fold(torch.from_numpy(pixels).float(), size)
-        place = turns * (4 * (size - 1))
-        before = place.long().clamp_max(4 * (size - 1) - 1)
+        turns, beyond = fold(torch.from_numpy(pixels).float(), self.resolution[axis], repeats=self.repeats[axis])
+        place = turns * length
+        before = place.long().clamp_max(length - 1)
         samples = torch.lerp(up[before], up[before + 1], (place - before)[..., None])
         if beyond.any():
             samples.masked_fill_(beyond[..., None], 0)
@@ -169,11 +178,11 @@ class CheapestWarp:
         centre = inverse[:, 1::-1, 2]
         reach = np.abs(inverse[:, 1::-1, 1::-1]) @ [places[-1] for places in self.places]
         lowest, highest = centre - reach, centre + reach
-        limits = zip(self.resolution, lowest.min(0).tolist(), highest.max(0).tolist())
+        limits = zip(self.resolution, self.repeats, lowest.min(0).tolist(), highest.max(0).tolist())
         windows = [window for limit in limits if (window := _window(*limit))]
         whole = len(windows) < 2
         if whole:
-            windows = [Window(0, 4 * size - 3) for size in self.resolution]
+            windows = [Window(0, length + 1) for length in self.periods]
         y, x = windows
 
         # −1 to 1 on each window, x and y at once as complex numbers
@@ -184,7 +193,7 @@ class CheapestWarp:
         a, b, c = torch.view_as_complex(torch.from_numpy(rows).to(dtype).mT.contiguous())[:, :, None, None].unbind(1)
         grid = torch.view_as_real(self.x * a + (self.y[:, None] * b + c))
         if whole:
-            limit = 1.5 * size - 1
+            limit = np.where(self.repeats[::-1], np.inf, 1.5 * size - 1)
             far = np.flatnonzero((np.maximum(-lowest, highest)[:, ::-1] > limit).any(1))
             limit = torch.from_numpy(limit / (size - 1)).to(dtype)  # half a ring is 1, the image's centre −½
             beyond = (grid[far] + 0.5).abs() > limit
@@ -195,7 +204,7 @@ class CheapestWarp:
     def _resample(self, images: Tensor, windows: tuple[Window, Window], grid: Tensor, *, adjoint: bool) -> Tensor:
         """On windows of the rings, (along y, x)."""
         up, down = self.up, self.down
-        parts = [(window.start % (4 * size - 4), window.length) for window, size in zip(windows, self.resolution)]
+        parts = [(window.start % length, window.length) for window, length in zip(windows, self.periods)]
         if adjoint:
             samples = down[1](down[0](images, -2, adjoint=True), -1, adjoint=True)
             rings = spread(samples, grid, (windows[0].length, windows[1].length))
@@ -207,16 +216,16 @@ class CheapestWarp:
 _of_size = cache(CheapestWarp)
 
 
-def warp(images: Tensor, inverse: Tensor) -> Tensor:
+def warp(images: Tensor, inverse: Tensor, tile: Tile = "none") -> Tensor:
     """As `AffineWarp`; compiled code takes it as a whole, as it depends on the matrices' values."""
     height, width = images.shape[2:]
     if torch.compiler.is_compiling():
-        return _warp(images, inverse, height, width, False)
-    return _of_size((height, width))(images, inverse)
+        return _warp(images, inverse, height, width, TILES.index(tile), False)
+    return _of_size((height, width), tile)(images, inverse)
 
 
-def _warped(images: Tensor, inverse: Tensor, height: int, width: int, adjoint: bool) -> Tensor:
-    move, constants = _of_size((height, width)).plan(images, inverse)
+def _warped(images: Tensor, inverse: Tensor, height: int, width: int, tile: int, adjoint: bool) -> Tensor:
+    move, constants = _of_size((height, width), TILES[tile]).plan(images, inverse)
     return move(images, *constants, adjoint=adjoint)
 
 

@@ -8,7 +8,15 @@ from typing import Any
 
 import torch
 
-from frugan.augment import Augmentation, AugmentConfig, AugmentPipeline, Chain, DiffAugment, Measurement
+from frugan.augment import (
+    Augmentation,
+    AugmentConfig,
+    AugmentPipeline,
+    Chain,
+    CircularShift,
+    DiffAugment,
+    Measurement,
+)
 from frugan.config.schema import RunConfig
 from frugan.data import Dataset
 from frugan.errors import FruganError, explain
@@ -62,11 +70,17 @@ def build_phases(config: RunConfig, device: torch.device, *, compiled: bool = Fa
 def make_phases(config: RunConfig, G: Generator, D: Discriminator, *, compiled: bool = False) -> Phases:
     """The training phases that a run's configuration asks for, on the networks' device."""
     device = G.mapping.w_avg.device
-    where: dict[str, Any] = {"channels": G.channels, "resolution": G.resolution, "device": device}
+    generated, judged = G.config.synthesis.tile, getattr(D.config, "tile", "none")
+    where: dict[str, Any] = {"channels": G.channels, "resolution": G.resolution, "device": device, "tile": judged}
     objective = config.objective
     augment: Augmentation = AugmentPipeline(config.augment, **where)
     if config.diffaugment:
         augment = Chain(augment, DiffAugment(config.diffaugment, **where))
+    shift = None
+    if generated != "none":
+        shift = CircularShift(generated, resolution=G.resolution, device=device)
+    if shift and judged == generated:  # real images repeat, too: all are shown from anywhere
+        augment, shift = Chain(shift, augment), None
     again = None
     if objective.consistent:
         again = AugmentPipeline(
@@ -76,4 +90,5 @@ def make_phases(config: RunConfig, G: Generator, D: Discriminator, *, compiled: 
     precision = config.training.precision
     for network in (G, D):
         checkpoint_activations(network, config.training.activation_checkpointing)
-    return Phases(G, D, augment, objective, measure=measure, again=again, precision=precision, compiled=compiled)
+    terms: dict[str, Any] = {"measure": measure, "again": again, "shift": shift}
+    return Phases(G, D, augment, objective, **terms, precision=precision, compiled=compiled)

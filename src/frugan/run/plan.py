@@ -11,7 +11,7 @@ import torch
 from frugan import tracking
 from frugan.channels import CHANNEL_NAMES
 from frugan.config.options import Options
-from frugan.config.resolve import Derived, Facts, resolve
+from frugan.config.resolve import Derived, Facts, generated_tile, resolve
 from frugan.config.schema import RunConfig
 from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.device import bf16_pays
@@ -21,6 +21,7 @@ from frugan.interop import Imported
 from frugan.metrics import load_features
 from frugan.metrics.config import FEWEST
 from frugan.networks import Generator
+from frugan.ops.tiling import seams
 from frugan.run.build import build, build_networks, build_phases, refusing
 from frugan.run.directory import Advance
 from frugan.run.load import read_source
@@ -32,6 +33,7 @@ from frugan.training.transfer import take_over
 from frugan.training.trial import compiling_pays, fitting_batch
 
 DAY = 86_400.0
+_LOOKED_AT = 256  # images that decide whether a set repeats
 
 
 class Plan(NamedTuple):
@@ -64,6 +66,8 @@ def plan(
     dataset = open_dataset(_shaped_like(source.generator, data) if source else data, progress=progress)
     data = dataset.config  # names the shards that could not be had, so that a resume goes on without them
     facts = _facts(dataset, device, processes or world_size(), source)
+    if generated_tile(options, facts.generator) != "none":
+        facts = replace(facts, seams=seams(dataset.images(dataset.preview(_LOOKED_AT))[0]))
     asked, count, reason, note = options, None, "", None
     if asked.batch_per_device == "auto":
         options = replace(options, batch_per_device=_fitting(options, dataset, facts, device))

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from frugan.augment import Augmentation, Measurement, quarter_turns
+from frugan.augment import Augmentation, CircularShift, Measurement, quarter_turns
 from frugan.checks import Count, NotNegative, Positive, Probability, check_choice, check_fields
 from frugan.errors import FruganError
 from frugan.losses import (
@@ -128,6 +128,7 @@ class View(NamedTuple):
     again: Any  # consistency's own augmentation
     turns: Tensor | None  # [n, 4], one-hot: quarter turns for auxiliary rotation
     between: Tensor | None  # [n, 1, 1, 1] in [0, 1): where the gradient penalty is taken
+    shift: Tensor | None  # [n, 2]: how far generated images that repeat are moved around their border
 
     def halves(self) -> tuple[View, View]:
         """As two views of n/2 images."""
@@ -142,7 +143,7 @@ class Phases:
     """The losses of the four phases. Random tensors are drawn outside, so that each function is pure and compiles whole.
 
     `measure` is what real images have gone through already, and generated ones go through here (AmbientGAN); `again` the
-    augmentation that consistency terms compare across.
+    augmentation that consistency terms compare across; `shift` shows generated images that repeat from anywhere.
     """
 
     def __init__(
@@ -154,11 +155,12 @@ class Phases:
         *,
         measure: Measurement | None = None,
         again: Augmentation | None = None,
+        shift: CircularShift | None = None,
         precision: Precision = "fp32",
         compiled: bool = False,
     ) -> None:
         self.G, self.D, self.augment, self.config = G, D, augment, config
-        self.measure, self.again = measure, again
+        self.measure, self.again, self.shift = measure, again, shift
         self.loss = LOSSES[config.loss]
         self.dtype = DTYPES[precision]
         wrap = _compiled if compiled else (lambda f: f)
@@ -195,7 +197,8 @@ class Phases:
             turns = F.one_hot(torch.randint(4, (n,), generator=rng, device=device), 4).float()
         if config.gradient_penalty:
             between = torch.rand(n, 1, 1, 1, generator=rng, device=device)
-        return View(augment, extras, measure, again, turns, between)
+        shift = self.shift.draw(n, p, generator=rng) if self.shift else None
+        return View(augment, extras, measure, again, turns, between, shift)
 
     def _ws(self, latents: Latents) -> Tensor:
         ws = self.G.mapping(latents.z, latents.c)
@@ -211,7 +214,10 @@ class Phases:
         return self._synthesis(self._ws(latents), latents)
 
     def measured(self, fakes: Tensor, view: View) -> Tensor:
-        """Generated images as D is shown them, before the augmentation: gone through what real images have gone through."""
+        """Generated images as D is shown them, before the augmentation: gone through what real images have gone through, and seen
+        from anywhere where they repeat and real ones are cut out of something larger."""
+        if self.shift is not None:
+            fakes = self.shift.apply(fakes, view.shift)
         return fakes if self.measure is None else self.measure.apply(fakes, view.measure)
 
     def _judge(self, shown: Tensor, c: Tensor, view: View, batches: int = 1) -> Tensor:

@@ -35,6 +35,7 @@ from frugan.networks.stylegan2.synthesis import (
     level_shapes,
 )
 from frugan.ops.fir import downsample, normalized_filter
+from frugan.ops.tiling import Tile
 from frugan.resolution import base_grid
 
 
@@ -44,7 +45,8 @@ class DiscriminatorConfig:
 
     `mbstd_group`: samples in a minibatch-standard-deviation group (None: the whole batch). `mapping`: the network behind
     the label embedding; the paper's own code had 0 layers with `lr_multiplier` 0.1, the PyTorch release 8 with 0.01.
-    `measured`: the label columns that are numbers, as in the generator.
+    `measured`: the label columns that are numbers, as in the generator. `tile`: axes along which the images, real ones too, repeat
+    without a seam.
 
     Variants, which the paper compares with ADA (appendix D): `spectral_norm` of the 3×3 convolutions; `dropout`, factors
     exp(n·p) before each activation; `bits`, that enter with the image and decide the sign of the logit (PA-GAN, Zhang &
@@ -69,6 +71,7 @@ class DiscriminatorConfig:
     bits: Annotated[int, Limits(at_least=0, at_most=1024)] = 0
     rotation_head: bool = False
     measured: tuple[Measured, ...] = ()
+    tile: Tile = "none"
 
     def __post_init__(self) -> None:
         if self.architecture not in BLOCK_ARCHITECTURES:
@@ -128,7 +131,7 @@ class DiscriminatorBlock(nn.Module):
         self, in_channels: int, out_channels: int, image_channels: int, *, is_first: bool, config: DiscriminatorConfig
     ) -> None:
         super().__init__()
-        conv: dict[str, Any] = {"activation": "lrelu", "clamp": config.clamp}
+        conv: dict[str, Any] = {"activation": "lrelu", "clamp": config.clamp, "tile": config.tile}
         down: dict[str, Any] = {"resample": "down", "resample_filter": config.resample_filter}
         self.fromrgb = self.skip = None
         if is_first or config.architecture == "skip":
@@ -138,7 +141,8 @@ class DiscriminatorBlock(nn.Module):
         self.conv1 = EqualizedConv2d(in_channels, out_channels, 3, **conv, **down, spectral=spectral)
         self.bits = EqualizedLinear(config.bits, in_channels) if config.bits and is_first else None
         if config.architecture == "resnet":
-            self.skip = EqualizedConv2d(in_channels, out_channels, 1, bias=False, **down)
+            self.skip = EqualizedConv2d(in_channels, out_channels, 1, bias=False, tile=config.tile, **down)
+        self.tile: Tile = config.tile
         self.resample_filter: Tensor | None
         pyramid = normalized_filter(config.resample_filter) if config.architecture == "skip" else None
         self.register_buffer("resample_filter", pyramid, persistent=False)
@@ -155,7 +159,7 @@ class DiscriminatorBlock(nn.Module):
         assert x is not None
         x = x.to(dtype=dtype, memory_format=torch.channels_last)
         if self.resample_filter is not None:
-            image = downsample(image, self.resample_filter)
+            image = downsample(image, self.resample_filter, tile=self.tile)
         y = self.conv0(x, factor=next(factors, None))
         if self.skip is None:
             return self.conv1(y, factor=next(factors, None)), image
@@ -179,6 +183,7 @@ class Epilogue(nn.Module):
             activation="lrelu",
             clamp=config.clamp,
             spectral=config.spectral_norm,
+            tile=config.tile,
         )
         self.fc = EqualizedLinear(channels * size[0] * size[1], channels, activation="lrelu")
         self.out = EqualizedLinear(channels, out_features)

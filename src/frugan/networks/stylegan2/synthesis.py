@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from frugan.networks.limits import Base, Clamp, Layers, Width, check_filter
 from frugan.ops.epilogue import epilogue
 from frugan.ops.fir import normalized_filter, upsample
 from frugan.ops.modulated_conv import demodulated_conv2d, modulated_conv2d
+from frugan.ops.tiling import Tile
 from frugan.resolution import base_grid
 
 BlockArchitecture = Literal["skip", "resnet", "orig"]
@@ -30,7 +31,7 @@ class SynthesisConfig:
     """`channel_base` / (4·2^i) feature maps at level i, at most `channel_max`; level 0 is the base grid.
 
     `low_precision_blocks` counts from the image side; those blocks compute in the dtype that `forward` is given, their
-    activations clamped to ±`clamp` (None: not at all).
+    activations clamped to ±`clamp` (None: not at all). `tile`: axes along which images repeat without a seam.
     """
 
     channel_base: Base = 32768
@@ -40,6 +41,7 @@ class SynthesisConfig:
     clamp: Clamp | None = None
     low_precision_blocks: Layers = 4
     resample_filter: tuple[float, ...] = (1, 3, 3, 1)
+    tile: Tile = "none"
 
     def __post_init__(self) -> None:
         if self.architecture not in BLOCK_ARCHITECTURES:
@@ -104,7 +106,7 @@ class StyledConv(Recomputable):
         self.affine = EqualizedLinear(w_dim, in_channels, bias_init=1)
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.clamp = config.clamp
+        self.clamp, self.tile = config.clamp, config.tile
         self.noise_const: Tensor | None
         self.noise_strength = nn.Parameter(torch.zeros(())) if config.use_noise else None
         self.register_buffer("noise_const", torch.randn(*size) if config.use_noise else None)
@@ -116,7 +118,8 @@ class StyledConv(Recomputable):
     def forward(self, x: Tensor, style: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
         """x `[N, I, h, w]`, style `[N, I]` → `[N, O, H, W]` in x's dtype."""
         gain_in = gain * ACTIVATION_GAIN["lrelu"]
-        y, scale = demodulated_conv2d(x, self.weight, style, resample_filter=self.resample_filter, gain=gain_in)
+        up = {"resample_filter": self.resample_filter, "tile": self.tile}
+        y, scale = demodulated_conv2d(x, self.weight, style, gain=gain_in, **up)
         given = None
         if noise is not None and self.noise_strength is not None:
             given = noise * (self.noise_strength * gain_in)
@@ -155,16 +158,15 @@ class SynthesisBlock(nn.Module):
         config: SynthesisConfig,
     ) -> None:
         super().__init__()
-        self.architecture = config.architecture
+        self.architecture, self.tile = config.architecture, config.tile
         self.num_conv = 1 if in_channels is None else 2
         self.const = nn.Parameter(torch.randn(out_channels, *size)) if in_channels is None else None
         self.conv0 = self.skip = self.torgb = None
         if in_channels is not None:
             self.conv0 = StyledConv(in_channels, out_channels, w_dim, size, up=True, config=config)
             if config.architecture == "resnet":
-                self.skip = EqualizedConv2d(
-                    in_channels, out_channels, 1, bias=False, resample="up", resample_filter=config.resample_filter
-                )
+                up: dict[str, Any] = {"resample": "up", "resample_filter": config.resample_filter, "tile": config.tile}
+                self.skip = EqualizedConv2d(in_channels, out_channels, 1, bias=False, **up)
         self.conv1 = StyledConv(out_channels, out_channels, w_dim, size, up=False, config=config)
         if is_last or config.architecture == "skip":
             self.torgb = ToRGB(out_channels, image_channels, w_dim, config.clamp)
@@ -201,7 +203,7 @@ class SynthesisBlock(nn.Module):
             else:
                 x = self.conv1(self.conv0(x, styles[0], noise[0]), styles[1], noise[1])
         if image is not None:
-            image = upsample(image, self.resample_filter)
+            image = upsample(image, self.resample_filter, tile=self.tile)
         if self.torgb is not None:
             rgb = self.torgb(x, styles[self.num_conv])
             image = rgb if image is None else image + rgb

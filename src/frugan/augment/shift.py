@@ -1,0 +1,27 @@
+"""Circular shifts: images that repeat, shown from anywhere, so that no place in them is the border."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from frugan.ops.tiling import Tile, roll, tiles_along
+
+
+class CircularShift:
+    """Moves each image `[N, C, H, W]` around its border by any whole number of pixels along the axes of `tile`; always on."""
+
+    def __init__(
+        self, tile: Tile, *, resolution: tuple[int, int], device: torch.device | str | None = None
+    ) -> None:
+        reach = [size if repeats else 1 for size, repeats in zip(resolution, tiles_along(tile))]
+        self.reach = torch.tensor(reach, device=device)
+
+    @torch.no_grad()
+    def draw(self, n: int, p: float | Tensor, *, generator: torch.Generator) -> Tensor:
+        """Shifts int64 `[n, 2]` (down, right), all of them equally likely, whatever p is."""
+        return (torch.rand(n, 2, generator=generator, device=generator.device) * self.reach).long() % self.reach
+
+    def apply(self, images: Tensor, draw: Tensor) -> Tensor:
+        """Images `[N, C, H, W]` → the same, moved."""
+        return roll(images, draw)

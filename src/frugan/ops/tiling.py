@@ -1,0 +1,84 @@
+"""Circular padding, so that networks make and judge images that repeat seamlessly, along one axis or both.
+
+An operation with zeros beyond the border has a periodic counterpart: its input is extended by what lies at the other end, as far as
+its kernel reaches, and nothing is padded.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from frugan.ops.linear import linear
+
+Tile = Literal["none", "x", "y", "xy"]
+TILES: tuple[Tile, ...] = ("none", "x", "y", "xy")
+"""Axes along which images repeat: x from left to right, y from top to bottom."""
+
+Margins = tuple[int, int, int, int]
+"""Pixels at (left, right, top, bottom), none of them negative."""
+
+
+def tiles_along(tile: Tile) -> tuple[bool, bool]:
+    """Whether an image repeats along (y, x)."""
+    return "y" in tile, "x" in tile
+
+
+def extend(x: Tensor, margins: Margins, tile: Tile) -> Tensor:
+    """`[N, C, H, W]` → `[N, C, top + H + bottom, left + W + right]`: repeated along the axes of `tile`, zeros along others."""
+    left, right, top, bottom = margins
+    for axis, before, after, repeats in ((2, top, bottom, "y" in tile), (3, left, right, "x" in tile)):
+        if before or after:
+            x = _repeated(x, axis, before, after) if repeats else _with_zeros(x, axis, before, after)
+    return x
+
+
+def _repeated(x: Tensor, axis: int, before: int, after: int) -> Tensor:
+    size = x.shape[axis]
+    if max(before, after) > size:
+        return x.index_select(axis, torch.arange(-before, size + after, device=x.device) % size)
+    return torch.cat([x.narrow(axis, size - before, before), x, x.narrow(axis, 0, after)], dim=axis)
+
+
+def _with_zeros(x: Tensor, axis: int, before: int, after: int) -> Tensor:
+    padding = [0, 0, before, after] if axis == 2 else [before, after]
+    return torch.nn.functional.pad(x, padding)
+
+
+def roll(images: Tensor, shift: Tensor) -> Tensor:
+    """Each image of `[N, C, H, W]` moved by its own `shift` `[N, 2]`, whole pixels (down, right), around the border.
+
+    A permutation: its derivative moves gradients back.
+    """
+    return linear(images, _rolled, _rolled_back, shift)
+
+
+def _rolled(images: Tensor, shift: Tensor) -> Tensor:
+    for axis, by in ((2, shift[:, 0]), (3, shift[:, 1])):
+        size = images.shape[axis]
+        index = (torch.arange(size, device=images.device) - by[:, None]) % size
+        shape = [len(images), 1, 1, 1]
+        shape[axis] = size
+        images = images.gather(axis, index.view(shape).expand(images.shape))
+    return images
+
+
+def _rolled_back(images: Tensor, shift: Tensor) -> Tensor:
+    return _rolled(images, -shift)
+
+
+def seams(images: Tensor) -> tuple[float, float]:
+    """How visible the seam between copies of images `[N, C, H, W]` is, along (y, x).
+
+    The mean step between opposite border pixels, as a multiple of the mean step between neighbours: about 1 for images that repeat.
+    """
+    x = images.float()
+    found = []
+    for axis in (2, 3):
+        size = x.shape[axis]
+        across = (x.select(axis, 0) - x.select(axis, size - 1)).abs().mean()
+        inside = x.diff(dim=axis).abs().mean()
+        found.append(float(across / inside.clamp_min(1e-12)))
+    return found[0], found[1]
