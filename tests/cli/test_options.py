@@ -127,6 +127,7 @@ def generator() -> MagicMock:
     G.to.return_value = G.cpu.return_value = G
     G.synthesis.sizes = [(4, 4), (8, 8), (16, 16), (32, 32)]
     G.config.measured = ()
+    G.config.synthesis.tile = "xy"
     G.mapping.w_avg.device = torch.device("cpu")
     return G
 
@@ -193,6 +194,7 @@ TRAIN = Command(
             p=0.21, p_max=0.71, ada_kimg=77.5, transforms="bgcfn", diffaugment="color", measurement="drop-pixels:0.4",
             consistency_transforms="xflip", consistency_reach=0.35, channel_base=1234, channel_max=222, d_capacity=1.5, latent=96,
             mapping_layers=5, d_mapping_layers=3, g_architecture="orig", d_architecture="skip", mbstd_group=6,
+            tile="xy", images_tile="no",
             architecture="stylegan2", batch=48,
             r1_gamma=3.5, lr=0.0017, rollback_lr=0.6, path_length_weight=1.7, style_mixing=0.4, ema_half_life_kimg=9.5,
             init_from="net.pkl", allow_partial=True, freeze_d="10", freeze_g="16px", freeze_mapping=True, tick_kimg=1.5,
@@ -236,7 +238,7 @@ RESUME = Command(
 
 def watch_generate(rec: Recorder) -> None:
     G = generator()
-    G.sample_batches = rec.noting("sample")
+    G.sample_batches = rec.noting("sample", [])
     rec.watch("frugan.device.choose_device", "cpu")
     rec.watch("frugan.run.load.load_with_notes", (G, []))
     rec.watch("frugan.run.load.read_class_names")
@@ -288,6 +290,7 @@ GENERATE = Command(
             "--grid", {f"_write_each{k}": None for k in EACH} | {f"_write_grid{k}": v for k, v in GRID.items()}
         ),
         "scale": Case("--scale=3", {"_write_each.factor": 3}),
+        "repeat": Case("--repeat=2x3", {"_write_each.text.Repeat": "2x3"}),
         "format": Case("--format=npy", {"_write_each.format": "npy"}),
         "batch": Case("--batch=5", {"sample.batch": 5}),
         "device": Case("--device=mps", {"choose_device.name": "mps"}),

@@ -24,6 +24,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "square": {"resolution": (16, 16)},
     "labelled 12x16 RGBA": {"resolution": (12, 16), "channels": 4, "label_size": 3},
     "grey resnet": {"resolution": (8, 8), "channels": 1, "synthesis": {"architecture": "resnet", "clamp": 256}},
+    "tiled 12x16": {"resolution": (12, 16), "synthesis": {"tile": "xy"}},
+    "tiled resnet": {"resolution": (8, 8), "synthesis": {"tile": "x", "architecture": "resnet"}},
     "no noise": {"resolution": (8, 8), "synthesis": {"use_noise": False}},
 }
 CASES = [
@@ -35,6 +37,8 @@ CASES = [
     ("labelled 12x16 RGBA", ExportConfig(part="styles")),
     ("labelled 12x16 RGBA", ExportConfig(part="render", noise="input")),
     ("grey resnet", ExportConfig(part="render")),
+    ("tiled 12x16", ExportConfig()),
+    ("tiled resnet", ExportConfig(part="synthesis")),
 ]
 
 

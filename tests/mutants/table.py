@@ -235,6 +235,12 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("half = round(size / 2)", "half = round(size / 4)", "test_cutout_is_half_of_each_side", "DiffAugment's cutout"),
         ("return moved * inside[:, None]", "return moved", "test_translation_by_hand", "translation repeats the border"),
     )),
+    ("ops/tiling.py", "tests/ops/test_tiling.py", (
+        ("x.narrow(axis, size - before, before), x", "x.narrow(axis, 0, before), x", "test_every_operation_is_the_plain_one_among_copies", "the wrong end before"),
+    )),
+    ("run/build.py", "tests/run/test_tiling.py", (
+        ("if shift and judged == generated:", "if shift:", "test_all_are_shown_from_anywhere_where_they_repeat_else_generated_ones_only", "crops moved around their border"),
+    )),
     ("augment/measurements.py", "tests/augment/test_measurements.py", (
         ("_DROPPED = -1.0", "_DROPPED = 0.0", "test_what_is_dropped_is_black_and_the_rest_untouched", "what is dropped is grey"),
         ("return (x + noise).clamp(-1, 1)", "return x + noise", "test_shape_range_gradient[noise]", "noise beyond the range"),

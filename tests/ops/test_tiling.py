@@ -56,7 +56,7 @@ def test_every_operation_is_the_plain_one_among_copies(name, tile, h, w, taps, k
     count = 2 * (20 // min(h, w)) + 1  # so many that the border's zeros do not reach the one in the middle
     among = operation(copies(x, tile, count), weight, f, "none")
     H, W = found.shape[2:]
-    assert (H, W) == (h * scale, w * scale)
+    assert (h * scale, w * scale) == (H, W)
     top, left = (H * (count // 2) if "y" in tile else 0), (W * (count // 2) if "x" in tile else 0)
     middle = among[:, :, top : top + H, left : left + W]
     torch.testing.assert_close(found, middle, rtol=1e-4, atol=1e-4 * float(among.abs().max()))

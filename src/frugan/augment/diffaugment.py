@@ -83,7 +83,8 @@ def _translate(x: Tensor, u: Tensor, tile: Tile) -> Tensor:
     (rows, inside_h), (columns, inside_w) = axes
     batch = torch.arange(n, device=x.device)[:, None, None]
     moved = x.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    return moved * (inside_h[:, :, None] & inside_w[:, None, :])[:, None]
+    inside = inside_h[:, :, None] & inside_w[:, None, :]
+    return moved * inside[:, None]
 
 
 def _cut(x: Tensor, u: Tensor) -> Tensor:

@@ -228,7 +228,6 @@ class AugmentPipeline:
                 x = _cut_out(x, draw.box)
             return x.to(images.dtype)
 
-
     def _moved(self, x: Tensor, inverse: Tensor, warp: AffineWarp) -> Tensor:
         if self._nearest is None:
             return warp(x, inverse)

@@ -11,9 +11,7 @@ from frugan.ops.tiling import Tile, roll, tiles_along
 class CircularShift:
     """Moves each image `[N, C, H, W]` around its border by any whole number of pixels along the axes of `tile`; always on."""
 
-    def __init__(
-        self, tile: Tile, *, resolution: tuple[int, int], device: torch.device | str | None = None
-    ) -> None:
+    def __init__(self, tile: Tile, *, resolution: tuple[int, int], device: torch.device | str | None = None) -> None:
         reach = [size if repeats else 1 for size, repeats in zip(resolution, tiles_along(tile))]
         self.reach = torch.tensor(reach, device=device)
 

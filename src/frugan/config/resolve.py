@@ -25,7 +25,7 @@ from frugan.networks.registry import DEFAULT, architecture_of, find_architecture
 from frugan.ops.tiling import Tile, tiles_along
 from frugan.training import ObjectiveConfig, TrainingConfig, TransferConfig
 
-SEAMLESS = 1.25
+SEAMLESS = 1.5
 """Images repeat where the step across their border is at most so many times that between neighbours."""
 
 Kind = Literal["rt", "rv", "scheduled", "fixed", "none"]
@@ -478,7 +478,9 @@ def _images_tile(asked: _Asked, tile: Tile, pick: _Derivation) -> Tile:
     choice, seams = asked.options.images_tile, asked.facts.seams
     if tile == "none":
         if choice != "auto":
-            raise FruganError(f"--images-tile {choice} says how images that repeat are trained on; add --tile xy, x or y")
+            raise FruganError(
+                f"--images-tile {choice} says how images that repeat are trained on; add --tile xy, x or y"
+            )
         return "none"
     if choice != "auto":
         return tile if choice == "yes" else "none"

@@ -231,6 +231,7 @@ def community_state(network: Generator | Discriminator) -> State:
         (f"{size}x{width} pixels", size != width or size & (size - 1)),
         (f"architecture {shape.architecture}", shape.architecture != expected),
         (f"labels of size {config.label_size}", config.label_size),
+        (f"images that repeat (--tile {shape.tile})", shape.tile != "none"),
     ]
     gain = 1.0
     if isinstance(network, Generator):

@@ -183,7 +183,7 @@ def downsample(x: Tensor, f: Tensor, factor: int = 2, *, tile: Tile = "none") ->
 
 
 def _continued(x: Tensor, before: int, after: int, up: int, tile: Tile) -> tuple[Tensor, int, int]:
-    """x extended so far that `before` and `after` positions of the zero-inserted image lie on it; what is left of these, at most 0."""
+    """x extended until `before` and `after` positions of the zero-inserted image lie on it, and what is left of these (≤ 0)."""
     first, last = max(-(-before // up), 0), max(-(-after // up), 0)
     return extend(x, (first, last, first, last), tile), before - up * first, after - up * last
 
@@ -205,9 +205,7 @@ def conv_upsample(x: Tensor, weight: Tensor, f: Tensor, *, tile: Tile = "none") 
     return upfirdn(y, f, padding=(before, after, before, after), gain=4)
 
 
-def conv_downsample(
-    x: Tensor, weight: Tensor, f: Tensor, bias: Tensor | None = None, *, tile: Tile = "none"
-) -> Tensor:
+def conv_downsample(x: Tensor, weight: Tensor, f: Tensor, bias: Tensor | None = None, *, tile: Tile = "none") -> Tensor:
     """Low-pass, convolution and 2× decimation: `x` `[N, I, H, W]`, `weight` `[O, I, k, k]` → `[N, O, H/2, W/2]`."""
     k, taps = weight.shape[-1], f.shape[-1]
     if k == 1:

@@ -1,8 +1,8 @@
 """An axis of an image extended without end and upsampled twofold, as a ring: what the affine warp samples.
 
 A signal of W samples extended by reflection has the period 2(W − 1), so all of its upsampled extension is a ring of
-4(W − 1) samples; where images repeat, the period is W and the ring has 2·W samples. "Extend and upsample" and "downsample and crop" by the sym6 wavelet are matrices along one axis. sym6 is
-orthonormal: the second undoes the first.
+4(W − 1) samples; where images repeat, the period is W and the ring has 2·W samples. "Extend and upsample" and
+"downsample and crop" by the sym6 wavelet are matrices along one axis. sym6 is orthonormal: the second undoes the first.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Affine warps of images through an orthonormal wavelet filter: band-limited, of fixed cost, twice differentiable.
 
-The image is extended by reflection, or by itself where it repeats, upsampled twofold with the sym6 low-pass, sampled bilinearly, and downsampled
-with the time-reversed filter (Karras et al., "Training Generative Adversarial Networks with Limited Data", 2020,
-appendix B). The identity warp returns the image up to rounding.
+The image is extended by reflection, or by itself where it repeats, upsampled twofold with the sym6 low-pass, sampled
+bilinearly, and downsampled with the time-reversed filter (Karras et al., "Training Generative Adversarial Networks with
+Limited Data", 2020, appendix B). The identity warp returns the image up to rounding.
 
 The cost is fixed: the upsampled extension is a ring, whatever the transform, and nothing depends on the drawn values. On a
 CPU, where values can be looked at for nothing, each image is warped the cheapest way instead (`warp_cpu`).
