@@ -61,7 +61,8 @@ class AffineWarp:
     def __init__(
         self, resolution: tuple[int, int], device: torch.device | str | None = None, *, tile: Tile = "none"
     ) -> None:
-        self.resolution, self.tile, self.repeats = resolution, tile, tiles_along(tile)
+        self.resolution, self.repeats = resolution, tiles_along(tile)
+        self.tile: Tile = tile
         self.up = [AxisMap(upsampling_matrix(size, repeats=r), device) for size, r in zip(resolution, self.repeats)]
         self.down = [AxisMap(downsampling_matrix(size), device) for size in resolution]
         self.y, self.x = (

@@ -216,7 +216,7 @@ class Phases:
     def measured(self, fakes: Tensor, view: View) -> Tensor:
         """Generated images as D is shown them, before the augmentation: gone through what real images have gone through, and seen
         from anywhere where they repeat and real ones are cut out of something larger."""
-        if self.shift is not None:
+        if self.shift is not None and view.shift is not None:
             fakes = self.shift.apply(fakes, view.shift)
         return fakes if self.measure is None else self.measure.apply(fakes, view.measure)
 

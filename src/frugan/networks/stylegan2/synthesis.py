@@ -106,7 +106,8 @@ class StyledConv(Recomputable):
         self.affine = EqualizedLinear(w_dim, in_channels, bias_init=1)
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.clamp, self.tile = config.clamp, config.tile
+        self.clamp = config.clamp
+        self.tile: Tile = config.tile
         self.noise_const: Tensor | None
         self.noise_strength = nn.Parameter(torch.zeros(())) if config.use_noise else None
         self.register_buffer("noise_const", torch.randn(*size) if config.use_noise else None)
@@ -118,8 +119,9 @@ class StyledConv(Recomputable):
     def forward(self, x: Tensor, style: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
         """x `[N, I, h, w]`, style `[N, I]` → `[N, O, H, W]` in x's dtype."""
         gain_in = gain * ACTIVATION_GAIN["lrelu"]
-        up = {"resample_filter": self.resample_filter, "tile": self.tile}
-        y, scale = demodulated_conv2d(x, self.weight, style, gain=gain_in, **up)
+        y, scale = demodulated_conv2d(
+            x, self.weight, style, resample_filter=self.resample_filter, gain=gain_in, tile=self.tile
+        )
         given = None
         if noise is not None and self.noise_strength is not None:
             given = noise * (self.noise_strength * gain_in)
@@ -158,7 +160,8 @@ class SynthesisBlock(nn.Module):
         config: SynthesisConfig,
     ) -> None:
         super().__init__()
-        self.architecture, self.tile = config.architecture, config.tile
+        self.architecture = config.architecture
+        self.tile: Tile = config.tile
         self.num_conv = 1 if in_channels is None else 2
         self.const = nn.Parameter(torch.randn(out_channels, *size)) if in_channels is None else None
         self.conv0 = self.skip = self.torgb = None
