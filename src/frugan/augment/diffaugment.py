@@ -42,7 +42,8 @@ class DiffAugment:
             check_choice("unknown policy of DiffAugment", name, POLICIES)
         self.policy = [name for name in POLICIES if name in names]
         self.color_channels = colour_channels(channels - masks)
-        self.resolution, self.tile, self.device = resolution, tile, device
+        self.resolution, self.device = resolution, device
+        self.tile: Tile = tile
 
     @torch.no_grad()
     def draw(self, n: int, p: float | Tensor, *, generator: torch.Generator) -> Drawn:
