@@ -343,3 +343,11 @@ def test_files_have_the_rights_that_the_umask_gives(
         if stat.S_IMODE(e.stat().st_mode) != (0o777 if e.is_dir() else 0o666) & ~umask
     }
     assert not wrong
+
+
+def test_the_sample_generator_is_no_path(project: Path, tmp_path: Path) -> None:
+    """`--init-from sample` stays what comes with frugan, also where a folder above the run has that name."""
+    (tmp_path / "sample").mkdir()
+    config = load_config(project / "runs" / "a" / "config.yaml")
+    config = replace(config, transfer=replace(config.transfer, init_from="sample"))
+    assert located(config, tmp_path / "runs" / "tuned").transfer.init_from == "sample"

@@ -149,7 +149,7 @@ def corrupt(
     path: Path_,
     out: Annotated[Path, typer.Argument(help="A folder, .zip or .npz to write.")],
     measurement: Annotated[
-        str, Option(help="A kind and its numbers, for instance drop-pixels:0.5; see docs/reference/methods.md.")
+        str, Option(help="A kind and its numbers, for instance drop-pixels:0.5; see docs/how-to/corrupted-data.md.")
     ],
     seed: Annotated[Seed, Option(help="Seed of what is random in it.")] = 0,
     resolution: Resolution = None,

@@ -15,6 +15,7 @@ from typing import Any
 
 from frugan.config.schema import RunConfig
 from frugan.data import DataConfig
+from frugan.shipped import resolve_shipped
 
 FIELDS = ("data.path", "data.labels", "evaluate.features", "evaluate.weights", "transfer.init_from")
 """Fields of `RunConfig` that may hold a path."""
@@ -59,6 +60,8 @@ def data_places(config: RunConfig, run_dir: Path, moved_to: str | None = None) -
 def _parts(field: str, text: str) -> tuple[str, str] | None:
     """(file or folder, the rest): columns of a table, or what follows the last plain folder of a pattern of shards."""
     if "://" in text or text.startswith("hf:") or (field == "evaluate.features" and not Path(text).suffix):
+        return None
+    if field == "transfer.init_from" and resolve_shipped(text) != Path(text):
         return None
     rest = ""
     if field == "data.labels":

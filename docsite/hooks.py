@@ -1,0 +1,51 @@
+"""Hooks of mkdocs: pages made from the code and from files of the root, and the explorer of the sample generator."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # mkdocs loads hooks by path
+
+from docsite.links import DOCS, relinked  # noqa: E402
+from docsite.pages import generated  # noqa: E402
+
+EXPLORER = "explorer/sample.html"
+CACHE = ROOT / ".cache" / "docs"
+
+
+def export_explorer() -> Path:
+    """The explorer of the sample generator as one file, exported anew where the explorer's code or the sample is younger."""
+    out = CACHE / "sample.html"
+    package = ROOT / "src" / "frugan"
+    sources = [p for room in ("explorer", "interop", "sample") for p in (package / room).rglob("*") if p.is_file()]
+    if not out.exists() or out.stat().st_mtime < max(p.stat().st_mtime for p in sources):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "frugan", "export", "sample", str(out), "--format", "page"]
+        subprocess.run(command, check=True, cwd=ROOT)
+    return out
+
+
+def on_files(files: Files, *, config: Any) -> Files:
+    for place, text in generated().items():
+        files.append(File.generated(config, place, content=text))
+    files.append(File.generated(config, EXPLORER, abs_src_path=str(export_explorer())))
+    return files
+
+
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
+    if page.file.generated_by:
+        return markdown
+    return relinked(markdown, DOCS / page.file.src_uri, page.file.src_uri)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Images are loaded when they are near."""
+    return re.sub(r"<img (?![^>]*loading=)", '<img loading="lazy" ', html)
