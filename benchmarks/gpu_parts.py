@@ -26,7 +26,7 @@ from frugan.networks import Generator, GeneratorConfig, SynthesisConfig
 from frugan.networks.stylegan2.synthesis import level_channels
 from frugan.ops.fir import _upfirdn, downsample, normalized_filter, upfirdn, upsample
 from frugan.tracking import environment
-from frugan.training.step import training_only
+from frugan.training.phases import training_only
 from frugan.training.trial import passes
 
 Keep = Callable[[Any], None]
@@ -197,9 +197,9 @@ def profile(device: str, keep: Keep, *, preset: str, size: int) -> dict[str, Any
 
             def run(one: Any = one) -> None:
                 with training_only(one.network, one.other):
-                    one.loss().backward()
+                    one.run()
 
-            found[one.loss.__name__] = profiled(run, device)
+            found[one.name] = profiled(run, device)
             keep(found)
         n = config.training.batch_per_device
         p = torch.full((), 0.6, device=device)

@@ -31,7 +31,7 @@ from frugan.networks.stylegan2.synthesis import level_channels
 from frugan.run.build import make_phases
 from frugan.training import TrainState, train
 from frugan.training.loop import Images
-from frugan.training.step import DTYPES
+from frugan.training.phases import DTYPES
 
 
 def begin(

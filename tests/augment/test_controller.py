@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from frugan.augment import CONTROLLERS, Controller, ControllerConfig
+from frugan.augment import CONTROLLERS, Controller, ControllerConfig, logit_sums
 from frugan.errors import FruganError
 
 SURE, UNSURE = torch.ones(64), torch.cat([torch.ones(40), -torch.ones(24)])  # r_t = 1 and 0.25
@@ -17,7 +17,7 @@ def play(controller: Controller, logits: list[torch.Tensor]) -> list[float]:
     """One minibatch after another; p after each."""
     ps = []
     for real in logits:
-        controller.observe(real=real, generated=-SURE)
+        controller.merge(logit_sums(real=real, generated=-SURE))
         controller.update(len(real))
         ps.append(float(controller.p))
     return ps
@@ -44,8 +44,8 @@ def test_heuristics() -> None:
     real, generated, held_out = (torch.randn(8, generator=generator) + shift for shift in (1.5, -1.5, 0.0))
     controller = Controller(ControllerConfig(interval=2))
     for half in (slice(0, 4), slice(4, 8)):
-        controller.observe(real=real[half], generated=generated[half])
-        controller.observe(held_out=held_out[half])
+        controller.merge(logit_sums(real=real[half], generated=generated[half]))
+        controller.merge(logit_sums(held_out=held_out[half]))
         controller.update(4)
     expected = (real.mean() - held_out.mean()) / (real.mean() - generated.mean())
     assert float(controller.r_v) == pytest.approx(float(expected), rel=1e-5)
@@ -56,11 +56,11 @@ def test_heuristics_are_nan_without_their_inputs() -> None:
     controller = Controller(ControllerConfig(interval=1))
     assert controller.r_t.isnan()
     assert controller.r_v.isnan()
-    controller.observe(generated=SURE)
+    controller.merge(logit_sums(generated=SURE))
     controller.update(64)
     assert controller.r_t.isnan()
     assert float(controller.p) == 0
-    controller.observe(real=SURE, generated=-SURE)
+    controller.merge(logit_sums(real=SURE, generated=-SURE))
     controller.update(64)
     assert float(controller.r_t) == 1
     assert controller.r_v.isnan()
@@ -70,7 +70,7 @@ def test_heuristics_are_nan_without_their_inputs() -> None:
 
 def test_the_denominator_of_r_v_is_floored() -> None:
     controller = Controller(ControllerConfig(kind="rv", interval=1))
-    controller.observe(real=SURE, generated=SURE * 2, held_out=SURE / 2)
+    controller.merge(logit_sums(real=SURE, generated=SURE * 2, held_out=SURE / 2))
     controller.update(64)
     assert float(controller.r_v) == pytest.approx(0.5 / 1e-8)
     assert float(controller.p) > 0
@@ -80,7 +80,7 @@ def test_the_denominator_of_r_v_is_floored() -> None:
 def test_rv_steers_towards_one_half(held_out: float, direction: int) -> None:
     controller = Controller(ControllerConfig(kind="rv", p_init=0.3))
     for _ in range(4):
-        controller.observe(real=SURE, generated=-SURE, held_out=SURE * held_out)
+        controller.merge(logit_sums(real=SURE, generated=-SURE, held_out=SURE * held_out))
         controller.update(64)
     assert float(controller.r_v) == pytest.approx((1 - held_out) / 2)
     assert float(controller.p) == pytest.approx(0.3 + direction * 0.000512, abs=1e-7)
@@ -123,7 +123,7 @@ def test_state_round_trips_bit_for_bit(kind: str) -> None:
 
     def feed(controller: Controller, some: list[torch.Tensor]) -> None:
         for real, generated, held_out in some:
-            controller.observe(real=real, generated=generated, held_out=held_out)
+            controller.merge(logit_sums(real=real, generated=generated, held_out=held_out))
             controller.update(32)
 
     config = ControllerConfig(kind=kind)  # pyright: ignore[reportArgumentType]
@@ -151,7 +151,7 @@ def test_earlier_p_stays_what_it_was() -> None:
 def test_half_precision_logits_that_need_grad() -> None:
     controller = Controller(ControllerConfig(interval=1))
     logits = torch.full((4096,), 30.0, dtype=torch.float16, requires_grad=True)
-    controller.observe(real=logits, generated=-logits, held_out=logits)
+    controller.merge(logit_sums(real=logits, generated=-logits, held_out=logits))
     controller.update(4096)
     assert float(controller.r_t) == 1
     assert float(controller.r_v) == 0
@@ -202,6 +202,6 @@ def test_schedule_is_half_a_cosine() -> None:
 def test_only_real_images_count_among_pseudo_real_ones() -> None:
     controller = Controller(ControllerConfig(interval=1))
     logits = torch.tensor([1.0, -1.0, 3.0, -7.0])
-    controller.observe(real=logits, generated=-logits.abs(), among=torch.tensor([1, 0, 1, 0]))
+    controller.merge(logit_sums(real=logits, generated=-logits.abs(), among=torch.tensor([1, 0, 1, 0])))
     controller.update(4)
     assert float(controller.r_t) == 1.0

@@ -7,8 +7,9 @@ import pytest
 import torch
 from scipy import ndimage
 
-from frugan.augment import MEASUREMENTS, Measurement, quarter_turns
+from frugan.augment import MEASUREMENTS, Measurement
 from frugan.errors import FruganError
+from frugan.ops.rotations import quarter_turns
 
 X = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 1.8 - 0.9
 

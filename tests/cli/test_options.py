@@ -1122,8 +1122,10 @@ ADAPT = Command(
     {
         "network": Case(
             "other",
-            dict.fromkeys(("open_network.network", "generator_folder.path", "read_class_names.path"), "other")
-            | dict.fromkeys(("check_home.home", "save_tuned.home"), "other-home"),
+            {
+                **dict.fromkeys(("open_network.network", "generator_folder.path", "read_class_names.path"), "other"),
+                **dict.fromkeys(("check_home.home", "save_tuned.home"), "other-home"),
+            },
         ),
         "model": Case("--model=siglip", {"open_model.text": "siglip"}),
         "source": Case("--source=dull", {"change.neutral": "dull"}),

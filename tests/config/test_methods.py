@@ -15,11 +15,13 @@ from frugan.config.presets import PRESETS, Preset
 from frugan.config.resolve import Facts, resolve
 from frugan.data import DataConfig
 from frugan.errors import FruganError
+from frugan.losses import ObjectiveConfig
 from frugan.networks import Discriminator, DiscriminatorConfig, Generator
 from frugan.run.build import make_phases
 from frugan.run.estimate import estimate
 from frugan.run.train import Run
-from frugan.training import ObjectiveConfig, step
+from frugan.training import phases as phases_module
+from frugan.training.phases import training_only
 from frugan.training.trial import passes
 from tests.training.conftest import TINY, _cache, image_folder  # noqa: F401
 
@@ -85,10 +87,12 @@ def test_real_and_generated_images_at_once_or_apart(name: str, monkeypatch: pyte
     found, looks = [], []
     phases.D.register_forward_hook(lambda *_: looks.append(len(found)))
     for most in (0, phases.D.largest * 16):
-        monkeypatch.setattr(step, "_AT_ONCE", most)
-        loss = passes(phases, 8, torch.Generator().manual_seed(0))[1].loss()
-        gradients = torch.autograd.grad(loss, list(phases.D.parameters()), materialize_grads=True)
-        found.append((loss.detach(), torch.cat([gradient.flatten() for gradient in gradients])))
+        monkeypatch.setattr(phases_module, "_AT_ONCE", most)
+        phases.D.zero_grad()
+        with training_only(phases.D, phases.G):
+            loss = passes(phases, 8, torch.Generator().manual_seed(0))[1].run()[0]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in phases.D.parameters()]
+        found.append((loss, torch.cat([gradient.flatten() for gradient in gradients])))
     assert looks.count(1) == looks.count(0) - 1
     torch.testing.assert_close(*(loss for loss, _ in found))
     assert (found[0][1] - found[1][1]).norm() < 1e-4 * found[0][1].norm()

@@ -118,16 +118,16 @@ def no_memory(number: int, kind: str) -> None:
 
 
 def poison_gradients(number: int, last: int, value: float) -> None:
-    from frugan.training import loop
+    from frugan.training import step
 
-    real, bad = loop.update, []
+    real, bad = step.update, []
 
     def update(state: Any, name: str, *args: Any) -> None:
         if bad and state.step == bad[-1]:
             next(p for p in state.networks()[name].parameters() if p.grad is not None).grad.view(-1)[0] = value
         real(state, name, *args)
 
-    loop.update = update
+    step.update = update
     at_step(number, lambda state: bad.append(state.step), last)
 
 

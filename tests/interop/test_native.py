@@ -14,8 +14,9 @@ from frugan.augment import ControllerConfig
 from frugan.data import Sampler
 from frugan.errors import FruganError
 from frugan.interop import Imported, read_directory, read_network, read_release, write_directory
+from frugan.losses import ObjectiveConfig
 from frugan.networks import DiscriminatorConfig, GeneratorConfig, MappingConfig, SynthesisConfig, save_generator
-from frugan.training import ObjectiveConfig, TrainingConfig, TrainState, checkpoint
+from frugan.training import TrainingConfig, TrainState, checkpoint
 
 MAPPING = MappingConfig(num_layers=2)
 CONFIG = GeneratorConfig((12, 16), 1, 2, 8, 8, MAPPING, SynthesisConfig(channel_base=64, channel_max=8))

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from frugan.augment import AugmentConfig, AugmentPipeline
-from frugan.augment.measurements import quarter_turns
 from frugan.errors import FruganError
 from frugan.leaks import recovery
 from frugan.leaks.looks import FEWEST
 from frugan.leaks.recovery import _squared_mean
+from frugan.ops.rotations import quarter_turns
 
 from .toy_images import toy_images
 

@@ -68,7 +68,7 @@ CONFIG = "tests/config/test_resolve.py"
 Row = tuple[str, str, str, str]  # old text, new text, names of tests joined by " & ", why
 # fmt: off
 _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
-    ("training/step.py", REFERENCE, (
+    ("training/phases.py", REFERENCE, (
         ("torch.randint(1, num_ws, ()", "torch.randint(0, num_ws, ()", PLAIN, "style mixing cuts off before the first layer"),
         ("layers < latents.cutoff", "layers <= latents.cutoff", PLAIN, "style mixing cuts off a layer late"),
         ("self.G.mapping(latents.z_mix, latents.c)", "self.G.mapping(latents.z, latents.c)", PLAIN, "style mixing with equal latents"),
@@ -77,37 +77,39 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("torch.randint(len(labels), (n,), generator=rng, device=device)", "torch.arange(n, device=device) % len(labels)", PLAIN, "labels in turn instead of drawn"),
         ("torch.cat([c, c_fake])", "torch.cat([c_fake, c])", PLAIN, "labels of real and generated halves exchanged"),
         ("views, batches=2)", "views, batches=1)", PLAIN, "minibatch std of real and generated images together"),
-        ("self.again.draw(n, 1.0, generator=rng)", "self.again.draw(n, p, generator=rng)", METHOD("bcr consistency_reach=4.0"), "consistency's augmentation at ADA's p"),
         ("logits = self._judge(shown, latents.c, view)\n", "logits = self._judge(fakes, latents.c, view)\n", RISING, "G's images are not augmented"),
-        ("config.near_generator * diversity", "-config.near_generator * diversity", METHOD("zcr"), "zCR's sign in G"),
-        ("config.near_discriminator * consistency", "-config.near_discriminator * consistency", METHOD("zcr"), "zCR's sign in D"),
-        ("* self.config.near_sigma", "* self.config.near_sigma**2", METHOD("zcr"), "zCR's step by its variance"),
         ("z=latents.z + latents.step", "z=latents.z - latents.step", METHOD("zcr"), "zCR's step backwards"),
-        (" + config.drift * real_logits.square().mean()", "", METHOD("wgan-gp"), "WGAN-GP without drift"),
-        ("config.drift * real_logits", "config.drift * fake_logits", METHOD("wgan-gp"), "drift of generated logits"),
-        ("torch.lerp(shown_fake, shown, view.between)", "torch.lerp(shown_fake, shown, 0.5)", METHOD("wgan-gp"), "the gradient penalty half-way instead of anywhere"),
-        ("config.lecam * lecam_penalty", "config.lecam / 2 * lecam_penalty", METHOD("lecam"), "LeCam's weight halved"),
-        ("config.consistency_real * consistency(real_logits, again)", "config.consistency_real * consistency(fake_logits, again)", METHOD("cr"), "CR across the two kinds"),
-        ("config.consistency_fake * consistency(fake_logits, again)", "config.consistency_real * consistency(fake_logits, again) * 0", METHOD("bcr consistency_reach=4.0"), "bCR without generated images"),
-        ("config.rotation_discriminator * self._turned(shown, view)", "config.rotation_generator * self._turned(shown, view)", METHOD("auxiliary-rotation"), "weights of auxiliary rotation exchanged"),
         ("self._score(x, c, view), images, gamma)", "self._judge(x, c, view), images, gamma)", PLAIN, "R1 at images that are not augmented"),
         ("p.requires_grad_(False)", "p.requires_grad_(True)", PLAIN, "G's step leaves gradients in D"),
-        ("fakes if self.measure is None else", "fakes if self.measure is not None else", METHOD("diffaugment,r2 measurement=noise:0.2"), "generated images are not measured"),
+        ("if self.measure is None or view", "if self.measure is not None or view", METHOD("diffaugment,r2 measurement=noise:0.2"), "generated images are not measured"),
     )),
-    ("training/loop.py", REFERENCE, (
+    ("losses/terms.py", REFERENCE, (
+        ("self.augment.draw(n, 1.0, generator=rng)", "self.augment.draw(n, 0.5, generator=rng)", METHOD("bcr consistency_reach=4.0"), "consistency's augmentation at p = 0.5"),
+        ("self.generator_weight * diversity", "-self.generator_weight * diversity", METHOD("zcr"), "zCR's sign in G"),
+        ("self.discriminator_weight * consistency", "-self.discriminator_weight * consistency", METHOD("zcr"), "zCR's sign in D"),
+        ("* self.sigma", "* self.sigma**2", METHOD("zcr"), "zCR's step by its variance"),
+        (" + self.drift * real.logits.square().mean()", "", METHOD("wgan-gp"), "WGAN-GP without drift"),
+        ("self.drift * real.logits", "self.drift * fake.logits", METHOD("wgan-gp"), "drift of generated logits"),
+        ("torch.lerp(fake.images, real.images, drawn_real)", "torch.lerp(fake.images, real.images, 0.5)", METHOD("wgan-gp"), "the gradient penalty half-way instead of anywhere"),
+        ("self.weight * lecam_penalty", "self.weight / 2 * lecam_penalty", METHOD("lecam"), "LeCam's weight halved"),
+        ("weight * consistency(seen.logits, again)", "weight * consistency(fake.logits, again)", METHOD("cr"), "CR across the two kinds"),
+        ("(self.fake_weight, fake, drawn_fake)", "(0.0, fake, drawn_fake)", METHOD("bcr consistency_reach=4.0"), "bCR without generated images"),
+        ("self.discriminator_weight * self._loss(real", "self.generator_weight * self._loss(real", METHOD("auxiliary-rotation"), "weights of auxiliary rotation exchanged"),
+    )),
+    ("training/step.py", REFERENCE, (
         ("objective.path_length_weight * objective.path_length_interval / rounds", "objective.path_length_weight / rounds", PLAIN, "path length not scaled by its interval"),
         ("* (objective.r1_interval / rounds)).backward()", "/ rounds).backward()", PLAIN, "R1 not scaled by its interval"),
         ("max(len(real) // objective.path_length_shrink, 1)", "len(real)", PLAIN, "path length of the whole batch"),
-        ("rng = state.random(GENERATOR, part)", "rng = state.random(GENERATOR, 0)", PLAIN, "micro-batches draw the same latents"),
-        ("rng = state.random(DISCRIMINATOR, part)", "rng = state.random(DISCRIMINATOR, 0)", PLAIN, "micro-batches of D draw the same latents"),
+        ("batch.each(GENERATOR,", "replace(batch, micro_batches=[(0, *b[1:]) for b in batch.micro_batches]).each(GENERATOR,", PLAIN, "micro-batches draw the same latents"),
+        ("self.state.random(stream, number)", "self.state.random(stream, 0)", PLAIN, "micro-batches draw alike"),
         ("logit_means)\n    (loss / rounds).backward()", "logit_means)\n    loss.backward()", PLAIN, "D's gradient is added up instead of averaged"),
         ("view, *pair)\n    (loss / rounds).backward()", "view, *pair)\n    loss.backward()", PLAIN, "G's gradient is added up instead of averaged"),
-        ("torch.lerp(means, state.logit_means, objective.lecam_decay", "torch.lerp(state.logit_means, means, objective.lecam_decay", METHOD("lecam"), "LeCam's averages decay the other way"),
-        ("objective.lecam_decay if state.step else 0.0", "objective.lecam_decay", METHOD("lecam"), "LeCam's averages begin at 0"),
-        ("means += logits.mean(dim=1) / rounds", "means += logits.mean(dim=1).flip(0) / rounds", METHOD("lecam"), "LeCam's averages exchanged"),
+        ("torch.lerp(means, state.logit_means, decay)", "torch.lerp(state.logit_means, means, decay)", METHOD("lecam"), "LeCam's averages decay the other way"),
+        ("batch.phases.config.lecam_decay if state.step else 0.0", "batch.phases.config.lecam_decay", METHOD("lecam"), "LeCam's averages begin at 0"),
+        ("means += logits.mean(dim=1) / batch.rounds", "means += logits.mean(dim=1).flip(0) / batch.rounds", METHOD("lecam"), "LeCam's averages exchanged"),
         ("state.step % objective.path_length_interval == 0", "state.step % objective.path_length_interval == 1", PLAIN, "path length a step late"),
         ("state.step % objective.r1_interval == 0", "state.step % objective.r1_interval == 1", PLAIN, "R1 a step late"),
-        ("mean += moved / rounds", "mean = moved", PLAIN, "path length's mean of the last micro-batch alone"),
+        ("mean += moved / batch.rounds", "mean = moved", PLAIN, "path length's mean of the last micro-batch alone"),
         ("state.path_length_mean = mean\n", "state.path_length_mean = state.path_length_mean.lerp(mean, 0.5)\n", PLAIN, "path length's mean moves by half"),
         ("sum(penalties[1:], penalties[0])", "sum(penalties[1:], sum(penalties))", METHOD("r2"), "R2 twice as strong as R1"),
         ("fakes = phases.measured(phases.fakes(drawn), view)", "fakes = phases.fakes(drawn)", METHOD("diffaugment,r2 measurement=noise:0.2"), "R2 at clean images behind a measurement"),
@@ -116,14 +118,18 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("among=among)", "among=None)", METHOD("ada,apa,hinge target=-0.9"), "r_t counts APA's generated images as real"),
         ("    state.D.power_iteration()\n", "", METHOD("spectral-norm"), "spectral norms are never estimated again"),
         ("mapping.features(latents.z, latents.c).mean(0)", "mapping.features(latents.z_mix, latents.c).mean(0)", PLAIN, "w's average of the second latents"),
+        ("    optimizer.zero_grad(set_to_none=True)", "    pass", PLAIN, "gradients pile up"),
+    )),
+    ("training/loop.py", REFERENCE, (
         ("picks = held_out[np.arange(state.step * n, (state.step + 1) * n) % len(held_out)]", "picks = np.arange(n)", METHOD("ada controller=rv target=0.1"), "r_v scores training images"),
         ("(state.step + 1) * n) % len(held_out)]", "state.step * n + 1) % len(held_out)]", METHOD("ada controller=rv target=0.1"), "r_v scores a single image"),
-        ("    optimizer.zero_grad(set_to_none=True)", "    pass", PLAIN, "gradients pile up"),
         ("state.controller.update(config.batch)", "state.controller.update(config.batch_per_device)", RISING, "p moves by micro-batches"),
     )),
-    ("training/loop.py", RUN, (
+    ("training/step.py", RUN, (
         ("torch.nan_to_num_(grad, nan=0.0, posinf=1e5, neginf=-1e5)", "pass", "test_one_bad_step_is_survived", "gradients that are not finite stay"),
         ("state.bad_streak = torch.where(bad, state.bad_streak + 1, 0)", "state.bad_streak = state.bad_streak * 0", "test_non_finite_gradients_roll_back", "bad steps in a row are not counted"),
+    )),
+    ("training/loop.py", RUN, (
         ("config.kind == \"rv\" or state.step % config.interval == config.interval - 1", "state.step % config.interval == config.interval - 1", "test_held_out_images_never_train[rv]", "r_v is fed once a window"),
     )),
     ("training/state.py", STATE, (
@@ -241,10 +247,12 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
     ("run/build.py", "tests/run/test_tiling.py", (
         ("if shift and judged == generated:", "if shift:", "test_all_are_shown_from_anywhere_where_they_repeat_else_generated_ones_only", "crops moved around their border"),
     )),
+    ("ops/rotations.py", "tests/augment/test_measurements.py", (
+        ("x.rot90(k, (2, 3))", "x.rot90(-k, (2, 3))", "test_turns_are_numpys_in_their_shares", "quarter turns the other way"),
+    )),
     ("augment/measurements.py", "tests/augment/test_measurements.py", (
         ("_DROPPED = -1.0", "_DROPPED = 0.0", "test_what_is_dropped_is_black_and_the_rest_untouched", "what is dropped is grey"),
         ("return (x + noise).clamp(-1, 1)", "return x + noise", "test_shape_range_gradient[noise]", "noise beyond the range"),
-        ("x.rot90(k, (2, 3))", "x.rot90(-k, (2, 3))", "test_turns_are_numpys_in_their_shares", "quarter turns the other way"),
         ("-(taps**2) / (2 * blur**2)", "-(taps**2) / blur**2", "test_blur_is_scipys", "a narrower blur"),
     )),
     ("networks/stylegan2/synthesis.py", "tests/networks/test_precision.py", (

@@ -29,7 +29,7 @@ def plain(x: Tensor, scale: Tensor | None, noise: Tensor | None, bias: Tensor, c
     return x if clamp is None else x.clamp(-clamp, clamp)
 
 
-def given(channels: int, scaled: bool, noisy: bool, dtype: torch.dtype, device: Any = "cpu") -> list[Tensor | None]:
+def given(channels: int, scaled: bool, noisy: bool, dtype: torch.dtype, device: Any = "cpu") -> list[Any]:
     torch.manual_seed(channels)
     x = torch.randn(2, channels, 5, 6, dtype=dtype, device=device)
     wide = torch.float64 if dtype == torch.float64 else torch.float32
@@ -41,7 +41,7 @@ def given(channels: int, scaled: bool, noisy: bool, dtype: torch.dtype, device: 
 @pytest.mark.parametrize("scaled, noisy, clamp", list(product((True, False), (True, False), (0.7, None))))
 def test_is_its_definition_anywhere(scaled: bool, noisy: bool, clamp: float | None) -> None:
     x, *others = given(4, scaled, noisy, torch.float64)
-    assert torch.equal(epilogue(x.clone(), *others, clamp), plain(x, *others, clamp))
+    assert torch.equal(epilogue(x.clone(), *others, clamp), plain(x, *others, clamp))  # pyright: ignore[reportCallIssue]
 
 
 @pytest.fixture
@@ -76,8 +76,8 @@ def check(cases: list, device: Any) -> None:
         x, *others = given(channels, scaled, noisy, dtype, device)
         x = x.contiguous(memory_format=torch.channels_last)
         limit = float("inf") if clamp is None else clamp
-        y = epilogue_triton.forward(x, *others, limit)
-        expected = plain(x.float(), *others, clamp)
+        y = epilogue_triton.forward(x, *others, limit)  # pyright: ignore[reportCallIssue]
+        expected = plain(x.float(), *others, clamp)  # pyright: ignore[reportCallIssue]
         assert y.dtype == dtype
         assert y.is_contiguous(memory_format=torch.channels_last)
         tolerance = 4 * torch.finfo(dtype).eps

@@ -201,16 +201,16 @@ def test_unfinished_checkpoint_is_not_seen(run: Path, tmp_path: Path) -> None:
 
 def test_non_finite_gradients_roll_back(tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gradients that turn to NaN for good end in a roll-back; after too many of these, in an error that names remedies."""
-    from frugan.training import loop
+    from frugan.training import step
 
-    healthy, calls = loop.update, iter(range(10**6))
+    healthy, calls = step.update, iter(range(10**6))
 
     def poisoned(state, name, config, stats, shared=(), run=eagerly):
         if next(calls) > 20:
             next(state.networks()[name].parameters()).grad.fill_(torch.nan)
         healthy(state, name, config, stats, shared, run)
 
-    monkeypatch.setattr(loop, "update", poisoned)
+    monkeypatch.setattr(step, "update", poisoned)
     with pytest.raises(FruganError, match="diverged"):
         list(frugan.train(image_folder, tmp_path / "run", device="cpu", **{**TINY, "kimg": 2.0}))  # pyright: ignore[reportArgumentType]
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -222,16 +222,16 @@ def test_non_finite_gradients_roll_back(tmp_path: Path, image_folder: Path, monk
 
 
 def test_one_bad_step_is_survived(tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from frugan.training import loop
+    from frugan.training import step
 
-    healthy, calls = loop.update, iter(range(10**6))
+    healthy, calls = step.update, iter(range(10**6))
 
     def poisoned(state, name, config, stats, shared=(), run=eagerly):
         if next(calls) == 5:
             next(state.networks()[name].parameters()).grad.view(-1)[0] = torch.inf
         healthy(state, name, config, stats, shared, run)
 
-    monkeypatch.setattr(loop, "update", poisoned)
+    monkeypatch.setattr(step, "update", poisoned)
     records = list(frugan.train(image_folder, tmp_path / "run", device="cpu", **TINY))
     assert records[0]["non_finite"] == 1
     assert sum(r["non_finite"] for r in records) == 1
@@ -380,8 +380,9 @@ def test_recomputed_activations_train_alike(tmp_path: Path, image_folder: Path) 
 def test_accumulation_makes_the_same_batch(image_folder: Path) -> None:
     """Gradients of a batch in two halves are those of the whole batch, where samples do not interact."""
     from frugan.augment import AugmentConfig, AugmentPipeline
+    from frugan.losses import ObjectiveConfig
     from frugan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, SynthesisConfig
-    from frugan.training import ObjectiveConfig, Phases
+    from frugan.training import Phases
 
     torch.manual_seed(0)
     G = Generator(GeneratorConfig((16, 16), z_dim=8, w_dim=8, synthesis=SynthesisConfig(64, 8)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -30,7 +30,7 @@ class Again:
             place.detach().copy_(value.detach())
         for p, place, grad in zip(self.parameters, self.grads, outside):
             if place is not None and p.requires_grad:
-                place.copy_(p.grad)
+                place.copy_(p.grad)  # pyright: ignore[reportArgumentType]
             p.grad = grad
 
 
@@ -41,7 +41,7 @@ class Simulated:
         self.parameters, self.graphs = parameters, []
 
     def capture(self, rng: torch.Generator | None, work: Callable[[], Any]) -> tuple[Again, Any]:
-        state = None if rng is None else rng.get_state()
+        state = torch.empty(0) if rng is None else rng.get_state()
         made = work()
         if rng is not None:
             rng.set_state(state)
@@ -83,7 +83,7 @@ def test_replayed_steps_are_eager_ones(rounds: int) -> None:
                 assert torch.equal(a, b)
             results += found
         assert network.bias.grad is None
-        assert torch.equal(network.weight.grad, twin.weight.grad)
+        assert torch.equal(network.weight.grad, twin.weight.grad)  # pyright: ignore[reportArgumentType]
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -107,7 +107,7 @@ def test_other_shapes_and_other_trained_parameters_are_other_graphs() -> None:
 
 
 def test_changes_in_place_are_captured_where_memory_stays() -> None:
-    def halve(tensors: list[Tensor]) -> Tensor:
+    def halve(tensors: Sequence[Tensor]) -> Tensor:
         for t in tensors:
             t.mul_(0.5)
         return torch.stack([t.sum() for t in tensors])

@@ -86,7 +86,7 @@ def test_a_run_resumes_on_the_device(image_folder: Path, device: torch.device, t
     whole = list(frugan.train(image_folder, tmp_path / "whole", **options))
     records = frugan.train(image_folder, tmp_path / "broken", **options)
     next(record for record in records if record["kimg"] >= 0.08)
-    records.close()
+    records.close()  # pyright: ignore[reportAttributeAccessIssue]
     rest = list(frugan.Run(tmp_path / "broken").train(device=str(device)))
     assert rest[-1]["kimg"] == whole[-1]["kimg"]
     nets = [frugan.load(tmp_path / name) for name in ("whole", "broken")]

@@ -19,6 +19,7 @@ from frugan.config.resolve import Facts, resolve
 from frugan.config.schema import RunConfig
 from frugan.data import DataConfig, Sampler
 from frugan.distributed import joined
+from frugan.losses.terms import GradientPenalty
 from frugan.run.build import make_phases
 from frugan.training import TrainState, train
 from tests.run.test_together import environment, free_port
@@ -127,8 +128,9 @@ def begin(config: RunConfig) -> tuple[TrainState, Any, Set]:
     draw = phases.draw_view
 
     def draw_view(*given: Any) -> Any:
-        view = draw(*given)
-        return view if view.between is None else view._replace(between=view.between.double())
+        view: Any = draw(*given)
+        penalties = [isinstance(term, GradientPenalty) for term in phases.terms]
+        return view._replace(terms=tuple(d.double() if yes else d for yes, d in zip(penalties, view.terms)))
 
     phases.draw_view = draw_view  # type: ignore[method-assign]
     return state, phases, Set(config.generator.resolution, config.generator.label_size)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from frugan.augment import Controller, ControllerConfig
+from frugan.augment import Controller, ControllerConfig, logit_sums
 from frugan.training.stats import Stats
 
 
@@ -20,7 +20,7 @@ def observe(steps: int, broken: int | None = None) -> tuple[dict[str, Any], Tens
     if broken is not None:
         logits[:, broken] = torch.nan
     for real, generated, held_out in logits.unbind(1):
-        controller.observe(real=real, generated=generated, held_out=held_out)
+        controller.merge(logit_sums(real=real, generated=generated, held_out=held_out))
         if (window := controller.update(8)) is not None:
             stats.window(window)
     real, generated, held_out = logits

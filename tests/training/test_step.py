@@ -19,7 +19,7 @@ from frugan.augment import AugmentConfig, AugmentPipeline
 from frugan.config.methods import METHODS
 from frugan.data import DataConfig
 from frugan.errors import FruganError
-from frugan.losses import AUTOGRAD_TRACED, path_length_noise
+from frugan.losses import AUTOGRAD_TRACED, ObjectiveConfig, path_length_noise
 from frugan.networks import (
     Discriminator,
     DiscriminatorConfig,
@@ -28,8 +28,8 @@ from frugan.networks import (
     MappingConfig,
     SynthesisConfig,
 )
-from frugan.training import ObjectiveConfig, Phases
-from frugan.training.step import training_only
+from frugan.training import Phases
+from frugan.training.phases import training_only
 
 from .conftest import TINY
 

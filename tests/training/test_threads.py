@@ -52,7 +52,8 @@ def test_a_busy_machine_gets_fewer(slow: int, best: int) -> None:
 @pytest.mark.parametrize("resolution, base", [((16, 16), 64), ((32, 32), 16384)])
 def test_work_leaves_the_networks_as_they_were(resolution: tuple[int, int], base: int) -> None:
     from frugan.augment import AugmentConfig, AugmentPipeline
-    from frugan.training import ObjectiveConfig, Phases
+    from frugan.losses import ObjectiveConfig
+    from frugan.training import Phases
 
     G = Generator(GeneratorConfig(resolution, z_dim=8, w_dim=8, synthesis=SynthesisConfig(base, 8)))
     D = Discriminator(DiscriminatorConfig(resolution, channel_base=base, channel_max=8))

@@ -79,12 +79,33 @@ def heuristics(sums: Tensor) -> tuple[Tensor, Tensor]:
     return signs[0], (real - held_out) / (real - generated).clamp_min(1e-8)
 
 
+@torch.no_grad()
+def logit_sums(
+    *,
+    real: Tensor | None = None,
+    generated: Tensor | None = None,
+    held_out: Tensor | None = None,
+    among: Tensor | None = None,
+) -> Tensor:
+    """Σ logits, Σ sign, count (columns) of real, generated and held-out images (rows): float32 `[3, 3]`.
+
+    From raw logits `[N]` of augmented images. `among` `[N]`: 1 where a "real" image counts, 0 where it does not.
+    """
+    kinds = (real, generated, held_out)
+    sums = next(x for x in kinds if x is not None).new_zeros(3, 3, dtype=torch.float32)
+    for row, logits in zip(sums, kinds):
+        if logits is not None:
+            x = logits.detach().to(torch.float32)
+            weight = torch.ones_like(x) if among is None or logits is not real else among.to(torch.float32)
+            row += torch.stack([(x * weight).sum(), (x.sign() * weight).sum(), weight.sum()])
+    return sums
+
+
 class Controller:
     """Holds p and the sums of the current window, all on the device; nothing is read back to the host.
 
     `p`, `r_t`, `r_v` are 0-d float32; the heuristics are those of the last complete window, NaN where not observed.
-    `sums` is float32 `[3, 3]`: Σ logits, Σ sign, count (columns) of real, generated and held-out images (rows);
-    several processes add theirs up before `update`.
+    `sums` are the window's `logit_sums`, of all processes.
     """
 
     def __init__(self, config: ControllerConfig, *, device: torch.device | str | None = None) -> None:
@@ -97,24 +118,9 @@ class Controller:
         self.images = 0
         self.seen = 0
 
-    @torch.no_grad()
-    def observe(
-        self,
-        *,
-        real: Tensor | None = None,
-        generated: Tensor | None = None,
-        held_out: Tensor | None = None,
-        among: Tensor | None = None,
-    ) -> None:
-        """Adds raw logits of augmented images to the window. Steering by r_v needs all three kinds in every window.
-
-        `among` `[N]`: 1 where a "real" image counts, 0 where it does not.
-        """
-        for row, logits in zip(self.sums, (real, generated, held_out)):
-            if logits is not None:
-                x = logits.detach().to(torch.float32)
-                weight = torch.ones_like(x) if among is None or logits is not real else among.to(torch.float32)
-                row += torch.stack([(x * weight).sum(), (x.sign() * weight).sum(), weight.sum()])
+    def merge(self, sums: Tensor) -> None:
+        """Adds `logit_sums` of some images to the window. Steering by r_v needs all three kinds in every window."""
+        self.sums += sums
 
     @torch.no_grad()
     def update(self, images: int) -> Tensor | None:

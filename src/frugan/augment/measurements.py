@@ -19,6 +19,7 @@ from torch import Tensor
 
 from frugan.checks import check_choice
 from frugan.errors import FruganError
+from frugan.ops.rotations import quarter_turns
 
 _DROPPED = -1.0
 
@@ -109,12 +110,6 @@ def _turns(shape: Shape, rng: torch.Generator, *shares: float) -> Drawn:
     drawn = _rand(rng, shape[0]) * total
     turns = torch.stack([drawn >= bound for bound in bounds]).sum(dim=0)
     return [F.one_hot(turns, 4).float()]
-
-
-def quarter_turns(x: Tensor, chosen: Tensor) -> Tensor:
-    """Images `[N, C, S, S]`, each turned counter-clockwise by the quarter turns that `chosen` `[N, 4]` has a 1 for."""
-    turned = torch.stack([x.rot90(k, (2, 3)) for k in range(4)], dim=1)
-    return (turned * chosen.to(x.dtype)[:, :, None, None, None]).sum(dim=1)
 
 
 def _angle(shape: Shape, rng: torch.Generator) -> Drawn:

@@ -17,13 +17,13 @@ from frugan.config.schema import ReportConfig, RunConfig
 from frugan.data import DataConfig
 from frugan.errors import FruganError
 from frugan.label_parts import Measured
-from frugan.losses import LOSSES
+from frugan.losses import LOSSES, ObjectiveConfig
 from frugan.metrics import EvaluateConfig, default_metric
 from frugan.metrics.config import FEWEST
 from frugan.networks import DiscriminatorConfig, GeneratorConfig, MappingConfig
 from frugan.networks.registry import DEFAULT, architecture_of, find_architecture
 from frugan.ops.tiling import Tile, tiles_along
-from frugan.training import ObjectiveConfig, TrainingConfig, TransferConfig
+from frugan.training import TrainingConfig, TransferConfig
 
 SEAMLESS = 1.5
 """Images repeat where the step across their border is at most so many times that between neighbours."""

@@ -19,11 +19,12 @@ from frugan.data import DataConfig
 from frugan.data.shards.locate import is_shards
 from frugan.errors import FruganError, shown
 from frugan.files import read_yaml, write_text
+from frugan.losses import ObjectiveConfig
 from frugan.metrics import EvaluateConfig
 from frugan.networks import DiscriminatorConfig, GeneratorConfig
 from frugan.networks.registry import DEFAULT, Architecture, find_architecture
 from frugan.structure import converter, real, reasons
-from frugan.training import ObjectiveConfig, TrainingConfig, TransferConfig
+from frugan.training import TrainingConfig, TransferConfig
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from frugan.augment import AugmentConfig, AugmentPipeline
-from frugan.augment.measurements import quarter_turns
 from frugan.errors import FruganError
 from frugan.leaks.looks import FEWEST, Array, Function, Look, applied, small
+from frugan.ops.rotations import quarter_turns
 
 Answers = NDArray[np.int64]
 

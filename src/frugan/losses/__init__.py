@@ -1,6 +1,7 @@
-"""What the networks are trained for: adversarial losses and penalties, as functions of logits and callables."""
+"""What the networks are trained for: adversarial losses, penalties and optional terms, as functions of logits and callables."""
 
 from frugan.losses.adversarial import LOSSES, AdversarialLoss, NonSaturating
+from frugan.losses.config import ObjectiveConfig
 from frugan.losses.consistency import consistency, diversity
 from frugan.losses.penalties import (
     AUTOGRAD_TRACED,
@@ -12,12 +13,19 @@ from frugan.losses.penalties import (
     path_lengths,
     r1_penalty,
 )
+from frugan.losses.terms import TERMS, Drawn, LatentConsistency, Seen, Term, terms_of
 
 __all__ = [
     "AUTOGRAD_TRACED",
     "LOSSES",
+    "TERMS",
     "AdversarialLoss",
+    "Drawn",
+    "LatentConsistency",
     "NonSaturating",
+    "ObjectiveConfig",
+    "Seen",
+    "Term",
     "consistency",
     "diversity",
     "gradient_norm",
@@ -27,4 +35,5 @@ __all__ = [
     "path_length_penalty",
     "path_lengths",
     "r1_penalty",
+    "terms_of",
 ]

@@ -20,6 +20,7 @@ from frugan.augment import (
 from frugan.config.schema import RunConfig
 from frugan.data import Dataset
 from frugan.errors import FruganError, explain
+from frugan.losses import terms_of
 from frugan.networks import Discriminator, Generator, checkpoint_activations
 from frugan.networks.registry import make_network
 from frugan.training import Phases, TrainState
@@ -81,14 +82,20 @@ def make_phases(config: RunConfig, G: Generator, D: Discriminator, *, compiled: 
         shift = CircularShift(generated, resolution=G.resolution, device=device)
     if shift and judged == generated:  # real images repeat, too: all are shown from anywhere
         augment, shift = Chain(shift, augment), None
-    again = None
-    if objective.consistent:
-        again = AugmentPipeline(
-            AugmentConfig(objective.consistency_transforms, reach=objective.consistency_reach), **where
-        )
+    across = AugmentConfig(objective.consistency_transforms, reach=objective.consistency_reach)
+    terms = terms_of(objective, lambda: AugmentPipeline(across, **where))
     measure = Measurement(config.measurement, G.resolution) if config.measurement else None
     precision = config.training.precision
     for network in (G, D):
         checkpoint_activations(network, config.training.activation_checkpointing)
-    terms: dict[str, Any] = {"measure": measure, "again": again, "shift": shift}
-    return Phases(G, D, augment, objective, **terms, precision=precision, compiled=compiled)
+    return Phases(
+        G,
+        D,
+        augment,
+        objective,
+        measure=measure,
+        shift=shift,
+        terms=terms,
+        precision=precision,
+        compiled=compiled,
+    )

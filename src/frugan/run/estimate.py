@@ -10,7 +10,7 @@ from frugan.config.schema import RunConfig
 from frugan.device import choose_device
 from frugan.run.build import build_phases
 from frugan.training.pacing import seconds_per_kimg
-from frugan.training.step import training_only
+from frugan.training.phases import training_only
 from frugan.training.trial import bytes_kept, passes, seconds_per_image, weight_bytes
 
 _SOON = 2.0  # seconds
@@ -42,6 +42,6 @@ def estimate(config: RunConfig, device: str = "auto") -> Cost:
     kept = 0
     for one in passes(phases, n, torch.Generator(place).manual_seed(0)):
         with training_only(one.network, one.other):
-            kept = max(kept, bytes_kept(one.loss) * whole // n)
+            kept = max(kept, bytes_kept(one.run) * whole // n)
     counts = [sum(p.numel() for p in net.parameters()) for net in (phases.G, phases.D)]
     return Cost(counts[0], counts[1], seconds * 1000, weight_bytes(phases) + kept)

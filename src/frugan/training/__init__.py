@@ -1,12 +1,11 @@
 """Training: one step, the loop around it, the state it moves, and how that state is kept."""
 
 from frugan.training.loop import StepReport, train
+from frugan.training.phases import Phases
 from frugan.training.state import TrainingConfig, TrainState
-from frugan.training.step import ObjectiveConfig, Phases
 from frugan.training.transfer import StartReport, TransferConfig
 
 __all__ = [
-    "ObjectiveConfig",
     "Phases",
     "StartReport",
     "StepReport",

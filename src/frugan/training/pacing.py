@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import torch
 
 from frugan.tracking.text import duration
-from frugan.training.step import Phases, training_only
+from frugan.training.phases import Phases, training_only
 from frugan.training.trial import passes, seconds_per_image
 
 _SLOW_PASS = 1.0
@@ -23,7 +23,7 @@ def seconds_per_kimg(phases: Phases, n: int) -> float:
     one = passes(phases, 1, torch.Generator(phases.G.mapping.w_avg.device).manual_seed(0))[0]
     started = time.perf_counter()
     with training_only(one.network, one.other):
-        one.loss().backward()
+        one.run()
     taken = time.perf_counter() - started
     one.network.zero_grad(set_to_none=True)
     return 1000 * (taken * _STEP_PASSES if taken > _SLOW_PASS else seconds_per_image(phases, n))

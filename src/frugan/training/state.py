@@ -15,9 +15,10 @@ from frugan.augment import Controller, ControllerConfig
 from frugan.checks import Count, Factor, Limits, Positive, Seed, check_fields
 from frugan.data import Sampler
 from frugan.errors import FruganError
+from frugan.losses import ObjectiveConfig
 from frugan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from frugan.networks.registry import make_network
-from frugan.training.step import ObjectiveConfig, Precision
+from frugan.training.phases import Precision
 
 
 @dataclass(frozen=True)

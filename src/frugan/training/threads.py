@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from frugan.checks import check_number
-from frugan.training.step import Phases, training_only
+from frugan.training.phases import Phases, training_only
 from frugan.training.trial import passes
 
 MOST = 4096
@@ -42,7 +42,7 @@ def work_of(phases: Phases) -> Callable[[], None]:
 
         def train() -> None:
             with training_only(one.network, one.other):
-                one.loss().backward()
+                one.run()
             one.network.zero_grad(set_to_none=True)
 
         return train

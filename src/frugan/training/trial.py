@@ -11,9 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from frugan.errors import FruganError
-from frugan.losses import path_length_noise
 from frugan.tracking import free_memory
-from frugan.training.step import Phases, View, neighbours, training_only
+from frugan.training.graphs import Work
+from frugan.training.phases import Phases, training_only
+from frugan.training.step import (
+    discriminator_gradients,
+    generator_gradients,
+    path_length_gradients,
+    r1_gradients,
+)
 
 _USABLE = 0.8
 """Share of the free host memory that training may plan with: what autograd keeps is not all that it takes."""
@@ -23,49 +29,34 @@ _COMPILING, _LONG = 300.0, 20
 
 
 class Pass(NamedTuple):
-    """`loss` of a phase on noise, `network` being trained; `share`: of the steps that have the phase."""
+    """One pass of a phase: `run` adds the gradients of `network`; `share`: of the steps that have the phase."""
 
-    loss: Callable[[], Tensor]
+    name: str
+    run: Callable[[], tuple[Tensor, ...]]
     network: nn.Module
     other: nn.Module
     share: float
 
 
 def passes(phases: Phases, n: int, rng: torch.Generator) -> list[Pass]:
-    """The phases that the objective has, as for a batch of n images, at augmentation probability ½."""
+    """The phases that the objective has, on n images of noise, at augmentation probability ½."""
     G, D, objective, device = phases.G, phases.D, phases.config, rng.device
     labels = torch.zeros(1, G.label_size, device=device)
-    shape = torch.Size((n, G.channels, *G.resolution))
-    images = torch.randn(shape, generator=rng, device=device)
-    c = labels.expand(n, -1)
+    images = torch.randn(n, G.channels, *G.resolution, generator=rng, device=device)
+    p = torch.full((), 0.5, device=device)
+    zero, zeros = torch.zeros((), device=device), torch.zeros(2, device=device)
 
-    def view() -> View:
-        return phases.draw_view(n, 0.5, rng)
+    def made(work: Work, *given: Tensor) -> Callable[[], tuple[Tensor, ...]]:
+        return lambda: work(phases, rng, 1, images, labels.expand(n, -1), labels, *given)
 
-    def generator() -> Tensor:
-        return phases.generator(phases.draw_latents(n, labels, rng), view(), images, c, view())[0]
-
-    def path_length() -> Tensor:
-        count = max(n // objective.path_length_shrink, 1)
-        latents, y = phases.draw_latents(count, labels, rng), path_length_noise(torch.Size((count, *shape[1:])), rng)
-        return phases.path_length(latents, y, torch.zeros((), device=device))[0]
-
-    def discriminator() -> Tensor:
-        latents = phases.draw_latents(n, labels, rng)
-        near = phases.fakes(neighbours(latents)) if objective.near_discriminator else None
-        means = torch.zeros(2, device=device)
-        views = phases.draw_view(2 * n, 0.5, rng)
-        return phases.discriminator(images, c, phases.fakes(latents), latents.c, views, near, means)[0]
-
-    def r1() -> Tensor:
-        penalty = phases.gradient(images, c, view(), objective.r1_gamma)
-        return penalty + phases.gradient(images, c, view(), objective.r1_gamma) if objective.r2 else penalty
-
-    plans = [Pass(generator, G, D, 1.0), Pass(discriminator, D, G, 1.0)]
+    plans = [
+        Pass("generator", made(generator_gradients, p), G, D, 1.0),
+        Pass("discriminator", made(discriminator_gradients, p, zeros), D, G, 1.0),
+    ]
     if objective.path_length_weight:
-        plans.append(Pass(path_length, G, D, 1 / objective.path_length_interval))
+        plans.append(Pass("path_length", made(path_length_gradients, zero), G, D, 1 / objective.path_length_interval))
     if objective.r1_gamma:
-        plans.append(Pass(r1, D, G, 1 / objective.r1_interval))
+        plans.append(Pass("r1", made(r1_gradients, p), D, G, 1 / objective.r1_interval))
     return plans
 
 
@@ -80,16 +71,16 @@ def seconds_per_image(phases: Phases, n: int) -> float:
     seconds = 0.0
     for one in passes(phases, n, torch.Generator(device).manual_seed(0)):
         with training_only(one.network, one.other):
-            one.loss().backward()
-            seconds += _timed(one.loss, device) * one.share / n
+            one.run()
+            seconds += _timed(one.run, device) * one.share / n
     _forget_gradients(phases)
     return seconds
 
 
-def _timed(loss: Callable[[], Tensor], device: torch.device) -> float:
+def _timed(run: Callable[[], object], device: torch.device) -> float:
     _wait(device)
     started = time.perf_counter()
-    loss().backward()
+    run()
     _wait(device)
     return time.perf_counter() - started
 
@@ -147,11 +138,11 @@ class _Held:
             self.holdings.now -= self.size
 
 
-def bytes_kept(loss: Callable[[], Tensor]) -> int:
-    """What autograd holds at most, during the forward and the backward pass."""
+def bytes_kept(run: Callable[[], object]) -> int:
+    """What autograd holds at most, during the forward and the backward pass that `run` makes."""
     holdings = _Holdings()
     with torch.autograd.graph.saved_tensors_hooks(holdings.add, lambda held: held.tensor):
-        loss().backward()
+        run()
     return holdings.most
 
 
@@ -169,7 +160,7 @@ def survives(phases: Phases, n: int, reserve: int = 0) -> bool:
         ballast = torch.empty(weight_bytes(phases, before=True) + reserve, dtype=torch.uint8, device=device)
         for one in passes(phases, n, torch.Generator(device).manual_seed(0)):
             with training_only(one.network, one.other):
-                one.loss().backward()
+                one.run()
         del ballast
         fits = True
     except torch.OutOfMemoryError:
@@ -198,7 +189,7 @@ def affords(phases: Phases, group: int, free_bytes: int) -> Callable[[int], bool
     kept = 0
     for one in passes(phases, group, torch.Generator(device).manual_seed(0)):
         with training_only(one.network, one.other):
-            kept = max(kept, bytes_kept(one.loss))
+            kept = max(kept, bytes_kept(one.run))
     _forget_gradients(phases)
     return lambda n: weight_bytes(phases) + kept * n // group <= _USABLE * free_bytes
 

@@ -1,0 +1,199 @@
+"""Optional terms of the discriminator's and the generator's loss: one class each, which says what it draws and what it adds.
+
+A loss is the adversarial loss plus the sum of the terms that the objective has weights for, in the order of `TERMS`. What a term
+needs at random is drawn for n images outside of the loss, so that a loss is a pure function; of real and generated images
+together it is drawn once and halved. All losses are 0-d and minimised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from frugan.losses.config import ObjectiveConfig
+from frugan.losses.consistency import consistency, diversity
+from frugan.losses.penalties import Critic, gradient_penalty, lecam_penalty
+from frugan.ops.rotations import quarter_turns
+
+Drawn: TypeAlias = "Tensor | Sequence[Drawn] | Mapping[str, Drawn] | None"
+"""Random tensors `[n, …]` for n images, nested; None where nothing is drawn."""
+
+
+class Augment(Protocol):
+    """A random change of images, drawn and applied apart (`frugan.augment`)."""
+
+    def draw(self, n: int, p: float | Tensor, *, generator: torch.Generator) -> Drawn: ...
+
+    def apply(self, images: Tensor, draw: Any) -> Tensor: ...
+
+
+class Seen(NamedTuple):
+    """A batch of n images as D saw them, and D as it saw them: with their labels, and what its variant drew for them."""
+
+    images: Tensor
+    """`[n, C, H, W]`, augmented."""
+    logits: Tensor
+    """`[n]`."""
+    judge: Critic
+    """Augmented images → logits `[n]`."""
+    rotation_logits: Critic
+    """Augmented images → logits `[n, 4]` of D's rotation head."""
+    show: Callable[[Tensor], Tensor]
+    """Images → as D is shown them: measured where generated images are, then augmented as these were."""
+    before: Tensor
+    """`[n, C, H, W]`: the images before that."""
+    near: Tensor | None
+    """Of generated images: those of neighbouring latents, where a term asks for them."""
+
+
+class Term:
+    """An optional term. By default it draws nothing and adds nothing to either loss."""
+
+    @classmethod
+    def of(cls, config: ObjectiveConfig, across: Callable[[], Augment]) -> Term | None:
+        """The term with its weights in an objective, None where they are 0; `across` makes what consistency is taken across."""
+        raise NotImplementedError
+
+    def draw(self, n: int, rng: torch.Generator) -> Drawn:
+        """What it needs at random for n images, on the generator's device: tensors `[n, …]`."""
+        return None
+
+    def discriminator_loss(
+        self, real: Seen, fake: Seen, drawn_real: Any, drawn_fake: Any, means: Tensor
+    ) -> Tensor | float:
+        """What it adds to D's loss. `means` `[2]`: moving averages of the logits of real and of generated images."""
+        return 0.0
+
+    def generator_loss(self, fake: Seen, drawn: Any) -> Tensor | float:
+        """What it adds to G's loss."""
+        return 0.0
+
+
+class Consistency(Term):
+    """CR and bCR: D is to answer alike for an image and its augmented self (`losses/consistency.py`)."""
+
+    def __init__(self, real_weight: float, fake_weight: float, augment: Augment) -> None:
+        self.real_weight, self.fake_weight, self.augment = real_weight, fake_weight, augment
+
+    @classmethod
+    def of(cls, config: ObjectiveConfig, across: Callable[[], Augment]) -> Term | None:
+        weights = config.consistency_real, config.consistency_fake
+        return cls(*weights, across()) if any(weights) else None
+
+    def draw(self, n: int, rng: torch.Generator) -> Drawn:
+        return self.augment.draw(n, 1.0, generator=rng)
+
+    def discriminator_loss(
+        self, real: Seen, fake: Seen, drawn_real: Drawn, drawn_fake: Drawn, means: Tensor
+    ) -> Tensor | float:
+        loss = 0.0
+        for weight, seen, drawn in ((self.real_weight, real, drawn_real), (self.fake_weight, fake, drawn_fake)):
+            if weight:
+                again = seen.judge(self.augment.apply(seen.images, drawn))
+                loss = loss + weight * consistency(seen.logits, again)
+        return loss
+
+
+class LatentConsistency(Term):
+    """zCR: images of z and of z + N(0, σ²) are to be alike for D, and apart where G makes them."""
+
+    def __init__(self, sigma: float, generator_weight: float, discriminator_weight: float) -> None:
+        self.sigma, self.generator_weight, self.discriminator_weight = sigma, generator_weight, discriminator_weight
+
+    @classmethod
+    def of(cls, config: ObjectiveConfig, across: Callable[[], Augment]) -> Term | None:
+        weights = config.near_generator, config.near_discriminator
+        return cls(config.near_sigma, *weights) if any(weights) else None
+
+    def draw_step(self, z: Tensor, rng: torch.Generator) -> Tensor:
+        """The way to the neighbouring latents: shaped like z."""
+        return torch.randn(z.shape, generator=rng, device=rng.device) * self.sigma
+
+    def discriminator_loss(
+        self, real: Seen, fake: Seen, drawn_real: None, drawn_fake: None, means: Tensor
+    ) -> Tensor | float:
+        if fake.near is None:
+            return 0.0
+        return self.discriminator_weight * consistency(fake.logits, fake.judge(fake.show(fake.near)))
+
+    def generator_loss(self, fake: Seen, drawn: None) -> Tensor | float:
+        return 0.0 if fake.near is None else self.generator_weight * diversity(fake.before, fake.near)
+
+
+class AuxiliaryRotation(Term):
+    """D tells by which quarter turn an image was turned: cross-entropy (SS-GAN: Chen et al. 2019, eq. 3)."""
+
+    def __init__(self, generator_weight: float, discriminator_weight: float) -> None:
+        self.generator_weight, self.discriminator_weight = generator_weight, discriminator_weight
+
+    @classmethod
+    def of(cls, config: ObjectiveConfig, across: Callable[[], Augment]) -> Term | None:
+        weights = config.rotation_generator, config.rotation_discriminator
+        return cls(*weights) if any(weights) else None
+
+    def draw(self, n: int, rng: torch.Generator) -> Tensor:
+        """One-hot `[n, 4]`."""
+        return F.one_hot(torch.randint(4, (n,), generator=rng, device=rng.device), 4).float()
+
+    def discriminator_loss(
+        self, real: Seen, fake: Seen, drawn_real: Tensor, drawn_fake: Tensor, means: Tensor
+    ) -> Tensor | float:
+        return self.discriminator_weight * self._loss(real, drawn_real) if self.discriminator_weight else 0.0
+
+    def generator_loss(self, fake: Seen, drawn: Tensor) -> Tensor | float:
+        return self.generator_weight * self._loss(fake, drawn) if self.generator_weight else 0.0
+
+    def _loss(self, seen: Seen, turned: Tensor) -> Tensor:
+        return F.cross_entropy(seen.rotation_logits(quarter_turns(seen.images, turned)), turned)
+
+
+class GradientPenalty(Term):
+    """WGAN-GP's penalty at x̂ = (1 − u)·generated + u·real with u ~ U(0, 1), and the drift term ε·mean D(x)²."""
+
+    def __init__(self, weight: float, drift: float) -> None:
+        self.weight, self.drift = weight, drift
+
+    @classmethod
+    def of(cls, config: ObjectiveConfig, across: Callable[[], Augment]) -> Term | None:
+        return cls(config.gradient_penalty, config.drift) if config.gradient_penalty else None
+
+    def draw(self, n: int, rng: torch.Generator) -> Tensor:
+        """u `[n, 1, 1, 1]`."""
+        return torch.rand(n, 1, 1, 1, generator=rng, device=rng.device)
+
+    def discriminator_loss(
+        self, real: Seen, fake: Seen, drawn_real: Tensor, drawn_fake: Tensor, means: Tensor
+    ) -> Tensor | float:
+        between = torch.lerp(fake.images, real.images, drawn_real)
+        return self.weight * gradient_penalty(real.judge, between) + self.drift * real.logits.square().mean()
+
+
+class LeCam(Term):
+    """LeCam's penalty: logits are held near the moving average of the other kind's."""
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    @classmethod
+    def of(cls, config: ObjectiveConfig, across: Callable[[], Augment]) -> Term | None:
+        return cls(config.lecam) if config.lecam else None
+
+    def discriminator_loss(
+        self, real: Seen, fake: Seen, drawn_real: None, drawn_fake: None, means: Tensor
+    ) -> Tensor | float:
+        return self.weight * lecam_penalty(real.logits, fake.logits, means)
+
+
+TERMS: tuple[type[Term], ...] = (Consistency, LatentConsistency, AuxiliaryRotation, GradientPenalty, LeCam)
+
+
+def terms_of(config: ObjectiveConfig, across: Callable[[], Augment]) -> tuple[Term, ...]:
+    """The optional terms that an objective has, in the order in which they draw and are added.
+
+    `across` makes the augmentation that consistency is taken across, where it is.
+    """
+    return tuple(term for kind in TERMS if (term := kind.of(config, across)) is not None)

@@ -1,0 +1,269 @@
+"""Losses of the four phases of a StyleGAN2-ADA training step, each a pure function of networks and drawn tensors.
+
+The methods that the paper compares with, and later ones, are terms of the same losses (`losses/terms.py`).
+
+Order: generator, path length (every 4th step), discriminator, R1 (every 16th). Everything the discriminator sees passes
+through the same stochastic augmentation first (Karras et al. 2020, "Training Generative Adversarial Networks with Limited
+Data", Fig. 2b); the generator's gradient flows through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal, NamedTuple, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from frugan.augment import Augmentation, CircularShift, Measurement
+from frugan.errors import FruganError
+from frugan.losses import (
+    AUTOGRAD_TRACED,
+    LOSSES,
+    Drawn,
+    LatentConsistency,
+    ObjectiveConfig,
+    Seen,
+    Term,
+    path_length_penalty,
+    path_lengths,
+    r1_penalty,
+)
+from frugan.networks import Discriminator, Extras, Generator
+from frugan.ops import epilogue_triton, fir_triton
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+_AT_ONCE = 2**22
+"""Real and generated images go through D at once while its largest feature maps have no more elements (measured on a CPU)."""
+
+
+class Latents(NamedTuple):
+    """All that the generator is fed for n images: two z for style mixing, where to switch, labels and noise."""
+
+    z: Tensor  # [n, z_dim]
+    z_mix: Tensor  # [n, z_dim]
+    cutoff: Tensor  # 0-d int64: layers from here on use z_mix
+    c: Tensor  # [n, K]
+    noise: list[Tensor]  # [n, 1, h, w] each
+    step: Tensor | None  # [n, z_dim]: to a neighbouring z, for zCR
+
+
+class View(NamedTuple):
+    """All that is drawn for showing n images to the discriminator; None where nothing is."""
+
+    augment: Drawn
+    extras: Extras
+    measure: list[Tensor] | None  # for generated images
+    shift: Tensor | None  # [n, 2]: how far generated images that repeat are moved around their border
+    terms: tuple[Drawn, ...]  # of each optional term
+
+    def halves(self) -> tuple[View, View]:
+        """As two views of n/2 images."""
+
+        def half(i: int) -> View:
+            return tree_map(lambda t: None if t is None else t.chunk(2)[i], self)
+
+        return half(0), half(1)
+
+
+class Phases:
+    """The losses of the four phases. Random tensors are drawn outside, so that each function is pure and compiles whole.
+
+    `measure` is what real images have gone through already, and generated ones go through here (AmbientGAN); `shift` shows
+    generated images that repeat from anywhere; `terms` are the
+    optional terms of both losses (`losses.terms_of`).
+    """
+
+    def __init__(
+        self,
+        G: Generator,
+        D: Discriminator,
+        augment: Augmentation,
+        config: ObjectiveConfig,
+        *,
+        measure: Measurement | None = None,
+        shift: CircularShift | None = None,
+        terms: Sequence[Term] = (),
+        precision: Precision = "fp32",
+        compiled: bool = False,
+    ) -> None:
+        self.G, self.D, self.augment, self.config = G, D, augment, config
+        self.measure, self.shift, self.terms = measure, shift, tuple(terms)
+        self.near = next((term for term in terms if isinstance(term, LatentConsistency)), None)
+        self.loss = LOSSES[config.loss]
+        self.dtype = DTYPES[precision]
+        wrap = _compiled if compiled else (lambda f: f)
+        self.generator, self.discriminator = wrap(self._generator), wrap(self._discriminator)
+        self.fakes = torch.no_grad()(wrap(self._fakes))
+        self.path_length, self._penalty = self._path_length, self._gradient
+        if AUTOGRAD_TRACED:
+            self.path_length, self._penalty = wrap(self._path_length), wrap(self._gradient)
+        self.score = torch.no_grad()(wrap(self._score))
+
+    def draw_latents(self, n: int, labels: Tensor, rng: torch.Generator) -> Latents:
+        """Labels of generated images follow the empirical distribution: drawn from `labels` `[N, K]`."""
+        device, num_ws = rng.device, self.G.num_ws
+        z, z_mix = torch.randn(2, n, self.G.z_dim, generator=rng, device=device)
+        mix = torch.rand((), generator=rng, device=device) < self.config.style_mixing
+        cutoff = torch.randint(1, num_ws, (), generator=rng, device=device)
+        picks = torch.randint(len(labels), (n,), generator=rng, device=device)
+        noise = self.G.synthesis.draw_noise(n, rng) if self.G.synthesis.use_noise else []
+        step = self.near.draw_step(z, rng) if self.near else None
+        return Latents(z, z_mix, torch.where(mix, cutoff, num_ws), labels[picks], noise, step)
+
+    def draw_view(self, n: int, p: float | Tensor, rng: torch.Generator) -> View:
+        """How n images are shown, at augmentation probability p."""
+        p = torch.as_tensor(p, dtype=torch.float32, device=rng.device)
+        augment = self.augment.draw(n, p, generator=rng)
+        extras = self.D.draw_extras(n, p, rng)
+        measure = self.measure.draw(n, self.G.channels, generator=rng) if self.measure else None
+        terms = tuple(term.draw(n, rng) for term in self.terms)
+        shift = self.shift.draw(n, p, generator=rng) if self.shift else None
+        return View(augment, extras, measure, shift, terms)
+
+    def _ws(self, latents: Latents) -> Tensor:
+        ws = self.G.mapping(latents.z, latents.c)
+        if not self.config.style_mixing:
+            return ws
+        layers = torch.arange(self.G.num_ws, device=ws.device)[None, :, None]
+        return torch.where(layers < latents.cutoff, ws, self.G.mapping(latents.z_mix, latents.c))
+
+    def _synthesis(self, ws: Tensor, latents: Latents) -> Tensor:
+        return self.G.synthesis(ws, noise=latents.noise or "none", dtype=self.dtype)
+
+    def _fakes(self, latents: Latents) -> Tensor:
+        return self._synthesis(self._ws(latents), latents)
+
+    def measured(self, fakes: Tensor, view: View) -> Tensor:
+        """Generated images as D is shown them, before the augmentation: gone through what real images have gone through, and seen
+        from anywhere where they repeat and real ones are cut out of something larger."""
+        if self.shift is not None and view.shift is not None:
+            fakes = self.shift.apply(fakes, view.shift)
+        if self.measure is None or view.measure is None:
+            return fakes
+        return self.measure.apply(fakes, view.measure)
+
+    def _shown(self, fakes: Tensor, view: View) -> Tensor:
+        """Generated images as D is shown them."""
+        return self.augment.apply(self.measured(fakes, view), view.augment)
+
+    def _judge(self, shown: Tensor, c: Tensor, view: View, batches: int = 1) -> Tensor:
+        """Logits `[n]` of images that are augmented already."""
+        return self.D(shown, c, dtype=self.dtype, extras=view.extras, batches=batches)
+
+    def _score(self, images: Tensor, c: Tensor, view: View) -> Tensor:
+        return self._judge(self.augment.apply(images, view.augment), c, view)
+
+    def _generator(
+        self, latents: Latents, view: View, real: Tensor | None, c_real: Tensor | None, view_real: View | None
+    ) -> tuple[Tensor, Tensor]:
+        """(loss, logits `[n]`). Real images are needed by a paired loss alone."""
+        fakes = self._fakes(latents)
+        shown = self._shown(fakes, view)
+        logits = self._judge(shown, latents.c, view)
+        real_logits = None
+        if self.loss.paired and real is not None and c_real is not None and view_real is not None:
+            real_logits = self._score(real, c_real, view_real)
+        loss = self.loss.generator(logits, real_logits).mean()
+        near = self._fakes(neighbours(latents)) if self.near and self.near.generator_weight else None
+        seen = self._seen(shown, logits, latents.c, view, fakes, near)
+        for term, drawn in zip(self.terms, view.terms):
+            loss = loss + term.generator_loss(seen, drawn)
+        return loss, logits.detach()
+
+    def _path_length(self, latents: Latents, y: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """(penalty, the new running mean)"""
+        lengths = path_lengths(lambda ws: self._synthesis(ws, latents), self._ws(latents), y)
+        return path_length_penalty(lengths, mean, self.config.path_length_decay)
+
+    def _discriminator(
+        self, real: Tensor, c: Tensor, fake: Tensor, c_fake: Tensor, views: View, near: Tensor | None, means: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(loss, logits of the real images `[n]`, of the generated ones `[n]`); `views` are of the real images, then of those.
+
+        `near` are generated images of latents close to those of `fake`, for zCR; `means` `[2]` the moving averages of both
+        kinds of logits, for LeCam.
+        """
+        view, view_fake = views.halves()
+        measured = self.measured(fake, view_fake)
+        if 2 * len(real) * self.D.largest <= _AT_ONCE:
+            both = self.augment.apply(torch.cat([real, measured]), views.augment)
+            logits = self._judge(both, torch.cat([c, c_fake]), views, batches=2)
+            (shown, shown_fake), (real_logits, fake_logits) = both.chunk(2), logits.chunk(2)
+        else:
+            shown, shown_fake = (
+                self.augment.apply(*one) for one in ((real, view.augment), (measured, view_fake.augment))
+            )
+            fake_logits = self._judge(shown_fake, c_fake, view_fake)
+            real_logits = self._judge(shown, c, view)
+        loss = self.loss.discriminator(real_logits, fake_logits).mean()
+        seen_real = self._seen(shown, real_logits, c, view, real)
+        seen_fake = self._seen(shown_fake, fake_logits, c_fake, view_fake, fake, near)
+        for term, drawn_real, drawn_fake in zip(self.terms, view.terms, view_fake.terms):
+            loss = loss + term.discriminator_loss(seen_real, seen_fake, drawn_real, drawn_fake, means)
+        return loss, real_logits.detach(), fake_logits.detach()
+
+    def _seen(
+        self, shown: Tensor, logits: Tensor, c: Tensor, view: View, before: Tensor, near: Tensor | None = None
+    ) -> Seen:
+        return Seen(
+            shown,
+            logits,
+            judge=lambda x: self._judge(x, c, view),
+            rotation_logits=lambda x: self.D.turns(x, dtype=self.dtype, extras=view.extras),
+            show=lambda x: self._shown(x, view),
+            before=before,
+            near=near,
+        )
+
+    def gradient(self, images: Tensor, c: Tensor, view: View, gamma: float) -> Tensor:
+        """R1 on real images, R2 on generated ones: the gradient passes through the augmentation to the image before it."""
+        return self._penalty(images.detach().requires_grad_(), c, view, gamma)
+
+    def _gradient(self, images: Tensor, c: Tensor, view: View, gamma: float) -> Tensor:
+        return r1_penalty(lambda x: self._score(x, c, view), images, gamma)
+
+
+def _compiled(phase: Callable[P, T]) -> Callable[P, T]:
+    from torch._dynamo.exc import TorchDynamoException  # imports the compiler, which takes a second
+
+    for usable in (fir_triton.usable, epilogue_triton.usable):
+        torch.compiler.assume_constant_result(usable)
+    compiled = torch.compile(phase, dynamic=False)
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            with torch._dynamo.config.patch(AUTOGRAD_TRACED):
+                return compiled(*args, **kwargs)
+        except TorchDynamoException as error:
+            why = str(error).splitlines()[0]
+            raise FruganError(
+                f"torch.compile fails here: {why}; fix that (a CPU needs a C++ compiler, a GPU Triton), or compile nothing"
+            ) from error
+
+    return run
+
+
+def neighbours(latents: Latents) -> Latents:
+    """The same but for a small step in z."""
+    return latents if latents.step is None else latents._replace(z=latents.z + latents.step)
+
+
+@contextmanager
+def training_only(network: nn.Module, other: nn.Module) -> Iterator[None]:
+    """Gradients are computed for `network`'s parameters alone; those frozen before stay frozen."""
+    frozen = [p for p in other.parameters() if p.requires_grad]
+    for p in frozen:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in frozen:
+            p.requires_grad_(True)
