@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -21,13 +22,13 @@ CACHE = ROOT / ".cache" / "docs"
 
 
 def export_explorer() -> Path:
-    """The explorer of the sample generator as one file, exported anew where the explorer's code or the sample is younger."""
-    out = CACHE / "sample.html"
-    package = ROOT / "src" / "frugan"
-    sources = [p for room in ("explorer", "interop", "sample") for p in (package / room).rglob("*") if p.is_file()]
-    if not out.exists() or out.stat().st_mtime < max(p.stat().st_mtime for p in sources):
+    """The explorer of the sample generator as one file, kept by the hash of the code and network that it is made of."""
+    rooms = [ROOT / "src" / "frugan" / room for room in ("explorer", "interop", "networks", "sample")]
+    sources = sorted(path for room in rooms for path in room.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    out = CACHE / f"sample-{digest}.html"
+    if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.unlink(missing_ok=True)
         command = [sys.executable, "-m", "frugan", "export", "sample", str(out), "--format", "page"]
         subprocess.run(command, check=True, cwd=ROOT)
     return out

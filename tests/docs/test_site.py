@@ -13,7 +13,7 @@ import pytest
 
 from docsite.links import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # exporting the explorer is a part of the build
 
 
 @pytest.fixture(scope="module")
