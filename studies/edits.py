@@ -10,7 +10,7 @@ For each question and source the direction (sign, levels) is chosen on some seed
 no at first. "Wanted" is the rise of the mean probability of yes; "others" the share of the eight other attributes that turn
 into another class. Strengths of different sources are not comparable, and so both are given where images have moved equally
 far (a share of the distance between two samples), and others where the wanted change is the same. The result stands in
-docs/how-to/edit-and-animate.md.
+docs/project/notebook/edits.md.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ tuning and an encoder come to held-out images, how well can their codes still be
 
 Editability is the latent editing consistency (Tov et al. 2021): project, edit along a GANSpace component by 2 σ, render, project
 again in the same way, undo the edit, and compare both codes (RMS, in σ of w); lower is better. The result stands in
-docs/how-to/project-images.md.
+docs/project/notebook/projection.md.
 """
 
 from __future__ import annotations

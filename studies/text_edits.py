@@ -10,7 +10,7 @@ often the named attribute appears, and how many of the other attributes turn int
 Rows: global (relevances by the Jacobian), shared, optimise, mapper (`frugan.latent.text`), a boundary in w between samples that the
 captions call one way or the other, and StyleGAN-NADA. Directions are compared where images have moved equally far (`--kept`, a
 share of the distance between two samples); the other methods stop where their losses leave them, and so the distance is given for
-all. The result stands in docs/how-to/edit-by-words.md.
+all. The result stands in docs/project/notebook/text-edits.md.
 """
 
 from __future__ import annotations
