@@ -28,6 +28,7 @@ from frugan.cli.app import app
 from tests.program import call
 
 FOLLOWED = [
+    ROOT / "README.md",
     *sorted((DOCS / "getting-started").glob("*.md")),
     *sorted((DOCS / "tutorials").glob("*.md")),
 ]
