@@ -201,3 +201,11 @@ def test_issue_forms() -> None:
         form = yaml.safe_load(file.read_text("utf-8"))
         assert {"name", "description", "body"} <= set(form)
         assert all(part["attributes"]["label"] for part in form["body"])
+
+
+def test_the_readme_is_short_and_its_images_are_small() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) <= 120
+    images = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    assert len(images) >= 4
+    assert all((ROOT / image).stat().st_size < 300_000 for image in images)
