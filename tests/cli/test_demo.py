@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from frugan.cli.demo import seen_of_p
 from frugan.errors import FruganError
 from frugan.latent.video import check_video
 from frugan.run.directory import RunDirectory
+from frugan.run.provenance import provenance_of
 from frugan.run.training_video import REST_SECONDS, write_training_video
 from frugan.tracking.report.page import find_samples
 
@@ -81,6 +83,12 @@ def test_with_extras_and_a_folder_whose_name_needs_quotes() -> None:
     grids = len(find_samples(run.path))
     assert frames == grids + round(REST_SECONDS * max(grids / 6, 1))
     assert run.config.controller.kind == "rt"
+    told = provenance_of("my demo/run", "cc0-1.0")
+    assert told.licence == "cc0-1.0"
+    assert told.rows["Data"].startswith("16 images, 24 more held out; fingerprint ")
+    assert "adaptive, by r_t" in told.rows["Settings"]
+    (figures,) = (text for name, text in told.rows.items() if name.startswith("Figures"))
+    assert re.match(r"kid [\d.e+-]+, kid_std .*; against held-out: samples 20, features efficientnet-lite0", figures)
     again = run_demo("my demo")
     assert "Nothing left to do" in again
     assert "KID × 1000" in again

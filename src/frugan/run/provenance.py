@@ -15,6 +15,9 @@ from frugan.run.load import generator_folder
 from frugan.training import checkpoint
 
 _LONGEST_CARD = 1 << 20
+_HOW = {
+    "rt": "adaptive, by r_t", "rv": "adaptive, by r_v", "scheduled": "on a schedule", "fixed": "fixed", "none": "none",
+}  # fmt: skip
 
 
 def provenance_of(source: str | Path, licence: str | None = None) -> Provenance:
@@ -61,7 +64,7 @@ def _training(run: RunDirectory, folder: Path) -> Iterator[tuple[str, str]]:
     yield (
         "Settings",
         f"batch {training.batch}, R1 weight {config.objective.r1_gamma:g}, learning rate {training.generator_lr:g}, "
-        f"channel base {config.generator.synthesis.channel_base}, augmentation {controller.kind}{started}",
+        f"channel base {config.generator.synthesis.channel_base}, augmentation {_HOW[controller.kind]}{started}",
     )
     packages = facts.get("packages") or {}
     yield (
