@@ -156,14 +156,13 @@ def program() -> Any:
 
 def parse(command: str) -> None:
     """Reads a command as the program would, but for the work: unknown commands, options and words for numbers are errors."""
-    arguments = words(command)
-    group = program()
-    with click.Context(group) as context:
-        while isinstance(group, click.Group) or hasattr(group, "commands"):
-            name, group, arguments = group.resolve_command(context, arguments)
-            context = click.Context(group, parent=context, info_name=name)
-    if "--help" not in arguments and "--help-all" not in arguments:
-        group.make_context("frugan", list(arguments), parent=None)
+    arguments, entered = words(command), program()
+    with click.Context(entered) as context:
+        while hasattr(entered, "commands"):
+            name, entered, arguments = entered.resolve_command(context, arguments)
+            context = click.Context(entered, parent=context, info_name=name)
+    if not {"--help", "--help-all"} & set(arguments):
+        entered.make_context("frugan", list(arguments))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=identifier)
