@@ -100,13 +100,12 @@ def make_photos(folder: Path, count: int = 24) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory with `photos` and with the repository's examples, and caches of its own."""
+    """A directory with `photos`, and caches of its own."""
     monkeypatch.setenv("FRUGAN_CACHE", str(tmp_path / ".cache"))
     monkeypatch.chdir(tmp_path)
     for name, small in {"IMAGES": 24, "HELD_OUT": 8, "FRAMES": 2, "SAMPLES": 16}.items():
         monkeypatch.setattr(demo, name, small)
     make_photos(tmp_path / "photos")
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
     return tmp_path
 
 
