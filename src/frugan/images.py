@@ -204,7 +204,7 @@ def save_image(pixels: np.ndarray, path: str | Path, *, text: Mapping[str, str] 
     if suffix in (".jpg", ".jpeg") and image.mode in ("LA", "RGBA"):
         raise FruganError(f"{path}: JPEG files hold no transparency; give a name that ends in .png")
     path.parent.mkdir(parents=True, exist_ok=True)
-    options: dict[str, Any] = {"pnginfo": _chunks(text or {})} if suffix == ".png" else {}
+    options: dict[str, Any] = {"pnginfo": png_chunks(text or {})} if suffix == ".png" else {}
     if suffix in (".jpg", ".jpeg"):
         options = {"comment": software()}
     with replacing(path) as unfinished:
@@ -226,7 +226,8 @@ def is_own_output(text: Mapping[Any, object]) -> bool:
     return isinstance(found, str) and found.startswith("frugan ")
 
 
-def _chunks(text: Mapping[str, str]) -> PngInfo:
+def png_chunks(text: Mapping[str, str]) -> PngInfo:
+    """The text chunks of a PNG: that frugan wrote it (`SOFTWARE_KEY`), and what `text` says besides."""
     chunks = PngInfo()
     for key, value in {SOFTWARE_KEY: software(), **text}.items():
         chunks.add_text(key, value)

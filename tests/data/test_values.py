@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,10 +14,27 @@ from PIL import Image
 
 from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.data.tools import prepare, shard
-from frugan.data.values import parse_range, range_name, restore, settle_range, stretch
+from frugan.data.values import explicit_range, parse_range, range_name, restore, settle_range, stretch
 from frugan.errors import FruganError
+from frugan.pixel_format import NumberType
 
 ranges = st.tuples(st.integers(0, 65534), st.integers(1, 65535)).filter(lambda pair: pair[0] < pair[1])
+NUMBERS = get_args(NumberType)
+
+
+@dataclass
+class Counted:
+    """Values whose highest is known."""
+
+    highest: float
+    channels: int = 1
+
+    def quantile(self, share: float, channel: int | None = None) -> float:
+        assert share == 1
+        return self.highest
+
+    def name(self, channel: int) -> str:
+        return f"channel {channel}"
 
 
 @settings(deadline=None, max_examples=60)
@@ -26,44 +44,86 @@ def test_restore_undoes_stretch_exactly(depth: int, ends: tuple[int, int], alpha
     lo, hi = ends[0] * top // 65535, max(ends[1] * top // 65535, ends[0] * top // 65535 + 1)
     dtype = np.uint8 if depth == 8 else np.uint16
     stored = np.arange(top + 1, dtype=dtype).repeat(2).reshape(-1, 2)
-    stretched = stretch(stored, (lo, hi), alpha=alpha)
+    stretched = stretch(stored, ((lo, hi),), alpha=alpha)
     assert stretched.dtype == dtype
     assert (stretched[: lo + 1, 0] == 0).all()
     assert (stretched[hi:, 0] == top).all()
     assert (np.diff(stretched[lo : hi + 1, 0].astype(int)) > 0).all()  # distinct values stay distinct
-    np.testing.assert_array_equal(restore(stretched, (lo, hi), alpha=alpha)[:, 0], stored[:, 0].clip(lo, hi))
+    np.testing.assert_array_equal(restore(stretched, ((lo, hi),), alpha=alpha)[:, 0], stored[:, 0].clip(lo, hi))
     if alpha:
         np.testing.assert_array_equal(stretched[:, 1], stored[:, 1])
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    dtype=st.sampled_from([dtype for dtype in NUMBERS if dtype.startswith(("int", "uint"))]),
+    span=st.integers(1, 65535),
+    data=st.data(),
+)
+def test_whole_numbers_of_any_type_come_back_exactly(dtype: str, span: int, data: st.DataObject) -> None:
+    """Where no more than 65,536 lie within the range; each channel by its own."""
+    least, most = np.iinfo(dtype).min, min(np.iinfo(dtype).max, 1 << 53)
+    span = min(span, most - max(least, -(1 << 53)))
+    lows = data.draw(st.lists(st.integers(max(least, -(1 << 53)), most - span), min_size=3, max_size=3))
+    pairs = tuple((float(low), float(low + span)) for low in lows)
+    values = np.random.default_rng(0).integers(0, span + 1, (9, 9, 3))
+    stored = (values + np.array(lows)).astype(dtype)
+    stretched = stretch(stored, pairs, alpha=False)
+    assert stretched.dtype == (np.uint8 if dtype == "uint8" else np.uint16)
+    if dtype != "uint8" or span <= 255:
+        back = restore(stretched, pairs, alpha=False, dtype=dtype)
+        assert back.dtype == dtype
+        np.testing.assert_array_equal(back, stored)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    dtype=st.sampled_from(["float32", "float64", "int32"]),
+    low=st.integers(-(10**6), 10**6),
+    span=st.sampled_from([1e-3, 1.0, 3.5, 1e6]),
+)
+def test_other_numbers_come_back_to_half_a_step(dtype: str, low: int, span: float) -> None:
+    stored = (low + span * np.random.default_rng(0).random((8, 8, 2))).astype(dtype)
+    pair = (float(low), float(low + span))
+    back = restore(stretch(stored, (pair,), alpha=False), (pair,), alpha=False, dtype=dtype)
+    spacing = np.spacing(np.abs(stored).max()) if dtype.startswith("float") else 1
+    assert np.abs(back.astype(np.float64) - stored.clip(*pair)).max() <= span / 65535 * 0.5001 + spacing
+
+
 @pytest.mark.parametrize("depth", [8, 16])
 def test_full_changes_nothing(depth: int) -> None:
-    pixels = np.arange(256, dtype=np.uint8 if depth == 8 else np.uint16)[:, None]
+    dtype = f"uint{depth}"
+    pixels = np.arange(256, dtype=dtype)[:, None]
     assert stretch(pixels, None, alpha=False) is pixels
     assert restore(pixels, None, alpha=False) is pixels
-    assert settle_range("full", depth, 100) is None
-    assert settle_range(f"0,{(1 << depth) - 1}", depth, 100) is None
+    assert settle_range("full", dtype, Counted(100)) is None
+    assert settle_range(f"0,{(1 << depth) - 1}", dtype, Counted(100)) is None
 
 
 @settings(deadline=None, max_examples=200)
 @given(highest=st.integers(0, 65535))
 def test_a_derived_range_holds_all_values_and_uses_half_of_itself(highest: int) -> None:
-    assert settle_range("auto", 8, min(highest, 255)) is None
-    found = settle_range("auto", 16, highest)
+    assert settle_range("auto", "uint8", Counted(min(highest, 255))) is None
+    found = settle_range("auto", "uint16", Counted(highest))
     if highest == 0 or highest >= 32768:
         assert found is None
     else:
         assert found is not None
-        assert found[0] == 0
-        assert (found[1] + 1) & found[1] == 0
-        assert highest <= found[1]
-        assert found[1] >= 255
-        assert found[1] == 255 or 2 * highest >= found[1]
+        ((lo, hi),) = found
+        assert lo == 0
+        assert (int(hi) + 1) & int(hi) == 0
+        assert highest <= hi
+        assert hi >= 255
+        assert hi == 255 or 2 * highest >= hi
 
 
-@given(ends=ranges)
-def test_a_range_is_named_as_it_is_read(ends: tuple[int, int]) -> None:
-    assert parse_range(range_name(ends)) == ends
+numbers = st.one_of(st.integers(-(10**9), 10**9), st.floats(-1e9, 1e9))
+pairs = st.tuples(numbers, numbers).filter(lambda pair: pair[0] < pair[1])
+
+
+@given(ends=st.lists(pairs, min_size=1, max_size=4))
+def test_a_range_is_named_as_it_is_read(ends: list[tuple[float, float]]) -> None:
+    assert explicit_range(range_name(tuple(ends))) == tuple(ends)
     assert parse_range(range_name(None)) == "full"
 
 
@@ -72,22 +132,128 @@ WRONG = [
     "0",
     "5,5",
     "9,3",
-    "-1,9",
-    "0,65536",
-    "0,1e9",
+    "0,1e99",
     "0,nan",
+    "0,inf",
     "a,b",
     "1,2,3",
-    "0.5,9",
-    "0,99999999999",
+    "p99,p1",
+    "p5,p5",
+    "p1,p101",
+    "p-1,p5",
+    "each:",
+    "each:auto",
+    "each:0,1;2,3",
+    "0,1;",
+    "0,1;5",
     "auto,full",
+    "0,1" * 20_000,
 ]
 
 
 @pytest.mark.parametrize("text", WRONG)
 def test_what_is_no_range_is_refused(text: str) -> None:
-    with pytest.raises(FruganError, match="give auto, full, or two whole numbers"):
+    with pytest.raises(FruganError, match="give auto, full, or LOW,HIGH"):
         DataConfig("photos", value_range=text)
+
+
+def _saved(tmp_path: Path, array: np.ndarray, value_range: str = "auto") -> Dataset:
+    np.save(tmp_path / "set.npy", array)
+    return open_dataset(DataConfig(str(tmp_path / "set.npy"), value_range=value_range))
+
+
+@pytest.mark.parametrize("dtype", NUMBERS)
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_any_type_of_numbers_trains_and_comes_back(dtype: str, channels: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    top = 100.0 if dtype.endswith("int8") else 3000.0
+    stored = (top * rng.random((8, 8, 8, channels)) - (0 if dtype.startswith("uint") else 40)).astype(dtype)
+    data = _saved(tmp_path, stored)
+    assert data.pixel_format.dtype == dtype
+    assert data.pixels.dtype == (np.uint8 if dtype == "uint8" else np.uint16)
+    back = restore(np.asarray(data.pixels), data.value_range, alpha=False, dtype=dtype)
+    assert back.dtype == dtype
+    if dtype.startswith("float"):
+        assert np.abs(back.astype(np.float64) - stored).max() <= 3000 / 65535 + np.spacing(np.dtype(dtype).type(3000))
+        assert any(f"{dtype} numbers are trained on in 65,536 steps" in note for note in data.notes)
+    else:
+        np.testing.assert_array_equal(back, stored)
+    if dtype not in ("uint8", "uint16"):
+        images, _ = data.images(np.arange(8))
+        assert (float(images.min()), float(images.max())) == (-1, 1)
+        assert len(data.value_range or ()) == (channels if channels > 4 else 1)
+    again = open_dataset(data.config, cache_dir=tmp_path / "another")
+    assert (again.fingerprint, again.pixel_format) == (data.fingerprint, data.pixel_format)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_percentiles_are_those_of_the_values(dtype: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    stored = (rng.gamma(2, [3, 9, 20], (16, 8, 8, 3))).clip(0, 255).astype(dtype)
+    joint = _saved(tmp_path, stored, "p1,p99")
+    ((lo, hi),) = joint.value_range or ()
+    assert (stored < lo).mean() <= 0.0101 <= (stored <= lo).mean() + 0.001
+    assert (stored < hi).mean() <= 0.9901 <= (stored <= hi).mean() + 0.001
+    assert any(f"lie outside {lo:.7g} to {hi:.7g} and are clipped" in note for note in joint.notes)
+    each = open_dataset(replace(joint.config, value_range="each:0,p90"))
+    assert each.value_range is not None
+    for channel, (lo, hi) in enumerate(each.value_range):
+        assert lo == 0
+        assert (stored[..., channel] < hi).mean() <= 0.901 <= (stored[..., channel] <= hi).mean() + 0.002
+    assert each.fingerprint != joint.fingerprint
+    assert open_dataset(each.config).fingerprint == each.fingerprint
+    images, _ = each.images(np.arange(16))
+    assert [float(images[:, i].max()) for i in range(3)] == [1, 1, 1]
+
+
+def test_channels_that_hold_one_value_are_refused(tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).normal(size=(4, 8, 8, 5)).astype(np.float32)
+    stored[..., 3] = 7
+    with pytest.raises(FruganError, match="channel 3: the range of values from 7 to 7 holds one value"):
+        _saved(tmp_path, stored)
+    assert _saved(tmp_path, stored, "-9,9").value_range == ((-9, 9),)
+    with pytest.raises(FruganError, match="holds one value or none"):
+        _saved(tmp_path, np.zeros((4, 8, 8), np.int16))
+
+
+@pytest.mark.parametrize("value_range", ["auto", "-5,5"])
+def test_images_that_hold_nan_are_left_out_and_named(value_range: str, tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).normal(size=(4, 8, 8)).astype(np.float32)
+    stored[1, 0, :3] = np.nan
+    stored[2, 0, 0] = np.inf
+    data = _saved(tmp_path, stored, value_range)
+    assert [(name, reason[:30]) for name, reason in data.skipped] == [
+        ("000001", "3 of its 64 values are not fin"),
+        ("000002", "1 of its 64 values are not fin"),
+    ]
+    assert len(data) == 2
+    with pytest.raises(FruganError, match="64 of its 64 values are not finite"):
+        _saved(tmp_path, np.full((2, 8, 8), np.nan, np.float32), value_range)
+
+
+@pytest.mark.parametrize(
+    ("value_range", "says"),
+    [
+        ("0,1;2,3", "a value range for each of 2 channels, but the images have 5"),
+        ("full", "float32 numbers have no full range"),
+    ],
+)
+def test_ranges_that_do_not_fit_are_refused(value_range: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(FruganError, match=says):
+        _saved(tmp_path, np.random.default_rng(0).normal(size=(4, 8, 8, 5)).astype(np.float32), value_range)
+
+
+def test_shards_know_their_highest_value_alone(tmp_path: Path) -> None:
+    config = _as("shards", tmp_path)
+    with pytest.raises(FruganError, match="of shards only the highest value is known"):
+        open_dataset(replace(config, value_range="p1,p99"))
+    np.save(tmp_path / "float.npy", np.random.default_rng(0).normal(size=(4, 8, 8)))
+    with pytest.raises(FruganError, match="cannot be written as PNG"):
+        shard(tmp_path / "float.npy", tmp_path / "float")
+    with pytest.raises(FruganError, match="cannot be written as PNG"):
+        prepare(DataConfig(str(tmp_path / "float.npy")), tmp_path / "float.zip")
+    assert not (tmp_path / "float").exists()
+    assert not (tmp_path / "float.zip").exists()
 
 
 def test_a_range_beyond_eight_bits_is_refused(tmp_path: Path, make_images) -> None:
@@ -131,12 +297,12 @@ def test_twelve_bits_train_at_full_range_from_every_source(kind: str, tmp_path: 
     config = _as(kind, tmp_path)
     stored = np.stack(_values(open_dataset(replace(config, value_range="full"))))
     data = open_dataset(config)
-    assert data.value_range == (0, 4095)
+    assert data.value_range == ((0, 4095),)
     assert (data.describe()["depth"], data.describe()["value_range"]) == (16, [0, 4095])
     assert data.config.value_range == "0,4095"
     found = np.stack(_values(data))
     assert (found.min(), found.max()) == (0, 65535)
-    np.testing.assert_array_equal(np.sort(restore(found, (0, 4095), alpha=False), 0), np.sort(stored, 0))
+    np.testing.assert_array_equal(np.sort(restore(found, ((0, 4095),), alpha=False), 0), np.sort(stored, 0))
     images, _ = data.images(data.sampler().next(12))
     assert (float(images.min()), float(images.max())) == (-1, 1)
     again = open_dataset(data.config)  # as a run's config.yaml has it
@@ -167,7 +333,7 @@ def test_eight_bits_are_never_stretched_unasked(tmp_path: Path, noise) -> None:
     assert (data.value_range, data.config.value_range, int(np.max(data.pixels))) == (None, "auto", 15)
     assert any("--value-range 0,15" in note for note in data.notes)
     asked = open_dataset(DataConfig(str(tmp_path / "dark.npy"), value_range="0,15"))
-    assert (asked.value_range, int(np.max(asked.pixels))) == ((0, 15), 255)
+    assert (asked.value_range, int(np.max(asked.pixels))) == (((0, 15),), 255)
 
 
 def test_one_bright_image_keeps_the_full_range(tmp_path: Path) -> None:
@@ -187,7 +353,7 @@ def test_alpha_is_not_stretched(tmp_path: Path, png16) -> None:
     pixels[0, 0] = 4095, 4095, 4095, 65535
     (tmp_path / "a.png").write_bytes(png16(pixels))
     data = open_dataset(DataConfig(str(tmp_path)))
-    assert data.value_range == (0, 4095)
+    assert data.value_range == ((0, 4095),)
     np.testing.assert_array_equal(data.pixels[0][..., 3], pixels[..., 3])
     assert data.pixels[0][..., :3].max() == 65535
 

@@ -417,10 +417,13 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("\"position\": self._position,", "\"position\": 0,", "test_resume_continues_exactly", "a resume begins the epoch anew"),
     )),
     ("data/values.py", "tests/data/test_values.py", (
-        ("(0, (1 << bits) - 1) if depth == 16", "(0, 1 << bits) if depth == 16", "test_a_derived_range_holds_all_values_and_uses_half_of_itself", "a derived range ends a value late"),
-        ("restored = lo + np.rint(values * ((hi - lo) / top))", "restored = np.rint(values * ((hi - lo) / top))", "test_restore_undoes_stretch_exactly", "restored values begin at 0"),
-        ("if not alpha:\n", "if True:\n", "test_restore_undoes_stretch_exactly & test_alpha_is_not_stretched", "alpha is stretched"),
+        ("float((1 << bits) - 1)", "float(1 << bits)", "test_a_derived_range_holds_all_values_and_uses_half_of_itself", "a derived range ends a value late"),
+        ("_table(pair, pixels.dtype)[part], alpha=alpha)", "_table(pair, pixels.dtype)[part], alpha=False)", "test_restore_undoes_stretch_exactly & test_alpha_is_not_stretched", "alpha is stretched"),
+        ("(values.astype(np.float64).clip(lo, hi) - lo)", "values.astype(np.float64).clip(lo, hi)", "test_whole_numbers_of_any_type_come_back_exactly", "other numbers than uint8 and uint16 begin at 0"),
         ("_FEWEST_BITS = 8", "_FEWEST_BITS = 1", "test_a_derived_range_holds_all_values_and_uses_half_of_itself", "a dark set is taken for a coarse one"),
+    )),
+    ("pixel_format.py", "tests/data/test_values.py", (
+        ("pair[0] + part * (pair[1] - pair[0])", "part * (pair[1] - pair[0])", "test_restore_undoes_stretch_exactly", "restored values begin at 0"),
     )),
     ("data/cache.py", "tests/data/test_cache.py", (
         ("            os.rename(scratch, folder)\n", "            shutil.copytree(scratch, folder)\n", "test_an_entry_is_renamed_into_place", "the cache is copied instead of renamed"),

@@ -79,12 +79,14 @@ def inspect(
         return
     from rich.table import Table
 
+    from frugan.data.stats import spans
+
     table = Table(show_header=False, box=None, pad_edge=False)
     for what, finding in report.rows():
         table.add_row(what, finding, style="yellow" if what in ("note", "problem") else None)
     console.print(table, markup=False)
     stretched = report.dataset.value_range
-    shown = f" (values {stretched[0]} to {stretched[1]} shown from black to white)" if stretched else ""
+    shown = f" (values {spans(stretched)} shown from black to white)" if stretched else ""
     say(f"contact sheet: {where}{shown}")
 
 

@@ -32,16 +32,17 @@ from PIL import UnidentifiedImageError
 from frugan.channels import CHANNEL_NAMES, has_alpha
 from frugan.data.decode import Header, convert, resize
 from frugan.data.sources.base import Source
-from frugan.data.stats import Histograms, SourceStats, highest
+from frugan.data.stats import Histograms, SourceStats
 from frugan.data.target import PixelConfig, Plan, make_plan
-from frugan.data.values import Range, explicit_range, range_name, settle_range, stretch
+from frugan.data.values import is_counted, range_name, settle_range, stretch
 from frugan.data.workers import Progress, in_threads
 from frugan.errors import FruganError
 from frugan.files import read_json, write_text
 from frugan.images import Pixels
+from frugan.pixel_format import NumberType, Range, is_plain
 from frugan.structure import converter
 
-FORMAT = 2  # rises when the same images and settings come to mean other pixels
+FORMAT = 3  # rises when the same images and settings come to mean other pixels
 
 STEPS = 3  # for each image: its hash, its header, its pixels
 
@@ -55,7 +56,8 @@ _ABANDONED_AFTER_S = 86_400
 class CachedPixels:
     """Pixels `[N, H, W, C]`, read-only and memory-mapped, with each image's name and the images left out.
 
-    `settings`: the configuration with what "auto" came to mean.
+    `settings`: the configuration with what "auto" came to mean. `dtype`: the type of the stored numbers; `channel_names`: what
+    the files call their channels, empty where they do not.
     """
 
     pixels: Pixels
@@ -66,6 +68,8 @@ class CachedPixels:
     folder: Path
     settings: PixelConfig
     stats: SourceStats
+    dtype: NumberType = "uint8"
+    channel_names: tuple[str, ...] = ()
 
 
 def cache_root(cache_dir: str | Path | None = None) -> Path:
@@ -101,9 +105,9 @@ def cached_pixels(
 
 
 def _find_entry(root: Path, content: str, config: PixelConfig) -> CachedPixels | None:
-    """The entry of this configuration, or one that was asked for as "auto" and came to mean the same."""
+    """The entry of this configuration, or one that was asked for as "auto" or "full" and came to mean the same."""
     for channels in dict.fromkeys((config.channels, "auto")):
-        for value_range in dict.fromkeys((config.value_range, "auto")):
+        for value_range in dict.fromkeys((config.value_range, "auto", "full")):
             asked = replace(config, channels=channels, value_range=value_range)
             entry = load_entry(_folder(root, content, asked))
             if entry is not None and config in (asked, entry.settings):
@@ -187,18 +191,23 @@ def build_entry(
     found = [head for head in heads if isinstance(head, Header)]
     opaque = plan is None and _is_opaque(source, rows, found, config)
     plan = plan or make_plan(config, names, found, alpha=source.alpha, opaque=opaque)
-    settle_range(config.value_range, plan.depth, 0)  # refuses a range beyond the depth
+    counted = is_counted(config.value_range)
+    _refuse_uneven(None if counted else settle_range(config.value_range, plan.dtype, None), found)
     with scratch_folder(folder.parent) as scratch:
         file = scratch / "pixels.npy"
-        decoded = _decode(file, source, rows, plan, config, lambda done: step(2 * count + done))
-        value_range = settle_range(config.value_range, plan.depth, highest(decoded.counts.values(), plan.depth))
-        settings = config if plan.depth == 8 else replace(config, value_range=range_name(value_range))
-        if value_range and config.value_range == "auto":  # known only now, and stretched before resizing
+        count_first = counted and not is_plain(plan.dtype)  # there is nothing to write before the range is known
+        work = _count_values if count_first else _decode
+        decoded = work(file, source, rows, plan, config, lambda done: step(2 * count + done))
+        if all(decoded.reasons):
+            raise _nothing_readable(source, [*lost, *zip(names, decoded.reasons)])
+        value_range = settle_range(config.value_range, plan.dtype, decoded.counts)
+        _refuse_uneven(value_range, found)
+        plain = plan.depth == 8 and config.value_range in ("auto", "full")
+        settings = config if plain else replace(config, value_range=range_name(value_range))
+        if count_first or (counted and value_range):  # known only now, and stretched before resizing
             decoded = _decode(file, source, rows, plan, settings, lambda done: None)
         reasons = decoded.reasons
         lost += [(name, reason) for name, reason in zip(names, reasons) if reason]
-        if all(reasons):
-            raise _nothing_readable(source, lost)
         if any(reasons):
             _keep_rows(file, [row for row, reason in enumerate(reasons) if not reason])
         size = file.stat().st_size
@@ -209,6 +218,8 @@ def build_entry(
             "settings": asdict(replace(settings, channels=CHANNEL_NAMES[plan.channels]) if opaque else settings),
             "stats": _stats(decoded.counts, kept, value_range, plan, opaque=opaque).to_dict(),
             "alpha": plan.alpha,
+            "dtype": plan.dtype,
+            "channel_names": list(plan.channel_names),
             "names": [name for name, reason in zip(names, reasons) if not reason],
             "skipped": sorted(lost),
             "bytes": size,
@@ -259,7 +270,19 @@ def _stats(
         frames=sum(head.frames - 1 for head in heads),
         animated=sum(head.frames > 1 for head in heads),
         opaque=opaque,
+        crisp=plan.alpha and counts.is_crisp,
     )
+
+
+def _refuse_uneven(value_range: Range | None, heads: Sequence[Header]) -> None:
+    """Raises `FruganError` where each channel has a range of its own, and the images are not all of so many."""
+    if value_range and len(value_range) > 1:
+        kinds = {head.channels for head in heads}
+        if len(kinds) > 1 or len(value_range) not in (max(kinds), max(kinds) - 1):
+            held = " or ".join(map(str, sorted(kinds)))
+            raise FruganError(
+                f"a value range for each of {len(value_range)} channels, but the images have {held}; give one pair LOW,HIGH for all"
+            )
 
 
 class _Decoded(NamedTuple):
@@ -277,12 +300,42 @@ def _decode(
     dtype = np.dtype(np.uint8 if plan.depth == 8 else np.uint16)
     _require_space(file.parent, int(np.prod(shape)) * dtype.itemsize)
     pixels = np.lib.format.open_memmap(file, "w+", dtype, shape)
-    counts = Histograms(alpha=source.alpha or config.channels != "auto")
+
+    def write(slot: int, stored: np.ndarray) -> None:
+        pixels[slot] = _fitted(stored, plan, config)
+
+    decoded = _each(source, rows, config, write, step)
+    pixels.flush()
+    return decoded
+
+
+def _count_values(
+    file: Path, source: Source, rows: Sequence[int], plan: Plan, config: PixelConfig, step: Callable[[int], None]
+) -> _Decoded:
+    """As `_decode`, but for the file."""
+    return _each(source, rows, config, lambda slot, stored: None, step)
+
+
+def _each(
+    source: Source,
+    rows: Sequence[int],
+    config: PixelConfig,
+    use: Callable[[int, np.ndarray], None],
+    step: Callable[[int], None],
+) -> _Decoded:
+    """Decodes all images, counts their values and hands them over."""
+    counts = Histograms(
+        alpha=source.alpha or config.channels != "auto",
+        images=len(rows),
+        each="each" in config.value_range or ";" in config.value_range,
+    )
 
     def decode(slot: int) -> str:
         try:
             stored = source.pixels(rows[slot])
-            pixels[slot] = _fitted(stored, plan, config)
+            if stored.dtype.kind == "f" and (lost := int((~np.isfinite(stored)).sum())):
+                return f"{lost:,} of its {stored.size:,} values are not finite (NaN or infinite); fill them in first"
+            use(slot, stored)
         except Exception as error:  # as in `headers`
             return _reason(error)
         counts.add(stored)
@@ -292,15 +345,15 @@ def _decode(
     for reason in in_threads(decode, range(len(rows))):
         reasons.append(reason)
         step(len(reasons))
-    pixels.flush()
     return _Decoded(reasons, counts)
 
 
 def _fitted(pixels: np.ndarray, plan: Plan, config: PixelConfig) -> np.ndarray:
-    if plan.depth == 16 and pixels.dtype == np.uint8:
+    if plan.dtype == "uint16" and pixels.dtype == np.uint8:
         pixels = pixels.astype(np.uint16) * 257
     opacity = has_alpha(pixels.shape[-1]) and (plan.alpha or pixels.shape[-1] != plan.channels)
-    pixels = stretch(pixels, explicit_range(config.value_range), alpha=opacity)
+    value_range = None if is_counted(config.value_range) else settle_range(config.value_range, plan.dtype, None)
+    pixels = stretch(pixels, value_range, alpha=opacity)
     if plan.alpha and pixels.shape[-1] in (1, 3):  # before resizing, so that added borders are transparent
         pixels = convert(pixels, plan.channels)
     alpha = plan.alpha or (pixels.shape[-1] != plan.channels and has_alpha(pixels.shape[-1]))
@@ -333,7 +386,18 @@ def load_entry(folder: Path, blocks_checked: int = _BLOCKS_CHECKED) -> CachedPix
         if len(pixels) != len(meta.names):
             return None
         digest = hashlib.sha256(json.dumps(meta.blocks).encode()).hexdigest()
-        return CachedPixels(pixels, meta.names, meta.skipped, meta.alpha, digest, folder, meta.settings, meta.stats)
+        return CachedPixels(
+            pixels,
+            meta.names,
+            meta.skipped,
+            meta.alpha,
+            digest,
+            folder,
+            meta.settings,
+            meta.stats,
+            meta.dtype,
+            meta.channel_names,
+        )
     except (OSError, ValueError, IndexError, TypeError, AttributeError, cattrs.BaseValidationError):
         return None
 
@@ -347,6 +411,8 @@ class _Meta:
     settings: PixelConfig
     stats: SourceStats
     alpha: bool
+    dtype: NumberType
+    channel_names: tuple[str, ...]
     names: list[str]
     skipped: list[tuple[str, str]]
     bytes: int

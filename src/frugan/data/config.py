@@ -27,8 +27,10 @@ class DataConfig:
     `held_out` images (a fraction below 1, a count from 1) never train. `mirror` doubles the set by x-flips;
     `balanced` draws all classes equally often; `strict` refuses images that cannot be read, instead of skipping them.
     Of a set of shards, `without` leaves out those URLs, and `cache_limit` (GB) streams where they take more decoded.
-    `value_range`: "LO,HI" are the stored values that become black and white, "full" all of 8 or 16 bits; "auto" finds the bits in
-    use of 16-bit images (see `frugan.data.values`). `use_generated` takes images that frugan generated for data, too.
+    `value_range`: "LOW,HIGH" are the stored values that become black and white, or percentiles, "p1,p99"; "each:p1,p99" counts
+    them in each channel, "0,1;5,9" gives a pair for each; "full" is all of 8 or 16 bits; "auto" finds the bits in use of 16-bit
+    images and the extremes of other types of numbers (see `frugan.data.values`). `use_generated` takes images that frugan
+    generated for data, too.
     """
 
     path: str

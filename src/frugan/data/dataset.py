@@ -20,10 +20,10 @@ from frugan.data.sources.own import OwnFiles
 from frugan.data.stats import stats_notes
 from frugan.data.store import LocalPixels, PixelStore
 from frugan.data.target import size_name
-from frugan.data.values import Range
 from frugan.errors import FruganError
 from frugan.images import to_float
 from frugan.label_parts import Measured, describe_labels, measure
+from frugan.pixel_format import PixelFormat, Range
 
 _PINNED = ("cuda",)  # devices whose copies from page-locked memory the host need not wait for
 _RESIDENT_SHARE = 0.25  # of a device's free memory: the rest is for training
@@ -89,8 +89,15 @@ class Dataset:
 
     @property
     def value_range(self) -> Range | None:
-        """The stored values that became black and white; None where those are 0 and the highest of `depth` bits."""
+        """The stored values that became black and white, of all channels or of each; None where those are 0 and the highest
+        of `depth` bits."""
         return self.stats.value_range
+
+    @property
+    def pixel_format(self) -> PixelFormat:
+        """How the files hold the images, so that generated ones are written likewise."""
+        dtype, names = self._cached.dtype, self._cached.channel_names
+        return PixelFormat(dtype, self.value_range, self.alpha, self.stats.crisp, names)
 
     @property
     def notes(self) -> list[str]:
@@ -194,7 +201,10 @@ class Dataset:
             "channels": self.channels,
             "bits": self.depth,
             "depth": self.depth,
-            "value_range": list(self.value_range) if self.value_range else None,
+            "value_range": _plain_range(self.value_range),
+            "dtype": self.pixel_format.dtype,
+            "alpha": self.alpha,
+            "channel_names": list(self.pixel_format.channel_names(self.channels)),
             "label_size": self.label_size,
             "label_origin": self.label_origin,
             "class_names": self.class_names,
@@ -246,6 +256,14 @@ def _resident_limit(device: torch.device) -> int:
     return 0 if device.type == "cpu" else 1 << 30
 
 
+def _plain_range(value_range: Range | None) -> list[Any] | None:
+    """For JSON: a single pair by itself, as it was before channels could have ranges of their own."""
+    if value_range is None:
+        return None
+    pairs = [[int(end) if float(end).is_integer() else float(end) for end in pair] for pair in value_range]
+    return pairs[0] if len(pairs) == 1 else pairs
+
+
 def _fingerprint(config: DataConfig, cached: CachedPixels, labels: Labels) -> str:
     settings = [
         cached.names,
@@ -256,7 +274,7 @@ def _fingerprint(config: DataConfig, cached: CachedPixels, labels: Labels) -> st
         labels.class_names,
     ]
     if cached.stats.value_range:
-        settings.append(cached.stats.value_range)
+        settings.append(_plain_range(cached.stats.value_range))
     digest = hashlib.sha256(f"{cached.digest}{json.dumps(settings)}{labels.values.shape}".encode())
     digest.update(labels.values.tobytes())
     return digest.hexdigest()

@@ -13,7 +13,8 @@ from PIL import Image
 
 from frugan.channels import has_alpha
 from frugan.data.decode import Fit
-from frugan.data.values import Range, range_name, settle_range
+from frugan.data.values import LARGEST, range_name
+from frugan.pixel_format import Range, channel_names, is_plain
 from frugan.structure import converter
 
 LITTLE_KEPT = 0.5
@@ -21,60 +22,133 @@ LITTLE_KEPT = 0.5
 
 _MOST_CHANNELS = 8  # more than these are counted together
 _AT_ONCE = 1 << 20  # values that are counted at a time
+_MOST_SAMPLED = 1 << 22  # values that are kept of types which cannot be counted
+_SPANS_SHOWN = 3
+_NARROW = 0.1  # of the range: where 98 % of all values lie within it, few others take most of it
 _DARK = 0.25  # of the range: where 99 % of all values lie below, training would use little of it
 
 
 @dataclass(frozen=True)
 class ChannelValues:
-    """Stored values of one channel over all images: the lowest, the 1 % and 99 % quantiles, the highest."""
+    """Stored values of one channel over all images: the lowest, the 1 % and 99 % quantiles, the highest.
+
+    `dtype`: their type of numbers, where it is neither uint8 nor uint16; then the quantiles are those of a sample.
+    """
 
     channel: str
     depth: int
-    low: int
-    p1: int
-    p99: int
-    high: int
+    low: float
+    p1: float
+    p99: float
+    high: float
+    dtype: str = ""
 
     def __str__(self) -> str:
-        return f"min {self.low}, 1 % {self.p1}, 99 % {self.p99}, max {self.high} ({self.depth} bits)"
+        kind = self.dtype or f"{self.depth} bits"
+        return f"min {self.low:.7g}, 1 % {self.p1:.7g}, 99 % {self.p99:.7g}, max {self.high:.7g} ({kind})"
 
 
 class Histograms:
-    """Exact counts of every value by channel and depth. `add` may be called by several threads."""
+    """Counts of stored values by channel: exact ones of uint8 and uint16, of other types extremes and an even sample.
 
-    def __init__(self, *, alpha: bool) -> None:
-        """`alpha`: whether a second or fourth channel is opacity."""
-        self._alpha = alpha
+    `add` may be called by several threads. A `Distribution` of the colour values.
+    """
+
+    def __init__(self, *, alpha: bool, images: int = 1, each: bool = False) -> None:
+        """`alpha`: whether a second or fourth channel is opacity. `images`: how many share the sample. `each`: channels are
+        counted by themselves, however many there are."""
+        self._alpha, self._images, self._each = alpha, max(images, 1), each
         self._counts: defaultdict[tuple[str, int], Any] = defaultdict(int)
+        self._samples: defaultdict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
+        self._layout: list[str] = []
         self._lock = threading.Lock()
 
     def add(self, pixels: np.ndarray) -> None:
-        """uint8 or uint16 `[H, W, C]`."""
-        depth = 8 * pixels.dtype.itemsize
-        names = _channel_names(pixels.shape[-1], self._alpha)
-        found = [_count(pixels[..., i] if len(names) > 1 else pixels) for i in range(len(names))]
+        """`[H, W, C]` of any type; numbers that are finite."""
+        names = _channel_names(pixels.shape[-1], self._alpha, together=not self._each and is_plain(pixels.dtype))
+        parts = [pixels[..., i] if len(names) > 1 else pixels for i in range(len(names))]
+        plain = is_plain(pixels.dtype)
+        found = [_count(part) if plain else self._sample(part, len(names)) for part in parts]
         with self._lock:
+            self._layout = max(self._layout, [name for name in names if name != "alpha"], key=len)
             for name, counts in zip(names, found):
-                self._counts[name, depth] += counts
+                if plain:
+                    self._counts[name, 8 * pixels.dtype.itemsize] += counts
+                else:
+                    self._samples[name, str(pixels.dtype)].append(counts)
+
+    def _sample(self, values: np.ndarray, channels: int) -> np.ndarray:
+        """float64: the lowest and the highest value, and evenly spread ones between them."""
+        flat = values.reshape(-1)
+        step = max(1, -(-flat.size * self._images * channels // _MOST_SAMPLED))
+        return np.concatenate([[flat.min(), flat.max()], flat[::step]]).astype(np.float64)
+
+    @property
+    def channels(self) -> int:
+        return len(self._layout)
+
+    def name(self, channel: int) -> str:
+        return self._layout[channel]
+
+    def quantile(self, share: float, channel: int | None = None) -> float:
+        """The value that `share` of all colour values do not exceed, as a set of the highest depth holds it; 0 of none."""
+        chosen = (
+            {self._layout[channel]} if channel is not None else {name for name, _ in (*self._counts, *self._samples)}
+        )
+        chosen.discard("alpha")
+        if samples := [part for (name, _), parts in self._samples.items() if name in chosen for part in parts]:
+            ends = np.array([[part[0], part[1]] for part in samples])
+            inner = np.concatenate([part[2:] for part in samples])
+            return float({0: ends.min(), 1: ends.max()}.get(share, np.quantile(inner, share, method="lower")))
+        depth = max((depth for _, depth in self._counts), default=8)
+        total = np.zeros(1 << depth, np.int64)
+        for (name, own), counts in self._counts.items():
+            if name in chosen:
+                total[:: 257 if own < depth else 1] += counts
+        return float(_quantiles(total, share)) if total.any() else 0.0
 
     def values(self) -> list[ChannelValues]:
         found = []
         for (channel, depth), counts in self._counts.items():
-            total = np.cumsum(counts)
-            p1, p99 = (int(np.searchsorted(total, share * total[-1])) for share in (0.01, 0.99))
-            there = np.flatnonzero(counts)
-            found.append(ChannelValues(channel, depth, int(there[0]), p1, p99, int(there[-1])))
+            low, p1, p99, high = (_quantiles(counts, share) for share in (0, 0.01, 0.99, 1))
+            found.append(ChannelValues(channel, depth, low, p1, p99, high))
+        for (channel, dtype), parts in self._samples.items():
+            low, high = min(part[0] for part in parts), max(part[1] for part in parts)
+            p1, p99 = np.quantile(np.concatenate([part[2:] for part in parts]), (0.01, 0.99))
+            depth = 8 * np.dtype(dtype).itemsize
+            found.append(ChannelValues(channel, depth, float(low), float(p1), float(p99), float(high), dtype))
         return found
 
     def share_outside(self, value_range: Range, depth: int) -> float:
-        """Of the colour values, as a set of `depth` bits holds them."""
+        """Of the colour values, as a set of `depth` bits holds them; of other types than uint8 and uint16, of the sample."""
         outside = total = 0
         for (channel, own), counts in self._counts.items():
             if channel != "alpha":
+                lo, hi = self._pair(channel, value_range)
                 stored = np.arange(len(counts)) * (257 if own < depth else 1)
-                outside += int(counts[(stored < value_range[0]) | (stored > value_range[1])].sum())
+                outside += int(counts[(stored < lo) | (stored > hi)].sum())
                 total += int(counts.sum())
+        for (channel, _), parts in self._samples.items():
+            lo, hi = self._pair(channel, value_range)
+            for part in parts:
+                outside += int(((part < lo) | (part > hi)).sum())
+                total += part.size
         return outside / max(total, 1)
+
+    def _pair(self, channel: str, value_range: Range) -> tuple[float, float]:
+        return value_range[0 if len(value_range) == 1 else self._layout.index(channel)]
+
+    @property
+    def is_crisp(self) -> bool:
+        """Whether there is alpha, and all of it is 0 or full."""
+        alpha = [counts for (name, _), counts in self._counts.items() if name == "alpha"]
+        return bool(alpha) and not any(counts[1:-1].any() for counts in alpha)
+
+
+def _quantiles(counts: np.ndarray, share: float) -> int:
+    """The lowest value that `share` of all do not exceed."""
+    total = np.cumsum(counts)
+    return int(np.searchsorted(total, max(share * total[-1], 1)))
 
 
 @dataclass(frozen=True)
@@ -83,7 +157,7 @@ class SourceStats:
 
     `clipped`: share of the colour values outside that range. `sizes`: how many images have "HxW" pixels (0: not counted).
     `frames`: frames and pages after the first, which are skipped, in `animated` files. `opaque`: an alpha channel was left
-    out, because nothing is transparent.
+    out, because nothing is transparent. `crisp`: alpha is 0 or full everywhere.
     """
 
     values: list[ChannelValues] = field(default_factory=list)
@@ -93,6 +167,7 @@ class SourceStats:
     frames: int = 0
     animated: int = 0
     opaque: bool = False
+    crisp: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -105,10 +180,10 @@ class SourceStats:
 
 def highest(values: Iterable[ChannelValues], depth: int) -> int:
     """The highest colour value as a set of `depth` bits holds it; 0 where none is known."""
-    return max((_held(value, value.high, depth) for value in values if value.channel != "alpha"), default=0)
+    return int(max((_held(value, value.high, depth) for value in values if value.channel != "alpha"), default=0))
 
 
-def _held(values: ChannelValues, value: int, depth: int) -> int:
+def _held(values: ChannelValues, value: float, depth: int) -> float:
     """A value as a set of `depth` bits holds it: 8 bits beside 16 become 16."""
     return value * 257 if values.depth < depth else value
 
@@ -134,18 +209,53 @@ def stats_notes(stats: SourceStats, *, depth: int, resolution: tuple[int, int], 
 def _value_notes(stats: SourceStats, depth: int) -> Iterable[str]:
     colour = [value for value in stats.values if value.channel != "alpha"]
     top, high = (1 << depth) - 1, highest(stats.values, depth)
+    types = {value.dtype for value in colour} - {""}
     if stats.value_range is not None:
-        lo, hi = stats.value_range
-        if stats.value_range == settle_range("auto", depth, high):
+        if not types and depth == 16 and stats.value_range == _bits_in_use(high):
+            hi = int(stats.value_range[0][1])
             yield f"values end at {high}: {hi.bit_length()} of {depth} bits (--value-range full trains without stretching)"
-        yield f"stored values {lo} to {hi} are black to white for training and are shown so on sheets; output has stored values"
+        yield (
+            f"stored values {spans(stats.value_range)} are black to white for training and are shown so on sheets; output has "
+            "stored values"
+        )
+        if types and any(_is_coarse(value, stats.value_range) for value in colour):
+            step = max(hi - lo for lo, hi in stats.value_range) / LARGEST
+            yield f"{types.pop()} numbers are trained on in 65,536 steps, of {step:.3g} at most: what lies between is rounded"
         if stats.clipped:
-            yield f"{percent(stats.clipped)} of all values lie outside {lo} to {hi} and are clipped"
+            yield f"{percent(stats.clipped)} of all values lie outside {spans(stats.value_range)} and are clipped"
+        if types and (
+            narrow := next(
+                (value for value in colour if value.p99 - value.p1 < _NARROW * (value.high - value.low)), None
+            )
+        ):
+            yield (
+                f"98 % of all values ({narrow.channel}) lie from {narrow.p1:.4g} to {narrow.p99:.4g}, a small part of the range: "
+                "cut off the rest with --value-range p1,p99"
+            )
     elif high and (most := max(_held(value, value.p99, depth) for value in colour)) < _DARK * top:
+        end = max(high if high < _DARK * top else most, 1)
         yield (
             f"99 % of all values are at most {most} of {top}: training sees nearly black images; stretch them with "
-            f"--value-range {range_name((0, max(high if high < _DARK * top else most, 1)))}"
+            f"--value-range {range_name(((0, end),))}"
         )
+
+
+def _bits_in_use(high: int) -> Range:
+    """The range that "auto" takes for uint16 values up to `high`."""
+    return ((0, (1 << max(high.bit_length(), 8)) - 1),)
+
+
+def _is_coarse(values: ChannelValues, value_range: Range) -> bool:
+    """Whether 65,536 steps are fewer than the values that may occur."""
+    whole = np.dtype(values.dtype or "uint16").kind != "f"
+    return not whole or max(hi - lo for lo, hi in value_range) > LARGEST
+
+
+def spans(value_range: Range) -> str:
+    """ "0 to 4095", or of some channels "0 to 4095, 3 to 9, … (5 channels)"."""
+    shown = ", ".join(f"{lo:.7g} to {hi:.7g}" for lo, hi in value_range[:_SPANS_SHOWN])
+    more = ", …" if len(value_range) > _SPANS_SHOWN else ""
+    return shown if len(value_range) == 1 else f"{shown}{more} ({len(value_range)} channels)"
 
 
 def _alpha_notes(stats: SourceStats) -> Iterable[str]:
@@ -177,13 +287,11 @@ def _frame_notes(stats: SourceStats) -> Iterable[str]:
         yield f"{files} several frames or pages: the first is used, {stats.frames} are skipped"
 
 
-def _channel_names(count: int, alpha: bool) -> list[str]:
-    """One name per channel; a single one for all where they are too many."""
-    if count > _MOST_CHANNELS:
+def _channel_names(count: int, alpha: bool, *, together: bool) -> list[str]:
+    """One name per channel; with `together` a single one for all where they are too many."""
+    if together and count > _MOST_CHANNELS:
         return [f"all {count} channels"]
-    if has_alpha(count) and alpha:
-        return [*_channel_names(count - 1, alpha), "alpha"]
-    return {1: ["grey"], 3: ["red", "green", "blue"]}.get(count) or [f"channel {i}" for i in range(count)]
+    return list(channel_names(count, alpha=alpha and has_alpha(count)))
 
 
 def _count(values: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -83,14 +83,26 @@ def open_shards(
         refuse_skipped(skipped, len(names))
     stats = _stats(config.value_range, store.plan, [facts_of(shard) for shard in shards])
     drawn = {key: value for key, value in asdict(config.pixels).items() if key != "value_range"}
-    content = [drawn, asdict(store.plan), [facts_of(shard).sha256 for shard in shards]]
-    content += [stats.value_range] if stats.value_range else []
+    plan = {key: value for key, value in asdict(store.plan).items() if key not in ("dtype", "channel_names")}
+    content = [drawn, plan, [facts_of(shard).sha256 for shard in shards]]
+    content += [[int(end) for end in stats.value_range[0]]] if stats.value_range else []
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     pixels = ShardPixels(store, shards, stats.value_range)
     known = range_name(stats.value_range) if store.plan.depth == 16 else config.value_range
     settings = replace(config.pixels, value_range=known)
     folder = root / f"set-{digest[:32]}"
-    cached = CachedPixels(pixels, names, skipped, store.plan.alpha, digest, folder, settings, stats)
+    cached = CachedPixels(
+        pixels,
+        names,
+        skipped,
+        store.plan.alpha,
+        digest,
+        folder,
+        settings,
+        stats,
+        store.plan.dtype,
+        store.plan.channel_names,
+    )
     config = replace(config, without=tuple(sorted(url for url, _ in lost)))
     streamed = None if limit is None else StreamedPixels(config, pixels, skipped)
     return Dataset(config, cached, _labels(config, shards, names, optional=labels_optional), store=streamed)
@@ -100,10 +112,28 @@ def _stats(asked: str, plan: Plan, facts: Sequence[ShardFacts]) -> SourceStats:
     """The range of values in use, from the highest of every shard; "full" where one is not known. Sizes without counts."""
     highest = [fact.highest for fact in facts]
     known = max(value for value in highest if value is not None) if None not in highest else 0
-    value_range = settle_range(asked, plan.depth, known)
+    value_range = settle_range(asked, plan.dtype, _Highest(known, plan.channels - plan.alpha))
     return SourceStats(
         value_range=value_range, sizes={f"{kind.height}x{kind.width}": 0 for fact in facts for kind in fact.kinds}
     )
+
+
+@dataclass(frozen=True)
+class _Highest:
+    """As much of a `Distribution` as is known of shards."""
+
+    highest: int
+    channels: int
+
+    def quantile(self, share: float, channel: int | None = None) -> float:
+        if share < 1 or channel is not None:
+            raise FruganError(
+                "--value-range with percentiles: of shards only the highest value is known; give two numbers LOW,HIGH"
+            )
+        return self.highest
+
+    def name(self, channel: int) -> str:
+        return f"channel {channel}"
 
 
 class StreamedPixels:

@@ -11,6 +11,7 @@ from typing import Literal
 from frugan.channels import CHANNEL_NAMES, CHANNELS, ChannelChoice, ChannelName, has_alpha
 from frugan.data.decode import Background, Filter, Fit, Header
 from frugan.errors import FruganError, shown
+from frugan.pixel_format import NumberType, is_plain
 from frugan.resolution import SMALLEST
 
 _LARGEST_DERIVED = 8  # a derived size has at most this many cells a side before it is doubled
@@ -30,12 +31,15 @@ class PixelConfig:
 
 @dataclass(frozen=True)
 class Plan:
-    """Pixels `[H, W, C]` of 8 or 16 bits; with `alpha` the last channel is opacity."""
+    """Pixels `[H, W, C]` of 8 or 16 bits; with `alpha` the last channel is opacity. `dtype`: the type of the stored numbers;
+    uint8 is trained on with 8 bits, all others with 16. `channel_names`: what the files call their channels."""
 
     resolution: tuple[int, int]
     channels: int
     depth: Literal[8, 16]
     alpha: bool
+    dtype: NumberType
+    channel_names: tuple[str, ...] = ()
 
 
 def make_plan(
@@ -50,7 +54,24 @@ def make_plan(
     refuse_mixtures(config, names, headers)
     channels = plan_channels(config, names, headers)
     alpha = has_alpha(channels) and (alpha or config.channels != "auto")
-    return Plan(plan_resolution(config, headers), channels, max(header.depth for header in headers), alpha)
+    dtype = plan_dtype(names, headers)
+    called = headers[0].channel_names
+    told = called if len(called) == channels and all(header.channel_names == called for header in headers) else ()
+    alpha = alpha and is_plain(dtype)
+    return Plan(plan_resolution(config, headers), channels, 8 if dtype == "uint8" else 16, alpha, dtype, told)
+
+
+def plan_dtype(names: Sequence[str], headers: Sequence[Header]) -> NumberType:
+    """The type that all images have; uint16 where some have 8 bits and others 16. Raises `FruganError` for other mixtures."""
+    types = list(dict.fromkeys(header.dtype for header in headers))
+    if set(types) == {"uint8", "uint16"}:
+        return "uint16"
+    if len(types) > 1:
+        kinds: list[str] = [header.dtype for header in headers]
+        raise FruganError(
+            f"the images differ in their type of numbers: {_differing(kinds, names)}; convert them to one type"
+        )
+    return types[0]
 
 
 def without_alpha(headers: Sequence[Header]) -> list[Header]:

@@ -1,95 +1,229 @@
 """The range of stored values that training uses, stretched to all that the pixels' type can hold, and undone on output.
 
-A range (lo, hi) maps v to round((v - lo) · top / (hi - lo)), clipped, where top is 255 or 65535. Distinct values stay distinct, so
-`restore` gives back every value within the range exactly.
+A range [lo, hi] maps v to round((v - lo) · top / (hi - lo)), clipped, where top is 255 for uint8 and 65535 for every other type
+of numbers. As long as hi - lo is at most top, distinct whole numbers stay distinct, so `restore` gives back each of them exactly;
+beyond that, and of floating-point numbers, (hi - lo) / top is the smallest step. A range is one pair, or one for each channel.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
 from frugan.errors import FruganError
-
-Range = tuple[int, int]
+from frugan.pixel_format import Pair, Range, by_channel, is_plain, restored
 
 LARGEST = 65535
 
 _FEWEST_BITS = 8  # a smaller derived range would take a dark set for a coarse one
-_EXPLICIT = re.compile(r"\s*(\d{1,6})\s*,\s*(\d{1,6})\s*", re.ASCII)
+_TOGETHER = 4  # channels that "auto" takes together, to keep their balance; of more each has a range of its own
+_EACH = "each:"
+_NUMBER = re.compile(r"[-+]?(\d{1,30}\.?\d{0,30}|\.\d{1,30})(e[-+]?\d{1,3})?", re.ASCII | re.IGNORECASE)
+_PERCENTILE = re.compile(r"p(\d{1,3}(\.\d{1,9})?)", re.ASCII | re.IGNORECASE)
+_FORMS = "give auto, full, or LOW,HIGH with LOW below HIGH, such as 0,4095, p1,p99 (percentiles) or each:p1,p99 (of each channel)"
 
 
-def parse_range(text: str) -> Range | Literal["auto", "full"]:
-    """ "auto", "full" or "LO,HI". Raises `FruganError` for anything else."""
+@dataclass(frozen=True)
+class Percentile:
+    """The value that `percent` of all values do not exceed."""
+
+    percent: float
+
+
+End = float | Percentile
+
+
+@dataclass(frozen=True)
+class AskedRange:
+    """A range as a user writes it: a pair of ends for all channels, or one for each; `each`: the pair holds for each by itself."""
+
+    pairs: tuple[tuple[End, End], ...]
+    each: bool = False
+
+    @property
+    def numbers(self) -> Range | None:
+        """The range, where no percentile has to be counted for it."""
+        found = [(lo, hi) for lo, hi in self.pairs if not isinstance(lo, Percentile) and not isinstance(hi, Percentile)]
+        return tuple(found) if len(found) == len(self.pairs) else None
+
+
+class Distribution(Protocol):
+    """Stored colour values of a set, as training holds them before any range."""
+
+    channels: int
+    """How many, without alpha."""
+
+    def quantile(self, share: float, channel: int | None = None) -> float:
+        """The value that `share` of all values do not exceed; of one channel, or of all together."""
+        ...
+
+    def name(self, channel: int) -> str: ...
+
+
+def parse_range(text: str) -> AskedRange | Literal["auto", "full"]:
+    """ "auto", "full", "LOW,HIGH", "each:LOW,HIGH", or a pair for each channel, "LOW,HIGH;LOW,HIGH". Raises `FruganError`."""
     if text == "auto" or text == "full":
         return text
-    match = _EXPLICIT.fullmatch(text)
-    lo, hi = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not lo < hi <= LARGEST:
-        raise FruganError(
-            f"value range {text[:40]!r}: give auto, full, or two whole numbers LO,HI from 0 to {LARGEST} with LO below HI, "
-            "for instance 0,4095"
-        )
+    each = text.startswith(_EACH)
+    parts = text.removeprefix(_EACH).split(";") if len(text) <= 20_000 else []
+    pairs = [_parse_pair(part) for part in parts]
+    found = [pair for pair in pairs if pair is not None]
+    if not found or len(found) < len(pairs) or (each and len(found) > 1):
+        raise FruganError(f"value range {text[:40]!r}: {_FORMS}")
+    return AskedRange(tuple(found), each)
+
+
+def _parse_pair(text: str) -> tuple[End, End] | None:
+    ends = [_parse_end(part.strip()) for part in text.split(",")]
+    if len(ends) != 2 or ends[0] is None or ends[1] is None:
+        return None
+    lo, hi = ends
+    if isinstance(lo, Percentile) and isinstance(hi, Percentile):
+        return (lo, hi) if lo.percent < hi.percent else None
+    if not isinstance(lo, Percentile) and not isinstance(hi, Percentile):
+        return (lo, hi) if lo < hi else None
     return lo, hi
 
 
+def _parse_end(text: str) -> End | None:
+    if match := _PERCENTILE.fullmatch(text):
+        return Percentile(float(match[1])) if float(match[1]) <= 100 else None
+    if _NUMBER.fullmatch(text) and abs(float(text)) < 1e30:
+        return float(text)
+    return None
+
+
 def explicit_range(text: str) -> Range | None:
-    """The range that a configuration names itself; None for "auto" and "full"."""
+    """The range that a configuration names itself; None for "auto", "full" and percentiles."""
     found = parse_range(text)
-    return None if isinstance(found, str) else found
+    return None if isinstance(found, str) else found.numbers
 
 
-def settle_range(asked: str, depth: int, highest: int) -> Range | None:
-    """The range to stretch, None for all that `depth` bits hold.
+def is_counted(text: str) -> bool:
+    """Whether the values of the images have to be known before the range is."""
+    return text != "full" and explicit_range(text) is None
 
-    "auto" looks at the highest stored value, and at 16 bits only: where one bit or more is unused, the range ends at the
-    power of two minus 1 that holds it, 255 at the least. Raises `FruganError` where a range is beyond the depth.
+
+def settle_range(asked: str, dtype: np.dtype | str, values: Distribution | None) -> Range | None:
+    """The range to stretch for values of a type; None for all that uint8 or uint16 hold.
+
+    "auto" looks at the highest stored value of uint16: where one bit or more is unused, the range ends at the power of two
+    minus 1 that holds it, 255 at the least; uint8 stays as it is; of other types it is the lowest to the highest value, of more
+    than four channels each by itself. `values` None: nothing is known of them, or there are none. Raises `FruganError` where
+    a range is beyond the type, or holds one value only.
     """
-    wanted = parse_range(asked)
-    top = (1 << depth) - 1
+    dtype, wanted = np.dtype(dtype), parse_range(asked)
     if wanted == "full":
-        return None
+        return _full(dtype)
     if wanted == "auto":
-        bits = max(highest.bit_length(), _FEWEST_BITS)
-        return (0, (1 << bits) - 1) if depth == 16 and highest and bits < 16 else None
-    if wanted[1] > top:
+        return _auto(dtype, values)
+    if values is not None and len(wanted.pairs) not in (1, values.channels):
         raise FruganError(
-            f"value range {asked}: these images have {depth} bits per channel, values from 0 to {top}; give a range "
-            "within that, or --value-range full"
+            f"value range {asked[:60]}: {len(wanted.pairs)} pairs for {values.channels} channels; give one pair, or one for each"
         )
-    return None if wanted == (0, top) else wanted
+    found = wanted.numbers
+    if found is None:
+        if values is None:
+            raise FruganError(
+                f"value range {asked[:60]}: the values of this set are not counted; give two numbers LOW,HIGH"
+            )
+        found = _counted(wanted, values)
+    if is_plain(dtype):
+        found = _within(found, dtype, asked)
+        return None if set(found) == {(0, np.iinfo(dtype).max)} else found
+    return found
+
+
+def _full(dtype: np.dtype) -> Range | None:
+    if is_plain(dtype):
+        return None
+    if dtype.kind == "f":
+        raise FruganError(f"value range full: {dtype} numbers have no full range; give auto, or two numbers LOW,HIGH")
+    return ((float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)),)
+
+
+def _auto(dtype: np.dtype, values: Distribution | None) -> Range | None:
+    if dtype == np.uint8 or values is None:
+        return None
+    if dtype == np.uint16:
+        highest = int(values.quantile(1))
+        bits = max(highest.bit_length(), _FEWEST_BITS)
+        return ((0.0, float((1 << bits) - 1)),) if highest and bits < 16 else None
+    return _counted(AskedRange(((Percentile(0), Percentile(100)),), each=values.channels > _TOGETHER), values)
+
+
+def _counted(wanted: AskedRange, values: Distribution) -> Range:
+    """The range, its percentiles counted."""
+    pairs = wanted.pairs * values.channels if wanted.each else wanted.pairs
+    alone = len(pairs) == 1
+    found = []
+    for channel, pair in enumerate(pairs):
+        which = None if alone else channel
+        lo, hi = (values.quantile(end.percent / 100, which) if isinstance(end, Percentile) else end for end in pair)
+        if not lo < hi:
+            where = "" if alone else f"{values.name(channel)}: "
+            raise FruganError(
+                f"{where}the range of values from {lo:g} to {hi:g} holds one value or none, so that there is nothing to learn; "
+                "leave that channel out, or give --value-range LOW,HIGH"
+            )
+        found.append((lo, hi))
+    return tuple(found)
+
+
+def _within(found: Range, dtype: np.dtype, asked: str) -> Range:
+    """The range in whole numbers. Raises `FruganError` where it is none that the type holds."""
+    top = int(np.iinfo(dtype).max)
+    if any(not lo.is_integer() or not hi.is_integer() or lo < 0 or hi > top for lo, hi in found):
+        raise FruganError(
+            f"value range {asked[:60]}: these images have {8 * dtype.itemsize} bits per channel, values from 0 to {top}; give "
+            "whole numbers within that, or --value-range full"
+        )
+    return found
 
 
 def range_name(value_range: Range | None) -> str:
     """As `parse_range` takes it."""
-    return f"{value_range[0]},{value_range[1]}" if value_range else "full"
+    return ";".join(f"{_number(lo)},{_number(hi)}" for lo, hi in value_range) if value_range else "full"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() and abs(value) < 2**53 else repr(float(value))
 
 
 def stretch(pixels: np.ndarray, value_range: Range | None, *, alpha: bool) -> np.ndarray:
-    """uint8 or uint16 `[…, C]` as stored → the same type, its whole range used; with `alpha` the last channel stays."""
-    return pixels if value_range is None else _through(_tables(value_range, pixels.dtype)[0], pixels, alpha)
+    """Numbers `[…, C]` as stored → uint8 of uint8, else uint16, its whole range used; with `alpha` the last channel stays.
+
+    Other types than uint8 and uint16 need a range.
+    """
+    if value_range is None:
+        return pixels
+    if is_plain(pixels.dtype):
+        return by_channel(pixels, value_range, lambda part, pair: _table(pair, pixels.dtype)[part], alpha=alpha)
+    return by_channel(pixels, value_range, _scaled, alpha=False)
 
 
-def restore(pixels: np.ndarray, value_range: Range | None, *, alpha: bool) -> np.ndarray:
-    """The inverse of `stretch`: values as they are stored, between lo and hi."""
-    return pixels if value_range is None else _through(_tables(value_range, pixels.dtype)[1], pixels, alpha)
+def restore(
+    pixels: np.ndarray, value_range: Range | None, *, alpha: bool, dtype: np.dtype | str | None = None
+) -> np.ndarray:
+    """The inverse of `stretch`: values as they are stored, between lo and hi, of the type `dtype` (default: the pixels')."""
+    top = np.iinfo(pixels.dtype).max
+    return (
+        restored(pixels / np.float64(top), value_range, dtype or pixels.dtype, alpha=alpha) if value_range else pixels
+    )
 
 
-@lru_cache(maxsize=4)
-def _tables(value_range: Range, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """What every value becomes when it is stretched, and when it is restored."""
-    lo, hi = value_range
+@lru_cache(maxsize=64)
+def _table(pair: Pair, dtype: np.dtype) -> np.ndarray:
+    """What every value becomes when it is stretched."""
+    lo, hi = pair
     top = int(np.iinfo(dtype).max)
-    values = np.arange(top + 1)
-    stretched = np.rint((values.clip(lo, hi) - lo) * (top / (hi - lo)))
-    restored = lo + np.rint(values * ((hi - lo) / top))
-    return stretched.astype(dtype), restored.astype(dtype)
+    return np.rint((np.arange(top + 1).clip(lo, hi) - lo) * (top / (hi - lo))).astype(dtype)
 
 
-def _through(table: np.ndarray, pixels: np.ndarray, alpha: bool) -> np.ndarray:
-    if not alpha:
-        return table[pixels]
-    return np.concatenate([table[pixels[..., :-1]], pixels[..., -1:]], -1)
+def _scaled(values: np.ndarray, pair: Pair) -> np.ndarray:
+    lo, hi = pair
+    return np.rint((values.astype(np.float64).clip(lo, hi) - lo) * (LARGEST / (hi - lo))).astype(np.uint16)

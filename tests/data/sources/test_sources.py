@@ -129,7 +129,7 @@ MISTAKES = {
     "single file; give a folder": lambda p: _written(p / "a.png", _png()),
     "cannot be read as a zip": lambda p: _written(p / "a.zip", b"PK no zip"),
     "cannot be read as a NumPy file": lambda p: _written(p / "a.npy", b"no array"),
-    "float64 numbers, but images must be uint8": lambda p: _saved(p / "a.npy", np.zeros((2, 8, 8, 3))),
+    "complex128 numbers, but images must be whole": lambda p: _saved(p / "a.npy", np.zeros((2, 8, 8, 3), complex)),
     "not plainly": lambda p: _saved(p / "a.npy", np.zeros((2, 8, 8, 8), np.uint8)),
     r"shape \(8, 8\)": lambda p: _saved(p / "a.npy", np.zeros((8, 8), np.uint8)),
     "has no array named images": lambda p: _saved(p / "a.npz", np.zeros((2, 8, 8), np.uint8)),

@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from frugan.pixel_format import NumberType
+
 FORMATS = {
     "PNG": (".png", ".apng"),
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -34,7 +36,7 @@ class Header:
     height: int
     width: int
     channels: int
-    depth: Literal[8, 16]
+    depth: int  # bits of a number: 8 or 16, 32 or 64 of other types than uint8 and uint16
     format: str
     mode: str  # as stored: "P" for a palette, "CMYK", "I;16" …
     orientation: int = 1  # EXIF numbers 1 to 8; already applied to height and width
@@ -46,6 +48,12 @@ class Header:
     profile: str = ""  # name of the embedded colour profile
     profile_use: ProfileUse = "none"  # "srgb": its colours are sRGB already; "unusable": ignored
     extra_samples: int = 0  # channels of the file that have no declared meaning and are not read
+    number_type: NumberType | Literal[""] = ""  # of the pixels; empty: unsigned whole numbers of `depth` bits
+    channel_names: tuple[str, ...] = ()  # as the file calls its channels
+
+    @property
+    def dtype(self) -> NumberType:
+        return self.number_type or ("uint8" if self.depth == 8 else "uint16")
 
 
 @dataclass(frozen=True)

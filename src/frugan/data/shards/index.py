@@ -15,6 +15,7 @@ from frugan.data.shards import remote
 from frugan.data.values import LARGEST
 from frugan.errors import FruganError, shown
 from frugan.files import parse_json, read_json, write_text
+from frugan.pixel_format import is_plain
 
 INDEX = "index.json"
 INDEX_FORMAT = 1
@@ -127,6 +128,10 @@ def kinds_of(pairs: Iterable[tuple[str, Header | str]]) -> list[Kind]:
     kinds: dict[tuple[int, ...], Kind] = {}
     for name, head in pairs:
         if isinstance(head, Header):
+            if not is_plain(head.dtype):
+                raise FruganError(
+                    f"{shown(name)} holds {head.dtype} numbers; shards hold images of 8 or 16 bits: train on the files themselves"
+                )
             shape = (head.height, head.width, head.channels, head.depth)
             kinds.setdefault(shape, Kind(name, *shape))
     return list(kinds.values())

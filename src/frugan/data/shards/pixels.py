@@ -16,9 +16,10 @@ import numpy as np
 from frugan.data.cache import CachedPixels
 from frugan.data.shards.index import Shard, facts_of
 from frugan.data.shards.store import ShardLost, Store
-from frugan.data.values import Range, stretch
+from frugan.data.values import stretch
 from frugan.errors import FruganError
 from frugan.images import Pixels
+from frugan.pixel_format import Range
 
 T = TypeVar("T")
 R = TypeVar("R")

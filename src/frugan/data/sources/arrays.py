@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -16,13 +17,14 @@ from frugan.data.sources.archives import unfit_in_zip
 from frugan.data.sources.base import stamp_of
 from frugan.data.sources.own import OwnFiles
 from frugan.errors import FruganError, shown
+from frugan.pixel_format import NumberType
 
 _IMAGE_KEYS = ("images", "x", "X", "data", "pixels", "arr_0")
 _LABEL_KEYS = ("labels", "label", "y", "Y", "targets")
 
 
 class Arrays:
-    """A .npy or .npz array: uint8 or uint16 `[N, H, W]`, `[N, H, W, C]` or, where that is plain, `[N, C, H, W]`."""
+    """A .npy or .npz array of any real numbers: `[N, H, W]`, `[N, H, W, C]` or, where that is plain, `[N, C, H, W]`."""
 
     alpha = False
 
@@ -44,8 +46,8 @@ class Arrays:
 
     def header(self, index: int) -> Header:
         h, w, c = self._pixels.shape[1:]
-        depth = 8 if self._pixels.dtype == np.uint8 else 16
-        return Header(h, w, c, depth, self.kind, f"uint{depth} × {c}")
+        dtype = self._pixels.dtype.newbyteorder("=")
+        return Header(h, w, c, 8 * dtype.itemsize, self.kind, f"{dtype} × {c}", number_type=str(dtype))  # pyright: ignore[reportArgumentType]
 
     def pixels(self, index: int) -> np.ndarray:
         return np.ascontiguousarray(self._pixels[index], self._pixels.dtype.newbyteorder("="))
@@ -96,10 +98,10 @@ def _check_array(archive: zipfile.ZipFile, key: str, size: int) -> None:
 
 
 def _as_nhwc(array: np.ndarray, path: Path) -> np.ndarray:
-    if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
+    if str(array.dtype.newbyteorder("=")) not in get_args(NumberType):
         raise FruganError(
-            f"{path} holds {array.dtype} numbers, but images must be uint8 (0 to 255) or uint16 (0 to 65535); "
-            "scale, round and convert them first"
+            f"{path} holds {array.dtype} numbers, but images must be whole or floating-point numbers of at most 64 bits; convert "
+            "them first"
         )
     if array.ndim == 3:
         return array[..., None]

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from frugan.data.config import DataConfig
 from frugan.data.dataset import Dataset
@@ -22,7 +21,9 @@ from frugan.data.values import restore
 from frugan.data.workers import Progress, in_threads
 from frugan.errors import FruganError
 from frugan.files import building
-from frugan.images import Pixels, pil_image
+from frugan.image_files import png16
+from frugan.images import pil_image
+from frugan.pixel_format import is_plain
 
 _PER_FOLDER = 1000
 _STEPS = 4  # for each image, three of them for decoding
@@ -67,14 +68,15 @@ def prepare(
 
         def written(row: int) -> np.ndarray:
             pixels = dataset.pixels[row]
-            return restore(change(row, pixels) if change else pixels, dataset.value_range, alpha=dataset.alpha)
+            stored = change(row, pixels) if change else pixels
+            return restore(stored, dataset.value_range, alpha=dataset.alpha, dtype=dataset.pixel_format.dtype)
 
         if out.suffix.lower() == ".npz":
             arrays = {"images": np.stack([written(row) for row in range(len(dataset))])}
             arrays |= {"labels": _labels(dataset)} if dataset.label_size else {}
             np.savez(target, **arrays)  # pyright: ignore[reportArgumentType]
         else:
-            refuse_what_png_cannot_hold(dataset.pixels, dataset.config.path)
+            refuse_what_png_cannot_hold(dataset.pixel_format.dtype, dataset.channels, dataset.config.path)
             write = _write_zip if out.suffix.lower() == ".zip" else _write_folder
             write(target, _files(dataset, written, _way_to_source(config.path, out), progress))
         size = sum(file.stat().st_size for file in [target, *target.rglob("*")] if file.is_file())
@@ -128,18 +130,18 @@ def _labels(dataset: Dataset) -> np.ndarray:
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """One image, uint8 `[H, W, C]` or uint16 `[H, W, 1]`, as a PNG file."""
-    image = pil_image(pixels) if pixels.dtype == np.uint8 else Image.fromarray(np.ascontiguousarray(pixels[..., 0]))
+    """One image, uint8 or uint16 `[H, W, C]` of up to four channels, as a PNG file."""
+    if pixels.dtype == np.uint16:
+        return png16(pixels)
     file = io.BytesIO()
-    image.save(file, "PNG")
+    pil_image(pixels).save(file, "PNG")
     return file.getvalue()
 
 
-def refuse_what_png_cannot_hold(pixels: Pixels, where: str) -> None:
-    """Raises `FruganError` for pixels `[…, C]` of more channels or bits than Pillow writes: 16 bits for grey only."""
-    channels, limit = pixels.shape[-1], 4 if pixels.dtype == np.uint8 else 1
-    if channels > limit:
+def refuse_what_png_cannot_hold(dtype: np.dtype | str, channels: int, where: str) -> None:
+    """Raises `FruganError` for pixels of more than four channels, or of other numbers than uint8 and uint16."""
+    if channels > 4 or not is_plain(dtype):
         raise FruganError(
-            f"{where} gives {channels} channels of {8 * pixels.dtype.itemsize} bits, "
-            "which cannot be written as PNG; name an output that ends in .npz"
+            f"{where} gives {channels} channels of {dtype} numbers, which cannot be written as PNG; "
+            "name an output that ends in .npz"
         )

@@ -150,7 +150,7 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 def _content(source: Source, i: int) -> bytes:
     if isinstance(source, Arrays):
         pixels = source.pixels(i)
-        refuse_what_png_cannot_hold(pixels, str(source.path))
+        refuse_what_png_cannot_hold(pixels.dtype, pixels.shape[-1], str(source.path))
         return encode_png(pixels)
     with cast(Files, source).open(source.names[i]) as file:
         return file.read()
