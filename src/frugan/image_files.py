@@ -214,10 +214,10 @@ def png16(pixels: np.ndarray, text: Mapping[str, str] | None = None) -> bytes:
     """uint16 `[H, W, C]` of 1 to 4 channels (grey, grey + alpha, RGB, RGBA) as a PNG file, with text chunks, if any."""
     content = imagecodecs.png_encode(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
     if text is None:
-        return content
+        return bytes(content)
     chunks = b"".join(_chunk(kind, data) for kind, data, *_ in png_chunks(text).chunks)
     end = 8 + 25  # the signature, and the header with its length, name and checksum
-    return content[:end] + chunks + content[end:]
+    return bytes(content[:end] + chunks + content[end:])
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -99,7 +99,9 @@ class Histograms:
         if samples := [part for (name, _), parts in self._samples.items() if name in chosen for part in parts]:
             ends = np.array([[part[0], part[1]] for part in samples])
             inner = np.concatenate([part[2:] for part in samples])
-            return float({0: ends.min(), 1: ends.max()}.get(share, np.quantile(inner, share, method="lower")))
+            if share in (0, 1):
+                return float(ends.max() if share else ends.min())
+            return float(np.quantile(inner, share, method="lower"))
         depth = max((depth for _, depth in self._counts), default=8)
         total = np.zeros(1 << depth, np.int64)
         for (name, own), counts in self._counts.items():

@@ -63,7 +63,7 @@ def make_plan(
 
 def plan_dtype(names: Sequence[str], headers: Sequence[Header]) -> NumberType:
     """The type that all images have; uint16 where some have 8 bits and others 16. Raises `FruganError` for other mixtures."""
-    types = list(dict.fromkeys(header.dtype for header in headers))
+    types: list[NumberType] = list(dict.fromkeys(header.dtype for header in headers))
     if set(types) == {"uint8", "uint16"}:
         return "uint16"
     if len(types) > 1:

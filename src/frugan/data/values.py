@@ -54,8 +54,10 @@ class AskedRange:
 class Distribution(Protocol):
     """Stored colour values of a set, as training holds them before any range."""
 
-    channels: int
-    """How many, without alpha."""
+    @property
+    def channels(self) -> int:
+        """How many, without alpha."""
+        ...
 
     def quantile(self, share: float, channel: int | None = None) -> float:
         """The value that `share` of all values do not exceed; of one channel, or of all together."""
@@ -78,8 +80,8 @@ def parse_range(text: str) -> AskedRange | Literal["auto", "full"]:
 
 
 def _parse_pair(text: str) -> tuple[End, End] | None:
-    ends = [_parse_end(part.strip()) for part in text.split(",")]
-    if len(ends) != 2 or ends[0] is None or ends[1] is None:
+    ends = [end for part in text.split(",")[:3] if (end := _parse_end(part.strip())) is not None]
+    if len(ends) != 2 or text.count(",") != 1:
         return None
     lo, hi = ends
     if isinstance(lo, Percentile) and isinstance(hi, Percentile):
