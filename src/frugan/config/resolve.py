@@ -23,6 +23,7 @@ from frugan.metrics.config import FEWEST
 from frugan.networks import DiscriminatorConfig, GeneratorConfig, MappingConfig
 from frugan.networks.registry import DEFAULT, architecture_of, find_architecture
 from frugan.ops.tiling import Tile, tiles_along
+from frugan.pixel_format import PixelFormat
 from frugan.training import TrainingConfig, TransferConfig
 
 SEAMLESS = 1.5
@@ -50,6 +51,8 @@ class Facts:
     """The label columns that are numbers."""
     seams: tuple[float, float] | None = None
     """How visible the training images' seams are along (y, x), see `frugan.ops.tiling.seams`; None where nobody asks."""
+    pixels: PixelFormat | None = None
+    """How the data's files hold images."""
 
 
 @dataclass(frozen=True)
@@ -435,6 +438,7 @@ def _networks(
     generator = replace(
         g,
         **shared,
+        pixels=facts.pixels,
         z_dim=options.latent or (g.z_dim if facts.generator else latent),
         w_dim=latent,
         mapping=replace(g.mapping, num_layers=layers),

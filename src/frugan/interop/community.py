@@ -5,8 +5,10 @@ Its weights are those of the releases under other names and with dimensions of o
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,18 @@ import torch
 from torch import Tensor
 
 from frugan.errors import FruganError, shown
-from frugan.files import replacing
+from frugan.files import parse_json, replacing
 from frugan.interop.nvidia import Imported, State, build_discriminator, build_generator, guarded
 from frugan.interop.pickles import brief, read_torch
 from frugan.networks import Discriminator, Generator
 from frugan.networks.limits import LARGEST_SIDE
 from frugan.networks.sampling import AVERAGE_LATENTS, estimate_average
 from frugan.ops.fir import normalized_filter
+from frugan.pixel_format import PixelFormat
+from frugan.structure import converter
+
+_PIXELS = "frugan_pixels"
+"""Of the file, beside what that implementation knows: the pixel format of the generator's data, as JSON."""
 
 _STYLED = {
     "weight": "conv.weight",
@@ -108,12 +115,27 @@ def _networks(content: Any) -> Imported:
         _probability(content.get("ada_aug_p"), notes),
         notes,
     )
+    G = found.generator
+    G.config = replace(G.config, pixels=_pixels(content.get(_PIXELS), G.channels, notes))
     if not isinstance(average, Tensor):
         notes.append(
             f"the file holds no average of w (latent_avg): it was estimated from {AVERAGE_LATENTS:,} latents, "
             "always the same ones; truncation pulls towards it"
         )
     return found
+
+
+def _pixels(value: Any, channels: int, notes: list[str]) -> PixelFormat | None:
+    """How the data's files hold images, where frugan wrote that into the file."""
+    if value is None:
+        return None
+    try:
+        found = converter().structure(parse_json(value), PixelFormat)
+        found.check_channels(channels)
+        return found
+    except Exception as error:  # it can be wrong in any way
+        notes.append(f"{_PIXELS} is {brief(value)}, which tells no pixel format ({shown(error)}): it was left out")
+        return None
 
 
 def _probability(value: Any, notes: list[str]) -> float | None:
@@ -273,6 +295,8 @@ def write_community(
     state, raw = community_state(generator), community_state(raw_generator or generator)
     content: dict[str, Any] = {"latent_avg": state.pop("latent_avg"), "g_ema": state, "g": raw}
     raw.pop("latent_avg")
+    if generator.config.pixels is not None:
+        content[_PIXELS] = json.dumps(converter().unstructure(generator.config.pixels))
     if discriminator is not None:
         content["d"] = community_state(discriminator)
     path = Path(path)

@@ -33,6 +33,8 @@ ExportNoise = Literal["const", "input", "none"]
 NOISES: tuple[ExportNoise, ...] = ("const", "input", "none")
 Inputs = dict[str, Any]  # tensors by name; "noise" is a list of them
 
+ABOUT = "frugan.json"
+"""The file inside a `torch.export` program that tells the network's configuration; in ONNX it is the metadata "frugan"."""
 OPSET = 18
 TOLERANCE = 1e-4
 """Largest difference that a written file may show, as a fraction of the largest magnitude in its output."""
@@ -134,7 +136,7 @@ def export_program(path: str | Path, G: Generator, config: ExportConfig = Export
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # lines of our source, by their place on this machine
     with replacing(path, durable=True) as unfinished:
-        torch.export.save(program, unfinished)
+        torch.export.save(program, unfinished, extra_files={ABOUT: _about(G, config)})
     with _quiet():
         read = torch.export.load(path).module()
         return _compare(path, module, lambda inputs: read(**inputs))
@@ -156,7 +158,7 @@ def export_onnx(path: str | Path, G: Generator, config: ExportConfig = ExportCon
     assert written is not None
     for node in written.model.graph:
         node.metadata_props.clear()  # as above
-    written.model.metadata_props["frugan"] = json.dumps(cattrs.unstructure({"generator": G.config, "export": config}))
+    written.model.metadata_props["frugan"] = _about(G, config)
     with replacing(path, durable=True) as unfinished:
         written.save(unfinished)
     if find_spec("onnxruntime") is None:
@@ -169,6 +171,11 @@ def export_onnx(path: str | Path, G: Generator, config: ExportConfig = ExportCon
         module,
         lambda inputs: torch.from_numpy(session.run([output], {k: v.numpy() for k, v in _flat(inputs).items()})[0]),
     )
+
+
+def _about(G: Generator, config: ExportConfig) -> str:
+    """What the file says of itself: the network's configuration, its data's pixel format among it, as JSON."""
+    return json.dumps(cattrs.unstructure({"generator": G.config, "export": config}))
 
 
 def _target(path: str | Path, suffix: str) -> Path:

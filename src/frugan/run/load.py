@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
+from frugan.channels import has_alpha
 from frugan.checks import beside
 from frugan.command_line import command
 from frugan.errors import FruganError
 from frugan.interop import Imported, download, read_network, read_notes
 from frugan.interop.hub import FILES, HUB
 from frugan.networks import Generator, load_generator
+from frugan.pixel_format import PixelFormat
 from frugan.run.directory import RunDirectory, read_json
 from frugan.shipped import resolve_shipped
 from frugan.training import checkpoint
@@ -53,6 +56,21 @@ def load_with_notes(path: str | Path) -> tuple[Generator, list[str]]:
 def read_source(path: str | Path) -> Imported:
     """The networks of a run (its best by its metric, else the newest), a checkpoint, or a foreign file, to train on."""
     return read_network(path if Path(path).is_file() else generator_folder(path))
+
+
+def read_pixel_format(path: str | Path, G: Generator) -> PixelFormat:
+    """How the data of a generator holds images: as its configuration tells, or of an older run its data.json; else 8 bits."""
+    if G.config.pixels is not None:
+        return G.config.pixels
+    alpha, path = has_alpha(G.channels), resolve_shipped(path)
+    for folder in (path, path.resolve().parent.parent):
+        facts = read_json(folder / "data.json") or {}
+        depth, ends = facts.get("depth", facts.get("bits")), facts.get("value_range")
+        with suppress(TypeError, ValueError):
+            if depth in (8, 16):
+                pair = ((float(ends[0]), float(ends[1])),) if ends else None
+                return PixelFormat("uint8" if depth == 8 else "uint16", pair, alpha)
+    return PixelFormat(alpha=alpha)
 
 
 def read_class_names(path: str | Path) -> list[str] | None:

@@ -103,6 +103,7 @@ def _facts(dataset: Dataset, device: torch.device, processes: int, source: Impor
         channels=dataset.channels,
         label_size=dataset.label_size,
         measured=dataset.measured,
+        pixels=dataset.pixel_format,
         images=len(dataset.train_indices),
         held_out=len(dataset.held_out_indices),
         device=device.type,

@@ -16,6 +16,7 @@ from frugan.networks.limits import Channels, LabelSize, Side, Width, check_resol
 from frugan.networks.mapping import Mapping, MappingConfig
 from frugan.networks.sampling import check_seeds, noise_seeds, seed_latents, stream_noise
 from frugan.networks.stylegan2.synthesis import Noise, Synthesis, SynthesisConfig, level_shapes
+from frugan.pixel_format import PixelFormat
 
 NoiseKind = Literal["const", "random", "none"]
 
@@ -24,7 +25,8 @@ NoiseKind = Literal["const", "random", "none"]
 class GeneratorConfig:
     """Everything that decides the generator's shape. `resolution` is (height, width).
 
-    `measured` describes the label columns that are numbers; empty, all are embedded as classes, as in the paper.
+    `measured` describes the label columns that are numbers; empty, all are embedded as classes, as in the paper. `pixels`: how
+    the data's files hold images, in which output is written; None where that is not known.
     """
 
     resolution: tuple[Side, Side]
@@ -35,9 +37,12 @@ class GeneratorConfig:
     mapping: MappingConfig = MappingConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
     measured: tuple[Measured, ...] = ()
+    pixels: PixelFormat | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.pixels is not None:
+            self.pixels.check_channels(self.channels)
         check_resolution(self.resolution)
         shape = self.synthesis
         levels = level_shapes(self.resolution, shape.channel_base, shape.channel_max)
