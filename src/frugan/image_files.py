@@ -99,21 +99,26 @@ class Output:
             shares = levels / np.float64(np.iinfo(levels.dtype).max)
         if pixels.crisp:
             shares[..., -1] = np.rint(shares[..., -1])
-        if self.stored:
-            value_range = pixels.value_range
-            if value_range is None and dtype.kind == "f":  # the units of the data are its whole numbers
-                shares = shares * np.float64(np.iinfo(pixels.dtype).max)
-                return shares.astype(dtype)
-            return restored(shares, value_range, dtype, alpha=pixels.alpha)
-        return restored(shares, None, dtype, alpha=False)
+        if not self.stored:
+            return restored(shares, None, dtype, alpha=False)
+        top = float(np.iinfo(pixels.dtype).max) if is_plain(pixels.dtype) else None
+        return restored(shares, pixels.value_range, dtype, alpha=pixels.alpha, top=top)
+
+    def save(
+        self, images: Tensor, stems: Sequence[Path], texts: Sequence[Mapping[str, str]] | None = None
+    ) -> list[Path]:
+        """Writes images float `[N, C, H, W]`, a file each: `stems` are their paths without the ending."""
+        files = [stem.with_name(stem.name + self.suffix) for stem in stems]
+        for i, (values, file) in enumerate(zip(self.values(images), files)):
+            save(values, file, alpha=self.pixels.alpha, names=self.names, text=texts[i] if texts else None)
+        return files
 
     def notes(self) -> list[str]:
         """What the files do not hold of the data."""
         found, data = [], self.pixels
         if not CONTAINERS[self.kind].lossless:
             found.append(f"{self.kind.upper()} files are compressed with losses; png keeps every value")
-        fewer = 8 * np.dtype(self.dtype).itemsize < (16 if not is_plain(data.dtype) else data.bits)
-        if fewer:
+        if not self.stored and 8 * np.dtype(self.dtype).itemsize < (data.bits if is_plain(data.dtype) else 16):
             found.append(
                 f"{self.depth} instead of {_described(data)}: values are rounded (--format tiff writes them as they are)"
             )

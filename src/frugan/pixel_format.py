@@ -103,10 +103,16 @@ def by_channel(
     return np.concatenate([changed, array[..., -1:]], -1) if alpha else changed
 
 
-def restored(shares: np.ndarray, value_range: Range | None, dtype: np.dtype | str, *, alpha: bool) -> np.ndarray:
-    """Shares of the range, float `[…, C]` in [0, 1], as values of the type; whole numbers are rounded to nearest."""
+def restored(
+    shares: np.ndarray, value_range: Range | None, dtype: np.dtype | str, *, alpha: bool, top: float | None = None
+) -> np.ndarray:
+    """Shares of the range, float `[…, C]` in [0, 1], as values of the type; whole numbers are rounded to nearest.
+
+    `top` is full opacity, and without a range the highest value; by default the highest that the type holds, 1 of floats.
+    """
     dtype = np.dtype(dtype)
-    top = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
+    if top is None:
+        top = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
     found = np.clip(shares.astype(np.float64), 0, 1)
     if alpha:  # by_channel leaves it
         found[..., -1] *= top

@@ -8,9 +8,11 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import safetensors.torch
@@ -18,11 +20,13 @@ import torch
 from PIL import Image
 
 from frugan.explorer.network import Network
+from frugan.image_files import choose_output
 from frugan.images import is_own_output, to_uint8
 from frugan.latent.code import load_code
 from frugan.latent.direction import find_direction
 from frugan.latent.edit import Edit, Truncation, apply_edits
 from frugan.latent.levels import ws_of_levels
+from frugan.pixel_format import PixelFormat
 from tests.explorer.conftest import HOSTILE, MARKED_UP, make_network
 
 NEAR = {"server": 1, "page": 2}
@@ -571,17 +575,35 @@ def test_points_are_dragged(
         assert not np.array_equal(explorer.image(), before)
 
 
-def test_grey_images_of_16_bits(browser: Any, serving: Callable[..., Any]) -> None:
-    """The saved file has the data's own depth, channels and range."""
+FORMATS = [
+    (1, PixelFormat("uint16", ((100, 3000),))),
+    (3, PixelFormat("uint16", ((100, 3000), (0, 99), (5, 60000)))),
+    (4, PixelFormat("uint16", alpha=True, crisp=True)),
+    (5, PixelFormat("float32", ((-3.5, 12.25),))),
+    (2, PixelFormat("int16", ((-1024, 3071),))),
+]
+
+
+@pytest.mark.parametrize(("channels", "pixels"), FORMATS, ids=[f"{c}-{pixels.dtype}" for c, pixels in FORMATS])
+def test_saved_images_have_the_numbers_of_the_data(
+    channels: int, pixels: PixelFormat, browser: Any, serving: Callable[..., Any]
+) -> None:
+    """Depth, channels, range and opacity: of a PNG where it holds them, else of the array."""
     from tests.latent.conftest import make_generator
 
-    G = make_generator((16, 16), channels=1)
-    for explorer in opened(browser, serving([Network("grey", G, depth=16, value_range=(100, 3000))]).address, 1):
-        image = G.sample([0], truncation=0.7)
-        explorer.shows(np.repeat(to_uint8(image)[0], 3, axis=-1))
-        _, content = saved(explorer, "Save PNG")
-        with Image.open(io.BytesIO(content)) as found:
-            pixels = np.asarray(found)
-        assert found.mode.startswith("I;16") or found.mode == "I"
-        expected = 100 + (image[0, 0].double().numpy() + 1) / 2 * 2900
-        assert np.abs(pixels.astype(float) - expected).max() <= 1
+    G = make_generator((16, 16), channels=channels)
+    G.config = replace(G.config, pixels=pixels)
+    output = choose_output(pixels, channels)
+    for explorer in opened(browser, serving([Network("any", G)]).address, 1):
+        (expected,) = output.values(G.sample([0], truncation=0.7))
+        if output.kind == "png":
+            _, content = saved(explorer, "Save PNG")
+            found = imagecodecs.png_decode(content).reshape(16, 16, -1)
+        else:
+            _, content = saved(explorer, "Save all as .npy")
+            found = np.load(io.BytesIO(content))
+            explorer_png = imagecodecs.png_decode(saved(explorer, "Save PNG")[1]).reshape(16, 16, -1)
+            assert (explorer_png.dtype, explorer_png.shape[-1]) == (np.uint16, 1 if channels == 2 else 3)
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+        unit = max(hi - lo for lo, hi in pixels.value_range or ((0, 65535),)) / 65535
+        assert np.abs(found.astype(float) - expected).max() <= max(1 if found.dtype.kind != "f" else 0, unit)

@@ -109,21 +109,17 @@ def check_host(host: str, share: bool) -> None:
 
 def open_network(source: str, folders: list[Path] | tuple[Path, ...], device: str) -> Network:
     """A generator with its directions, as the page shows it."""
-    from frugan.cli.generate import read_pixel_format
     from frugan.device import choose_device
     from frugan.explorer.network import Network
     from frugan.run.load import load_with_notes, read_class_names
 
     G, notes = load_with_notes(source)
     G = G.to(choose_device(device))
-    format = read_pixel_format(Path(source), G.channels)
     return Network(
         Path(source).name,
         G,
         _directions(G, source, list(folders)),
         read_class_names(source),
-        format.depth,
-        format.value_range,
         notes,
         _training_images(source, device),
     )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,14 +12,14 @@ from typer import Option
 
 from frugan.checks import Limits, Truncation
 from frugan.cli.common import bar, open_network, parse_seeds, say
+from frugan.cli.output import seed_ranges
 from frugan.cli.signature import Device
 from frugan.errors import FruganError
-from frugan.shipped import resolve_shipped
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
+    from frugan.image_files import Output
     from frugan.networks import Generator
 
 MOST_GRID_PIXELS = 400_000_000
@@ -60,8 +58,25 @@ def generate(
         str, Option(help="ROWSxCOLUMNS copies side by side of each image, by a generator trained with --tile.")
     ] = "1x1",
     format: Annotated[
-        Literal["png", "npy"], Option(help="npy: arrays [H, W, C] of all channels in the depth of the data.")
-    ] = "png",
+        Literal["auto", "png", "tiff", "npy", "npz", "webp", "jpg"],
+        Option(
+            help="Kind of file; auto: PNG where that holds the data's channels and numbers, else TIFF. npz: all in one."
+        ),
+    ] = "auto",
+    bits: Annotated[
+        Literal["auto", "8", "16", "32f"],
+        Option(help="Per channel; 32f: floating-point numbers in the data's units; auto: those of the data."),
+    ] = "auto",
+    palette: Annotated[
+        str | None,
+        Option(
+            help="At most this many colours, chosen for all images together, or those of a file (.gpl, .pal, .hex, an image)."
+        ),
+    ] = None,
+    atlas: Annotated[
+        bool,
+        Option("--atlas", help="All images on one sprite sheet, with a JSON of its frames (TexturePacker's hash)."),
+    ] = False,
     batch: Annotated[int, Limits(at_least=1, at_most=65536), Option(help="Images made at once.")] = 16,
     device: Device = "auto",
 ) -> None:
@@ -70,9 +85,12 @@ def generate(
     What they were made from stands in the files. Nothing is overwritten but by the same image again: other images of the
     same name get a number.
     """
+    from frugan.cli.output import write_atlas, write_each, write_npz
     from frugan.device import choose_device
+    from frugan.image_files import choose_output
     from frugan.latent import outside, parse_label
     from frugan.networks.serialization import weights_digest
+    from frugan.palette import read_palette
     from frugan.run.load import load_with_notes, read_class_names
 
     if code:
@@ -84,24 +102,24 @@ def generate(
             "--grid": grid,
             "--scale": scale != "auto",
             "--repeat": repeat != "1x1",
-            "--format": format != "png",
+            "--palette": palette is not None,
+            "--atlas": atlas,
         }
         if unused := [name for name, is_given in given.items() if is_given]:
-            raise FruganError(
-                f"--code: an image is made as its code says, in its data's depth; leave out {', '.join(unused)}"
-            )
-        _write_codes(str(source), code, out, noise, device)
+            raise FruganError(f"--code: an image is made as its code says; leave out {', '.join(unused)}")
+        _write_codes(str(source), code, out, noise, device, format, bits)
         return
     numbers = parse_seeds(seeds)
     factor = _parse_scale(scale)
-    if format == "npy" and (grid or factor not in (None, 1)):
-        raise FruganError("--format npy writes arrays as the network makes them: leave out --grid and --scale")
+    _check_layout(format, bits, grid=grid, atlas=atlas, factor=factor, palette=palette)
+    colours = read_palette(palette) if palette is not None else None
     G, notes = load_with_notes(source)
     names = read_class_names(source)
     measured = G.config.measured
     c = parse_label(label, G.label_size, names, measured)
     notes = [*notes, *([] if c is None else outside(c, measured))]
-    pixels = read_pixel_format(source, G.channels)
+    kind = "png" if (atlas or colours) and format == "auto" else format
+    output = choose_output(G.pixels, G.channels, kind, "8" if colours else bits)
     settings: dict[str, Any] = {"truncation": truncation, "truncation_cutoff": truncation_cutoff, "noise": noise}
     rows, columns = _parse_repeat(repeat, G)
     made = G.to(choose_device(device)).sample_batches(numbers, c=c, batch=batch, **settings)
@@ -114,82 +132,71 @@ def generate(
         text["Class"] = _class_name(str(label), c, None if measured else names)
     if rows * columns > 1:
         text["Repeat"] = f"{rows}x{columns}"
-    out = out or default_out(source)
+    if bits != "auto":
+        text["Bits"] = bits
+    if palette is not None:
+        text["Palette"] = palette
+    out, batches = out or default_out(source), _shown(made, len(numbers))
     if grid:
         factor = factor or _legible(*size)
-        written = _write_grid(_shown(made, len(numbers)), numbers, out, text, factor, size)
+        written = _write_grid(batches, numbers, out, text, factor, size)
+        notes += sheet_notes(output)
+    elif atlas:
+        written = write_atlas(batches, numbers, out, text, factor or 1, output, size, colours).sentence
+    elif output.kind == "npz":
+        written = write_npz(batches, numbers, out, text, output, size).sentence
     else:
-        written = _write_each(_shown(made, len(numbers)), numbers, out, text, factor or 1, format, pixels)
-    for line in [written, *notes, *pixels.notes(format, grid)]:
+        written = write_each(batches, numbers, out, text, factor or 1, output, colours).sentence
+    for line in [written, *notes, *([] if grid else output.notes())]:
         say(line)
 
 
-def _write_codes(network: str, codes: Sequence[str], out: Path | None, noise: str, device: str) -> None:
+def _check_layout(format: str, bits: str, *, grid: bool, atlas: bool, factor: int | None, palette: str | None) -> None:
+    """Raises `FruganError` for options that do not go together."""
+    if format in ("npy", "npz") and (grid or atlas or factor not in (None, 1)):
+        raise FruganError(
+            f"--format {format} writes arrays as the network makes them: leave out --grid, --atlas and --scale"
+        )
+    if grid and (format not in ("auto", "png") or bits not in ("auto", "8")):
+        raise FruganError("--grid is a PNG of 8 bits to look at: leave out --format and --bits, or --grid")
+    if grid and (atlas or palette is not None):
+        raise FruganError("--grid is a captioned sheet to look at: leave out --atlas and --palette, or --grid")
+    if palette is not None and (format not in ("auto", "png") or bits not in ("auto", "8")):
+        raise FruganError("--palette makes PNG files of 8 bits: leave out --format and --bits")
+    if atlas and format in ("jpg", "tiff"):
+        raise FruganError(f"--atlas --format {format}: a sprite sheet is a PNG or a WebP")
+
+
+def sheet_notes(output: Output) -> list[str]:
+    """What a sheet of 8 bits to look at does not show of what the network makes."""
+    found, data = [], output.pixels
+    if output.channels > 4:
+        found.append(f"it shows the first 3 of {output.channels} channels")
+    if data.dtype != "uint8":
+        found.append("it has 8 bits per channel; without --grid, images are written as the data is")
+    return found
+
+
+def _write_codes(
+    network: str, codes: Sequence[str], out: Path | None, noise: str, device: str, format: Any, bits: Any
+) -> None:
     """`frugan generate --code`: the images of code files."""
-    from frugan.images import save_image
+    from frugan.image_files import choose_output
     from frugan.latent.code import load_code, render_points
     from frugan.networks.serialization import weights_digest
 
     found = [load_code(file) for file in codes]
     if noise == "random":
         raise FruganError("--noise random: a code has noise of its own, or the network's; leave --noise out")
+    if format == "npz":
+        raise FruganError("--code writes a file for each code: leave out --format npz")
     G, _ = open_network(network, None, device, optional=True)
-    images = render_points(G, found)
-    pixels = read_pixel_format(Path(network), G.channels)
-    folder = out or default_out(Path(network))
-    digest = weights_digest(G)
-    for code, stored in zip(found, pixels.stored(images, pixels.file_depth)):
-        save_image(stored, folder / f"{code.name}.png", text={"Code": code.name, "Network": digest})
-    say(f"{len(found)} {'image' if len(found) == 1 else 'images'} in {folder}")
-
-
-@dataclass(frozen=True)
-class PixelFormat:
-    """In what files hold images of this network: bits per channel of its data, and which stored values are black and white."""
-
-    channels: int
-    depth: int = 8
-    value_range: tuple[int, int] | None = None
-
-    @property
-    def file_depth(self) -> int:
-        """Bits per channel of a PNG: 16 for one channel only."""
-        return 16 if self.depth == 16 and self.channels == 1 else 8
-
-    def stored(self, images: Tensor, depth: int) -> np.ndarray:
-        """float `[N, C, H, W]` in [-1, 1] → uint8 or uint16 `[N, H, W, C]` in the units of the data where `depth` is its own."""
-        from frugan.data.values import restore
-        from frugan.images import to_pixels
-
-        found = to_pixels(images, depth)
-        if self.value_range is None or depth != self.depth:
-            return found
-        return restore(found, self.value_range, alpha=self.channels in (2, 4))
-
-    def notes(self, format: str, grid: bool) -> list[str]:
-        """What the files do not hold of what the network makes."""
-        if format == "npy":
-            return []
-        found = []
-        if self.channels > 4:
-            found.append(f"only the first 3 of {self.channels} channels; --format npy writes all of them")
-        if self.depth == 16 and (grid or self.file_depth == 8):
-            found.append("8 bits per channel, although the data has 16; --format npy writes 16")
-        if self.value_range and (grid or self.file_depth != self.depth):
-            found.append(f"black and white are the stored values {self.value_range[0]} and {self.value_range[1]}")
-        return [f"these files hold {line}" if i == 0 else line for i, line in enumerate(found)]
-
-
-def read_pixel_format(source: Path, channels: int) -> PixelFormat:
-    """That of the data of a run, or of the run that a checkpoint belongs to; elsewhere 8 bits."""
-    from frugan.run.directory import read_json
-
-    source = resolve_shipped(source)
-    for folder in (source, source.resolve().parent.parent):
-        if facts := read_json(folder / "data.json"):
-            found = facts.get("value_range")
-            return PixelFormat(channels, facts.get("depth", facts.get("bits", 8)), found and (found[0], found[1]))
-    return PixelFormat(channels)
+    output = choose_output(G.pixels, G.channels, format, bits)
+    folder, digest = out or default_out(Path(network)), weights_digest(G)
+    texts = [{"Code": code.name, "Network": digest} for code in found]
+    output.save(render_points(G, found), [folder / code.name for code in found], texts)
+    for line in [f"{len(found)} {'image' if len(found) == 1 else 'images'} in {folder}", *output.notes()]:
+        say(line)
 
 
 def default_out(source: Path) -> Path:
@@ -210,41 +217,6 @@ def _shown(batches: Iterator[Tensor], total: int) -> Iterator[Tensor]:
             progress(done, total)
 
 
-def _write_each(
-    batches: Iterator[Tensor],
-    seeds: Sequence[int],
-    out: Path,
-    text: Mapping[str, str],
-    factor: int,
-    format: str,
-    pixels: PixelFormat,
-) -> str:
-    """A file for each seed; says what was written."""
-    import numpy as np
-
-    from frugan.files import replacing
-    from frugan.images import GENERATED_KEY, save_image, upscale
-
-    texts = [{GENERATED_KEY: str(seed), **text} | ({"Scale": str(factor)} if factor > 1 else {}) for seed in seeds]
-    files = _free([out / f"seed{seed:04d}.{format}" for seed in seeds], texts)
-    depth = pixels.depth if format == "npy" else pixels.file_depth
-    remaining = zip(files, texts)
-    size = (0, 0)
-    for images in batches:
-        for image in upscale(pixels.stored(images, depth), factor):
-            file, about = next(remaining)
-            size = image.shape[:2]
-            if format == "npy":
-                file.parent.mkdir(parents=True, exist_ok=True)
-                with replacing(file) as unfinished:
-                    np.save(unfinished, image)
-            else:
-                save_image(image, file, text=about)
-    which = files[0].name if len(files) == 1 else f"{files[0].name} to {files[-1].name}"
-    kind = f"{size[0]}x{size[1]}, {pixels.channels} channels, {depth} bits per channel"
-    return f"{len(files):,} {'image' if len(files) == 1 else 'images'} of {kind} in {out}: {which}"
-
-
 def _write_grid(
     batches: Iterator[Tensor],
     seeds: Sequence[int],
@@ -256,6 +228,7 @@ def _write_grid(
     """One file of all images with their seeds and class as captions; says what was written."""
     import numpy as np
 
+    from frugan.cli.output import free
     from frugan.images import can_write, captioned_grid, save_image, to_uint8, upscale
 
     h, w = resolution
@@ -265,8 +238,8 @@ def _write_grid(
             "--seeds, a smaller --scale, or leave out --grid"
         )
     name = text.get("Class", "")
-    about = {"Seeds": _ranges(seeds), **text, "Scale": str(factor)}
-    (file,) = _free([out / f"{_grid_name(about)}.png"], [about])
+    about = {"Seeds": seed_ranges(seeds), **text, "Scale": str(factor)}
+    (file,) = free([out / f"{_grid_name(about)}.png"], [about])
     sheet = np.concatenate([to_uint8(images) for images in batches])
     captions = [f"{seed} {name if can_write(name) else ''}".strip() for seed in seeds]
     save_image(captioned_grid(upscale(sheet, factor), captions=captions), file, text=about)
@@ -289,28 +262,6 @@ def _grid_name(about: Mapping[str, str]) -> str:
     if "Repeat" in about:
         parts.append(f"repeat{about['Repeat']}")
     return "-".join(parts)
-
-
-def _free(files: Sequence[Path], texts: Sequence[Mapping[str, str]]) -> list[Path]:
-    """The files, with a number where one of them exists and was made from anything else than its text says."""
-    for number in count(1):
-        tried = [file if number == 1 else file.with_stem(f"{file.stem}-{number}") for file in files]
-        if all(not file.exists() or _is_made_from(file, text) for file, text in zip(tried, texts)):
-            return tried
-    raise AssertionError
-
-
-def _is_made_from(file: Path, text: Mapping[str, str]) -> bool:
-    """Whether a PNG was written by this version of frugan with just these text chunks."""
-    from PIL import Image
-
-    from frugan.images import SOFTWARE_KEY, software
-
-    try:
-        with Image.open(file, formats=("PNG",)) as image:
-            return getattr(image, "text", None) == {SOFTWARE_KEY: software(), **text}
-    except (OSError, ValueError, SyntaxError):
-        return False
 
 
 def _class_name(label: str, c: Tensor, names: Sequence[str] | None) -> str:
@@ -349,14 +300,3 @@ def _parse_repeat(text: str, G: Generator) -> tuple[int, int]:
 
 def _legible(height: int, width: int) -> int:
     return max(1, LEGIBLE // max(height, width))
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """[0, 1, 2, 7] → "0-2,7", as --seeds takes it."""
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and number == parts[-1][1] + 1:
-            parts[-1][1] = number
-        else:
-            parts.append([number, number])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)

@@ -117,7 +117,8 @@ def edit(
     """Move images along directions: strips, and each image on its own."""
     import torch
 
-    from frugan.images import save_image, to_uint8
+    from frugan.image_files import choose_output
+    from frugan.images import save_image
     from frugan.latent.code import point_names, render_points
     from frugan.latent.direction import find_direction
     from frugan.latent.edit import Edit, Truncation, check_edit
@@ -139,10 +140,10 @@ def edit(
             columns.append(render_points(G, points, c, edits, Truncation(truncation)).cpu())
             progress(i + 1, len(amounts))
     names = "+".join(d.name for d in chosen)
+    output = choose_output(G.pixels, G.channels)
+    stems = [f"seed{point:04d}" if isinstance(point, int) else point.name for point in points]
     for amount, images in zip(amounts, columns):
-        for point, pixels in zip(points, to_uint8(images)):
-            image = f"seed{point:04d}" if isinstance(point, int) else point.name
-            save_image(pixels, out / f"{image}-{names}{amount:+g}.png")
+        output.save(images, [out / f"{stem}-{names}{amount:+g}" for stem in stems])
     sheet = table(
         torch.stack(columns, 1).flatten(0, 1),
         len(amounts),
@@ -152,6 +153,8 @@ def edit(
     )
     save_image(sheet, out / f"{names}.png")
     say(f"{len(points) * len(amounts)} images in {out}, all of them on {out / f'{names}.png'}")
+    for note in output.notes():
+        say(note)
 
 
 def mix(

@@ -97,7 +97,7 @@ def project(
     made = joined(parts)
     if home is not None:
         _tune(G, network, home, found, made, measure, statistics, out, states, steps=tune_steps, target=target, rank=rank, mask=keep, seed=seed)  # fmt: skip
-    write_projection(out, made, made.codes(G, found.names), found.images, target)
+    write_projection(out, made, made.codes(G, found.names), found.images, target, pixels=G.pixels)
     _remove(states)
     (out / "progress.png").unlink(missing_ok=True)
     _show(found.names, made, target, network)

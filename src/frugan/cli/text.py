@@ -351,7 +351,8 @@ def _save_codes(
     """Codes, images and a sheet of before and after."""
     import torch
 
-    from frugan.images import save_image, to_uint8
+    from frugan.image_files import choose_output
+    from frugan.images import save_image
     from frugan.latent.code import Code, point_names, render_points, save_code
     from frugan.latent.direction import Identity
     from frugan.latent.sheets import table
@@ -364,9 +365,9 @@ def _save_codes(
     before, after = render_points(G, points, c, truncation=truncation), render_points(G, codes)
     with torch.no_grad():
         gain = float(((joint.images(after) - joint.images(before)) @ end).mean())
-    for code, pixels in zip(codes, to_uint8(after)):
+    for code in codes:
         save_code(code, out / f"{code.name}.safetensors")
-        save_image(pixels, out / f"{code.name}.png")
+    choose_output(G.pixels, G.channels).save(after, [out / code.name for code in codes])
     sheet = table(
         torch.stack([before, after], 1).flatten(0, 1).cpu(), 2, column_names=["before", "after"], row_names=point_names(points),
         title=target[:40],

@@ -46,10 +46,6 @@ class Network:
     G: Generator
     directions: Sequence[Direction] = ()
     class_names: Sequence[str] | None = None
-    depth: int = 8
-    """Bits per channel of its data."""
-    value_range: tuple[int, int] | None = None
-    """Stored values of the data that are black and white; None: 0 and the highest."""
     warnings: Sequence[str] = field(default_factory=list)
     training_images: Callable[[], TrainingImages] | None = None
     """Opens the images that it was trained on; None where they are not known."""
@@ -62,14 +58,19 @@ class Network:
     def facts(self) -> dict[str, Any]:
         """What the page knows of the network, as JSON; tensors are base64 of little-endian float32."""
         G, identity = self.G, Identity.of(self.G)
+        pixels = G.pixels
         parts = label_parts(G.label_size, self.class_names, G.config.measured) if G.label_size else []
         return {
             "name": self.name,
             "version": software().removeprefix("frugan "),
             "resolution": list(G.resolution),
             "channels": G.channels,
-            "depth": self.depth,
-            "value_range": self.value_range and list(self.value_range),
+            "pixels": {
+                "dtype": pixels.dtype,
+                "ranges": pixels.value_range and [list(pair) for pair in pixels.value_range],
+                "alpha": pixels.alpha,
+                "crisp": pixels.crisp,
+            },
             "z_dim": G.z_dim,
             "w_dim": G.w_dim,
             "num_ws": G.num_ws,

@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frugan.images import save_image, to_uint8
+from frugan.image_files import choose_output
+from frugan.images import save_image
 from frugan.latent.code import Code, save_code
 from frugan.latent.projection import Projection, Rung
 from frugan.latent.sheets import table
+from frugan.pixel_format import PixelFormat
 
 
 def joined(parts: Sequence[Projection]) -> Projection:
@@ -41,15 +43,23 @@ def joined(parts: Sequence[Projection]) -> Projection:
 
 
 def write_projection(
-    out: Path, made: Projection, codes: Sequence[Code], targets: Tensor, target: float | None = None
+    out: Path,
+    made: Projection,
+    codes: Sequence[Code],
+    targets: Tensor,
+    target: float | None = None,
+    *,
+    pixels: PixelFormat,
 ) -> None:
-    """NAME.safetensors and NAME.png for each code, sheet.png and projection.json.
+    """NAME.safetensors and an image NAME in the data's own numbers for each code, sheet.png and projection.json.
 
-    `targets` float32 `[N, C, H, W]`: the images that were projected; `target`: see `Projection.sufficient`.
+    `pixels`: the generator's; `targets` float32 `[N, C, H, W]`: the images that were projected; `target`: see
+    `Projection.sufficient`.
     """
-    for code, pixels in zip(codes, to_uint8(made.last.images)):
+    for code in codes:
         save_code(code, out / f"{code.name}.safetensors")
-        save_image(pixels, out / f"{code.name}.png", text={"Code": code.name, "Network": code.generator.digest})
+    texts = [{"Code": code.name, "Network": code.generator.digest} for code in codes]
+    choose_output(pixels, targets.shape[1]).save(made.last.images, [out / code.name for code in codes], texts)
     save_image(comparison([code.name for code in codes], targets, made.rungs), out / "sheet.png")
     images = {}
     for i, code in enumerate(codes):

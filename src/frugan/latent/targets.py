@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frugan.channels import CHANNEL_NAMES
+from frugan.channels import CHANNEL_NAMES, has_alpha
 from frugan.checks import beside
 from frugan.data.decode import FORMATS, convert, read_pixels, resize
+from frugan.data.values import stretch
 from frugan.errors import FruganError, shown
 from frugan.images import to_float
 from frugan.networks import Generator
+from frugan.pixel_format import is_plain
 
 MOST = 10_000
 
@@ -34,12 +36,10 @@ class Targets(NamedTuple):
 def read_targets(paths: Sequence[str | Path], G: Generator) -> Targets:
     """Image files, and folders of them, as the generator makes images: in its channels, cropped to its shape, of its size.
 
-    Alpha is laid on white where the generator makes none; 16 bits per channel keep their precision. Raises `FruganError` for
-    what is missing or no image, all files being read before.
+    Alpha is laid on white where the generator makes none; 16 bits per channel keep their precision. Files of the data's own type
+    of numbers are taken in its range of values. Raises `FruganError` for what is missing or no image, all files being read before.
     """
     files = _files(paths)
-    if G.channels > 4:
-        raise FruganError(f"this generator makes images of {G.channels} channels, which no image file holds")
     images, changes = [], dict[str, list[str]]()
     for file in files:
         pixels = _read(file)
@@ -48,14 +48,30 @@ def read_targets(paths: Sequence[str | Path], G: Generator) -> Targets:
             cropped = ", cropped" if h * size[1] != w * size[0] else ""
             action = "enlarged" if min(h, w) < min(size) else "reduced"
             changes.setdefault(f"{action}{cropped} to {size[0]}x{size[1]}", []).append(f"{file.name} ({h}x{w})")
+        pixels = _scaled(pixels, G, file, changes)
         if pixels.shape[2] != G.channels:
             what = f"{CHANNEL_NAMES[pixels.shape[2]]} became {CHANNEL_NAMES[G.channels]}"
             over = " on white" if pixels.shape[2] in (2, 4) and G.channels in (1, 3) else ""
             changes.setdefault(what + over, []).append(file.name)
-        fitted = resize(convert(pixels, G.channels), size, alpha=G.channels in (2, 4))
+        fitted = resize(convert(pixels, G.channels), size, alpha=G.pixels.alpha)
         images.append(to_float(torch.from_numpy(np.array(fitted))[None]))
     notes = [f"{what}: {_some(names)}" for what, names in changes.items()]
     return Targets(_different([file.stem for file in files]), torch.cat(images).contiguous(), notes)
+
+
+def _scaled(pixels: np.ndarray, G: Generator, file: Path, changes: dict[str, list[str]]) -> np.ndarray:
+    """Pixels of a file as networks were trained on: uint8 or uint16 over the range of values. Raises `FruganError`."""
+    data, pairs, own = G.pixels, G.pixels.value_range, pixels.shape[2] == G.channels
+    if not own and not (pixels.shape[2] in CHANNEL_NAMES and G.channels in CHANNEL_NAMES):
+        raise FruganError(f"{file} has {pixels.shape[2]} channels, this generator makes {G.channels}")
+    if str(pixels.dtype) == data.dtype and (own or pairs is None or len(pairs) == 1):
+        return stretch(pixels, pairs, alpha=has_alpha(pixels.shape[2]) and (data.alpha or not own))
+    if not is_plain(pixels.dtype):
+        raise FruganError(f"{file} holds {pixels.dtype} numbers, the data of this generator {data.dtype} ones")
+    if pairs is not None:
+        what = f"taken from black to white, since the data holds {data.dtype} numbers of {G.channels} channels"
+        changes.setdefault(what, []).append(file.name)
+    return pixels
 
 
 def read_mask(file: str | Path, G: Generator) -> Tensor:

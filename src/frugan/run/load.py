@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from frugan.channels import has_alpha
@@ -50,7 +51,7 @@ def load_with_notes(path: str | Path) -> tuple[Generator, list[str]]:
         return found.generator, found.notes
     on_hub = Path(path).as_posix().startswith(HUB)
     folder = download(Path(path).as_posix(), files=FILES[:2]) if on_hub else generator_folder(path)
-    return load_generator(folder), read_notes(folder)
+    return _with_pixels(load_generator(folder), path), read_notes(folder)
 
 
 def read_source(path: str | Path) -> Imported:
@@ -58,19 +59,18 @@ def read_source(path: str | Path) -> Imported:
     return read_network(path if Path(path).is_file() else generator_folder(path))
 
 
-def read_pixel_format(path: str | Path, G: Generator) -> PixelFormat:
-    """How the data of a generator holds images: as its configuration tells, or of an older run its data.json; else 8 bits."""
-    if G.config.pixels is not None:
-        return G.config.pixels
-    alpha, path = has_alpha(G.channels), resolve_shipped(path)
-    for folder in (path, path.resolve().parent.parent):
+def _with_pixels(G: Generator, path: str | Path) -> Generator:
+    """The generator, its pixel format taken from the data.json of an older run where its configuration tells none."""
+    path = resolve_shipped(path)
+    for folder in (path, path.resolve().parent.parent) if G.config.pixels is None else ():
         facts = read_json(folder / "data.json") or {}
         depth, ends = facts.get("depth", facts.get("bits")), facts.get("value_range")
-        with suppress(TypeError, ValueError):
+        with suppress(TypeError, ValueError, KeyError, IndexError):  # a file of anything
             if depth in (8, 16):
                 pair = ((float(ends[0]), float(ends[1])),) if ends else None
-                return PixelFormat("uint8" if depth == 8 else "uint16", pair, alpha)
-    return PixelFormat(alpha=alpha)
+                pixels = PixelFormat("uint8" if depth == 8 else "uint16", pair, has_alpha(G.channels))
+                G.config = replace(G.config, pixels=pixels)
+    return G
 
 
 def read_class_names(path: str | Path) -> list[str] | None:

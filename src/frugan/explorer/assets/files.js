@@ -34,20 +34,37 @@ async function deflated(content) {
   return new Uint8Array(await new Response(new Blob([content]).stream().pipeThrough(new CompressionStream("deflate"))).arrayBuffer());
 }
 
-/** Floats [-1, 1] → whole numbers of the data: 0 to 2^depth − 1, or what `range` names black and white. */
-function stored(values, depth, range, channels) {
-  const [low, high] = range ?? [0, 2 ** depth - 1], top = 2 ** depth - 1, alpha = channels === 2 || channels === 4;
-  const Kind = depth === 16 ? Uint16Array : Uint8Array;
-  return Kind.from(values, (v, i) => {
-    const isAlpha = alpha && i % channels === channels - 1, share = Math.min(Math.max((v + 1) / 2, 0), 1);
-    return Math.min(Math.max(Math.round(isAlpha ? share * top : low + share * (high - low)), 0), top);
+/** Types of numbers: as NumPy names them, as a typed array holds them; others are written as float64. */
+const NUMBERS = {
+  uint8: ["|u1", Uint8Array], uint16: ["<u2", Uint16Array], uint32: ["<u4", Uint32Array],
+  int8: ["|i1", Int8Array], int16: ["<i2", Int16Array], int32: ["<i4", Int32Array],
+  float32: ["<f4", Float32Array], float64: ["<f8", Float64Array],
+};
+const TOPS = {uint8: 255, uint16: 65535};
+
+/** Whether a PNG holds the data's own numbers in all channels. */
+export const fitsPng = ({dtype, alpha}, channels) => dtype in TOPS && (alpha ? channels === 2 || channels === 4 : channels === 1 || channels === 3);
+
+/** Floats [-1, 1] → numbers of the data: lo + s · (hi − lo), s their share of the range; crisp opacity is 0 or full. */
+function stored(values, {dtype, ranges, alpha, crisp}, channels) {
+  const top = TOPS[dtype] ?? 1, pairs = ranges ?? [[0, top]], whole = dtype.includes("int");
+  return (NUMBERS[dtype] ?? NUMBERS.float64)[1].from(values, (v, i) => {
+    const c = i % channels, share = Math.min(Math.max((v + 1) / 2, 0), 1);
+    if (alpha && c === channels - 1) return Math.round((crisp ? Math.round(share) : share) * top);
+    const [lo, hi] = pairs[pairs.length > 1 ? c : 0], value = lo + share * (hi - lo);
+    return whole ? Math.round(value) : value;
   });
 }
 
-/** A float image {data [h, w, channels] in [-1, 1], …} → PNG of grey, grey and alpha, RGB or RGBA. */
-export async function png(image, {depth = 8, range = null, about = {}} = {}) {
-  const {h, w} = image, shown = image.channels > 4 ? 3 : image.channels, size = depth / 8;
-  const values = stored(image.data, depth, range, image.channels);
+const EIGHT_BITS = {dtype: "uint8", ranges: null, alpha: false, crisp: false};
+
+/** A float image {data [h, w, channels] in [-1, 1], …} → PNG of grey, grey and alpha, RGB or RGBA; other numbers than uint8 and uint16 are
+ *  scaled to 16 bits, and of other channels the first or the first three are shown. */
+export async function png(image, {pixels = null, about = {}} = {}) {
+  const {h, w, channels} = image, data = pixels ?? {...EIGHT_BITS, alpha: channels === 2 || channels === 4};
+  const format = data.dtype in TOPS ? data : {...EIGHT_BITS, dtype: "uint16"}, depth = format.dtype === "uint8" ? 8 : 16, size = depth / 8;
+  const shown = channels <= 4 && (data.alpha || channels % 2) ? channels : channels > 2 ? 3 : 1;
+  const values = stored(image.data, format, channels);
   const rows = new DataView(new ArrayBuffer(h * (1 + w * shown * size)));
   for (let y = 0, at = 0; y < h; y++) {
     at++; // filter 0
@@ -70,10 +87,10 @@ export async function png(image, {depth = 8, range = null, about = {}} = {}) {
   );
 }
 
-/** A float image → .npy of all its channels, [h, w, channels] in the depth of the data. */
-export function npy(image, {depth = 8, range = null} = {}) {
-  const values = stored(image.data, depth, range, image.channels);
-  const head = `{'descr': '${depth === 16 ? "<u2" : "|u1"}', 'fortran_order': False, 'shape': (${image.h}, ${image.w}, ${image.channels}), }`;
+/** A float image → .npy of all its channels, [h, w, channels] in the numbers of the data. */
+export function npy(image, {pixels}) {
+  const values = stored(image.data, pixels, image.channels), [kind] = NUMBERS[pixels.dtype] ?? NUMBERS.float64;
+  const head = `{'descr': '${kind}', 'fortran_order': False, 'shape': (${image.h}, ${image.w}, ${image.channels}), }`;
   const padded = head.padEnd(Math.ceil((head.length + 11) / 64) * 64 - 11, " ") + "\n";
   const start = bytes(Uint8Array.of(0x93), text.encode("NUMPY"), Uint8Array.of(1, 0), packed(true, [padded.length, 2]));
   return bytes(start, text.encode(padded), new Uint8Array(values.buffer));

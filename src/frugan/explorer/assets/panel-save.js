@@ -1,6 +1,6 @@
 /** Saving: the image, its code, and the edit as a Direction for frugan edit; and opening a code. */
 import { button, element } from "frugan/dom.js";
-import { download, npy, png, readSafetensors, safetensors, zip } from "frugan/files.js";
+import { download, fitsPng, npy, png, readSafetensors, safetensors, zip } from "frugan/files.js";
 import { decoded } from "frugan/latent.js";
 import { RandomState } from "frugan/random.js";
 import { describe } from "frugan/words.js";
@@ -40,12 +40,12 @@ function noiseMaps(facts, noise) {
 export function savePanel(app) {
   const {facts, store} = app;
   const about = () => ({Software: `frugan ${facts.version}`, Explorer: location.hash, ...(app.state.a.seed !== undefined && {Seed: String(app.state.a.seed)})});
-  const format = {depth: facts.depth, range: facts.value_range};
+  const {pixels, channels} = facts, needsArray = !fitsPng(pixels, channels);
   const saveImage = async () => {
-    const grey16 = facts.depth === 16 && facts.channels === 1, own = facts.depth === 8 || grey16;
-    download(await png(await app.still(), {...(own ? format : {depth: 8}), about: about()}), `${fileName(app)}.png`, "image/png");
+    download(await png(await app.still(), {pixels, about: about()}), `${fileName(app)}.png`, "image/png");
+    if (needsArray) app.say(`A PNG to look at: only the .npy holds all ${channels} channels as ${pixels.dtype} numbers of the data.`);
   };
-  const saveArray = async () => download(npy(await app.still(), format), `${fileName(app)}.npy`);
+  const saveArray = async () => download(npy(await app.still(), {pixels}), `${fileName(app)}.npy`);
   const saveCode = async () => {
     const {ws, offset} = await app.latents[0].resolve([app.state]), D = facts.w_dim, {label, label2, blend, noise} = app.state;
     const probe = decoded(facts.probe), tensors = {ws: {shape: [facts.num_ws, D], values: ws}, probe: {shape: [probe.length / D, D], values: probe}};
@@ -77,7 +77,6 @@ export function savePanel(app) {
     }
     file.value = "";
   }});
-  const needsArray = facts.channels > 4 || (facts.depth === 16 && facts.channels !== 1);
   return {title: "Save and open", open: true, body: [
     element("div", {class: "bar"}, button("Save PNG", saveImage), needsArray ? button("Save all as .npy", saveArray) : null, button("Save code", saveCode)),
     element("div", {class: "bar"}, name, button("Save edit as direction", saveDirection)),

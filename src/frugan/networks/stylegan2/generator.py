@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from frugan.channels import has_alpha
 from frugan.checks import check_fields, check_number
 from frugan.errors import FruganError
 from frugan.label_parts import Measured
@@ -63,6 +64,11 @@ class Generator(nn.Module):
         self.mapping = Mapping(
             config.z_dim, config.label_size, config.w_dim, self.num_ws, config.mapping, measured=config.measured
         )
+
+    @property
+    def pixels(self) -> PixelFormat:
+        """How the data's files hold images; where that is not known, uint8."""
+        return self.config.pixels or PixelFormat(alpha=has_alpha(self.channels))
 
     def forward(
         self,
