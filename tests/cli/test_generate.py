@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,20 +17,30 @@ from typer.testing import CliRunner, Result
 
 from frugan.cli.app import app
 from frugan.cli.common import parse_seeds
-from frugan.cli.generate import _ranges
+from frugan.cli.output import seed_ranges
+from frugan.data.sources.open import open_source
 from frugan.errors import FruganError
+from frugan.image_files import choose_output
 from frugan.images import GENERATED_KEY, is_own_output, to_pixels
 from frugan.interop import write_directory
 from frugan.interop.nvidia import Imported
 from frugan.networks import Generator, GeneratorConfig, MappingConfig, SynthesisConfig
 from frugan.networks.serialization import weights_digest
+from frugan.pixel_format import PixelFormat
 from tests.program import call
 
 
-def network(folder: Path, channels: int = 3, labels: int = 0, size: tuple[int, int] = (16, 24), **data: object) -> Path:
+def network(
+    folder: Path,
+    channels: int = 3,
+    labels: int = 0,
+    size: tuple[int, int] = (16, 24),
+    pixels: PixelFormat | None = None,
+    **data: object,
+) -> Path:
     """A folder of a small generator, and of what its data was."""
     torch.manual_seed(0)
-    config = GeneratorConfig(size, channels, labels, 8, 8, MappingConfig(2), SynthesisConfig(64, 8))
+    config = GeneratorConfig(size, channels, labels, 8, 8, MappingConfig(2), SynthesisConfig(64, 8), pixels=pixels)
     G = Generator(config)
     for name, parameter in G.named_parameters():
         if name.endswith("noise_strength"):
@@ -146,7 +158,7 @@ def test_small_images_are_enlarged_in_grids(size: tuple[int, int], tmp_path: Pat
 def test_depth_range_and_channels_of_the_data(
     channels: int, depth: int, value_range: tuple[int, int] | None, tmp_path: Path
 ) -> None:
-    """Values are those that the data has; what a PNG cannot hold is said, and lies in the array."""
+    """Of a run from before its networks told it: values are those that the data has, in PNG as in the array."""
     from frugan import load
 
     net, out = network(tmp_path / "net", channels, depth=depth, value_range=value_range), tmp_path / "out"
@@ -162,20 +174,153 @@ def test_depth_range_and_channels_of_the_data(
     assert array.shape == (16, 24, channels)
     assert abs(array - wanted).max() <= 0.51 + (hi - lo) / 65535
     said = made(net, "--seeds", 5, "--out", out)
-    with Image.open(out / "seed0005.png") as image:
-        found = np.asarray(image).reshape(16, 24, -1)
-        assert image.mode == (
-            "I;16" if (depth, channels) == (16, 1) else {1: "L", 2: "LA", 4: "RGBA"}.get(channels, "RGB")
-        )
-    if (depth, channels) == (16, 1):
-        assert np.array_equal(found, array)
-        assert "16 bits per channel" in said
+    suffix = "png" if channels <= 4 else "tif"
+    np.testing.assert_array_equal(_foreign(out / f"seed0005.{suffix}"), array)
+    assert f"{channels} channel{'s' if channels > 1 else ''}, {depth} bits per channel" in said
+    assert "instead of" not in said
+
+
+def _foreign(file: Path) -> np.ndarray:
+    """`[H, W, C]` as other libraries read a file."""
+    if file.suffix == ".tif":
+        found = tifffile.imread(file)
+    elif file.suffix == ".npy":
+        found = np.load(file)
     else:
-        assert np.array_equal(found, to_pixels(load(net).sample([5]), 8)[0][..., : 3 if channels > 4 else None])
-        assert "8 bits per channel" in said
-    assert ("first 3 of 6 channels" in said) == (channels == 6)
-    assert ("data has 16" in said) == (depth == 16 and channels > 1)
-    assert (f"stored values {lo} and {hi}" in said) == (value_range is not None and channels > 1)
+        found = imagecodecs.imread(file)
+    return found.reshape(*found.shape[:2], -1)
+
+
+FORMATS = [
+    (
+        5,
+        PixelFormat(
+            "float32", ((-3.0, 12.5), (0, 1), (0, 1), (5, 9), (-1e6, 1e6)), names=("b", "g", "r", "nir", "ndvi")
+        ),
+    ),
+    (1, PixelFormat("float32", ((-400.0, 8848.0),))),
+    (1, PixelFormat("int16", ((-1024, 3071),))),
+    (3, PixelFormat("uint16")),
+    (4, PixelFormat("uint8", alpha=True, crisp=True)),
+    (2, PixelFormat("int16", ((-9, 9),))),
+]
+
+
+@pytest.mark.parametrize(("channels", "pixels"), FORMATS, ids=[f"{c}-{pixels.dtype}" for c, pixels in FORMATS])
+def test_files_hold_the_numbers_of_the_data(channels: int, pixels: PixelFormat, tmp_path: Path) -> None:
+    net, out = network(tmp_path / "net", channels, pixels=pixels), tmp_path / "out"
+    said = made(net, "--seeds", "5,7", "--out", out)
+    output = choose_output(pixels, channels)
+    found = _foreign(out / f"seed0005{output.suffix}")
+    expected = output.values(generator_of(net).sample([5, 7]))[0]
+    assert found.dtype == (np.float32 if pixels.dtype.startswith("float") else np.dtype(pixels.dtype))
+    np.testing.assert_array_equal(found, expected)
+    for i, (lo, hi) in enumerate((pixels.value_range or ()) * (channels if len(pixels.value_range or ()) == 1 else 1)):
+        assert lo <= found[..., i].min() < found[..., i].max() <= hi
+    if pixels.crisp:
+        assert set(np.unique(found[..., -1])) == {0, 255}
+    if pixels.names:
+        with tifffile.TiffFile(out / "seed0005.tif") as opened:
+            assert opened.shaped_metadata[0]["channel_names"] == list(pixels.names)  # pyright: ignore[reportOptionalSubscript]
+    assert "instead of" not in said
+    before = files(out)
+    made(net, "--seeds", "5,7", "--out", out)
+    assert files(out) == before  # the same images take their own places
+    made(net, "--seeds", "5", "--truncation", 0.5, "--out", out)
+    assert len(files(out)) == 3
+    made(net, "--seeds", "5,7", "--format", "npz", "--out", out)
+    with np.load(next(out.glob("*.npz"))) as arrays:
+        assert arrays["images"].dtype == found.dtype
+        np.testing.assert_allclose(arrays["images"][0].astype(float), found, rtol=1e-5, atol=1)
+        assert arrays["seeds"].tolist() == [5, 7]
+        assert arrays["channel_names"].tolist() == list(output.names)
+
+
+def generator_of(net: Path) -> Generator:
+    from frugan import load
+
+    return load(net)
+
+
+def test_whatever_is_lost_is_told(tmp_path: Path) -> None:
+    deep = network(tmp_path / "deep", 1, pixels=PixelFormat("float32", ((-2.0, 6.0),)))
+    said = made(deep, "--seeds", 1, "--format", "png", "--out", tmp_path / "png")
+    assert "16 bits per channel instead of the data's float32 numbers" in said
+    assert "0 to 65535 stand for the stored values -2 to 6" in said
+    said = made(deep, "--seeds", "0-3", "--grid", "--out", tmp_path / "grid")
+    assert "it has 8 bits per channel; without --grid, images are written as the data is" in said
+    many = network(tmp_path / "many", 6)
+    assert "it shows the first 3 of 6 channels" in made(many, "--seeds", "0-3", "--grid", "--out", tmp_path / "grid")
+    sixteen = network(tmp_path / "sixteen", 3, pixels=PixelFormat("uint16"))
+    assert "8 bits per channel instead of the data's 16" in made(sixteen, "--bits", 8, "--seeds", 1)
+    assert "compressed with losses" in made(sixteen, "--format", "jpg", "--seeds", 1)
+    for file in ("seed0001.png", "seed0001.jpg"):
+        with Image.open(sixteen / "generated" / file) as image:
+            assert image.size == (24, 16)
+
+
+def test_generated_tiff_and_webp_are_known_among_data(tmp_path: Path) -> None:
+    net = network(tmp_path / "net", 3)
+    for kind in ("png", "tiff", "webp", "jpg"):
+        made(net, "--seeds", 1, "--format", kind, "--out", tmp_path / "out")
+    assert len(files(tmp_path / "out")) == 4
+    with pytest.raises(FruganError, match="holds no images but 4 that frugan wrote"):
+        open_source(tmp_path / "out")
+    assert (
+        len(open_source(tmp_path / "out", use_generated=True).names) == 3
+    )  # a JPEG does not tell that it is one image
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_palettes(channels: int, tmp_path: Path) -> None:
+    alpha = channels == 4
+    net, out = network(tmp_path / "net", channels, pixels=PixelFormat(alpha=alpha, crisp=alpha)), tmp_path / "out"
+    said = made(net, "--seeds", "0-5", "--palette", 6, "--out", out)
+    assert "colours" in said
+    pixels = np.concatenate([_shown(out / f"seed{seed:04d}.png") for seed in range(6)]).reshape(-1, 4)
+    assert 2 <= len(np.unique(pixels[pixels[:, 3] > 0], axis=0)) <= 6
+    assert set(np.unique(pixels[:, 3])) <= {0, 255}
+    with Image.open(out / "seed0000.png") as image:
+        assert image.mode == ("P" if channels > 1 else "L")
+    (tmp_path / "four.hex").write_text("000000\n#ff0000\n00ff00\nffffff\n", "utf-8")
+    made(net, "--seeds", "0-5", "--palette", tmp_path / "four.hex", "--out", tmp_path / "four")
+    for seed in range(6):
+        found = _shown(tmp_path / "four" / f"seed{seed:04d}.png")
+        colours = {tuple(row) for row in found[found[..., 3] > 0][:, :3].tolist()}
+        assert colours <= {(0, 0, 0), (255, 0, 0), (0, 255, 0), (255, 255, 255)}
+
+
+@pytest.mark.parametrize("palette", [None, 5])
+@pytest.mark.parametrize(("channels", "dtype"), [(1, "uint8"), (3, "uint8"), (4, "uint8"), (4, "uint16")])
+def test_a_sprite_sheet_and_its_frames(channels: int, dtype: str, palette: int | None, tmp_path: Path) -> None:
+    pixels = PixelFormat(dtype, alpha=channels == 4, crisp=channels == 4)  # pyright: ignore[reportArgumentType]
+    net, out = network(tmp_path / "net", channels, pixels=pixels), tmp_path / "out"
+    options = ["--seeds", "0-6", "--scale", 2, *([] if palette is None else ["--palette", palette])]
+    made(net, *options, "--atlas", "--out", out)
+    made(net, *options, "--out", tmp_path / "each")
+    facts = json.loads((out / "atlas-0-6.json").read_text("utf-8"))
+    sheet = _shown(out / facts["meta"]["image"])
+    assert facts["meta"]["size"] == {"w": sheet.shape[1], "h": sheet.shape[0]}
+    assert list(facts["frames"]) == [f"seed{seed:04d}" for seed in range(7)]
+    empty = np.ones(sheet.shape[:2], bool)
+    for name, frame in facts["frames"].items():
+        x, y, w, h = (frame["frame"][key] for key in "xywh")
+        assert (w, h) == (48, 32)
+        single = _shown(tmp_path / "each" / f"{name}.png")
+        assert np.abs(sheet[y : y + h, x : x + w].astype(int) - single).max() <= 1
+        assert empty[y : y + h, x : x + w].all()  # no two frames overlap
+        empty[y : y + h, x : x + w] = False
+    assert empty.any()
+    if channels == 4:
+        assert (sheet[empty][:, 3] == 0).all()
+
+
+def _shown(file: Path) -> np.ndarray:
+    found = imagecodecs.imread(file)
+    if found.dtype == np.uint16:
+        return found.reshape(*found.shape[:2], -1)
+    with Image.open(file) as image:
+        return np.asarray(image.convert("RGBA"))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +332,18 @@ def test_depth_range_and_channels_of_the_data(
         (["--scale", "1000"], "--scale 1000"),
         (["--scale", "nan"], "--scale nan"),
         (["--format", "npy", "--grid"], "leave out --grid"),
-        (["--format", "npy", "--scale", "2"], "leave out --grid and --scale"),
+        (["--format", "npy", "--scale", "2"], "leave out --grid, --atlas and --scale"),
+        (["--format", "npz", "--atlas"], "leave out --grid, --atlas and --scale"),
+        (["--format", "tiff", "--grid"], "--grid is a PNG of 8 bits to look at"),
+        (["--bits", "16", "--grid"], "--grid is a PNG of 8 bits to look at"),
+        (["--atlas", "--grid"], "leave out --atlas and --palette"),
+        (["--atlas", "--format", "tiff"], "a sprite sheet is a PNG or a WebP"),
+        (["--palette", "8", "--bits", "16"], "leave out --format and --bits"),
+        (["--palette", "1"], "--palette 1: give 2 to 256 colours"),
+        (["--palette", "257"], "--palette 257: give 2 to 256 colours"),
+        (["--palette", "none.gpl"], "no such file"),
+        (["--format", "png", "--bits", "32f"], "use --format tiff, npy or npz"),
+        (["--format", "webp", "--bits", "16"], "use --format tiff, npy or npz"),
         (["--grid", "--scale", "256", "--seeds", "0-99"], "beyond 400,000,000 pixels"),
         (["--truncation", "nan"], "truncation nan"),
         (["--truncation", "70"], "truncation 70"),
@@ -219,7 +375,7 @@ def test_where_images_go_without_out(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=20))
 def test_seeds_as_text_are_the_seeds(seeds: list[int]) -> None:
-    assert parse_seeds(_ranges(seeds)) == seeds
+    assert parse_seeds(seed_ranges(seeds)) == seeds
 
 
 def test_a_note_of_the_import_is_told_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,7 +408,16 @@ def test_a_note_of_the_import_is_told_every_time(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize(
     "option",
-    ["--seeds=3", "--truncation=0.5", "--truncation-cutoff=2", "--class=a", "--grid", "--scale=2", "--format=npy"],
+    [
+        "--seeds=3",
+        "--truncation=0.5",
+        "--truncation-cutoff=2",
+        "--class=a",
+        "--grid",
+        "--scale=2",
+        "--palette=4",
+        "--atlas",
+    ],
 )
 def test_what_a_code_has_no_use_for_is_refused(option: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, text = call(capsys, tmp_path, "generate", "sample", "--code", tmp_path / "code.safetensors", option)

@@ -32,6 +32,7 @@ from frugan.latent.text.search import Found
 from frugan.latent.text.styleclip import MapperConfig, OptimiseConfig
 from frugan.latent.tuning import TuningConfig
 from frugan.leaks import Recovery
+from frugan.pixel_format import PixelFormat
 from frugan.run.plan import Plan
 from frugan.run.train import Run
 from tests.cli.test_numbers import COMMANDS
@@ -123,7 +124,7 @@ def call(name: str, /, **given: Any) -> dict[str, Any]:
 
 
 def generator() -> MagicMock:
-    G = MagicMock(resolution=(32, 32), channels=3, label_size=0)
+    G = MagicMock(resolution=(32, 32), channels=3, label_size=0, pixels=PixelFormat())
     G.to.return_value = G.cpu.return_value = G
     G.synthesis.sizes = [(4, 4), (8, 8), (16, 16), (32, 32)]
     G.config.measured = ()
@@ -245,31 +246,38 @@ def watch_generate(rec: Recorder) -> None:
     rec.watch("frugan.latent.parse_label", lambda text, **_: None if text is None else torch.ones(1))
     rec.monkeypatch.setattr("frugan.latent.outside", lambda *_: [])
     rec.monkeypatch.setattr("frugan.networks.serialization.weights_digest", lambda _: "digest")
-    rec.watch("frugan.cli.generate._write_each", "")
+    for name in ("write_each", "write_npz", "write_atlas"):
+        rec.watch(f"frugan.cli.output.{name}", "")
     rec.watch("frugan.cli.generate._write_grid", "")
     rec.watch("frugan.cli.generate.open_network", (G, None))
     rec.watch("frugan.latent.code.load_code", CODE)
     rec.watch("frugan.latent.code.render_points", torch.zeros(1, 3, 8, 8))
-    rec.watch("frugan.images.save_image")
+    rec.watch("frugan.image_files.save")
+    rec.watch("frugan.palette.read_palette", "four colours")
 
 
-EACH = ["", ".seeds", ".out", ".text.Network", ".text.Truncation", ".text.Noise", ".factor", ".format"]
-EACH += [f".pixels.{name}" for name in ("channels", "depth", "value_range")]
+OUTPUT = {f".output.{k}": v for k, v in {"channels": 3, "kind": "png", "dtype": "uint8", "stored": True}.items()}
+OUTPUT |= dict(flat(".output.pixels", PixelFormat()))
+TEXT = {".text.Network": "digest", ".text.Truncation": "1", ".text.Noise": "const"}
+EACH = {"": True, ".seeds": [*range(16)], ".out": "generated", ".factor": 1, ".palette": None, **TEXT, **OUTPUT}
+NO_EACH = {f"write_each{k}": None for k in EACH}
 GRID = {"": True, ".seeds": [*range(16)], ".out": "generated", ".factor": 4, ".resolution": [32, 32]}
-GRID |= {".text.Network": "digest", ".text.Truncation": "1", ".text.Noise": "const"}
+GRID |= TEXT
+ATLAS = EACH | {".size": [32, 32]}
+NPZ = {k: v for k, v in ATLAS.items() if k not in (".factor", ".palette")} | {".output.kind": "npz"}
 GENERATE = Command(
     watch_generate,
     {"source": "a-run"},
     {
         "source": Case("other", {"load_with_notes.path": "other", "read_class_names.path": "other"}),
-        "out": Case("--out=there", {"_write_each.out": "there"}),
-        "seeds": Case("--seeds=3,8-9", {"sample.0": [3, 8, 9], "_write_each.seeds": [3, 8, 9]}),
-        "truncation": Case("--truncation=0.7", {"sample.truncation": 0.7, "_write_each.text.Truncation": "0.7"}),
+        "out": Case("--out=there", {"write_each.out": "there"}),
+        "seeds": Case("--seeds=3,8-9", {"sample.0": [3, 8, 9], "write_each.seeds": [3, 8, 9]}),
+        "truncation": Case("--truncation=0.7", {"sample.truncation": 0.7, "write_each.text.Truncation": "0.7"}),
         "truncation_cutoff": Case(
-            "--truncation-cutoff=5", {"sample.truncation_cutoff": 5, "_write_each.text.Truncation cutoff": "5"}
+            "--truncation-cutoff=5", {"sample.truncation_cutoff": 5, "write_each.text.Truncation cutoff": "5"}
         ),
-        "noise": Case("--noise=random", {"sample.noise": "random", "_write_each.text.Noise": "random"}),
-        "label": Case("--class=cat", {"parse_label.text": "cat", "sample.c": None, "_write_each.text.Class": "cat"}),
+        "noise": Case("--noise=random", {"sample.noise": "random", "write_each.text.Noise": "random"}),
+        "label": Case("--class=cat", {"parse_label.text": "cat", "sample.c": None, "write_each.text.Class": "cat"}),
         "code": Case(
             "--code=a.safetensors",
             dict.fromkeys(
@@ -280,18 +288,34 @@ GENERATE = Command(
                 | call("sample", c=None, batch=16, truncation=1.0, truncation_cutoff=None, noise="const")
                 | {"sample.0": None}
             )
-            | {f"_write_each{k}": None for k in EACH}
+            | NO_EACH
             | call("load_code", file="a.safetensors")
             | call("open_network", network="a-run", label=None, device="auto", optional=True)
             | call("render_points", points=[CODE])
-            | call("save_image", path="generated/a.png", text={"Code": "a", "Network": "digest"}),
+            | call("save", path="generated/a.png", alpha=False, text={"Code": "a", "Network": "digest"})
+            | {"save.names": ["red", "green", "blue"]},
         ),
-        "grid": Case(
-            "--grid", {f"_write_each{k}": None for k in EACH} | {f"_write_grid{k}": v for k, v in GRID.items()}
+        "grid": Case("--grid", NO_EACH | {f"_write_grid{k}": v for k, v in GRID.items()}),
+        "scale": Case("--scale=3", {"write_each.factor": 3}),
+        "format": (
+            Case("--format=npy", {"write_each.output.kind": "npy"}),
+            Case("--format=npz", NO_EACH | {f"write_npz{k}": v for k, v in NPZ.items()}),
         ),
-        "scale": Case("--scale=3", {"_write_each.factor": 3}),
-        "repeat": Case("--repeat=2x3", {"_write_each.text.Repeat": "2x3"}),
-        "format": Case("--format=npy", {"_write_each.format": "npy"}),
+        "repeat": Case("--repeat=2x3", {"write_each.text.Repeat": "2x3"}),
+        "bits": Case(
+            "--bits=16",
+            {"write_each.output.dtype": "uint16", "write_each.output.stored": False, "write_each.text.Bits": "16"},
+        ),
+        "palette": Case(
+            "--palette=4",
+            {
+                "read_palette": True,
+                "read_palette.text": "4",
+                "write_each.palette": "four colours",
+                "write_each.text.Palette": "4",
+            },
+        ),
+        "atlas": Case("--atlas", NO_EACH | {f"write_atlas{k}": v for k, v in ATLAS.items()}),
         "batch": Case("--batch=5", {"sample.batch": 5}),
         "device": Case("--device=mps", {"choose_device.name": "mps"}),
     },
@@ -539,6 +563,7 @@ def watch_latent(rec: Recorder) -> None:
     rec.watch("frugan.latent.code.render_points", torch.zeros(1, 3, 8, 8))
     rec.watch("frugan.latent.sheets.table", np.zeros((8, 8, 3), np.uint8))
     rec.watch("frugan.images.save_image")
+    rec.monkeypatch.setattr("frugan.image_files.Output.save", lambda *_: [])
     rec.watch("frugan.interop.save_pretrained")
 
 
@@ -973,6 +998,7 @@ def watch_text(rec: Recorder) -> None:
     rec.watch("frugan.latent.code.save_code")
     rec.watch("frugan.latent.sheets.table", np.zeros((8, 8, 3), np.uint8))
     rec.watch("frugan.images.save_image")
+    rec.monkeypatch.setattr("frugan.image_files.Output.save", lambda *_: [])
 
 
 SAID = {"network": "net", "target": "--target=smiling", "model": "--model=clip", "neutral": "--neutral=plain"}
@@ -1222,6 +1248,7 @@ def watch_data(rec: Recorder) -> None:
     rec.watch("frugan.data.tools.inspect", report)
     rec.watch("frugan.data.tools.contact_sheet")
     rec.watch("frugan.images.save_image")
+    rec.monkeypatch.setattr("frugan.image_files.Output.save", lambda *_: [])
 
     def change(change: Any = None, **_: Any) -> Any:
         if change is not None:

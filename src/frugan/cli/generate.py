@@ -142,11 +142,11 @@ def generate(
         written = _write_grid(batches, numbers, out, text, factor, size)
         notes += sheet_notes(output)
     elif atlas:
-        written = write_atlas(batches, numbers, out, text, factor or 1, output, size, colours).sentence
+        written = write_atlas(batches, numbers, out, text, factor or 1, output, size, colours)
     elif output.kind == "npz":
-        written = write_npz(batches, numbers, out, text, output, size).sentence
+        written = write_npz(batches, numbers, out, text, output, size)
     else:
-        written = write_each(batches, numbers, out, text, factor or 1, output, colours).sentence
+        written = write_each(batches, numbers, out, text, factor or 1, output, colours)
     for line in [written, *notes, *([] if grid else output.notes())]:
         say(line)
 

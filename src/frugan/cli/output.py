@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +22,6 @@ PADDING = 2
 """Empty pixels around each frame of a sprite sheet, so that filtering does not mix neighbours."""
 
 
-@dataclass(frozen=True)
-class Written:
-    """Files of images, and what is to be said of them."""
-
-    files: list[Path]
-    sentence: str
-
-
 def write_each(
     batches: Iterator[Tensor],
     seeds: Sequence[int],
@@ -39,8 +30,8 @@ def write_each(
     factor: int,
     output: Output,
     palette: Palette | None = None,
-) -> Written:
-    """A file for each seed."""
+) -> str:
+    """A file for each seed; says what was written."""
     from frugan.image_files import save
     from frugan.images import GENERATED_KEY, upscale
 
@@ -59,7 +50,7 @@ def write_each(
     which = files[0].name if len(files) == 1 else f"{files[0].name} to {files[-1].name}"
     colours = f", {len(palette.colours)} colours" if palette is not None and palette.chosen else ""
     kind = f"{size[0]}x{size[1]}, {output.channels} {_plural('channel', output.channels)}, {output.depth}{colours}"
-    return Written(files, f"{len(files):,} {_plural('image', len(files))} of {kind} in {out}: {which}")
+    return f"{len(files):,} {_plural('image', len(files))} of {kind} in {out}: {which}"
 
 
 def write_npz(
@@ -69,8 +60,8 @@ def write_npz(
     text: Mapping[str, str],
     output: Output,
     size: tuple[int, int],
-) -> Written:
-    """One .npz of all images `[N, H, W, C]` as "images", with seeds, names of channels, and the text."""
+) -> str:
+    """One .npz of all images `[N, H, W, C]` as "images", with seeds, names of channels, and the text; says what was written."""
     import numpy as np
 
     from frugan.image_files import save_npz
@@ -84,7 +75,7 @@ def write_npz(
     shape = (len(seeds), *size, output.channels)
     save_npz((output.values(images) for images in batches), shape, output.dtype, file, **arrays)
     kind = f"{size[0]}x{size[1]}, {output.channels} {_plural('channel', output.channels)}, {output.depth}"
-    return Written([file], f"{len(seeds):,} {_plural('image', len(seeds))} of {kind} in {file}")
+    return f"{len(seeds):,} {_plural('image', len(seeds))} of {kind} in {file}"
 
 
 def write_atlas(
@@ -96,8 +87,9 @@ def write_atlas(
     output: Output,
     size: tuple[int, int],
     palette: Palette | None = None,
-) -> Written:
-    """One sheet of all images, each `PADDING` pixels from the next, and a JSON of its frames as TexturePacker's hash has them."""
+) -> str:
+    """One sheet of all images, each `PADDING` pixels from the next, and a JSON of its frames as TexturePacker's hash has them;
+    says what was written."""
     import numpy as np
 
     from frugan.files import write_json
@@ -134,7 +126,7 @@ def write_atlas(
     facts |= {"size": {"w": width, "h": height}, "scale": "1", "about": about}
     write_json(frames_file, {"frames": frames, "meta": facts})
     which = f"{len(seeds):,} {_plural('frame', len(seeds))} of {h}x{w}, {output.depth}"
-    return Written([sheet_file, frames_file], f"a sheet of {which}: {sheet_file}, frames in {frames_file.name}")
+    return f"a sheet of {which}: {sheet_file}, frames in {frames_file.name}"
 
 
 _FORMATS = {1: "L8", 2: "LA88", 3: "RGB888", 4: "RGBA8888"}

@@ -1,17 +1,21 @@
 """Recognition of files that frugan wrote: sample grids, contact sheets, generated images, run directories.
 
-Images say it in a PNG text chunk (`frugan.images.SOFTWARE_KEY`) or in a JPEG comment near their beginning, a run directory by its
-config.yaml. What `frugan data prepare`, `corrupt` and `sample` write is data and carries no such mark; only a copy that was
-prepared into a folder of its own source says so in its dataset.json, so that the source is not read twice.
+Images say it in a PNG text chunk (`frugan.images.SOFTWARE_KEY`), in a JPEG comment or in TIFF's tags near their beginning, WebP
+files in their EXIF data at the end, a run directory by its config.yaml. The output of `frugan data prepare`, `corrupt` and
+`sample` is data and carries no such mark; only a copy that was prepared into a folder of its own source says so in its
+dataset.json, so that the source is not read twice.
 """
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+import tifffile
 
 from frugan.errors import shown
 from frugan.images import GENERATED_KEY, SOFTWARE_KEY, is_own_output
@@ -28,7 +32,11 @@ _MARKER_BYTES = 1 << 16
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
-_MARKED = (".png", ".jpg", ".jpeg")
+_RIFF = b"RIFF"
+_TIFF = (b"II*\0", b"II+\0")
+_WEBP = ".webp"
+_MARKED = (".png", ".jpg", ".jpeg", ".tif", ".tiff", _WEBP)
+_WEBP_BYTES = 64 << 20
 _TEXT_CHUNKS = (b"tEXt", b"iTXt")
 _COMMENT = 0xFE
 _START_OF_SCAN = 0xDA
@@ -75,8 +83,10 @@ class OwnFiles:
 
 
 def own_kind(head: bytes) -> Kind | None:
-    """Whether the beginning of a PNG or JPEG file, `HEAD` bytes or fewer, says that frugan wrote it, and as what."""
-    texts = _png_texts(head) if head.startswith(_PNG) else _jpeg_texts(head) if head.startswith(_JPEG) else {}
+    """Whether the beginning of a PNG, JPEG or TIFF file, `HEAD` bytes or fewer, or a whole WebP file says that frugan wrote it,
+    and as what."""
+    readers = {_PNG: _png_texts, _JPEG: _jpeg_texts, **dict.fromkeys(_TIFF, _tiff_texts), _RIFF: _webp_texts}
+    texts = next((read(head) for start, read in readers.items() if head.startswith(start)), {})
     if not is_own_output(texts):
         return None
     return "generated" if GENERATED_KEY in texts else "other"
@@ -110,6 +120,10 @@ def own_files(
         except Exception:  # says nothing of itself; decoding will tell why
             return b""
 
+    def start(name: str) -> bytes:
+        found = head(name, HEAD)
+        return head(name, _WEBP_BYTES) if found.startswith(_RIFF) and _has_exif(found) else found
+
     homes: dict[str, str] = {}  # "folder/" or "" for the top → what it is
     for marker in sorted(markers):
         folder, content = marker[: marker.rfind("/") + 1], head(marker, _MARKER_BYTES)
@@ -123,7 +137,7 @@ def own_files(
         home = next((folder for folder in homes if name.startswith(folder)), None)
         if home is not None:
             inside.setdefault(homes[home], []).append(name)
-        elif name.lower().endswith(_MARKED) and (kind := own_kind(head(name, HEAD))):
+        elif name.lower().endswith(_MARKED) and (kind := own_kind(start(name))):
             kinds[kind].append(name)
     generated = () if use_generated else tuple(kinds["generated"])
     return OwnFiles(generated, tuple(kinds["other"]), {home: tuple(images) for home, images in inside.items()})
@@ -155,3 +169,28 @@ def _jpeg_texts(head: bytes) -> dict[str, str]:
             return {SOFTWARE_KEY: head[at + 4 : at + 2 + length].decode("latin-1")}
         at += 2 + length
     return {}
+
+
+def _tiff_texts(head: bytes) -> dict[str, str]:
+    """The program that wrote a TIFF whose first directory lies within the head, and the keys of its description."""
+    if b"frugan " not in head:
+        return {}
+    try:
+        with tifffile.TiffFile(io.BytesIO(head)) as opened:
+            tags = opened.pages.first.tags
+            described = str(tags.valueof("ImageDescription"))
+            own = {SOFTWARE_KEY: str(tags.valueof("Software"))}
+    except Exception:  # a file of anything
+        return {}
+    return own | ({GENERATED_KEY: ""} if f'"{GENERATED_KEY}": ' in described else {})
+
+
+def _has_exif(head: bytes) -> bool:
+    """Whether a WebP file says that it holds EXIF data."""
+    return head[8:16] == b"WEBPVP8X" and bool(head[20:21]) and bool(head[20] & 8)
+
+
+def _webp_texts(content: bytes) -> dict[str, str]:
+    """The program that wrote a WebP file, if frugan did; it writes one image a file."""
+    found = re.search(rb"EXIF.{4}.{0,200}?(frugan [^\0]+)\0", content[-4096:], re.DOTALL)
+    return {SOFTWARE_KEY: found[1].decode("latin-1"), GENERATED_KEY: ""} if found else {}
