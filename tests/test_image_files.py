@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false
 """Images written as they were read: every type of numbers × channels × container, read back by other programs' libraries."""
 
 from __future__ import annotations
