@@ -191,7 +191,8 @@ def test_percentiles_are_those_of_the_values(dtype: str, tmp_path: Path) -> None
     rng = np.random.default_rng(1)
     stored = (rng.gamma(2, [3, 9, 20], (16, 8, 8, 3))).clip(0, 255).astype(dtype)
     joint = _saved(tmp_path, stored, "p1,p99")
-    ((lo, hi),) = joint.value_range or ()
+    assert joint.value_range is not None
+    ((lo, hi),) = joint.value_range
     assert (stored < lo).mean() <= 0.0101 <= (stored <= lo).mean() + 0.001
     assert (stored < hi).mean() <= 0.9901 <= (stored <= hi).mean() + 0.001
     assert any(f"lie outside {lo:.7g} to {hi:.7g} and are clipped" in note for note in joint.notes)
