@@ -187,7 +187,7 @@ TRAIN = Command(
         "batch_per_device": Case("--batch-per-device=auto", {"plan.options.batch_per_device": "auto"}),
         **each(
             "plan.data", channels="L", fit="letterbox", filter="box", background="black", value_range="3,900",
-            use_generated=True, mirror=True, held_out=7, strict=True,
+            use_generated=True, mirror=True, held_out=7, strict=True, group="folder:2",
         ),
         "cuda_graphs": Case("--no-cuda-graphs", {"plan.options.cuda_graphs": False}),
         **each(
@@ -1280,7 +1280,7 @@ INSPECT = Command(
     watch_data,
     {"path": "photos"},
     {
-        **config("inspect.config", **PIXELS, **SOURCE),
+        **config("inspect.config", **PIXELS, **SOURCE, group="regex:(a)", held_out=0.25),
         "path": Case("other", {"inspect.config.path": "other", "save_image.path": "contact-sheet-other.png"}),
         "sheet": Case("--sheet=sheet.png", {"save_image.path": "sheet.png"}),
         "as_json": Case("--json", {"rows": None, "to_dict": True}),

@@ -56,6 +56,12 @@ def inspect(
     labels: Labels = "auto",
     value_range: ValueRange = "auto",
     use_generated: UseGenerated = False,
+    group: Annotated[
+        str | None, Option(help="Images that belong together: folder, folder:N, regex:PATTERN or FILE.csv:COLUMN.")
+    ] = None,
+    held_out: Annotated[
+        float, Limits(at_least=0, at_most=1e9), Option(help="Images to set aside: a fraction below 1, or a count.")
+    ] = 0,
     sheet: Annotated[
         Path | None, Option(help="Where to write the contact sheet. \\[default: contact-sheet-NAME.png]")
     ] = None,
@@ -70,7 +76,7 @@ def inspect(
     where = sheet or Path(f"contact-sheet-{_name(path)}.png")
     _refuse_sheet(where)
     settings = {"channels": channels, "fit": fit, "filter": filter, "background": background, "labels": labels}
-    settings |= {"value_range": value_range, "use_generated": use_generated}
+    settings |= {"value_range": value_range, "use_generated": use_generated, "group": group, "held_out": held_out}
     with bar("reading images") as progress:
         report = tools.inspect(_config(path, resolution, **settings), progress=progress)
     save_image(tools.contact_sheet(report.dataset), where)

@@ -61,7 +61,8 @@ def train(
     out = run_directory(data, out, to)
     options = Options(**read_options(Options, given))
     of_data = read_options(DataOptions, given)
-    if not (options.conditional or of_data["balanced"]):
+    by_class = of_data["balanced"] and not (of_data["group"] and of_data["labels"] == "auto")
+    if not (options.conditional or by_class):
         of_data["labels"] = "none"
     source = DataConfig(path=data, **of_data)
     threads = options.threads if isinstance(options.threads, int) else None
@@ -219,6 +220,8 @@ def describe(dataset: Dataset, derived: list[Derived]) -> None:
         + (f"; {len(dataset.held_out_indices)} held out" if len(dataset.held_out_indices) else "")
         + (f"; labels of size {dataset.label_size} from {dataset.label_origin}" if dataset.label_size else "")
     )
+    if dataset.groups:
+        say(f"groups: {dataset.groups.describe(dataset.held_out_indices)}")
     for part, text in dataset.describe_labels():
         console.print(f"  {part and f'{part}: '}{text}", markup=False)
     if dataset.skipped:

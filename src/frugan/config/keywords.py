@@ -74,6 +74,7 @@ class TrainKeywords(TypedDict, total=False):
     labels: str
     balanced: bool
     held_out: float
+    group: str | None
     strict: bool
     cache_limit: float | None
     held_out_seed: int

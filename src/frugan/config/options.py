@@ -142,11 +142,14 @@ class DataOptions:
     """Where labels come from, with --conditional or --balanced: auto, folders, or a .csv, .tsv, .json or .jsonl
     file; FILE:COLUMN,COLUMN picks columns, COLUMN=number or =class says how one is read."""
     balanced: bool = option(False, DATA)
-    """Draw all classes equally often."""
+    """Draw all classes equally often; with --group, groups (of each class, with --conditional)."""
     held_out: Annotated[float, Limits(at_least=0, at_most=1e9, hint="a fraction below 1, or a count of images")] = (
         option(0, DATA, basic=True)
     )
     """Images set aside for r_v and metrics, which never train: a fraction below 1, or a count."""
+    group: str | None = option(None, DATA)
+    """Images that belong together are held out together, and drawn equally often with --balanced: folder; folder:N, the
+    first N folders of a path; regex:PATTERN with parentheses; or FILE.csv:COLUMN. [default: each image by itself]"""
     strict: bool = option(False, DATA)
     """Refuse unreadable images instead of skipping them."""
     cache_limit: Positive | None = option(None, DATA)

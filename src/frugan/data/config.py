@@ -9,10 +9,11 @@ from frugan.channels import ChannelChoice
 from frugan.checks import Limits, Positive, Seed, as_option, check_fields, check_number
 from frugan.command_line import command
 from frugan.data.decode import Background, Filter, Fit
+from frugan.data.groups import check_grouping
 from frugan.data.shards.locate import is_shards
 from frugan.data.target import PixelConfig
 from frugan.data.values import parse_range
-from frugan.errors import FruganError
+from frugan.errors import FruganError, shown
 from frugan.resolution import base_grid
 
 
@@ -31,6 +32,8 @@ class DataConfig:
     them in each channel, "0,1;5,9" gives a pair for each; "full" is all of 8 or 16 bits; "auto" finds the bits in use of 16-bit
     images and the extremes of other types of numbers (see `frugan.data.values`). `use_generated` takes images that frugan
     generated for data, too.
+    `group` says which images belong together (see `frugan.data.groups`): all of a group are held out, or none; with `balanced`
+    groups are drawn equally often, within classes where there are labels.
     """
 
     path: str
@@ -49,6 +52,7 @@ class DataConfig:
     without: tuple[str, ...] = ()
     value_range: str = "auto"
     use_generated: bool = False
+    group: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self, as_option)
@@ -62,9 +66,16 @@ class DataConfig:
                 f"--cache-limit {self.cache_limit:g} with {self.path}: only a set of shards is streamed; make some with "
                 f"{command('data', 'shard', self.path, 'OUT')}"
             )
-        if self.balanced and self.labels == "none":
+        if self.group is not None:
+            check_grouping(self.group)
+        if self.group and self.cache_limit:
             raise FruganError(
-                "balanced sampling needs classes; say where they are with --labels, or leave out --balanced"
+                f"--group {shown(self.group)} with --cache-limit: streaming holds out whole shards, which may divide groups; leave "
+                "one of them out"
+            )
+        if self.balanced and self.labels == "none" and not self.group:
+            raise FruganError(
+                "balanced sampling needs classes or groups; say where they are with --labels or --group, or leave out --balanced"
             )
 
     @property

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from frugan.data.cache import CachedPixels
 from frugan.data.config import DataConfig
+from frugan.data.groups import Groups
 from frugan.data.labels.encode import Labels, spread
 from frugan.data.sampler import Sampler
 from frugan.data.sources.own import OwnFiles
@@ -36,7 +37,8 @@ class Dataset:
     `pixels`: uint8 or uint16 `[N, H, W, C]`, memory-mapped; where stored values use a part of the range only, stretched from
     `value_range` (see `frugan.data.values`). `labels`: float32 `[N, K]`, K = 0 without labels.
     `train_indices`, `held_out_indices`: int64, disjoint, together 0 … N − 1. `skipped`: (name, reason) of every
-    image left out. `config` has what "auto" came to mean. `own`: images left out because frugan wrote them.
+    image left out. `config` has what "auto" came to mean. `own`: images left out because frugan wrote them. `groups`: which
+    images belong together, on one side of the split; None where nothing says so.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Dataset:
         labels: Labels,
         own: OwnFiles | None = None,
         store: PixelStore | None = None,
+        groups: Groups | None = None,
     ) -> None:
         """`store`: where the pixels lie and how they are visited; by default those of `cached`, all at hand."""
         self.config = replace(config, channels=cached.settings.channels, value_range=cached.settings.value_range)
@@ -62,12 +65,14 @@ class Dataset:
         self.measured_columns = labels.measured
         self.column_names = labels.names
         self.cache_folder = cached.folder
-        self.train_indices, self.held_out_indices = self.store.split(self.names, config.held_out, config.held_out_seed)
-        self.fingerprint = _fingerprint(config, cached, labels)
+        self.groups = groups
+        self.train_indices, self.held_out_indices = self.store.split(
+            self.names, config.held_out, config.held_out_seed, groups
+        )
+        self.fingerprint = _fingerprint(config, cached, labels, groups)
         self._cached, self._read_labels = cached, labels
         self._resident: Tensor | None = None
-        if config.balanced:
-            self._classes  # noqa: B018 — to find labels that are no classes now, not at the first draw
+        self._strata  # noqa: B018 — to find labels that are no classes now, not at the first draw
         self.store.begin(self.train_indices, self.held_out_indices)
 
     def __len__(self) -> int:
@@ -161,8 +166,8 @@ class Dataset:
     def sampler(self, seed: int = 0) -> Sampler:
         """An endless stream of image numbers for training."""
         indices = self.stream_indices
-        classes = self._classes[indices % len(self)] if self.config.balanced else None
-        return self.store.sampler(indices, seed=seed, classes=classes)
+        strata = {kind: numbers[indices % len(self)] for kind, numbers in self._strata.items()}
+        return self.store.sampler(indices, seed=seed, **{"classes": None, **strata})
 
     def preview(self, count: int) -> np.ndarray:
         """Numbers of up to `count` training images to look at, sorted: always the same ones."""
@@ -188,7 +193,7 @@ class Dataset:
         """This set, with numbered classes encoded as at first (see `spread`) where it then has that fingerprint."""
         if fingerprint in (None, self.fingerprint) or (labels := spread(self._read_labels)) is None:
             return self
-        found = Dataset(self.config, self._cached, labels, self.own, self.store)
+        found = Dataset(self.config, self._cached, labels, self.own, self.store, self.groups)
         return found if found.fingerprint == fingerprint else self
 
     def describe(self) -> dict[str, Any]:
@@ -214,7 +219,26 @@ class Dataset:
             "skipped": [list(item) for item in self.skipped],
             "own_files": self.own.names,
             "fingerprint": self.fingerprint,
+            **self._describe_groups(),
         }
+
+    def _describe_groups(self) -> dict[str, Any]:
+        if self.groups is None:
+            return {}
+        held_out = np.unique(self.groups.numbers[self.held_out_indices])
+        return {
+            "group": self.groups.by,
+            "groups": len(self.groups.names),
+            "held_out_groups": [self.groups.names[i] for i in held_out],
+        }
+
+    @cached_property
+    def _strata(self) -> dict[str, np.ndarray]:
+        """What balanced sampling draws equally often: "classes", and "groups" within them; int64 `[N]` each."""
+        if not self.config.balanced:
+            return {}
+        classes = {"classes": self._classes} if self.label_size or self.groups is None else {}
+        return classes | ({"groups": self.groups.numbers} if self.groups else {})
 
     @cached_property
     def _classes(self) -> np.ndarray:
@@ -264,7 +288,7 @@ def _plain_range(value_range: Range | None) -> list[Any] | None:
     return pairs[0] if len(pairs) == 1 else pairs
 
 
-def _fingerprint(config: DataConfig, cached: CachedPixels, labels: Labels) -> str:
+def _fingerprint(config: DataConfig, cached: CachedPixels, labels: Labels, groups: Groups | None) -> str:
     settings = [
         cached.names,
         config.mirror,
@@ -275,6 +299,8 @@ def _fingerprint(config: DataConfig, cached: CachedPixels, labels: Labels) -> st
     ]
     if cached.stats.value_range:
         settings.append(_plain_range(cached.stats.value_range))
+    if groups:
+        settings.append([groups.names, groups.numbers.tolist()])
     digest = hashlib.sha256(f"{cached.digest}{json.dumps(settings)}{labels.values.shape}".encode())
     digest.update(labels.values.tobytes())
     return digest.hexdigest()

@@ -8,6 +8,7 @@ from pathlib import Path
 from frugan.data.cache import STEPS, cached_pixels, refuse_skipped
 from frugan.data.config import DataConfig
 from frugan.data.dataset import Dataset
+from frugan.data.groups import read_groups
 from frugan.data.labels.read import find_labels, read_labels
 from frugan.data.shards.locate import is_shards
 from frugan.data.sources.open import open_source
@@ -36,4 +37,6 @@ def open_dataset(
         refuse_skipped(cached.skipped, len(cached.names))
     if labels_optional and config.labels == "auto":
         config = replace(config, labels=find_labels(source, cached.names))
-    return Dataset(config, cached, read_labels(source, config.labels, cached.names), source.own)
+    labels = read_labels(source, config.labels, cached.names)
+    groups = read_groups(source, config.group, cached.names) if config.group else None
+    return Dataset(config, cached, labels, source.own, groups=groups)

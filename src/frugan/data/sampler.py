@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,22 @@ class Sampler:
     """Draws every index once per epoch, in an order that follows from (seed, epoch) alone.
 
     With `classes` (int `[N]`, one per index) every draw first picks a class, all equally likely, then the next image
-    of that class's own shuffled round.
+    of that class's own shuffled round. With `groups`, likewise, it picks a group before the image, of the class where there are
+    classes.
     """
 
-    def __init__(self, indices: np.ndarray, *, seed: int = 0, classes: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        indices: np.ndarray,
+        *,
+        seed: int = 0,
+        classes: np.ndarray | None = None,
+        groups: np.ndarray | None = None,
+    ) -> None:
         if len(indices) == 0:
             raise FruganError("there are no images to draw from; give more, or a smaller --held-out")
         self._indices = np.asarray(indices, np.int64)
-        self._classes = classes
+        self._levels = [level for level in (classes, groups) if level is not None]
         self._seed, self._epoch, self._position = seed, 0, 0
         self._shuffled: np.ndarray | None = None
 
@@ -61,14 +69,20 @@ class Sampler:
 
     def _shuffle(self) -> np.ndarray:
         generator = np.random.default_rng([self._seed, self._epoch])
-        if self._classes is None:
+        if not self._levels:
             return generator.permutation(self._indices)
-        members = [self._indices[self._classes == c] for c in np.unique(self._classes)]
-        draws = generator.integers(len(members), size=len(self._indices))
-        order = np.empty_like(self._indices)
-        for c, own in enumerate(members):
-            wanted = int((draws == c).sum())
-            rounds = [generator.permutation(own) for _ in range(-(-wanted // len(own)))]
-            if rounds:
-                order[draws == c] = np.concatenate(rounds)[:wanted]
-        return order
+        return self._indices[_draw(len(self._indices), np.arange(len(self._indices)), self._levels, generator)]
+
+
+def _draw(count: int, places: np.ndarray, levels: Sequence[np.ndarray], generator: np.random.Generator) -> np.ndarray:
+    """`count` of the places, int64: by the kinds of the first level equally often, within each by the next; then in rounds."""
+    if not levels:
+        rounds = [generator.permutation(places) for _ in range(-(-count // len(places)))]
+        return np.concatenate(rounds)[:count] if rounds else places[:0]
+    kinds, kind_of = np.unique(levels[0][places], return_inverse=True)
+    draws = generator.integers(len(kinds), size=count)
+    by_kind = np.split(np.argsort(kind_of, kind="stable"), np.cumsum(np.bincount(kind_of))[:-1])
+    order = np.empty(count, np.int64)
+    for kind, own in enumerate(by_kind):
+        order[draws == kind] = _draw(int((draws == kind).sum()), places[own], levels[1:], generator)
+    return order

@@ -8,8 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
+from frugan.data.groups import Groups, nearest_groups
 from frugan.data.sampler import Sampler
-from frugan.errors import FruganError
+from frugan.errors import FruganError, shown
 from frugan.images import Pixels
 
 
@@ -24,8 +25,10 @@ class PixelStore(Protocol):
     @property
     def pixels(self) -> Pixels: ...
 
-    def split(self, names: list[str], held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """(train, held out): sorted int64 positions."""
+    def split(
+        self, names: list[str], held_out: float, seed: int, groups: Groups | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(train, held out): sorted int64 positions; whole groups are held out. Raises `FruganError` where that cannot be."""
         ...
 
     def begin(self, train: np.ndarray, held_out: np.ndarray) -> None: ...
@@ -34,8 +37,11 @@ class PixelStore(Protocol):
         """The rows, int64 `[n]`, with others in the place of those that are lost."""
         ...
 
-    def sampler(self, indices: np.ndarray, *, seed: int, classes: np.ndarray | None) -> Sampler:
-        """An endless stream of `indices`; those from N on are x-flipped copies. `classes`: one for each, drawn equally often."""
+    def sampler(
+        self, indices: np.ndarray, *, seed: int, classes: np.ndarray | None, groups: np.ndarray | None = None
+    ) -> Sampler:
+        """An endless stream of `indices`; those from N on are x-flipped copies. `classes`, `groups`: one for each, drawn
+        equally often."""
         ...
 
     def preview(self, train: np.ndarray, count: int) -> np.ndarray:
@@ -51,8 +57,10 @@ class LocalPixels:
     def __init__(self, pixels: Pixels) -> None:
         self.pixels = pixels
 
-    def split(self, names: list[str], held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        return split(names, held_out, seed)
+    def split(
+        self, names: list[str], held_out: float, seed: int, groups: Groups | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return split_groups(groups, held_out, seed) if groups and held_out else split(names, held_out, seed)
 
     def begin(self, train: np.ndarray, held_out: np.ndarray) -> None:
         pass
@@ -60,31 +68,58 @@ class LocalPixels:
     def present(self, rows: np.ndarray) -> np.ndarray:
         return rows
 
-    def sampler(self, indices: np.ndarray, *, seed: int, classes: np.ndarray | None) -> Sampler:
-        return Sampler(indices, seed=seed, classes=classes)
+    def sampler(
+        self, indices: np.ndarray, *, seed: int, classes: np.ndarray | None, groups: np.ndarray | None = None
+    ) -> Sampler:
+        return Sampler(indices, seed=seed, classes=classes, groups=groups)
 
     def preview(self, train: np.ndarray, count: int) -> np.ndarray:
         return np.sort(np.random.default_rng(0).permutation(train)[:count])
 
 
 def split(
-    names: list[str], held_out: float, seed: int, groups: Sequence[bytes] | None = None
+    names: list[str], held_out: float, seed: int, ranks: Sequence[bytes] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """(train, held out): sorted int64 positions. Which are held out follows from their names and the seed alone.
 
     Every name has a fixed random rank and the lowest are held out: more images change the split as little as can be.
-    With `groups`, one rank per name, those of the lowest group come first.
+    With `ranks`, one per name, those of the lowest rank come first.
     """
-    count = round(held_out * len(names)) if held_out < 1 else int(held_out)
-    count = max(count, 1) if held_out > 0 else 0
-    if count >= len(names):
-        raise FruganError(
-            f"holding out {count} of {len(names)} images leaves none to train on; choose a smaller --held-out"
-        )
+    count = _held_out_count(held_out, len(names))
     keys = [split_key(name, seed) for name in names]
-    keys = [group + key for group, key in zip(groups, keys)] if groups else keys
+    keys = [rank + key for rank, key in zip(ranks, keys)] if ranks else keys
     order = np.array(sorted(range(len(names)), key=keys.__getitem__), np.int64)
     return np.sort(order[count:]), np.sort(order[:count])
+
+
+def split_groups(groups: Groups, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `split`, of whole groups: the number of images held out is as near as they allow to that asked for.
+
+    Which groups are held out follows from their names, their sizes and the seed: among those that come equally near, the ones of
+    the lowest fixed random rank.
+    """
+    sizes = groups.sizes
+    count = _held_out_count(held_out, int(sizes.sum()))
+    if len(sizes) == 1:
+        raise FruganError(
+            f"--group {shown(groups.by)} puts all {sizes[0]} images into one group ({shown(groups.names[0])}), so that holding it "
+            "out would leave none to train on; group by a finer rule, or leave out --held-out"
+        )
+    ranked = sorted(range(len(sizes)), key=lambda group: split_key(groups.names[group], seed))
+    chosen = [ranked[place] for place in nearest_groups(sizes[ranked].tolist(), count)]
+    is_held_out = np.isin(groups.numbers, chosen)
+    return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
+
+
+def _held_out_count(held_out: float, images: int) -> int:
+    """Images to hold out. Raises `FruganError` where that would be all."""
+    count = round(held_out * images) if held_out < 1 else int(held_out)
+    count = max(count, 1) if held_out > 0 else 0
+    if count >= images:
+        raise FruganError(
+            f"holding out {count} of {images} images leaves none to train on; choose a smaller --held-out"
+        )
+    return count
 
 
 def split_key(name: str, seed: int) -> bytes:

@@ -21,6 +21,7 @@ from frugan.command_line import command
 from frugan.data.cache import CachedPixels, cache_root, refuse_skipped, remove_abandoned
 from frugan.data.config import DataConfig
 from frugan.data.dataset import Dataset
+from frugan.data.groups import Groups, read_groups
 from frugan.data.labels.encode import Labels
 from frugan.data.labels.read import find_labels, read_labels, stored_labels
 from frugan.data.sampler import Sampler
@@ -105,7 +106,10 @@ def open_shards(
     )
     config = replace(config, without=tuple(sorted(url for url, _ in lost)))
     streamed = None if limit is None else StreamedPixels(config, pixels, skipped)
-    return Dataset(config, cached, _labels(config, shards, names, optional=labels_optional), store=streamed)
+    source = _beside(config, shards)
+    labels = _labels(config, source, shards, names, optional=labels_optional)
+    groups = read_groups(source, config.group, source.names) if config.group else None
+    return Dataset(config, cached, labels, store=streamed, groups=groups)
 
 
 def _stats(asked: str, plan: Plan, facts: Sequence[ShardFacts]) -> SourceStats:
@@ -153,11 +157,14 @@ class StreamedPixels:
         self._lost: set[int] = set()
         self._parts: tuple[np.ndarray, ...] = ()
 
-    def split(self, names: list[str], held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def split(
+        self, names: list[str], held_out: float, seed: int, groups: Groups | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Whole shards are held out, by keys of their names, and of the last one as many images as are still wanted."""
         shards = [split_key(self.pixels.url(k).rpartition("/")[2], seed) for k in range(len(self.pixels.starts) - 1)]
-        groups = [shards[k] for k in self.pixels.shard_of(np.arange(len(names)))]
-        return split(names, held_out, seed, groups)
+        ranks = [shards[k] for k in self.pixels.shard_of(np.arange(len(names)))]
+        assert groups is None, "`DataConfig` refuses them"
+        return split(names, held_out, seed, ranks)
 
     def begin(self, train: np.ndarray, held_out: np.ndarray) -> None:
         """Raises `FruganError` where the limit of the cache holds too few shards to train on."""
@@ -176,7 +183,9 @@ class StreamedPixels:
             )
         self.pixels.keep_within(slots, pinned)
 
-    def sampler(self, indices: np.ndarray, *, seed: int, classes: np.ndarray | None) -> Sampler:
+    def sampler(
+        self, indices: np.ndarray, *, seed: int, classes: np.ndarray | None, groups: np.ndarray | None = None
+    ) -> Sampler:
         shards = self.pixels.shard_of(indices % len(self.pixels))
         return ShardSampler(indices, shards, window=self.window, seed=seed, entering=self.pixels.want)
 
@@ -223,11 +232,8 @@ class StreamedPixels:
         return True
 
 
-def _labels(config: DataConfig, shards: Sequence[Shard], names: Sequence[str], *, optional: bool) -> Labels:
-    """Labels beside the images in the shards, else a table or dataset.json beside the shards, else class folders in them."""
-    raw = [label for shard in shards for label in facts_of(shard).labels]
-    if config.labels == "array" or (config.labels == "auto" and any(label is not None for label in raw)):
-        return stored_labels(raw, names, config.path, "the shards")
+def _beside(config: DataConfig, shards: Sequence[Shard]) -> Source:
+    """The images as their shards name them, and the tables beside the shards."""
     members = [name for shard in shards for name in facts_of(shard).names]
     folder = remote.parent(shards[0].url)
 
@@ -238,11 +244,20 @@ def _labels(config: DataConfig, shards: Sequence[Shard], names: Sequence[str], *
     def places(name: str) -> list[str]:
         return [name] if text(name) is not None else []
 
-    source = cast(
+    return cast(
         Source, SimpleNamespace(path=config.path, names=members, text=text, places=places, stored_labels=lambda: None)
     )
-    where = find_labels(source, members) if optional and config.labels == "auto" else config.labels
-    return read_labels(source, where, members)
+
+
+def _labels(
+    config: DataConfig, source: Source, shards: Sequence[Shard], names: Sequence[str], *, optional: bool
+) -> Labels:
+    """Labels beside the images in the shards, else a table or dataset.json beside the shards, else class folders in them."""
+    raw = [label for shard in shards for label in facts_of(shard).labels]
+    if config.labels == "array" or (config.labels == "auto" and any(label is not None for label in raw)):
+        return stored_labels(raw, names, config.path, "the shards")
+    where = find_labels(source, source.names) if optional and config.labels == "auto" else config.labels
+    return read_labels(source, where, source.names)
 
 
 def _told(lost: tuple[str, str]) -> str:

@@ -17,10 +17,10 @@ from frugan.config.schema import RunConfig
 from frugan.data import DataConfig
 from frugan.shipped import resolve_shipped
 
-FIELDS = ("data.path", "data.labels", "evaluate.features", "evaluate.weights", "transfer.init_from")
+FIELDS = ("data.path", "data.labels", "data.group", "evaluate.features", "evaluate.weights", "transfer.init_from")
 """Fields of `RunConfig` that may hold a path."""
 
-_TABLE = re.compile(r"(?P<path>.*\.(?:csv|tsv|json))(?P<columns>:[^/\\]+)?", re.IGNORECASE)
+_TABLE = re.compile(r"(?P<path>.*\.(?:csv|tsv|jsonl?))(?P<columns>:[^/\\]+)?", re.IGNORECASE)
 _SPECIAL = re.compile(r"[{*?\[]")  # of a pattern of shards
 
 
@@ -50,11 +50,17 @@ def data_places(config: RunConfig, run_dir: Path, moved_to: str | None = None) -
     data = config.data
     paths = [moved_to] if moved_to else list(_places(config, "data.path", run_dir)) or [data.path]
     for path in paths:
-        tables = [*_places(config, "data.labels", run_dir), *_moved_along(data, path), data.labels]
-        labels = dict.fromkeys(tables if os.path.isabs(data.labels) else [data.labels, *tables])
-        for place in labels:
-            without = tuple(_rebased(url, data.path, path) for url in data.without)
-            yield replace(data, path=path, labels=place, without=without)
+        without = tuple(_rebased(url, data.path, path) for url in data.without)
+        group = next(_tables(config, "data.group", run_dir, path)) if data.group else None
+        for place in _tables(config, "data.labels", run_dir, path):
+            yield replace(data, path=path, labels=place, group=group, without=without)
+
+
+def _tables(config: RunConfig, field: str, run_dir: Path, path: str) -> Iterator[str]:
+    """Where a table of labels or groups may lie now that the images lie at `path`, the likeliest place first."""
+    text = _get(config, field)
+    places = [*_places(config, field, run_dir), *_moved_along(text, config.data.path, path, field), text]
+    yield from dict.fromkeys(places if os.path.isabs(text) else [text, *places])
 
 
 def _parts(field: str, text: str) -> tuple[str, str] | None:
@@ -64,8 +70,8 @@ def _parts(field: str, text: str) -> tuple[str, str] | None:
     if field == "transfer.init_from" and resolve_shipped(text) != Path(text):
         return None
     rest = ""
-    if field == "data.labels":
-        if not (match := _TABLE.fullmatch(text)):
+    if field in ("data.labels", "data.group"):
+        if text.startswith("regex:") or not (match := _TABLE.fullmatch(text)):
             return None
         text, rest = match["path"], match["columns"] or ""
     elif field == "data.path" and text.lower().endswith((".tar", ".txt")) and (special := _SPECIAL.search(text)):
@@ -109,10 +115,10 @@ def _places(config: RunConfig, field: str, run_dir: Path) -> Iterator[str]:
     yield from dict.fromkeys(_tidy(path) + rest for path, rest in tried if os.path.exists(path))
 
 
-def _moved_along(data: DataConfig, path: str) -> Iterator[str]:
-    """A table of labels that lay among the images, in their new place."""
-    inside = _rebased(data.labels, data.path, path)
-    if inside != data.labels and (parts := _parts("data.labels", inside)) and os.path.exists(parts[0]):
+def _moved_along(text: str, old: str, new: str, field: str) -> Iterator[str]:
+    """A table that lay among the images of the folder `old`, in their new place."""
+    inside = _rebased(text, old, new)
+    if inside != text and (parts := _parts(field, inside)) and os.path.exists(parts[0]):
         yield inside
 
 

@@ -171,7 +171,8 @@ def _threads(config: RunConfig, asked: int | Literal["auto"] | None, processes: 
 def _anchored(data: DataConfig, options: Options) -> tuple[DataConfig, Options]:
     """Both with absolute paths: a run is to find its files from any working directory."""
     labels = absolute("data.labels", data.labels) or data.labels
-    data = replace(data, path=absolute("data.path", data.path) or data.path, labels=labels)
+    group = absolute("data.group", data.group)
+    data = replace(data, path=absolute("data.path", data.path) or data.path, labels=labels, group=group)
     fields = ("evaluate.features", "evaluate.weights", "transfer.init_from")
     names = {name.partition(".")[2]: name for name in fields}
     return data, replace(options, **{name: absolute(field, getattr(options, name)) for name, field in names.items()})

@@ -67,6 +67,19 @@ def find_labels(source: Source, names: Sequence[str]) -> str:
     return "folders" if len(set(folders)) > 1 and "" not in folders else "none"
 
 
+def read_column(source: Source, path: str, column: str, names: Sequence[str]) -> list[str]:
+    """The cells of a table's column for the named images, in that order; the table is found and read as that of labels is.
+
+    Raises `FruganError` where there is no such table or column, or an image has no row.
+    """
+    files = _files(source, path)
+    table = _joined([(file, _read_table(file, names)) for file in files])
+    if column not in table.header:
+        raise FruganError(f"{path} has no column {column!r}; its columns are {', '.join(table.header)}")
+    place = table.header.index(column)
+    return [row[place] for row in _in_order(table.rows, names, path, "row")]
+
+
 def stored_labels(labels: Sequence[Any], names: Sequence[str], where: str, origin: str) -> Labels:
     """Labels as they lie beside the images, in shards or arrays: whole numbers, words, or lists of numbers."""
     lost = [name for name, label in zip(names, labels) if label is None]
@@ -175,14 +188,18 @@ def _from_files(files: Sequence[_File], columns: str | None, names: Sequence[str
             elif found is not None:
                 tables.append((file, found))
         else:
-            read = read_json_lines if file.where.lower().endswith(".jsonl") else read_table
-            tables.append((file, read(file.text, file.where, names)))
+            tables.append((file, _read_table(file, names)))
     if tables:
         listed_classes = {column: names for file in files for column, names in _class_lists(file.classes).items()}
         return _from_table(_joined(tables), listed_classes, where, columns, names)
     if not rows:
         raise FruganError(f'{where} holds no labels ("labels" is null); train without --conditional')
     return encode(_in_order(rows, names, where), names, where, where, class_names)
+
+
+def _read_table(file: _File, names: Sequence[str]) -> Table:
+    read = read_json_lines if file.where.lower().endswith(".jsonl") else read_table
+    return read(file.text, file.where, names)
 
 
 def _joined(tables: Sequence[tuple[_File, Table]]) -> Table:
@@ -286,8 +303,8 @@ def _class_lists(text: str | None) -> dict[str, list[str]]:
     return {k: v for k, v in entries if isinstance(v, list) and all(isinstance(name, str) for name in v)}
 
 
-def _in_order(rows: Mapping[str, Entry], names: Sequence[str], where: str) -> list[Any]:
-    """The label of every image."""
+def _in_order(rows: Mapping[str, Entry], names: Sequence[str], where: str, what: str = "label") -> list[Any]:
+    """The label of every image. `what`: the word for it in messages."""
     found = match(names, rows)
     if found.clash:
         first, second, key = found.clash
@@ -301,7 +318,7 @@ def _in_order(rows: Mapping[str, Entry], names: Sequence[str], where: str) -> li
         near = next((row for row in unused if loosest(row.name) == loosest(lost[0])), unused[0] if unused else None)
         example = f"{near.name!r}{f' in line {near.line}' if near.line else ''}" if near else "nothing"
         raise FruganError(
-            f"{lost[0]} has no label in {where} ({len(lost)} of {len(names)} images have none; it names for example "
+            f"{lost[0]} has no {what} in {where} ({len(lost)} of {len(names)} images have none; it names for example "
             f"{example}); add the missing rows, or move the images away"
         )
     return [rows[key].label for key in found.keys if key is not None]

@@ -86,6 +86,7 @@ class Inspection:
             *([("other files", _listed(self.ignored))] if self.ignored else []),
             ("training at", f"{size_name((h, w))}, {data.channels} channels {channels}, {data.depth} bits"),
             *([("enlarged", f"{enlarged} images are smaller than that")] if enlarged else []),
+            *([("groups", data.groups.describe(data.held_out_indices))] if data.groups else []),
             ("held out", f"{len(data.held_out_indices)} of {len(data)}"),
             ("one epoch", f"{len(data.stream_indices)} images{', x-flips included' if self.config.mirror else ''}"),
             ("decoded", f"{data.pixels.nbytes / 1e6:,.1f} MB in {data.cache_folder}"),
@@ -191,7 +192,9 @@ def _settled(
     """The config with the remedies applied that the problem proposes, if there is one."""
     try:
         open_dataset(
-            replace(config, labels="none", balanced=False, strict=False), progress=progress, cache_dir=cache_dir
+            replace(config, labels="none", balanced=False, strict=False, group=None, held_out=0),
+            progress=progress,
+            cache_dir=cache_dir,
         )
         return config, []
     except MixedImages as error:
@@ -201,16 +204,24 @@ def _settled(
 def _opened(
     source: Source, config: DataConfig, progress: Progress, cache_dir: str | Path | None
 ) -> tuple[Dataset, list[str]]:
-    """The set with the labels asked for, else those found; without, where they are at fault."""
+    """The set split as asked for, with the labels asked for, else those found; without, where either is at fault."""
     problems = []
-    lenient = replace(config, strict=False)
-    dataset = open_dataset(replace(lenient, labels="none", balanced=False), progress=progress, cache_dir=cache_dir)
-    try:
+    plain = replace(config, strict=False, labels="none", balanced=False, group=None, held_out=0)
+    dataset = open_dataset(plain, progress=progress, cache_dir=cache_dir)
+
+    def split() -> DataConfig:
+        return replace(plain, group=config.group, held_out=config.held_out)
+
+    def labelled() -> DataConfig:
         labels = find_labels(source, dataset.names) if config.labels in ("none", "auto") else config.labels
-        if labels != "none" or config.balanced:
-            dataset = open_dataset(replace(lenient, labels=labels), cache_dir=cache_dir)
-    except FruganError as error:
-        problems.append(str(error))
+        return replace(plain, labels=labels, balanced=config.balanced)
+
+    for asked in (split, labelled):
+        try:
+            if (more := asked()) != plain:
+                dataset, plain = open_dataset(more, cache_dir=cache_dir), more
+        except FruganError as error:
+            problems.append(str(error))
     if config.strict and dataset.skipped:
         problems.append(f"{len(dataset.skipped)} images cannot be read, and --strict refuses that; fix or remove them")
     return dataset, problems
