@@ -25,6 +25,7 @@ from frugan.networks.registry import DEFAULT, architecture_of, find_architecture
 from frugan.ops.tiling import Tile, tiles_along
 from frugan.pixel_format import PixelFormat
 from frugan.training import TrainingConfig, TransferConfig
+from frugan.training.vicinity import NEIGHBOURS, silverman_width, widths
 
 SEAMLESS = 1.5
 """Images repeat where the step across their border is at most so many times that between neighbours."""
@@ -53,6 +54,8 @@ class Facts:
     """How visible the training images' seams are along (y, x), see `frugan.ops.tiling.seams`; None where nobody asks."""
     pixels: PixelFormat | None = None
     """How the data's files hold images."""
+    label_gap: float = 0.0
+    """The largest gap between them, see `frugan.training.vicinity.largest_gap`."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,8 @@ class _Values:
     transforms: tuple[str, ...]
     precision: Precision
     metrics: str
+    vicinity: Mapping[str, Any]
+    """Fields of `ObjectiveConfig`."""
 
 
 def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig, list[Derived]]:
@@ -188,7 +193,41 @@ def _derive(asked: _Asked, pick: _Derivation) -> _Values:
         transforms=() if kind == "none" else parse_transforms(options.transforms or "bgc"),
         precision=_precision(asked, pick),
         metrics=_metrics(asked, pick),
+        vicinity=_vicinity(asked, pick),
     )
+
+
+def _vicinity(asked: _Asked, pick: _Derivation) -> dict[str, Any]:
+    """Fields of the objective, with widths in each label's own unit. Refuses vicinity of what are no numbers."""
+    options, facts = asked.options, asked.facts
+    if options.vicinity == "none":
+        if options.vicinity_sigma or options.vicinity_kappa:
+            raise FruganError(
+                "--vicinity-sigma and --vicinity-kappa are widths of --vicinity hard or soft; add one of these"
+            )
+        return {}
+    varying = [m for m in facts.measured if m.std]
+    if not (options.conditional and varying):
+        raise FruganError(
+            f"--vicinity {options.vicinity} needs --conditional with labels that are numbers and differ; name a column of numbers "
+            "with --labels FILE:COLUMN=number, or leave it out"
+        )
+    if asked.data.cache_limit:
+        raise FruganError(
+            f"--vicinity {options.vicinity} draws images by their labels from all of the set, which --cache-limit does not keep at "
+            "hand; leave one of them out"
+        )
+    if not (facts.label_gap or options.vicinity_kappa):
+        raise FruganError(
+            f"--vicinity {options.vicinity}: the images of each class have a single number, so that none is near another; leave it "
+            "out, or give --vicinity-kappa"
+        )
+    rule = silverman_width(facts.images, len(varying))
+    sigma = pick("vicinity_sigma", options.vicinity_sigma, None, rule, "Silverman's rule, in standard deviations")
+    gap = f"{NEIGHBOURS} · the largest gap between labels, in standard deviations"
+    kappa = pick("vicinity_kappa", options.vicinity_kappa, None, NEIGHBOURS * facts.label_gap, gap)
+    width = {name: widths(facts.label_size, varying, factor) for name, factor in (("sigma", sigma), ("kappa", kappa))}
+    return {"vicinity": options.vicinity, "vicinity_sigma": width["sigma"], "vicinity_kappa": width["kappa"]}
 
 
 def _ema_ramp(preset: Preset, fine_tuning: bool, pick: _Derivation) -> float | None:
@@ -376,6 +415,7 @@ def _objective(asked: _Asked, values: _Values) -> ObjectiveConfig:
         style_mixing=values.style_mixing,
         keep_path_length_phase=preset.path_length_phase and "path_length_weight" not in method.preset,
         keep_r1_phase="r1_gamma" not in method.preset,
+        **values.vicinity,
         **method.objective,
     )
     if options.consistency_transforms is None and options.consistency_reach is None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from frugan.checks import Count, NotNegative, Positive, Probability, check_choice, check_fields
+from frugan.checks import Count, NotNegative, Positive, Probability, check_choice, check_fields, check_number
+from frugan.errors import FruganError
 from frugan.losses.adversarial import LOSSES
 
 
@@ -19,7 +21,8 @@ class ObjectiveConfig:
     real and generated images, `drift` · D(x)², `lecam`; `consistency_real` and `consistency_fake` with the augmentation
     `consistency_transforms`, its translations `consistency_reach` times as far as ADA's; zCR with z + N(0, `near_sigma`²)
     in D and in G; the prediction of quarter turns, in both. With `pseudo` a real image is a generated one with
-    probability p (APA).
+    probability p (APA). `vicinity`: images of nearly the same measured label stand in for those of just that label
+    (`frugan.training.vicinity`), with the widths `vicinity_sigma` and `vicinity_kappa` of each label column, 0 for classes.
     """
 
     loss: str = "non-saturating"
@@ -47,10 +50,18 @@ class ObjectiveConfig:
     rotation_generator: NotNegative = 0.0
     rotation_discriminator: NotNegative = 0.0
     pseudo: bool = False
+    vicinity: Literal["none", "hard", "soft"] = "none"
+    vicinity_sigma: tuple[float, ...] = ()
+    vicinity_kappa: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, LOSSES)
         check_fields(self)
+        for name in ("vicinity_sigma", "vicinity_kappa"):
+            for width in getattr(self, name):
+                check_number(name, width, at_least=0)
+        if self.vicinity != "none" and not any(self.vicinity_kappa):
+            raise FruganError(f"vicinity {self.vicinity}: give vicinity_kappa a width above 0 for a measured label")
 
     @property
     def has_path_length_phase(self) -> bool:

@@ -31,6 +31,7 @@ from frugan.training import StartReport, threads
 from frugan.training.pacing import seconds_per_kimg
 from frugan.training.transfer import take_over
 from frugan.training.trial import compiling_pays, fitting_batch
+from frugan.training.vicinity import largest_gap
 
 DAY = 86_400.0
 _LOOKED_AT = 256  # images that decide whether a set repeats
@@ -104,6 +105,7 @@ def _facts(dataset: Dataset, device: torch.device, processes: int, source: Impor
         label_size=dataset.label_size,
         measured=dataset.measured,
         pixels=dataset.pixel_format,
+        label_gap=largest_gap(dataset.labels[dataset.train_indices], dataset.measured),
         images=len(dataset.train_indices),
         held_out=len(dataset.held_out_indices),
         device=device.type,

@@ -19,6 +19,7 @@ from frugan.data import Dataset
 from frugan.distributed import any_of, from_first, gather, rank, world_size
 from frugan.errors import FruganError
 from frugan.files import UNFINISHED
+from frugan.losses import ObjectiveConfig
 from frugan.run.build import build, refusing
 from frugan.run.directory import Advance, Record, RunDirectory, changed_data
 from frugan.run.load import read_source
@@ -28,6 +29,7 @@ from frugan.run.rollback import Rollback
 from frugan.training import StartReport, TrainingConfig, checkpoint
 from frugan.training import train as training_steps
 from frugan.training.transfer import take_over
+from frugan.training.vicinity import Vicinity
 
 EARLY_SECONDS = 30.0
 """After so much training a new run writes its first record and sample grid, however far its first tick is."""
@@ -74,7 +76,8 @@ class TrainingSession:
         with refusing(f"{run.path / 'config.yaml'} describes", _FIX):
             self.state, self.phases = build(config, dataset, device)
         labels = dataset.label_pool.to(device)
-        self.steps = training_steps(self.state, self.phases, dataset, labels, training)
+        near = _vicinity(config.objective, dataset)
+        self.steps = training_steps(self.state, self.phases, dataset, labels, training, near)
         self.reporter = Reporter(run, config, dataset, self.state, self.total_images)
         self.evaluation = PeriodicEvaluation(run, config, dataset, self.state, progress=self._evaluation_goes_on)
         self.rollback = Rollback(run, config, self.state, self.reporter)
@@ -230,6 +233,14 @@ class TrainingSession:
         """Nothing is written any more where the run was, once it was moved away or removed."""
         if rank() == 0 and not self.run.path.is_dir():
             raise FileNotFoundError(errno.ENOENT, "the run is no longer there", str(self.run.path))
+
+
+def _vicinity(objective: ObjectiveConfig, dataset: Dataset) -> Vicinity | None:
+    """What draws images near a label, where the run asks for that."""
+    if objective.vicinity == "none":
+        return None
+    sigma, kappa = objective.vicinity_sigma, objective.vicinity_kappa
+    return Vicinity(dataset.labels, dataset.train_indices, objective.vicinity, sigma=sigma, kappa=kappa)
 
 
 def _shared_out(config: RunConfig) -> tuple[TrainingConfig, str | None]:

@@ -16,7 +16,8 @@ from frugan.training.graphs import runner_for, search_algorithms
 from frugan.training.phases import Phases
 from frugan.training.state import TrainingConfig, TrainState
 from frugan.training.stats import Stats
-from frugan.training.step import VALIDATION, own_parts, train_step
+from frugan.training.step import VALIDATION, VICINITY, own_parts, train_step
+from frugan.training.vicinity import Vicinity
 
 
 class Images(Protocol):
@@ -41,17 +42,29 @@ class StepReport:
 
 
 def train(
-    state: TrainState, phases: Phases, dataset: Images, labels: Tensor, config: TrainingConfig
+    state: TrainState,
+    phases: Phases,
+    dataset: Images,
+    labels: Tensor,
+    config: TrainingConfig,
+    vicinity: Vicinity | None = None,
 ) -> Iterator[StepReport]:
     """Steps without end; abandoning the iterator between two of them is safe, `state` is whole after each.
 
-    `labels` `[N, K]` on the state's device are those that generated images are drawn from.
+    `labels` `[N, K]` on the state's device are those that generated images are drawn from; with `vicinity` each step has its own.
     """
     stats = Stats(state.device)
     run = runner_for(state, config)
     while True:
-        indices = state.sampler.next(config.batch).reshape(-1, config.batch_per_device)
-        images, c = dataset.images(indices[own_parts(config)].ravel(), device=state.device)
+        indices, targets = state.sampler.next(config.batch), None
+        if vicinity:
+            rng = np.random.default_rng([state.seed, state.step, VICINITY])
+            indices, targets = vicinity.draw(indices, rng)
+        own = np.arange(config.batch).reshape(-1, config.batch_per_device)[own_parts(config)].ravel()
+        images, c = dataset.images(indices[own], device=state.device)
+        if targets is not None:
+            labels = torch.from_numpy(targets).to(state.device)
+            c = labels[torch.from_numpy(own).to(state.device)]
         with search_algorithms(state.device):
             train_step(state, phases, images, c, labels, config, stats, run)
         if len(dataset.held_out_indices) and due_for_validation(state):

@@ -33,6 +33,7 @@ from frugan.losses import (
 )
 from frugan.networks import Discriminator, Extras, Generator
 from frugan.ops import epilogue_triton, fir_triton
+from frugan.training.vicinity import SOFT_SCALE
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -99,6 +100,7 @@ class Phases:
         self.near = next((term for term in terms if isinstance(term, LatentConsistency)), None)
         self.loss = LOSSES[config.loss]
         self.dtype = DTYPES[precision]
+        self.kappa = torch.tensor(config.vicinity_kappa, device=G.mapping.w_avg.device)
         wrap = _compiled if compiled else (lambda f: f)
         self.generator, self.discriminator = wrap(self._generator), wrap(self._discriminator)
         self.fakes = torch.no_grad()(wrap(self._fakes))
@@ -117,6 +119,18 @@ class Phases:
         noise = self.G.synthesis.draw_noise(n, rng) if self.G.synthesis.use_noise else []
         step = self.near.draw_step(z, rng) if self.near else None
         return Latents(z, z_mix, torch.where(mix, cutoff, num_ws), labels[picks], noise, step)
+
+    def draw_near(self, c: Tensor, rng: torch.Generator) -> Tensor:
+        """Labels in the vicinity of `c` `[n, K]`, as real images near a target are drawn: uniform in it, or normal."""
+        if self.config.vicinity == "none":
+            return c
+        step = torch.randn(c.shape, generator=rng, device=rng.device)
+        if self.config.vicinity == "soft":
+            return c + SOFT_SCALE * self.kappa * step
+        step = torch.where(self.kappa > 0, step, 0)
+        numbers = sum(map(bool, self.config.vicinity_kappa))
+        radius = torch.rand((len(c), 1), generator=rng, device=rng.device) ** (1 / numbers)
+        return c + self.kappa * step * (radius / step.norm(dim=1, keepdim=True).clamp_min(1e-12))
 
     def draw_view(self, n: int, p: float | Tensor, rng: torch.Generator) -> View:
         """How n images are shown, at augmentation probability p."""

@@ -21,7 +21,7 @@ from frugan.training.phases import Latents, Phases, neighbours, training_only
 from frugan.training.state import TrainingConfig, TrainState
 from frugan.training.stats import Stats
 
-GENERATOR, PATH_LENGTH, DISCRIMINATOR, R1, VALIDATION = range(5)
+GENERATOR, PATH_LENGTH, DISCRIMINATOR, R1, VALIDATION, VICINITY = range(6)
 """The phases, as their random streams are numbered."""
 
 MicroBatch = tuple[int, Tensor, Tensor]
@@ -212,9 +212,10 @@ def discriminator_gradients(
         real, c_real, _ = pseudo
     drawn = phases.draw_latents(n, labels, rng)
     views = phases.draw_view(2 * n, p, rng)
+    targets, drawn = drawn.c, drawn._replace(c=phases.draw_near(drawn.c, rng))
     fake = phases.fakes(drawn)
     near = phases.fakes(neighbours(drawn)) if objective.near_discriminator else None
-    loss, *logits = phases.discriminator(real, c_real, fake, drawn.c, views, near, logit_means)
+    loss, *logits = phases.discriminator(real, c_real, fake, targets, views, near, logit_means)
     (loss / rounds).backward()
     return loss.detach(), torch.stack(logits), _mean_w(phases, drawn), *pseudo
 

@@ -1,0 +1,126 @@
+"""Vicinity of measured labels: images and generated images of nearly the same number stand in for those of just that number.
+
+CcGAN (Ding et al., "CcGAN: Continuous Conditional Generative Adversarial Networks for Image Generation", ICLR 2021). A target y is
+the label of a training image plus N(0, σ²). D judges at y a real image whose label y' is near it, and an image generated at a label
+near it. Near means: within κ of y, all equally likely (hard); or likely in proportion to exp(−ν (y' − y)²), ν = 1/κ², where that is
+10⁻³ or more (soft). G is trained at the targets. The paper's estimate divides its weights by their sum (its eqs. 6 and 8); here
+images are drawn in proportion to them, which has the same expectation and leaves the adversarial loss as it is.
+
+Labels of d numbers are measured in units of κ_1 … κ_d, one for each number: the interval becomes an ellipsoid. Classes beside the
+numbers must agree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from frugan.label_parts import Measured
+
+NEIGHBOURS = 2
+"""How many of the largest gap between labels κ is."""
+CUT = 1e-3
+"""Weights below which soft vicinity ends."""
+_REDRAWS = 32
+
+
+def silverman_width(images: int, numbers: int) -> float:
+    """σ in standard deviations of each label, by Silverman's rule for n `images` and d `numbers`: 1.06 n^(−1/5) for one."""
+    return (4 / ((numbers + 2) * images)) ** (1 / (numbers + 4))
+
+
+def largest_gap(labels: np.ndarray, measured: Sequence[Measured]) -> float:
+    """The largest gap between neighbouring distinct labels `[N, K]` of the same classes, in standard deviations; 0 without any.
+
+    Of one number, that between neighbours in their order; of several, the largest distance from a label to the nearest other one.
+    """
+    varying = [m for m in measured if m.std]
+    if not varying:
+        return 0.0
+    numbers = labels[:, [m.column for m in varying]] / np.array([m.std for m in varying])
+    codes = _class_codes(labels, [m.column for m in measured])
+    gaps = [_gap(np.unique(numbers[codes == code], axis=0)) for code in range(codes.max() + 1)]
+    return max(gaps)
+
+
+def _gap(distinct: np.ndarray) -> float:
+    """Of distinct points `[n, d]`, sorted by the first number."""
+    if len(distinct) < 2:
+        return 0.0
+    if distinct.shape[1] == 1:
+        return float(np.diff(distinct[:, 0]).max())
+    from scipy.spatial import cKDTree
+
+    return float(cKDTree(distinct).query(distinct, k=2)[0][:, 1].max())
+
+
+def _class_codes(labels: np.ndarray, measured: Sequence[int]) -> np.ndarray:
+    """int64 `[N]`: labels `[N, K]` that agree in all columns but those that are measured have the same number."""
+    rest = np.delete(labels, measured, axis=1)
+    return np.unique(rest, axis=0, return_inverse=True)[1].ravel() if rest.size else np.zeros(len(labels), np.int64)
+
+
+class Vicinity:
+    """Draws targets, and a real image near each, for one batch after another.
+
+    Args:
+        labels: float32 `[N, K]` of all images.
+        rows: int64, those of training images.
+        sigma, kappa: widths of each of the K columns in its own unit, 0 for classes.
+    """
+
+    def __init__(
+        self,
+        labels: np.ndarray,
+        rows: np.ndarray,
+        kind: Literal["hard", "soft"],
+        *,
+        sigma: Sequence[float],
+        kappa: Sequence[float],
+    ) -> None:
+        self.labels, self.rows, self.soft = labels, rows, kind == "soft"
+        self.sigma = np.array(sigma, np.float32)
+        self.columns = [k for k, width in enumerate(kappa) if width]
+        self.kappa = np.array(kappa, np.float64)[self.columns]
+        codes = _class_codes(labels, self.columns)
+        self._codes, self._candidate_codes = codes, codes[rows]
+        self._candidates = labels[rows][:, self.columns] / self.kappa
+
+    def draw(self, indices: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Image numbers int64 `[n]`, those from N on x-flipped copies → (numbers of images near the targets, targets `[n, K]`).
+
+        The targets' labels are those of the images given, moved at random; where no image is near, moved anew.
+        """
+        total = len(self.labels)
+        base = self.labels[indices % total]
+        targets, picks = base.copy(), np.empty(len(indices), np.int64)
+        for i, (label, index) in enumerate(zip(base, indices)):
+            for attempt in range(_REDRAWS + 1):
+                moved = self.sigma * rng.standard_normal(len(label), np.float32)
+                targets[i] = label + (moved if attempt < _REDRAWS else 0)
+                shares = np.cumsum(self.weights(targets[i], int(self._codes[index % total])))
+                if shares[-1] > 0:
+                    break
+            picks[i] = self.rows[np.searchsorted(shares, shares[-1] * rng.random(), side="right")]
+        return picks + total * (indices >= total), targets
+
+    def weights(self, target: np.ndarray, code: int) -> np.ndarray:
+        """How much each training image counts for a target `[K]` of that class: float64 `[len(rows)]`, up to 1."""
+        squares = np.square(self._candidates - target[self.columns] / self.kappa).sum(1)
+        weights = np.exp(-squares) if self.soft else (squares <= 1).astype(np.float64)
+        return np.where((weights >= CUT) & (self._candidate_codes == code), weights, 0)
+
+
+def widths(label_size: int, measured: Sequence[Measured], factor: float) -> tuple[float, ...]:
+    """A width for each of K columns in its own unit: `factor` standard deviations where it is measured, else 0."""
+    found = [0.0] * label_size
+    for m in measured:
+        found[m.column] = factor * m.std
+    return tuple(found)
+
+
+SOFT_SCALE = math.sqrt(0.5)
+"""Standard deviation, in units of κ, of the normal distribution whose density is in proportion to soft weights."""
