@@ -113,6 +113,14 @@ def each(prefix: str, **values: Any) -> dict[str, Case]:
     return {name: Case(on_line(name, value), {f"{prefix}.{name}": value}) for name, value in values.items()}
 
 
+def crop_options(prefix: str, instead: dict[str, str]) -> dict[str, Case]:
+    """Options of crops, which go together."""
+    given = {"crops": "grid", "crop_size": 32, "crop_overlap": 0.5, "crop_rotations": True, "crop_seed": 5}
+    cases = {name: Case(on_line(name, value), {f"{prefix}.{name}": value}, instead) for name, value in given.items()}
+    random = {**instead, "": "--crops=9 --crop-size=64"}
+    return cases | {"crops": Case("--crops=grid", {f"{prefix}.crops": "grid"}, random)}
+
+
 def on_line(name: str, value: Any) -> str:
     option = "--" + name.replace("_", "-")
     return option if value is True else f"{option}={value}"
@@ -189,6 +197,7 @@ TRAIN = Command(
             "plan.data", channels="L", fit="letterbox", filter="box", background="black", value_range="3,900",
             use_generated=True, mirror=True, held_out=7, strict=True, group="folder:2",
         ),
+        **crop_options("plan.data", {"data": "photos", "": "--crops=grid --crop-size=64"}),
         "cuda_graphs": Case("--no-cuda-graphs", {"plan.options.cuda_graphs": False}),
         **each(
             "plan.options", preset="paper256", kimg=123.5, method="cr", seed=11, augment="fixed", controller="rv", target=0.31,
@@ -197,6 +206,7 @@ TRAIN = Command(
             mapping_layers=5, d_mapping_layers=3, g_architecture="orig", d_architecture="skip", mbstd_group=6,
             tile="xy", images_tile="no",
             architecture="stylegan2", batch=48,
+            vicinity="hard", vicinity_sigma=0.3, vicinity_kappa=0.7,
             r1_gamma=3.5, lr=0.0017, rollback_lr=0.6, path_length_weight=1.7, style_mixing=0.4, ema_half_life_kimg=9.5,
             init_from="net.pkl", allow_partial=True, freeze_d="10", freeze_g="16px", freeze_mapping=True, tick_kimg=1.5,
             samples_kimg=2.5, checkpoint_kimg=3.75, keep_last=9, evaluate_kimg=6.5, evaluate_samples=333, metrics="fid,is",
@@ -1282,6 +1292,7 @@ INSPECT = Command(
     {
         **config("inspect.config", **PIXELS, **SOURCE, group="regex:(a)", held_out=0.25),
         "path": Case("other", {"inspect.config.path": "other", "save_image.path": "contact-sheet-other.png"}),
+        **crop_options("inspect.config", {"path": "photos", "": "--crops=grid --crop-size=64"}),
         "sheet": Case("--sheet=sheet.png", {"save_image.path": "sheet.png"}),
         "as_json": Case("--json", {"rows": None, "to_dict": True}),
     },

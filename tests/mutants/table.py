@@ -407,14 +407,28 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
     ("data/store.py", "tests/data/test_dataset.py", (
         ("f\"{seed}\\0{name}\"", "f\"{name}\"", "test_the_split_depends_on_names_and_seed_only", "the split does not follow its seed"),
         ("return np.sort(order[count:]), np.sort(order[:count])", "return np.sort(order[:-count or None]), np.sort(order[:count])", "test_split", "held-out images train"),
-        ("count = round(held_out * len(names)) if held_out < 1", "count = round(held_out * len(names)) if held_out <= 1", "test_split", "holding out 1 image holds out all"),
+        ("count = round(held_out * images) if held_out < 1", "count = round(held_out * images) if held_out <= 1", "test_split", "holding out 1 image holds out all"),
     )),
     ("data/sampler.py", "tests/data/test_sampler.py", (
         ("default_rng([self._seed, self._epoch])", "default_rng([self._seed])", "test_shuffling_is_uniform", "each epoch in the same order"),
         ("default_rng([self._seed, self._epoch])", "default_rng([self._epoch])", "test_seeds_differ_and_repeat", "the order does not follow the seed"),
         ("return generator.permutation(self._indices)", "return generator.choice(self._indices, len(self._indices))", "test_every_epoch_holds_every_index_once", "drawn with replacement"),
-        ("draws = generator.integers(len(members), size=len(self._indices))", "draws = np.arange(len(self._indices)) * 0", "test_balanced_classes_are_equally_likely", "one class alone"),
+        ("draws = generator.integers(len(kinds), size=count)", "draws = np.arange(count) * 0", "test_balanced_classes_are_equally_likely", "one class alone"),
         ("\"position\": self._position,", "\"position\": 0,", "test_resume_continues_exactly", "a resume begins the epoch anew"),
+    )),
+    ("data/groups.py", "tests/data/test_groups.py", (
+        ("reached[: limit + 1 - size] & ~reached[size:]", "reached[: limit + 1 - size]", "test_no_subset_comes_nearer", "a group counts twice"),
+        ("limit = min(sum(sizes) - 1,", "limit = min(sum(sizes),", "test_no_subset_comes_nearer", "all groups are held out"),
+        ("np.abs(sums - wanted).argmin()", "(sums - wanted).argmax()", "test_no_subset_comes_nearer", "the largest sum is taken"),
+    )),
+    ("data/sources/crops.py", "tests/data/sources/test_crops.py", (
+        ("crop.left : crop.left + size], crop.turns)", "crop.left : crop.left + size], -crop.turns)", "test_pixels_are_those_of_the_image", "crops are turned the other way"),
+        ("f\"{config.seed}\\0{name}\"", "f\"{config.seed}\"", "test_places_at_random_are_spread_evenly_and_by_seed_and_name", "all images are cut alike"),
+    )),
+    ("training/vicinity.py", "tests/training/test_vicinity.py", (
+        ("np.exp(-squares) if", "np.exp(-squares / 2) if", "test_soft_draws_in_proportion_to_its_weights", "soft vicinity is too wide"),
+        (" & (self._candidate_codes == code)", "", "test_what_is_drawn_is_near_of_the_class_and_trains", "images of other classes are drawn"),
+        ("float(np.diff(distinct[:, 0]).max())", "float(np.diff(distinct[:, 0]).mean())", "test_largest_gap_in_closed_form", "the mean gap"),
     )),
     ("data/values.py", "tests/data/test_values.py", (
         ("float((1 << bits) - 1)", "float(1 << bits)", "test_a_derived_range_holds_all_values_and_uses_half_of_itself", "a derived range ends a value late"),
@@ -499,7 +513,7 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("sign = -1 if setting.higher_is_better else 1", "sign = 1", "test_a_metric_that_gets_worse[True]", "a metric that rises gets worse"),
     )),
     ("cli/train.py", "tests/cli/test_options.py", (
-        ("if not (options.conditional or of_data[\"balanced\"]):", "if not options.conditional:", OPTION("train-balanced"), "--balanced without labels"),
+        ("if not (options.conditional or by_class):", "if not options.conditional:", OPTION("train-balanced"), "--balanced without labels"),
     )),
     ("cli/signature.py", "tests/cli/test_options.py", (
         ("default=default if how.default is None else how.default", "default=default", OPTION("train-conditional"), "the command line's own defaults are ignored"),

@@ -62,6 +62,17 @@ def inspect(
     held_out: Annotated[
         float, Limits(at_least=0, at_most=1e9), Option(help="Images to set aside: a fraction below 1, or a count.")
     ] = 0,
+    crops: Annotated[
+        str | None, Option(help="Cut so many crops of each image at random places, or a grid of them.")
+    ] = None,
+    crop_size: Annotated[
+        int | None, Limits(at_least=8, at_most=65536), Option(help="Side of crops in pixels of the images.")
+    ] = None,
+    crop_overlap: Annotated[
+        float, Limits(at_least=0, at_most=0.95), Option(help="Share by which neighbours in a grid overlap.")
+    ] = 0,
+    crop_rotations: Annotated[bool, Option("--crop-rotations", help="Turn crops by quarters.")] = False,
+    crop_seed: Annotated[Seed, Option(help="Seed of the places of crops.")] = 0,
     sheet: Annotated[
         Path | None, Option(help="Where to write the contact sheet. \\[default: contact-sheet-NAME.png]")
     ] = None,
@@ -77,6 +88,8 @@ def inspect(
     _refuse_sheet(where)
     settings = {"channels": channels, "fit": fit, "filter": filter, "background": background, "labels": labels}
     settings |= {"value_range": value_range, "use_generated": use_generated, "group": group, "held_out": held_out}
+    settings |= {"crops": crops, "crop_size": crop_size, "crop_overlap": crop_overlap}
+    settings |= {"crop_rotations": crop_rotations, "crop_seed": crop_seed}
     with bar("reading images") as progress:
         report = tools.inspect(_config(path, resolution, **settings), progress=progress)
     save_image(tools.contact_sheet(report.dataset), where)

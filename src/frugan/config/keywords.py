@@ -41,6 +41,9 @@ class TrainKeywords(TypedDict, total=False):
     r1_gamma: float | None
     lr: float | None
     rollback_lr: float
+    vicinity: Literal["none", "hard", "soft"]
+    vicinity_sigma: float | None
+    vicinity_kappa: float | None
     path_length_weight: float | None
     style_mixing: float | None
     ema_half_life_kimg: float | None
@@ -75,6 +78,11 @@ class TrainKeywords(TypedDict, total=False):
     balanced: bool
     held_out: float
     group: str | None
+    crops: str | None
+    crop_size: int | None
+    crop_overlap: float
+    crop_rotations: bool
+    crop_seed: int
     strict: bool
     cache_limit: float | None
     held_out_seed: int

@@ -150,6 +150,16 @@ class DataOptions:
     group: str | None = option(None, DATA)
     """Images that belong together are held out together, and drawn equally often with --balanced: folder; folder:N, the
     first N folders of a path; regex:PATTERN with parentheses; or FILE.csv:COLUMN. [default: each image by itself]"""
+    crops: str | None = option(None, DATA)
+    """Of few large images: train on so many crops of each at random places, or on a grid of them. [default: none]"""
+    crop_size: Annotated[int, Limits(at_least=8, at_most=65536)] | None = option(None, DATA)
+    """Side of crops in pixels of the images; they are resized to --resolution. [default: none]"""
+    crop_overlap: Annotated[float, Limits(at_least=0, at_most=0.95)] = option(0.0, DATA)
+    """Share of their side by which neighbours in a grid of crops overlap."""
+    crop_rotations: bool = option(False, DATA)
+    """Turn crops by quarters, for images that have no up: at random, those of a grid all four ways."""
+    crop_seed: Seed = option(0, DATA)
+    """Seed of the places of crops."""
     strict: bool = option(False, DATA)
     """Refuse unreadable images instead of skipping them."""
     cache_limit: Positive | None = option(None, DATA)
@@ -232,6 +242,15 @@ class Options:
     rollback_lr: Factor = option(1.0, OPTIMISATION)
     """Factor on learning rates each time a diverged run goes back to its last checkpoint (3 times at most); below
     1, outputs of D that blow up count as divergence, too."""
+    vicinity: Literal["none", "hard", "soft"] = option("none", OPTIMISATION)
+    """CcGAN, for measured labels: images of nearly the same number stand in for those of just that number, all alike
+    within κ (hard), or the nearer the more (soft)."""
+    vicinity_sigma: Positive | None = option(None, OPTIMISATION)
+    """How far labels are moved at random with --vicinity, in standard deviations of each. [default: Silverman's rule,
+    (4 / (d + 2) / images)^(1 / (d + 4)) for d numbers]"""
+    vicinity_kappa: Positive | None = option(None, OPTIMISATION)
+    """How near is near with --vicinity: κ in standard deviations of each label. [default: twice the largest gap between
+    labels]"""
     path_length_weight: NotNegative | None = option(None, OPTIMISATION)
     """Path-length penalty; 0: off. [default: 2; cifar, tiny: 0]"""
     style_mixing: Probability | None = option(None, OPTIMISATION)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from frugan.command_line import command
 from frugan.data.decode import Background, Filter, Fit
 from frugan.data.groups import check_grouping
 from frugan.data.shards.locate import is_shards
+from frugan.data.sources.crops import CropConfig
 from frugan.data.target import PixelConfig
 from frugan.data.values import parse_range
 from frugan.errors import FruganError, shown
@@ -33,7 +35,8 @@ class DataConfig:
     images and the extremes of other types of numbers (see `frugan.data.values`). `use_generated` takes images that frugan
     generated for data, too.
     `group` says which images belong together (see `frugan.data.groups`): all of a group are held out, or none; with `balanced`
-    groups are drawn equally often, within classes where there are labels.
+    groups are drawn equally often, within classes where there are labels. `crops`: so many at random places of each image, as
+    "100", or "grid", each `crop_size` pixels a side; see `frugan.data.sources.crops` for the rest. Each image is a group then.
     """
 
     path: str
@@ -53,6 +56,11 @@ class DataConfig:
     value_range: str = "auto"
     use_generated: bool = False
     group: str | None = None
+    crops: str | None = None
+    crop_size: Annotated[int, Limits(at_least=8, at_most=65536)] | None = None
+    crop_overlap: Annotated[float, Limits(at_least=0, at_most=0.95)] = 0.0
+    crop_rotations: bool = False
+    crop_seed: Seed = 0
 
     def __post_init__(self) -> None:
         check_fields(self, as_option)
@@ -73,10 +81,39 @@ class DataConfig:
                 f"--group {shown(self.group)} with --cache-limit: streaming holds out whole shards, which may divide groups; leave "
                 "one of them out"
             )
-        if self.balanced and self.labels == "none" and not self.group:
+        self._check_crops()
+        if self.balanced and self.labels == "none" and not (self.group or self.crops):
             raise FruganError(
                 "balanced sampling needs classes or groups; say where they are with --labels or --group, or leave out --balanced"
             )
+
+    def _check_crops(self) -> None:
+        if self.crops is None:
+            given = (self.crop_size, self.crop_overlap or None, self.crop_rotations or None, self.crop_seed or None)
+            names = ("--crop-size", "--crop-overlap", "--crop-rotations", "--crop-seed")
+            if odd := next((name for name, value in zip(names, given) if value is not None), None):
+                raise FruganError(f"{odd} is of crops; add --crops, with their number for each image or grid")
+            return
+        if self.crops != "grid":
+            number = str(self.crops)
+            if not re.fullmatch(r"[1-9][0-9]{0,6}", number):
+                raise FruganError(f"--crops {shown(number)}: give their number for each image, or grid")
+            object.__setattr__(self, "crops", number)
+            if self.crop_overlap:
+                raise FruganError("--crop-overlap is of a grid; add --crops grid, or leave it out")
+        if self.crop_size is None:
+            raise FruganError(
+                f"--crops {self.crops} needs a size in pixels of the images; add for instance --crop-size 256"
+            )
+        if is_shards(self.path):
+            raise FruganError(f"--crops with {self.path}: shards are read as they are; name a folder or zip of images")
+
+    @property
+    def crop_config(self) -> CropConfig | None:
+        if self.crops is None or self.crop_size is None:
+            return None
+        count = None if self.crops == "grid" else int(self.crops)
+        return CropConfig(count, self.crop_size, self.crop_overlap, self.crop_rotations, self.crop_seed)
 
     @property
     def pixels(self) -> PixelConfig:

@@ -17,6 +17,7 @@ from frugan.data.config import DataConfig
 from frugan.data.groups import Groups
 from frugan.data.labels.encode import Labels, spread
 from frugan.data.sampler import Sampler
+from frugan.data.sources.crops import origin
 from frugan.data.sources.own import OwnFiles
 from frugan.data.stats import stats_notes
 from frugan.data.store import LocalPixels, PixelStore
@@ -108,6 +109,11 @@ class Dataset:
     def notes(self) -> list[str]:
         """Sentences for the user about values, alpha, what the crop cuts away, frames, and files of frugan's own."""
         found = stats_notes(self.stats, depth=self.depth, resolution=self.resolution, fit=self.config.fit)
+        if self.config.crops:
+            size, images = self.config.crop_size, len({origin(name) for name in self.names})
+            found.append(
+                f"{len(self)} crops of {size}x{size} pixels from {images} {'image' if images == 1 else 'images'}"
+            )
         return [*found, self.own.sentence()] if self.own.count else found
 
     @property

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from frugan.data.cache import STEPS, cached_pixels, refuse_skipped
+from frugan.data.cache import STEPS, CachedPixels, cached_pixels, headers, refuse_skipped
 from frugan.data.config import DataConfig
 from frugan.data.dataset import Dataset
-from frugan.data.groups import read_groups
+from frugan.data.groups import grouped, read_groups
 from frugan.data.labels.read import find_labels, read_labels
 from frugan.data.shards.locate import is_shards
+from frugan.data.sources.base import Source
+from frugan.data.sources.crops import Crops, origin
 from frugan.data.sources.open import open_source
 from frugan.data.streaming import open_shards
 from frugan.data.workers import Progress, per_image
@@ -30,9 +32,11 @@ def open_dataset(
     """
     if is_shards(config.path):
         return open_shards(config, progress=progress, cache_dir=cache_dir, labels_optional=labels_optional)
-    source = open_source(config.path, use_generated=config.use_generated)
+    source = open_images(config)
     steps = per_image(progress, len(source.names), STEPS)
     cached = cached_pixels(source, config.pixels, cache_dir=cache_dir, progress=steps)
+    if isinstance(source, Crops):
+        return _cropped(config, source, cached, labels_optional=labels_optional)
     if config.strict:
         refuse_skipped(cached.skipped, len(cached.names))
     if labels_optional and config.labels == "auto":
@@ -40,3 +44,31 @@ def open_dataset(
     labels = read_labels(source, config.labels, cached.names)
     groups = read_groups(source, config.group, cached.names) if config.group else None
     return Dataset(config, cached, labels, source.own, groups=groups)
+
+
+def open_images(config: DataConfig) -> Source:
+    """The images at the configuration's path, or crops of them. Raises `FruganError`."""
+    source = open_source(config.path, use_generated=config.use_generated)
+    crops = config.crop_config
+    return Crops(source, headers(source), crops) if crops else source
+
+
+def _cropped(config: DataConfig, source: Crops, cached: CachedPixels, *, labels_optional: bool) -> Dataset:
+    """The data set of crops: each has the label of the image that it was cut from, and its group, by default that image."""
+    origins = [origin(name) for name in cached.names]
+    image_of = dict(zip(source.names, source.origins))
+    skipped = list(dict.fromkeys((image_of.get(name, name), why) for name, why in cached.skipped))
+    cached = replace(cached, skipped=skipped)
+    if config.strict:
+        refuse_skipped(skipped, len(set(origins)))
+    images = list(dict.fromkeys(origins))
+    if labels_optional and config.labels == "auto":
+        config = replace(config, labels=find_labels(source.source, images))
+    labels = read_labels(source.source, config.labels, images)
+    row = {image: i for i, image in enumerate(images)}
+    rows = [row[image] for image in origins]
+    groups = grouped(origins, "source image")
+    if config.group:
+        of_images = read_groups(source.source, config.group, images)
+        groups = replace(of_images, numbers=of_images.numbers[rows])
+    return Dataset(config, cached, replace(labels, values=labels.values[rows]), source.own, groups=groups)

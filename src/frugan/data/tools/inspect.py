@@ -18,10 +18,10 @@ from frugan.data.config import DataConfig
 from frugan.data.dataset import Dataset
 from frugan.data.decode import Header, resize
 from frugan.data.labels.read import find_labels
-from frugan.data.open import open_dataset
+from frugan.data.open import open_dataset, open_images
 from frugan.data.shards.locate import is_shards
 from frugan.data.sources.base import Source
-from frugan.data.sources.open import open_source
+from frugan.data.sources.crops import Crops
 from frugan.data.stats import kept_share, percent
 from frugan.data.target import MixedImages, size_name
 from frugan.data.workers import Progress, in_threads, per_image
@@ -135,7 +135,7 @@ def inspect(
             f"{config.path} is a set of shards, which inspect does not read: look at one .tar of it on this disk, or see "
             f"what training makes of all with {command('train', config.path, '--dry-run')}"
         )
-    source = open_source(config.path, use_generated=config.use_generated)
+    source = open_images(config)
     count = len(source.names)
     steps = per_image(progress, count, _STEPS) or (lambda done, total: None)
     heads = headers(source, lambda done: steps(done, _STEPS * count))
@@ -213,7 +213,10 @@ def _opened(
         return replace(plain, group=config.group, held_out=config.held_out)
 
     def labelled() -> DataConfig:
-        labels = find_labels(source, dataset.names) if config.labels in ("none", "auto") else config.labels
+        images, names = source, dataset.names
+        if isinstance(source, Crops):
+            images, names = source.source, list(dict.fromkeys(source.origins))
+        labels = find_labels(images, names) if config.labels in ("none", "auto") else config.labels
         return replace(plain, labels=labels, balanced=config.balanced)
 
     for asked in (split, labelled):
