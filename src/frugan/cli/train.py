@@ -77,6 +77,8 @@ def train(
                 plans = plan(options, source, device=chosen, processes=many, progress=progress)
             config, dataset, start = plans.config, plans.dataset, plans.start
             describe(dataset, plans.derived)
+            if plans.warning:
+                say(f"warning: {plans.warning}")
             if start:
                 console.print(f"starting from {start.source}", *start.lines(), sep="\n", markup=False)
             if plans.note:

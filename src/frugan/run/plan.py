@@ -14,8 +14,9 @@ from frugan.config.options import Options
 from frugan.config.resolve import Derived, Facts, generated_tile, resolve
 from frugan.config.schema import RunConfig
 from frugan.data import DataConfig, Dataset, open_dataset
+from frugan.data.duplicates import split_warning
 from frugan.device import bf16_pays
-from frugan.distributed import world_size
+from frugan.distributed import rank, world_size
 from frugan.errors import FruganError
 from frugan.interop import Imported
 from frugan.metrics import load_features
@@ -39,13 +40,14 @@ _LOOKED_AT = 256  # images that decide whether a set repeats
 
 class Plan(NamedTuple):
     """What a run would be: its configuration, why, on what images, and what it takes from other networks; `note`: what
-    was decided that the user may want otherwise."""
+    was decided that the user may want otherwise; `warning`: what is wrong with the images although training can begin."""
 
     config: RunConfig
     derived: list[Derived]
     dataset: Dataset
     start: StartReport | None
     note: str | None = None
+    warning: str | None = None
 
 
 def plan(
@@ -89,7 +91,7 @@ def plan(
         derived.append(Derived("compile", pays, reason))
     start = _start(config, source) if source else None
     _check_start(config, dataset, device)
-    return Plan(config, derived, dataset, start, note)
+    return Plan(config, derived, dataset, start, note, split_warning(dataset) if rank() == 0 else None)
 
 
 def _shaped_like(G: Generator, data: DataConfig) -> DataConfig:

@@ -17,6 +17,7 @@ from frugan.data.cache import digests, headers
 from frugan.data.config import DataConfig
 from frugan.data.dataset import Dataset
 from frugan.data.decode import Header, resize
+from frugan.data.duplicates import MOST_IMAGES, Pair, describe_pair, near_duplicates, split_warning
 from frugan.data.labels.read import find_labels
 from frugan.data.open import open_dataset, open_images
 from frugan.data.shards.locate import is_shards
@@ -51,6 +52,8 @@ class Inspection:
     measured: list[dict[str, Any]]  # of each label column of numbers, in the label's unit: its distribution
     same_files: list[list[str]]
     same_pixels: list[list[str]]  # after decoding and resizing; the same files not told again
+    near: list[Pair]  # images that are nearly the same, by number; the most alike first
+    near_split: str | None  # what is to be said of those on both sides of the split
     kept: dict[str, float]  # share of an image of each size that the crop leaves
     flat: list[str]  # images of a single colour
     black: list[str]  # images that are nearly black where they are not transparent, those of a single colour included
@@ -81,6 +84,7 @@ class Inspection:
             *self._single_rows(),
             ("identical files", _groups(self.same_files)),
             ("identical pixels", _groups(self.same_pixels)),
+            ("near-duplicates", self._near_row()),
             ("unreadable", str(len(self.unreadable) or "none")),
             *(("  skipped", f"{shown(name)}: {reason}") for name, reason in self.unreadable),
             *([("other files", _listed(self.ignored))] if self.ignored else []),
@@ -91,6 +95,7 @@ class Inspection:
             ("one epoch", f"{len(data.stream_indices)} images{', x-flips included' if self.config.mirror else ''}"),
             ("decoded", f"{data.pixels.nbytes / 1e6:,.1f} MB in {data.cache_folder}"),
             *(("note", note) for note in data.notes),
+            *([("problem", self.near_split)] if self.near_split else []),
             *(("problem", problem) for problem in self.problems),
         ]  # fmt: skip
 
@@ -113,10 +118,24 @@ class Inspection:
                 rest = " …" if len(names) > _SHOWN else ""
                 yield what, f"{len(names)} of {self.count}: {', '.join(map(shown, names[:_SHOWN]))}{rest}"
 
+    def _near_row(self) -> str:
+        """Pairs that are nearly the same; those of two groups first, since those of one are as they should be."""
+        groups, pairs = self.dataset.groups, self.near
+        if not pairs:
+            return "none"
+        apart = [pair for pair in pairs if groups and groups.numbers[pair.first] != groups.numbers[pair.second]]
+        count = f"{len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'}"
+        first = "; ".join(describe_pair(pair, self.dataset.names) for pair in (apart or pairs)[:_SHOWN])
+        between = f", {len(apart)} between groups" if groups else ""
+        return f"{count}{between}: {first}{' …' if len(apart or pairs) > _SHOWN else ''}"
+
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON holds it, the pixels left out."""
         skip = ("dataset", "config")
         own = {key: value for key, value in vars(self).items() if key not in skip}
+        own["near"] = [
+            [self.dataset.names[p.first], self.dataset.names[p.second], p.similarity, p.flipped] for p in self.near
+        ]
         found = {"values": [asdict(value) for value in self.dataset.stats.values], "notes": self.dataset.notes}
         return own | found | {"config": asdict(self.config), "training": self.dataset.describe()}
 
@@ -164,6 +183,8 @@ def inspect(
         same_pixels=[
             group for group in _same(opened.names, [look.digest for look in looks]) if frozenset(group) not in told
         ],
+        near=_near(opened, looks),
+        near_split=split_warning(opened),
         kept={size: kept_share(_size(size), opened.resolution, config.fit) for size in sizes},
         flat=[name for name, look in zip(opened.names, looks) if look.flat],
         black=[name for name, look in zip(opened.names, looks) if look.black],
@@ -234,6 +255,14 @@ def _class_counts(dataset: Dataset) -> dict[str, int]:
     names = dataset.class_names or [str(i) for i in range(dataset.label_size)]
     counts = zip(names, (dataset.labels != 0).sum(0))
     return {name: int(n) for i, (name, n) in enumerate(counts) if i not in dataset.measured_columns}
+
+
+def _near(dataset: Dataset, looks: Sequence[_Look]) -> list[Pair]:
+    """Pairs that are nearly, but not quite the same; none of more images than can be compared in bounded time."""
+    if len(dataset) > MOST_IMAGES:
+        return []
+    pairs = near_duplicates(dataset.pixels)
+    return [pair for pair in pairs if looks[pair.first].digest != looks[pair.second].digest]
 
 
 class _Look(NamedTuple):
