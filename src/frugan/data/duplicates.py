@@ -9,7 +9,7 @@ pairs of 10⁵ images take some 30 s of a processor.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -34,6 +34,13 @@ _EXAMINED = 1 << 18  # pairs that are alike in some directions, and compared in 
 _SHOWN = 5
 
 
+class Images(Protocol):
+    """Images `[H, W, C]` by number: an array `[N, H, W, C]`, memory-mapped or not, or a list."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, i: int, /) -> np.ndarray: ...
+
+
 class Pair(NamedTuple):
     """Two images by their numbers, the correlation of their thumbnails, and whether one is like the other flipped left to right."""
 
@@ -44,8 +51,8 @@ class Pair(NamedTuple):
 
 
 def near_duplicates(
-    images: Sequence[np.ndarray] | np.ndarray,
-    others: Sequence[np.ndarray] | np.ndarray | None = None,
+    images: Images,
+    others: Images | None = None,
     *,
     least: float = LEAST,
     most: int = 10_000,
@@ -106,7 +113,7 @@ def describe_pair(pair: Pair, names: Sequence[str]) -> str:
     return f"{shown(names[pair.first])} ~ {shown(names[pair.second])} ({pair.similarity:.3f}{flipped})"
 
 
-class _Rows(Sequence[np.ndarray]):
+class _Rows:
     """Some images of a set."""
 
     def __init__(self, dataset: Dataset, rows: np.ndarray) -> None:
@@ -115,7 +122,7 @@ class _Rows(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, i: int) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __getitem__(self, i: int, /) -> np.ndarray:
         return self.dataset.pixels[self.rows[i]]
 
 
@@ -125,7 +132,7 @@ def _spread(rows: np.ndarray) -> np.ndarray:
     return rows[np.linspace(0, len(rows) - 1, MOST_IMAGES).round().astype(np.int64)]
 
 
-def _thumbnails(images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+def _thumbnails(images: Images) -> np.ndarray:
     """uint8 `[N, 16, 16, C]`."""
 
     def small(i: int) -> np.ndarray:

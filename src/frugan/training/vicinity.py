@@ -52,9 +52,9 @@ def _gap(distinct: np.ndarray) -> float:
         return 0.0
     if distinct.shape[1] == 1:
         return float(np.diff(distinct[:, 0]).max())
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    return float(cKDTree(distinct).query(distinct, k=2)[0][:, 1].max())
+    return float(KDTree(distinct).query(distinct, k=2)[0][:, 1].max())
 
 
 def _class_codes(labels: np.ndarray, measured: Sequence[int]) -> np.ndarray:
@@ -98,14 +98,18 @@ class Vicinity:
         base = self.labels[indices % total]
         targets, picks = base.copy(), np.empty(len(indices), np.int64)
         for i, (label, index) in enumerate(zip(base, indices)):
-            for attempt in range(_REDRAWS + 1):
-                moved = self.sigma * rng.standard_normal(len(label), np.float32)
-                targets[i] = label + (moved if attempt < _REDRAWS else 0)
-                shares = np.cumsum(self.weights(targets[i], int(self._codes[index % total])))
-                if shares[-1] > 0:
-                    break
+            targets[i], shares = self._target(label, int(self._codes[index % total]), rng)
             picks[i] = self.rows[np.searchsorted(shares, shares[-1] * rng.random(), side="right")]
         return picks + total * (indices >= total), targets
+
+    def _target(self, label: np.ndarray, code: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """A target near which there is an image, and the images' weights added up."""
+        for _ in range(_REDRAWS):
+            target = label + self.sigma * rng.standard_normal(len(label), np.float32)
+            shares = np.cumsum(self.weights(target, code))
+            if shares[-1] > 0:
+                return target, shares
+        return label, np.cumsum(self.weights(label, code))
 
     def weights(self, target: np.ndarray, code: int) -> np.ndarray:
         """How much each training image counts for a target `[K]` of that class: float64 `[len(rows)]`, up to 1."""
