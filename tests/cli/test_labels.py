@@ -89,6 +89,28 @@ def test_measured_labels(frugan: Cli, tmp_path: Path) -> None:
     assert "kind: one of a, b; year: a number" in refused
 
 
+def test_sweeps(frugan: Cli, tmp_path: Path) -> None:
+    table = "file;year;size\n" + "\n".join(f"{i:02d}.png;{1990 + i},5;{i % 5},25" for i in range(24))
+    data = write_set(tmp_path / "set.zip", table, 24)
+    frugan("train", data, "--out", "run", "--conditional", "--vicinity", "hard", *SMALL)
+    told = frugan("generate", "run", "--label", "?")
+    assert "year: 1990.5 to 2013.5, mean 2002" in told
+    assert "size: 0.25 to 4.25" in told
+    frugan("generate", "run", "--label", "1995:2005:3,2.5", "--seeds", "4-5", "--out", "swept")
+    assert sorted(path.name for path in (tmp_path / "swept").iterdir()) == ["1995,2.5", "2000,2.5", "2005,2.5"]
+    frugan("generate", "run", "--class", "2000,2.5", "--seeds", "4-5", "--out", "one")
+    for name in ("seed0004.png", "seed0005.png"):
+        swept, one = (np.asarray(Image.open(tmp_path / folder / name)) for folder in ("swept/2000,2.5", "one"))
+        np.testing.assert_array_equal(swept, one)
+    grid = ["--grid", "--scale", "1", "--seeds", "4-5", "--out", "grids"]
+    told = frugan("generate", "run", "--label", "1995:2005:3,2.5", *grid)
+    assert "a grid of 6 images of 16x16" in told
+    sheet = np.asarray(Image.open(next((tmp_path / "grids").iterdir())))
+    middle = sheet[4:20, 24:40]  # margins of 4: the second column of the first row
+    np.testing.assert_array_equal(middle, np.asarray(Image.open(tmp_path / "one/seed0004.png")))
+    assert "give a count from 2 to 256" in frugan("generate", "run", "--label", "1:2:1,3", code=2)
+
+
 def test_classes_with_gaps(frugan: Cli, tmp_path: Path) -> None:
     table = "\n".join(f"{i},{i:02d}.png,{(101, 2045, 40017)[i % 3]}" for i in range(12))
     data = write_set(tmp_path / "set.zip", f",filename,label\n{table}", 12)

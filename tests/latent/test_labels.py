@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from frugan.errors import FruganError
 from frugan.label_parts import Measured
-from frugan.latent import outside, parse_label
+from frugan.latent import label_lines, outside, parse_label, sweep_labels
 
 YEAR = Measured(0, "year", 2005.0, 8.0, 1990.0, 2020.0)
 MIXED = ["kind=cat", "kind=dog", "year", "fur"]
@@ -84,3 +84,51 @@ def test_a_number_comes_out_as_it_was_typed(value: float) -> None:
     assert c is not None
     assert float(c) == value
     assert bool(outside(c, (YEAR,))) == (not 1990 <= value <= 2020)
+
+
+SIZE = Measured(1, "size", 3.0, 1.0, 1.0, 6.0)
+SWEEPS = [
+    ("0:1:3,12", 2, None, (YEAR, SIZE), ["0,12", "0.5,12", "1,12"]),
+    ("0:1:2,5:4:2", 2, None, (YEAR, SIZE), ["0,5", "0,4", "1,5", "1,4"]),
+    ("size=1:2:2,year=1990", 2, None, (YEAR, SIZE), ["size=1,year=1990", "size=2,year=1990"]),
+    ("dog,1990:2020:4,1", 4, MIXED, MIXED_YEAR, ["dog,1990,1", "dog,2000,1", "dog,2010,1", "dog,2020,1"]),
+    ("-1:1:2", 1, None, (YEAR,), ["-1", "1"]),
+    ("1995.5", 1, None, (YEAR,), ["1995.5"]),
+    ("big, red", 3, WORDS, (), ["big, red"]),
+    ("1:2:3", 2, ["1:2:3", "x"], (), ["1:2:3"]),
+    ("a:b:3", 1, None, (YEAR,), ["a:b:3"]),
+    ("0:1:3", 0, None, (), ["0:1:3"]),
+]
+
+
+@pytest.mark.parametrize("text, size, names, measured, expected", SWEEPS)
+def test_sweeps(text: str, size: int, names: list[str] | None, measured: tuple, expected: list[str]) -> None:
+    assert sweep_labels(text, size, names, measured) == expected
+
+
+@given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), st.integers(2, 256))
+def test_a_sweep_runs_evenly_from_first_to_last(first: float, last: float, count: int) -> None:
+    found = [float(text) for text in sweep_labels(f"{first}:{last}:{count}", 1, None, (YEAR,))]
+    assert len(found) == count
+    even = [first + (last - first) * i / (count - 1) for i in range(count)]
+    assert found == pytest.approx(even, rel=1e-5, abs=1e-5 * max(abs(first), abs(last)))
+
+
+@pytest.mark.parametrize("text", ["0:1:1", "0:1:0", "0:1:257", "0:1:-3", "0:1:x", "0:1:1e9"])
+def test_counts_of_sweeps(text: str) -> None:
+    with pytest.raises(FruganError, match="is a sweep FIRST:LAST:COUNT; give a count from 2 to 256"):
+        sweep_labels(text, 1, None, (YEAR,))
+
+
+def test_many_labels_at_once() -> None:
+    with pytest.raises(FruganError, match="more than 256 labels at once"):
+        sweep_labels("0:1:17,0:1:16", 2, None, (YEAR, SIZE))
+
+
+def test_lines_tell_what_may_be_given() -> None:
+    assert label_lines(0) == ["this generator was trained without labels"]
+    assert label_lines(4, MIXED, MIXED_YEAR) == [
+        "kind: one of cat, dog",
+        "year: 1990 to 2020, mean 2005, standard deviation 8",
+        "fur: one of 0, 1",
+    ]

@@ -45,7 +45,12 @@ def generate(
     noise: Annotated[Literal["const", "random", "none"], Option(help="The fine grain.")] = "const",
     label: Annotated[
         str | None,
-        Option("--class", help="Class name or number; a measured label in its own unit; several joined by commas."),
+        Option(
+            "--class",
+            "--label",
+            help="Class name or number; a measured label in its own unit, or a sweep FIRST:LAST:COUNT of it; several joined by "
+            "commas; ? tells what there is.",
+        ),
     ] = None,
     code: Annotated[
         list[str] | None, Option(help="A code that frugan project wrote, in place of seeds; may be repeated.")
@@ -85,10 +90,11 @@ def generate(
     What they were made from stands in the files. Nothing is overwritten but by the same image again: other images of the
     same name get a number.
     """
+    asked = dict(locals())
     from frugan.cli.output import write_atlas, write_each, write_npz
     from frugan.device import choose_device
     from frugan.image_files import choose_output
-    from frugan.latent import outside, parse_label
+    from frugan.latent import label_lines, outside, parse_label, sweep_labels
     from frugan.networks.serialization import weights_digest
     from frugan.palette import read_palette
     from frugan.run.load import load_with_notes, read_class_names
@@ -116,6 +122,13 @@ def generate(
     G, notes = load_with_notes(source)
     names = read_class_names(source)
     measured = G.config.measured
+    if label == "?":
+        say("\n".join(label_lines(G.label_size, names, measured)))
+        return
+    sweep = sweep_labels(label or "", G.label_size, names, measured)
+    if len(sweep) > 1:
+        _generate_sweep(sweep, asked, G, names)
+        return
     c = parse_label(label, G.label_size, names, measured)
     notes = [*notes, *([] if c is None else outside(c, measured))]
     kind = "png" if (atlas or colours) and format == "auto" else format
@@ -149,6 +162,44 @@ def generate(
         written = write_each(batches, numbers, out, text, factor or 1, output, colours)
     for line in [written, *notes, *([] if grid else output.notes())]:
         say(line)
+
+
+def _generate_sweep(sweep: Sequence[str], asked: Mapping[str, Any], G: Generator, names: Sequence[str] | None) -> None:
+    """`frugan generate --label 0:1:5`: a folder for each label, or a grid with a row for each seed and a column for each label."""
+    import torch
+
+    from frugan.device import choose_device
+    from frugan.image_files import choose_output
+    from frugan.latent import outside, parse_label
+    from frugan.networks.serialization import weights_digest
+
+    out = asked["out"] or default_out(asked["source"])
+    labels = [c for text in sweep if (c := parse_label(text, G.label_size, names, G.config.measured)) is not None]
+    if not asked["grid"]:
+        for text in sweep:
+            generate(**{**asked, "label": text, "out": out / _file_part(text)})
+        return
+    seeds, factor = parse_seeds(asked["seeds"]), _parse_scale(asked["scale"])
+    rows, columns = _parse_repeat(asked["repeat"], G)
+    settings = {name: asked[name] for name in ("truncation", "truncation_cutoff", "noise", "batch")}
+    made = G.to(choose_device(asked["device"])).sample_batches(
+        [seed for seed in seeds for _ in labels], c=torch.stack(labels).repeat(len(seeds), 1), **settings
+    )
+    size = G.resolution[0] * rows, G.resolution[1] * columns
+    text = {"Network": weights_digest(G), "Truncation": f"{asked['truncation']:g}", "Noise": asked["noise"]}
+    if asked["truncation_cutoff"] is not None:
+        text["Truncation cutoff"] = str(asked["truncation_cutoff"])
+    text["Class"] = str(asked["label"])
+    shown = _shown((images.repeat(1, 1, rows, columns) for images in made), len(seeds) * len(labels))
+    say(_write_grid(shown, seeds, out, text, factor or _legible(*size), size, sweep))
+    told = dict.fromkeys(line for c in labels for line in outside(c, G.config.measured))
+    for line in [*told, *sheet_notes(choose_output(G.pixels, G.channels, "auto", "auto"))]:
+        say(line)
+
+
+def _file_part(text: str) -> str:
+    """A label as part of a file's name."""
+    return re.sub(r"[^\w.,=-]+", "_", text)[:40]
 
 
 def _check_layout(format: str, bits: str, *, grid: bool, atlas: bool, factor: int | None, palette: str | None) -> None:
@@ -224,27 +275,30 @@ def _write_grid(
     text: Mapping[str, str],
     factor: int,
     resolution: tuple[int, int],
+    sweep: Sequence[str] = (),
 ) -> str:
-    """One file of all images with their seeds and class as captions; says what was written."""
+    """One file of all images with their seeds and class as captions; says what was written. `sweep`: the labels of each row."""
     import numpy as np
 
     from frugan.cli.output import free
     from frugan.images import can_write, captioned_grid, save_image, to_uint8, upscale
 
     h, w = resolution
-    if len(seeds) * h * w * factor**2 > MOST_GRID_PIXELS:
+    total = len(seeds) * max(len(sweep), 1)
+    if total * h * w * factor**2 > MOST_GRID_PIXELS:
         raise FruganError(
-            f"a grid of {len(seeds):,} images of {h}x{w} at scale {factor} is beyond {MOST_GRID_PIXELS:,} pixels: give fewer "
+            f"a grid of {total:,} images of {h}x{w} at scale {factor} is beyond {MOST_GRID_PIXELS:,} pixels: give fewer "
             "--seeds, a smaller --scale, or leave out --grid"
         )
-    name = text.get("Class", "")
+    labels = [label if can_write(label) else "" for label in sweep or [text.get("Class", "")]]
     about = {"Seeds": seed_ranges(seeds), **text, "Scale": str(factor)}
     (file,) = free([out / f"{_grid_name(about)}.png"], [about])
     sheet = np.concatenate([to_uint8(images) for images in batches])
-    captions = [f"{seed} {name if can_write(name) else ''}".strip() for seed in seeds]
-    save_image(captioned_grid(upscale(sheet, factor), captions=captions), file, text=about)
+    captions = [f"{seed} {label}".strip() for seed in seeds for label in labels]
+    columns = len(sweep) or None
+    save_image(captioned_grid(upscale(sheet, factor), columns=columns, captions=captions), file, text=about)
     enlarged = f", each enlarged {factor} times" if factor > 1 else ""
-    return f"a grid of {len(seeds):,} images of {h}x{w}{enlarged}, 8 bits per channel: {file}"
+    return f"a grid of {total:,} images of {h}x{w}{enlarged}, 8 bits per channel: {file}"
 
 
 def _grid_name(about: Mapping[str, str]) -> str:
@@ -252,7 +306,7 @@ def _grid_name(about: Mapping[str, str]) -> str:
     seeds = about["Seeds"] if len(about["Seeds"]) <= 40 else about["Seeds"][:40].rsplit(",", 1)[0] + ",etc"
     parts = ["grid", seeds]
     if "Class" in about:
-        parts.append(re.sub(r"[^\w.,=-]+", "_", about["Class"])[:40])
+        parts.append(_file_part(about["Class"]))
     if about["Truncation"] != "1":
         parts.append(f"psi{about['Truncation']}")
     if "Truncation cutoff" in about:

@@ -1,5 +1,5 @@
 """What one does with a frozen generator."""
 
-from frugan.latent.labels import LabelPart, label_parts, outside, parse_label
+from frugan.latent.labels import LabelPart, label_lines, label_parts, outside, parse_label, sweep_labels
 
-__all__ = ["LabelPart", "label_parts", "outside", "parse_label"]
+__all__ = ["LabelPart", "label_lines", "label_parts", "outside", "parse_label", "sweep_labels"]

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from frugan.errors import FruganError
+from frugan.errors import FruganError, shown
 from frugan.label_parts import SHOWN, LabelPart, Measured, label_parts
+
+MOST_LABELS = 256
+"""Labels of a sweep."""
 
 
 def parse_label(
@@ -44,6 +47,51 @@ def parse_label(
         joined = "; write all of them, joined by commas or as name=value" if len(parts) > 1 else ""
         raise FruganError(f"class {text!r}: give {choices}{joined}{more}")
     return _filled(label_size, values)
+
+
+def sweep_labels(
+    text: str, label_size: int, class_names: Sequence[str] | None = None, measured: Sequence[Measured] = ()
+) -> list[str]:
+    """A label as text in which numbers may be sweeps → the texts of all its labels, the last sweep changing fastest.
+
+    A sweep FIRST:LAST:COUNT stands for COUNT numbers from FIRST to LAST, evenly spread: "0:1:3,12" is "0,12", "0.5,12", "1,12".
+    A label without sweeps is the only one. Raises `FruganError` for counts that are too small or large.
+    """
+    if class_names and text.strip() in class_names:
+        return [text]
+    found = [""]
+    for cell in text.split(","):
+        name, mark, value = cell.rpartition("=")
+        choices = _swept(value.strip(), text) if label_size and measured else [value]
+        found = [f"{before}{',' if before else ''}{name}{mark}{choice}" for before in found for choice in choices]
+        if len(found) > MOST_LABELS:
+            raise FruganError(f"label {shown(text)}: more than {MOST_LABELS} labels at once; give smaller counts")
+    return found
+
+
+def _swept(text: str, whole: str) -> list[str]:
+    """The numbers of a sweep; anything else is its own."""
+    first, *rest = text.split(":")
+    if len(rest) != 2 or _number(first) is None or _number(rest[0]) is None:
+        return [text]
+    if not re.fullmatch(r"[0-9]{1,4}", rest[1]) or not 2 <= int(rest[1]) <= MOST_LABELS:
+        raise FruganError(
+            f"label {shown(whole)}: {shown(text)} is a sweep FIRST:LAST:COUNT; give a count from 2 to {MOST_LABELS}"
+        )
+    start, end, count = float(first), float(rest[0]), int(rest[1])
+    return [f"{start + (end - start) * i / (count - 1):.6g}" for i in range(count)]
+
+
+def label_lines(
+    label_size: int, class_names: Sequence[str] | None = None, measured: Sequence[Measured] = ()
+) -> list[str]:
+    """A line for each part of a label: its classes, or the numbers that it had in the training images."""
+    if not label_size:
+        return ["this generator was trained without labels"]
+    return [
+        f"{part.name}: {part.measured}" if part.measured else str(part)
+        for part in label_parts(label_size, class_names, measured)
+    ]
 
 
 def outside(c: Tensor, measured: Sequence[Measured]) -> list[str]:
