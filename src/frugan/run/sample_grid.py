@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from frugan.data import Dataset
 from frugan.images import grid, save_image, to_uint8
+from frugan.label_parts import Measured
 from frugan.networks import Generator
 
 
@@ -23,7 +25,7 @@ class SampleGrid:
     def __init__(self, dataset: Dataset) -> None:
         self.columns, self.rows = grid_shape(dataset.resolution)
         self.reals, _ = dataset.images(dataset.preview(self.columns * self.rows))
-        self.labels = grid_labels(dataset.label_pool, self.columns, self.rows)
+        self.labels = grid_labels(dataset.label_pool, self.columns, self.rows, dataset.measured)
 
     def save_reals(self, file: Path) -> None:
         self.save(self.reals, file)
@@ -47,11 +49,22 @@ def grid_shape(resolution: tuple[int, int]) -> tuple[int, int]:
     return min(max(1024 // w, 4), 12), min(max(768 // h, 3), 8)
 
 
-def grid_labels(labels: Tensor, columns: int, rows: int) -> Tensor | None:
+def grid_labels(labels: Tensor, columns: int, rows: int, measured: Sequence[Measured] = ()) -> Tensor | None:
     """Labels `[columns·rows, K]` for a grid with one class a column, or numbers from left to right, from training labels
-    `[N, K]`; None without labels."""
+    `[N, K]`; None without labels.
+
+    Where a label is a number and something else, each row follows one number over its range, in turn, and the rest of the label
+    stays what it is in one training image.
+    """
     if not labels.shape[1]:
         return None
+    if measured and labels.shape[1] > 1:
+        fixed = labels[torch.linspace(0, len(labels) - 1, -(-rows // len(measured))).long()]
+        found = fixed.repeat_interleave(len(measured), 0)[:rows].repeat_interleave(columns, 0)
+        for row in range(rows):
+            m = measured[row % len(measured)]
+            found[row * columns : (row + 1) * columns, m.column] = torch.linspace(m.minimum, m.maximum, columns)
+        return found
     kinds = labels.unique(dim=0)
     if ((labels == 0) | (labels == 1)).all():
         kinds = kinds.flip(0)  # one-hot rows: the first class first
