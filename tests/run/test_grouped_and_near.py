@@ -16,7 +16,7 @@ from frugan.data import DataConfig, open_dataset
 from frugan.errors import FruganError
 from frugan.run.plan import plan
 from frugan.run.train import Run
-from frugan.training.step import Phases
+from frugan.training.phases import Phases
 from frugan.training.vicinity import Vicinity
 
 from .conftest import TINY
