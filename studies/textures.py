@@ -3,8 +3,8 @@
     python studies/textures.py textures
     frugan train textures run --crops 1000 --crop-size 64 --crop-rotations --resolution 16 --preset tiny --kimg 15
 
-Hides: a smooth random field decides by its sign where the dark spots are. Three images of 1200×1600 pixels, of smaller and larger spots
-and other colours.
+Hides: a smooth random field decides by its sign where the dark spots are. Three images of 1200×1600 pixels, of smaller and larger
+spots and other colours.
 """
 
 from __future__ import annotations
