@@ -7,8 +7,9 @@ import torch
 
 from frugan.augment import AugmentConfig, AugmentPipeline, ControllerConfig
 from frugan.data import DataConfig, open_dataset
+from frugan.losses import ObjectiveConfig
 from frugan.networks import DiscriminatorConfig, GeneratorConfig, SynthesisConfig
-from frugan.training import ObjectiveConfig, Phases, TrainingConfig, TrainState, train
+from frugan.training import Phases, TrainingConfig, TrainState, train
 
 
 def main(images: str, steps: int = 100, batch: int = 16, width: int = 1024) -> np.ndarray:
