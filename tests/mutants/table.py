@@ -576,6 +576,17 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("means[:, 0] - means[:, 2]", "means[:, 2] - means[:, 0]", "test_scores_rank_drawings_as_they_should", "warm is cold"),
         ("torch.linspace(-1, 1, weights.shape[2]", "torch.linspace(1, -1, weights.shape[2]", "test_scores_rank_drawings_as_they_should", "left is right"),
     )),
+    ("cli/demo.py", "tests/cli/test_demo.py", (
+        ("if r > target", "if r < target", "test_in_words_it_says_what_p_did", "r_t passes its target the other way"),
+        ("if abs(r_t - target) > 0.07", "if abs(r_t - target) > 0.7", "test_in_words_it_says_what_p_did", "whatever p does counts as settled"),
+    )),
+    ("interop/model_card.py", "tests/interop/test_hub.py", (
+        ('labels[torch.arange(NUM_SAMPLES) % len(labels)]', 'labels[:NUM_SAMPLES]', "test_the_card_says_whence_it_comes", "fewer labels than samples"),
+        ('if "Data" in provenance.rows', 'if "Data" not in provenance.rows', "test_the_card_says_whence_it_comes", "asks for what it has"),
+    )),
+    ("data/tools/shapes.py", "tests/data/tools/test_avatars.py", (
+        ("side * (0.24 + 0.08", "side * (0.40 + 0.08", "test_shapes_stay_whole_and_have_the_classes_that_they_show", "shapes are cut off"),
+    )),
 )
 # fmt: on
 
