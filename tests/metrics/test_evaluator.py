@@ -405,3 +405,40 @@ def test_several_processes_give_the_result_of_one(tmp_path: Path) -> None:
         assert EvaluationCard.load(tmp_path / f"{rank}.json").values == pytest.approx(alone, rel=1e-5)
         assert EvaluationCard.load(tmp_path / f"fid-{rank}.json").values["fid"] == pytest.approx(alone["fid"], rel=1e-5)
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+class Deep:
+    """Generator-shaped: images that differ from grey by less than a level of 8 bits."""
+
+    z_dim, label_size = 4, 0
+
+    def __init__(self, channels: int) -> None:
+        self.channels = channels
+
+    def mapping(self, z: Tensor, c: Tensor | None, truncation: float = 1.0) -> Tensor:
+        return z
+
+    def synthesis(self, ws: Tensor, *, noise: str, generator: torch.Generator) -> Tensor:
+        return (0.001 * ws.clamp(-3, 3).mean(1)[:, None, None, None]).expand(-1, self.channels, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("channels", "dtype"), [(1, np.uint16), (3, np.uint16), (5, np.uint16), (3, np.uint8), (5, np.uint8)]
+)
+def test_samples_are_compared_at_the_depth_of_the_reference(channels: int, dtype: Any) -> None:
+    """What 8 bits cannot tell apart counts where the reference has 16; the card says what was reduced."""
+    seen: list[Tensor] = []
+
+    class Seeing(Averages):
+        def __call__(self, images: Tensor) -> Tensor:
+            seen.append(images)
+            return super().__call__(images[:, :1].expand(-1, 3, -1, -1))
+
+    reference = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (40, 8, 8, channels), dtype, endpoint=True)
+    measure = evaluator(reference, features=Seeing())
+    seen.clear()
+    card = measure(Deep(channels))
+    levels = len(torch.cat(seen)[:, 0, 0, 0].unique())
+    assert levels > 20 if dtype == np.uint16 else levels <= 2
+    assert card.protocol.get("depth") == (16 if dtype == np.uint16 else None)
+    assert card.protocol.get("seen") == ("the first 3 of 5 channels" if channels == 5 else None)

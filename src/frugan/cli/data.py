@@ -33,7 +33,10 @@ Labels = Annotated[
 ]
 ValueRange = Annotated[
     str,
-    Option(help="Stored values that become black and white: LO,HI; full: all of 8 or 16 bits; auto: the bits in use."),
+    Option(
+        help="Stored values that become black and white: LOW,HIGH, or percentiles p1,p99; each:p1,p99 in every channel; full: all "
+        "of 8 or 16 bits; auto: the bits in use, or the extremes of other numbers."
+    ),
 ]
 UseGenerated = Annotated[bool, Option(help="Take images that frugan generated for data, instead of skipping them.")]
 

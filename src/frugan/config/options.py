@@ -133,7 +133,8 @@ class DataOptions:
     background: Literal["white", "black"] = option("white", DATA)
     """Colour behind dropped transparency, and of letterboxes."""
     value_range: str = option("auto", DATA)
-    """Stored values that become black and white: LO,HI; full: all of 8 or 16 bits; auto: the bits in use."""
+    """Stored values that become black and white: LOW,HIGH, or percentiles p1,p99; each:p1,p99 in every channel; full: all of 8 or
+    16 bits; auto: the bits in use, or the extremes of other numbers."""
     use_generated: bool = option(False, DATA)
     """Take images that frugan generated for data, instead of skipping them."""
     mirror: bool = option(False, DATA, basic=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from frugan.distributed import gather, own_share, rank
 from frugan.errors import FruganError
 from frugan.files import replacing
-from frugan.images import to_float, to_uint8
+from frugan.images import to_float, to_pixels, to_uint8
 from frugan.metrics.card import EvaluationCard
 from frugan.metrics.config import FEWEST, EvaluateConfig
 from frugan.metrics.distances import Array, Features2D, Moments
@@ -85,7 +85,7 @@ class Evaluator:
         self.trained = FeatureSet(self._real_features(self.train, progress)) if self.train else None
 
     def __call__(self, generator: GeneratorLike, progress: Advance | None = None) -> EvaluationCard:
-        """Each metric asked for, and its twin (see `METRICS`). Fresh noise; images pass through uint8."""
+        """Each metric asked for, and its twin (see `METRICS`). Fresh noise; images are rounded as the reference is."""
         card = self.unless_stopped(generator, lambda: False, progress)
         assert card is not None
         return card
@@ -127,6 +127,11 @@ class Evaluator:
             nearest=self._nearest(evidence),
         )
 
+    @property
+    def depth(self) -> int:
+        """Bits per channel of the reference, to which samples are rounded: 8 or 16."""
+        return 8 * self.reference.pixels.dtype.itemsize
+
     def protocol(self) -> dict[str, Any]:
         """All that two numbers must share to be comparable."""
         config = self.config
@@ -140,6 +145,10 @@ class Evaluator:
             "preprocessing": self.features.preprocessing,
             "features_digest": self.features.digest,
         }
+        if self.depth > 8:  # absent: 8, as in all cards from before
+            facts["depth"] = self.depth
+        if (channels := self.reference.pixels.shape[3]) > 4:
+            facts["seen"] = f"the first 3 of {channels} channels"
         if self.train:
             facts["train"] = self.train.digest
         if any(name.startswith("ppl") for name in config.metrics):
@@ -182,7 +191,7 @@ class Evaluator:
         def pixels() -> Iterator[np.ndarray]:
             for images, label_rows in batches:
                 rows.append(label_rows)
-                yield to_uint8(images)
+                yield to_pixels(images, self.depth)
                 if progress:
                     progress(sum(map(len, rows)), len(numbers))
                 if stop():
