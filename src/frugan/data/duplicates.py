@@ -2,8 +2,8 @@
 
 An image is averaged to 16×16 pixels, and its mean and contrast are taken away, x' = (x − mean x) / std x; then what all images of
 the set have in common, their mean. Two images are near-duplicates where the correlation of what is left is `LEAST` or more. All
-pairs are compared, first in the 64 directions in which the set varies most, where no distance is larger than in all: the 5·10⁹
-pairs of 10⁵ images take some 30 s of a processor.
+pairs are compared, both ways around, first in the 64 directions in which the set varies most, where no distance is larger than in
+all: 30,000 images take 8 s of a processor, 10⁵ eleven times as long.
 """
 
 from __future__ import annotations
