@@ -57,7 +57,6 @@ def test_help_is_fast() -> None:
 
 READERS = {
     "files.py": "the one reader",
-    "run/evaluate.py": "a card of this process, as it will be when written",
     "metrics/features/inception.py": "weights whose hash was compared, by PyTorch's own reader of nothing but weights",
     "metrics/features/networks.py": "weights that come inside an installed package",
     "latent/fitting/lpips.py": "weights whose hash was compared, as above",

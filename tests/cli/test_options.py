@@ -343,12 +343,14 @@ EVALUATE = Command(
     {
         "source": Case("other", {"evaluate.source": "other"}),
         "metrics": Case("--metrics=fid,is", {"evaluate.options.metrics": ["fid", "is"]}),
+        "statistic": Case("--statistic=a.b:c,d:e", {"evaluate.options.statistics": ["a.b:c", "d:e"]}),
+        "verbose": Case("--verbose", {"show.verbose": True}),
         "mean": Case("--mean=0.1,0.2,0.3", {"evaluate.options.mean": [0.1, 0.2, 0.3]}),
         "std": Case("--std=0.4,0.5,0.6", {"evaluate.options.std": [0.4, 0.5, 0.6]}),
         **each("evaluate", data="moved", reference="others", against="all", out="card.json", device="mps"),
         **each(
             "evaluate.options", samples=777, seed=13, truncation=0.6, per_class=True, features="clip", weights="w.bin",
-            resize="legacy", input_size=99, path_distance="lpips", batch=21,
+            resize="legacy", input_size=99, path_distance="lpips", batch=21, intervals=True,
         ),
     },
 )  # fmt: skip

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +15,33 @@ from torch import Tensor, nn
 
 from frugan.errors import FruganError
 from frugan.images import to_float, to_uint8
+from frugan.label_parts import LabelPart
 from frugan.metrics import (
     METRICS,
     EvaluateConfig,
     EvaluationCard,
     Evaluator,
+    ImageScore,
     ImageSet,
+    UtilityConfig,
+    authenticity,
+    data_copying,
+    feature_likelihood,
+    held_out,
     kernel_distance_full,
+    membership_attack,
+    nearest,
     sample_images,
 )
 from frugan.networks import Generator, GeneratorConfig, SynthesisConfig
 
 REFERENCE = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _quick_utility(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = UtilityConfig(seeds=1, steps=25, batch=16, learning_rate=0.01)
+    monkeypatch.setattr(held_out, "utility", partial(held_out.utility, config=quick))
 
 
 class Toy:
@@ -155,14 +173,17 @@ TRAIN = ImageSet(
 
 
 def test_every_metric_is_given_as_asked() -> None:
+    """Whatever stands beside it; of membership the attacks that there are scores for, of usefulness what labels allow."""
     generator = Toy()
-    found = values(evaluator(metrics=tuple(METRICS), train=TRAIN), generator)
-    assert set(found) == {name for metric in METRICS.values() for name in metric.names}
-    assert set(METRICS) <= set(found)
+    names = tuple(name for name in METRICS if name != "utility")  # which needs labels, see below
+    found = values(evaluator(metrics=names, train=TRAIN), generator)
+    without = {f"membership_{name}{n}" for name in ("discriminator", "reconstruction") for n in ("", "_tpr")}
+    assert set(found) == {number for name in names for number in METRICS[name].names} - without
+    assert set(names) <= set(found)
     assert all(np.isfinite(value) for value in found.values())
-    for name, metric in METRICS.items():
+    for name in names:
         alone = values(evaluator(metrics=(name,), train=TRAIN), generator)
-        assert alone == {key: pytest.approx(found[key]) for key in metric.names}
+        assert alone == {key: pytest.approx(found[key]) for key in METRICS[name].names if key not in without}
 
 
 def test_the_number_is_that_of_the_parts() -> None:
@@ -263,7 +284,7 @@ def test_too_small_a_reference_is_refused() -> None:
         evaluator(REFERENCE[:9])
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", [name for name in METRICS if name != "utility"])
 def test_the_fewest_samples_are_enough_for_every_metric(name: str) -> None:
     found = values(evaluator(REFERENCE[:10], samples=10, metrics=(name,), train=TRAIN), Toy())
     assert np.isfinite(found[name])
@@ -388,12 +409,167 @@ def test_progress_is_told() -> None:
     assert heard == [(20, 50), (40, 50), (50, 50)]
 
 
+PARTS = [LabelPart("", range(2), ["dark", "bright"])]
+
+
+def brightness(image: np.ndarray) -> float:
+    return float(image.mean())
+
+
+def shades(n: int, seed: int) -> ImageSet:
+    """Two classes, which brightness tells."""
+    labels = np.eye(2, dtype=np.float32)[np.arange(n) % 2]
+    pixels = np.random.default_rng(seed).integers(0, 120, (n, 8, 8, 3), dtype=np.uint8)
+    return ImageSet(pixels + (120 * (np.arange(n) % 2))[:, None, None, None].astype(np.uint8), labels=labels)
+
+
+def held_out_evaluator(reference: ImageSet | None = None, train: ImageSet | None = None, **options: Any) -> Evaluator:
+    """All measurements that need held-out images, of 51 samples, with an attack that knows the first pixel."""
+    attack = ImageScore(lambda pixels, labels: pixels[:, 0, 0, 0] + np.zeros(len(pixels)), most=20)
+    fields = {"samples": 51, "metrics": HELD_OUT, "statistics": (f"{__name__}:brightness",)}
+    fields |= {key: options.pop(key) for key in list(options) if key in CONFIG}
+    train = shades(40, 1) if train is None else train
+    return Evaluator(
+        reference or shades(60, 0),
+        EvaluateConfig(**fields),
+        train=train if len(train) else None,
+        labels=train.labels if len(train) else np.eye(2, dtype=np.float32),
+        parts=PARTS,
+        features=Averages(),
+        attacks={"discriminator": attack},
+        untried={"reconstruction": "nobody asked"},
+        **{"partial": True, **options},
+    )
+
+
+HELD_OUT = ("kid", "memorisation", "c_t", "authenticity", "fld", "membership", "utility")
+WITHOUT_TRAINING = HELD_OUT[:-1]  # a forked process cannot compute gradients
+
+
+def test_held_out_metrics_are_those_of_the_parts() -> None:
+    """The card's numbers against the functions, on the features and pixels of the same samples."""
+    card = held_out_evaluator()(small_generator(2))
+    real, train = shades(60, 0), shades(40, 1)
+    made = to_uint8(samples(small_generator(2), 51, labels=train.labels))
+    q, t, p = (Averages()(to_float(torch.from_numpy(x))).numpy() for x in (made, train.pixels, real.pixels))
+    assert card.values["c_t"] == pytest.approx(data_copying(q, p, t).c_t)
+    assert card.values["authenticity"] == pytest.approx(authenticity(q, t, p).generated.value)
+    assert card.values["fld"] == pytest.approx(feature_likelihood(q, t, p).fld.value, rel=1e-4)
+    near = [-nearest(x, q)[0][:, 0] for x in (t, p)]
+    assert card.values["membership_distance"] == pytest.approx(membership_attack(*near).auc.value)
+    told = card.details["membership"]["discriminator"]
+    assert (told["members"], told["non_members"]) == (20, 20)
+    assert card.values["membership"] == max(card.values["membership_distance"], card.values["membership_discriminator"])
+    assert card.values["utility_real"] > 0.95
+    assert card.details["utility"]["label"]["count"] == 40
+    assert card.missing == {"membership by reconstruction": "nobody asked"}
+    found = card.details["statistics"][f"{__name__}:brightness"]
+    assert found["real_mean"] == pytest.approx(real.pixels.mean())
+    assert found["generated_mean"] == pytest.approx(made.mean())
+    distances = nearest(p, t)[0][:, 0]
+    assert card.nearest[0]["unseen_as_near"] == (distances <= nearest(q, t)[0].min()).mean()
+    assert json.loads(json.dumps(asdict(card)))["details"].keys() == card.details.keys()
+
+
+def test_batches_change_nothing() -> None:
+    first, second = (held_out_evaluator(batch=batch)(small_generator(2)) for batch in (64, 7))
+    assert second.values == pytest.approx(first.values, rel=1e-4)
+    assert second.details["membership"] == first.details["membership"]
+
+
+def test_what_cannot_be_computed_is_named_and_the_rest_is_given() -> None:
+    nothing = shades(0, 1)
+    card = held_out_evaluator(train=nothing)(small_generator(2))
+    assert set(card.values) == {"kid", "kid_std"}
+    assert set(card.missing) == set(HELD_OUT) - {"kid"}
+    assert all("hold some out" in why for why in card.missing.values())
+    one_class = shades(60, 0)
+    one_class.labels[:] = [1, 0]
+    few = held_out_evaluator(reference=one_class)(small_generator(2))
+    assert "one class only" in few.missing["utility"]
+    assert {"c_t", "fld", "membership"} <= set(few.values)
+    seven = ImageSet(shades(60, 0).pixels, rows=np.arange(11), labels=shades(60, 0).labels)
+    tiny = held_out_evaluator(reference=seven, train=ImageSet(shades(7, 1).pixels, labels=shades(7, 1).labels))
+    found = tiny(small_generator(2))
+    assert "7 training" in found.missing["fld"]
+    assert "7 members" in found.missing["membership"]
+    assert "memorisation" in found.values
+    with pytest.raises(FruganError, match="hold some out"):
+        held_out_evaluator(train=nothing, metrics=("c_t", "fld"))
+    with pytest.raises(FruganError, match="hold some out"):
+        held_out_evaluator(train=nothing, partial=False)
+    with pytest.raises(FruganError, match="7 training"):
+        held_out_evaluator(train=shades(7, 1), metrics=("fld",))(small_generator(2))
+    unlabelled = held_out_evaluator(reference=ImageSet(shades(60, 0).pixels))(small_generator(2))
+    assert "must share" in unlabelled.missing["utility"]
+
+
+def test_groups_on_both_sides_are_no_control() -> None:
+    """Held-out images of a film that was trained on are left out of it; where none is left, copying is not measured."""
+    reference, train = shades(60, 0), shades(40, 1)
+    films = np.array([f"film {i // 5}" for i in range(60)])
+    seen = np.array(["film 0", "film 1", *[f"elsewhere {i // 2}" for i in range(38)]])
+    pixels = reference.pixels.copy()
+    pixels[:10] = train.pixels[:10]  # frames as good as trained on
+    grouped = [
+        ImageSet(x, labels=y.labels, groups=g) for x, y, g in ((pixels, reference, films), (train.pixels, train, seen))
+    ]
+    card = held_out_evaluator(*grouped)(small_generator(2))
+    assert card.protocol["control_count"] == 50
+    assert card.details["membership"]["distance"]["non_members"] == 50
+    cut = ImageSet(pixels, rows=np.arange(10, 60), labels=reference.labels, groups=films)
+    without = held_out_evaluator(cut, grouped[1])(small_generator(2))
+    for name in ("c_t", "fld", "authenticity_unseen", "membership_distance", "utility_real"):
+        assert card.values[name] == pytest.approx(without.values[name]), name
+    assert card.values["kid"] != without.values["kid"]
+    all_seen = ImageSet(pixels, labels=reference.labels, groups=np.repeat("film 0", 60))
+    found = held_out_evaluator(all_seen, grouped[1])(small_generator(2))
+    assert set(found.values) == {"kid", "kid_std"}
+    statistic = found.missing.pop(f"statistic {__name__}:brightness")
+    assert statistic.startswith("1 images or groups cannot be halved")
+    assert all("hold out whole groups" in why for why in found.missing.values())
+    halves = held_out_evaluator(all_seen, grouped[1], intervals=True)(small_generator(2))
+    assert "cannot be halved" in halves.missing["interval of kid"]
+    assert not halves.intervals
+
+
+def test_mirrored_copies_are_one_image() -> None:
+    """An x-flipped copy of the nearest training image is no other image; attacks ask for each image once."""
+    train = shades(40, 1)
+    mirrored = ImageSet(train.pixels, rows=np.arange(80), labels=train.labels)
+    pixels = mirrored[np.arange(40)]
+    symmetric = ImageSet(
+        np.concatenate([pixels[:, :, :4], pixels[:, :, :4][:, :, ::-1]], axis=2), np.arange(80), train.labels
+    )
+    once = ImageSet(symmetric.pixels, np.arange(40), train.labels)
+    found, expected = (held_out_evaluator(train=x)(small_generator(2)) for x in (symmetric, once))
+    assert found.values["authenticity"] == pytest.approx(expected.values["authenticity"])
+    assert found.details["membership"]["distance"]["members"] == 40
+
+
+def test_intervals_and_floors_are_on_the_card(tmp_path: Path) -> None:
+    names = ("kid", "recall", "coverage", "fid")
+    card = evaluator(metrics=names, intervals=True)(small_generator())
+    numbers = {"kid", "precision", "recall", "density", "coverage"}
+    assert set(card.intervals) == set(card.floor) == numbers
+    for name in numbers:
+        low, high = card.intervals[name]
+        assert low <= high
+        median, lowest, highest = card.floor[name]
+        assert lowest <= median <= highest
+    assert card.intervals["kid"][0] < card.values["kid"] < card.intervals["kid"][1]
+    assert abs(card.floor["kid"][0]) < abs(card.values["kid"])
+    assert evaluator(metrics=names)(small_generator()).intervals == {}
+    assert EvaluationCard.load(card.save(tmp_path / "card.json")) == card
+
+
 def _measure_together(rank: int, world: int, folder: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
     try:
         measure = evaluator(metrics=("kid", "fid", "ppl_w_end"), cache=Path(folder) / "cache", samples=51)
         measure(small_generator()).save(Path(folder) / f"{rank}.json")
         evaluator(metrics=("fid",), samples=51)(small_generator()).save(Path(folder) / f"fid-{rank}.json")
+        held_out_evaluator(metrics=WITHOUT_TRAINING)(small_generator(2)).save(Path(folder) / f"held-out-{rank}.json")
     finally:
         torch.distributed.destroy_process_group()
 
@@ -401,9 +577,14 @@ def _measure_together(rank: int, world: int, folder: str) -> None:
 def test_several_processes_give_the_result_of_one(tmp_path: Path) -> None:
     torch.multiprocessing.start_processes(_measure_together, args=(3, str(tmp_path)), nprocs=3, start_method="fork")
     alone = values(evaluator(metrics=("kid", "fid", "ppl_w_end"), samples=51), small_generator())
+    one = held_out_evaluator(metrics=WITHOUT_TRAINING)(small_generator(2))
     for rank in range(3):
         assert EvaluationCard.load(tmp_path / f"{rank}.json").values == pytest.approx(alone, rel=1e-5)
         assert EvaluationCard.load(tmp_path / f"fid-{rank}.json").values["fid"] == pytest.approx(alone["fid"], rel=1e-5)
+        card = EvaluationCard.load(tmp_path / f"held-out-{rank}.json")
+        assert card.values == pytest.approx(one.values, rel=1e-4)
+        told, alone_told = (x.details["statistics"][f"{__name__}:brightness"] for x in (card, one))
+        assert told["wasserstein"] == pytest.approx(alone_told["wasserstein"], rel=1e-4)
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 

@@ -322,6 +322,28 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("float(1 - below.mean() / (2 * len(order)))", "float(below.mean() / (2 * len(order)))", "test_memorisation_is_the_probability_of_being_nearer", "memorisation the wrong way round"),
         ("np.quantile(order, chance)", "np.quantile(order, 1 - chance)", "test_simulated_copies_are_found", "copies by the farthest of the unseen"),
     )),
+    ("metrics/copying.py", "tests/metrics/test_copying.py", (
+        ("(total + 1 - (ties", "(total - (ties", "test_z_is_that_of_scipy", "the variance of U"),
+        ("        weights.append(n)\n", "        weights.append(m)\n", "test_cells_against_a_direct_computation", "cells weighted by generated images"),
+        ("is_authentic(unseen)", "is_authentic(generated)", "test_authenticity_and_distances_by_direct_computation", "the control is the samples"),
+        ("    return free\n", "    return ~free\n", "test_a_control_shares_no_group", "the control is what shares groups"),
+    )),
+    ("metrics/likelihood.py", "tests/metrics/test_likelihood.py", (
+        ("weight[seen] * self.dims", "weight[seen]", "test_density_and_optimum_are_those_of_pytorch", "variances are not per dimension"),
+        ("of_train.mean() - of_unseen.mean(), error", "of_unseen.mean() - of_train.mean(), error", "test_copies_and_bad_samples_are_told_apart", "the excess has the wrong sign"),
+    )),
+    ("metrics/membership.py", "tests/metrics/test_membership.py", (
+        ("1 - shares_below(negative, positive)", "shares_below(negative, positive)", "test_the_interval_is_that_of_delong", "placements of negative scores"),
+        ("positive > threshold", "positive >= threshold", "test_auc_and_tpr_are_those_of_scikit_learn", "ties with the threshold are accused"),
+    )),
+    ("metrics/resampling.py", "tests/metrics/test_resampling.py", (
+        ("count // 2]] = True", "count // 3]] = True", "test_halves_part_the_groups", "thirds for halves"),
+        ("count / (count - 1) * np.square(sums)", "np.square(sums)", "test_images_of_a_group_are_one_observation", "the scatter of a sample is that of the whole"),
+    )),
+    ("metrics/utility.py", "tests/metrics/test_utility.py", (
+        ("found[\"synthetic\"] - found[\"real\"]", "found[\"real\"] - found[\"synthetic\"]", "test_good_and_useless_synthetic_images_are_told_apart", "the difference has the wrong sign"),
+        ("own.sum(axis=1) == 1)", "own.sum(axis=1) >= 1)", "test_tasks_of_labels", "an image of two classes has an answer"),
+    )),
     ("metrics/path_length.py", "tests/metrics/test_path_length.py", (
         ("/ epsilon**2)", "/ epsilon)", "test_straight_paths_in_w_have_the_length_of_their_ends", "path length by ε instead of ε²"),
         ("a * angle.cos() + across", "a * (1 - angle) + across", "test_slerp & test_great_circles_in_z_have_the_length_of_their_angle", "no great circle"),
@@ -350,8 +372,8 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("(a.values[k], b.values[k])", "(b.values[k], a.values[k])", "test_cards_measured_alike_are_compared", "cards compared the wrong way round"),
     )),
     ("metrics/metric.py", EVALUATION, (
-        ("\"recall\":       Metric(_precision_recall, (\"precision\", \"recall\"), higher_is_better=True)", "\"recall\":       Metric(_precision_recall, (\"precision\", \"recall\"), higher_is_better=False)", "test_the_best_checkpoint[recall-values2-1]", "recall is better the lower"),
-        ("Metric(_kid_full, (\"kid_full\",), higher_is_better=False)", "Metric(_kid_full, (\"kid_full\",), higher_is_better=True)", "test_the_best_checkpoint[kid_full-values0-1]", "KID is better the higher"),
+        ("\"recall\":       Metric(_precision_recall, (\"precision\", \"recall\"), **_SHARES", "\"recall\":       Metric(_precision_recall, (\"precision\", \"recall\"), **{**_SHARES, \"higher_is_better\": False}", "test_the_best_checkpoint[recall-values2-1]", "recall is better the lower"),
+        ("Metric(_kid_full, (\"kid_full\",), higher_is_better=False", "Metric(_kid_full, (\"kid_full\",), higher_is_better=True", "test_the_best_checkpoint[kid_full-values0-1]", "KID is better the higher"),
     )),
     ("run/load.py", EVALUATION, (
         ("found = run.best() or run.latest()", "found = run.latest() or run.best()", "test_the_best_checkpoint[kid_full-values0-1]", "the newest instead of the best checkpoint"),

@@ -31,8 +31,8 @@ def c_t(value: float) -> dict[str, Any]:
     return {"c_t": {"c_t": value, "error": 0.5}}
 
 
-def gap(low_high: float, control: float) -> dict[str, Any]:
-    return {"fld": {"gap": estimate(low_high), "baseline_gap": control}}
+def gap(low_high: float) -> dict[str, Any]:
+    return {"fld": {"copying": estimate(low_high)}}
 
 
 def attacked(low: float, p: float, name: str = "distance") -> dict[str, Any]:
@@ -95,10 +95,8 @@ CASES: list[tuple[str, dict[str, Any], str | None]] = [
     ("near copies", {}, None),
     ("authenticity", {"authenticity": {"generated": estimate(0.5 - NEAR), "unseen": estimate(0.6, 0.1)}}, "against"),
     ("authenticity", {"authenticity": {"generated": estimate(0.5 + NEAR), "unseen": estimate(0.6, 0.1)}}, "supported"),
-    ("generalisation gap", gap(-1 - NEAR, -1.0), "against"),
-    ("generalisation gap", gap(-1 + NEAR, -1.0), "supported"),
-    ("generalisation gap", gap(-NEAR, 1.0), "against"),
-    ("generalisation gap", gap(NEAR, 1.0), "supported"),
+    ("generalisation gap", gap(-NEAR), "against"),
+    ("generalisation gap", gap(NEAR), "supported"),
     ("few unseen images", {"unseen_count": 99}, "open"),
     ("few unseen images", {"unseen_count": 100}, None),
     ("groups", {"groups_on_both_sides": 1}, "against"),

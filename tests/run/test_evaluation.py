@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ import frugan
 from frugan.config.options import Options
 from frugan.data import DataConfig
 from frugan.errors import FruganError
-from frugan.metrics import EvaluationCard, Evaluator
-from frugan.networks import Generator
+from frugan.latent.projection import ProjectionConfig
+from frugan.metrics import EvaluationCard, Evaluator, UtilityConfig, held_out, membership_attack
+from frugan.networks import Generator, save_generator
 from frugan.networks.serialization import weights_digest
+from frugan.run import membership
+from frugan.run.load import read_source
+from frugan.run.membership import membership_scores
 from frugan.run.plan import plan
 from frugan.run.train import Run
 from frugan.tracking import read_stats
@@ -83,33 +88,82 @@ def test_the_number_of_training_is_that_of_evaluate(run: Path) -> None:
     assert card.subject["generator"] == training.subject["generator"]
     assert {**card.protocol, "train": training.protocol["train"]} == training.protocol
     assert card.conditions["against"] == "held-out"
-    assert (run / "evaluations" / f"{last.path.name}.json").is_file()
+    assert (run / "evaluations" / f"{last.path.name}-12-samples.json").is_file()
 
 
-def test_a_second_measurement_overwrites_no_other(run: Path, tmp_path: Path) -> None:
-    """Without --out: one card for each question, in the place of its last answer."""
+def test_no_card_is_overwritten(run: Path, tmp_path: Path) -> None:
+    """Each measurement has a file of its own, by the number of samples; a card named by --out stays as it is."""
     copy = shutil.copytree(run, tmp_path / "run")
     shutil.rmtree(copy / "evaluations")
-    questions = [{}, {"seed": 1}, {"metrics": ("recall",)}, {"against": "train"}]
-    asked = [{**OPTIONS, **question} for question in questions]
-    cards = [frugan.evaluate(copy, **options, device="cpu") for options in asked]
-    for _ in range(2):
-        kept = [EvaluationCard.load(file) for file in sorted((copy / "evaluations").iterdir())]
-        assert len(kept) == len(questions)
-        for card in cards:
-            assert [(c.values, c.protocol, c.conditions["against"]) for c in kept].count(
-                (card.values, card.protocol, card.conditions["against"])
-            ) == 1
-        frugan.evaluate(copy, **asked[1], device="cpu")
     memorised = {"metrics": ("kid", "memorisation"), "samples": 60, "device": "cpu"}
-    frugan.evaluate(copy, **memorised)
-    frugan.evaluate(copy, **memorised, seed=5)
-    assert len(list((copy / "evaluations").glob("*.nearest.png"))) == 2
+    for options in ({**OPTIONS, "device": "cpu"}, {**OPTIONS, "device": "cpu"}, memorised):
+        frugan.evaluate(copy, **options)
+    names = sorted(p.name.split("-", 1)[1] for p in (copy / "evaluations").iterdir())
+    kimg = names[0].partition("-")[0]
+    assert names == [
+        f"{kimg}-12-samples-2.json",
+        f"{kimg}-12-samples.json",
+        f"{kimg}-60-samples.json",
+        f"{kimg}-60-samples.nearest.png",
+    ]
+    out = tmp_path / "card.json"
+    frugan.evaluate(copy, **OPTIONS, device="cpu", out=out)
+    before = out.read_bytes()
+    with pytest.raises(FruganError, match="not overwritten: give another --out"):
+        frugan.evaluate(copy, **OPTIONS, device="cpu", out=out)
+    assert out.read_bytes() == before
+    out.write_text("damaged")
+    frugan.evaluate(copy, **OPTIONS, device="cpu", out=out)
+    assert EvaluationCard.load(out).values
+
+
+def mean_of(image: np.ndarray) -> float:
+    return float(image.mean())
+
+
+def test_copying_privacy_and_usefulness_of_a_run(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the run's own networks: D's logit of each image alone, reconstruction of a few; and the page shows what was found."""
+    quick = UtilityConfig(seeds=1, steps=5, batch=8)
+    monkeypatch.setattr(held_out, "utility", partial(held_out.utility, config=quick))
+    monkeypatch.setattr(membership, "RECONSTRUCTION", ProjectionConfig(space="w", start="mean", steps_w=2))
+    copy = shutil.copytree(run, tmp_path / "run")
+    names = ("kid_full", "c_t", "authenticity", "fld", "membership", "utility")
+    options = {"samples": 60, "statistics": (f"{__name__}:mean_of",), "intervals": True, "device": "cpu"}
+    card = frugan.evaluate(copy, metrics=names, **options)
+    assert {"c_t", "authenticity", "fld", "membership", "utility"} <= set(card.values)
+    assert not card.missing
+    D = read_source(copy).discriminator  # of the best checkpoint, as the generator
+    assert D is not None
+    dataset = Run(copy).open_data()
+    scores = []
+    for rows in (dataset.train_indices, dataset.held_out_indices):
+        images, labels = dataset.images(rows)
+        with torch.no_grad():
+            scores.append(torch.cat([D(x[None], c[None]) for x, c in zip(images, labels)]).double().numpy())
+    expected = membership_attack(*scores)
+    found = card.details["membership"]["discriminator"]
+    assert (found["members"], found["non_members"]) == (28, 12)  # mirrored copies are not asked for
+    assert found["auc"]["value"] == pytest.approx(expected.auc.value)
+    assert card.details["membership"]["reconstruction"]["members"] == 24
+    assert card.details["utility"]["label"]["test"] == 12
+    assert card.intervals["kid_full"][0] <= card.values["kid_full"] <= card.intervals["kid_full"][1]
+    page = (copy / "index.html").read_text()
+    (sheet,) = (copy / "evaluations").glob("*.nearest.png")
+    for text in ("Is it copying?", f"evaluations/{sheet.name}", "kid_full", "c_t", "60 samples"):
+        assert text in page, text
+
+
+def test_a_generator_alone_says_which_attack_was_not_tried(run: Path, image_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "G").mkdir()
+    save_generator(tmp_path / "G", frugan.load(run))
+    scores, untried = membership_scores(tmp_path / "G", frugan.load(run), torch.device("cpu"))
+    assert set(scores) == {"reconstruction"}
+    assert "discriminator" in untried["discriminator"]
 
 
 def test_references(run: Path, image_folder: Path, tmp_path: Path) -> None:
     counts = {
-        against: frugan.evaluate(run, against=against, **OPTIONS, out=tmp_path / "card.json").protocol[
+        against: frugan.evaluate(run, against=against, **OPTIONS, out=tmp_path / f"{against}.json").protocol[
             "reference_count"
         ]
         for against in ("auto", "held-out", "train", "all")
@@ -272,4 +326,7 @@ def test_notes_of_an_import_and_the_files_written_are_told(
     show(card)
     lines = capsys.readouterr().out.splitlines()
     assert "an average was estimated" in lines
-    assert any(line.startswith("recall: higher is better; ") for line in lines)
+    assert any(line.startswith("recall ") and ": higher is better; " in line for line in lines)
+    assert not any(card.protocol["reference"] in line for line in lines)
+    show(card, verbose=True)
+    assert card.protocol["reference"][:40] in capsys.readouterr().out.replace("\n", "")

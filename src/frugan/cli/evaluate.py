@@ -14,6 +14,8 @@ from frugan.cli.signature import Device, completing_as
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from frugan.metrics import EvaluationCard
 
 IMAGES = "Images"
@@ -22,11 +24,13 @@ FEATURES = "Feature network"
 
 def evaluate(
     source: Annotated[Path, typer.Argument(help="A run, one of its checkpoints, or a foreign .pkl or .pt.")],
-    metrics: Annotated[str | None, Option(help="kid, kid_full, fid, fid_infinity, is, precision, recall, density, coverage, memorisation, ppl_w_full, ppl_w_end, ppl_z_full, ppl_z_end; joined by commas. \\[default: kid below 10,000 images, else fid]", autocompletion=completing_as("metrics"))] = None,
+    metrics: Annotated[str | None, Option(help="kid, kid_full, fid, fid_infinity, is, precision, recall, density, coverage, memorisation, c_t, authenticity, fld, membership, utility, ppl_w_full, ppl_w_end, ppl_z_full, ppl_z_end; joined by commas. \\[default: kid below 10,000 images, else fid]", autocompletion=completing_as("metrics"))] = None,
     samples: Annotated[int, Limits(at_least=10, at_most=10_000_000), Option(help="Images generated.")] = 5000,
     seed: Annotated[Seed, Option(help="Which ones: image i follows from seed and i.")] = 0,
     truncation: Annotated[Truncation, Option(help="ψ: below 1 more typical, less varied.")] = 1.0,
     per_class: Annotated[bool, Option(help="The metrics for each class, too.")] = False,
+    intervals: Annotated[bool, Option(help="95 % intervals, and the same metrics of two halves of the real images; many times slower.")] = False,
+    statistic: Annotated[str | None, Option(help="Your own numbers of an image, package.module:callable, compared as distributions; joined by commas.")] = None,
     data: Annotated[str | None, Option(help="Where the run's images are now; or those of a checkpoint without a run.", rich_help_panel=IMAGES)] = None,
     reference: Annotated[str | None, Option(help="Other images to measure against, all of them.", rich_help_panel=IMAGES)] = None,
     against: Annotated[Literal["auto", "held-out", "train", "all"], Option(help="Part of the run's images to measure against; auto: held-out, else train.", rich_help_panel=IMAGES)] = "auto",
@@ -39,6 +43,7 @@ def evaluate(
     path_distance: Annotated[Literal["features", "lpips"], Option(help="What path lengths are measured by.", rich_help_panel=FEATURES)] = "features",
     out: Annotated[Path | None, Option("--out", "-o", help="The card, a .json file. \\[default: in the run's evaluations]")] = None,
     batch: Annotated[int, Limits(at_least=1, at_most=65536), Option(help="Images made at once.")] = 64,
+    verbose: Annotated[bool, Option(help="All that the card holds: protocol, hashes, versions.")] = False,
     device: Device = "auto",
 ) -> None:  # fmt: skip
     """Measure a generator, and write a card that says how."""
@@ -61,6 +66,8 @@ def evaluate(
             seed=seed,
             truncation=truncation,
             per_class=per_class,
+            intervals=intervals,
+            statistics=tuple(statistic.split(",")) if statistic else (),
             features=features,
             weights=weights,
             resize=resize,
@@ -71,7 +78,7 @@ def evaluate(
             batch=batch,
             **options,
         )
-    show(card)
+    show(card, verbose=verbose)
     for file in written:
         say(f"{'card' if file.suffix == '.json' else 'nearest training images'}: {file}")
 
@@ -92,21 +99,47 @@ def compare(
     console.print(table)
 
 
-def show(card: EvaluationCard) -> None:
-    """Prints a card, and what its numbers mean."""
+def show(card: EvaluationCard, *, verbose: bool = False) -> None:
+    """Prints each number with its meaning, what it was measured on and what is missing; with `verbose` the whole card first."""
     from rich.markup import escape
     from rich.table import Table
 
+    if verbose:
+        table = Table("", "", "", box=None, pad_edge=False, show_header=False)
+        for part, name, value in card.rows():
+            table.add_row(f"[dim]{part}[/dim]", escape(name), escape(value))
+        console.print(table)
+    for line in _lines(card):
+        say(line)
+
+
+def _lines(card: EvaluationCard) -> Iterator[str]:
     from frugan.metrics.metric import explain_value
 
-    table = Table("", "", "", box=None, pad_edge=False, show_header=False)
-    for part, name, value in card.rows():
-        table.add_row(f"[dim]{part}[/dim]", escape(name), escape(value))
-    console.print(table)
-    for name in card.values:
-        say(f"{name}: {explain_value(name)}")
-    for note in card.subject.get("notes", []):
-        say(note)
+    for name, value in card.values.items():
+        notes = []
+        if name in card.intervals:
+            notes.append("95 % {:.4g} to {:.4g}".format(*card.intervals[name]))
+        if name in card.floor:
+            notes.append(f"between two halves of the real images {card.floor[name][0]:.4g}")
+        told = f" ({'; '.join(notes)})" if notes else ""
+        yield f"{name} {value:.4g}{told}: {explain_value(name)}"
+    for name, values in card.per_class.items():
+        yield f"class {name}: " + (", ".join(f"{k} {v:.4g}" for k, v in values.items()) or "too few images")
+    for name, found in card.details.get("statistics", {}).items():
+        distance = found["wasserstein"]
+        yield (
+            f"{name}: mean {found['real_mean']:.4g} of real, {found['generated_mean']:.4g} of generated images; Wasserstein "
+            f"distance {distance['value']:.4g} (95 % {distance['low']:.4g} to {distance['high']:.4g}), by chance below "
+            f"{found['null_wasserstein']:.4g}"
+        )
+    protocol, against = card.protocol, card.conditions.get("against")
+    yield (
+        f"measured on {protocol.get('samples')} samples and {protocol.get('reference_count')} real images"
+        f"{f' ({against})' if against else ''}, seen by {protocol.get('features')}"
+    )
+    yield from (f"{name} was not measured: {why}" for name, why in card.missing.items())
+    yield from card.subject.get("notes", [])
 
 
 def _tell_unfinished(source: Path) -> None:

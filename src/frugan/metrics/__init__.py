@@ -21,15 +21,20 @@ from frugan.metrics.distances import (
     kernel_distance_full,
 )
 from frugan.metrics.evaluator import Evaluator
+from frugan.metrics.evidence import Evidence, FeatureSet, Measurement
 from frugan.metrics.features.base import Features, ModuleFeatures
 from frugan.metrics.features.registry import FEATURES, load_features
+from frugan.metrics.image_evidence import ImageScore
 from frugan.metrics.image_set import ImageSet
+from frugan.metrics.likelihood import FeatureLikelihood, feature_likelihood
 from frugan.metrics.membership import NOT_TRIED, Attack, membership_attack
-from frugan.metrics.metric import METRICS, Evidence, FeatureSet, Metric
+from frugan.metrics.metric import METRICS, Metric
 from frugan.metrics.neighbours import density_coverage, memorisation, nearest, precision_recall
 from frugan.metrics.path_length import perceptual_path_length, trimmed_mean
 from frugan.metrics.resampling import Estimate, floor, half_sample_intervals
 from frugan.metrics.sampling import GeneratorLike, sample_images
+from frugan.metrics.user_statistics import StatisticComparison, compare_statistic, load_statistic
+from frugan.metrics.utility import Examples, Utility, UtilityConfig, utility
 
 __all__ = [
     "FEATURES",
@@ -44,19 +49,28 @@ __all__ = [
     "EvaluationCard",
     "Evaluator",
     "Evidence",
+    "Examples",
+    "FeatureLikelihood",
     "FeatureSet",
     "Features",
     "GeneratorLike",
+    "ImageScore",
     "ImageSet",
+    "Measurement",
     "Metric",
     "ModuleFeatures",
     "Moments",
     "NearestDistances",
+    "StatisticComparison",
+    "Utility",
+    "UtilityConfig",
     "authenticity",
     "compare",
+    "compare_statistic",
     "data_copying",
     "default_metric",
     "density_coverage",
+    "feature_likelihood",
     "floor",
     "frechet_distance",
     "frechet_distance_extrapolated",
@@ -66,6 +80,7 @@ __all__ = [
     "kernel_distance",
     "kernel_distance_full",
     "load_features",
+    "load_statistic",
     "membership_attack",
     "memorisation",
     "nearest",
@@ -74,4 +89,5 @@ __all__ = [
     "precision_recall",
     "sample_images",
     "trimmed_mean",
+    "utility",
 ]

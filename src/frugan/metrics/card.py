@@ -19,7 +19,11 @@ class EvaluationCard:
     """`values` by name, and for each class where that was asked for. `protocol`: what two cards must share to be compared.
 
     `subject`: which generator, which seed. `conditions`: versions, device, time. `nearest`: the samples nearest to a
-    training image, with the names of their neighbours and the distances, where memorisation was measured.
+    training image, with the names of their neighbours and the distances, where copying was measured.
+
+    `intervals`: 95 % intervals `[low, high]` of some values. `floor`: of some values, the median and the interval between two
+    random halves of the reference `[median, low, high]`. `details`: whole results, by metric. `missing`: what could not be
+    computed, and why.
     """
 
     values: dict[str, float]
@@ -28,6 +32,10 @@ class EvaluationCard:
     conditions: dict[str, Any] = field(default_factory=dict)
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
     nearest: list[dict[str, Any]] = field(default_factory=list)
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    floor: dict[str, list[float]] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
 
     def save(self, file: Path) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -58,12 +66,17 @@ class EvaluationCard:
 
 def _check_tables(card: EvaluationCard) -> None:
     """Raises `ValueError` unless the parts are tables, those of values of numbers."""
-    for table in (card.values, card.protocol, card.subject, card.conditions, card.per_class):
+    tables = (card.values, card.protocol, card.subject, card.conditions, card.per_class)
+    for table in (*tables, card.intervals, card.floor, card.details, card.missing):
         if not isinstance(table, dict):
             raise ValueError("a part of it is no table")
     for values in (card.values, *card.per_class.values()):
         if not isinstance(values, dict) or not all(isinstance(v, (int, float)) for v in values.values()):
             raise ValueError("a value of it is no number")
+    for kind, length in ((card.intervals, 2), (card.floor, 3)):
+        for numbers in kind.values():
+            if not isinstance(numbers, list) or [isinstance(v, (int, float)) for v in numbers] != [True] * length:
+                raise ValueError("an interval of it is not of numbers")
 
 
 def compare(a: EvaluationCard, b: EvaluationCard) -> dict[str, tuple[float, float]]:

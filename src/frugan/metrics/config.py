@@ -22,7 +22,9 @@ def default_metric(image_set: int) -> str:
 class EvaluateConfig:
     """`samples` images, drawn with `seed` and truncated by ψ = `truncation`, seen through a feature network (see
     `load_features` for `features`, `weights`, `resize`, `input_size`, `mean` and `std`). `per_class` adds the metrics of
-    two sets for each class. `path_distance` is what perceptual path length measures steps by (see `PATH_DISTANCES`).
+    two sets for each class. `intervals` adds 95 % intervals and floors (see `EvaluationCard`). `statistics`: of the
+    user's own, `package.module:callable`, see `load_statistic`. `path_distance` is what perceptual path length measures steps
+    by (see `PATH_DISTANCES`).
     `batch` changes speed, not results."""
 
     metrics: tuple[str, ...] = ("kid",)
@@ -30,6 +32,8 @@ class EvaluateConfig:
     seed: Seed = 0
     truncation: Truncation = 1.0
     per_class: bool = False
+    intervals: bool = False
+    statistics: tuple[str, ...] = ()
     features: str = "efficientnet-lite0"
     weights: str | None = None
     resize: Resize | None = None

@@ -15,13 +15,14 @@ import numpy as np
 from frugan.errors import FruganError
 from frugan.metrics.distances import Array, Features2D, checked
 from frugan.metrics.neighbours import nearest, nearest_of_other_groups
-from frugan.metrics.resampling import Estimate, group_sums, mean_estimate, shares_below
+from frugan.metrics.resampling import Estimate, group_sums, mean_error, mean_estimate, shares_below
 
 PRINCIPAL = 64
 """Principal components that cells are found in."""
 CELL_FEWEST = 10
 """Held-out and generated images that a cell needs for its z-score."""
 MOST_CELLS = 10
+COPY_QUANTILE = 0.01
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -120,6 +121,8 @@ class Authenticity:
     generated: Estimate
     unseen: Estimate
     """Of held-out images in the place of samples: what a generator that copies nothing gives."""
+    difference: Estimate
+    """Generated less unseen: 0 nothing copied, below copies."""
 
 
 def authenticity(
@@ -144,11 +147,17 @@ def authenticity(
     unseen, _ = checked(unseen, train)
     own = nearest_of_other_groups(train, train_groups)
 
-    def share(points: Array, groups: np.ndarray | None = None) -> Estimate:
+    def is_authentic(points: Array) -> Array:
         far, rows = nearest(points, train)
-        return mean_estimate((far[:, 0] > own[rows[:, 0]]).astype(float), groups, (0, 1))
+        return (far[:, 0] > own[rows[:, 0]]).astype(np.float64)
 
-    return Authenticity(share(generated), share(unseen, unseen_groups))
+    made, others = is_authentic(generated), is_authentic(unseen)
+    error = float(np.hypot(mean_error(made), mean_error(others, unseen_groups)))
+    return Authenticity(
+        mean_estimate(made, limits=(0, 1)),
+        mean_estimate(others, unseen_groups, (0, 1)),
+        Estimate.of(made.mean() - others.mean(), error, (-1, 1)),
+    )
 
 
 @dataclass(frozen=True)
@@ -161,7 +170,8 @@ class NearestDistances:
     unseen: tuple[float, ...]
     train: tuple[float, ...]
     copied: Estimate
-    """The share of samples nearer than 99 of 100 held-out images; 0.01 by chance."""
+    """The share of samples nearer than 99 of 100 held-out images; 0.01 by chance. Its interval covers that the quantile is that
+    of few held-out images, too."""
 
 
 def nearest_distances(
@@ -179,13 +189,16 @@ def nearest_distances(
     unseen, _ = checked(unseen, train)
     far, control = (nearest(x, train)[0][:, 0] for x in (generated, unseen))
     among = nearest_of_other_groups(train, train_groups)
-    near = (far < np.quantile(control, 0.01)).astype(float)
+    near = float((far < np.quantile(control, COPY_QUANTILE)).mean())
+    error = np.sqrt(near * (1 - near) / len(far) + COPY_QUANTILE * (1 - COPY_QUANTILE) / len(control))
 
     def table(distances: Array) -> tuple[float, ...]:
         known = distances[np.isfinite(distances)]
         return tuple(np.quantile(known, QUANTILES).tolist()) if len(known) else ()
 
-    return NearestDistances(QUANTILES, table(far), table(control), table(among), mean_estimate(near, limits=(0, 1)))
+    return NearestDistances(
+        QUANTILES, table(far), table(control), table(among), Estimate.of(near, float(error), (0, 1))
+    )
 
 
 def independent_of(groups: np.ndarray | None, others: np.ndarray | None, count: int) -> np.ndarray:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,20 +18,26 @@ from frugan.distributed import gather, own_share, rank
 from frugan.errors import FruganError
 from frugan.files import replacing
 from frugan.images import to_float, to_pixels, to_uint8
+from frugan.label_parts import LabelPart
 from frugan.metrics.card import EvaluationCard
 from frugan.metrics.config import FEWEST, EvaluateConfig
+from frugan.metrics.copying import independent_of
 from frugan.metrics.distances import Array, Features2D, Moments
+from frugan.metrics.evidence import Evidence, FeatureSet, Measurement, Sampling, Space
 from frugan.metrics.features.base import Features
 from frugan.metrics.features.registry import load_features
+from frugan.metrics.image_evidence import ImageEvidence, ImageScore
 from frugan.metrics.image_set import ImageSet
-from frugan.metrics.metric import METRICS, Evidence, FeatureSet, Metric, Sampling, Space
+from frugan.metrics.metric import METRICS, Metric
 from frugan.metrics.neighbours import nearest
 from frugan.metrics.path_length import Distance, perceptual_path_length
+from frugan.metrics.resampling import SetStatistic, floor, half_sample_intervals
 from frugan.metrics.sampling import GeneratorLike, sample_images
 from frugan.networks.serialization import weights_digest
 from frugan.tracking import environment
 
 NEAREST_SAMPLES, NEAREST_NEIGHBOURS = 8, 5
+HALF_SAMPLES = 25  # for an interval
 
 Advance = Callable[[int, int], None]
 
@@ -38,11 +45,13 @@ Advance = Callable[[int, int], None]
 class Evaluator:
     """Measures generators against one reference set, whose features are computed once.
 
-    `train`: the images that the generator learned from, for memorisation; they must not be the reference. `labels`:
-    float32 `[M, K]`, rows that generated images' labels are drawn from. `cache`: a folder that keeps features of real
-    images, by the hash of pixels, network and preprocessing. `features` takes the place of the network named in the
-    config. Where `torch.distributed` is set up, all processes must call together; they share the work and all get the
-    result.
+    `train`: the images that the generator learned from, for copying, privacy and usefulness; they must not be the reference.
+    `labels`: float32 `[M, K]`, rows that generated images' labels are drawn from; `parts`: what their columns are. `cache`: a
+    folder that keeps features of real images, by the hash of pixels, network and preprocessing. `features` takes the place
+    of the network named in the config. `attacks`: scores for membership inference by the attack's name; `untried`: why others
+    have none. With `partial`, a metric that cannot be computed is left out, with the reason on the card, and refused only
+    where there is no other. Where `torch.distributed` is set up, all processes must call together; they share the work and
+    all get the result.
     """
 
     def __init__(
@@ -52,22 +61,26 @@ class Evaluator:
         *,
         train: ImageSet | None = None,
         labels: np.ndarray | None = None,
+        parts: Sequence[LabelPart] = (),
         device: torch.device | str = "cpu",
         cache: Path | None = None,
         features: Features | None = None,
+        attacks: Mapping[str, ImageScore] | None = None,
+        untried: Mapping[str, str] | None = None,
+        partial: bool = False,
         progress: Advance | None = None,
     ) -> None:
         if len(reference) < FEWEST:
             raise FruganError(
                 f"{len(reference)} reference images are too few to measure against; give at least {FEWEST}"
             )
-        if config.any("needs_train") and train is None:
-            raise FruganError(
-                "memorisation compares samples with images that were not trained on: hold some out (--held-out), "
-                "or give others of the same kind (--reference)"
-            )
         self.reference, self.config, self.labels, self.device = reference, config, labels, torch.device(device)
-        self.train, self.cache = train if config.any("needs_train") else None, cache
+        self.parts, self.attacks, self.untried, self.partial = parts, attacks or {}, untried or {}, partial
+        self.cache, self.control = cache, np.arange(len(reference))
+        self.metrics, self.missing = list(config.metrics), dict[str, str]()
+        if reason := self._no_control(train):
+            self._leave_out("needs_train", reason)
+        self.train = train if self._any("needs_train") else None
         self.classes = _classes(reference, labels) if config.per_class else {}
         self.features = features or load_features(
             config.features,
@@ -78,11 +91,41 @@ class Evaluator:
             mean=config.mean,
             std=config.std,
         )
-        if config.any("needs_classifier") and self.features.classify is None:
-            raise FruganError(f"the Inception score needs classes, and {self.features.name} has none; choose another")
+        if self.features.classify is None:
+            self._leave_out(
+                "needs_classifier",
+                f"the Inception score needs classes, and {self.features.name} has none; choose another",
+            )
         self.path_distance = PATH_DISTANCES[config.path_distance](self.features, self.device)
         self.real = FeatureSet(self._real_features(reference, progress))
         self.trained = FeatureSet(self._real_features(self.train, progress)) if self.train else None
+
+    def _no_control(self, train: ImageSet | None) -> str | None:
+        """Why copying cannot be measured, if so; else what of the reference is a control for it is known from here on."""
+        if not self._any("needs_train"):
+            return None
+        if train is None:
+            return (
+                "memorisation, and what else is told by them, compares samples with images that were not trained on: hold "
+                "some out (--held-out), or give others of the same kind (--reference)"
+            )
+        try:
+            free = independent_of(self.reference.chosen_groups, train.chosen_groups, len(self.reference))
+        except FruganError as error:
+            return str(error)
+        self.control = np.flatnonzero(free)
+        return None
+
+    def _leave_out(self, needs: str, reason: str) -> None:
+        """Metrics with that need are named as missing; the error where one is refused, or none is left."""
+        out = [name for name in self.metrics if getattr(METRICS[name], needs)]
+        self.metrics = [name for name in self.metrics if name not in out]
+        if out and not (self.partial and self.metrics):
+            raise FruganError(reason)
+        self.missing |= dict.fromkeys(out, reason)
+
+    def _any(self, what: str) -> bool:
+        return any(getattr(METRICS[name], what) for name in self.metrics)
 
     def __call__(self, generator: GeneratorLike, progress: Advance | None = None) -> EvaluationCard:
         """Each metric asked for, and its twin (see `METRICS`). Fresh noise; images are rounded as the reference is."""
@@ -99,15 +142,11 @@ class Evaluator:
         if found is None:
             return None
         generated, rows = found
-        evidence = Evidence(
-            self.real,
-            generated,
-            self.trained,
-            self.features.classify,
-            partial(self._path_lengths, generator),
-        )
+        evidence = self._evidence(generator, generated)
+        measured = self._measure(evidence)
+        floors = self._add_intervals(evidence, measured) if config.intervals else {}
         return EvaluationCard(
-            values=_values(config.metrics, evidence),
+            values=measured.values,
             protocol=self.protocol(),
             subject={
                 "generator": weights_digest(generator) if isinstance(generator, nn.Module) else None,
@@ -125,12 +164,88 @@ class Evaluator:
                 for name, (real, label_rows) in self.classes.items()
             },
             nearest=self._nearest(evidence),
+            intervals={name: [*interval] for name, interval in measured.intervals.items()},
+            floor=floors,
+            details=measured.details,
+            missing=self.missing | measured.missing,
         )
 
     @property
     def depth(self) -> int:
         """Bits per channel of the reference, to which samples are rounded: 8 or 16."""
         return 8 * self.reference.pixels.dtype.itemsize
+
+    def _evidence(self, generator: GeneratorLike, generated: FeatureSet) -> Evidence:
+        config, train = self.config, self.train
+        members = np.zeros(0, np.int64) if train is None else np.flatnonzero(train.chosen < len(train.pixels))
+        return Evidence(
+            self.real,
+            generated,
+            self.trained,
+            self.features.classify,
+            partial(self._path_lengths, generator),
+            control=self.control,
+            members=members,
+            real_groups=self.reference.chosen_groups,
+            train_groups=None if train is None else train.owners,
+            images=ImageEvidence(
+                generator,
+                self.reference,
+                self.control,
+                train,
+                members,
+                self.labels,
+                self.parts,
+                attacks=self.attacks,
+                untried=self.untried,
+                samples=config.samples,
+                seed=config.seed,
+                truncation=config.truncation,
+                batch=config.batch,
+                device=self.device,
+            ),
+        )
+
+    def _measure(self, evidence: Evidence) -> Measurement:
+        """All metrics, and the user's statistics."""
+        total = Measurement()
+        for name in self.metrics:
+            if name not in total.values:
+                self._try(name, total, lambda name=name: total.take(METRICS[name].measure(evidence)))
+        if not total.values:
+            raise FruganError("; ".join(total.missing.values()))
+        for name in self.config.statistics:
+            self._try(f"statistic {name}", total, lambda name=name: _add_statistic(name, evidence, total))
+        return total
+
+    def _add_intervals(self, evidence: Evidence, measured: Measurement) -> dict[str, list[float]]:
+        """Intervals of the metrics that have a statistic; the floors of the same."""
+        floors: dict[str, list[float]] = {}
+        groups, real = evidence.real_groups, evidence.real.features
+
+        def add(metric: Metric, statistic: SetStatistic) -> None:
+            generated, limits = evidence.generated.features, metric.limits
+            found = half_sample_intervals(
+                statistic, real, generated, repeats=HALF_SAMPLES, real_groups=groups, limits=limits
+            )
+            lowest = floor(statistic, real, groups=groups)
+            measured.intervals.update((name, (e.low, e.high)) for name, e in zip(metric.names, found))
+            floors.update((name, [e.value, e.low, e.high]) for name, e in zip(metric.names, lowest))
+
+        for name in self.metrics:
+            metric = METRICS[name]
+            if metric.statistic is not None and metric.names[0] not in measured.intervals:
+                self._try(f"interval of {name}", measured, partial(add, metric, metric.statistic))
+        return floors
+
+    def _try(self, name: str, total: Measurement, work: Callable[[], object]) -> None:
+        """Does the work; with `partial`, an error is kept as what is missing."""
+        try:
+            work()
+        except FruganError as error:
+            if not self.partial:
+                raise
+            total.missing[name] = str(error)
 
     def protocol(self) -> dict[str, Any]:
         """All that two numbers must share to be comparable."""
@@ -151,7 +266,9 @@ class Evaluator:
             facts["seen"] = f"the first 3 of {channels} channels"
         if self.train:
             facts["train"] = self.train.digest
-        if any(name.startswith("ppl") for name in config.metrics):
+            if len(self.control) < len(self.reference):
+                facts["control_count"] = len(self.control)
+        if any(name.startswith("ppl") for name in self.metrics):
             facts["path_distance"] = config.path_distance
         return facts
 
@@ -200,12 +317,12 @@ class Evaluator:
         def stopped() -> bool:
             return sum(map(len, rows)) < len(numbers)
 
-        if config.any("holds_features") or config.per_class:
+        if self._any("holds_features") or config.per_class:
             own = _join(list(self._embed(pixels())))
             if stopped():
                 return None
             found = FeatureSet(_join(gather(own)))
-        elif config.any("of_sets"):
+        elif self._any("of_sets"):
             own = Moments.of(self._embed(pixels()))
             if stopped():
                 return None
@@ -227,11 +344,15 @@ class Evaluator:
         if min(len(real), generated.sum()) < FEWEST:
             return {}
         sets = (FeatureSet(x) for x in (evidence.real.features[real], evidence.generated.features[generated]))
-        names = [name for name in self.config.metrics if METRICS[name].of_sets]
-        return _values(names, Evidence(*sets, classify=evidence.classify))
+        own, total = Evidence(*sets, classify=evidence.classify), Measurement()
+        for name in self.metrics:
+            if METRICS[name].of_sets and name not in total.values:
+                total.take(METRICS[name].measure(own))
+        return total.values
 
     def _nearest(self, evidence: Evidence) -> list[dict[str, Any]]:
-        """The samples nearest to a training image, nearest first, with their neighbours."""
+        """The samples nearest to a training image, nearest first, with their neighbours, and the share of unseen images that
+        lie as near to one."""
         if self.train is None:
             return []
         samples = evidence.nearest_train[0].argsort(kind="stable")[:NEAREST_SAMPLES]
@@ -243,6 +364,7 @@ class Evaluator:
                 "positions": found.tolist(),
                 "names": [self.train.name(i) for i in found],
                 "distances": [round(float(d), 6) for d in far],
+                "unseen_as_near": float((evidence.nearest_unseen <= far[0]).mean()),
             }
             for sample, found, far in zip(samples, positions, distances)
         ]
@@ -285,13 +407,9 @@ class Evaluator:
         return computed
 
 
-def _values(names: Iterable[str], evidence: Evidence) -> dict[str, float]:
-    values: dict[str, float] = {}
-    for name in names:
-        metric: Metric = METRICS[name]
-        if name not in values:
-            values |= zip(metric.names, metric.compute(evidence))
-    return values
+def _add_statistic(name: str, evidence: Evidence, total: Measurement) -> None:
+    assert evidence.images is not None
+    total.details.setdefault("statistics", {})[name] = asdict(evidence.images.statistic(name))
 
 
 def _join(parts: list[np.ndarray]) -> np.ndarray:

@@ -16,13 +16,15 @@ from frugan.images import Pixels
 @dataclass(frozen=True)
 class ImageSet:
     """Real images: uint8 or uint16 `[N, H, W, C]`, best memory-mapped; `rows` int64 choose among them, all by default,
-    and one from N on means an x-flipped copy. `labels`: float32 `[N, K]`. `names`: one for each of the N."""
+    and one from N on means an x-flipped copy. `labels`: float32 `[N, K]`. `names`: one for each of the N. `groups` `[N]`: the
+    patient, film or slide that an image is of, by name."""
 
     pixels: Pixels
     rows: np.ndarray | None = None
     labels: np.ndarray | None = None
     names: Sequence[str] | None = None
     class_names: Sequence[str] | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -38,6 +40,26 @@ class ImageSet:
         flipped = rows >= len(self.pixels)
         pixels[flipped] = pixels[flipped, :, ::-1]
         return pixels
+
+    @cached_property
+    def own_rows(self) -> np.ndarray:
+        """Which of the N images each of the chosen ones is, or is a copy of."""
+        return self.chosen % len(self.pixels)
+
+    @property
+    def chosen_groups(self) -> np.ndarray | None:
+        """The group of each of the chosen ones."""
+        return None if self.groups is None else np.asarray(self.groups)[self.own_rows]
+
+    @property
+    def owners(self) -> np.ndarray:
+        """The group of each of the chosen ones, or else the image that it is, or is a copy of."""
+        groups = self.chosen_groups
+        return self.own_rows if groups is None else groups
+
+    def labels_of(self, positions: np.ndarray) -> np.ndarray | None:
+        """Labels `[n, K]` of some of the chosen ones."""
+        return None if self.labels is None else np.asarray(self.labels)[self.own_rows[positions]]
 
     @cached_property
     def digest(self) -> str:

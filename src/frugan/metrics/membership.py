@@ -13,7 +13,7 @@ import numpy as np
 
 from frugan.errors import FruganError
 from frugan.metrics.distances import NOT_FINITE, Array
-from frugan.metrics.resampling import Z95, Estimate, group_sums, shares_below
+from frugan.metrics.resampling import Z95, Estimate, group_numbers, group_sums, shares_below, shuffled_sides
 
 NOT_TRIED = (
     "shadow models trained on other subsets of the images (LiRA)",
@@ -72,13 +72,18 @@ def membership_attack(
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise FruganError(NOT_FINITE)
     rng = np.random.default_rng(seed)
-    owners = _owners(member_groups, len(x)), _owners(non_member_groups, len(y))
+    owners = group_numbers(member_groups, len(x)), group_numbers(non_member_groups, len(y))
     tpr, allowed = true_positive_rate(x, y, fpr)
     drawn = [
         true_positive_rate(x[_resample(owners[0], rng)], y[_resample(owners[1], rng)], fpr)[0] for _ in range(repeats)
     ]
     auc = auc_estimate(x, y, member_groups, non_member_groups)
-    null = np.array([_shuffled(x, y, owners, fpr, rng) for _ in range(repeats)])
+    scores, null = np.concatenate([x, y]), []
+    for _ in range(repeats):
+        called = shuffled_sides(len(x), len(y), rng, member_groups, non_member_groups)
+        positive, negative = scores[called], scores[~called]
+        null.append((shares_below(positive, negative).mean(), true_positive_rate(positive, negative, fpr)[0]))
+    null = np.array(null)
     null_auc, null_tpr = (Estimate(float(v.mean()), *map(float, np.quantile(v, (0.025, 0.975)))) for v in null.T)
     p = (1 + int((null[:, 0] >= auc.value).sum())) / (1 + repeats)
     interval = map(float, np.quantile(drawn, (0.025, 0.975)))
@@ -121,25 +126,8 @@ def true_positive_rate(positive: Array, negative: Array, fpr: float) -> tuple[fl
     return float((positive > threshold).mean()), float((negative > threshold).mean())
 
 
-def _owners(groups: np.ndarray | None, n: int) -> np.ndarray:
-    return np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
-
-
 def _resample(owner: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Rows of as many groups as there are, drawn with replacement."""
     count = int(owner.max()) + 1
     times = np.bincount(rng.integers(count, size=count), minlength=count)
     return np.repeat(np.arange(len(owner)), times[owner])
-
-
-def _shuffled(
-    x: Array, y: Array, owners: tuple[np.ndarray, np.ndarray], fpr: float, rng: np.random.Generator
-) -> tuple[float, float]:
-    """AUC and TPR where as many groups as members have are called members at random."""
-    scores = np.concatenate([x, y])
-    first = int(owners[0].max()) + 1
-    owner = np.concatenate([owners[0], owners[1] + first])
-    called = np.zeros(int(owner.max()) + 1, bool)
-    called[rng.permutation(len(called))[:first]] = True
-    positive, negative = scores[called[owner]], scores[~called[owner]]
-    return float(shares_below(positive, negative).mean()), true_positive_rate(positive, negative, fpr)[0]

@@ -4,83 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Literal
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from frugan.metrics.distances import (
-    Array,
     Features2D,
-    Moments,
     frechet_distance,
     frechet_distance_extrapolated,
     inception_score,
     kernel_distance,
     kernel_distance_full,
 )
-from frugan.metrics.neighbours import density_coverage, memorisation, nearest, precision_recall
+from frugan.metrics.evidence import Evidence, Measurement, Sampling, Space
+from frugan.metrics.held_out import (
+    measure_authenticity,
+    measure_c_t,
+    measure_fld,
+    measure_membership,
+    measure_utility,
+)
+from frugan.metrics.neighbours import density_coverage, memorisation, precision_recall
 from frugan.metrics.path_length import trimmed_mean
-
-_MOMENTS_BATCH = 4096
-
-Space = Literal["w", "z"]
-Sampling = Literal["full", "end"]
-
-
-class FeatureSet:
-    """Features `[N, D]` of a set of images, or only their moments where the features were not kept."""
-
-    def __init__(self, features: Features2D | None = None, moments: Moments | None = None) -> None:
-        self._features = features
-        if moments is not None:
-            self.moments = moments
-
-    @property
-    def features(self) -> Features2D:
-        assert self._features is not None, "a metric with holds_features=False asked for features"
-        return self._features
-
-    @cached_property
-    def moments(self) -> Moments:
-        x = self.features
-        return Moments.of(x[i : i + _MOMENTS_BATCH] for i in range(0, len(x), _MOMENTS_BATCH))
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a metric may look at. `train`: the training images, where the reference is others. `classify` gives logits
-    `[N, K]` of features. `path_lengths(space, sampling)`: `[N]`, see `perceptual_path_length`."""
-
-    real: FeatureSet
-    generated: FeatureSet
-    train: FeatureSet | None = None
-    classify: Callable[[Features2D], Array] | None = None
-    path_lengths: Callable[[Space, Sampling], np.ndarray] | None = None
-
-    @cached_property
-    def nearest_train(self) -> tuple[Array, np.ndarray]:
-        """Of every generated image, the distance to the nearest training image and which that is: `[N]`, `[N]`."""
-        assert self.train is not None
-        distances, rows = nearest(self.generated.features, self.train.features)
-        return distances[:, 0], rows[:, 0]
+from frugan.metrics.resampling import SetStatistic
 
 
 @dataclass(frozen=True)
 class Metric:
-    """`compute` gives one number for each of `names`; `higher_is_better` is about the name that it has in `METRICS`.
+    """`compute` gives one number for each of `names`, or a `Measurement` with some of them; `higher_is_better` is about the
+    name that it has in `METRICS`.
 
     Where no metric asked for `holds_features`, those of generated images are not kept: memory is that of one batch.
-    `of_sets` metrics need nothing but the two sets, and can be taken for each class alone.
+    `of_sets` metrics need nothing but the two sets, and can be taken for each class alone. `statistic` gives the first of their
+    numbers for two sets of features: their intervals and floors come from it; `limits`: that these cannot leave.
     """
 
-    compute: Callable[[Evidence], tuple[float, ...]]
+    compute: Callable[[Evidence], tuple[float, ...] | Measurement]
     names: tuple[str, ...]
     higher_is_better: bool
     holds_features: bool = True
     of_sets: bool = True
     needs_train: bool = False
     needs_classifier: bool = False
+    statistic: SetStatistic | None = None
+    limits: tuple[float, float] = (-np.inf, np.inf)
+
+    def measure(self, evidence: Evidence) -> Measurement:
+        found = self.compute(evidence)
+        return found if isinstance(found, Measurement) else Measurement(dict(zip(self.names, found, strict=True)))
 
 
 def _kid(e: Evidence) -> tuple[float, float]:
@@ -114,9 +86,7 @@ def _density_coverage(e: Evidence) -> tuple[float, float]:
 
 
 def _memorisation(e: Evidence) -> tuple[float, float]:
-    assert e.train is not None
-    unseen, _ = nearest(e.real.features, e.train.features)
-    return memorisation(e.nearest_train[0], unseen[:, 0])
+    return memorisation(e.nearest_train[0], e.nearest_unseen)
 
 
 def _path_length(e: Evidence, *, space: Space, sampling: Sampling) -> tuple[float]:
@@ -134,18 +104,36 @@ def _ppl(space: Space, sampling: Sampling) -> Metric:
     )
 
 
+def _kid_statistic(real: Features2D, generated: Features2D) -> tuple[float]:
+    return (kernel_distance_full(real, generated),)
+
+
+_LOWER: dict[str, Any] = {"higher_is_better": False, "of_sets": False, "needs_train": True}
+_HIGHER: dict[str, Any] = {**_LOWER, "higher_is_better": True}
+_SHARES: dict[str, Any] = {"higher_is_better": True, "limits": (0, 1)}
+_DENSITIES: dict[str, Any] = {"higher_is_better": True, "limits": (0, np.inf)}
+_UTILITY = ("utility", "utility_real", "utility_synthetic", "utility_both")
+_ATTACKS = tuple(
+    f"membership_{name}{number}" for name in ("distance", "discriminator", "reconstruction") for number in ("", "_tpr")
+)
+
 # fmt: off
 METRICS: dict[str, Metric] = {
-    "kid":          Metric(_kid, ("kid", "kid_std"), higher_is_better=False),
-    "kid_full":     Metric(_kid_full, ("kid_full",), higher_is_better=False),
+    "kid":          Metric(_kid, ("kid", "kid_std"), higher_is_better=False, statistic=_kid_statistic),
+    "kid_full":     Metric(_kid_full, ("kid_full",), higher_is_better=False, statistic=_kid_statistic),
     "fid":          Metric(_fid, ("fid",), higher_is_better=False, holds_features=False),
     "fid_infinity": Metric(_fid_infinity, ("fid_infinity", "fid_infinity_error"), higher_is_better=False),
     "is":           Metric(_is, ("is", "is_std"), higher_is_better=True, needs_classifier=True),
-    "precision":    Metric(_precision_recall, ("precision", "recall"), higher_is_better=True),
-    "recall":       Metric(_precision_recall, ("precision", "recall"), higher_is_better=True),
-    "density":      Metric(_density_coverage, ("density", "coverage"), higher_is_better=True),
-    "coverage":     Metric(_density_coverage, ("density", "coverage"), higher_is_better=True),
+    "precision":    Metric(_precision_recall, ("precision", "recall"), **_SHARES, statistic=precision_recall),
+    "recall":       Metric(_precision_recall, ("precision", "recall"), **_SHARES, statistic=precision_recall),
+    "density":      Metric(_density_coverage, ("density", "coverage"), **_DENSITIES, statistic=density_coverage),
+    "coverage":     Metric(_density_coverage, ("density", "coverage"), **_DENSITIES, statistic=density_coverage),
     "memorisation": Metric(_memorisation, ("memorisation", "copied"), higher_is_better=False, of_sets=False, needs_train=True),
+    "c_t":          Metric(measure_c_t, ("c_t", "c_t_error", "c_t_one_cell"), **_HIGHER),
+    "authenticity": Metric(measure_authenticity, ("authenticity", "authenticity_unseen"), **_HIGHER),
+    "fld":          Metric(measure_fld, ("fld", "fld_gap", "fld_copying"), **_LOWER),
+    "membership":   Metric(measure_membership, ("membership", *_ATTACKS), **_LOWER),
+    "utility":      Metric(measure_utility, _UTILITY, **_HIGHER),
     "ppl_w_full":   _ppl("w", "full"),
     "ppl_w_end":    _ppl("w", "end"),
     "ppl_z_full":   _ppl("z", "full"),
@@ -169,6 +157,25 @@ MEANINGS: dict[str, str] = {
     "coverage": "share of real images with a sample near them; about 0.97 for equal distributions, low where variety is missing",
     "memorisation": "chance that a sample is nearer to a training image than an unseen image is; above 0.5 it copies",
     "copied": "share of samples nearer to a training image than 99 of 100 unseen images; 0.01 by chance",
+    "c_t": "data-copying test, a z-score: below -3 samples copy training images, above 3 they are off, between neither",
+    "c_t_error": "standard deviation of c_t where nothing is copied",
+    "c_t_one_cell": "the same z-score of all images at once; the standardised memorisation",
+    "authenticity": "share of samples farther from their nearest training image than that from the next; see authenticity_unseen",
+    "authenticity_unseen": "authenticity of held-out images in the samples' place: what copying nothing gives",
+    "fld": "feature likelihood divergence: how badly samples explain held-out images; 0 as well as real ones do",
+    "fld_gap": "how much better samples explain training images than held-out ones; below -1000 all are copies",
+    "fld_copying": "fld_gap less what it is by chance: 0 where nothing is copied, below 0 copies",
+    "membership": "the highest chance, over attacks, that a training image is told from an unseen one; 0.5: none can be",
+    "membership_distance": "that chance by the distance to the nearest sample (AUC); 0.5: nothing can be told",
+    "membership_distance_tpr": "share of training images found so where 1 % of others are accused; 0.01 by chance",
+    "membership_discriminator": "that chance by the discriminator's output (AUC): the worst case, where it is published",
+    "membership_discriminator_tpr": "share of training images found so where 1 % of others are accused; 0.01 by chance",
+    "membership_reconstruction": "that chance by how well the generator can rebuild an image (AUC), on a few images",
+    "membership_reconstruction_tpr": "share of training images found so where 1 % of others are accused; coarse for few images",
+    "utility": "score on real images after training on samples, less that after training on as many real ones; 0: as good",
+    "utility_real": "score of a small network trained on real images and tested on held-out ones; 1 is perfect",
+    "utility_synthetic": "score of the same network trained on as many samples; 1 is perfect",
+    "utility_both": "score of the same network trained on the real images and the samples; 1 is perfect",
     "ppl_w_full": "how abruptly images change between two w; smaller is smoother",
     "ppl_w_end": "how abruptly images change with w, at random w; smaller is smoother",
     "ppl_z_full": "how abruptly images change between two z; smaller is smoother",

@@ -29,7 +29,7 @@ def density_coverage(real: Features2D, generated: Features2D, k: int = 5) -> tup
     real, generated = checked(real, generated, k)
     radii = _squared_radii(real, k)
     inside, nearest = 0, np.full(len(real), np.inf)
-    for squared in _squared_distances(generated, real):
+    for squared in squared_distances(generated, real):
         inside += np.count_nonzero(squared < radii)
         nearest = np.minimum(nearest, squared.min(axis=0))
     return inside / (k * len(generated)), float((nearest < radii).mean())
@@ -41,7 +41,7 @@ def nearest(points: Features2D, others: Features2D, k: int = 1) -> tuple[Array, 
     if not 1 <= k <= len(others):
         raise FruganError(f"{k} nearest of {len(others)}: give 1 to {len(others)}")
     distances, rows = [], []
-    for squared in _squared_distances(points, others):
+    for squared in squared_distances(points, others):
         near = np.argpartition(squared, k - 1, axis=1)[:, :k]
         order = np.take_along_axis(squared, near, axis=1).argsort(axis=1, kind="stable")
         rows.append(np.take_along_axis(near, order, axis=1))
@@ -57,7 +57,7 @@ def nearest_of_other_groups(points: Features2D, groups: np.ndarray | None = None
     points = np.asarray(points, np.float64)
     _, owner = np.unique(np.arange(len(points)) if groups is None else groups, return_inverse=True)
     found = []
-    for rows, squared in zip(blocks(points, points), _squared_distances(points, points)):
+    for rows, squared in zip(blocks(points, points), squared_distances(points, points)):
         squared[owner[rows, None] == owner] = np.inf
         found.append(np.sqrt(squared.min(axis=1)))
     return np.concatenate(found)
@@ -76,7 +76,7 @@ def memorisation(generated: Array, unseen: Array, chance: float = 0.01) -> tuple
     return float(1 - below.mean() / (2 * len(order))), float((generated < np.quantile(order, chance)).mean())
 
 
-def _squared_distances(x: Array, y: Array) -> Iterator[Array]:
+def squared_distances(x: Array, y: Array) -> Iterator[Array]:
     """‖x − y‖² of blocks of x against all of y: `[rows, M]`."""
     norms = np.square(y).sum(axis=1)
     for rows in blocks(x, y):
@@ -86,10 +86,10 @@ def _squared_distances(x: Array, y: Array) -> Iterator[Array]:
 
 def _squared_radii(x: Array, k: int) -> Array:
     """The squared distance of each sample to its k-th nearest neighbour, itself (the nearest) not counted."""
-    return np.concatenate([np.partition(squared, k, axis=1)[:, k] for squared in _squared_distances(x, x)])
+    return np.concatenate([np.partition(squared, k, axis=1)[:, k] for squared in squared_distances(x, x)])
 
 
 def _share_covered(points: Array, centres: Array, k: int) -> float:
     radii = _squared_radii(centres, k)
-    inside = sum(np.count_nonzero((squared <= radii).any(axis=1)) for squared in _squared_distances(points, centres))
+    inside = sum(np.count_nonzero((squared <= radii).any(axis=1)) for squared in squared_distances(points, centres))
     return inside / len(points)

@@ -88,7 +88,7 @@ def floor(
 
 def split_halves(n: int, rng: np.random.Generator, groups: np.ndarray | None = None) -> Iterator[np.ndarray]:
     """Sorted row numbers of one random half of n images, then of the other; with groups, of half of the groups."""
-    _, owner = np.unique(np.arange(n) if groups is None else groups, return_inverse=True)
+    owner = group_numbers(groups, n)
     count = int(owner.max(initial=-1)) + 1
     if count < 4:
         raise FruganError(f"{count} images or groups cannot be halved for an interval; give 4 or more")
@@ -98,11 +98,32 @@ def split_halves(n: int, rng: np.random.Generator, groups: np.ndarray | None = N
     yield np.flatnonzero(~chosen[owner])
 
 
+def shuffled_sides(
+    n: int,
+    m: int,
+    rng: np.random.Generator,
+    groups: np.ndarray | None = None,
+    other_groups: np.ndarray | None = None,
+) -> np.ndarray:
+    """bool `[n + m]`: a random side for each image of two sets, with as many groups on the first side as the first set has."""
+    own = group_numbers(groups, n)
+    first = int(own.max()) + 1
+    owner = np.concatenate([own, group_numbers(other_groups, m) + first])
+    chosen = np.zeros(int(owner.max()) + 1, bool)
+    chosen[rng.permutation(len(chosen))[:first]] = True
+    return chosen[owner]
+
+
+def group_numbers(groups: np.ndarray | None, n: int) -> np.ndarray:
+    """The number of each image's group, from 0 on, int64 `[n]`; without groups each image is its own."""
+    return np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1].reshape(n)
+
+
 def group_sums(values: Array, groups: np.ndarray | None) -> Array:
     """Sums of values `[N]` over the images of each group `[G]`; the values themselves without groups."""
     if groups is None:
         return values
-    return np.asarray(np.bincount(np.unique(groups, return_inverse=True)[1], weights=values), np.float64)
+    return np.asarray(np.bincount(group_numbers(groups, len(values)), weights=values), np.float64)
 
 
 def mean_estimate(

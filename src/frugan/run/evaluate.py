@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +15,13 @@ from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.device import choose_device
 from frugan.errors import FruganError
 from frugan.images import save_image
-from frugan.metrics import EvaluateConfig, EvaluationCard, Evaluator, ImageSet, default_metric
+from frugan.label_parts import LabelPart, label_parts
+from frugan.metrics import EvaluateConfig, EvaluationCard, Evaluator, ImageSet, default_metric, load_statistic
 from frugan.networks import Generator
 from frugan.run.directory import Advance, RunDirectory
 from frugan.run.load import generator_folder, load_with_notes
+from frugan.run.membership import membership_scores
+from frugan.tracking import Page
 
 Against = Literal["auto", "held-out", "train", "all"]
 
@@ -44,6 +46,10 @@ def evaluate(
     nearest neighbours where memorisation is measured; `written` hears the path of each.
     """
     source = Path(source)
+    if out is not None and _is_card(Path(out)):
+        raise FruganError(
+            f"{out} is an evaluation card already, and cards are not overwritten: give another --out, or remove it"
+        )
     folder = source if source.is_file() else generator_folder(source)
     place = choose_device(device)
     generator, notes = load_with_notes(folder)
@@ -66,11 +72,19 @@ def evaluate(
     images = image_set_of(judged, against)  # pyright: ignore[reportArgumentType]
     unseen = own is not None and (reference is not None or against == "held-out")
     options = {"metrics": (default_metric(len(images)),), **options}
+    config = EvaluateConfig(**options)
+    for name in config.statistics:
+        load_statistic(name)
+    attacks, untried = membership_scores(folder, generator, place) if "membership" in config.metrics else ({}, {})
     evaluator = Evaluator(
         images,
-        EvaluateConfig(**options),
+        config,
         train=image_set_of(own, "stream") if own is not None and unseen else None,
         labels=(own or judged).label_pool.numpy(),
+        parts=_label_parts(own or judged),
+        attacks=attacks,
+        untried=untried,
+        partial=True,
         device=place,
         cache=judged.cache_folder / "features",
         progress=progress,
@@ -80,39 +94,33 @@ def evaluate(
     if notes:
         card.subject.update(notes=notes)
     card.conditions.update(reference=judged.config.path, against=against)
-    file = Path(out) if out else _free_name((run.path / "evaluations" if run else Path()) / f"{folder.name}.json", card)
+    home = run.path / "evaluations" if run else Path()
+    file = Path(out) if out else _free_name(home / f"{folder.name}-{config.samples}-samples.json")
     written(card.save(file))
     if card.nearest:
         sheet = file.with_name(f"{file.name.removesuffix('.json')}.nearest.png")
         written(save_image(evaluator.nearest_sheet(generator, card), sheet))
+    if run and not out:
+        Page(run.path).write()
     return card
 
 
-def _free_name(file: Path, card: EvaluationCard) -> Path:
-    """Where a card goes that was given no name: in the place of one of the same measurement, else beside the others."""
-    numbered = (file.with_name(f"{file.name.removesuffix('.json')}-{i}.json") for i in itertools.count(2))
-    return next(f for f in itertools.chain([file], numbered) if not f.exists() or _same_measurement(f, card))
-
-
-def _same_measurement(file: Path, card: EvaluationCard) -> bool:
-    """Whether the card in a file answers the same question about the same generator."""
+def _is_card(file: Path) -> bool:
     try:
-        old = EvaluationCard.load(file)
+        EvaluationCard.load(file)
     except FruganError:
         return False
-    new = EvaluationCard(**json.loads(json.dumps(dataclasses.asdict(card))))
-    asked = [
-        (
-            c.protocol,
-            c.subject.get("generator"),
-            c.subject.get("seed"),
-            c.conditions.get("against"),
-            [*c.values],
-            [*c.per_class],
-        )
-        for c in (old, new)
-    ]
-    return asked[0] == asked[1]
+    return True
+
+
+def _free_name(file: Path) -> Path:
+    """The file, or where that is there already, it with the next number."""
+    numbered = (file.with_name(f"{file.name.removesuffix('.json')}-{i}.json") for i in itertools.count(2))
+    return next(f for f in itertools.chain([file], numbered) if not f.exists())
+
+
+def _label_parts(dataset: Dataset) -> list[LabelPart]:
+    return label_parts(dataset.label_size, dataset.class_names, dataset.measured)
 
 
 def run_of(folder: Path) -> RunDirectory | None:

@@ -150,11 +150,9 @@ def _authentic(n: Numbers) -> Judgement:
 def _likelihood(n: Numbers) -> Judgement:
     if (found := n.get("fld")) is None:
         return
-    gap, baseline = found["gap"], found["baseline_gap"]
-    base_low = baseline["low"] if isinstance(baseline, Mapping) else baseline
-    base = baseline["value"] if isinstance(baseline, Mapping) else baseline
-    said = f"generalisation gap {gap['value']:.3g}, of real images {base:.3g}"
-    if gap["high"] < min(base_low, 0):
+    excess = found["copying"]
+    said = f"generalisation gap less chance {excess['value']:.3g}, 95 % interval {excess['low']:.3g} to {excess['high']:.3g}"
+    if excess["high"] < 0:
         yield "against", f"The samples make training images likelier than unseen ones ({said}): a sign of memorising."
     else:
         yield "supported", f"The samples make training images no likelier than unseen ones ({said})."
@@ -276,7 +274,7 @@ RULES: tuple[Rule, ...] = (
     Rule("data-copying test", "copying", f"against: C_T below −{C_T_DEVIATIONS:g} of its deviations; supported: within; open: above", _copying_test),
     Rule("near copies", "copying", f"against: the interval of their share is above {COPIED:.0%}; open: it reaches {2 * COPIED:.0%}; else supported", _copied),
     Rule("authenticity", "copying", "against: the interval lies below that of unseen images; else supported", _authentic),
-    Rule("generalisation gap", "copying", "against: the interval lies below 0 and below that of real images; else supported", _likelihood),
+    Rule("generalisation gap", "copying", "against: the interval of the gap less chance lies below 0; else supported", _likelihood),
     Rule("few unseen images", "copying", f"open: fewer than {FEW_UNSEEN}", _few_unseen),
     Rule("groups", "copying", "against: a group has images on both sides", _divided_groups),
     Rule("membership", "privacy", f"against: AUC's interval above 0.5 and p below {MEMBERSHIP_P:g}; else supported", _membership),

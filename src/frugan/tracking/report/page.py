@@ -29,6 +29,7 @@ _SAMPLES = re.compile(r"samples-(init|\d+(?:\.\d{3})?)\.png")
 
 _THUMBNAILS = 12
 _MOST_CHECKPOINTS = 200
+_MOST_EVALUATIONS = 20
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,20 @@ class CheckpointRow:
     metrics: str
     is_best: bool
     command: str
+
+
+@dataclass(frozen=True)
+class EvaluationRow:
+    """A measurement by `frugan evaluate`: its numbers as text, what is missing, and the images nearest to training images."""
+
+    name: str
+    measured: str
+    values: list[tuple[str, str]]
+    missing: list[tuple[str, str]]
+    nearest: str | None
+    """The address of a sheet, relative to the page."""
+    near: str
+    """How near these are, beside images that were not trained on."""
 
 
 class Page:
@@ -92,6 +107,7 @@ class Page:
             reals="reals.png" if (self.run_dir / "reals.png").is_file() else None,
             samples=samples,
             checkpoints=find_checkpoints(self.run_dir),
+            evaluations=find_evaluations(self.run_dir),
             thumbnails=_spread(len(samples), _THUMBNAILS),
             data={"charts": drawn, "samples": samples},
             warnings=_sentences(run.get("warnings")),
@@ -152,6 +168,56 @@ def find_checkpoints(run_dir: Path) -> list[CheckpointRow]:
         told = ", ".join(f"{shown(k)} {v:.4g}" for k, value in values if (v := finite(value)) is not None)
         rows.append(CheckpointRow(images / 1000, told, folder.name == best, command("generate", folder.resolve())))
     return rows
+
+
+def find_evaluations(run_dir: Path) -> list[EvaluationRow]:
+    """The measurements of a run, newest first; those while it trained are curves, and left out."""
+    files = [f for f in (run_dir / "evaluations").glob("[!.]*.json") if not f.name.startswith("training-")]
+    cards = [
+        (shown(_table(card, "conditions").get("measured") or ""), f, card) for f in files if (card := _read_json(f))
+    ]
+    rows = []
+    for measured, file, card in sorted(cards, key=lambda row: row[:2], reverse=True)[:_MOST_EVALUATIONS]:
+        intervals = _table(card, "intervals")
+        values = [
+            (shown(name), number(v) + _interval(intervals.get(name)))
+            for name, value in _table(card, "values").items()
+            if (v := finite(value)) is not None
+        ]
+        sheet = file.with_name(f"{file.name.removesuffix('.json')}.nearest.png")
+        samples = finite(_table(card, "protocol").get("samples"))
+        rows.append(
+            EvaluationRow(
+                name=f"{file.stem}{f', {number(samples)} samples' if samples else ''}",
+                measured=measured,
+                values=values,
+                missing=[(shown(k), shown(v, 1000)) for k, v in _table(card, "missing").items()],
+                nearest=f"evaluations/{sheet.name}" if sheet.is_file() else None,
+                near=_nearness(card.get("nearest")),
+            )
+        )
+    return rows
+
+
+def _table(card: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = card.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _interval(value: Any) -> str:
+    ends = [finite(v) for v in value] if isinstance(value, list) else []
+    return f" ({number(ends[0])} to {number(ends[1])})" if len(ends) == 2 and None not in ends else ""
+
+
+def _nearness(nearest: Any) -> str:
+    """In words, of the nearest sample."""
+    first = nearest[0] if isinstance(nearest, list) and nearest and isinstance(nearest[0], Mapping) else {}
+    share = finite(first.get("unseen_as_near"))
+    if share is None:
+        return ""
+    return (
+        f"Of images that were not trained on, {share:.1%} lie as near to a training image as the nearest sample does."
+    )
 
 
 def _facts(run: Mapping[str, Any], records: Sequence[Record]) -> Iterator[tuple[str, str]]:

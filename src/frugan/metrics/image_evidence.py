@@ -1,0 +1,152 @@
+"""Evidence that features do not hold: images with labels for usefulness, scores for membership, the user's statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from frugan.distributed import gather, own_share
+from frugan.images import to_pixels
+from frugan.label_parts import LabelPart
+from frugan.metrics.distances import Array
+from frugan.metrics.image_set import ImageSet
+from frugan.metrics.sampling import GeneratorLike, sample_images
+from frugan.metrics.user_statistics import StatisticComparison, compare_statistic, load_statistic, statistic_values
+from frugan.metrics.utility import Examples, Kind, task_of
+
+MOST_EXAMPLES = 5000
+"""Images of each kind that usefulness and statistics look at."""
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """An attack's score of images, high for "was trained on": of pixels `[n, H, W, C]` and labels `[n, K]` or None, `[n]`.
+
+    Each image's must not depend on those beside it. `most`: images of either side that it is worth computing for.
+    """
+
+    score: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+    most: int
+
+
+@dataclass(frozen=True)
+class AttackScores:
+    """Scores of members and of others, and which images these are: positions in the training set and in the reference."""
+
+    members: Array
+    member_positions: np.ndarray
+    non_members: Array
+    non_member_positions: np.ndarray
+
+
+@dataclass(frozen=True)
+class Task:
+    """What labels ask for: images with answers, real ones that were trained on, generated ones, and real ones to test with."""
+
+    name: str
+    kind: Kind
+    real: Examples
+    synthetic: Examples
+    test: Examples
+    test_positions: np.ndarray
+    """Of the test images in the reference."""
+
+
+@dataclass
+class ImageEvidence:
+    """Images of one generator and of the real sets that it is held against.
+
+    `train`, `members`: the training images, and which of them are no x-flipped copies; None where there are none. `control`:
+    positions in the reference that share no group with them. `labels` `[M, K]`: rows that generated images' labels are
+    drawn from; `parts`: what their columns are. `attacks`, `untried`: scores by the attack's name, and why others have none.
+    """
+
+    generator: GeneratorLike
+    reference: ImageSet
+    control: np.ndarray
+    train: ImageSet | None
+    members: np.ndarray
+    labels: np.ndarray | None
+    parts: Sequence[LabelPart]
+    attacks: Mapping[str, ImageScore] = field(default_factory=dict)
+    untried: Mapping[str, str] = field(default_factory=dict)
+    samples: int = 0
+    seed: int = 0
+    truncation: float = 1.0
+    batch: int = 64
+    device: torch.device | str = "cpu"
+
+    @cached_property
+    def generated(self) -> tuple[np.ndarray, np.ndarray]:
+        """The first samples, in the reference's depth `[n, H, W, C]`, and the rows of `labels` they were made for `[n]`."""
+        own = own_share(min(self.samples, MOST_EXAMPLES))
+        depth = 8 * self.reference.pixels.dtype.itemsize
+        made = sample_images(
+            self.generator,
+            own,
+            seed=self.seed,
+            batch=self.batch,
+            truncation=self.truncation,
+            labels=self.labels,
+            device=self.device,
+        )
+        parts = [(to_pixels(images, depth), rows) for images, rows in made]
+        empty = np.zeros((0, *self.reference.pixels.shape[1:]), self.reference.pixels.dtype), np.zeros(0, np.int64)
+        pixels, rows = (np.concatenate([none, *(part[i] for part in parts)]) for i, none in enumerate(empty))
+        return np.concatenate(gather(pixels)), np.concatenate(gather(rows))
+
+    def tasks(self) -> Iterator[Task]:
+        """A task for each part of the labels, where the reference has the same ones; see `task_of`."""
+        if self.train is None or self.labels is None or not self.parts:
+            return
+        trained = _spread_over(self.members, MOST_EXAMPLES)
+        tested = _spread_over(self.control, MOST_EXAMPLES)
+        labels = self.train.labels_of(trained), self.reference.labels_of(tested)
+        if any(own is None or own.shape[1] != self.labels.shape[1] for own in labels):
+            return
+        pixels, rows = self.generated
+        sets = (
+            (self.train[trained], labels[0]),
+            (pixels, self.labels[rows]),
+            (self.reference[tested], labels[1]),
+        )
+        for part in self.parts:
+            found = [(task_of(part, own), images) for images, own in sets]  # pyright: ignore[reportArgumentType]
+            real, synthetic, test = (Examples(images[rows], answers) for (_, rows, answers), images in found)
+            yield Task(part.name or "label", found[0][0][0], real, synthetic, test, tested[found[2][0][1]])
+
+    def scores(self, name: str) -> AttackScores:
+        """The scores of one of the attacks, on as many images of either side as it is worth."""
+        assert self.train is not None
+        attack = self.attacks[name]
+        positions = _spread_over(self.members, attack.most), _spread_over(self.control, attack.most)
+        members, others = (
+            self._score(attack, images, rows) for images, rows in zip((self.train, self.reference), positions)
+        )
+        return AttackScores(members, positions[0], others, positions[1])
+
+    def statistic(self, name: str) -> StatisticComparison:
+        """A statistic of the user's own, `package.module:callable`, on the reference and on the samples."""
+        function, positions = load_statistic(name), _spread_over(np.arange(len(self.reference)), MOST_EXAMPLES)
+        real = statistic_values(name, function, self.reference[positions])
+        generated, groups = statistic_values(name, function, self.generated[0]), self.reference.chosen_groups
+        return compare_statistic(name, real, generated, real_groups=None if groups is None else groups[positions])
+
+    def _score(self, attack: ImageScore, images: ImageSet, positions: np.ndarray) -> Array:
+        own = positions[own_share(len(positions))]
+        found = [
+            attack.score(images[some], images.labels_of(some))
+            for some in (own[i : i + self.batch] for i in range(0, len(own), self.batch))
+        ]
+        return np.concatenate(gather(np.concatenate([np.zeros(0), *found])))
+
+
+def _spread_over(positions: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the positions, drawn once and for all, in order."""
+    if len(positions) <= most:
+        return positions
+    return np.sort(np.random.default_rng(0).permutation(positions)[:most])
