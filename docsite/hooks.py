@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # mkdocs loads hooks by path
 
 from docsite.links import DOCS, relinked  # noqa: E402
-from docsite.pages import generated  # noqa: E402
+from docsite.pages import completed, generated  # noqa: E402
 
 EXPLORER = "explorer/sample.html"
 CACHE = ROOT / ".cache" / "docs"
@@ -32,6 +32,11 @@ def export_explorer() -> Path:
         command = [sys.executable, "-m", "frugan", "export", "sample", str(out), "--format", "page"]
         subprocess.run(command, check=True, cwd=ROOT)
     return out
+
+
+def on_config(config: Any) -> Any:
+    config.nav = completed(config.nav)
+    return config
 
 
 def on_files(files: Files, *, config: Any) -> Files:

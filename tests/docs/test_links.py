@@ -12,8 +12,9 @@ import pytest
 import yaml
 from pymdownx.slugs import slugify
 
+from docsite import pages
 from docsite.links import DOCS, ROOT, ROOT_PAGES, is_relative, outside_code, targets
-from docsite.pages import generated
+from docsite.pages import completed, generated, listed
 
 MADE = {DOCS / place: text for place, text in generated().items()} | {DOCS / "explorer" / "sample.html": ""}
 """Pages that the build makes, and their text."""
@@ -36,23 +37,14 @@ def anchors(markdown: str) -> set[str]:
     return found
 
 
-def nav() -> set[str]:
-    """The pages that mkdocs.yml lists."""
+def nav() -> list[Any]:
+    """The navigation of mkdocs.yml."""
 
     class Loader(yaml.SafeLoader):
         pass
 
     Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda *_: None)
-    listed: Any = yaml.load((ROOT / "mkdocs.yml").read_text("utf-8"), Loader)[
-        "nav"
-    ]  # a safe loader, which ignores Python
-
-    def leaves(node: Any) -> set[str]:
-        if isinstance(node, str):
-            return {node}
-        return set().union(*(leaves(child) for child in (node.values() if isinstance(node, dict) else node)))
-
-    return leaves(listed)
+    return yaml.load((ROOT / "mkdocs.yml").read_text("utf-8"), Loader)["nav"]  # a safe loader, which ignores Python
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -70,7 +62,15 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_page_is_in_the_navigation() -> None:
     there = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
-    assert nav() == there | set(generated())
+    assert listed(completed(nav())) == there | set(generated())
+
+
+def test_a_page_without_a_place_ends_its_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "DOCS", tmp_path)
+    (tmp_path / "how-to").mkdir()
+    for name in ("new", "old"):
+        (tmp_path / "how-to" / f"{name}.md").touch()
+    assert completed([{"How-to guides": ["how-to/old.md"]}]) == [{"How-to guides": ["how-to/old.md", "how-to/new.md"]}]
 
 
 def test_every_image_is_used() -> None:
@@ -88,8 +88,8 @@ def test_every_page_is_linked_from_a_text() -> None:
         for target in targets(page.read_text("utf-8"))
         if is_relative(target)
     }
-    pages = {page for page in DOCS.rglob("*.md") if page != DOCS / "index.md"}
-    assert {page.relative_to(DOCS).as_posix() for page in pages - linked} == set()
+    all_pages = {page for page in DOCS.rglob("*.md") if page != DOCS / "index.md"}
+    assert {page.relative_to(DOCS).as_posix() for page in all_pages - linked} == set()
 
 
 def test_prose_is_not_code() -> None:
