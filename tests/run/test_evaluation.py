@@ -16,13 +16,14 @@ from PIL import Image
 
 import frugan
 from frugan.config.options import Options
-from frugan.data import DataConfig
+from frugan.data import DataConfig, open_dataset
 from frugan.errors import FruganError
 from frugan.latent.projection import ProjectionConfig
 from frugan.metrics import EvaluationCard, Evaluator, UtilityConfig, held_out, membership_attack
 from frugan.networks import Generator, save_generator
 from frugan.networks.serialization import weights_digest
 from frugan.run import membership
+from frugan.run.evaluate import image_set_of
 from frugan.run.load import read_source
 from frugan.run.membership import membership_scores
 from frugan.run.plan import plan
@@ -151,6 +152,15 @@ def test_copying_privacy_and_usefulness_of_a_run(run: Path, tmp_path: Path, monk
     (sheet,) = (copy / "evaluations").glob("*.nearest.png")
     for text in ("Is it copying?", f"evaluations/{sheet.name}", "kid_full", "c_t", "60 samples"):
         assert text in page, text
+
+
+def test_groups_of_the_data_reach_the_metrics(image_folder: Path) -> None:
+    dataset = open_dataset(DataConfig(str(image_folder), held_out=12, group="folder"))
+    held_out, train = (image_set_of(dataset, which).chosen_groups for which in ("held-out", "stream"))
+    assert held_out is not None
+    assert train is not None
+    assert sorted({*held_out} | {*train}) == ["even", "odd"]
+    assert not {*held_out} & {*train}
 
 
 def test_a_generator_alone_says_which_attack_was_not_tried(run: Path, image_folder: Path, tmp_path: Path) -> None:

@@ -158,4 +158,5 @@ def image_set_of(dataset: Dataset, which: Literal["train", "held-out", "all", "s
         "all": np.arange(len(dataset)),
         "stream": dataset.stream_indices,
     }[which]
-    return ImageSet(dataset.pixels, rows, dataset.labels, dataset.names, dataset.class_names)
+    groups = None if dataset.groups is None else np.array(dataset.groups.names)[dataset.groups.numbers]
+    return ImageSet(dataset.pixels, rows, dataset.labels, dataset.names, dataset.class_names, groups)
