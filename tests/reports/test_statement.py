@@ -20,7 +20,7 @@ def estimate(value: float, half: float = 0.0) -> dict[str, float]:
 def network(**values: float) -> dict[str, Any]:
     """Metrics of intervals ± 0.1, and floors of 1 ± 0.5."""
     intervals = {k: [v - 0.1, v + 0.1] for k, v in values.items()}
-    return {"values": values, "intervals": intervals, "floor": {k: [0.5, 1.0, 1.5] for k in values}}
+    return {"values": values, "intervals": intervals, "floor": {k: [1.0, 0.5, 1.5] for k in values}}
 
 
 def two(**values: float) -> dict[str, Any]:
@@ -31,12 +31,12 @@ def c_t(value: float) -> dict[str, Any]:
     return {"c_t": {"c_t": value, "error": 0.5}}
 
 
-def gap(low_high: float) -> dict[str, Any]:
-    return {"fld": {"copying": estimate(low_high)}}
+def gap(high: float) -> dict[str, Any]:
+    return {"fld": {"copying": estimate(high - 1, 1)}}
 
 
-def attacked(low: float, p: float, name: str = "distance") -> dict[str, Any]:
-    return {"attacks": {name: {"auc": estimate(low + 0.1, 0.1), "p": p}}}
+def attacked(low: float, p: float, name: str = "distance", half: float = 0.1) -> dict[str, Any]:
+    return {"attacks": {name: {"auc": estimate(low + half, half), "p": p}}}
 
 
 def task(low: float, high: float) -> dict[str, Any]:
@@ -78,8 +78,6 @@ CASES: list[tuple[str, dict[str, Any], str | None]] = [
     ("variety", two(coverage=0.4 - NEAR), "against"),
     ("one network", {"networks": {"n1": network()}}, "open"),
     ("one network", two(), None),
-    ("flattery", two() | {"discriminator_network": "efficientnet-lite0"}, "open"),
-    ("flattery", two(), None),
     ("training images as reference", two() | {"against": "train"}, "open"),
     ("training images as reference", two() | {"against": "unseen"}, None),
     ("truncation", two() | {"truncation": 0.7}, "open"),
@@ -92,18 +90,27 @@ CASES: list[tuple[str, dict[str, Any], str | None]] = [
     ("near copies", {"distances": {"copied": estimate(0.015 + NEAR, 0.005)}}, "against"),
     ("near copies", {"distances": {"copied": estimate(0.015 - NEAR, 0.005)}}, "supported"),
     ("near copies", {"distances": {"copied": estimate(0.01, 0.01 + NEAR)}}, "open"),
+    ("near copies", {"distances": {"copied": estimate(0.0)}} | c_t(1.5 + NEAR), "open"),
+    ("near copies", {"distances": {"copied": estimate(0.0)}} | c_t(1.5 - NEAR), "supported"),
+    ("near copies", {"distances": {"copied": estimate(0.0)}, "samples": 149}, "open"),
+    ("near copies", {"distances": {"copied": estimate(0.0)}, "samples": 151}, "supported"),
     ("near copies", {}, None),
     ("authenticity", {"authenticity": {"generated": estimate(0.5 - NEAR), "unseen": estimate(0.6, 0.1)}}, "against"),
     ("authenticity", {"authenticity": {"generated": estimate(0.5 + NEAR), "unseen": estimate(0.6, 0.1)}}, "supported"),
+    ("authenticity", {"authenticity": {"generated": estimate(0.7 + NEAR), "unseen": estimate(0.6, 0.1)}}, "open"),
+    ("authenticity", {"authenticity": {"generated": estimate(0.7 - NEAR), "unseen": estimate(0.6, 0.1)}}, "supported"),
     ("generalisation gap", gap(-NEAR), "against"),
     ("generalisation gap", gap(NEAR), "supported"),
+    ("generalisation gap", gap(1.0) | c_t(1.5 + NEAR), "open"),
     ("few unseen images", {"unseen_count": 99}, "open"),
     ("few unseen images", {"unseen_count": 100}, None),
-    ("groups", {"groups_on_both_sides": 1}, "against"),
-    ("groups", {"groups_on_both_sides": 0}, None),
+    ("groups", {"unseen_left_out": 1}, "open"),
+    ("groups", {"unseen_left_out": 0}, None),
     ("membership", attacked(0.5 + NEAR, 0.01 - NEAR), "against"),
-    ("membership", attacked(0.5 - NEAR, 0.01 - NEAR), "supported"),
-    ("membership", attacked(0.5 + NEAR, 0.01 + NEAR), "supported"),
+    ("membership", attacked(0.5 - NEAR, 0.01 - NEAR, half=0.04), "supported"),
+    ("membership", attacked(0.5 + NEAR, 0.01 + NEAR, half=0.04), "supported"),
+    ("membership", attacked(0.4 + NEAR, 0.5), "open"),
+    ("membership", attacked(0.4 - NEAR, 0.5), "supported"),
     ("usefulness", task(-0.2, -NEAR), "against"),
     ("usefulness", task(-0.2, NEAR), "open"),
     ("usefulness", task(NEAR, 0.2), "supported"),
@@ -168,4 +175,4 @@ def test_no_sentence_overclaims() -> None:
         for _, sentence in rule.judge(numbers):
             assert not never.search(sentence), sentence
             assert sentence.endswith(".")
-            assert sentence[0].isupper()
+            assert not sentence[0].islower()

@@ -10,10 +10,17 @@ from typer import Option
 
 from frugan.checks import Limits, Seed, Truncation
 from frugan.cli.common import bar, say
-from frugan.cli.signature import Device
+from frugan.cli.signature import Device, completing
 
 IMAGES = "Images"
 MEASURES = "Measures"
+SECTIONS = ("description", "quality", "copying", "privacy", "usefulness", "artefacts", "statement")
+
+
+def _networks() -> list[str]:
+    from frugan.metrics import FEATURES
+
+    return list(FEATURES)
 
 
 def report(
@@ -23,16 +30,16 @@ def report(
     reference: Annotated[str | None, Option(help="Other images of the same kind, which it was not trained on.", rich_help_panel=IMAGES)] = None,
     licence: Annotated[str | None, Option(help="Licence of the images, to be stated. \\[default: first line of a LICENSE file beside them]", rich_help_panel=IMAGES)] = None,
     real_images: Annotated[bool, Option("--real-images/--no-real-images", help="Show real images in the report.", rich_help_panel=IMAGES)] = True,
-    sections: Annotated[str | None, Option(help="description, artefacts, statement; joined by commas. \\[default: all]")] = None,
+    sections: Annotated[str | None, Option(help="description, quality, copying, privacy, usefulness, artefacts, statement; joined by commas. \\[default: all]", autocompletion=completing(lambda: SECTIONS, several=True))] = None,
     samples: Annotated[int, Limits(at_least=100, at_most=1_000_000), Option(help="Images generated.", rich_help_panel=MEASURES)] = 2000,
     seed: Annotated[Seed, Option(help="Which ones: image i follows from seed and i.", rich_help_panel=MEASURES)] = 0,
     truncation: Annotated[Truncation, Option(help="ψ: below 1 more typical, less varied.", rich_help_panel=MEASURES)] = 1.0,
-    features: Annotated[str | None, Option(help="Feature networks as frugan evaluate takes them, joined by commas. \\[default: those at hand]", rich_help_panel=MEASURES)] = None,
-    statistic: Annotated[list[str] | None, Option(help="A number for each image: package.module:callable of images [N, C, H, W] in [-1, 1]. Repeat for several.", rich_help_panel=MEASURES)] = None,
+    features: Annotated[str | None, Option(help="Feature networks: efficientnet-lite0, efficientnet-lite1, inception, dinov2, clip; joined by commas. \\[default: those at hand]", rich_help_panel=MEASURES, autocompletion=completing(_networks, several=True))] = None,
+    statistic: Annotated[list[str] | None, Option(help="A number for each image, to be compared: package.module:callable of an image \\[H, W, C]. Repeat for several.", rich_help_panel=MEASURES)] = None,
     batch: Annotated[int, Limits(at_least=1, at_most=65536), Option(help="Images made at once.")] = 64,
     device: Device = "auto",
 ) -> None:  # fmt: skip
-    """Report on a generator: what it is, its artefacts, and what follows, in one page to hand over.
+    """Report on a generator: quality, copying, privacy, usefulness and artefacts, in one page to hand over.
 
     A report that was stopped resumes: what was computed from the same weights, images and settings is kept.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,9 +11,10 @@ import torch
 from torch import Tensor
 
 from frugan.checks import Limits, Seed, Truncation, as_option, check_choice, check_fields
+from frugan.distributed import from_first
 from frugan.errors import FruganError
+from frugan.images import software
 from frugan.metrics import FEATURES, EvaluationCard, ImageSet, sample_images
-from frugan.metrics.features.registry import FILES
 from frugan.reports.store import digest
 from frugan.reports.subject import Subject
 from frugan.run.directory import Advance
@@ -29,8 +29,8 @@ MOST_COMPARED = 5000
 class Settings:
     """What decides a report's numbers, besides the generator and the images.
 
-    `features`: names of feature networks as `frugan evaluate` takes them; empty: those at hand. `statistics`:
-    "package.module:callable" of images `[N, C, H, W]` in [-1, 1] to `[N]`. `licence`: of the images, as their owner states it.
+    `features`: names of `FEATURES`; empty: those whose weights are at hand. `statistics`:
+    "package.module:callable" of an image, see `load_statistic`. `licence`: of the images, as their owner states it.
     `real_images`: whether real images are shown. `batch` changes speed, not results.
     """
 
@@ -46,8 +46,7 @@ class Settings:
     def __post_init__(self) -> None:
         check_fields(self, as_option)
         for name in self.features:
-            if ":" not in name and not name.endswith(FILES):
-                check_choice("feature network", name, FEATURES)
+            check_choice("feature network", name, FEATURES)
 
     def deciding(self) -> dict[str, Any]:
         """Those that results depend on."""
@@ -71,6 +70,7 @@ class Context:
         """All that every section depends on, for its hash."""
         s = self.subject
         return {
+            "software": software(),
             "generator": s.digest,
             "data": s.data.fingerprint if s.data else None,
             "reference": s.reference.fingerprint if s.reference else None,
@@ -88,10 +88,8 @@ class Context:
         }
         key = digest(purpose, self.identity, asked)
         file = self.cards / f"{purpose}-{settings.samples}-{key[:12]}.json"
-        try:
-            return EvaluationCard.load(file)
-        except FruganError:
-            pass
+        if (kept := from_first(lambda: _kept(file))) is not None:
+            return kept
         return evaluate(
             self.subject.source,
             data=self.data,
@@ -130,9 +128,15 @@ class Context:
         return torch.cat(made)[:count]
 
 
+def _kept(file: Path) -> EvaluationCard | None:
+    """The card in a file; None where there is none. A damaged one is removed, so that it is measured again."""
+    try:
+        return EvaluationCard.load(file)
+    except FruganError:
+        file.unlink(missing_ok=True)
+        return None
+
+
 def some_of(images: ImageSet, count: int, seed: int = 0) -> np.ndarray:
     """Positions of up to `count` of the images, drawn without replacement, sorted: int64 `[n]`."""
     return np.sort(np.random.default_rng(seed).permutation(len(images))[:count])
-
-
-Section = Callable[[Context], Any]

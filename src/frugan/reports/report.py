@@ -16,8 +16,12 @@ from frugan.reports.card import report_card
 from frugan.reports.context import Context, Settings
 from frugan.reports.page import render
 from frugan.reports.sections.artefacts import examine
+from frugan.reports.sections.copying import compare_with_training
 from frugan.reports.sections.description import describe
+from frugan.reports.sections.privacy import attack
+from frugan.reports.sections.quality import compare
 from frugan.reports.sections.statement import state
+from frugan.reports.sections.usefulness import use
 from frugan.reports.store import FORMAT, Findings, Store, digest
 from frugan.reports.subject import Subject, open_subject
 from frugan.run.directory import Advance
@@ -36,6 +40,10 @@ class Section(NamedTuple):
 
 SECTIONS: dict[str, Section] = {
     "description": Section("What this is", describe),
+    "quality": Section("Quality", compare),
+    "copying": Section("Copying", compare_with_training),
+    "privacy": Section("Privacy", attack),
+    "usefulness": Section("Usefulness", use),
     "artefacts": Section("Leaks and artefacts", examine),
 }
 """By name, in the order of the page."""

@@ -89,6 +89,12 @@ class Subject:
             )
         return self.train
 
+    def require_stream(self) -> ImageSet:
+        """The training images, and their x-flipped copies where it was trained on these as well."""
+        self.require_train()
+        assert self.data is not None
+        return image_set_of(self.data, "stream")
+
     def require_unseen(self) -> ImageSet:
         """Unseen images. Raises `FruganError` where there are none."""
         if self.unseen is None:

@@ -6,6 +6,7 @@ that it found one; "open" that nothing was measured, or too little. No rule conc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +20,8 @@ Judgement = Iterator[tuple[Verdict, str]]
 C_T_DEVIATIONS = 3.0
 COPIED = 0.01
 MEMBERSHIP_P = 0.01
+MEMBERSHIP_WEAK = 0.6
+"""AUC up to which an attack that did not succeed is said to tell next to nothing."""
 FEW_UNSEEN = 100
 SHARPNESS = 0.1
 """How far from 0.5 the chance may lie that a sample is sharper than a real image."""
@@ -74,7 +77,7 @@ def _variety(n: Numbers) -> Judgement:
         for name in WORSE_BELOW:
             if name not in measured["values"] or name not in measured.get("floor", {}):
                 continue
-            value, floor = measured["values"][name], measured["floor"][name][0]
+            value, floor = measured["values"][name], measured["floor"][name][1]
             high = measured.get("intervals", {}).get(name, [value, value])[1]
             if high < floor:
                 less = "Fewer samples " if name in ("precision", "density") else "Less "
@@ -87,11 +90,6 @@ def _variety(n: Numbers) -> Judgement:
 def _one_network(n: Numbers) -> Judgement:
     if len(n["networks"]) < 2:
         yield "open", "Quality was measured in one feature network only; another one may see it otherwise."
-
-
-def _flattery(n: Numbers) -> Judgement:
-    if used := n.get("discriminator_network"):
-        yield "open", f"The discriminator stood on {used}, which flatters distances in that network."
 
 
 def _trained_reference(n: Numbers) -> Judgement:
@@ -107,6 +105,12 @@ def _truncated(n: Numbers) -> Judgement:
         yield "open", f"All numbers are those of ψ = {psi:g}; at other truncations quality, variety and copying differ."
 
 
+def _is_off(n: Numbers) -> bool:
+    """Whether samples lie so much farther from training images than unseen images do that copies could hide among them."""
+    test = n.get("c_t")
+    return test is not None and test["c_t"] > C_T_DEVIATIONS * test["error"]
+
+
 def _copying_test(n: Numbers) -> Judgement:
     if (found := n.get("c_t")) is None:
         return
@@ -114,7 +118,7 @@ def _copying_test(n: Numbers) -> Judgement:
     said = f"C_T {c_t:.3g}, noise up to ±{noise:.2g}"
     if c_t < -noise:
         yield "against", f"Samples lie nearer to training images than unseen images do: the generator copies ({said})."
-    elif c_t > noise:
+    elif _is_off(n):
         yield (
             "open",
             f"Samples lie farther from training images than unseen images do ({said}): that is underfitting, behind which copies can hide.",
@@ -130,8 +134,10 @@ def _copied(n: Numbers) -> Judgement:
     said = f"{copied['value']:.2%} of the samples are nearer to a training image than 99 % of unseen images, 95 % interval {copied['low']:.2%} to {copied['high']:.2%}"
     if copied["low"] > COPIED:
         yield "against", f"Some samples are suspiciously near to training images: {said}; chance gives 1 %."
-    elif copied["high"] > 2 * COPIED:
+    elif max(copied["high"], 3 / n.get("samples", math.inf)) > 2 * COPIED:  # of none among n, up to 3 / n
         yield "open", f"Too few samples to exclude that one in fifty is a near copy: {said}."
+    elif _is_off(n):
+        yield "open", f"Near copies are rare, but so are samples near any real image: {said}."
     else:
         yield "supported", f"Near copies are no more frequent than chance gives: {said}."
 
@@ -143,6 +149,8 @@ def _authentic(n: Numbers) -> Judgement:
     said = f"authenticity {ours['value']:.1%}, of unseen images {control['value']:.1%}"
     if ours["high"] < control["low"]:
         yield "against", f"Fewer samples than unseen images keep their distance from training images ({said})."
+    elif ours["low"] > control["high"]:
+        yield "open", f"Samples lie farther from training images than unseen images do ({said}), which hides copies."
     else:
         yield "supported", f"Samples keep their distance from training images as unseen images do ({said})."
 
@@ -150,10 +158,12 @@ def _authentic(n: Numbers) -> Judgement:
 def _likelihood(n: Numbers) -> Judgement:
     if (found := n.get("fld")) is None:
         return
-    excess = found["copying"]
-    said = f"generalisation gap less chance {excess['value']:.3g}, 95 % interval {excess['low']:.3g} to {excess['high']:.3g}"
-    if excess["high"] < 0:
+    copying = found["copying"]
+    said = f"FLD gap less that of exchanged sets {copying['value']:.3g}, {copying['low']:.3g} to {copying['high']:.3g}; 0 without"
+    if copying["high"] < 0:
         yield "against", f"The samples make training images likelier than unseen ones ({said}): a sign of memorising."
+    elif _is_off(n):
+        yield "open", f"The samples are too far from real images to say whether they memorise ({said})."
     else:
         yield "supported", f"The samples make training images no likelier than unseen ones ({said})."
 
@@ -164,28 +174,27 @@ def _few_unseen(n: Numbers) -> Judgement:
 
 
 def _divided_groups(n: Numbers) -> Judgement:
-    if count := n.get("groups_on_both_sides", 0):
+    if count := n.get("unseen_left_out", 0):
         yield (
-            "against",
-            f"Images of {count} groups lie on both sides of the split, so that unseen images are no control.",
+            "open",
+            f"{count} unseen images share a group with training images; they are no control, and were left out of it.",
         )
 
 
 def _membership(n: Numbers) -> Judgement:
     for name, attack in n["attacks"].items():
-        auc = attack["auc"]
+        auc, by = attack["auc"], ATTACKS.get(name, name)
         said = f"AUC {auc['value']:.3f}, {auc['low']:.3f} to {auc['high']:.3f}; chance 0.5"
         if attack["p"] < MEMBERSHIP_P and auc["low"] > 0.5:
             advice = " Do not publish the discriminator." if name == "discriminator" else ""
             yield (
                 "against",
-                f"Which images were trained on can be told, better than by chance, by {ATTACKS[name]} ({said}).{advice}",
+                f"Which images were trained on can be told, better than by chance, by {by} ({said}).{advice}",
             )
+        elif auc["high"] > MEMBERSHIP_WEAK:
+            yield "open", f"Whether {by} tells which images were trained on is within the noise ({said})."
         else:
-            yield (
-                "supported",
-                f"The attack by {ATTACKS.get(name, name)} did not tell members from others ({said}); stronger ones were not tried.",
-            )
+            yield "supported", f"The attack by {by} told next to nothing ({said}); stronger ones were not tried."
 
 
 ATTACKS = {
@@ -268,16 +277,15 @@ RULES: tuple[Rule, ...] = (
     Rule("distance", "quality", "against: the lower end of KID's interval is above the floor's upper end (97.5 %); supported: KID is not above it", _distance),
     Rule("variety", "quality", "against: the upper end of the interval of precision, density, recall or coverage is below the floor's lower end (2.5 %)", _variety),
     Rule("one network", "quality", "open: fewer than two feature networks", _one_network),
-    Rule("flattery", "quality", "open: the discriminator stands on a feature network", _flattery),
     Rule("training images as reference", "quality", "open: no unseen images to compare with", _trained_reference),
     Rule("truncation", "quality", "open: ψ is not 1", _truncated),
     Rule("data-copying test", "copying", f"against: C_T below −{C_T_DEVIATIONS:g} of its deviations; supported: within; open: above", _copying_test),
-    Rule("near copies", "copying", f"against: the interval of their share is above {COPIED:.0%}; open: it reaches {2 * COPIED:.0%}; else supported", _copied),
-    Rule("authenticity", "copying", "against: the interval lies below that of unseen images; else supported", _authentic),
-    Rule("generalisation gap", "copying", "against: the interval of the gap less chance lies below 0; else supported", _likelihood),
+    Rule("near copies", "copying", f"against: the interval of their share is above {COPIED:.0%}; open: it reaches {2 * COPIED:.0%}, or C_T is above its noise; else supported", _copied),
+    Rule("authenticity", "copying", "against: the interval lies below that of unseen images; open: above; else supported", _authentic),
+    Rule("generalisation gap", "copying", "against: the interval of FLD's gap, less that of exchanged sets, lies below 0; open: C_T is above its noise; else supported", _likelihood),
     Rule("few unseen images", "copying", f"open: fewer than {FEW_UNSEEN}", _few_unseen),
-    Rule("groups", "copying", "against: a group has images on both sides", _divided_groups),
-    Rule("membership", "privacy", f"against: AUC's interval above 0.5 and p below {MEMBERSHIP_P:g}; else supported", _membership),
+    Rule("groups", "copying", "open: unseen images share a group (patient, film, slide) with training images", _divided_groups),
+    Rule("membership", "privacy", f"against: AUC's interval above 0.5 and p below {MEMBERSHIP_P:g}; open: it reaches beyond {MEMBERSHIP_WEAK:g}; else supported", _membership),
     Rule("usefulness", "usefulness", "against or supported: the interval of the difference in score does not hold 0; else open", _utility),
     Rule("own statistics", "usefulness", f"against: p below {MEMBERSHIP_P:g}; else supported", _statistics),
     Rule("leaks", "artefacts", "against: share above 2 % at significance 1 %; open: cannot tell; supported: all answered no", _leaks),
