@@ -216,7 +216,7 @@ def test_a_class_with_hardly_any_images(image_folder: Path, tmp_path: Path) -> N
     made = frugan.report(run, tmp_path / "out", samples=100, device="cpu", sections=("quality",))
     classes = made.numbers["quality"]["networks"]["efficientnet-lite0"]["per_class"]
     assert classes.get("odd", {}) == {}
-    assert "too few images" in made.page.read_text()
+    assert "more than k of each" in made.page.read_text()
 
 
 def test_no_feature_network(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from frugan.metrics.metric import explain_value
 from frugan.reports import blocks
 from frugan.reports.blocks import Block
 from frugan.reports.context import Context
-from frugan.reports.measures import between, measured, networks
+from frugan.reports.measures import OF_COPYING, between, measured, networks
 from frugan.reports.store import Findings
 
 _NOT_HERE = ("memorisation", "copied", "c_t", "authenticity", "fld")
@@ -43,6 +43,8 @@ def compare(context: Context) -> Findings:
         found.cards.append(asdict(card))
         found.blocks.append(_table(name, card, values))
         found.blocks += _classes(name, card)
+        reasons = [f"{part}: {why}" for part, why in card.missing.items() if part not in OF_COPYING]
+        found.blocks += [blocks.paragraph(reason, kind="note") for reason in reasons]
     return found
 
 
