@@ -195,7 +195,7 @@ TRAIN = Command(
         "batch_per_device": Case("--batch-per-device=auto", {"plan.options.batch_per_device": "auto"}),
         **each(
             "plan.data", channels="L", fit="letterbox", filter="box", background="black", value_range="3,900",
-            use_generated=True, mirror=True, held_out=7, strict=True, group="folder:2",
+            use_generated=True, frames="all", stride=7, mirror=True, held_out=7, strict=True, group="folder:2",
         ),
         **crop_options("plan.data", {"data": "photos", "": "--crops=grid --crop-size=64"}),
         "cuda_graphs": Case("--no-cuda-graphs", {"plan.options.cuda_graphs": False}),
@@ -1277,7 +1277,7 @@ def watch_data(rec: Recorder) -> None:
 
 
 PIXELS = {"channels": "L", "fit": "letterbox", "filter": "box", "background": "black"}
-SOURCE = {"labels": "table.csv", "value_range": "3,900", "use_generated": True}
+SOURCE = {"labels": "table.csv", "value_range": "3,900", "use_generated": True, "frames": "all", "stride": 7}
 
 
 def config(prefix: str, **values: Any) -> dict[str, Case]:

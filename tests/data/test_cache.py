@@ -141,22 +141,22 @@ def broken(folder: Path) -> dict[str, str]:
     (folder / "bad_empty.png").write_bytes(b"")
     (folder / "bad_text.jpg").write_text("no image")
     (folder / NAMES[3]).write_bytes(whole[: len(whole) // 2])
-    (folder / "bad_float.tif").write_bytes(_float_tiff())
+    (folder / "bad_lab.tif").write_bytes(_lab_tiff())
     return {
         "bad_empty.png": "an empty file",
         "bad_text.jpg": "no image in a known format",
         NAMES[3]: "truncated",
-        "bad_float.tif": "floating-point",
+        "bad_lab.tif": "L*a*b*",
     }
 
 
-def _float_tiff() -> bytes:
+def _lab_tiff() -> bytes:
     import io
 
     from PIL import Image
 
     file = io.BytesIO()
-    Image.new("F", (8, 8)).save(file, "TIFF")
+    Image.new("LAB", (8, 8)).save(file, "TIFF")
     return file.getvalue()
 
 
@@ -175,7 +175,7 @@ def test_nothing_but_bad_files(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(FruganError, match=r"none of the 1 .* a\.png \(an empty file"):
         _open(tmp_path)
-    whole = _float_tiff()
+    whole = _lab_tiff()
     (tmp_path / "a.png").write_bytes(whole[:20])
     with pytest.raises(FruganError, match="none of the 1"):
         _open(tmp_path)

@@ -1,4 +1,4 @@
-"""Small honest files, damaged at random and read under limits: 2 GB of address space and 20 s of processor time an input.
+"""Small honest files, damaged at random and read under limits: 1 GiB more of memory than the program has, 20 s of processor.
 
     python -m tests.fuzz.limited --minutes 6      # the table of docs/project/notebook/reliability.md: inputs by kind and outcome
 
@@ -46,10 +46,11 @@ from frugan.run.load import load
 from frugan.run.train import Run
 from frugan.tracking import monitors as health
 from frugan.training import checkpoint
+from tests import containers
 
 from .damage import program
 
-BYTES, SECONDS, AT_ONCE = 2 << 30, 20, 40
+BYTES, SECONDS, AT_ONCE = 1 << 30, 20, 40
 HONEST = -1
 """The seed of what is not damaged."""
 
@@ -165,6 +166,22 @@ def kinds(folder: Path) -> dict[str, Kind]:
     }
 
 
+def sets(folder: Path) -> dict[str, Kind]:
+    """Files of many images, each kind alone."""
+    images = np.random.default_rng(0).integers(0, 256, (6, 12, 16, 3), dtype=np.uint8)
+    found = {}
+    for suffix, write in {**containers.SETS, **containers.FRAMES}.items():
+        place = folder / f"set{suffix}"
+        write(place, images)
+        found[f"images in {suffix}"] = Kind(place, read_set)
+    return found
+
+
+def read_set(path: Path) -> None:
+    dataset = open_dataset(DataConfig(str(path), (8, 8), "RGB", frames="all"), cache_dir=path.parent / "cache")
+    np.asarray(dataset.pixels).sum()
+
+
 def _read_run(path: Path) -> None:
     records = tracking.read_stats(path / "stats.jsonl")
     health.check([health.digest(r) for r in records], health.Setting(0.5, "fid"))
@@ -202,7 +219,8 @@ def _outcome(kind: Kind, folder: Path, seed: int) -> tuple[str, str]:
 
 
 def _worker(kind: Kind, seeds: list[int], output: int, scratch: Path) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
+    own = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (own + BYTES, own + BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     for seed in seeds:
@@ -255,7 +273,7 @@ def main() -> None:
         scratch = Path(top) / "inputs"
         scratch.mkdir()
         (home := Path(top) / "honest").mkdir()
-        all_kinds = {name: kind for name, kind in kinds(home).items() if options.only in name}
+        all_kinds = {name: kind for name, kind in {**sets(home), **kinds(home)}.items() if options.only in name}
         print(f"| input | {' | '.join(OUTCOMES)} |\n|---|{'--:|' * len(OUTCOMES)}")
         for name, kind in all_kinds.items():
             assert batch(kind, [HONEST], scratch) == {HONEST: ("read", "")}

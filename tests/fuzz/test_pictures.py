@@ -27,7 +27,7 @@ from frugan.errors import FruganError
 from .damage import EVIL, damaged, program
 
 MODES = {"PNG": ("1", "L", "P", "RGB", "RGBA", "LA", "I;16"), "TIFF": ("L", "RGB", "RGBA", "CMYK", "I;16", "F")}
-CASES = [(form, mode) for form in FORMATS if form != "HEIF" for mode in MODES.get(form, ("RGB",))]
+CASES = [(form, mode) for form in FORMATS if form not in ("HEIF", "DICOM") for mode in MODES.get(form, ("RGB",))]
 HEIF = Path(__file__).parent.parent / "cases" / "heif" / "plain.heic"  # Pillow writes none
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look at images, prepare them, or draw some to try.", no_args_is_help=True)
 
-Path_ = Annotated[str, typer.Argument(help="A folder, zip, .npy or .npz of images.")]
+Path_ = Annotated[str, typer.Argument(help="A folder, zip, tar or array file of images, or a video.")]
 Resolution = Annotated[str | None, Option(help="R or HxW in pixels; default: from the images.")]
 Channels = Annotated[Literal["auto", "L", "LA", "RGB", "RGBA"], Option(help="Convert all images to these.")]
 Fit = Annotated[Literal["crop", "letterbox"], Option(help="How images of another shape are fitted.")]
@@ -40,6 +40,18 @@ ValueRange = Annotated[
 ]
 UseGenerated = Annotated[bool, Option(help="Take images that frugan generated for data, instead of skipping them.")]
 
+Frames = Annotated[
+    Literal["first", "all", "channels"],
+    Option(
+        help="Of an animation, or a file of several pages: the first image, all, or a TIFF's pages as channels of one."
+    ),
+]
+Stride = Annotated[
+    int,
+    Limits(at_least=1, at_most=1_000_000),
+    Option(help="Take every so many frames: of videos, and with --frames all."),
+]
+
 
 def _config(path: str, resolution: str | None, **settings: Any) -> Any:
     from frugan.data import DataConfig
@@ -59,6 +71,8 @@ def inspect(
     labels: Labels = "auto",
     value_range: ValueRange = "auto",
     use_generated: UseGenerated = False,
+    frames: Frames = "first",
+    stride: Stride = 1,
     group: Annotated[
         str | None, Option(help="Images that belong together: folder, folder:N, regex:PATTERN or FILE.csv:COLUMN.")
     ] = None,
@@ -93,6 +107,7 @@ def inspect(
     settings |= {"value_range": value_range, "use_generated": use_generated, "group": group, "held_out": held_out}
     settings |= {"crops": crops, "crop_size": crop_size, "crop_overlap": crop_overlap}
     settings |= {"crop_rotations": crop_rotations, "crop_seed": crop_seed}
+    settings |= {"frames": frames, "stride": stride}
     with bar("reading images") as progress:
         report = tools.inspect(_config(path, resolution, **settings), progress=progress)
     save_image(tools.contact_sheet(report.dataset), where)
@@ -154,13 +169,16 @@ def prepare(
     labels: Labels = "auto",
     value_range: ValueRange = "auto",
     use_generated: UseGenerated = False,
+    frames: Frames = "first",
+    stride: Stride = 1,
     strict: Annotated[bool, Option(help="Refuse unreadable images instead of skipping them.")] = False,
 ) -> None:
     """Write the images at the size of training, with their labels where they have some, to one file or folder."""
     from frugan.data import tools
 
     settings = {"channels": channels, "fit": fit, "filter": filter, "background": background, "labels": labels}
-    settings |= {"value_range": value_range, "use_generated": use_generated, "strict": strict}
+    settings |= {"value_range": value_range, "use_generated": use_generated}
+    settings |= {"frames": frames, "stride": stride, "strict": strict}
     with bar("preparing") as progress:
         done = tools.prepare(_config(path, resolution, **settings), out, progress=progress)
     _tell(done.dataset)
@@ -181,6 +199,8 @@ def corrupt(
     labels: Labels = "auto",
     value_range: ValueRange = "auto",
     use_generated: UseGenerated = False,
+    frames: Frames = "first",
+    stride: Stride = 1,
 ) -> None:
     """Write corrupted images, to try learning clean ones from them: frugan train OUT --measurement …"""
     import numpy as np
@@ -190,7 +210,7 @@ def corrupt(
     from frugan.data import tools
     from frugan.images import to_float, to_pixels
 
-    settings = {"value_range": value_range, "use_generated": use_generated}
+    settings = {"value_range": value_range, "use_generated": use_generated, "frames": frames, "stride": stride}
     config = _config(path, resolution, channels=channels, labels=labels, **settings)
 
     def change(row: int, pixels: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ OUT = Option("--out", "-o", help=r"The run directory to make. \[default: runs/NA
 @with_options(Options, DataOptions)
 def train(
     data: Annotated[
-        str, Argument(help="A folder, zip, .npy or .npz of images, or shards: s3://bucket/set-{000..099}.tar.")
+        str, Argument(help="A folder, zip or array file of images, a video, or shards: s3://bucket/set-{000..099}.tar.")
     ],
     to: Annotated[Path | None, Argument(metavar="OUT", help="The run directory to make, as --out.")] = None,
     out: Annotated[Path | None, OUT] = None,

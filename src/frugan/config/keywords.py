@@ -73,6 +73,8 @@ class TrainKeywords(TypedDict, total=False):
     background: Literal["white", "black"]
     value_range: str
     use_generated: bool
+    frames: Literal["first", "all", "channels"]
+    stride: int
     mirror: bool
     labels: str
     balanced: bool

@@ -137,6 +137,10 @@ class DataOptions:
     16 bits; auto: the bits in use, or the extremes of other numbers."""
     use_generated: bool = option(False, DATA)
     """Take images that frugan generated for data, instead of skipping them."""
+    frames: Literal["first", "all", "channels"] = option("first", DATA)
+    """Of an animation, or a file of several pages: the first image, all, or the pages of a TIFF as channels of one."""
+    stride: Annotated[int, Limits(at_least=1, at_most=1_000_000)] = option(1, DATA)
+    """Take every so many frames: of videos, and with --frames all."""
     mirror: bool = option(False, DATA, basic=True)
     """Double the set by x-flips."""
     labels: str = option("none", DATA, default="auto")

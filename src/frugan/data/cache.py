@@ -189,15 +189,18 @@ def build_entry(
     if not rows:
         raise _nothing_readable(source, lost)
     found = [head for head in heads if isinstance(head, Header)]
-    opaque = plan is None and _is_opaque(source, rows, found, config)
-    plan = plan or make_plan(config, names, found, alpha=source.alpha, opaque=opaque)
+    alpha = source.alpha and not any(
+        has_alpha(head.channels) and head.alpha == "none" for head in found
+    )  # two or four bands
+    opaque = plan is None and alpha and _is_opaque(source, rows, found, config)
+    plan = plan or make_plan(config, names, found, alpha=alpha, opaque=opaque)
     counted = is_counted(config.value_range)
     _refuse_uneven(None if counted else settle_range(config.value_range, plan.dtype, None), found)
     with scratch_folder(folder.parent) as scratch:
         file = scratch / "pixels.npy"
         count_first = counted and not is_plain(plan.dtype)  # there is nothing to write before the range is known
         work = _count_values if count_first else _decode
-        decoded = work(file, source, rows, plan, config, lambda done: step(2 * count + done))
+        decoded = work(file, source, rows, plan, config, alpha, lambda done: step(2 * count + done))
         if all(decoded.reasons):
             raise _nothing_readable(source, [*lost, *zip(names, decoded.reasons)])
         value_range = settle_range(config.value_range, plan.dtype, decoded.counts)
@@ -205,7 +208,7 @@ def build_entry(
         plain = plan.depth == 8 and config.value_range in ("auto", "full")
         settings = config if plain else replace(config, value_range=range_name(value_range))
         if count_first or (counted and value_range):  # known only now, and stretched before resizing
-            decoded = _decode(file, source, rows, plan, settings, lambda done: None)
+            decoded = _decode(file, source, rows, plan, settings, alpha, lambda done: None)
         reasons = decoded.reasons
         lost += [(name, reason) for name, reason in zip(names, reasons) if reason]
         if any(reasons):
@@ -246,7 +249,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 def _is_opaque(source: Source, rows: Sequence[int], heads: Sequence[Header], config: PixelConfig) -> bool:
     """Whether channels are "auto", some images have alpha, and no pixel of theirs is transparent."""
     with_alpha = [row for row, head in zip(rows, heads) if has_alpha(head.channels)]
-    if config.channels != "auto" or not source.alpha or not with_alpha:
+    if config.channels != "auto" or not with_alpha:
         return False
 
     def opaque(row: int) -> bool:
@@ -293,7 +296,13 @@ class _Decoded(NamedTuple):
 
 
 def _decode(
-    file: Path, source: Source, rows: Sequence[int], plan: Plan, config: PixelConfig, step: Callable[[int], None]
+    file: Path,
+    source: Source,
+    rows: Sequence[int],
+    plan: Plan,
+    config: PixelConfig,
+    alpha: bool,
+    step: Callable[[int], None],
 ) -> _Decoded:
     """Writes the images' pixels to the file, in order."""
     shape = (len(rows), *plan.resolution, plan.channels)
@@ -304,28 +313,35 @@ def _decode(
     def write(slot: int, stored: np.ndarray) -> None:
         pixels[slot] = _fitted(stored, plan, config)
 
-    decoded = _each(source, rows, config, write, step)
+    decoded = _each(source, rows, config, alpha, write, step)
     pixels.flush()
     return decoded
 
 
 def _count_values(
-    file: Path, source: Source, rows: Sequence[int], plan: Plan, config: PixelConfig, step: Callable[[int], None]
+    file: Path,
+    source: Source,
+    rows: Sequence[int],
+    plan: Plan,
+    config: PixelConfig,
+    alpha: bool,
+    step: Callable[[int], None],
 ) -> _Decoded:
     """As `_decode`, but for the file."""
-    return _each(source, rows, config, lambda slot, stored: None, step)
+    return _each(source, rows, config, alpha, lambda slot, stored: None, step)
 
 
 def _each(
     source: Source,
     rows: Sequence[int],
     config: PixelConfig,
+    alpha: bool,
     use: Callable[[int, np.ndarray], None],
     step: Callable[[int], None],
 ) -> _Decoded:
     """Decodes all images, counts their values and hands them over."""
     counts = Histograms(
-        alpha=source.alpha or config.channels != "auto",
+        alpha=alpha or config.channels != "auto",
         images=len(rows),
         each="each" in config.value_range or ";" in config.value_range,
     )

@@ -13,6 +13,7 @@ from frugan.data.decode import Background, Filter, Fit
 from frugan.data.groups import check_grouping
 from frugan.data.shards.locate import is_shards
 from frugan.data.sources.crops import CropConfig
+from frugan.data.sources.parts import MOST, FrameChoice, Taken
 from frugan.data.target import PixelConfig
 from frugan.data.values import parse_range
 from frugan.errors import FruganError, shown
@@ -37,6 +38,8 @@ class DataConfig:
     `group` says which images belong together (see `frugan.data.groups`): all of a group are held out, or none; with `balanced`
     groups are drawn equally often, within classes where there are labels. `crops`: so many at random places of each image, as
     "100", or "grid", each `crop_size` pixels a side; see `frugan.data.sources.crops` for the rest. Each image is a group then.
+    `frames`: of an animation or a file of several pages the "first" image, "all" of them, or the pages of a TIFF as "channels" of
+    one. `stride` takes every so many frames of videos, and of other files with `frames` "all".
     """
 
     path: str
@@ -61,6 +64,8 @@ class DataConfig:
     crop_overlap: Annotated[float, Limits(at_least=0, at_most=0.95)] = 0.0
     crop_rotations: bool = False
     crop_seed: Seed = 0
+    frames: FrameChoice = "first"
+    stride: Annotated[int, Limits(at_least=1, at_most=MOST)] = 1
 
     def __post_init__(self) -> None:
         check_fields(self, as_option)
@@ -114,6 +119,10 @@ class DataConfig:
             return None
         count = None if self.crops == "grid" else int(self.crops)
         return CropConfig(count, self.crop_size, self.crop_overlap, self.crop_rotations, self.crop_seed)
+
+    @property
+    def taken(self) -> Taken:
+        return Taken(self.frames, self.stride)
 
     @property
     def pixels(self) -> PixelConfig:

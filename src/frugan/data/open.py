@@ -48,7 +48,7 @@ def open_dataset(
 
 def open_images(config: DataConfig) -> Source:
     """The images at the configuration's path, or crops of them. Raises `FruganError`."""
-    source = open_source(config.path, use_generated=config.use_generated)
+    source = open_source(config.path, use_generated=config.use_generated, taken=config.taken)
     crops = config.crop_config
     return Crops(source, headers(source), crops) if crops else source
 

@@ -20,13 +20,16 @@ FORMATS = {
     "GIF": (".gif",),
     "AVIF": (".avif",),
     "HEIF": (".heic", ".heif", ".hif"),
+    "DICOM": (".dcm", ".dicom", ".ima"),
 }
 
-Space = Literal["L", "RGB", "CMYK"]
+Space = Literal["L", "RGB", "CMYK", "bands"]
 AlphaKind = Literal["none", "straight", "associated", "key", "palette", "outside"]
 ProfileUse = Literal["none", "srgb", "converted", "unusable"]
 
 _MOST_BYTES_A_PIXEL = 8  # RGBA of 16 bits: what Pillow's limit, a number of pixels, may take in memory
+_MOST_FRAMES = 1_000_000
+_MOST_PIXELS_A_FILE = 10**11  # in all frames: an hour of decoding
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,11 @@ class Header:
 
 @dataclass(frozen=True)
 class Stored:
-    """The first image of a file as it is stored: before colour management and before orientation.
+    """One image of a file as it is stored: before colour management and before orientation.
 
-    `read()` decodes it: uint8 or uint16 `[height, width, C]` over the full range of the type, with the channels of
-    `space` and, unless `alpha` is "none", straight opacity. CMYK counts ink: 0 is paper. Raises anything at all where the
-    file is broken.
+    `read()` decodes it: uint8 or uint16 `[height, width, C]` over the full range of the type, or numbers of `number_type` as
+    they are, with the channels of `space` and, unless `alpha` is "none", straight opacity. CMYK counts ink: 0 is paper. Raises
+    anything at all where the file is broken.
     """
 
     height: int
@@ -77,9 +80,18 @@ class Stored:
     frames: int = 1
     profile: bytes | None = None  # ICC; empty where it cannot be read whole
     extra_samples: int = 0
+    number_type: NumberType | Literal[""] = ""  # of the pixels, where that is not uint8 or uint16 by `bits`
+    bands: int = 0  # channels of the space "bands", which have no meaning as colours
 
     @property
-    def depth(self) -> Literal[8, 16]:
+    def channels(self) -> int:
+        colours = self.bands if self.space == "bands" else 1 if self.space == "L" else 3
+        return colours + (self.alpha != "none")
+
+    @property
+    def depth(self) -> int:
+        if self.number_type:
+            return 8 * np.dtype(self.number_type).itemsize
         return 16 if self.bits > 8 else 8
 
 
@@ -94,4 +106,15 @@ def check_size(width: int, height: int, bytes_per_pixel: int = 1) -> None:
         raise Image.DecompressionBombError(
             f"{height}x{width} pixels of {bytes_per_pixel} bytes, the limit is {limit:,} pixels of "
             f"{_MOST_BYTES_A_PIXEL}: could be a decompression bomb"
+        )
+
+
+def check_frames(count: int, width: int, height: int) -> None:
+    """Raises `ValueError` where a file claims more frames than anybody would wait for, or none."""
+    if count < 1:
+        raise ValueError("a file of no frames")
+    if count > _MOST_FRAMES or count * width * height > _MOST_PIXELS_A_FILE:
+        raise ValueError(
+            f"{count:,} frames of {height}x{width} pixels; the limit is {_MOST_FRAMES:,} frames and {_MOST_PIXELS_A_FILE:,} "
+            "pixels a file: cut it into several"
         )

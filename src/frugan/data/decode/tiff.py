@@ -1,24 +1,30 @@
-"""TIFF: tifffile reads the directory and the samples; this module says what the samples mean.
+"""TIFF: tifffile reads directories and samples; this module says what they mean: colours, bands, pages that are images or channels.
 
-A sample's declared range becomes the full range of 8 or 16 bits: v · (2ᴰ − 1) / (2ᵇ − 1), for signed ones after adding 2ᵇ⁻¹.
-32-bit whole numbers are read where all of them fit into 16 bits, and then as they are. Chroma subsampling, JPEG and CCITT
-compression are libtiff's, through Pillow, which is given the first directory without metadata.
+An unsigned sample's declared range becomes the full range of 8 or 16 bits: v · (2ᴰ − 1) / (2ᵇ − 1), that of a signed one of
+neither 8 nor 16 bits after adding 2ᵇ⁻¹. Other numbers (signed, of 32 or 64 bits, floating-point) are read as they are. Chroma
+subsampling, JPEG and CCITT compression are libtiff's, through Pillow, which is given the first directory without metadata.
 """
 
 from __future__ import annotations
 
 import io
 import logging
+import math
 import struct
-from dataclasses import dataclass
-from typing import BinaryIO
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import BinaryIO, Literal, get_args
 
 import numpy as np
 import tifffile
 from PIL import Image
 
-from frugan.data.decode.header import AlphaKind, Space, Stored, check_size
+from frugan.data.decode.header import AlphaKind, Space, Stored, check_frames, check_size
 from frugan.data.decode.metadata import find_orientation
+from frugan.data.decode.samples import Content, full_range, mapped
+from frugan.pixel_format import NumberType
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -49,6 +55,8 @@ _COMPRESSIONS = (1, 5, 8, 32773, 32946, 34925, 50000, 50001)  # none, LZW, Defla
 _UNSIGNED, _SIGNED, _FLOAT, _UNKNOWN = range(1, 5)
 _ASSOCIATED, _STRAIGHT = 1, 2
 _CMYK_INKS = 1
+_REDUCED = 1  # bit of the kind of a page that is a smaller copy of another one
+_NO_DATA = 42113  # GDAL's tag: the value of pixels that are not known
 _FOR_PIXELS = (
     *range(256, 260),
     *(262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 338, 339, 347),
@@ -63,25 +71,107 @@ class _Layout:
 
     photometric: int
     samples: int  # of each pixel, all told
-    colours: int
+    colours: int  # those read beside opacity: all, where they are bands
     alpha_at: int | None
     bits: int
     signed: bool
     through_libtiff: bool
+    number_type: NumberType | Literal[""]
 
 
-def open_tiff(file: BinaryIO) -> Stored:
-    """The facts of the first page. Raises ValueError with the reason for a kind that is not read."""
+def open_tiff(file: BinaryIO, *, pages_are_channels: bool = False) -> Stored:
+    """The facts of the first page, or of all pages as channels of one image. Raises ValueError for a kind that is not read."""
     content = file.read()
-    tiff = tifffile.TiffFile(io.BytesIO(content))
-    page = tiff.pages.first
-    layout, alpha = _layout(page)
+    tiff = tifffile.TiffFile(io.BytesIO(content), _multifile=False)
+    if pages_are_channels:
+        return _stacked([_stored(content, tiff, page) for page in _full_pages(tiff)])
+    return replace(_stored(content, tiff, tiff.pages.first), frames=_count_pages(tiff))
+
+
+class Pages:
+    """Pages as images, smaller copies left out. Where OME or ImageJ says that pages are channels, those of an image are joined."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Raises ValueError with the reason for a kind that is not read."""
+        self._content = mapped(file)
+        file.seek(0)
+        self._tiff = tifffile.TiffFile(file, _multifile=False)
+        self._lock = threading.Lock()
+        first = self._tiff.pages.first
+        check_frames(len(self._tiff.pages), int(first.imagewidth), int(first.imagelength))
+        self._pages = list(_full_pages(self._tiff))
+        self._groups = _channels_of(self._tiff, len(self._pages)) or [(number,) for number in range(len(self._pages))]
+        self.count = len(self._groups)
+
+    def stored(self, number: int) -> Stored:
+        with self._lock:
+            pages = [_stored(self._content, self._tiff, self._pages[i]) for i in self._groups[number]]
+            found = pages[0] if len(pages) == 1 else _stacked(pages)
+        return replace(found, read=partial(self._read, found), frames=1)
+
+    def _read(self, stored: Stored) -> np.ndarray:
+        with self._lock:  # pages share one place in the file
+            return stored.read()
+
+
+def _full_pages(tiff: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
+    for page in tiff.pages:
+        page = page.aspage()
+        kind = page.tags.valueof(254, 0)
+        if not (isinstance(kind, int) and kind & _REDUCED):
+            yield page
+
+
+def _channels_of(tiff: tifffile.TiffFile, count: int) -> list[tuple[int, ...]] | None:
+    """The pages of each image, where the file names an axis of channels among its pages."""
+    if not (tiff.is_imagej or tiff.is_ome):
+        return None
+    series = tiff.series[0]
+    outer = [(axis, size) for axis, size in zip(series.axes, series.shape) if axis not in "YXS"]
+    axes, shape = [axis for axis, _ in outer], [size for _, size in outer]
+    if "C" not in axes:
+        return None
+    if math.prod(shape) != count:
+        raise ValueError(f"{series.axes} of shape {series.shape} in {count} pages; write a page for each plane")
+    order = np.moveaxis(np.arange(count).reshape(shape), axes.index("C"), -1)
+    return [tuple(row) for row in order.reshape(-1, order.shape[-1]).tolist()]
+
+
+def _stacked(pages: Sequence[Stored]) -> Stored:
+    """Pages of one size and depth as the channels of one image."""
+    first = pages[0]
+    odd = next((i for i, page in enumerate(pages) if _kind(page) != _kind(first)), None)
+    if odd is not None:
+        raise ValueError(
+            f"pages cannot be channels: page {odd} has {_named(pages[odd])}, the first one {_named(first)}; store them alike"
+        )
+    channels = len(pages) * first.channels
+    check_size(first.width, first.height, channels * first.depth // 8)
+    return replace(
+        first,
+        space="bands",
+        bands=channels,
+        alpha="none",
+        profile=None,
+        read=lambda: np.concatenate([page.read() for page in pages], -1),
+    )
+
+
+def _kind(page: Stored) -> tuple[int, ...]:
+    return page.height, page.width, page.channels, page.bits, page.orientation
+
+
+def _named(page: Stored) -> str:
+    return f"{page.height}x{page.width} pixels of {page.channels} channels of {page.bits} bits"
+
+
+def _stored(content: Content, tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> Stored:
+    layout, space, alpha = _layout(page, geographic=bool(tiff.is_geotiff))
     width, height = int(page.imagewidth), int(page.imagelength)
     size = layout.samples * -(-layout.bits // 8)
     check_size(width, height, size)
     if page.is_tiled:
         check_size(int(page.tilewidth), int(page.tilelength), int(page.tiledepth) * size)
-    space = _SPACES[layout.photometric]
     tag, xmp = page.tags.valueof(274), page.tags.valueof(700)
     turned = int(tag) if isinstance(tag, int) and 1 <= tag <= 8 else find_orientation(None, _as_bytes(xmp))
     return Stored(
@@ -94,13 +184,14 @@ def open_tiff(file: BinaryIO) -> Stored:
         lambda: _read(content, page, layout, space, alpha),
         alpha=alpha,
         orientation=turned,
-        frames=_count_pages(tiff),
-        profile=_as_bytes(page.tags.valueof(34675)),
+        profile=None if space == "bands" else _as_bytes(page.tags.valueof(34675)),
         extra_samples=layout.samples - layout.colours - (layout.alpha_at is not None),
+        bands=layout.colours if space == "bands" else 0,
+        number_type=layout.number_type,
     )
 
 
-def _layout(page: tifffile.TiffPage) -> tuple[_Layout, AlphaKind]:
+def _layout(page: tifffile.TiffPage, *, geographic: bool) -> tuple[_Layout, Space, AlphaKind]:
     compression, bits, format = int(page.compression), page.bitspersample, page.sampleformat
     samples = int(page.samplesperpixel)
     if compression not in _COMPRESSIONS + _CCITT_AND_JPEG:
@@ -114,24 +205,44 @@ def _layout(page: tifffile.TiffPage) -> tuple[_Layout, AlphaKind]:
         )
     if page.imagedepth != 1:
         raise ValueError(f"a TIFF of {page.imagedepth} layers; store one image a page")
-    if not isinstance(bits, int) or format not in (_UNSIGNED, _SIGNED, _UNKNOWN):
-        kind = "floating-point pixels" if format == _FLOAT else f"samples of {bits} bits and format {format}"
-        raise ValueError(f"{kind}; store 8 or 16 bits per channel")
-    if not (1 <= bits <= 16 or bits == 32):
-        raise ValueError(f"{bits}-bit pixels; store 8 or 16 bits per channel")
-    colours = 1 if photometric == _PALETTE else {"L": 1, "RGB": 3, "CMYK": 4}[_SPACES[photometric]]
+    number_type = _number_type(bits, format, page)
+    colours = 1 if photometric == _PALETTE else {"L": 1, "RGB": 3, "CMYK": 4}.get(_SPACES[photometric], 0)
     kinds = [int(kind) for kind in page.extrasamples][: samples - colours]
     if samples == colours + 1 and not kinds and photometric in (_RGB, _YCBCR):
         kinds = [_STRAIGHT]  # undeclared, but there is nothing else that it could be
-    if samples < colours or (photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO) and samples > 2 and not any(kinds)):
-        raise ValueError(
-            f"a TIFF of {samples} samples, of which {colours} have a meaning; store grey, RGB or a .npy file"
+    if samples < colours:
+        raise ValueError(f"a TIFF of {samples} samples, where its colours need {colours}")
+    if number_type and photometric not in (_BLACK_IS_ZERO, _RGB):
+        raise ValueError(f"{number_type} samples of other colours than grey or RGB; store them as grey")
+    if (number_type and samples > colours) or _are_bands(photometric, samples - colours, kinds, geographic=geographic):
+        return (
+            _Layout(photometric, samples, samples, None, bits, format == _SIGNED, False, number_type),
+            "bands",
+            "none",
         )
     extra = next((i for i, kind in enumerate(kinds) if kind in (_ASSOCIATED, _STRAIGHT)), None)
     alpha: AlphaKind = "none" if extra is None else "associated" if kinds[extra] == _ASSOCIATED else "straight"
     through_libtiff = compression in _CCITT_AND_JPEG or photometric == _YCBCR
     at = None if extra is None else colours + extra
-    return _Layout(photometric, samples, colours, at, bits, format == _SIGNED, through_libtiff), alpha
+    layout = _Layout(photometric, samples, colours, at, bits, format == _SIGNED, through_libtiff, number_type)
+    return layout, _SPACES[photometric], alpha
+
+
+def _number_type(bits: object, format: object, page: tifffile.TiffPage) -> NumberType | Literal[""]:
+    """Of samples that are read as they are; "" where their declared range is made full."""
+    if isinstance(bits, int) and format in (_UNSIGNED, _SIGNED, _UNKNOWN) and 1 <= bits <= 16:
+        return {8: "int8", 16: "int16"}.get(bits, "") if format == _SIGNED else ""  # pyright: ignore[reportReturnType]
+    found = str(page.dtype)
+    if found not in get_args(NumberType):
+        raise ValueError(f"samples of {bits} bits and format {format}; store 8, 16, 32 or 64 bits per channel")
+    return found  # pyright: ignore[reportReturnType]
+
+
+def _are_bands(photometric: int, extra: int, kinds: Sequence[int], *, geographic: bool) -> bool:
+    """Whether samples are measurements rather than colours: beside grey, or several beside RGB, none of them opacity."""
+    if extra == 0 or any(kinds):
+        return False
+    return photometric == _BLACK_IS_ZERO or (photometric == _RGB and (extra > 1 or geographic))
 
 
 def _mode(layout: _Layout, space: Space, alpha: AlphaKind) -> str:
@@ -139,8 +250,10 @@ def _mode(layout: _Layout, space: Space, alpha: AlphaKind) -> str:
     name = {_PALETTE: "P", _YCBCR: "YCbCr"}.get(layout.photometric, space)
     if alpha != "none":
         return name + ("a" if alpha == "associated" else "A")
-    if name == "L" and layout.bits in (1, 16, 32):
-        return {1: "1", 16: "I;16", 32: "I"}[layout.bits]
+    if layout.number_type:
+        return layout.number_type
+    if name == "L" and layout.bits in (1, 16):
+        return {1: "1", 16: "I;16"}[layout.bits]
     return name
 
 
@@ -157,7 +270,7 @@ def _as_bytes(value: object) -> bytes | None:
     return bytes(value) if isinstance(value, bytes | tuple) else None
 
 
-def _read(content: bytes, page: tifffile.TiffPage, layout: _Layout, space: Space, alpha: AlphaKind) -> np.ndarray:
+def _read(content: Content, page: tifffile.TiffPage, layout: _Layout, space: Space, alpha: AlphaKind) -> np.ndarray:
     if layout.through_libtiff:
         return _through_libtiff(content, page, space, alpha)
     _check_segments(content, page)
@@ -166,20 +279,38 @@ def _read(content: bytes, page: tifffile.TiffPage, layout: _Layout, space: Space
     stored = page.asarray(squeeze=False, maxworkers=1)  # [planes, 1, h, w, 1] or [1, 1, h, w, samples]
     samples = np.moveaxis(stored[:, 0], 0, -1).reshape(*page.shaped[2:4], layout.samples)
     samples = samples.astype(np.uint8) if samples.dtype == bool else samples
-    colours = _full_range(samples[..., : layout.colours], layout)
+    _refuse_missing(samples, page)
+    if layout.number_type:
+        return samples.astype(layout.number_type)
+    colours = full_range(samples[..., : layout.colours], layout.bits, signed=layout.signed)
     if layout.photometric == _PALETTE:
         colours = _palette(page)[samples[..., 0]]
     elif layout.photometric == _WHITE_IS_ZERO:
         colours = np.iinfo(colours.dtype).max - colours
     if layout.alpha_at is None:
         return colours
-    opacity = _full_range(samples[..., layout.alpha_at : layout.alpha_at + 1], layout)
+    opacity = full_range(samples[..., layout.alpha_at : layout.alpha_at + 1], layout.bits, signed=layout.signed)
     if alpha == "associated":
         colours = _divided(colours, opacity)
     return np.concatenate([colours, opacity], -1)
 
 
-def _check_segments(content: bytes, page: tifffile.TiffPage) -> None:
+def _refuse_missing(samples: np.ndarray, page: tifffile.TiffPage) -> None:
+    """Raises where pixels have the value that GDAL's tag gives to those that are not known."""
+    text = page.tags.valueof(_NO_DATA)
+    if not isinstance(text, str):
+        return
+    try:
+        unknown = int((samples == float(text.strip("\0 "))).all(-1).sum())
+    except (ValueError, OverflowError):
+        return
+    if unknown:
+        raise ValueError(
+            f"{unknown:,} pixels without data (GDAL_NODATA {text[:20].strip()}); crop them away, or fill them and remove the tag"
+        )
+
+
+def _check_segments(content: Content, page: tifffile.TiffPage) -> None:
     """Raises where a strip or tile is missing or leaves the file: what is not there must not be read as black."""
     offsets, sizes = page.dataoffsets, page.databytecounts
     if not offsets or not len(offsets) == len(sizes) >= np.prod(page.chunked):
@@ -187,23 +318,6 @@ def _check_segments(content: bytes, page: tifffile.TiffPage) -> None:
     for offset, size in zip(offsets, sizes):
         if offset < 1 or size < 1 or offset + size > len(content):
             raise ValueError(f"a TIFF cut short: {size:,} bytes at {offset:,} of {len(content):,}")
-
-
-def _full_range(samples: np.ndarray, layout: _Layout) -> np.ndarray:
-    """Samples of any declared range as uint8 or uint16 over the full range of that type."""
-    bits, low = layout.bits, 0
-    if bits == 32:
-        low, high = int(samples.min()), int(samples.max())
-        if low < 0 or high > 65535:
-            raise ValueError(f"32-bit pixels from {low:,} to {high:,}; store 8 or 16 bits per channel")
-        return samples.astype(np.uint16)
-    if layout.signed:
-        samples = samples.astype(np.int32) + (1 << bits - 1)
-    dtype = np.dtype(np.uint8 if bits <= 8 else np.uint16)
-    if bits in (8, 16):
-        return samples.astype(dtype)
-    steps = np.arange(1 << bits) * (np.iinfo(dtype).max / ((1 << bits) - 1))
-    return np.rint(steps).astype(dtype)[samples]
 
 
 def _palette(page: tifffile.TiffPage) -> np.ndarray:
@@ -219,13 +333,13 @@ def _divided(colours: np.ndarray, opacity: np.ndarray) -> np.ndarray:
     return np.where(opacity > 0, straight.clip(0, top), 0).astype(colours.dtype)
 
 
-def _through_libtiff(content: bytes, page: tifffile.TiffPage, space: Space, alpha: AlphaKind) -> np.ndarray:
+def _through_libtiff(content: Content, page: tifffile.TiffPage, space: Space, alpha: AlphaKind) -> np.ndarray:
     image = Image.open(io.BytesIO(_first_directory_alone(content, page)), formats=("TIFF",))
     pixels = np.asarray(image.convert(space if alpha == "none" else f"{space}A"))
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def _first_directory_alone(content: bytes, page: tifffile.TiffPage) -> bytes:
+def _first_directory_alone(content: Content, page: tifffile.TiffPage) -> bytes:
     """The file with one more directory at its end, which its head then points to: only tags that pixels need, no orientation."""
     order, big = page.parent.byteorder, page.parent.is_bigtiff
     count, offset, entry, pointer = ("Q", "Q", 20, 8) if big else ("H", "I", 12, 4)

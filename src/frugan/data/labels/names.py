@@ -7,10 +7,9 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from frugan.data.decode import FORMATS
+from frugan.data.sources.base import SUFFIXES
 
 DEEPEST = 64  # folders of a name that are compared
-_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ def clean(name: str) -> str:
 
 def has_suffix(name: str) -> bool:
     """Whether a name ends as an image file does."""
-    return name.lower().endswith(_SUFFIXES)
+    return name.lower().endswith(SUFFIXES)
 
 
 def stem(name: str) -> str:

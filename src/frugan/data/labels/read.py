@@ -21,6 +21,7 @@ from frugan.data.labels.tables import (
     unique_pairs,
 )
 from frugan.data.sources.base import Source, read_text
+from frugan.data.sources.parts import file_of
 from frugan.errors import FruganError, shown
 from frugan.files import parse_json
 
@@ -304,7 +305,12 @@ def _class_lists(text: str | None) -> dict[str, list[str]]:
 
 
 def _in_order(rows: Mapping[str, Entry], names: Sequence[str], where: str, what: str = "label") -> list[Any]:
-    """The label of every image. `what`: the word for it in messages."""
+    """The label of every image; of one in a file that holds several, that of the file, where the table names no frames.
+
+    `what`: the word for it in messages.
+    """
+    if not any(file_of(key) != key for key in rows):
+        names = [file_of(name) for name in names]
     found = match(names, rows)
     if found.clash:
         first, second, key = found.clash

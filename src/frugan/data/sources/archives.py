@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from frugan.data.sources.base import Files, as_text, stamp_of
+from frugan.data.sources.base import Files, alike, as_text, stamp_of
 from frugan.errors import FruganError, shown
 from frugan.files import parse_json
 
@@ -77,11 +77,11 @@ class Zip(Files):
         return self._members[name].file_size
 
     def stamp(self) -> str:
-        return stamp_of(self.path)
+        return stamp_of(self.path, key=self._taken.key())
 
-    def digest(self, index: int) -> bytes:
-        with self.open_head(self.names[index]) as file:
-            return _digest(file, self.size(self.names[index]))
+    def file_digest(self, file: str) -> bytes:
+        with self.open_head(file) as content:
+            return _digest(content, self.size(file))
 
 
 class _Within(io.BufferedReader):
@@ -142,22 +142,20 @@ class Tar(Files):
         return self._members[name].size
 
     def stamp(self) -> str:
-        return stamp_of(self.path)
+        return stamp_of(self.path, key=self._taken.key())
 
-    def digest(self, index: int) -> bytes:
-        member = self._members[self.names[index]]
-        with open(self.path, "rb") as file:
-            file.seek(member.offset_data)
-            return _digest(file, member.size)
+    def file_digest(self, file: str) -> bytes:
+        member = self._members[file]
+        with open(self.path, "rb") as content:
+            content.seek(member.offset_data)
+            return _digest(content, member.size)
 
     def labels(self) -> list[Any]:
         """Each image's label as it was written: a whole number, a word, a list of numbers, or None where there is none."""
         return [self._label(name) for name in self.names]
 
     def stored_labels(self) -> np.ndarray | None:
-        labels = self.labels()
-        alike = len({(type(label), len(label) if isinstance(label, list) else 0) for label in labels}) == 1
-        return np.array(labels) if alike and labels[0] is not None else None
+        return alike(self.labels()) if not self._several else super().stored_labels()
 
     def _label(self, name: str) -> Any:
         folder, _, file = name.rpartition("/")

@@ -7,25 +7,42 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
 from frugan.checks import beside
 from frugan.data.decode import FORMATS, Header, read_header, read_pixels
+from frugan.data.sources.opening import open_parts
 from frugan.data.sources.own import INDEX, RUN_CONFIG, OwnFiles, own_files
-from frugan.errors import FruganError
+from frugan.data.sources.parts import (
+    MOST,
+    SET_SUFFIXES,
+    NoImages,
+    OpenParts,
+    Parts,
+    Place,
+    Taken,
+    file_of,
+    part_name,
+    suffix_of,
+)
+from frugan.data.workers import in_threads
+from frugan.errors import FruganError, shown
 from frugan.files import read_bytes
 
-SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+SUFFIXES = (*IMAGE_SUFFIXES, *SET_SUFFIXES)
 LARGEST_TEXT = 1 << 26  # bytes of a table of labels: some two million rows
 _LITTER = ("__macosx", "thumbs.db", "desktop.ini")
+_DICOM = slice(128, 132), b"DICM"
 
 
 class Source(Protocol):
@@ -66,7 +83,7 @@ class Source(Protocol):
 
 
 class Files(ABC):
-    """What folder and zip share: encoded images behind names."""
+    """What folder and archives share: encoded images behind names, some of them in files that hold several."""
 
     alpha = True
 
@@ -78,6 +95,11 @@ class Files(ABC):
         self.own = OwnFiles()
         self._markers: list[str] = []  # files that may tell what a folder is
         self._others: list[str] = []
+        self._taken = Taken()
+        self._several: set[str] = set()  # files of several images
+        self._open_parts = OpenParts()
+        self._digests: dict[str, bytes] = {}
+        self._digesting = threading.Lock()
 
     def _list(self, files: list[str]) -> None:
         """Sorts files into images and others; hidden files and what operating systems leave count as neither."""
@@ -85,7 +107,7 @@ class Files(ABC):
             parts = file.split("/")
             if any(part.startswith(".") or part.lower() in _LITTER for part in parts):
                 continue
-            if file.lower().endswith(SUFFIXES):
+            if file.lower().endswith(SUFFIXES) or self._is_dicom(file):
                 self.names.append(file)
             else:
                 self.ignored[os.path.splitext(file)[1].lower()] += 1
@@ -99,6 +121,90 @@ class Files(ABC):
         self.own = own_files(self.names, self._markers, self.head, use_generated=use_generated)
         skipped = set(self.own.names)
         self.names = [name for name in self.names if name not in skipped]
+
+    def _is_dicom(self, file: str) -> bool:
+        """Scanners write files without a suffix, or with the end of a number for one."""
+        suffix = suffix_of(file)
+        if suffix.strip(".0123456789") or file.rpartition("/")[2].upper() == "DICOMDIR":
+            return False
+        place, mark = _DICOM
+        try:
+            return self.head(file, place.stop)[place] == mark
+        except Exception:  # says nothing of itself
+            return False
+
+    def take(self, taken: Taken) -> None:
+        """Puts images in the place of the files that hold several of them, and tells those that cannot be opened."""
+        self._taken = taken
+        names: list[str] = []
+        for file, found in zip(self.names, in_threads(self._numbers, self.names)):
+            if isinstance(found, str):
+                self.unreadable.append((file, found))
+            elif found is None:
+                names.append(file)
+            elif not found:
+                self.ignored[suffix_of(file)] += 1
+            else:
+                self._several.add(file)
+                names += [part_name(file, number) for number in found]
+        self.names = names
+
+    def _numbers(self, file: str) -> range | str | None:
+        """Of the images of a file, none where it is no set of images; None for a single image; or why it cannot be opened."""
+        try:
+            parts = open_parts(file, self._place(file), self._taken)
+            if parts is None:
+                return None
+            if len(parts.numbers) > MOST:
+                return f"holds {len(parts.numbers):,} images; the limit is {MOST:,} a file: cut it into several"
+            return parts.numbers
+        except NoImages:
+            return range(0)
+        except Exception as error:  # a reader given a broken file raises anything at all
+            own = isinstance(error, ValueError) and str(error)
+            return own or f"{type(error).__name__}: {shown(error)}"
+
+    def _opened(self, file: str) -> Parts:
+        parts = open_parts(file, self._place(file), self._taken)
+        if parts is None:
+            raise ValueError("has changed while it was read")
+        return parts
+
+    def _place(self, file: str) -> Place:
+        return Place(lambda: self.open(file), None)
+
+    def _part(self, name: str) -> tuple[Parts, int] | None:
+        """The open file and the number there of an image that is one of several."""
+        file = file_of(name)
+        return (self._open_parts.get(file, self._opened), int(name[len(file) + 1 :])) if file in self._several else None
+
+    def several(self) -> list[str]:
+        """Files that hold several of the images."""
+        return sorted(self._several)
+
+    def files(self) -> list[str]:
+        """That hold the images, each once."""
+        return list(dict.fromkeys(self.file(name) for name in self.names))
+
+    def file(self, name: str) -> str:
+        """That holds an image."""
+        return file_of(name) if file_of(name) in self._several else name
+
+    @abstractmethod
+    def file_digest(self, file: str) -> bytes:
+        """SHA-256 of what it holds."""
+
+    def digest(self, index: int) -> bytes:
+        name = self.names[index]
+        file = self.file(name)
+        if file == name:
+            whole = self.file_digest(file)
+            stacked = self._taken.frames == "channels" and suffix_of(file) in FORMATS["TIFF"]
+            return hashlib.sha256(whole + b"channels").digest() if stacked else whole
+        with self._digesting:
+            if file not in self._digests:
+                self._digests[file] = self.file_digest(file)
+        return hashlib.sha256(self._digests[file] + name[len(file) :].encode()).digest()
 
     @abstractmethod
     def open(self, name: str) -> BinaryIO: ...
@@ -121,14 +227,19 @@ class Files(ABC):
 
     def header(self, index: int) -> Header:
         name = self.names[index]
+        if part := self._part(name):
+            return part[0].header(part[1])
         if self.size(name) == 0:
             raise FruganError("an empty file")
         with self.open_head(name) as file:
-            return read_header(file)
+            return read_header(file, pages_are_channels=self._taken.frames == "channels")
 
     def pixels(self, index: int) -> np.ndarray:
-        with self.open(self.names[index]) as file:
-            return read_pixels(file)
+        name = self.names[index]
+        if part := self._part(name):
+            return part[0].pixels(part[1])
+        with self.open(name) as file:
+            return read_pixels(file, pages_are_channels=self._taken.frames == "channels")
 
     def text(self, name: str) -> str | None:
         tops = {image.split("/")[0] for image in self.names}
@@ -152,7 +263,15 @@ class Files(ABC):
         return [file for file in found if "/" not in file] or found
 
     def stored_labels(self) -> np.ndarray | None:
-        return None
+        if not self._several or any(self.file(name) not in self._several for name in self.names):
+            return None
+        return alike([part[0].label(part[1]) for part in map(self._part, self.names) if part])
+
+
+def alike(labels: list[Any]) -> np.ndarray | None:
+    """Labels as an array, where all images have one, of one kind."""
+    kinds = {(type(label), len(label) if isinstance(label, list) else 0) for label in labels}
+    return np.array(labels) if len(kinds) == 1 and labels[0] is not None else None
 
 
 def as_text(content: bytes, where: str) -> str:
@@ -162,8 +281,8 @@ def as_text(content: bytes, where: str) -> str:
         raise FruganError(f"{where} is not UTF-8 text ({error}); save it as UTF-8") from error
 
 
-def stamp_of(top: Path, *rest: Path) -> str:
-    digest = hashlib.sha256(os.fsencode(top.resolve()))
+def stamp_of(top: Path, *rest: Path, key: str = "") -> str:
+    digest = hashlib.sha256(os.fsencode(top.resolve()) + key.encode())
     for path in rest or (top,):
         stat = path.stat()
         digest.update(

@@ -8,20 +8,24 @@ from frugan.checks import beside
 from frugan.data.sources.archives import Tar, Zip
 from frugan.data.sources.arrays import Arrays
 from frugan.data.sources.base import SUFFIXES, Files, Source
-from frugan.data.sources.folder import Folder
+from frugan.data.sources.folder import Folder, SingleFile
+from frugan.data.sources.parts import FIRST, MAY_HAVE_FRAMES, SET_SUFFIXES, ZARR, Taken, suffix_of
 from frugan.errors import FruganError
 
-CONTAINERS = (".zip", ".tar", ".npy", ".npz")
+CONTAINERS = (".zip", ".tar", ".npy", ".npz", *SET_SUFFIXES)
 
 
-def open_source(path: str | Path, *, use_generated: bool = False) -> Source:
+def open_source(path: str | Path, *, use_generated: bool = False, taken: Taken = FIRST) -> Source:
     """The images at a path, without those that frugan wrote; `use_generated` keeps the ones that it generated one by one.
 
-    Raises `FruganError` where there is nothing, or nothing that holds images.
+    `taken`: which images of files that hold several. Raises `FruganError` where there is nothing, or nothing that holds images.
     """
     path = Path(path).expanduser()
-    if path.is_dir():
-        source: Source = Folder(path)
+    several = (*SET_SUFFIXES, *(MAY_HAVE_FRAMES if taken.frames == "all" else ()))
+    if path.exists() and suffix_of(path.name) in several and (path.is_file() or suffix_of(path.name) in ZARR):
+        source: Source = SingleFile(path)
+    elif path.is_dir():
+        source = Folder(path)
     elif not path.exists():
         raise FruganError(f"there is no file or folder {path}{beside(path)}; check the path")
     elif path.suffix.lower() == ".zip":
@@ -31,9 +35,13 @@ def open_source(path: str | Path, *, use_generated: bool = False) -> Source:
     elif path.suffix.lower() in (".npy", ".npz"):
         source = Arrays(path)
     else:
-        raise FruganError(f"{path} is a single file; give a folder of images or a {', '.join(CONTAINERS)} file")
+        frames = (
+            "; or take all its frames or pages with --frames all" if suffix_of(path.name) in MAY_HAVE_FRAMES else ""
+        )
+        raise FruganError(f"{path} is a single file; give a folder of images or a {', '.join(CONTAINERS)} file{frames}")
     if isinstance(source, Files):
         source.leave_out_own(use_generated)
+        source.take(taken)
     if not source.names and not source.unreadable:
         raise _no_images(source)
     return source

@@ -17,6 +17,7 @@ from typing import Annotated, Any, cast
 import numpy as np
 
 from frugan.checks import Limits, Seed, checked
+from frugan.command_line import command
 from frugan.data.decode import Header, read_header, read_pixels
 from frugan.data.labels.encode import Labels, one_hot
 from frugan.data.labels.read import find_labels, read_labels
@@ -28,7 +29,7 @@ from frugan.data.sources.own import OwnFiles
 from frugan.data.stats import Histograms, highest
 from frugan.data.tools.prepare import encode_png, refuse_what_png_cannot_hold
 from frugan.data.workers import Progress, in_threads
-from frugan.errors import FruganError
+from frugan.errors import FruganError, shown
 from frugan.files import building
 
 _LONGEST_NAME = 60  # characters of an image's own name that its key keeps
@@ -75,6 +76,11 @@ def shard(
     """
     out = Path(out).expanduser()
     source = open_source(path)
+    if isinstance(source, Files) and (several := source.several()):
+        raise FruganError(
+            f"{shown(several[0])} holds several images, which lie too deep in it to be shuffled; write them one by one with "
+            f"{command('data', 'prepare', str(path), 'images.zip')}, then shard that"
+        )
     specification = find_labels(source, source.names) if labels == "auto" else labels
     written = _written(read_labels(source, specification, source.names))
     order = np.random.default_rng(seed).permutation(len(source.names)).tolist()

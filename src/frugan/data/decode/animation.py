@@ -1,0 +1,62 @@
+"""Animated images frame by frame: GIF, WebP, APNG and AVIF, as Pillow composes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from frugan.data.decode.header import Space, Stored, check_frames, check_size
+from frugan.data.decode.metadata import find_orientation
+from frugan.data.decode.reel import Reel
+
+
+class Animation:
+    """Frames of the whole canvas. All of a GIF have opacity, since a later frame may uncover what the first has painted."""
+
+    def __init__(self, file: BinaryIO, format: str) -> None:
+        """Raises what Pillow raises."""
+        self._file, self._format = file, format
+        image = self._open()
+        check_size(*image.size)
+        if image.mode.startswith("I"):
+            raise ValueError(f"an animated {format} of 16 bits; store its frames one by one")
+        self._first = int(bool(getattr(image, "default_image", False)))  # of an APNG: an image that is no frame
+        self.count = getattr(image, "n_frames", 1) - self._first
+        self._size = image.size
+        check_frames(self.count, *image.size)
+        self._space: Space = "L" if image.mode in ("1", "L", "LA") and format != "GIF" else "RGB"
+        self._alpha = format == "GIF" or image.has_transparency_data
+        self._mode, self._profile = image.mode, image.info.get("icc_profile")
+        xmp = image.info.get("xmp")
+        self._orientation = find_orientation(image.info.get("exif"), xmp if isinstance(xmp, bytes) else None)
+        self._reel = Reel(self._decode)
+
+    def stored(self, number: int) -> Stored:
+        width, height = self._size
+        return Stored(
+            height,
+            width,
+            self._space,
+            8,
+            self._format,
+            self._mode,
+            partial(self._reel.__getitem__, number),
+            alpha="straight" if self._alpha else "none",
+            orientation=self._orientation,
+            profile=self._profile,
+        )
+
+    def _open(self) -> Image.Image:
+        self._file.seek(0)
+        return Image.open(self._file, formats=(self._format,))
+
+    def _decode(self) -> Iterator[np.ndarray]:
+        image = self._open()
+        for number in range(self.count):
+            image.seek(self._first + number)
+            pixels = np.asarray(image.convert(self._space + ("A" if self._alpha else "")))
+            yield pixels if pixels.ndim == 3 else pixels[..., None]

@@ -1,0 +1,247 @@
+"""DICOM as pydicom writes it: values, frames, compression; nothing of the patient anywhere."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom import uid
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+
+from frugan.data.decode import read_header, read_pixels
+from frugan.data.decode.reading import open_frames, pixels_of
+from frugan.data.sources.open import open_source
+from tests.containers import dicom
+from tests.fuzz.damage import program
+
+SECRETS = ("Secretname", "Jane", "ID-77123", "Hidden", "Hospital")
+
+
+def frames_of(content: bytes) -> np.ndarray:
+    frames = open_frames(io.BytesIO(content))
+    assert frames is not None
+    return np.stack([pixels_of(frames.stored(i)) for i in range(frames.count)])
+
+
+def full(samples: np.ndarray, bits: int) -> np.ndarray:
+    dtype = np.uint8 if bits <= 8 else np.uint16
+    return np.rint(samples / (2.0**bits - 1) * np.iinfo(dtype).max).astype(dtype)
+
+
+@settings(max_examples=60)
+@given(
+    bits=st.integers(1, 16),
+    signed=st.booleans(),
+    count=st.integers(1, 4),
+    white=st.booleans(),
+    rescale=st.sampled_from([None, ("1", "0"), ("1", "-1024"), ("0.25", "7.5")]),
+    syntax=st.sampled_from([uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.RLELossless]),
+    junk=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_grey_of_any_bits(
+    bits: int,
+    signed: bool,
+    count: int,
+    white: bool,
+    rescale: tuple[str, str] | None,
+    syntax: uid.UID,
+    junk: bool,
+    seed: int,
+) -> None:
+    """`junk`: the bits that are not used hold something, as overlays once did."""
+    rng = np.random.default_rng(seed)
+    low, high = (-(1 << bits - 1), 1 << bits - 1) if signed else (0, 1 << bits)
+    values = rng.integers(low, high, (count, 7, 9, 1))
+    allocated = 8 if bits <= 8 else 16
+    stored = values & ((1 << bits) - 1)
+    stored = stored | (
+        rng.integers(0, 1 << allocated - bits, stored.shape) << bits if junk and syntax != uid.RLELossless else 0
+    )
+    stored = stored.astype(f"u{allocated // 8}").view(f"{'i' if signed else 'u'}{allocated // 8}")
+    elements: dict[str, Any] = {"BitsStored": bits, "HighBit": bits - 1}
+    elements |= {"PhotometricInterpretation": "MONOCHROME1"} if white else {}
+    if rescale:
+        elements |= {"RescaleSlope": rescale[0], "RescaleIntercept": rescale[1]}
+    if syntax == uid.RLELossless:
+        made = pydicom.dcmread(io.BytesIO(dicom(stored, **elements)))
+        made.compress(uid.RLELossless)
+        file = io.BytesIO()
+        pydicom.dcmwrite(file, made)
+        content = file.getvalue()
+    else:
+        content = dicom(stored, syntax, **elements)
+    values = low + high - 1 - values if white else values
+    slope, intercept = map(float, rescale or (1, 0))
+    plain = not signed and (slope, intercept) == (1, 0)
+    expected = full(values, bits) if plain else (values * slope + intercept).astype(np.float32)
+    np.testing.assert_array_equal(frames_of(content), expected)
+    np.testing.assert_array_equal(read_pixels(io.BytesIO(content)), expected[0])
+    header = read_header(io.BytesIO(content))
+    assert (header.frames, header.dtype) == (count, str(expected.dtype))
+
+
+@pytest.mark.parametrize("planar", [0, 1])
+@pytest.mark.parametrize("count", [1, 3])
+def test_colours(planar: int, count: int, noise) -> None:
+    images = noise(count, 6, 5, 3)
+    stored = np.moveaxis(images, -1, 1) if planar else images
+    content = dicom(images, PlanarConfiguration=planar, PixelData=stored.tobytes() + bytes(stored.size % 2))
+    np.testing.assert_array_equal(frames_of(content), images)
+
+
+def _lossless_jpeg(image: np.ndarray) -> bytes:
+    return bytes(imagecodecs.jpeg_encode(image, lossless=True, bitspersample=12))
+
+
+@pytest.mark.parametrize(
+    ("syntax", "encode"),
+    [
+        (uid.JPEGLosslessSV1, _lossless_jpeg),
+        (uid.JPEGLossless, _lossless_jpeg),
+        (uid.JPEGLSLossless, imagecodecs.jpegls_encode),
+        (uid.JPEG2000Lossless, lambda image: imagecodecs.jpeg2k_encode(image, level=0, codecformat="j2k")),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 3])
+def test_compressed_without_loss(syntax: uid.UID, encode: Any, count: int, noise) -> None:
+    images = noise(count, 16, 24, 1, dtype=np.uint16) & 4095
+    content = encapsulate([encode(image[..., 0]) for image in images])
+    found = frames_of(dicom(images, syntax, PixelData=content, BitsStored=12, HighBit=11))
+    np.testing.assert_array_equal(found, full(images, 12))
+
+
+@pytest.mark.parametrize(("photometric", "tolerance"), [("YBR_FULL_422", 6), ("RGB", 6)])
+def test_jpeg_colours(photometric: str, tolerance: int) -> None:
+    image = np.full((16, 16, 3), [200, 60, 30], np.uint8)
+    colorspace = "RGB" if photometric == "RGB" else "YCBCR"
+    content = encapsulate([bytes(imagecodecs.jpeg_encode(image, level=95, outcolorspace=colorspace))])
+    found = frames_of(
+        dicom(image[None], uid.JPEGBaseline8Bit, PixelData=content, PhotometricInterpretation=photometric)
+    )
+    np.testing.assert_allclose(found[0], image.astype(int), atol=tolerance)
+
+
+def test_the_rescale_of_every_frame(noise) -> None:
+    """Enhanced files keep it in groups: one for all frames, or each its own."""
+    images = noise(2, 4, 4, 1, dtype=np.uint16)
+
+    def group(slope: float) -> Dataset:
+        values, outer = Dataset(), Dataset()
+        values.RescaleSlope, values.RescaleIntercept = str(slope), "-10"
+        outer.PixelValueTransformationSequence = [values]
+        return outer
+
+    shared = frames_of(dicom(images, SharedFunctionalGroupsSequence=[group(0.5)]))
+    np.testing.assert_array_equal(shared, images * np.float32(0.5) - 10)
+    each = frames_of(dicom(images, PerFrameFunctionalGroupsSequence=[group(0.5), group(2)]))
+    np.testing.assert_array_equal(each, images * np.array([0.5, 2], np.float32)[:, None, None, None] - 10)
+
+
+SMALL = np.arange(64, dtype=np.uint16).reshape(1, 8, 8, 1)
+FRAME = bytes(imagecodecs.jpegls_encode(SMALL[0, ..., 0]))
+LARGE = bytes(imagecodecs.jpegls_encode(np.zeros((999, 999), np.uint16)))
+REASONS = {
+    "cut short": (lambda: dicom(SMALL)[:-40], "cut short: 88 of 128 bytes"),
+    "frames that are not there": (lambda: dicom(SMALL, NumberOfFrames=100_000), "cut short: 128 of 12,800,000"),
+    "endless frames": (lambda: dicom(SMALL, NumberOfFrames=2_000_000_000), "2,000,000,000 frames"),
+    "huge": (lambda: dicom(SMALL, Rows=65535, Columns=65535), "bomb"),
+    "no pixels": (lambda: dicom(SMALL, Rows=0), "0x8 pixels"),
+    "deflated": (lambda: dicom(SMALL, uid.DeflatedExplicitVRLittleEndian), "transfer syntax 1.2.840.10008.1.2.1.99"),
+    "video": (
+        lambda: dicom(SMALL, uid.MPEG2MPML, PixelData=encapsulate([b"xxxx"])),
+        "transfer syntax 1.2.840.10008.1.2.4.100; convert",
+    ),
+    "palette": (lambda: dicom(SMALL, PhotometricInterpretation="PALETTE COLOR"), "palette colours"),
+    "a slope that is none": (lambda: dicom(SMALL, RescaleSlope="0"), "slope"),
+    "an intercept that is none": (lambda: dicom(SMALL, RescaleIntercept="7.5").replace(b"7.5", b"inf"), "slope|damaged"),
+    "more bits than there are": (lambda: dicom(SMALL, BitsStored=20), "20 bits in 16"),
+    "a frame of another size": (
+        lambda: dicom(SMALL, uid.JPEGLSLossless, PixelData=encapsulate([LARGE])),
+        "999x999 pixels where the header says 8x8",
+    ),
+    "fewer frames": (
+        lambda: dicom(SMALL, uid.JPEGLSLossless, PixelData=encapsulate([FRAME]), NumberOfFrames=9),
+        "1 of 9 frames|damaged",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", REASONS)
+def test_faults_say_why(fault: str) -> None:
+    make, reason = REASONS[fault]
+    with pytest.raises(Exception, match=reason) as caught:
+        read_pixels(io.BytesIO(make()))
+    assert not any(secret in str(caught.value) for secret in SECRETS)
+
+
+def test_files_without_a_suffix_and_private_elements(tmp_path: Path) -> None:
+    """Scanners name files by numbers; DICOMDIR is an index; private elements are nobody's business."""
+    made = pydicom.dcmread(io.BytesIO(dicom(SMALL)))
+    block = made.private_block(0x0011, "Secretname Inc", create=True)
+    block.add_new(0x01, "SQ", [pydicom.Dataset()])
+    block.add_new(0x02, "UN", b"Jane" * 1000)
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, made)
+    for name in ("IM000001", "1.2.840.113619.2.55", "scan.DCM", "DICOMDIR"):
+        (tmp_path / name).write_bytes(file.getvalue())
+    (tmp_path / "README").write_text("no scan")
+    source = open_source(tmp_path)
+    assert sorted(source.names) == ["1.2.840.113619.2.55", "IM000001", "scan.DCM"]
+    for i in range(3):
+        np.testing.assert_array_equal(source.pixels(i), SMALL[0])
+
+
+def test_nothing_of_the_patient_is_written_anywhere(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by inspect and prepare nor by a run: not on the screen, not in the cache, not in any file."""
+    monkeypatch.chdir(tmp_path)
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for i in range(8):
+        (scans / f"{i}.dcm").write_bytes(dicom((SMALL + i).repeat(2, 1).repeat(2, 2), PatientComments="Jane Hidden"))
+    (scans / "bad.dcm").write_bytes(dicom(SMALL)[:-40])
+    (scans / "worse.dcm").write_bytes(dicom(SMALL).replace(b"MONOCHROME2", b"Secretname "))
+    tiny = [
+        "--preset",
+        "tiny",
+        "--channel-base",
+        "64",
+        "--channel-max",
+        "8",
+        "--latent",
+        "8",
+        "--batch",
+        "4",
+        "--kimg",
+        "0.008",
+    ]
+    said = ""
+    for command in (
+        ("data", "inspect", "scans"),
+        ("data", "inspect", "scans", "--json"),
+        ("data", "prepare", "scans", "out.zip"),
+        ("data", "prepare", "scans", "strict.zip", "--strict"),
+        ("train", "scans", "-o", "run", "--held-out", "2", "--device", "cpu", "--threads", "1", *tiny),
+    ):
+        code, printed = program(*command)
+        assert code == (2 if "--strict" in command else 0), printed
+        said += printed
+    assert "bad.dcm" in said
+    assert json.loads((tmp_path / "run/data.json").read_text())["images"] == 8
+    written = [*tmp_path.glob("*.*"), *(tmp_path / "run").rglob("*"), *cache.parent.rglob("*")]
+    files = {file: file.read_bytes() for file in written if file.is_file()}
+    assert len(files) > 10
+    for secret in SECRETS:
+        assert secret not in said
+        assert not [file for file, content in files.items() if secret.encode() in content]
