@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from frugan.channels import CHANNEL_NAMES
+from frugan.channels import CHANNEL_NAMES, MaskChannel
 from frugan.checks import check_number
 from frugan.errors import FruganError
 from frugan.files import replacing
@@ -86,6 +86,27 @@ def grid(pixels: np.ndarray, *, columns: int | None = None, background: int = 0)
     sheet = np.full((rows * columns, h, w, c), background, np.uint8)
     sheet[:n] = pixels
     return sheet.reshape(rows, columns, h, w, c).transpose(0, 2, 1, 3, 4).reshape(rows * h, columns * w, c)
+
+
+def beside_masks(pixels: np.ndarray, masks: int) -> np.ndarray:
+    """`[N, H, W, C]`, the last `masks` of the channels masks → `[N, H, (1 + masks)·W, C - masks]`: each mask beside its image."""
+    if not masks:
+        return pixels
+    image = pixels[..., :-masks]
+    image = image if image.shape[-1] in CHANNEL_NAMES else image[..., :3]
+    planes = [np.broadcast_to(pixels[..., i : i + 1 or None], image.shape) for i in range(-masks, 0)]
+    return np.concatenate([image, *planes], axis=2)
+
+
+def mask_pixels(plane: Tensor, mask: MaskChannel) -> np.ndarray:
+    """A generated mask `[N, H, W]`, nominally in [-1, 1] → the nearest of its values: uint8 or uint16 `[N, H, W, 1]`, colours
+    uint8 `[N, H, W, 3]`."""
+    last = len(mask.values) - 1
+    step = plane.detach().to("cpu", torch.float64).add(1).mul(last / 2).round().clamp(0, last).long().numpy()
+    found = np.array(mask.values)[step]
+    if mask.bits == 24:
+        return np.stack([found >> 16, found >> 8 & 255, found & 255], -1).astype(np.uint8)
+    return found[..., None].astype(np.uint8 if mask.bits == 8 else np.uint16)
 
 
 def upscale(pixels: np.ndarray, factor: int) -> np.ndarray:

@@ -21,6 +21,7 @@ import pytest
 import torch
 import typer
 
+from frugan.channels import MaskChannel
 from frugan.cli import app as program
 from frugan.latent.code import Code
 from frugan.latent.direction import Direction, Identity
@@ -136,6 +137,8 @@ def generator() -> MagicMock:
     G.to.return_value = G.cpu.return_value = G
     G.synthesis.sizes = [(4, 4), (8, 8), (16, 16), (32, 32)]
     G.config.measured = ()
+    G.config.masks = (MaskChannel((0, 1)),)
+    G.without_masks.return_value = G
     G.config.synthesis.tile = "xy"
     G.mapping.w_avg.device = torch.device("cpu")
     return G
@@ -195,7 +198,8 @@ TRAIN = Command(
         "batch_per_device": Case("--batch-per-device=auto", {"plan.options.batch_per_device": "auto"}),
         **each(
             "plan.data", channels="L", fit="letterbox", filter="box", background="black", value_range="3,900",
-            use_generated=True, frames="all", stride=7, mirror=True, held_out=7, strict=True, group="folder:2",
+            use_generated=True, frames="all", stride=7, mirror=True, held_out=7, strict=True, group="folder:2", masks="there",
+            mask_filter="smooth",
         ),
         **crop_options("plan.data", {"data": "photos", "": "--crops=grid --crop-size=64"}),
         "cuda_graphs": Case("--no-cuda-graphs", {"plan.options.cuda_graphs": False}),
@@ -270,9 +274,9 @@ OUTPUT = {f".output.{k}": v for k, v in {"channels": 3, "kind": "png", "dtype": 
 OUTPUT |= dict(flat(".output.pixels", PixelFormat()))
 TEXT = {".text.Network": "digest", ".text.Truncation": "1", ".text.Noise": "const"}
 EACH = {"": True, ".seeds": [*range(16)], ".out": "generated", ".factor": 1, ".palette": None, **TEXT, **OUTPUT}
-NO_EACH = {f"write_each{k}": None for k in EACH}
+NO_EACH = {f"write_each{k}": None for k in (*EACH, ".masks")}
 GRID = {"": True, ".seeds": [*range(16)], ".out": "generated", ".factor": 4, ".resolution": [32, 32]}
-GRID |= TEXT
+GRID |= TEXT | {".masks": 0}
 ATLAS = EACH | {".size": [32, 32]}
 NPZ = {k: v for k, v in ATLAS.items() if k not in (".factor", ".palette")} | {".output.kind": "npz"}
 GENERATE = Command(
@@ -312,6 +316,11 @@ GENERATE = Command(
             Case("--format=npz", NO_EACH | {f"write_npz{k}": v for k, v in NPZ.items()}),
         ),
         "repeat": Case("--repeat=2x3", {"write_each.text.Repeat": "2x3"}),
+        "pairs": Case(
+            "--pairs",
+            {"write_each.masks": None, "write_each.masks.0.values": [0, 1], "write_each.masks.0.bits": 8}
+            | {"write_each.output.channels": 2, "write_each.output.kind": "tiff"},
+        ),
         "bits": Case(
             "--bits=16",
             {"write_each.output.dtype": "uint16", "write_each.output.stored": False, "write_each.text.Bits": "16"},
@@ -1292,7 +1301,7 @@ INSPECT = Command(
     watch_data,
     {"path": "photos"},
     {
-        **config("inspect.config", **PIXELS, **SOURCE, group="regex:(a)", held_out=0.25),
+        **config("inspect.config", **PIXELS, **SOURCE, group="regex:(a)", held_out=0.25, masks="there"),
         "path": Case("other", {"inspect.config.path": "other", "save_image.path": "contact-sheet-other.png"}),
         **crop_options("inspect.config", {"path": "photos", "": "--crops=grid --crop-size=64"}),
         "sheet": Case("--sheet=sheet.png", {"save_image.path": "sheet.png"}),

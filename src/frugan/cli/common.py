@@ -71,7 +71,7 @@ def open_network(
     from frugan.device import choose_device
     from frugan.run.load import load
 
-    G = load(network)
+    G = load(network).without_masks()  # what looks at images has no use for them
     c = None if optional and label is None else read_label(network, label, G)
     return G.to(choose_device(device)), c
 

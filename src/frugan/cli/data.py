@@ -64,7 +64,10 @@ def _config(path: str, resolution: str | None, **settings: Any) -> Any:
 def inspect(
     path: Path_,
     resolution: Resolution = None,
-    channels: Channels = "auto",
+    channels: Annotated[
+        str, Option(help="Convert all images to auto, L, LA, RGB or RGBA; or what each channel is: RGB=image,3=mask.")
+    ] = "auto",
+    masks: Annotated[str | None, Option(help="Masks of the images: files of the same names.")] = None,
     fit: Fit = "crop",
     filter: Filter = "lanczos",
     background: Background = "white",
@@ -105,7 +108,7 @@ def inspect(
     _refuse_sheet(where)
     settings = {"channels": channels, "fit": fit, "filter": filter, "background": background, "labels": labels}
     settings |= {"value_range": value_range, "use_generated": use_generated, "group": group, "held_out": held_out}
-    settings |= {"crops": crops, "crop_size": crop_size, "crop_overlap": crop_overlap}
+    settings |= {"crops": crops, "crop_size": crop_size, "crop_overlap": crop_overlap, "masks": masks}
     settings |= {"crop_rotations": crop_rotations, "crop_seed": crop_seed}
     settings |= {"frames": frames, "stride": stride}
     with bar("reading images") as progress:

@@ -114,7 +114,7 @@ def open_network(source: str, folders: list[Path] | tuple[Path, ...], device: st
     from frugan.run.load import load_with_notes, read_class_names
 
     G, notes = load_with_notes(source)
-    G = G.to(choose_device(device))
+    G = G.without_masks().to(choose_device(device))
     return Network(
         Path(source).name,
         G,

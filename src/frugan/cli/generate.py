@@ -55,6 +55,9 @@ def generate(
     code: Annotated[
         list[str] | None, Option(help="A code that frugan project wrote, in place of seeds; may be repeated.")
     ] = None,
+    pairs: Annotated[
+        bool, Option(help="By a generator trained with masks: images/ and masks/, files of equal names.")
+    ] = False,
     grid: Annotated[bool, Option(help="All images in one file, captioned, instead of one file each.")] = False,
     scale: Annotated[
         str, Option(help="Enlarge by a whole factor; auto: the images of a grid, where they are small.")
@@ -105,6 +108,7 @@ def generate(
             "--truncation": truncation != 1,
             "--truncation-cutoff": truncation_cutoff is not None,
             "--class": label is not None,
+            "--pairs": pairs,
             "--grid": grid,
             "--scale": scale != "auto",
             "--repeat": repeat != "1x1",
@@ -120,6 +124,14 @@ def generate(
     _check_layout(format, bits, grid=grid, atlas=atlas, factor=factor, palette=palette)
     colours = read_palette(palette) if palette is not None else None
     G, notes = load_with_notes(source)
+    masks = G.config.masks if pairs else ()
+    if pairs and not masks:
+        raise FruganError(
+            "--pairs: this generator makes no masks; train one with --masks or --channels RGB=image,3=mask"
+        )
+    if not pairs and G.config.masks:
+        notes = [*notes, "masks are left out; --pairs writes them beside the images"]
+        G = G.without_masks()
     names = read_class_names(source)
     measured = G.config.measured
     if label == "?":
@@ -132,7 +144,9 @@ def generate(
     c = parse_label(label, G.label_size, names, measured)
     notes = [*notes, *([] if c is None else outside(c, measured))]
     kind = "png" if (atlas or colours) and format == "auto" else format
-    output = choose_output(G.pixels, G.channels, kind, "8" if colours else bits)
+    if masks and (atlas or kind == "npz"):
+        raise FruganError("--pairs writes a file for each image and each mask; leave out --atlas and --format npz")
+    output = choose_output(G.pixels, G.channels - len(masks), kind, "8" if colours else bits)
     settings: dict[str, Any] = {"truncation": truncation, "truncation_cutoff": truncation_cutoff, "noise": noise}
     rows, columns = _parse_repeat(repeat, G)
     made = G.to(choose_device(device)).sample_batches(numbers, c=c, batch=batch, **settings)
@@ -152,14 +166,14 @@ def generate(
     out, batches = out or default_out(source), _shown(made, len(numbers))
     if grid:
         factor = factor or _legible(*size)
-        written = _write_grid(batches, numbers, out, text, factor, size)
+        written = _write_grid(batches, numbers, out, text, factor, size, masks=len(masks))
         notes += sheet_notes(output)
     elif atlas:
         written = write_atlas(batches, numbers, out, text, factor or 1, output, size, colours)
     elif output.kind == "npz":
         written = write_npz(batches, numbers, out, text, output, size)
     else:
-        written = write_each(batches, numbers, out, text, factor or 1, output, colours)
+        written = write_each(batches, numbers, out, text, factor or 1, output, colours, masks)
     for line in [written, *notes, *([] if grid else output.notes())]:
         say(line)
 
@@ -191,9 +205,10 @@ def _generate_sweep(sweep: Sequence[str], asked: Mapping[str, Any], G: Generator
         text["Truncation cutoff"] = str(asked["truncation_cutoff"])
     text["Class"] = str(asked["label"])
     shown = _shown((images.repeat(1, 1, rows, columns) for images in made), len(seeds) * len(labels))
-    say(_write_grid(shown, seeds, out, text, factor or _legible(*size), size, sweep))
+    masks = len(G.config.masks)
+    say(_write_grid(shown, seeds, out, text, factor or _legible(*size), size, sweep, masks))
     told = dict.fromkeys(line for c in labels for line in outside(c, G.config.measured))
-    for line in [*told, *sheet_notes(choose_output(G.pixels, G.channels, "auto", "auto"))]:
+    for line in [*told, *sheet_notes(choose_output(G.pixels, G.channels - masks, "auto", "auto"))]:
         say(line)
 
 
@@ -276,16 +291,17 @@ def _write_grid(
     factor: int,
     resolution: tuple[int, int],
     sweep: Sequence[str] = (),
+    masks: int = 0,
 ) -> str:
     """One file of all images with their seeds and class as captions; says what was written. `sweep`: the labels of each row."""
     import numpy as np
 
     from frugan.cli.output import free
-    from frugan.images import can_write, captioned_grid, save_image, to_uint8, upscale
+    from frugan.images import beside_masks, can_write, captioned_grid, save_image, to_uint8, upscale
 
     h, w = resolution
     total = len(seeds) * max(len(sweep), 1)
-    if total * h * w * factor**2 > MOST_GRID_PIXELS:
+    if total * h * w * (1 + masks) * factor**2 > MOST_GRID_PIXELS:
         raise FruganError(
             f"a grid of {total:,} images of {h}x{w} at scale {factor} is beyond {MOST_GRID_PIXELS:,} pixels: give fewer "
             "--seeds, a smaller --scale, or leave out --grid"
@@ -293,7 +309,7 @@ def _write_grid(
     labels = [label if can_write(label) else "" for label in sweep or [text.get("Class", "")]]
     about = {"Seeds": seed_ranges(seeds), **text, "Scale": str(factor)}
     (file,) = free([out / f"{_grid_name(about)}.png"], [about])
-    sheet = np.concatenate([to_uint8(images) for images in batches])
+    sheet = np.concatenate([beside_masks(to_uint8(images), masks) for images in batches])
     captions = [f"{seed} {label}".strip() for seed in seeds for label in labels]
     columns = len(sweep) or None
     save_image(captioned_grid(upscale(sheet, factor), columns=columns, captions=captions), file, text=about)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from frugan.channels import MaskChannel
     from frugan.image_files import Output
     from frugan.palette import Palette
 
@@ -30,13 +31,18 @@ def write_each(
     factor: int,
     output: Output,
     palette: Palette | None = None,
+    masks: Sequence[MaskChannel] = (),
 ) -> str:
-    """A file for each seed; says what was written."""
+    """A file for each seed, and with masks, channels behind those of `output`, one of the same name for each of them; says what was
+    written."""
     from frugan.image_files import save
     from frugan.images import GENERATED_KEY, upscale
 
     texts = [{GENERATED_KEY: str(seed), **text} | ({"Scale": str(factor)} if factor > 1 else {}) for seed in seeds]
-    files = free([out / f"seed{seed:04d}{output.suffix}" for seed in seeds], texts)
+    folder = out / "images" if masks else out
+    files = free([folder / f"seed{seed:04d}{output.suffix}" for seed in seeds], texts)
+    if masks:
+        batches = _write_masks(batches, files, texts, factor, output, masks)
     remaining = zip(files, texts)
     size = (0, 0)
     for values in painted((output.values(images) for images in batches), palette, output):
@@ -50,7 +56,38 @@ def write_each(
     which = files[0].name if len(files) == 1 else f"{files[0].name} to {files[-1].name}"
     colours = f", {len(palette.colours)} colours" if palette is not None and palette.chosen else ""
     kind = f"{size[0]}x{size[1]}, {output.channels} {_plural('channel', output.channels)}, {output.depth}{colours}"
-    return f"{len(files):,} {_plural('image', len(files))} of {kind} in {out}: {which}"
+    beside = f", their masks in {', '.join(_mask_folders(len(masks)))}" if masks else ""
+    return f"{len(files):,} {_plural('image', len(files))} of {kind} in {folder}: {which}{beside}"
+
+
+def _write_masks(
+    batches: Iterator[Tensor],
+    files: Sequence[Path],
+    texts: Sequence[Mapping[str, str]],
+    factor: int,
+    output: Output,
+    masks: Sequence[MaskChannel],
+) -> Iterator[Tensor]:
+    """The batches without their masks, which are written beside the images: as PNG where those are no arrays and no TIFF."""
+    from frugan.image_files import save
+    from frugan.images import mask_pixels, upscale
+    from frugan.pixel_format import channel_names
+
+    suffix = output.suffix if output.suffix in (".npy", ".tif") else ".png"
+    done = 0
+    for images in batches:
+        for i, (folder, mask) in enumerate(zip(_mask_folders(len(masks)), masks)):
+            planes = upscale(mask_pixels(images[:, output.channels + i], mask), factor)
+            for plane, file, about in zip(planes, files[done:], texts[done:]):
+                place = file.parent.parent / folder / file.with_suffix(suffix).name
+                save(plane, place, alpha=False, names=channel_names(plane.shape[-1], alpha=False), text=about)
+        done += len(images)
+        yield images[:, : output.channels]
+
+
+def _mask_folders(count: int) -> list[str]:
+    """ "masks", and where there are more "masks-2", …"""
+    return [f"masks-{i + 1}" if i else "masks" for i in range(count)]
 
 
 def write_npz(

@@ -67,7 +67,9 @@ class TrainKeywords(TypedDict, total=False):
     activation_checkpointing: bool
     threads: int | Literal["auto"] | None
     resolution: tuple[int, int] | None
-    channels: Literal["auto", "L", "LA", "RGB", "RGBA"]
+    channels: str
+    masks: str | None
+    mask_filter: Literal["nearest", "smooth"]
     fit: Literal["crop", "letterbox"]
     filter: Literal["lanczos", "box"]
     background: Literal["white", "black"]

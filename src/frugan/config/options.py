@@ -15,6 +15,7 @@ from itertools import pairwise
 from textwrap import dedent
 from typing import Annotated, Any, Literal, NamedTuple
 
+from frugan.channels import CHANNELS
 from frugan.checks import (
     Count,
     Factor,
@@ -124,8 +125,13 @@ class DataOptions:
 
     resolution: tuple[int, int] | None = option(None, DATA, basic=True, read=lambda _, text: parse_resolution(text))
     """Size of the images in pixels: R for square ones, or HEIGHTxWIDTH. [default: from the images]"""
-    channels: Literal["auto", "L", "LA", "RGB", "RGBA"] = option("auto", DATA)
-    """Channels that all images are converted to; auto: those that they have."""
+    channels: str = option("auto", DATA, choices=lambda: ("auto", *CHANNELS))
+    """Channels that all images are converted to: L, LA, RGB, RGBA; auto: those that they have. Or what each channel of the
+    files is, masks last: RGB=image,3=mask"""
+    masks: str | None = option(None, DATA)
+    """Masks of the images: a folder, zip or array of files with the same names, which become the last channel. [default: none]"""
+    mask_filter: Literal["nearest", "smooth"] = option("nearest", DATA)
+    """How masks are resized, and moved by augmentation: nearest keeps their values; smooth: as the images."""
     fit: Literal["crop", "letterbox"] = option("crop", DATA)
     """How images of another shape are fitted: the largest centred part, or all of it with borders."""
     filter: Literal["lanczos", "box"] = option("lanczos", DATA)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from frugan.augment import AugmentConfig, ControllerConfig, Measurement, parse_transforms
+from frugan.channels import MaskChannel
 from frugan.config.batch_sizes import BatchSizes, choose_sizes
 from frugan.config.methods import Chosen, choose
 from frugan.config.options import Options
@@ -50,6 +51,8 @@ class Facts:
     discriminator: DiscriminatorConfig | None = None
     measured: tuple[Measured, ...] = ()
     """The label columns that are numbers."""
+    masks: tuple[MaskChannel, ...] = ()
+    """What the last of the channels are, where these are no image."""
     seams: tuple[float, float] | None = None
     """How visible the training images' seams are along (y, x), see `frugan.ops.tiling.seams`; None where nobody asks."""
     pixels: PixelFormat | None = None
@@ -358,7 +361,7 @@ def _refuse_method(asked: _Asked, values: _Values) -> None:
             "leave them out of --transforms"
         )
     if options.measurement:
-        Measurement(options.measurement, asked.facts.resolution)
+        Measurement(options.measurement, asked.facts.resolution, masks=len(asked.facts.masks))
         if objective.get("pseudo"):
             raise FruganError(
                 "apa passes clean generated images as real ones, and with --measurement those are not clean"
@@ -479,6 +482,7 @@ def _networks(
         g,
         **shared,
         pixels=facts.pixels,
+        masks=facts.masks,
         z_dim=options.latent or (g.z_dim if facts.generator else latent),
         w_dim=latent,
         mapping=replace(g.mapping, num_layers=layers),

@@ -29,9 +29,10 @@ import numpy as np
 import platformdirs
 from PIL import UnidentifiedImageError
 
-from frugan.channels import CHANNEL_NAMES, has_alpha
+from frugan.channels import CHANNEL_NAMES, MaskChannel, has_alpha
 from frugan.data.decode import Header, convert, resize
 from frugan.data.sources.base import Source
+from frugan.data.sources.masks import Masked
 from frugan.data.stats import Histograms, SourceStats
 from frugan.data.target import PixelConfig, Plan, make_plan
 from frugan.data.values import is_counted, range_name, settle_range, stretch
@@ -116,7 +117,7 @@ def _find_entry(root: Path, content: str, config: PixelConfig) -> CachedPixels |
 
 
 def _folder(root: Path, content: str, config: PixelConfig) -> Path:
-    return root / hashlib.sha256(json.dumps([FORMAT, content, asdict(config)]).encode()).hexdigest()[:32]
+    return root / hashlib.sha256(json.dumps([FORMAT, content, config.to_dict()]).encode()).hexdigest()[:32]
 
 
 def content_of(source: Source, root: Path, step: Callable[[int], None]) -> str:
@@ -196,6 +197,7 @@ def build_entry(
     plan = plan or make_plan(config, names, found, alpha=alpha, opaque=opaque)
     counted = is_counted(config.value_range)
     _refuse_uneven(None if counted else settle_range(config.value_range, plan.dtype, None), found)
+    masks = source.learn(rows) if isinstance(source, Masked) else ()
     with scratch_folder(folder.parent) as scratch:
         file = scratch / "pixels.npy"
         count_first = counted and not is_plain(plan.dtype)  # there is nothing to write before the range is known
@@ -219,7 +221,7 @@ def build_entry(
             "format": FORMAT,
             "source": str(source.path),
             "settings": asdict(replace(settings, channels=CHANNEL_NAMES[plan.channels]) if opaque else settings),
-            "stats": _stats(decoded.counts, kept, value_range, plan, opaque=opaque).to_dict(),
+            "stats": _stats(decoded.counts, kept, value_range, plan, opaque=opaque, masks=masks).to_dict(),
             "alpha": plan.alpha,
             "dtype": plan.dtype,
             "channel_names": list(plan.channel_names),
@@ -263,7 +265,13 @@ def _is_opaque(source: Source, rows: Sequence[int], heads: Sequence[Header], con
 
 
 def _stats(
-    counts: Histograms, heads: Sequence[Header], value_range: Range | None, plan: Plan, *, opaque: bool
+    counts: Histograms,
+    heads: Sequence[Header],
+    value_range: Range | None,
+    plan: Plan,
+    *,
+    opaque: bool,
+    masks: Sequence[MaskChannel],
 ) -> SourceStats:
     return SourceStats(
         values=counts.values(),
@@ -274,6 +282,7 @@ def _stats(
         animated=sum(head.frames > 1 for head in heads),
         opaque=opaque,
         crisp=plan.alpha and counts.is_crisp,
+        masks=list(masks),
     )
 
 
@@ -305,7 +314,7 @@ def _decode(
     step: Callable[[int], None],
 ) -> _Decoded:
     """Writes the images' pixels to the file, in order."""
-    shape = (len(rows), *plan.resolution, plan.channels)
+    shape = (len(rows), *plan.resolution, plan.channels + config.masks)
     dtype = np.dtype(np.uint8 if plan.depth == 8 else np.uint16)
     _require_space(file.parent, int(np.prod(shape)) * dtype.itemsize)
     pixels = np.lib.format.open_memmap(file, "w+", dtype, shape)
@@ -354,7 +363,7 @@ def _each(
             use(slot, stored)
         except Exception as error:  # as in `headers`
             return _reason(error)
-        counts.add(stored)
+        counts.add(stored[..., : stored.shape[-1] - config.masks])
         return ""
 
     reasons = []
@@ -365,6 +374,18 @@ def _each(
 
 
 def _fitted(pixels: np.ndarray, plan: Plan, config: PixelConfig) -> np.ndarray:
+    """`[h, w, C']` → `[H, W, C]` as planned; masks behind the image become of its size and depth, and nothing else."""
+    if not config.masks:
+        return _fitted_image(pixels, plan, config)
+    image, masks = pixels[..., : -config.masks], pixels[..., -config.masks :]
+    if plan.depth == 16 and masks.dtype == np.uint8:
+        masks = masks.astype(np.uint16) * 257
+    filter = "nearest" if config.mask_filter == "nearest" else config.filter
+    masks = resize(masks, plan.resolution, fit=config.fit, filter=filter, background="black")
+    return np.concatenate([_fitted_image(image, plan, config), masks], -1)
+
+
+def _fitted_image(pixels: np.ndarray, plan: Plan, config: PixelConfig) -> np.ndarray:
     if plan.dtype == "uint16" and pixels.dtype == np.uint8:
         pixels = pixels.astype(np.uint16) * 257
     opacity = has_alpha(pixels.shape[-1]) and (plan.alpha or pixels.shape[-1] != plan.channels)

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Annotated
 
-from frugan.channels import ChannelChoice
+from frugan.channels import CHANNELS, Declared, has_alpha, parse_channels
 from frugan.checks import Limits, Positive, Seed, as_option, check_fields, check_number
 from frugan.command_line import command
-from frugan.data.decode import Background, Filter, Fit
+from frugan.data.decode import Background, Filter, Fit, MaskFilter
 from frugan.data.groups import check_grouping
 from frugan.data.shards.locate import is_shards
 from frugan.data.sources.crops import CropConfig
@@ -40,11 +40,13 @@ class DataConfig:
     "100", or "grid", each `crop_size` pixels a side; see `frugan.data.sources.crops` for the rest. Each image is a group then.
     `frames`: of an animation or a file of several pages the "first" image, "all" of them, or the pages of a TIFF as "channels" of
     one. `stride` takes every so many frames of videos, and of other files with `frames` "all".
+    `channels` may say which are masks (see `frugan.channels.parse_channels`); `masks` is a folder of masks with the images'
+    names, which become the last channel; `mask_filter` "nearest" keeps their values wherever they are resized or moved.
     """
 
     path: str
     resolution: tuple[int, int] | None = None
-    channels: ChannelChoice = "auto"
+    channels: str = "auto"
     fit: Fit = "crop"
     filter: Filter = "lanczos"
     background: Background = "white"
@@ -66,9 +68,12 @@ class DataConfig:
     crop_seed: Seed = 0
     frames: FrameChoice = "first"
     stride: Annotated[int, Limits(at_least=1, at_most=MOST)] = 1
+    masks: str | None = None
+    mask_filter: MaskFilter = "nearest"
 
     def __post_init__(self) -> None:
         check_fields(self, as_option)
+        self._refuse_masks(parse_channels(self.channels))
         if self.resolution is not None:
             base_grid(*self.resolution)
         parse_range(self.value_range)
@@ -126,4 +131,20 @@ class DataConfig:
 
     @property
     def pixels(self) -> PixelConfig:
-        return PixelConfig(self.resolution, self.channels, self.fit, self.filter, self.background, self.value_range)
+        declared = parse_channels(self.channels)
+        masks = {"masks": declared.masks or int(self.masks is not None), "mask_filter": self.mask_filter}
+        settings = (self.resolution, declared.choice, self.fit, self.filter, self.background, self.value_range)
+        return PixelConfig(*settings, **masks)
+
+    def _refuse_masks(self, declared: Declared) -> None:
+        if self.masks is not None and (declared.masks or has_alpha(CHANNELS.get(declared.choice, 0))):
+            raise FruganError(
+                f"--masks {self.masks} with --channels {self.channels}: masks from a folder go with images of grey values or RGB; "
+                "give --channels L, RGB or auto"
+            )
+        if (self.masks or declared.masks) and self.crops:
+            raise FruganError(f"--crops {self.crops}: crops are cut of images without masks; cut both to shape before")
+        if (self.masks or declared.masks) and is_shards(self.path):
+            raise FruganError(
+                f"{self.path}: sets of shards have no masks; train on a folder, zip or array file instead"
+            )

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frugan.channels import parse_channels
 from frugan.data.cache import CachedPixels
 from frugan.data.config import DataConfig
 from frugan.data.groups import Groups
@@ -39,7 +40,8 @@ class Dataset:
     `value_range` (see `frugan.data.values`). `labels`: float32 `[N, K]`, K = 0 without labels.
     `train_indices`, `held_out_indices`: int64, disjoint, together 0 … N − 1. `skipped`: (name, reason) of every
     image left out. `config` has what "auto" came to mean. `own`: images left out because frugan wrote them. `groups`: which
-    images belong together, on one side of the split; None where nothing says so.
+    images belong together, on one side of the split; None where nothing says so. `masks`: what the last channels are, where
+    these are masks.
     """
 
     def __init__(
@@ -52,7 +54,8 @@ class Dataset:
         groups: Groups | None = None,
     ) -> None:
         """`store`: where the pixels lie and how they are visited; by default those of `cached`, all at hand."""
-        self.config = replace(config, channels=cached.settings.channels, value_range=cached.settings.value_range)
+        settled = config.channels if parse_channels(config.channels).masks else cached.settings.channels
+        self.config = replace(config, channels=settled, value_range=cached.settings.value_range)
         self.stats = cached.stats
         self.own = own or OwnFiles()
         self.store: PixelStore = store or LocalPixels(cached.pixels)
@@ -60,6 +63,7 @@ class Dataset:
         self.names = cached.names
         self.skipped = cached.skipped
         self.alpha = cached.alpha
+        self.masks = tuple(cached.stats.masks)
         self.labels = labels.values
         self.class_names = labels.class_names
         self.label_origin = labels.origin
@@ -89,6 +93,11 @@ class Dataset:
         return self.pixels.shape[3]
 
     @property
+    def image_channels(self) -> int:
+        """Channels but for masks."""
+        return self.channels - len(self.masks)
+
+    @property
     def depth(self) -> int:
         """Bits per channel: 8 or 16."""
         return 8 * self.pixels.dtype.itemsize
@@ -103,6 +112,8 @@ class Dataset:
     def pixel_format(self) -> PixelFormat:
         """How the files hold the images, so that generated ones are written likewise."""
         dtype, names = self._cached.dtype, self._cached.channel_names
+        if self.masks and len(names) != self.image_channels:
+            names = ()  # those of files whose last channels are masks
         return PixelFormat(dtype, self.value_range, self.alpha, self.stats.crisp, names)
 
     @property
@@ -210,12 +221,13 @@ class Dataset:
             "resolution": list(self.resolution),
             "resolution_name": size_name(self.resolution),
             "channels": self.channels,
+            "masks": [{"values": list(mask.values), "bits": mask.bits} for mask in self.masks],
             "bits": self.depth,
             "depth": self.depth,
             "value_range": _plain_range(self.value_range),
             "dtype": self.pixel_format.dtype,
             "alpha": self.alpha,
-            "channel_names": list(self.pixel_format.channel_names(self.channels)),
+            "channel_names": [*self.pixel_format.channel_names(self.image_channels), *["mask"] * len(self.masks)],
             "label_size": self.label_size,
             "label_origin": self.label_origin,
             "class_names": self.class_names,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from frugan.channels import parse_channels
 from frugan.data.cache import STEPS, CachedPixels, cached_pixels, headers, refuse_skipped
 from frugan.data.config import DataConfig
 from frugan.data.dataset import Dataset
@@ -13,6 +14,7 @@ from frugan.data.labels.read import find_labels, read_labels
 from frugan.data.shards.locate import is_shards
 from frugan.data.sources.base import Source
 from frugan.data.sources.crops import Crops, origin
+from frugan.data.sources.masks import Masked
 from frugan.data.sources.open import open_source
 from frugan.data.streaming import open_shards
 from frugan.data.workers import Progress, per_image
@@ -47,8 +49,12 @@ def open_dataset(
 
 
 def open_images(config: DataConfig) -> Source:
-    """The images at the configuration's path, or crops of them. Raises `FruganError`."""
+    """The images at the configuration's path, with their masks, or crops of them. Raises `FruganError`."""
     source = open_source(config.path, use_generated=config.use_generated, taken=config.taken)
+    if count := config.pixels.masks:
+        masks = open_source(config.masks, use_generated=config.use_generated) if config.masks else None
+        images = parse_channels(config.channels).images
+        return Masked(source, masks, images=images, count=count, background=config.background)
     crops = config.crop_config
     return Crops(source, headers(source), crops) if crops else source
 

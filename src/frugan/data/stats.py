@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from frugan.channels import has_alpha
+from frugan.channels import MaskChannel, has_alpha
 from frugan.data.decode import Fit
 from frugan.data.values import LARGEST, range_name
 from frugan.pixel_format import Range, channel_names, is_plain
@@ -170,6 +170,8 @@ class SourceStats:
     animated: int = 0
     opaque: bool = False
     crisp: bool = False
+    masks: list[MaskChannel] = field(default_factory=list)
+    """The values of each mask channel."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -205,6 +207,7 @@ def stats_notes(stats: SourceStats, *, depth: int, resolution: tuple[int, int], 
         *_alpha_notes(stats),
         *_crop_notes(stats, resolution, fit),
         *_frame_notes(stats),
+        *(f"mask values: {mask}" for mask in stats.masks),
     ]
 
 

@@ -83,7 +83,7 @@ def open_shards(
     if config.strict:
         refuse_skipped(skipped, len(names))
     stats = _stats(config.value_range, store.plan, [facts_of(shard) for shard in shards])
-    drawn = {key: value for key, value in asdict(config.pixels).items() if key != "value_range"}
+    drawn = {key: value for key, value in config.pixels.to_dict().items() if key != "value_range"}
     plan = {key: value for key, value in asdict(store.plan).items() if key not in ("dtype", "channel_names")}
     content = [drawn, plan, [facts_of(shard).sha256 for shard in shards]]
     content += [[int(end) for end in stats.value_range[0]]] if stats.value_range else []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from statistics import median_low
-from typing import Literal
+from typing import Any, Literal
 
 from frugan.channels import CHANNEL_NAMES, CHANNELS, ChannelChoice, ChannelName, has_alpha
-from frugan.data.decode import Background, Filter, Fit, Header
+from frugan.data.decode import Background, Filter, Fit, Header, MaskFilter
 from frugan.errors import FruganError, shown
 from frugan.pixel_format import NumberType, is_plain
 from frugan.resolution import SMALLEST
@@ -27,12 +27,18 @@ class PixelConfig:
     filter: Filter = "lanczos"
     background: Background = "white"
     value_range: str = "auto"
+    masks: int = 0
+    mask_filter: MaskFilter = "nearest"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What tells one configuration from another; without masks as before there were any."""
+        return {k: v for k, v in asdict(self).items() if self.masks or k not in ("masks", "mask_filter")}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Pixels `[H, W, C]` of 8 or 16 bits; with `alpha` the last channel is opacity. `dtype`: the type of the stored numbers;
-    uint8 is trained on with 8 bits, all others with 16. `channel_names`: what the files call their channels."""
+    """Pixels `[H, W, C]` of 8 or 16 bits, masks aside; with `alpha` the last channel is opacity. `dtype`: the type of the stored
+    numbers; uint8 is trained on with 8 bits, all others with 16. `channel_names`: what the files call their channels."""
 
     resolution: tuple[int, int]
     channels: int

@@ -25,6 +25,8 @@ class ImageSet:
     names: Sequence[str] | None = None
     class_names: Sequence[str] | None = None
     groups: np.ndarray | None = None
+    channels: int | None = None
+    """How many of the first channels are the image; what follows are masks, which no metric looks at. None: all."""
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -36,7 +38,7 @@ class ImageSet:
     def __getitem__(self, positions: Any) -> np.ndarray:
         """Pixels `[n, H, W, C]` of some of the chosen ones."""
         rows = self.chosen[positions]
-        pixels = np.ascontiguousarray(self.pixels[rows % len(self.pixels)])
+        pixels = np.ascontiguousarray(self.pixels[rows % len(self.pixels)][..., : self.channels])
         flipped = rows >= len(self.pixels)
         pixels[flipped] = pixels[flipped, :, ::-1]
         return pixels

@@ -73,8 +73,10 @@ def make_phases(config: RunConfig, G: Generator, D: Discriminator, *, compiled: 
     device = G.mapping.w_avg.device
     generated, judged = G.config.synthesis.tile, getattr(D.config, "tile", "none")
     where: dict[str, Any] = {"channels": G.channels, "resolution": G.resolution, "device": device, "tile": judged}
+    where["masks"] = len(G.config.masks)
+    nearest = config.data.mask_filter == "nearest"
     objective = config.objective
-    augment: Augmentation = AugmentPipeline(config.augment, **where)
+    augment: Augmentation = AugmentPipeline(config.augment, nearest_masks=nearest, **where)
     if config.diffaugment:
         augment = Chain(augment, DiffAugment(config.diffaugment, **where))
     shift = None
@@ -83,8 +85,10 @@ def make_phases(config: RunConfig, G: Generator, D: Discriminator, *, compiled: 
     if shift and judged == generated:  # real images repeat, too: all are shown from anywhere
         augment, shift = Chain(shift, augment), None
     across = AugmentConfig(objective.consistency_transforms, reach=objective.consistency_reach)
-    terms = terms_of(objective, lambda: AugmentPipeline(across, **where))
-    measure = Measurement(config.measurement, G.resolution) if config.measurement else None
+    terms = terms_of(objective, lambda: AugmentPipeline(across, nearest_masks=nearest, **where))
+    measure = None
+    if config.measurement:
+        measure = Measurement(config.measurement, G.resolution, masks=len(G.config.masks))
     precision = config.training.precision
     for network in (G, D):
         checkpoint_activations(network, config.training.activation_checkpointing)

@@ -53,7 +53,7 @@ def evaluate(
     folder = source if source.is_file() else generator_folder(source)
     place = choose_device(device)
     generator, notes = load_with_notes(folder)
-    generator = generator.to(place)
+    generator = generator.without_masks().to(place)
     run = RunDirectory(source) if (source / "config.yaml").is_file() else run_of(folder)
     own = own_images(run, data, generator)
     if reference is not None:
@@ -137,13 +137,20 @@ def own_images(run: RunDirectory | None, data: str | None, generator: Generator)
 
 def same_shape(like: DataConfig | None, path: str, generator: Generator, *, labels: bool) -> DataConfig:
     """Other images brought to the generator's shape in the way of the run's own; none mirrored, none held out."""
-    changes = {"path": path, "mirror": False, "balanced": False, "held_out": 0, "labels": "auto" if labels else "none"}
+    changes = {
+        "path": path,
+        "mirror": False,
+        "balanced": False,
+        "held_out": 0,
+        "masks": None,
+        "labels": "auto" if labels else "none",
+    }
     channels = CHANNEL_NAMES.get(generator.channels, "auto")
     return dataclasses.replace(like or DataConfig(path), resolution=generator.resolution, channels=channels, **changes)
 
 
 def check_shape(dataset: Dataset, generator: Generator) -> None:
-    theirs, ours = (*dataset.resolution, dataset.channels), (*generator.resolution, generator.channels)
+    theirs, ours = (*dataset.resolution, dataset.image_channels), (*generator.resolution, generator.channels)
     if theirs != ours:
         raise FruganError(
             f"the images at {dataset.config.path} are {theirs} (height, width, channels), the generator makes {ours}"
@@ -159,4 +166,5 @@ def image_set_of(dataset: Dataset, which: Literal["train", "held-out", "all", "s
         "stream": dataset.stream_indices,
     }[which]
     groups = None if dataset.groups is None else np.array(dataset.groups.names)[dataset.groups.numbers]
-    return ImageSet(dataset.pixels, rows, dataset.labels, dataset.names, dataset.class_names, groups)
+    channels = dataset.image_channels if dataset.masks else None
+    return ImageSet(dataset.pixels, rows, dataset.labels, dataset.names, dataset.class_names, groups, channels)

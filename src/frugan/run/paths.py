@@ -17,7 +17,15 @@ from frugan.config.schema import RunConfig
 from frugan.data import DataConfig
 from frugan.shipped import resolve_shipped
 
-FIELDS = ("data.path", "data.labels", "data.group", "evaluate.features", "evaluate.weights", "transfer.init_from")
+FIELDS = (
+    "data.path",
+    "data.masks",
+    "data.labels",
+    "data.group",
+    "evaluate.features",
+    "evaluate.weights",
+    "transfer.init_from",
+)
 """Fields of `RunConfig` that may hold a path."""
 
 _TABLE = re.compile(r"(?P<path>.*\.(?:csv|tsv|jsonl?))(?P<columns>:[^/\\]+)?", re.IGNORECASE)
@@ -48,12 +56,13 @@ def located(config: RunConfig, run_dir: Path) -> RunConfig:
 def data_places(config: RunConfig, run_dir: Path, moved_to: str | None = None) -> Iterator[DataConfig]:
     """Where the data may lie now, the likeliest place first: images and labels that exist, or only `moved_to`."""
     data = config.data
+    masks = next(_places(config, "data.masks", run_dir), data.masks)
     paths = [moved_to] if moved_to else list(_places(config, "data.path", run_dir)) or [data.path]
     for path in paths:
         without = tuple(_rebased(url, data.path, path) for url in data.without)
         group = next(_tables(config, "data.group", run_dir, path)) if data.group else None
         for place in _tables(config, "data.labels", run_dir, path):
-            yield replace(data, path=path, labels=place, group=group, without=without)
+            yield replace(data, path=path, labels=place, group=group, masks=masks, without=without)
 
 
 def _tables(config: RunConfig, field: str, run_dir: Path, path: str) -> Iterator[str]:

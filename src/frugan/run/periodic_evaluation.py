@@ -41,7 +41,7 @@ class PeriodicEvaluation:
         """
         assert self._evaluator is not None
         may_stop = stop if world_size() == 1 else lambda: False
-        card = self._evaluator.unless_stopped(self.state.ema, may_stop, self.progress)
+        card = self._evaluator.unless_stopped(self.state.ema.without_masks(), may_stop, self.progress)
         if card is None:
             return None
         card.subject["kimg"] = self.state.kimg

@@ -96,7 +96,9 @@ def plan(
 
 def _shaped_like(G: Generator, data: DataConfig) -> DataConfig:
     """The data at the size and channels of a generator, where nothing else is asked for."""
-    channels = CHANNEL_NAMES.get(G.channels, "auto") if data.channels == "auto" else data.channels
+    own = G.channels - len(G.config.masks)
+    channels = CHANNEL_NAMES.get(own, "auto") if data.channels == "auto" else data.channels
+    channels = {"LA": "L", "RGBA": "RGB"}.get(channels, channels) if data.masks else channels
     return replace(data, resolution=data.resolution or G.resolution, channels=channels)
 
 
@@ -108,6 +110,7 @@ def _facts(dataset: Dataset, device: torch.device, processes: int, source: Impor
         measured=dataset.measured,
         pixels=dataset.pixel_format,
         label_gap=largest_gap(dataset.labels[dataset.train_indices], dataset.measured),
+        masks=dataset.masks,
         images=len(dataset.train_indices),
         held_out=len(dataset.held_out_indices),
         device=device.type,
@@ -175,8 +178,9 @@ def _threads(config: RunConfig, asked: int | Literal["auto"] | None, processes: 
 def _anchored(data: DataConfig, options: Options) -> tuple[DataConfig, Options]:
     """Both with absolute paths: a run is to find its files from any working directory."""
     labels = absolute("data.labels", data.labels) or data.labels
-    group = absolute("data.group", data.group)
-    data = replace(data, path=absolute("data.path", data.path) or data.path, labels=labels, group=group)
+    group, masks = absolute("data.group", data.group), absolute("data.masks", data.masks)
+    path = absolute("data.path", data.path) or data.path
+    data = replace(data, path=path, masks=masks, labels=labels, group=group)
     fields = ("evaluate.features", "evaluate.weights", "transfer.init_from")
     names = {name.partition(".")[2]: name for name in fields}
     return data, replace(options, **{name: absolute(field, getattr(options, name)) for name, field in names.items()})

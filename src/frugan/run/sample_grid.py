@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from frugan.data import Dataset
-from frugan.images import grid, save_image, to_uint8
+from frugan.images import beside_masks, grid, save_image, to_uint8
 from frugan.label_parts import Measured
 from frugan.networks import Generator
 
@@ -23,7 +23,9 @@ class SampleGrid:
     """
 
     def __init__(self, dataset: Dataset) -> None:
-        self.columns, self.rows = grid_shape(dataset.resolution)
+        h, w = dataset.resolution
+        self.masks = len(dataset.masks)
+        self.columns, self.rows = grid_shape((h, w * (1 + self.masks)))
         self.reals, _ = dataset.images(dataset.preview(self.columns * self.rows))
         self.labels = grid_labels(dataset.label_pool, self.columns, self.rows, dataset.measured)
 
@@ -31,8 +33,8 @@ class SampleGrid:
         self.save(self.reals, file)
 
     def save(self, images: Tensor, file: Path) -> None:
-        """Writes images `[columns·rows, C, H, W]` in [-1, 1] as one."""
-        save_image(grid(to_uint8(images), columns=self.columns), file)
+        """Writes images `[columns·rows, C, H, W]` in [-1, 1] as one, masks beside their images."""
+        save_image(grid(beside_masks(to_uint8(images), self.masks), columns=self.columns), file)
 
     def sample(self, generator: Generator) -> Tensor:
         """Images `[columns·rows, C, H, W]` of seeds 0, 1, …"""

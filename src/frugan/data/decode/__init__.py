@@ -2,7 +2,7 @@
 
 from frugan.data.decode.header import FORMATS, AlphaKind, Header, ProfileUse
 from frugan.data.decode.reading import read_header, read_pixels
-from frugan.data.decode.resizing import FILTERS, Background, Filter, Fit, convert, resize
+from frugan.data.decode.resizing import FILTERS, Background, Filter, Fit, MaskFilter, convert, resize
 
 __all__ = [
     "FILTERS",
@@ -12,6 +12,7 @@ __all__ = [
     "Filter",
     "Fit",
     "Header",
+    "MaskFilter",
     "ProfileUse",
     "convert",
     "read_header",

@@ -14,9 +14,15 @@ from frugan.channels import CHANNEL_NAMES, has_alpha
 
 Fit = Literal["crop", "letterbox"]
 Filter = Literal["lanczos", "box"]
+MaskFilter = Literal["nearest", "smooth"]
+"""How masks are resized and moved: values stay what they are, or are filtered as those of images."""
 Background = Literal["white", "black"]
 
-FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
+FILTERS = {
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "nearest": Image.Resampling.NEAREST,
+}
 
 
 def convert(pixels: np.ndarray, channels: int, background: Background = "white") -> np.ndarray:
@@ -46,7 +52,7 @@ def resize(
     size: tuple[int, int],
     *,
     fit: Fit = "crop",
-    filter: Filter = "lanczos",
+    filter: Filter | Literal["nearest"] = "lanczos",
     background: Background = "white",
     alpha: bool = False,
 ) -> np.ndarray:
@@ -80,7 +86,7 @@ def _centred(length: int, kept: float) -> tuple[float, float]:
 
 
 def _resample(
-    pixels: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float], filter: Filter, alpha: bool
+    pixels: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float], filter: str, alpha: bool
 ) -> np.ndarray:
     width_height = (size[1], size[0])
     channels = pixels.shape[-1]

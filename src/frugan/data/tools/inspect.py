@@ -27,7 +27,7 @@ from frugan.data.stats import kept_share, percent
 from frugan.data.target import MixedImages, size_name
 from frugan.data.workers import Progress, in_threads, per_image
 from frugan.errors import FruganError, shown
-from frugan.images import grid
+from frugan.images import beside_masks, grid
 
 _SHOWN = 8  # entries of a long list that a row names
 _STEPS = 5  # for each image: its header, its hash, and three for decoding it
@@ -69,7 +69,9 @@ class Inspection:
         """(what, finding) line by line, to be shown as a table."""
         data = self.dataset
         h, w = data.resolution
-        channels = CHANNEL_NAMES.get(data.channels, "") if data.alpha or data.channels in (1, 3) else ""
+        own = data.image_channels
+        channels = CHANNEL_NAMES.get(own, "") if data.alpha or own in (1, 3) else ""
+        channels += f" and {len(data.masks)} masks" if len(data.masks) > 1 else " and a mask" if data.masks else ""
         labels = f"{self.label_size} columns from {self.label_origin}, used with --conditional"
         enlarged = sum(n for size, n in self.sizes.items() if _smaller(size, (h, w)))
         return [
@@ -204,6 +206,7 @@ def contact_sheet(dataset: Dataset, *, count: int = 64, columns: int | None = No
     scale = min(1.0, largest / max(dataset.resolution))
     size = round(dataset.resolution[0] * scale), round(dataset.resolution[1] * scale)
     pixels = np.stack([resize(dataset.pixels[row], size, filter="box", alpha=dataset.alpha) for row in chosen])
+    pixels = beside_masks(pixels, len(dataset.masks))
     return grid((pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels, columns=columns)
 
 

@@ -61,6 +61,10 @@ def prepare(
     `[N, H, W, C]` and `labels`, and takes any channel count and depth. Raises `FruganError` where `out` is taken, or
     where PNG files cannot hold the pixels.
     """
+    if config.pixels.masks:
+        raise FruganError(
+            "a prepared copy holds no masks: prepare images and masks one after the other, each as a set of images"
+        )
     out = Path(out).expanduser()
     decoding = (lambda done, total: progress(_DECODING * done // _STEPS, total)) if progress else None
     with building(out) as target:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from frugan.channels import has_alpha
+from frugan.channels import MaskChannel, has_alpha
 from frugan.checks import check_fields, check_number
 from frugan.errors import FruganError
 from frugan.label_parts import Measured
@@ -27,7 +28,8 @@ class GeneratorConfig:
     """Everything that decides the generator's shape. `resolution` is (height, width).
 
     `measured` describes the label columns that are numbers; empty, all are embedded as classes, as in the paper. `pixels`: how
-    the data's files hold images, in which output is written; None where that is not known.
+    the data's files hold images, in which output is written; None where that is not known. `masks`: what the last channels are,
+    where these are no image.
     """
 
     resolution: tuple[Side, Side]
@@ -39,12 +41,15 @@ class GeneratorConfig:
     synthesis: SynthesisConfig = SynthesisConfig()
     measured: tuple[Measured, ...] = ()
     pixels: PixelFormat | None = None
+    masks: tuple[MaskChannel, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
         if self.pixels is not None:
-            self.pixels.check_channels(self.channels)
+            self.pixels.check_channels(self.channels - len(self.masks))
         check_resolution(self.resolution)
+        if len(self.masks) >= self.channels:
+            raise FruganError(f"{len(self.masks)} masks among {self.channels} channels: one at least is the image's")
         shape = self.synthesis
         levels = level_shapes(self.resolution, shape.channel_base, shape.channel_max)
         styles = 3 * self.w_dim * sum(maps for maps, _, _ in levels)
@@ -68,7 +73,7 @@ class Generator(nn.Module):
     @property
     def pixels(self) -> PixelFormat:
         """How the data's files hold images; where that is not known, uint8."""
-        return self.config.pixels or PixelFormat(alpha=has_alpha(self.channels))
+        return self.config.pixels or PixelFormat(alpha=has_alpha(self.channels - len(self.config.masks)))
 
     def forward(
         self,
@@ -82,6 +87,21 @@ class Generator(nn.Module):
     ) -> Tensor:
         ws = self.mapping(z, c, truncation=truncation, truncation_cutoff=truncation_cutoff)
         return self.synthesis(ws, noise=noise, generator=generator)
+
+    def without_masks(self) -> Generator:
+        """This generator, or where it makes masks, too, one of its image channels alone, of the same images."""
+        if not self.config.masks:
+            return self
+        count = self.channels - len(self.config.masks)
+        alone = copy.deepcopy(self)
+        alone.config = replace(self.config, channels=count, masks=())
+        alone.channels = count
+        for block in alone.synthesis.blocks:
+            if block.torgb is not None:
+                for name in ("weight", "bias"):
+                    kept = getattr(block.torgb, name).detach()[:count].clone()
+                    setattr(block.torgb, name, torch.nn.Parameter(kept, requires_grad=False))
+        return alone
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
         """seeds → z `[N, z_dim]` float32 on the CPU; a seed means the same latent on every device and version."""

@@ -1,0 +1,191 @@
+"""Masks beside images: the last channels of the files themselves, or a folder of files of the same names.
+
+A mask holds few different values, which mean something: 0 and 255, 0 and 1, classes, or colours. They become even steps over the
+range of the images' type, in ascending order, and are remembered for the way out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from frugan.channels import MOST_VALUES, MaskChannel, has_alpha
+from frugan.data.decode import Background, Header, convert
+from frugan.data.sources.base import Source
+from frugan.data.workers import in_threads
+from frugan.errors import FruganError, shown
+
+_GREY = 0x010101
+"""A grey value times this is the colour that looks like it."""
+
+
+class Masked:
+    """A source whose images come with masks: channels behind those of the image, see `frugan.data.sources.base.Source`.
+
+    Headers are of the image alone; pixels have the masks behind it, once `learn` has seen them all. Transparency of images that
+    have a mask from another file is laid over the background.
+    """
+
+    alpha = False
+
+    def __init__(
+        self, source: Source, masks: Source | None, *, images: int | None, count: int, background: Background = "white"
+    ) -> None:
+        """`masks`: files of the same names as `source` has; None: the last `count` of `images` + `count` channels."""
+        self.source, self.masks, self.images, self.count = source, masks, images, count
+        self.background: Background = background
+        self.path, self.kind, self.own, self.ignored = source.path, source.kind, source.own, source.ignored
+        self.names, self.unreadable = source.names, list(source.unreadable)
+        self.channels: tuple[MaskChannel, ...] = ()
+        self._codes: list[np.ndarray] = []
+        self._rows: list[tuple[int, int]] = [(i, i) for i in range(len(source.names))]
+        if masks is not None:
+            self._pair(masks)
+
+    def _pair(self, masks: Source) -> None:
+        """Keeps the images that have a mask of the same name, folders included and suffixes aside."""
+        places: dict[PurePosixPath, int] = {}
+        for i, name in enumerate(masks.names):
+            stem = PurePosixPath(name).with_suffix("")
+            if stem in places:
+                raise FruganError(
+                    f"{masks.path} has two masks of one name, {shown(masks.names[places[stem]])} and {shown(name)}; remove one"
+                )
+            places[stem] = i
+        found = [places.get(PurePosixPath(name).with_suffix("")) for name in self.source.names]
+        if all(place is None for place in found):
+            raise FruganError(
+                f"no image in {self.path} has a mask of the same name in {masks.path}: the first image is "
+                f"{shown(self.source.names[0])}, the first mask {shown(masks.names[0])}; name them alike, suffixes aside"
+            )
+        self._rows = [(i, place) for i, place in enumerate(found) if place is not None]
+        self.names = [self.source.names[i] for i, _ in self._rows]
+        lost = [name for name, place in zip(self.source.names, found) if place is None]
+        self.unreadable += [(name, f"no mask of that name in {masks.path}") for name in lost]
+
+    def stamp(self) -> str:
+        return self.source.stamp() if self.masks is None else _joined(self.source.stamp(), self.masks.stamp()).hex()
+
+    def digest(self, index: int) -> bytes:
+        image, mask = self._rows[index]
+        found = self.source.digest(image)
+        return found if self.masks is None else _joined(found.hex(), self.masks.digest(mask).hex())
+
+    def header(self, index: int) -> Header:
+        image, mask = self._rows[index]
+        header = self.source.header(image)
+        if self.masks is None:
+            assert self.images is not None
+            if header.channels != self.images + self.count:
+                raise FruganError(f"has {header.channels} channels, and --channels names {self.images + self.count}")
+            return replace(header, channels=self.images)
+        try:
+            other = self.masks.header(mask)
+        except Exception as error:  # a decoder given a broken file raises anything at all
+            raise FruganError(f"its mask cannot be read: {error}") from error
+        if (other.height, other.width) != (header.height, header.width):
+            raise FruganError(
+                f"has {header.height}x{header.width} pixels, and its mask {other.height}x{other.width}; make them alike"
+            )
+        drops = has_alpha(header.channels) and self.source.alpha
+        return replace(header, channels=header.channels - drops)
+
+    def pixels(self, index: int) -> np.ndarray:
+        """uint8 or uint16 `[H, W, C + masks]`."""
+        image, _ = self._rows[index]
+        pixels = self.source.pixels(image)
+        if self.masks is None:
+            pixels = pixels[..., : self.images]
+        elif has_alpha(pixels.shape[-1]) and self.source.alpha:
+            pixels = convert(pixels, pixels.shape[-1] - 1, self.background)
+        if pixels.dtype not in (np.uint8, np.uint16):
+            raise FruganError(f"its pixels are {pixels.dtype}; masks go with images of 8 or 16 bits")
+        planes = [_steps(plane, codes, pixels.dtype) for plane, codes in zip(self._planes(index)[0], self._codes)]
+        return np.concatenate([pixels, np.stack(planes, -1)], -1)
+
+    def learn(self, rows: Sequence[int]) -> tuple[MaskChannel, ...]:
+        """Finds the values of all masks. Raises `FruganError` where they are too many to mean something, or only one."""
+        where = (self.masks or self.source).path
+        codes: list[set[int]] = [set() for _ in range(self.count)]
+        depths: set[int] = set()
+
+        def look(row: int) -> tuple[int, list[set[int]], int | None]:
+            try:
+                planes, depth = self._planes(row)
+            except Exception:  # is told when the image is decoded
+                return row, [], None
+            return row, [set(np.unique(plane)[: MOST_VALUES + 1].tolist()) for plane in planes], depth
+
+        for row, values, depth in in_threads(look, rows):
+            if depth is not None:
+                depths.add(depth)
+            for known, new in zip(codes, values):
+                known |= new
+                if len(known) > MOST_VALUES:
+                    raise FruganError(
+                        f"the masks in {where} have more than {MOST_VALUES} different values (up to {shown(self.names[row])}): "
+                        "a mask has few, which mean something; save masks as PNG without smooth edges, or declare that "
+                        "channel as image"
+                    )
+        if len(depths) > 1:
+            raise FruganError(f"some masks in {where} have 8 bits and some 16; save all alike")
+        for known in codes:
+            if len(known) < 2:
+                value = f"all hold one value only, {_as_grey(known)}" if known else "none can be read"
+                raise FruganError(f"the masks in {where} say nothing: {value}")
+        self._codes = [np.array(sorted(known)) for known in codes]
+        coloured = self.masks is not None and depths == {8} and any((known % _GREY).any() for known in self._codes)
+        bits = 24 if coloured else depths.pop()
+        factor = _GREY if self.masks is not None and bits == 8 else 1
+        self.channels = tuple(MaskChannel(tuple((known // factor).tolist()), bits) for known in self._codes)
+        return self.channels
+
+    def _planes(self, index: int) -> tuple[list[np.ndarray], int]:
+        """The masks of an image and their bits: `[H, W]` each of stored values, those of 8 bits from files of their own as colours
+        0xRRGGBB, because what is grey in one may stand beside colours in another."""
+        image, mask = self._rows[index]
+        if self.masks is None:
+            pixels = self.source.pixels(image)[..., self.images :]
+            return [pixels[..., i] for i in range(self.count)], 8 * pixels.dtype.itemsize
+        pixels = self.masks.pixels(mask)
+        depth = 8 * pixels.dtype.itemsize
+        if has_alpha(pixels.shape[-1]) and self.masks.alpha:
+            if (pixels[..., -1] != np.iinfo(pixels.dtype).max).any():
+                raise FruganError("its mask has transparent pixels; save it as grey values or colours")
+            pixels = pixels[..., :-1]
+        if pixels.shape[-1] not in (1, 3):
+            raise FruganError(f"its mask has {pixels.shape[-1]} channels; one of grey values, or RGB, is expected")
+        if depth == 16:
+            if (pixels != pixels[..., :1]).any():
+                raise FruganError("its mask has colours of 16 bits; save it with 8 bits, or as grey values")
+            return [pixels[..., 0]], depth
+        red, green, blue = (pixels[..., i % pixels.shape[-1]].astype(np.uint32) for i in range(3))
+        return [red << 16 | green << 8 | blue], depth
+
+    def text(self, name: str) -> str | None:
+        return self.source.text(name)
+
+    def places(self, name: str) -> list[str]:
+        return self.source.places(name)
+
+    def stored_labels(self) -> np.ndarray | None:
+        return self.source.stored_labels()
+
+
+def _joined(*hashes: str) -> bytes:
+    return hashlib.sha256("\0".join(hashes).encode()).digest()
+
+
+def _as_grey(codes: set[int]) -> int:
+    (code,) = codes
+    return code // _GREY if code and code % _GREY == 0 else code
+
+
+def _steps(plane: np.ndarray, codes: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Stored values `[H, W]` → even steps over the range of `dtype`."""
+    steps = np.rint(np.arange(len(codes)) * (np.iinfo(dtype).max / (len(codes) - 1))).astype(dtype)
+    return steps[np.searchsorted(codes, plane)]

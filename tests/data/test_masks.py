@@ -1,0 +1,219 @@
+"""Masks beside images: pairs from two folders, declared channels, what they become and what is refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from frugan.channels import CHANNELS, MaskChannel, parse_channels
+from frugan.data import DataConfig, open_dataset
+from frugan.errors import FruganError
+
+KINDS = {
+    "0 and 255": (np.array([0, 255]), lambda plane: Image.fromarray(plane.astype(np.uint8)), (0, 255), 8),
+    "0 and 1": (np.array([0, 1]), lambda plane: Image.fromarray(plane.astype(np.uint8)), (0, 1), 8),
+    "classes": (np.array([0, 3, 4, 9]), lambda plane: Image.fromarray(plane.astype(np.uint8)), (0, 3, 4, 9), 8),
+    "16 bits": (np.array([0, 700, 40000]), lambda plane: Image.fromarray(plane.astype(np.uint16)), (0, 700, 40000), 16),
+    "one bit": (
+        np.array([0, 1]),
+        lambda plane: Image.fromarray(plane.astype(np.uint8) * 255).convert("1"),
+        (0, 255),
+        8,
+    ),
+    "grey as RGB": (np.array([0, 128]), lambda p: Image.fromarray(p.astype(np.uint8)).convert("RGB"), (0, 128), 8),
+}
+PALETTE = [0, 0, 0, 128, 0, 0, 128, 128, 128]  # the background, red and a class that is grey
+
+
+def photo(seed, size=(16, 16), channels=3, depth=8):
+    top = 1 << depth
+    pixels = (
+        np.random.default_rng(seed).integers(0, top, (*size, channels)).astype(np.uint8 if depth == 8 else np.uint16)
+    )
+    return Image.fromarray(pixels if channels > 1 else pixels[..., 0])
+
+
+def indices(seed, count, size=(16, 16)):
+    """Class numbers `[H, W]`, each of them there."""
+    plane = np.random.default_rng(seed + 100).integers(0, count, size)
+    plane.flat[:count] = np.arange(count)
+    return plane
+
+
+def write(root, count, mask, **kind):
+    """photos/i.png and masks/i.png."""
+    for name in ("photos", "masks"):
+        (root / name / "sub").mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        photo(i, **kind).save(root / "photos" / "sub" / f"{i}.png")
+        mask(i).save(root / "masks" / "sub" / f"{i}.png")
+    return DataConfig(str(root / "photos"), masks=str(root / "masks"))
+
+
+def opened(config, tmp_path):
+    return open_dataset(config, cache_dir=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name", [*KINDS])
+@pytest.mark.parametrize("channels, depth", [(3, 8), (1, 8), (1, 16)])
+def test_pairs_become_one_set_with_even_steps(name, channels, depth, tmp_path):
+    values, make, known, bits = KINDS[name]
+    mask = lambda i: make(values[indices(i, len(values))])  # noqa: E731
+    config = write(tmp_path, 3, mask, channels=channels, depth=depth)
+    for _ in range(2):  # decoded, and from the cache
+        found = opened(config, tmp_path)
+        assert found.masks == (MaskChannel(known, bits),)
+        assert found.pixels.shape == (3, 16, 16, channels + 1)
+        top = np.iinfo(found.pixels.dtype).max
+        assert top == (1 << depth) - 1
+        steps = np.rint(np.arange(len(values)) * top / (len(values) - 1))
+        for i in range(3):
+            assert np.array_equal(found.pixels[i, ..., -1], steps[indices(i, len(values))])
+            assert np.array_equal(
+                found.pixels[i, ..., :channels].squeeze(), np.asarray(photo(i, channels=channels, depth=depth))
+            )
+    assert found.image_channels == channels
+    assert not found.alpha
+    assert found.describe()["masks"] == [{"values": list(known), "bits": bits}]
+
+
+def test_colours_of_a_palette_are_the_values_even_where_a_mask_has_grey_ones_only(tmp_path):
+    def mask(i):
+        image = Image.fromarray((indices(i, 3) if i else 2 * indices(i, 2)).astype(np.uint8), "P")
+        image.putpalette(PALETTE)
+        return image
+
+    found = opened(write(tmp_path, 3, mask), tmp_path)
+    assert found.masks == (MaskChannel((0, 0x800000, 0x808080), 24),)
+    assert set(np.unique(found.pixels[0, ..., -1])) == {0, 255}
+    assert set(np.unique(found.pixels[1, ..., -1])) == {0, 128, 255}
+
+
+@pytest.mark.parametrize("filter, exact", [("nearest", True), ("smooth", False)])
+@pytest.mark.parametrize("fit", ["crop", "letterbox"])
+def test_masks_are_resized_by_nearest_pixels_unless_asked(fit, filter, exact, tmp_path):
+    big = lambda i: Image.fromarray(255 * np.kron(indices(i, 2, (8, 12)), np.ones((5, 5))).astype(np.uint8))  # noqa: E731
+    config = write(tmp_path, 2, big, size=(40, 60))
+    found = opened(
+        DataConfig(config.path, masks=config.masks, resolution=(16, 16), fit=fit, mask_filter=filter), tmp_path
+    )
+    values = set(np.unique(found.pixels[..., -1]))
+    assert (values == {0, 255}) == exact
+    border = found.pixels[:, 0, :, -1]
+    assert (fit == "crop") or (border == 0).all()
+
+
+def test_declared_channels_are_the_files_own(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 4)).astype(np.uint8)
+    pixels[..., 3] = np.stack([indices(i, 2) for i in range(4)]) * 255
+    np.save(tmp_path / "set.npy", pixels)
+    (tmp_path / "pngs").mkdir()
+    for i, one in enumerate(pixels):
+        Image.fromarray(one).save(tmp_path / "pngs" / f"{i}.png")
+    for path in ("set.npy", "pngs"):
+        found = opened(DataConfig(str(tmp_path / path), channels="RGB=image,3=mask"), tmp_path)
+        assert np.array_equal(np.asarray(found.pixels), pixels)
+        assert found.masks == (MaskChannel((0, 255)),)
+        assert found.config.channels == "RGB=image,3=mask"
+    mirrored = opened(DataConfig(str(tmp_path / "pngs"), channels="rgb=image,3=mask", mirror=True), tmp_path)
+    straight, _ = mirrored.images(np.arange(4))
+    flipped, _ = mirrored.images(np.arange(4, 8))
+    assert np.array_equal(straight.flip(3), flipped)
+
+
+BAD = {
+    "no pair": (
+        lambda r: [p.rename(p.with_stem(f"x{p.stem}")) for p in (r / "masks" / "sub").iterdir()],
+        "name them alike",
+    ),
+    "a photo as mask": (lambda r: photo(7).save(r / "masks" / "sub" / "0.png"), "more than 32 different values"),
+    "one value": (
+        lambda r: [Image.new("L", (16, 16), 9).save(p) for p in (r / "masks" / "sub").iterdir()],
+        "all hold one value only, 9",
+    ),
+    "depths": (
+        lambda r: Image.fromarray(indices(0, 2).astype(np.uint16)).save(r / "masks" / "sub" / "0.png"),
+        "some masks.*8 bits and some 16",
+    ),
+    "two of a name": (lambda r: photo(1).save(r / "masks" / "sub" / "0.bmp"), "two masks of one name"),
+    "no folder": (lambda r: (r / "masks").rename(r / "elsewhere"), "there is no file or folder"),
+}
+
+
+@pytest.mark.parametrize("name", [*BAD])
+def test_what_is_wrong_with_all_masks_is_a_sentence(name, tmp_path):
+    spoil, sentence = BAD[name]
+    config = write(tmp_path, 3, lambda i: Image.fromarray(indices(i, 2).astype(np.uint8)))
+    spoil(tmp_path)
+    with pytest.raises(FruganError, match=sentence):
+        opened(config, tmp_path)
+
+
+SKIPPED = {
+    "missing": (lambda place: place.unlink(), "no mask of that name"),
+    "other size": (lambda place: Image.new("L", (8, 16)).save(place), "has 16x16 pixels, and its mask 16x8"),
+    "broken": (lambda place: place.write_bytes(place.read_bytes()[:60]), ""),
+    "transparent": (lambda place: Image.new("LA", (16, 16), (0, 3)).save(place), "transparent pixels"),
+}
+
+
+@pytest.mark.parametrize("name", [*SKIPPED])
+def test_what_is_wrong_with_one_mask_skips_its_image(name, tmp_path):
+    spoil, reason = SKIPPED[name]
+    config = write(tmp_path, 3, lambda i: Image.fromarray(indices(i, 2).astype(np.uint8)))
+    spoil(tmp_path / "masks" / "sub" / "1.png")
+    found = opened(config, tmp_path)
+    assert found.names == ["sub/0.png", "sub/2.png"]
+    ((skipped, why),) = found.skipped
+    assert skipped == "sub/1.png"
+    assert reason in why
+    with pytest.raises(FruganError, match="cannot be read"):
+        opened(DataConfig(config.path, masks=config.masks, strict=True), tmp_path)
+
+
+def test_another_mask_is_another_set(tmp_path):
+    config = write(tmp_path, 2, lambda i: Image.fromarray(indices(i, 2).astype(np.uint8)))
+    before = opened(config, tmp_path)
+    Image.fromarray(indices(5, 2).astype(np.uint8)).save(tmp_path / "masks" / "sub" / "0.png")
+    after = opened(config, tmp_path)
+    assert before.fingerprint != after.fingerprint
+    assert opened(DataConfig(config.path), tmp_path).channels == 3
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 6), st.integers(1, 4), st.booleans())
+def test_every_way_to_declare_channels(images, masks, spaced):
+    first = {1: ["0=image", "L=image"], 3: ["0-2=image", "rgb=image", "0=image,1-2=image"]}.get(
+        images, [f"0-{images - 1}=image"]
+    )
+    for text in first:
+        line = ",".join([text, *(f"{images + i}=mask" for i in range(masks))])
+        found = parse_channels(line.replace("=", " = ") if spaced else line)
+        choice = {"L": "L", "r": "RGB"}.get(text[0], "auto")
+        assert found == (choice, images, masks)
+    ranged = parse_channels(f"0-{images - 1}=image,{images}-{images + masks - 1}=mask")
+    assert ranged[1:] == (images, masks)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "rgb", "RGB=image", "RGB=mask", "RGB=image,4=mask", "3=mask,RGB=image", "RGB=image,3=masks", "2-1=image,3=mask", "A=image",
+     "0=image,1=mask,2=image", "0-99999=image,3=mask", "RGB=image,,3=mask"],
+)  # fmt: skip
+def test_other_texts_are_refused(text):
+    with pytest.raises(FruganError, match="--channels"):
+        parse_channels(text)
+
+
+def test_plain_names_stay():
+    for name in ("auto", *CHANNELS):
+        assert parse_channels(name) == (name, None, 0)
+
+
+@pytest.mark.parametrize("channels", ["LA", "RGBA", "RGB=image,3=mask"])
+def test_masks_of_a_folder_go_with_grey_and_rgb(channels):
+    with pytest.raises(FruganError, match="give --channels L, RGB or auto"):
+        DataConfig("photos", channels=channels, masks="masks")
+    with pytest.raises(FruganError, match="sets of shards have no masks"):
+        DataConfig("set-{0..3}.tar", masks="masks")
