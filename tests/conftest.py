@@ -10,12 +10,14 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests import shapes
 from tests.browser import browser
 from tests.fake_device import introduce
 
 __all__ = ["browser"]
 
 introduce()
+shapes.install()
 
 settings.register_profile("fast", max_examples=40, deadline=None, derandomize=True, database=None)
 settings.register_profile("long", max_examples=500, deadline=None, database=None)

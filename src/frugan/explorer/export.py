@@ -18,6 +18,7 @@ from frugan.errors import FruganError
 from frugan.explorer.network import Network, constant_noise
 from frugan.explorer.page import file_page, folder_page
 from frugan.explorer.weights import Weights, shrink
+from frugan.files import write_text
 from frugan.interop.export import ExportConfig, Part, export_onnx
 from frugan.networks import typical_labels
 
@@ -57,7 +58,7 @@ def export_page(
     total = sum(map(len, blocks.values()))
     if total <= LARGEST_FILE:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(file_page(blocks), "utf-8")
+        write_text(path, file_page(blocks))
         return ExportedPage(path, path.stat().st_size, mean, largest)
     folder = path.with_suffix("")
     if folder.exists():
@@ -67,7 +68,7 @@ def export_page(
     folder.mkdir(parents=True)
     html, scripts = folder_page(blocks)
     for name, content in {"index.html": html, **scripts}.items():
-        (folder / name).write_text(content, "utf-8")
+        write_text(folder / name, content)
     return ExportedPage(folder / "index.html", sum(f.stat().st_size for f in folder.iterdir()), mean, largest)
 
 

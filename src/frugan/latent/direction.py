@@ -7,7 +7,6 @@ A direction is a unit vector (or one for each of the ws), a unit of strength σ 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,7 @@ from torch import Tensor
 from frugan.checks import check_number
 from frugan.command_line import command
 from frugan.errors import FruganError, shown
-from frugan.files import read_json
+from frugan.files import read_json, write_json
 from frugan.latent.levels import level_names, ws_of_levels
 from frugan.latent.statistics import draw_latents, tensor_converter
 from frugan.networks import Generator
@@ -243,7 +242,7 @@ def save_directions(directions: Sequence[Direction], folder: str | Path) -> Path
         for d in directions
     ]
     facts = {"format": 1, "generator": {"digest": generator.digest, "levels": generator.levels}, "directions": plain}
-    (folder / FACTS).write_text(json.dumps(facts, indent=1), "utf-8")
+    write_json(folder / FACTS, facts)
     return folder
 
 

@@ -6,7 +6,6 @@ Analyze and Leverage Compositionality in GANs", 2021). The encoder predicts w in
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from frugan.checks import Limits, Seed, check_fields, check_number
 from frugan.command_line import command
 from frugan.errors import FruganError
-from frugan.files import read_json
+from frugan.files import read_json, write_json
 from frugan.latent.direction import RELATED, Identity
 from frugan.latent.fitting.loop import Schedule, Terms, fit
 from frugan.latent.statistics import draw_latents
@@ -171,7 +170,7 @@ def save_encoder(encoder: Encoder, G: Generator, folder: Path, config: EncoderCo
         "config": asdict(config),
         "unexplained": error,
     }
-    (folder / FACTS).write_text(json.dumps(facts, indent=1), "utf-8")
+    write_json(folder / FACTS, facts)
     return folder
 
 

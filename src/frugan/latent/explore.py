@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from frugan.errors import FruganError
+from frugan.files import write_json
 from frugan.images import save_image
 from frugan.latent.direction import Direction, overlap, save_directions
 from frugan.latent.directions import (
@@ -174,7 +174,7 @@ def explore(
         "overlap": overlap(directions).tolist(),
         "seeds": list(seeds),
     }
-    (out / "effects.json").write_text(json.dumps(report, indent=1), "utf-8")
+    write_json(out / "effects.json", report)
     return looked_at
 
 

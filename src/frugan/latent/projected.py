@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frugan.files import write_json
 from frugan.image_files import choose_output
 from frugan.images import save_image
 from frugan.latent.code import Code, save_code
@@ -72,7 +72,7 @@ def write_projection(
         "rungs": {r.name: {"seconds": r.seconds, "steps": r.steps} for r in made.rungs},
         "images": images,
     }
-    (out / "projection.json").write_text(json.dumps(report, indent=1), "utf-8")
+    write_json(out / "projection.json", report)
 
 
 def comparison(names: Sequence[str], targets: Tensor, rungs: Sequence[Rung]) -> np.ndarray:

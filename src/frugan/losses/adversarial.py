@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class AdversarialLoss(Protocol):
@@ -16,9 +19,9 @@ class AdversarialLoss(Protocol):
     centred: bool
     """Whether a logit of 0 divides real from generated, as the heuristic r_t takes for granted."""
 
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor: ...
+    def discriminator(self, real: Float[Tensor, " N"], fake: Float[Tensor, " N"]) -> Float[Tensor, " N"]: ...
 
-    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor: ...
+    def generator(self, fake: Float[Tensor, " N"], real: Float[Tensor, " N"] | None = None) -> Float[Tensor, " N"]: ...
 
 
 class NonSaturating:
@@ -26,11 +29,11 @@ class NonSaturating:
 
     paired, centred = False, True
 
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+    def discriminator(self, real: Float[Tensor, " N"], fake: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         """−log σ(D(x)) − log(1 − σ(D(G(z))))."""
         return F.softplus(-real) + F.softplus(fake)
 
-    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+    def generator(self, fake: Float[Tensor, " N"], real: Float[Tensor, " N"] | None = None) -> Float[Tensor, " N"]:
         """−log σ(D(G(z)))."""
         return F.softplus(-fake)
 
@@ -40,11 +43,11 @@ class Wasserstein:
 
     paired, centred = False, False
 
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+    def discriminator(self, real: Float[Tensor, " N"], fake: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         """D(G(z)) − D(x)."""
         return fake - real
 
-    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+    def generator(self, fake: Float[Tensor, " N"], real: Float[Tensor, " N"] | None = None) -> Float[Tensor, " N"]:
         """−D(G(z))."""
         return -fake
 
@@ -54,11 +57,11 @@ class Hinge:
 
     paired, centred = False, True
 
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+    def discriminator(self, real: Float[Tensor, " N"], fake: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         """max(0, 1 − D(x)) + max(0, 1 + D(G(z)))."""
         return F.relu(1 - real) + F.relu(1 + fake)
 
-    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+    def generator(self, fake: Float[Tensor, " N"], real: Float[Tensor, " N"] | None = None) -> Float[Tensor, " N"]:
         """−D(G(z))."""
         return -fake
 
@@ -68,11 +71,11 @@ class Relativistic:
 
     paired, centred = True, False
 
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+    def discriminator(self, real: Float[Tensor, " N"], fake: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         """−log σ(D(x) − D(G(z)))."""
         return F.softplus(fake - real)
 
-    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+    def generator(self, fake: Float[Tensor, " N"], real: Float[Tensor, " N"] | None = None) -> Float[Tensor, " N"]:
         """−log σ(D(G(z)) − D(x))."""
         assert real is not None
         return F.softplus(real - fake)

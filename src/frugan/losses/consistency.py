@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
-def consistency(one: Tensor, other: Tensor) -> Tensor:
+
+def consistency(one: Float[Tensor, " N"], other: Float[Tensor, " N"]) -> Float[Tensor, ""]:
     """Mean squared difference of two batches of logits `[N]`, a scalar.
 
     CR-GAN takes real images and their augmented selves (Zhang et al. 2020, eq. 2), bCR generated ones too, and zCR images
@@ -14,6 +19,6 @@ def consistency(one: Tensor, other: Tensor) -> Tensor:
     return (one - other).square().mean()
 
 
-def diversity(one: Tensor, other: Tensor) -> Tensor:
+def diversity(one: Float[Tensor, "N C H W"], other: Float[Tensor, "N C H W"]) -> Float[Tensor, ""]:
     """−mean squared difference of images `[N, C, H, W]` of neighbouring latents: the generator's part of zCR, a scalar."""
     return -(one - other).square().mean()

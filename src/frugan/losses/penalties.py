@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from frugan.ops.conv import image_gradients
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 Critic = Callable[[Tensor], Tensor]
 
@@ -32,18 +36,18 @@ def input_gradient(f: Critic, x: Tensor) -> Tensor:
         return torch.autograd.grad(f(x), x, create_graph=True)[0]
 
 
-def gradient_norm(critic: Critic, images: Tensor) -> Tensor:
+def gradient_norm(critic: Critic, images: Float[Tensor, "N C H W"]) -> Float[Tensor, " N"]:
     """‖∇ₓ D(x)‖² of each image, summed over its pixels and channels: `[N, C, H, W]` → `[N]`."""
     grad = input_gradient(lambda x: critic(x).sum(), images)
     return grad.square().sum(dim=(1, 2, 3))
 
 
-def r1_penalty(critic: Critic, images: Tensor, gamma: float) -> Tensor:
+def r1_penalty(critic: Critic, images: Float[Tensor, "N C H W"], gamma: float) -> Float[Tensor, ""]:
     """γ/2·mean ‖∇ₓ D(x)‖², a scalar (Mescheder et al., "Which Training Methods for GANs do actually Converge?", 2018, eq. 9)."""
     return gradient_norm(critic, images).mean() * (gamma / 2)
 
 
-def gradient_penalty(critic: Critic, images: Tensor, target: float = 1.0) -> Tensor:
+def gradient_penalty(critic: Critic, images: Float[Tensor, "N C H W"], target: float = 1.0) -> Float[Tensor, ""]:
     """Mean (‖∇ₓ D(x)‖ − target)² over images `[N, C, H, W]`, a scalar.
 
     Its place is between real and generated images (Gulrajani et al., "Improved Training of Wasserstein GANs", 2017, eq. 3).
@@ -52,7 +56,9 @@ def gradient_penalty(critic: Critic, images: Tensor, target: float = 1.0) -> Ten
     return (norm - target).square().mean()
 
 
-def lecam_penalty(real: Tensor, fake: Tensor, means: Tensor) -> Tensor:
+def lecam_penalty(
+    real: Float[Tensor, " N"], fake: Float[Tensor, " N"], means: Float[Tensor, " 2"]
+) -> Float[Tensor, ""]:
     """Mean (D(x) − α_F)² + mean (D(G(z)) − α_R)²: logits `[N]` and the moving averages (α_R, α_F) `[2]` → a scalar.
 
     Tseng et al., "Regularizing Generative Adversarial Networks under Limited Data", 2021, eq. 3.
@@ -60,13 +66,13 @@ def lecam_penalty(real: Tensor, fake: Tensor, means: Tensor) -> Tensor:
     return (real - means[1]).square().mean() + (fake - means[0]).square().mean()
 
 
-def path_length_noise(image_shape: torch.Size, generator: torch.Generator) -> Tensor:
+def path_length_noise(image_shape: torch.Size, generator: torch.Generator) -> Float[Tensor, "N C H W"]:
     """y ~ N(0, I)/√(H·W), on the generator's device: a random direction in image space."""
     y = torch.randn(image_shape, generator=generator, device=generator.device)
     return y / math.sqrt(image_shape[2] * image_shape[3])
 
 
-def path_lengths(synthesis: Critic, ws: Tensor, y: Tensor) -> Tensor:
+def path_lengths(synthesis: Critic, ws: Float[Tensor, "N L D"], y: Float[Tensor, "N C H W"]) -> Float[Tensor, " N"]:
     """‖Jᵀy‖ for each sample, root mean square over the L layers: ws `[N, L, D]`, y `[N, C, H, W]` → `[N]`.
 
     Karras et al. 2020, eq. 4.
@@ -75,7 +81,9 @@ def path_lengths(synthesis: Critic, ws: Tensor, y: Tensor) -> Tensor:
     return grad.square().sum(dim=2).mean(dim=1).sqrt()
 
 
-def path_length_penalty(lengths: Tensor, mean: Tensor, decay: float = 0.01) -> tuple[Tensor, Tensor]:
+def path_length_penalty(
+    lengths: Float[Tensor, " N"], mean: Float[Tensor, ""], decay: float = 0.01
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Lengths `[N]` and their running mean a → (mean (length − a′)², a′), both 0-d, where a′ = a + decay·(mean length − a).
 
     The penalty's gradient passes through a′ too, as in the published runs; the a′ that is returned for the next step is

@@ -7,7 +7,7 @@ Weights are stored with unit variance and scaled by 1/√fan-in at run time, so 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,9 @@ from frugan.networks.activation_checkpointing import Recomputable
 from frugan.ops.epilogue import epilogue, is_fused
 from frugan.ops.fir import conv_downsample, conv_same, conv_upsample, normalized_filter
 from frugan.ops.tiling import Tile
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 Activation = Literal["linear", "lrelu"]
 ACTIVATION_GAIN: dict[Activation, float] = {"linear": 1.0, "lrelu": math.sqrt(2)}
@@ -32,7 +35,7 @@ def activate(x: Tensor, activation: Activation, clamp: float | None = None) -> T
     return x if clamp is None else x.clamp(-clamp, clamp)
 
 
-def normalize_2nd_moment(x: Tensor) -> Tensor:
+def normalize_2nd_moment(x: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
     """`[N, D]` → the same with unit mean square along D."""
     return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
 
@@ -56,7 +59,7 @@ class EqualizedLinear(nn.Module):
         self.bias_gain = lr_multiplier * ACTIVATION_GAIN[activation]
         self.weight_gain = self.bias_gain / math.sqrt(in_features)
 
-    def forward(self, x: Tensor, factor: Tensor | None = None) -> Tensor:
+    def forward(self, x: Float[Tensor, "N I"], factor: Float[Tensor, "N O"] | None = None) -> Float[Tensor, "N O"]:
         """`factor` `[N, O]` multiplies what goes into the activation."""
         y = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
         return activate(y if factor is None else y * factor, self.activation)
@@ -110,7 +113,9 @@ class EqualizedConv2d(Recomputable):
         assert self.singular is not None
         return F.normalize(self.weight.detach().flatten(1).T @ self.singular, dim=0)
 
-    def forward(self, x: Tensor, gain: float = 1.0, factor: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "N I H W"], gain: float = 1.0, factor: Float[Tensor, "N O"] | None = None
+    ) -> Float[Tensor, "N O oh ow"]:
         """`factor` `[N, O]` multiplies what goes into the activation."""
         if self.singular is None:
             weight = self.weight * (self.weight_gain * gain)

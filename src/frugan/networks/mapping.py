@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from frugan.label_parts import Measured
 from frugan.networks.labels import MeasuredEmbedding
 from frugan.networks.layers import EqualizedLinear, normalize_2nd_moment
 from frugan.networks.limits import Layers, Multiplier, Width
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Mapping(nn.Module):
         if track_average:
             self.register_buffer("w_avg", torch.zeros(w_dim))
 
-    def features(self, z: Tensor | None, c: Tensor | None) -> Tensor:
+    def features(self, z: Float[Tensor, "N Z"] | None, c: Float[Tensor, "N K"] | None) -> Float[Tensor, "N D"]:
         """z `[N, z_dim]`, c `[N, K]` → w `[N, w_dim]`."""
         parts = [] if z is None else [normalize_2nd_moment(z.float())]
         if self.label_size:
@@ -87,8 +91,13 @@ class Mapping(nn.Module):
         return x
 
     def forward(
-        self, z: Tensor, c: Tensor | None = None, *, truncation: float = 1.0, truncation_cutoff: int | None = None
-    ) -> Tensor:
+        self,
+        z: Float[Tensor, "N Z"],
+        c: Float[Tensor, "N K"] | None = None,
+        *,
+        truncation: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Float[Tensor, "N L D"]:
         """`truncation` ψ pulls w towards its average, in the first `truncation_cutoff` layers only if that is given."""
         ws = self.features(z, c)[:, None].repeat(1, self.num_ws, 1)
         if truncation == 1:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from frugan.ops.operator import operator, transformed
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 class InnerGradient:
@@ -57,14 +60,23 @@ def image_gradients(inner: InnerGradient | None = None) -> Iterator[None]:
         _here.inner = before
 
 
-def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1, padding: int = 0) -> Tensor:
+def conv2d(
+    x: Float[Tensor, "N I H W"],
+    weight: Float[Tensor, "O I kh kw"],
+    bias: Float[Tensor, " O"] | None = None,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+) -> Float[Tensor, "N O oh ow"]:
     """As `torch.nn.functional.conv2d`: x `[N, I, H, W]`, weight `[O, I, k_y, k_x]`, bias `[O]` → `[N, O, H', W']`."""
     if _built_in():
         return F.conv2d(x, weight, bias, stride=stride, padding=padding)
     return _convolution(x, weight, bias, stride, padding, False)
 
 
-def conv_transpose2d(x: Tensor, weight: Tensor, *, stride: int = 1) -> Tensor:
+def conv_transpose2d(
+    x: Float[Tensor, "N I H W"], weight: Float[Tensor, "I O kh kw"], *, stride: int = 1
+) -> Float[Tensor, "N O oh ow"]:
     """As `torch.nn.functional.conv_transpose2d`: x `[N, I, H, W]`, weight `[I, O, k_y, k_x]` → `[N, O, H', W']`."""
     if _built_in():
         return F.conv_transpose2d(x, weight, stride=stride)

@@ -8,7 +8,7 @@ operations, which overwrite the fresh feature map. A gradient to be differentiat
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,9 @@ from torch import Tensor
 
 from frugan.ops import epilogue_triton
 from frugan.ops.operator import operator, transformed
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 SLOPE = 0.2
 
@@ -33,7 +36,13 @@ def is_fused(x: Tensor, channels: int) -> bool:
     )
 
 
-def epilogue(x: Tensor, scale: Tensor | None, noise: Tensor | None, bias: Tensor, clamp: float | None) -> Tensor:
+def epilogue(
+    x: Float[Tensor, "N C H W"],
+    scale: Float[Tensor, "N C"] | None,
+    noise: Float[Tensor, "... H W"] | None,
+    bias: Float[Tensor, " C"],
+    clamp: float | None,
+) -> Float[Tensor, "N C H W"]:
     """x `[N, C, H, W]`, overwritten, scale `[N, C]`, noise `[N, 1, H, W]`, bias `[C]` → `[N, C, H, W]` in x's dtype."""
     if is_fused(x, x.shape[1]):
         noise = None if noise is None else noise.expand(x.shape[0], 1, *x.shape[2:])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,9 @@ from frugan.ops.conv import conv2d, conv_transpose2d
 from frugan.ops.linear import linear
 from frugan.ops.operator import operator, transformed
 from frugan.ops.tiling import Tile, extend
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 def normalized_filter(taps: Sequence[float] | Tensor) -> Tensor:
@@ -161,7 +164,9 @@ def _upfirdn(
     return y[:, :, ::down_y, ::down_x] if down_x * down_y > 1 else y
 
 
-def upsample(x: Tensor, f: Tensor, factor: int = 2, *, tile: Tile = "none") -> Tensor:
+def upsample(
+    x: Float[Tensor, "N C H W"], f: Float[Tensor, "*taps"], factor: int = 2, *, tile: Tile = "none"
+) -> Float[Tensor, "N C {factor}*H {factor}*W"]:
     """`[N, C, H, W]` → `[N, C, factor·H, factor·W]`, low-passed by the square filter `f` `[taps, taps]`.
 
     Images that `tile` are continued by themselves where others end in zeros, here and below.
@@ -173,7 +178,9 @@ def upsample(x: Tensor, f: Tensor, factor: int = 2, *, tile: Tile = "none") -> T
     return upfirdn(x, f, up=factor, padding=(before, after, before, after), gain=factor**2)
 
 
-def downsample(x: Tensor, f: Tensor, factor: int = 2, *, tile: Tile = "none") -> Tensor:
+def downsample(
+    x: Float[Tensor, "N C H W"], f: Float[Tensor, "*taps"], factor: int = 2, *, tile: Tile = "none"
+) -> Float[Tensor, "N C H//{factor} W//{factor}"]:
     """`[N, C, H, W]` → `[N, C, H/factor, W/factor]`, low-passed by the square filter `f` `[taps, taps]`."""
     taps = f.shape[-1]
     before, after = (taps - factor + 1) // 2, (taps - factor) // 2
@@ -188,7 +195,9 @@ def _continued(x: Tensor, before: int, after: int, up: int, tile: Tile) -> tuple
     return extend(x, (first, last, first, last), tile), before - up * first, after - up * last
 
 
-def conv_upsample(x: Tensor, weight: Tensor, f: Tensor, *, tile: Tile = "none") -> Tensor:
+def conv_upsample(
+    x: Float[Tensor, "N I H W"], weight: Float[Tensor, "O I k k"], f: Float[Tensor, "*taps"], *, tile: Tile = "none"
+) -> Float[Tensor, "N O 2*H 2*W"]:
     """2× up-sampling and convolution: zero-insertion ∗ weight ∗ f, "same" borders.
 
     `x` `[N, I, H, W]`, `weight` `[O, I, k, k]` with odd k, `f` `[taps, taps]` → `[N, O, 2H, 2W]`.
@@ -205,7 +214,14 @@ def conv_upsample(x: Tensor, weight: Tensor, f: Tensor, *, tile: Tile = "none") 
     return upfirdn(y, f, padding=(before, after, before, after), gain=4)
 
 
-def conv_downsample(x: Tensor, weight: Tensor, f: Tensor, bias: Tensor | None = None, *, tile: Tile = "none") -> Tensor:
+def conv_downsample(
+    x: Float[Tensor, "N I H W"],
+    weight: Float[Tensor, "O I k k"],
+    f: Float[Tensor, "*taps"],
+    bias: Float[Tensor, " O"] | None = None,
+    *,
+    tile: Tile = "none",
+) -> Float[Tensor, "N O H//2 W//2"]:
     """Low-pass, convolution and 2× decimation: `x` `[N, I, H, W]`, `weight` `[O, I, k, k]` → `[N, O, H/2, W/2]`."""
     k, taps = weight.shape[-1], f.shape[-1]
     if k == 1:
@@ -216,7 +232,13 @@ def conv_downsample(x: Tensor, weight: Tensor, f: Tensor, bias: Tensor | None = 
     return conv2d(upfirdn(x, f, padding=(before, after, before, after)), weight, bias, stride=2)
 
 
-def conv_same(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, tile: Tile = "none") -> Tensor:
+def conv_same(
+    x: Float[Tensor, "N I H W"],
+    weight: Float[Tensor, "O I k k"],
+    bias: Float[Tensor, " O"] | None = None,
+    *,
+    tile: Tile = "none",
+) -> Float[Tensor, "N O H W"]:
     """Convolution with "same" borders: `x` `[N, I, H, W]`, `weight` `[O, I, k, k]` with odd k → `[N, O, H, W]`."""
     margin = weight.shape[-1] // 2
     if tile == "none" or not margin:

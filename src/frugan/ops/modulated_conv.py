@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from frugan.ops.fir import conv_same, conv_upsample
 from frugan.ops.tiling import Tile
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 
 def modulated_conv2d(
-    x: Tensor,
-    weight: Tensor,
-    styles: Tensor,
+    x: Float[Tensor, "N I H W"],
+    weight: Float[Tensor, "O I k k"],
+    styles: Float[Tensor, "N I"],
     *,
     demodulate: bool = True,
-    resample_filter: Tensor | None = None,
+    resample_filter: Float[Tensor, "*taps"] | None = None,
     gain: float = 1.0,
     tile: Tile = "none",
-) -> Tensor:
+) -> Float[Tensor, "N O oh ow"]:
     """Convolution whose weights are scaled per sample and input channel, then normalised per output channel.
 
     w'_{oik} = s_i · w_{oik};  w'' = w' / sqrt(Σ_{ik} w'² + 1e-8). Both scalings commute with the convolution, so they are
@@ -41,14 +46,14 @@ def modulated_conv2d(
 
 
 def demodulated_conv2d(
-    x: Tensor,
-    weight: Tensor,
-    styles: Tensor,
+    x: Float[Tensor, "N I H W"],
+    weight: Float[Tensor, "O I k k"],
+    styles: Float[Tensor, "N I"],
     *,
-    resample_filter: Tensor | None = None,
+    resample_filter: Float[Tensor, "*taps"] | None = None,
     gain: float = 1.0,
     tile: Tile = "none",
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float[Tensor, "N O oh ow"], Float[Tensor, "N O"]]:
     """As `modulated_conv2d`, before the last scaling: (`[N, O, H, W]` in x's dtype, float32 `[N, O]` to multiply it by)."""
     if x.dtype == torch.float16:
         # Demodulation undoes any scale of weights and styles; taking it out first keeps float16 within its range.

@@ -7,6 +7,8 @@ A signal of W samples extended by reflection has the period 2(W − 1), so all o
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,9 @@ from torch import Tensor
 
 from frugan.ops.linear import linear_operator
 from frugan.ops.operator import transformed
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 SYM6 = (
     0.015404109327027373,
@@ -94,7 +99,7 @@ def fold(pixels: Tensor, size: int, *, repeats: bool = False) -> tuple[Tensor, T
     return turns - turns.floor(), pixels.abs() > 1.5 * size - 1
 
 
-def bilinear(image: Tensor, grid: Tensor) -> Tensor:
+def bilinear(image: Float[Tensor, "N C H W"], grid: Float[Tensor, "N gh gw 2"]) -> Float[Tensor, "N C gh gw"]:
     """`[N, C, H, W]` at positions (x, y) `[N, H', W', 2]` from −1, the first pixel, to 1, the last → `[N, C, H', W']`.
 
     Linear in the image, and differentiable as often as wanted; the grid has no gradient. (`grid_sample` is twice
@@ -105,7 +110,9 @@ def bilinear(image: Tensor, grid: Tensor) -> Tensor:
     return _sample(image, grid, *image.shape[2:], False)
 
 
-def spread(samples: Tensor, grid: Tensor, size: tuple[int, int]) -> Tensor:
+def spread(
+    samples: Float[Tensor, "N C gh gw"], grid: Float[Tensor, "N gh gw 2"], size: tuple[int, int]
+) -> Float[Tensor, "N C H W"]:
     """The adjoint of `bilinear` for images of `size` (H, W): adds every sample to the four pixels around its position."""
     return _sample(samples, grid, *size, True)
 

@@ -10,6 +10,8 @@ CPU, where values can be looked at for nothing, each image is warped the cheapes
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,6 +20,9 @@ from frugan.ops import warp_cpu
 from frugan.ops.operator import transformed
 from frugan.ops.rings import bilinear, downsampling_matrix, fold, sample_places, upsampling_matrix
 from frugan.ops.tiling import Tile, tiles_along
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 _DENSE_UP_TO, _BLOCK = 160, 32
 """Axes of more inputs than this use the band of their matrix, in blocks of so many outputs."""
@@ -69,7 +74,7 @@ class AffineWarp:
             torch.as_tensor(sample_places(size), dtype=torch.float32, device=device) for size in resolution
         )
 
-    def __call__(self, images: Tensor, inverse: Tensor) -> Tensor:
+    def __call__(self, images: Float[Tensor, "N C H W"], inverse: Float[Tensor, "N 3 3"]) -> Float[Tensor, "N C H W"]:
         """`[N, C, H, W]` float32 or float64 → the same shape.
 
         `inverse` `[N, 3, 3]` takes an output position (x, y, 1), in pixels from the image's centre, x to the right
@@ -113,7 +118,7 @@ class NearestWarp:
         self.resolution, self.repeats = resolution, tiles_along(tile)
         self.y, self.x = (torch.arange(size, device=device) - (size - 1) / 2 for size in resolution)
 
-    def __call__(self, images: Tensor, inverse: Tensor) -> Tensor:
+    def __call__(self, images: Float[Tensor, "N C H W"], inverse: Float[Tensor, "N 3 3"]) -> Float[Tensor, "N C H W"]:
         """`[N, C, H, W]` → the same shape; `inverse` `[N, 3, 3]` and what lies beyond the border as in `AffineWarp`."""
         (h, w), places, seen = self.resolution, [], []
         for row, size, repeats in ((1, h, self.repeats[0]), (0, w, self.repeats[1])):

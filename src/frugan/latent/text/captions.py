@@ -8,7 +8,6 @@ Words it was not trained on are refused.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 from frugan.checks import Count, Limits, Seed, check_fields
 from frugan.command_line import command
 from frugan.errors import FruganError, shown
-from frugan.files import read_json
+from frugan.files import read_json, write_json
 from frugan.metrics.features.base import on_white
 from frugan.networks.serialization import load_weights, save_tensors
 
@@ -227,7 +226,7 @@ def save_captioner(model: Captioner, folder: str | Path, attributes: Attributes,
         "attributes": attributes,
         **facts,
     }
-    (folder / FACTS).write_text(json.dumps(about, indent=1), "utf-8")
+    write_json(folder / FACTS, about)
     return folder
 
 

@@ -5,7 +5,6 @@ All losses are means in units of σ (of w, or of a style channel), so that a wei
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from frugan.checks import Limits, NotNegative, Seed, check_fields, check_number
 from frugan.command_line import command
 from frugan.errors import FruganError, shown
-from frugan.files import read_json
+from frugan.files import read_json, write_json
 from frugan.latent.direction import RELATED, Direction, Identity
 from frugan.latent.edit import Edit, edit_ws
 from frugan.latent.fitting.loop import FitReport, Schedule, Terms, fit
@@ -210,7 +209,7 @@ def save_mapper(mapper: Mapper, G: Generator, folder: str | Path, **facts: Any) 
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors({**mapper.state_dict(), "probe": identity.probe}, folder / "mapper.safetensors")
     about = {"format": 1, "groups": mapper.groups, "scale": mapper.scale, "digest": identity.digest, **facts}
-    (folder / "mapper.json").write_text(json.dumps(about, indent=1), "utf-8")
+    write_json(folder / "mapper.json", about)
     return folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,9 @@ from frugan.networks.stylegan2.synthesis import (
 from frugan.ops.fir import downsample, normalized_filter
 from frugan.ops.tiling import Tile
 from frugan.resolution import base_grid
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,9 @@ class Extras(NamedTuple):
 NO_EXTRAS = Extras()
 
 
-def minibatch_std(x: Tensor, group: int | None, channels: int, batches: int = 1) -> Tensor:
+def minibatch_std(
+    x: Float[Tensor, "N C H W"], group: int | None, channels: int, batches: int = 1
+) -> Float[Tensor, "N C+{channels} H W"]:
     """Appends `channels` feature maps that tell how much the samples of a group differ.
 
     x `[N, C, H, W]` → `[N, C + channels, H, W]` (Karras et al. 2018, section 3). Group j holds samples j, j + N/group, …
@@ -226,13 +231,13 @@ class Discriminator(nn.Module):
 
     def forward(
         self,
-        images: Tensor,
-        c: Tensor | None = None,
+        images: Float[Tensor, "N C H W"],
+        c: Float[Tensor, "N K"] | None = None,
         *,
         dtype: torch.dtype = torch.float32,
         extras: Extras = NO_EXTRAS,
         batches: int = 1,
-    ) -> Tensor:
+    ) -> Float[Tensor, " N"]:
         """`dtype` is what the low-precision blocks compute in; `batches` of equal size are judged independently."""
         outputs = self._outputs(images, dtype, extras, batches)
         if self.cmap_dim:
@@ -242,7 +247,9 @@ class Discriminator(nn.Module):
             logits = outputs[:, 0].contiguous()
         return logits if extras.bits is None else logits * (1 - 2 * extras.bits).prod(dim=1)
 
-    def turns(self, images: Tensor, *, dtype: torch.dtype = torch.float32, extras: Extras = NO_EXTRAS) -> Tensor:
+    def turns(
+        self, images: Float[Tensor, "N C H W"], *, dtype: torch.dtype = torch.float32, extras: Extras = NO_EXTRAS
+    ) -> Float[Tensor, "N 4"]:
         """Images → logits `[N, 4]` of the quarter turn that was applied to each; needs `rotation_head`."""
         return self._outputs(images, dtype, extras)[:, 1:]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,9 @@ from frugan.networks.mapping import Mapping, MappingConfig
 from frugan.networks.sampling import check_seeds, noise_seeds, seed_latents, stream_noise
 from frugan.networks.stylegan2.synthesis import Noise, Synthesis, SynthesisConfig, level_shapes
 from frugan.pixel_format import PixelFormat
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 NoiseKind = Literal["const", "random", "none"]
 
@@ -77,14 +80,14 @@ class Generator(nn.Module):
 
     def forward(
         self,
-        z: Tensor,
-        c: Tensor | None = None,
+        z: Float[Tensor, "N Z"],
+        c: Float[Tensor, "N K"] | None = None,
         *,
         truncation: float = 1.0,
         truncation_cutoff: int | None = None,
         noise: Noise = "random",
         generator: torch.Generator | None = None,
-    ) -> Tensor:
+    ) -> Float[Tensor, "N C H W"]:
         ws = self.mapping(z, c, truncation=truncation, truncation_cutoff=truncation_cutoff)
         return self.synthesis(ws, noise=noise, generator=generator)
 

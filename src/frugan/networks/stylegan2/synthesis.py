@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from frugan.ops.fir import normalized_filter, upsample
 from frugan.ops.modulated_conv import demodulated_conv2d, modulated_conv2d
 from frugan.ops.tiling import Tile
 from frugan.resolution import base_grid
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 BlockArchitecture = Literal["skip", "resnet", "orig"]
 Noise = Literal["random", "const", "none"] | Sequence[Tensor | None]
@@ -116,7 +119,13 @@ class StyledConv(Recomputable):
             "resample_filter", normalized_filter(config.resample_filter) if up else None, persistent=False
         )
 
-    def forward(self, x: Tensor, style: Tensor, noise: Tensor | None, gain: float = 1.0) -> Tensor:
+    def forward(
+        self,
+        x: Float[Tensor, "N I h w"],
+        style: Float[Tensor, "N I"],
+        noise: Float[Tensor, "... H W"] | None,
+        gain: float = 1.0,
+    ) -> Float[Tensor, "N O H W"]:
         """x `[N, I, h, w]`, style `[N, I]` → `[N, O, H, W]` in x's dtype."""
         gain_in = gain * ACTIVATION_GAIN["lrelu"]
         y, scale = demodulated_conv2d(
@@ -139,7 +148,7 @@ class ToRGB(Recomputable):
         self.weight_gain = 1 / math.sqrt(in_channels)
         self.clamp = clamp
 
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "N I H W"], style: Float[Tensor, "N I"]) -> Float[Tensor, "N C H W"]:
         """x `[N, I, H, W]`, style `[N, I]` → float32 `[N, C, H, W]`."""
         y = modulated_conv2d(x, self.weight, style * self.weight_gain, demodulate=False)
         return activate(y + self.bias.to(y.dtype)[:, None, None], "linear", self.clamp).float()
@@ -249,12 +258,12 @@ class Synthesis(nn.Module):
 
     def forward(
         self,
-        ws: Tensor,
+        ws: Float[Tensor, "N L D"],
         *,
         noise: Noise = "random",
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
-    ) -> Tensor:
+    ) -> Float[Tensor, "N C H W"]:
         """`noise`: drawn from `generator`, the network's constants, none, or given as from `draw_noise`.
 
         `dtype` is what the low-precision blocks compute in.
