@@ -51,7 +51,7 @@ def test_cells_against_a_direct_computation() -> None:
     generated = generated * 0.8
     found = data_copying(generated, unseen, train, cells=3, seed=4)
     axes = np.linalg.svd(train - train.mean(0), full_matrices=False)[2].T
-    fitted = KMeans(3, n_init=4, random_state=4).fit((train - train.mean(0)) @ axes)
+    fitted = KMeans(3, n_init=4, random_state=4).fit((train - train.mean(0)) @ axes)  # pyright: ignore[reportArgumentType]
     of_p, of_q = (fitted.predict((x - train.mean(0)) @ axes) for x in (unseen, generated))
     far, control = cdist(generated, train).min(1), cdist(unseen, train).min(1)
     expected, weights = [], []

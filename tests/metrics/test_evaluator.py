@@ -435,7 +435,7 @@ def held_out_evaluator(reference: ImageSet | None = None, train: ImageSet | None
         train=train if len(train) else None,
         labels=train.labels if len(train) else np.eye(2, dtype=np.float32),
         parts=PARTS,
-        features=Averages(),
+        features=Averages(),  # pyright: ignore[reportArgumentType]
         attacks={"discriminator": attack},
         untried={"reconstruction": "nobody asked"},
         **{"partial": True, **options},
@@ -464,7 +464,7 @@ def test_held_out_metrics_are_those_of_the_parts() -> None:
     assert card.details["utility"]["label"]["count"] == 40
     assert card.missing == {"membership by reconstruction": "nobody asked"}
     found = card.details["statistics"][f"{__name__}:brightness"]
-    assert found["real_mean"] == pytest.approx(real.pixels.mean())
+    assert found["real_mean"] == pytest.approx(real.pixels.mean())  # pyright: ignore[reportAttributeAccessIssue]
     assert found["generated_mean"] == pytest.approx(made.mean())
     distances = nearest(p, t)[0][:, 0]
     assert card.nearest[0]["unseen_as_near"] == (distances <= nearest(q, t)[0].min()).mean()
@@ -509,7 +509,7 @@ def test_groups_on_both_sides_are_no_control() -> None:
     reference, train = shades(60, 0), shades(40, 1)
     films = np.array([f"film {i // 5}" for i in range(60)])
     seen = np.array(["film 0", "film 1", *[f"elsewhere {i // 2}" for i in range(38)]])
-    pixels = reference.pixels.copy()
+    pixels = reference.pixels.copy()  # pyright: ignore[reportAttributeAccessIssue]
     pixels[:10] = train.pixels[:10]  # frames as good as trained on
     grouped = [
         ImageSet(x, labels=y.labels, groups=g) for x, y, g in ((pixels, reference, films), (train.pixels, train, seen))

@@ -18,7 +18,7 @@ ARCHITECTURES = ["skip", "resnet", "orig"]
 def noisy(resolution, tile, architecture="skip", channels=3, **low):
     """A generator of random weights with strong noise in every layer."""
     torch.manual_seed(0)
-    synthesis = SynthesisConfig(64, 8, architecture, tile=tile, **low)
+    synthesis = SynthesisConfig(64, 8, architecture, tile=tile, **low)  # pyright: ignore[reportArgumentType]
     G = Generator(GeneratorConfig(resolution, channels, z_dim=8, w_dim=8, synthesis=synthesis))
     for name, parameter in G.named_parameters():
         if name.endswith(("noise_strength", "bias")):

@@ -54,7 +54,7 @@ def options(**change: object) -> dict:
 def test_a_resume_is_exact(vicinity: str, photos: Path, tmp_path: Path) -> None:
     given = options(vicinity=vicinity)
     list(frugan.train(photos, tmp_path / "whole", device="cpu", **given))
-    list(frugan.train(photos, tmp_path / "run", device="cpu", **{**given, "kimg": 0.08}))
+    list(frugan.train(photos, tmp_path / "run", device="cpu", **options(vicinity=vicinity, kimg=0.08)))
     list(Run(tmp_path / "run").train(kimg=given["kimg"], device="cpu"))
     assert_same(tmp_path / "run", tmp_path / "whole")
     facts = json.loads((tmp_path / "run/data.json").read_text())

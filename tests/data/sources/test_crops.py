@@ -66,7 +66,7 @@ def test_pixels_are_those_of_the_image(crops: str, scans: tuple[Path, dict[str, 
     data = open_dataset(DataConfig(str(folder), crops=crops, crop_size=16, crop_rotations=True, labels="folders"))
     assert data.resolution == (16, 16)
     turned = set()
-    for pixels, name, label in zip(data.pixels, data.names, data.labels):
+    for pixels, name, label in zip(data.pixels, data.names, data.labels):  # pyright: ignore[reportArgumentType]
         image, _, place = name.rpartition("@")
         place, _, turns = place.partition("r")
         y, x = map(int, place.split(","))
