@@ -91,7 +91,7 @@ def inspect(
     crop_overlap: Annotated[
         float, Limits(at_least=0, at_most=0.95), Option(help="Share by which neighbours in a grid overlap.")
     ] = 0,
-    crop_rotations: Annotated[bool, Option("--crop-rotations", help="Turn crops by quarters.")] = False,
+    crop_rotations: Annotated[bool, Option(help="Turn crops by quarters.")] = False,
     crop_seed: Annotated[Seed, Option(help="Seed of the places of crops.")] = 0,
     sheet: Annotated[
         Path | None, Option(help="Where to write the contact sheet. \\[default: contact-sheet-NAME.png]")

@@ -83,7 +83,7 @@ def generate(
     ] = None,
     atlas: Annotated[
         bool,
-        Option("--atlas", help="All images on one sprite sheet, with a JSON of its frames (TexturePacker's hash)."),
+        Option(help="All images on one sprite sheet, with a JSON of its frames (TexturePacker's hash)."),
     ] = False,
     batch: Annotated[int, Limits(at_least=1, at_most=65536), Option(help="Images made at once.")] = 16,
     device: Device = "auto",
