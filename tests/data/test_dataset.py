@@ -197,7 +197,7 @@ def test_too_few_images(config: DataConfig) -> None:
 
 CONFIG_MISTAKES = {
     "resolution 100x101 is not": {"resolution": (100, 101)},
-    "--channels 'CMYK': choose from auto, L": {"channels": "CMYK"},
+    "--channels 'CMYK': give auto, L": {"channels": "CMYK"},
     "--fit 'stretch'": {"fit": "stretch"},
     "--filter 'nearest'": {"filter": "nearest"},
     "--background 'pink'": {"background": "pink"},

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 
 import frugan
+from frugan.data import DataConfig, open_dataset
 from frugan.metrics import EvaluationCard, held_out
 from frugan.metrics.features import networks
 from frugan.metrics.features.base import ModuleFeatures
@@ -24,6 +25,8 @@ from frugan.metrics.features.registry import FEATURES
 from frugan.metrics.utility import UtilityConfig
 from frugan.reports import measures
 from frugan.reports.report import Report
+from frugan.reports.sections.copying import _show_near_duplicates
+from frugan.reports.store import Findings
 from frugan.run import membership
 from tests.tracking.report.test_page import Reader
 from tests.training.conftest import TINY
@@ -266,3 +269,25 @@ def test_two_processes_give_the_same_numbers(made: Report, run: Path, tmp_path: 
     alone = made.numbers["quality"]["networks"]
     for name, measured in together["networks"].items():
         assert measured["values"] == pytest.approx(alone[name]["values"], rel=1e-2, abs=1e-6)
+
+
+def test_near_duplicates_among_real_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each image stands twice, the second time brighter: whichever are held out, all are found, on either side of the split."""
+    monkeypatch.setenv("FRUGAN_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    (tmp_path / "twice").mkdir()
+    for i in range(8):
+        pixels = np.kron(rng.integers(0, 200, (4, 4, 3)), np.ones((4, 4, 1))).astype(np.uint8)
+        for k in range(2):
+            Image.fromarray(pixels + np.uint8(40 * k)).save(tmp_path / "twice" / f"{i}-{k}.png")
+    data = open_dataset(DataConfig(str(tmp_path / "twice"), held_out=5))
+    held_out, train = ([data.names[row] for row in rows] for rows in (data.held_out_indices, data.train_indices))
+    twin = {name: name.replace("-0", "-x").replace("-1", "-0").replace("-x", "-1") for name in data.names}
+    expected = {side: sum(twin[n] in train for n in names) for side, names in (("h", held_out), ("t", train))}
+    for named in (True, False):
+        found = Findings()
+        _show_near_duplicates(data, found, named=named)
+        assert found.numbers["near_duplicates"] == {"training": expected["t"], "held_out": expected["h"]}
+        assert (".png" in str(found.blocks)) == named
+    assert expected["h"]
+    assert expected["t"]

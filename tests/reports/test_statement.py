@@ -106,6 +106,8 @@ CASES: list[tuple[str, dict[str, Any], str | None]] = [
     ("few unseen images", {"unseen_count": 100}, None),
     ("groups", {"unseen_left_out": 1}, "open"),
     ("groups", {"unseen_left_out": 0}, None),
+    ("near-duplicates", {"near_duplicates": {"training": 9, "held_out": 1}}, "open"),
+    ("near-duplicates", {"near_duplicates": {"training": 9, "held_out": 0}}, None),
     ("membership", attacked(0.5 + NEAR, 0.01 - NEAR), "against"),
     ("membership", attacked(0.5 - NEAR, 0.01 - NEAR, half=0.04), "supported"),
     ("membership", attacked(0.5 + NEAR, 0.01 + NEAR, half=0.04), "supported"),

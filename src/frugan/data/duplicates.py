@@ -92,6 +92,17 @@ def split_duplicates(dataset: Dataset, *, most: int = 10_000) -> list[Pair]:
     ]
 
 
+def training_duplicates(dataset: Dataset, *, most: int = 10_000) -> list[Pair]:
+    """Near-duplicates among the training images, the most alike first; none of sets whose pixels are not all on this disk."""
+    if not dataset.store.at_hand:
+        return []
+    rows = _spread(dataset.train_indices)
+    return [
+        pair._replace(first=int(rows[pair.first]), second=int(rows[pair.second]))
+        for pair in near_duplicates(_Rows(dataset, rows), most=most)
+    ]
+
+
 def split_warning(dataset: Dataset) -> str | None:
     """A sentence that names held-out images with near-duplicates among the training images; None where there are none."""
     pairs = split_duplicates(dataset)

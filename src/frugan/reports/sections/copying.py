@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from frugan.data import Dataset
+from frugan.data.duplicates import describe_pair, split_duplicates, training_duplicates
 from frugan.metrics import EvaluationCard
 from frugan.reports import blocks
 from frugan.reports.blocks import Block
@@ -49,8 +51,29 @@ def compare_with_training(context: Context) -> Findings:
             found.numbers.setdefault("others", {})[name] = details
         found.blocks += _tables(name, card, details)
         found.blocks += [blocks.paragraph(f"{key}: {reason}", kind="note") for key, reason in missing.items()]
+    if subject.data and subject.data.store.at_hand:
+        _show_near_duplicates(subject.data, found, named=context.settings.real_images)
     show_pairs(context, names[0], measured(context, names[0]), found)
     return found
+
+
+def _show_near_duplicates(data: Dataset, found: Findings, *, named: bool) -> None:
+    """How many real images are nearly the same as another training image, by their pixels; with the names of some."""
+    pairs = {"training images": training_duplicates(data), "held-out images": split_duplicates(data)}
+    training, held_out = pairs["training images"], pairs["held-out images"]
+    counts = {
+        "training images": len({i for pair in training for i in (pair.first, pair.second)}),
+        "held-out images": len({pair.first for pair in held_out}),
+    }
+    found.numbers["near_duplicates"] = {"training": counts["training images"], "held_out": counts["held-out images"]}
+    of = {"training images": len(data.train_indices), "held-out images": len(data.held_out_indices)}
+    columns = ("real images with a near-duplicate among training images", "count", "of", "the most alike")
+    rows = [
+        (name, counts[name], of[name], ", ".join(describe_pair(pair, data.names) for pair in some[:3]) if named else "")
+        for name, some in pairs.items()
+    ]
+    note = "By their pixels at 16×16, whatever their size, brightness and contrast; correlations in parentheses."
+    found.blocks.append(blocks.table("Near-duplicates among real images", columns, rows, note=note))
 
 
 def _tables(network: str, card: EvaluationCard, details: Mapping[str, Any]) -> Iterator[Block]:

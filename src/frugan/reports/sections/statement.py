@@ -181,6 +181,14 @@ def _divided_groups(n: Numbers) -> Judgement:
         )
 
 
+def _near_duplicates(n: Numbers) -> Judgement:
+    if count := n.get("near_duplicates", {}).get("held_out", 0):
+        yield (
+            "open",
+            f"{count} held-out images are near-duplicates of training images: beside them, copies look less like copies.",
+        )
+
+
 def _membership(n: Numbers) -> Judgement:
     for name, attack in n["attacks"].items():
         auc, by = attack["auc"], ATTACKS.get(name, name)
@@ -285,6 +293,7 @@ RULES: tuple[Rule, ...] = (
     Rule("generalisation gap", "copying", "against: the interval of FLD's gap, less that of exchanged sets, lies below 0; open: C_T is above its noise; else supported", _likelihood),
     Rule("few unseen images", "copying", f"open: fewer than {FEW_UNSEEN}", _few_unseen),
     Rule("groups", "copying", "open: unseen images share a group (patient, film, slide) with training images", _divided_groups),
+    Rule("near-duplicates", "copying", "open: held-out images are near-duplicates of training images", _near_duplicates),
     Rule("membership", "privacy", f"against: AUC's interval above 0.5 and p below {MEMBERSHIP_P:g}; open: it reaches beyond {MEMBERSHIP_WEAK:g}; else supported", _membership),
     Rule("usefulness", "usefulness", "against or supported: the interval of the difference in score does not hold 0; else open", _utility),
     Rule("own statistics", "usefulness", f"against: p below {MEMBERSHIP_P:g}; else supported", _statistics),
