@@ -356,7 +356,7 @@ EVALUATE = Command(
         "verbose": Case("--verbose", {"show.verbose": True}),
         "mean": Case("--mean=0.1,0.2,0.3", {"evaluate.options.mean": [0.1, 0.2, 0.3]}),
         "std": Case("--std=0.4,0.5,0.6", {"evaluate.options.std": [0.4, 0.5, 0.6]}),
-        **each("evaluate", data="moved", reference="others", against="all", out="card.json", device="mps"),
+        **each("evaluate", data="moved", reference="others", group="folder:2", against="all", out="card.json", device="mps"),
         **each(
             "evaluate.options", samples=777, seed=13, truncation=0.6, per_class=True, features="clip", weights="w.bin",
             resize="legacy", input_size=99, path_distance="lpips", batch=21, intervals=True,
@@ -381,7 +381,7 @@ REPORT = Command(
         "statistic": Case("--statistic=a:b --statistic=c:d", {"report.settings.statistics": ["a:b", "c:d"]}),
         "device": Case("--device=mps", {"choose_device.name": "mps"}),
         "real_images": Case("--no-real-images", {"report.settings.real_images": False}),
-        **each("report", data="moved", reference="others"),
+        **each("report", data="moved", reference="others", group="folder:2"),
         **each("report.settings", licence="CC0", samples=777, seed=13, truncation=0.6, batch=21),
     },
 )

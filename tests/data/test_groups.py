@@ -16,6 +16,7 @@ from scipy.stats import chisquare
 
 from frugan.data import DataConfig, Sampler, open_dataset
 from frugan.data.groups import grouped, nearest_groups, read_groups
+from frugan.data.open import regroup
 from frugan.data.shards.locate import is_shards
 from frugan.data.store import split, split_groups
 from frugan.data.tools import inspect, shard
@@ -81,6 +82,23 @@ BY: dict[str, Callable[[str], str]] = {
 }
 
 
+MISTAKES = {
+    "films": "--group films: give folder, folder:1, regex:PATTERN with parentheses, or FILE.csv:COLUMN",
+    "folder:0": "give folder",
+    "": "give folder",
+    "regex:film": "nothing in it is in parentheses",
+    "regex:(film": "no regular expression",
+    "regex:film(x?)": "film1/reel/scene00.png matches with nothing in the parentheses",
+    "regex:film([1-4])": "film5/reel/scene00.png does not match; correct the expression, or move the image away",
+    "regex:(film)": r"puts all 30 images into one group \(film\)",
+    "folder:3": "film1/reel/scene00.png lies 2 folders deep",
+    "owners.csv:age": "has no column 'age'; its columns are owner, size",
+    "nowhere.csv:owner": "there is no label file nowhere.csv",
+    "short.csv:owner": r"film2/reel/scene00.png has no row in short.csv \(28 of 30",
+    "empty.csv:owner": "film1/reel/scene01.png has an empty cell",
+}
+
+
 @pytest.mark.parametrize("by", BY)
 def test_rules(by: str, source: Path) -> None:
     data = open_dataset(DataConfig(str(source), group=by, held_out=0.3))
@@ -97,26 +115,35 @@ def test_rules(by: str, source: Path) -> None:
     assert told["held_out_groups"] == sorted(held)
 
 
+@pytest.mark.parametrize("by", BY)
+def test_an_open_set_is_grouped_anew(by: str, source: Path) -> None:
+    """And divided as before: that is what an evaluation has to find out."""
+    data, grouped_so = (open_dataset(DataConfig(str(source), held_out=0.3, group=g)) for g in (None, by))
+    before = data.held_out_indices.copy()
+    regroup(data, by)
+    assert data.groups is not None
+    assert grouped_so.groups is not None
+    assert data.groups.names == grouped_so.groups.names
+    np.testing.assert_array_equal(data.groups.numbers, grouped_so.groups.numbers)
+    np.testing.assert_array_equal(data.held_out_indices, before)
+
+
+@pytest.mark.parametrize("by", [by for by in MISTAKES if ".csv:" not in by and by != "regex:(film)"])
+def test_mistakes_of_an_open_set(by: str, source: Path) -> None:
+    with pytest.raises(FruganError, match=MISTAKES[by]):
+        regroup(open_dataset(DataConfig(str(source))), by)
+
+
+def test_shards_and_crops_keep_their_groups(source: Path, tmp_path: Path) -> None:
+    shard(source, tmp_path / "shards", per_shard=10)
+    for config in (DataConfig(str(tmp_path / "shards")), DataConfig(str(source), crops="2", crop_size=8)):
+        with pytest.raises(FruganError, match="groups are those that the run trained with"):
+            regroup(open_dataset(config), "folder")
+
+
 def test_the_fingerprint_covers_groups(source: Path) -> None:
     found = {open_dataset(DataConfig(str(source), group=by)).fingerprint for by in (None, "folder", "owners.csv:owner")}
     assert len(found) == 3
-
-
-MISTAKES = {
-    "films": "--group films: give folder, folder:1, regex:PATTERN with parentheses, or FILE.csv:COLUMN",
-    "folder:0": "give folder",
-    "": "give folder",
-    "regex:film": "nothing in it is in parentheses",
-    "regex:(film": "no regular expression",
-    "regex:film(x?)": "film1/reel/scene00.png matches with nothing in the parentheses",
-    "regex:film([1-4])": "film5/reel/scene00.png does not match; correct the expression, or move the image away",
-    "regex:(film)": r"puts all 30 images into one group \(film\)",
-    "folder:3": "film1/reel/scene00.png lies 2 folders deep",
-    "owners.csv:age": "has no column 'age'; its columns are owner, size",
-    "nowhere.csv:owner": "there is no label file nowhere.csv",
-    "short.csv:owner": r"film2/reel/scene00.png has no row in short.csv \(28 of 30",
-    "empty.csv:owner": "film1/reel/scene01.png has an empty cell",
-}
 
 
 @pytest.mark.parametrize("by", MISTAKES)

@@ -163,6 +163,20 @@ def test_groups_of_the_data_reach_the_metrics(image_folder: Path) -> None:
     assert not {*held_out} & {*train}
 
 
+def test_a_run_without_groups_is_measured_with_some(run: Path, tmp_path: Path) -> None:
+    """Held-out images whose group was trained on are no control: here all of them, of two folders."""
+    options: dict[str, Any] = {
+        "metrics": ("authenticity",),
+        "samples": 12,
+        "out": tmp_path / "card.json",
+        "device": "cpu",
+    }
+    with pytest.raises(FruganError, match="every held-out image has one of its group among the training images"):
+        frugan.evaluate(run, group="folder", **options)
+    with pytest.raises(FruganError, match="--group nowhere"):
+        frugan.evaluate(run, group="nowhere", **options)
+
+
 def test_a_generator_alone_says_which_attack_was_not_tried(run: Path, image_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "G").mkdir()
     save_generator(tmp_path / "G", frugan.load(run))

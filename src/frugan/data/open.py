@@ -9,7 +9,7 @@ from frugan.channels import parse_channels
 from frugan.data.cache import STEPS, CachedPixels, cached_pixels, headers, refuse_skipped
 from frugan.data.config import DataConfig
 from frugan.data.dataset import Dataset
-from frugan.data.groups import grouped, read_groups
+from frugan.data.groups import check_grouping, grouped, read_groups
 from frugan.data.labels.read import find_labels, read_labels
 from frugan.data.shards.locate import is_shards
 from frugan.data.sources.base import Source
@@ -18,6 +18,7 @@ from frugan.data.sources.masks import Masked
 from frugan.data.sources.open import open_source
 from frugan.data.streaming import open_shards
 from frugan.data.workers import Progress, per_image
+from frugan.errors import FruganError, shown
 
 
 def open_dataset(
@@ -46,6 +47,21 @@ def open_dataset(
     labels = read_labels(source, config.labels, cached.names)
     groups = read_groups(source, config.group, cached.names) if config.group else None
     return Dataset(config, cached, labels, source.own, groups=groups)
+
+
+def regroup(dataset: Dataset, by: str) -> None:
+    """Groups the images of an open set by a rule (see `frugan.data.groups`); which of them are held out stays as it is.
+
+    Raises `FruganError` where an image has no group, or the images are in shards or crops.
+    """
+    check_grouping(by)
+    config = dataset.config
+    if is_shards(config.path) or config.crops:
+        kind = "shards" if is_shards(config.path) else "crops"
+        raise FruganError(
+            f"--group {shown(by)}: {config.path} is read as {kind}, whose groups are those that the run trained with"
+        )
+    dataset.groups = read_groups(open_images(config), by, dataset.names)
 
 
 def open_images(config: DataConfig) -> Source:

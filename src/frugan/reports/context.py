@@ -62,6 +62,7 @@ class Context:
     cards: Path
     data: str | None = None
     reference: str | None = None
+    group: str | None = None
     progress: Advance = lambda done, total: None
     _samples: dict[str, Any] = field(default_factory=dict)
 
@@ -74,6 +75,7 @@ class Context:
             "generator": s.digest,
             "data": s.data.fingerprint if s.data else None,
             "reference": s.reference.fingerprint if s.reference else None,
+            "group": self.group,
             "settings": self.settings.deciding(),
         }
 
@@ -94,6 +96,7 @@ class Context:
             self.subject.source,
             data=self.data,
             reference=self.reference,
+            group=self.group,
             out=file,
             device=str(self.subject.device),
             progress=self.progress,

@@ -79,6 +79,7 @@ def report(
     *,
     data: str | None = None,
     reference: str | None = None,
+    group: str | None = None,
     sections: Sequence[str] | None = None,
     device: str = "auto",
     progress: Advance | None = None,
@@ -95,6 +96,7 @@ def report(
         source: a run, a checkpoint, a foreign file, or "hf:user/name".
         data: where the run's images are now, or those of a checkpoint without a run.
         reference: other images of the same kind, which it was not trained on.
+        group: which images belong together (see `frugan.data.groups`); None: as the run was trained.
         sections: names of `SECTIONS`, and "statement"; None: all.
         progress: hears (done, total) within a section.
         told: hears a sentence about each section.
@@ -110,8 +112,8 @@ def report(
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise FruganError(f"{folder} exists and is not a folder; choose another --out")
-    subject = open_subject(source, data=data, reference=reference, device=device)
-    context = Context(subject, fixed, folder / _CARDS, data, reference, progress or (lambda done, total: None))
+    subject = open_subject(source, data=data, reference=reference, group=group, device=device)
+    context = Context(subject, fixed, folder / _CARDS, data, reference, group, progress or (lambda done, total: None))
     store = Store(folder / _PARTS)
     found = {name: _section(name, context, store, told) for name in SECTIONS if name in chosen}
     if STATEMENT in chosen:

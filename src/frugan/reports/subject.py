@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from frugan.data import Dataset, open_dataset
+from frugan.data.open import regroup
 from frugan.device import choose_device
 from frugan.errors import FruganError
 from frugan.metrics import ImageSet
@@ -110,11 +111,17 @@ class Subject:
 
 
 def open_subject(
-    source: str | Path, *, data: str | None = None, reference: str | None = None, device: str = "auto"
+    source: str | Path,
+    *,
+    data: str | None = None,
+    reference: str | None = None,
+    group: str | None = None,
+    device: str = "auto",
 ) -> Subject:
     """Loads the generator, and opens its run's images and the reference. Raises `FruganError` where they do not fit it.
 
-    Images that the run does not find are no error, unless `data` names their place: sections say then why they are empty.
+    `group` says which images belong together, where the run was not trained so. Images that the run does not find are no error,
+    unless `data` names their place: sections say then why they are empty.
     """
     path = Path(source)
     folder = path if path.is_file() else generator_folder(path)
@@ -122,7 +129,7 @@ def open_subject(
     run = RunDirectory(path) if (path / "config.yaml").is_file() else run_of(folder)
     missing = ""
     try:
-        own = own_images(run, data, generator)
+        own = own_images(run, data, generator, group)
     except FruganError as error:
         if data is not None:
             raise
@@ -132,6 +139,8 @@ def open_subject(
         like = own.config if own else None
         config = same_shape(like, reference, generator, labels=bool(generator.label_size and own is None))
         other = open_dataset(replace(config, use_generated=True))  # compared with, not trained on
+        if group:
+            regroup(other, group)
     for dataset in filter(None, (own, other)):
         check_shape(dataset, generator)
     place = choose_device(device)

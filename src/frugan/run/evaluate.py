@@ -12,6 +12,7 @@ import numpy as np
 
 from frugan.channels import CHANNEL_NAMES
 from frugan.data import DataConfig, Dataset, open_dataset
+from frugan.data.open import regroup
 from frugan.device import choose_device
 from frugan.errors import FruganError
 from frugan.images import save_image
@@ -31,6 +32,7 @@ def evaluate(
     *,
     data: str | None = None,
     reference: str | None = None,
+    group: str | None = None,
     against: Against = "auto",
     out: str | Path | None = None,
     device: str = "auto",
@@ -42,7 +44,8 @@ def evaluate(
 
     The images are the run's own (`data`: where they are now, or for a checkpoint without a run). It is measured
     `against` those held out ("auto": where there are any, else those trained on), or against `reference`, other
-    images, all of them. The card is saved to `out`, by default in the run's `evaluations`; beside it a sheet of
+    images, all of them. `group` says which images belong together, of the reference too (see `frugan.data.groups`); by
+    default as the run was trained. The card is saved to `out`, by default in the run's `evaluations`; beside it a sheet of
     nearest neighbours where memorisation is measured; `written` hears the path of each.
     """
     source = Path(source)
@@ -55,11 +58,13 @@ def evaluate(
     generator, notes = load_with_notes(folder)
     generator = generator.without_masks().to(place)
     run = RunDirectory(source) if (source / "config.yaml").is_file() else run_of(folder)
-    own = own_images(run, data, generator)
+    own = own_images(run, data, generator, group)
     if reference is not None:
         labelled = generator.label_size and (own is None or options.get("per_class"))
         other = same_shape(own.config if own else None, reference, generator, labels=bool(labelled))
         judged = open_dataset(dataclasses.replace(other, use_generated=True))  # compared with, not trained on
+        if group:
+            regroup(judged, group)
         against = "all" if against == "auto" else against
     elif own is not None:
         judged = own
@@ -129,10 +134,19 @@ def run_of(folder: Path) -> RunDirectory | None:
     return RunDirectory(home) if (home / "config.yaml").is_file() else None
 
 
-def own_images(run: RunDirectory | None, data: str | None, generator: Generator) -> Dataset | None:
-    if run is None:
-        return open_dataset(same_shape(None, data, generator, labels=generator.label_size > 0)) if data else None
-    return run.open_data(data)
+def own_images(
+    run: RunDirectory | None, data: str | None, generator: Generator, group: str | None = None
+) -> Dataset | None:
+    """The images that a generator was trained on, grouped by the rule `group`, if one is given; None where none are known."""
+    if run is not None:
+        own = run.open_data(data)
+    elif data:
+        own = open_dataset(same_shape(None, data, generator, labels=generator.label_size > 0))
+    else:
+        return None
+    if group:
+        regroup(own, group)
+    return own
 
 
 def same_shape(like: DataConfig | None, path: str, generator: Generator, *, labels: bool) -> DataConfig:
