@@ -11,7 +11,7 @@ from frugan.label_parts import LabelPart, Measured
 from frugan.metrics.utility import Examples, UtilityConfig, _Scorer, task_of, utility
 
 RNG = np.random.default_rng
-QUICK = UtilityConfig(seeds=2, steps=30, batch=16, learning_rate=5e-3, side=16)
+QUICK = UtilityConfig(seeds=2, steps=60, batch=16, learning_rate=5e-3, side=16)
 
 
 def stripes(n: int, seed: int, kind: str, *, wrong: float = 0.0, channels: int = 1) -> Examples:

@@ -13,6 +13,7 @@ import yaml
 from torch import Tensor, nn
 
 import frugan
+from frugan.channels import MaskChannel
 from frugan.config.schema import load_config, save_config
 from frugan.errors import FruganError
 from frugan.interop import ExportConfig, export_program, read_network, save_pretrained
@@ -20,6 +21,7 @@ from frugan.label_parts import Measured
 from frugan.networks import Extras, Generator, GeneratorConfig, MappingConfig, SynthesisConfig
 from frugan.networks.registry import ARCHITECTURES, DEFAULT, Architecture, architecture_of, find_architecture
 from frugan.networks.serialization import weights_digest
+from frugan.pixel_format import PixelFormat
 from frugan.run.train import Run
 
 from .conftest import TINY
@@ -40,6 +42,8 @@ class ToyGeneratorConfig:
     width: int = 16
     gain: float = 2.0
     measured: tuple[Measured, ...] = ()
+    pixels: PixelFormat | None = None
+    masks: tuple[MaskChannel, ...] = ()
     mapping: MappingConfig = MappingConfig(num_layers=1)
     synthesis: SynthesisConfig = SynthesisConfig()
 

@@ -2,8 +2,9 @@
 
 A new architecture is a folder here and a row of `ARCHITECTURES`. Its generator and discriminator are called as those of
 `frugan.networks.stylegan2` are. Its configurations are frozen dataclasses that take a resolution and have defaults for the rest;
-the generator's has z_dim, w_dim, `MappingConfig` and `SynthesisConfig`, which options set; the discriminator's says in mbstd_group
-how many images are judged together (1: each alone). Of the other options it takes those that it has fields for.
+the generator's has z_dim, w_dim, `MappingConfig` and `SynthesisConfig`, which options set, and `measured`, `pixels` and `masks`,
+which data set; the discriminator's says in mbstd_group how many images are judged together (1: each alone). Of the other
+options it takes those that it has fields for.
 """
 
 from __future__ import annotations
