@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from frugan.data.decode import Header
@@ -12,8 +14,10 @@ from frugan.data.target import (
     size_name,
     suggest_channels,
     suggest_resolution,
+    unusual_types,
 )
 from frugan.errors import FruganError
+from frugan.pixel_format import NumberType
 from frugan.resolution import base_grid
 
 
@@ -85,3 +89,13 @@ def test_suggestions() -> None:
     for kinds, name in {(1, 2): "LA", (1, 3): "RGB", (2, 3): "RGBA", (3, 4): "RGBA", (1,): "L"}.items():
         assert suggest_channels([_header(8, 8, kind) for kind in kinds]) == name
     assert (size_name((64, 64)), size_name((48, 64))) == ("64", "48x64")
+
+
+@pytest.mark.parametrize("odd", ["float32", "uint32", "int16"])
+def test_images_of_an_unusual_type_of_numbers_are_skipped_with_a_reason(odd: NumberType) -> None:
+    """Those of 8 and of 16 bits are of one kind, and the usual one where there are as many of another."""
+    ordinary = [_header(64, 64), _header(64, 64, depth=16)]
+    other = [replace(_header(64, 64), number_type=odd)] * 2
+    assert unusual_types(ordinary) == unusual_types(other) == unusual_types([]) == {}
+    assert set(unusual_types([*ordinary, *other])) == {2, 3}
+    assert unusual_types([*ordinary[:1], *other]) == {0: f"its numbers are 8 or 16 bits, those of most images {odd}"}

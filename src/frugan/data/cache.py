@@ -34,7 +34,7 @@ from frugan.data.decode import Header, convert, resize
 from frugan.data.sources.base import Source
 from frugan.data.sources.masks import Masked
 from frugan.data.stats import Histograms, SourceStats
-from frugan.data.target import PixelConfig, Plan, make_plan
+from frugan.data.target import PixelConfig, Plan, make_plan, unusual_types
 from frugan.data.values import is_counted, range_name, settle_range, stretch
 from frugan.data.workers import Progress, in_threads
 from frugan.errors import FruganError
@@ -184,6 +184,9 @@ def build_entry(
     """Decodes everything into a scratch folder beside `folder` and renames it; `plan` is made from the headers if None."""
     count = len(source.names)
     heads = headers(source, lambda done: step(count + done))
+    rows = [i for i, head in enumerate(heads) if isinstance(head, Header)]
+    for i, reason in unusual_types([head for head in heads if isinstance(head, Header)]).items():
+        heads[rows[i]] = reason
     lost = source.unreadable + [(source.names[i], head) for i, head in enumerate(heads) if isinstance(head, str)]
     rows = [i for i, head in enumerate(heads) if isinstance(head, Header)]
     names = [source.names[i] for i in rows]

@@ -80,6 +80,15 @@ def plan_dtype(names: Sequence[str], headers: Sequence[Header]) -> NumberType:
     return types[0]
 
 
+def unusual_types(headers: Sequence[Header]) -> dict[int, str]:
+    """Images whose type of numbers is not that of most, by position, each with a reason to skip it; 8 and 16 bits go together."""
+    ordinary = "8 or 16 bits"
+    kinds = [ordinary if header.dtype in ("uint8", "uint16") else header.dtype for header in headers]
+    counts = Counter(kinds)
+    usual = max(counts, key=lambda kind: (counts[kind], kind == ordinary), default=ordinary)
+    return {i: f"its numbers are {kind}, those of most images {usual}" for i, kind in enumerate(kinds) if kind != usual}
+
+
 def without_alpha(headers: Sequence[Header]) -> list[Header]:
     """The headers as they are where opacity is left out."""
     return [replace(h, channels=h.channels - 1) if has_alpha(h.channels) else h for h in headers]

@@ -109,7 +109,7 @@ def loop(
     if (different := len(set(point_names(seeds)))) < 3:
         raise FruganError(f"a loop through {different} seeds: give at least three different ones")
     stops = point_ws(G, seeds, c, truncation)
-    curve = PeriodicSpline(stops.flatten(1).double().cpu().numpy())
+    curve = PeriodicSpline(stops.flatten(1).cpu().double().numpy())
 
     def ws(t: Tensor) -> Tensor:
         points = torch.from_numpy(curve(t.double().numpy())).to(stops)

@@ -97,7 +97,7 @@ def _by_images(
     labels, values = labels_for(G, c, SCORED), []
     for chunk in torch.arange(SCORED).split(32):
         images = render_edited(G, G.latents(chunk.tolist()), None if labels is None else labels[chunk])
-        found = torch.as_tensor(function(images)).detach().double().cpu().flatten()
+        found = torch.as_tensor(function(images)).detach().cpu().double().flatten()
         if len(found) != len(images):
             raise FruganError(
                 f"the scores' function made {len(found)} numbers of {len(images)} images; it has to make one of each"

@@ -137,7 +137,7 @@ def compute_statistics(
     for chunk in range(-(-samples // _CHUNK)):
         z, c = draw_latents(G, min(_CHUNK, samples - count), chunk, labels)
         w32 = G.mapping.features(z.to(device), None if c is None else c.to(device))
-        w = w32.double().cpu()
+        w = w32.cpu().double()
         for space, x in enumerate((w, to_p(w))):
             sums[space] += x.sum(0)
             squares[space] += x.T @ x
@@ -146,7 +146,7 @@ def compute_statistics(
             class_sums.index_add_(0, kinds, w)
             class_counts += torch.bincount(kinds, minlength=classes)
         for some in w32[: max(style_samples - styles_seen, 0)].split(_STYLE_CHUNK):
-            flat = flat_styles(G, some).double().cpu()
+            flat = flat_styles(G, some).cpu().double()
             styles_seen += len(flat)
             style_sum, style_square = style_sum + flat.sum(0), style_square + flat.square().sum(0)
         count += len(z)

@@ -48,7 +48,7 @@ class _Judge:
     def __call__(self, pixels: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
         images = to_float(torch.from_numpy(pixels)).to(self.device)
         c = _labels(labels, self.discriminator.config.label_size, self.device)
-        return self.discriminator(images, c, batches=len(images)).double().cpu().numpy()
+        return self.discriminator(images, c, batches=len(images)).cpu().double().numpy()
 
 
 class _Reconstruction:
@@ -70,7 +70,7 @@ class _Reconstruction:
             RECONSTRUCTION,
             labels=_labels(labels, self.generator.label_size, device),
         )
-        return -found.last.distance.double().numpy()
+        return -found.last.distance.cpu().double().numpy()
 
 
 def _labels(labels: np.ndarray | None, size: int, device: torch.device) -> torch.Tensor | None:

@@ -52,7 +52,7 @@ def find_boundary(
         FruganError: for scores that are not finite or all the same, too few latents, or without scikit-learn.
     """
     low, high = _ends(scores, len(w), chosen)
-    x = w.double().cpu().numpy()
+    x = w.cpu().double().numpy()
     picked = np.concatenate([low, high])
     truth = np.repeat([0, 1], [len(low), len(high)])
     rng = np.random.default_rng(seed)
@@ -66,7 +66,7 @@ def find_boundary(
     def share_right(rows: np.ndarray, wanted: np.ndarray) -> float:
         return float(((x[rows] @ normal + offset > 0) == wanted).mean()) if len(rows) else float("nan")
 
-    values = scores.double().cpu().numpy().reshape(-1)
+    values = scores.cpu().double().numpy().reshape(-1)
     rest = np.setdiff1d(np.arange(len(x)), picked)
     middle = values[rest] > (values.min() + values.max()) / 2
     return Boundary(
@@ -104,7 +104,7 @@ def boundary_direction(
 
 def check_scores(scores: Tensor) -> np.ndarray:
     """Scores `[N]` as float64. Raises `FruganError` where they are not finite, or all the same."""
-    values = scores.detach().double().cpu().numpy().reshape(-1)
+    values = scores.detach().cpu().double().numpy().reshape(-1)
     if not np.isfinite(values).all():
         at = int(np.flatnonzero(~np.isfinite(values))[0])
         raise FruganError(f"score {at} is {values[at]}; give finite numbers, or leave those images out")

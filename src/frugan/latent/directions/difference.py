@@ -20,7 +20,7 @@ def difference_direction(
     levels: tuple[int, ...] | None = None,
 ) -> Direction:
     """From the mean of w `[N, w_dim]` to that of w `[M, w_dim]`; strength 1 goes the whole way."""
-    step = end.double().cpu().mean(0) - start.double().cpu().mean(0)
+    step = end.cpu().double().mean(0) - start.cpu().double().mean(0)
     length = float(step.norm())
     if not length > 1e-6 * float(statistics.covariance.trace().sqrt()):
         raise FruganError(f"difference {name!r}: both sides are the same; give two that differ")

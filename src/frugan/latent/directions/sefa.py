@@ -19,7 +19,7 @@ def style_affines(G: Generator, levels: tuple[int, ...] | None = None) -> Tensor
     """The affine weights of the convolutions of these levels, and of the last ToRGB: float64 `[D, ΣC]`."""
     last = len(G.synthesis.sizes) - 1
     weights = [
-        layer.affine.weight.detach().double().cpu()
+        layer.affine.weight.detach().cpu().double()
         for level in (range(last + 1) if levels is None else levels)
         for kind, layer in G.synthesis.blocks[level].styled
         if kind != "torgb" or level == last

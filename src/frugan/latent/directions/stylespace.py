@@ -30,7 +30,7 @@ def channels_from_examples(
     if len(ws) < 2:
         raise FruganError(f"{len(ws)} example: give at least 2 (10 to 30 are usual) that have something in common")
     with torch.no_grad():
-        delta = (flat_styles(G, ws).double().cpu() - statistics.style_mean) / _deviation(statistics)
+        delta = (flat_styles(G, ws).cpu().double() - statistics.style_mean) / _deviation(statistics)
     mean = delta.mean(0)
     score = mean.abs() / (delta.std(0) + 1e-6)
     return _channels(G, statistics, score, mean.sign(), count, levels, {"examples": len(ws)})
