@@ -129,8 +129,10 @@ class Output:
         if not self.stored and data.value_range is not None:
             top = np.iinfo(self.dtype).max
             spans = {f"{lo:.7g} to {hi:.7g}" for lo, hi in data.value_range}
-            which = spans.pop() if len(spans) == 1 else "the range of each channel"
-            found.append(f"0 to {top} stand for the stored values {which}")
+            which = (
+                f"the stored values {spans.pop()}" if len(spans) == 1 else "each channel's own range of stored values"
+            )
+            found.append(f"0 to {top} stand for {which}")
         return found
 
 

@@ -28,7 +28,9 @@ def parse_label(
     """
     if not label_size:
         if text is not None:
-            raise FruganError(f"class {text!r}: this generator was trained without labels; leave --class out")
+            raise FruganError(
+                f"label {text!r}: this generator was trained without labels; leave --class and --label out"
+            )
         return None
     parts = label_parts(label_size, class_names, measured)
     choices = "; ".join(map(str, parts[:SHOWN]))
