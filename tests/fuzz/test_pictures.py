@@ -26,6 +26,11 @@ from frugan.errors import FruganError
 
 from .damage import EVIL, damaged, program
 
+# A zip that could not be opened is closed by the garbage collector, which may come to its file first.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*unclosed file:pytest.PytestUnraisableExceptionWarning", "ignore:unclosed file:ResourceWarning"
+)
+
 MODES = {"PNG": ("1", "L", "P", "RGB", "RGBA", "LA", "I;16"), "TIFF": ("L", "RGB", "RGBA", "CMYK", "I;16", "F")}
 CASES = [(form, mode) for form in FORMATS if form not in ("HEIF", "DICOM") for mode in MODES.get(form, ("RGB",))]
 HEIF = Path(__file__).parent.parent / "cases" / "heif" / "plain.heic"  # Pillow writes none
