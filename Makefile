@@ -1,4 +1,4 @@
-# make demo   draw 100 images, train on them and watch augmentation adapt (under ten minutes on two CPU cores)
+# make demo   draw 100 images, train on them and watch augmentation adapt (about ten minutes on two CPU cores)
 # make test   lint, types and the fast tests
 # make coverage  the fast tests, and which share of the lines of each file they run (half an hour)
 # make mutants  whether the tests notice the mutations of tests/mutants/table.py (a quarter of an hour)

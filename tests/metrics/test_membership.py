@@ -35,6 +35,12 @@ def test_auc_and_tpr_are_those_of_scikit_learn(m: int, n: int, levels: int, fpr:
     assert allowed <= fpr + 1e-9
 
 
+def test_a_score_that_ties_with_the_threshold_is_not_accused() -> None:
+    """One of three others may pass: the threshold is 2, and of the members only 3 lies above it."""
+    scores = np.array([1.0, 2.0, 3.0])
+    assert true_positive_rate(scores, scores, 0.34) == pytest.approx((1 / 3, 1 / 3))
+
+
 def test_the_interval_is_that_of_delong() -> None:
     """By the definition: kernel ψ of all pairs, variances of its row and column means."""
     x, y = RNG(0).normal(0.5, 1, 70), RNG(1).normal(size=50)

@@ -334,7 +334,7 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
     )),
     ("metrics/membership.py", "tests/metrics/test_membership.py", (
         ("1 - shares_below(negative, positive)", "shares_below(negative, positive)", "test_the_interval_is_that_of_delong", "placements of negative scores"),
-        ("positive > threshold", "positive >= threshold", "test_auc_and_tpr_are_those_of_scikit_learn", "ties with the threshold are accused"),
+        ("positive > threshold", "positive >= threshold", "test_a_score_that_ties_with_the_threshold_is_not_accused", "ties with the threshold are accused"),
     )),
     ("metrics/resampling.py", "tests/metrics/test_resampling.py", (
         ("count // 2]] = True", "count // 3]] = True", "test_halves_part_the_groups", "thirds for halves"),

@@ -43,7 +43,7 @@ def demo(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Draw 100 small images, train a GAN on them, and watch augmentation adapt: under ten minutes on two CPU cores.
+    """Draw 100 small images, train a GAN on them, and watch augmentation adapt: about ten minutes on two CPU cores.
 
     Ends with a grid, a video of the training and, with the extra frugan\\[metrics], a distance. Run it again to go on where it
     stopped.
