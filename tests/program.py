@@ -10,6 +10,9 @@ import pytest
 
 from frugan.cli.app import main
 
+SMALL_NETWORKS = "--preset tiny --batch 4 --channel-base 64 --channel-max 8 --latent 8"
+"""Options of training with which a step takes milliseconds."""
+
 
 def call(capsys: pytest.CaptureFixture[str], cwd: Path, *arguments: object) -> tuple[int, str]:
     """(exit code, what it printed) of the program, run in this process from a working directory."""

@@ -23,6 +23,7 @@ from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.data.decode import FORMATS
 from frugan.data.tools import inspect, prepare
 from frugan.errors import FruganError
+from tests.program import SMALL_NETWORKS
 
 from .damage import EVIL, damaged, program
 
@@ -152,22 +153,7 @@ def test_names_that_are_no_text(folder: Path) -> None:
         (Path(os.fsdecode(os.fsencode(data) + b"/\xff%d.png" % i))).write_bytes(encoded("PNG")[: None if i else 40])
     code, printed = program("data", "inspect", str(data), "--sheet", str(folder / "sheet.png"), "--resolution", "8")
     assert code == 0, printed
-    size = [
-        "--preset",
-        "tiny",
-        "--channel-base",
-        "64",
-        "--channel-max",
-        "8",
-        "--latent",
-        "8",
-        "--batch",
-        "4",
-        "--kimg",
-        "0.008",
-        "--device",
-        "cpu",
-    ]
+    size = [*SMALL_NETWORKS.split(), "--kimg", "0.008", "--device", "cpu"]
     code, printed = program(
         "train", str(data), "-o", str(folder / "run"), "--resolution", "8", "--held-out", "2", *size
     )

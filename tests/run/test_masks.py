@@ -19,22 +19,9 @@ from frugan.images import beside_masks, mask_pixels
 from frugan.networks import Generator, GeneratorConfig, SynthesisConfig
 from frugan.run import load
 from frugan.run.evaluate import image_set_of
+from tests.program import SMALL_NETWORKS
 
-SMALL = [
-    "--preset",
-    "tiny",
-    "--batch",
-    4,
-    "--latent",
-    8,
-    "--mapping-layers",
-    1,
-    "--channel-base",
-    64,
-    "--channel-max",
-    8,
-]
-SMALL += ["--device", "cpu", "--threads", 1]
+SMALL = [*SMALL_NETWORKS.split(), "--mapping-layers", 1, "--device", "cpu", "--threads", 1]
 
 
 def invoke(*args):

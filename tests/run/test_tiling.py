@@ -16,6 +16,7 @@ from frugan.data import DataConfig
 from frugan.errors import FruganError
 from frugan.run import load
 from frugan.run.build import build_phases
+from tests.program import SMALL_NETWORKS
 
 TINY = {"preset": "tiny", "batch": 4, "latent": 8, "mapping_layers": 1, "channel_base": 64, "channel_max": 8}
 
@@ -84,21 +85,7 @@ def invoke(*args):
 
 def test_on_the_command_line(tmp_path, make_crops):
     """Trained on crops from an untiled start, resumed, generated repeatedly, exported with its flag."""
-    small = [
-        "--preset",
-        "tiny",
-        "--batch",
-        4,
-        "--latent",
-        8,
-        "--mapping-layers",
-        1,
-        "--channel-base",
-        64,
-        "--device",
-        "cpu",
-    ]
-    small += ["--channel-max", 8, "--threads", 1]
+    small = [*SMALL_NETWORKS.split(), "--mapping-layers", 1, "--device", "cpu", "--threads", 1]
     crops = make_crops(tmp_path / "crops")
     code, output = invoke("train", crops, tmp_path / "plain", *small, "--kimg", "0.008")
     assert code == 0, output

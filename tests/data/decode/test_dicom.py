@@ -22,6 +22,7 @@ from frugan.data.decode.reading import open_frames, pixels_of
 from frugan.data.sources.open import open_source
 from tests.containers import dicom
 from tests.fuzz.damage import program
+from tests.program import SMALL_NETWORKS
 
 SECRETS = ("Secretname", "Jane", "ID-77123", "Hidden", "Hospital")
 
@@ -212,20 +213,7 @@ def test_nothing_of_the_patient_is_written_anywhere(
         (scans / f"{i}.dcm").write_bytes(dicom((SMALL + i).repeat(2, 1).repeat(2, 2), PatientComments="Jane Hidden"))
     (scans / "bad.dcm").write_bytes(dicom(SMALL)[:-40])
     (scans / "worse.dcm").write_bytes(dicom(SMALL).replace(b"MONOCHROME2", b"Secretname "))
-    tiny = [
-        "--preset",
-        "tiny",
-        "--channel-base",
-        "64",
-        "--channel-max",
-        "8",
-        "--latent",
-        "8",
-        "--batch",
-        "4",
-        "--kimg",
-        "0.008",
-    ]
+    tiny = [*SMALL_NETWORKS.split(), "--kimg", "0.008"]
     said = ""
     for command in (
         ("data", "inspect", "scans"),

@@ -82,6 +82,25 @@ class Source(Protocol):
         ...
 
 
+class Derived:
+    """Part of a `Source` that is made from another one: its texts and labels are those of `source`."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.path: Path = source.path
+        self.ignored: Counter[str] = source.ignored
+        self.own: OwnFiles = source.own
+
+    def text(self, name: str) -> str | None:
+        return self.source.text(name)
+
+    def places(self, name: str) -> list[str]:
+        return self.source.places(name)
+
+    def stored_labels(self) -> np.ndarray | None:
+        return self.source.stored_labels()
+
+
 class Files(ABC):
     """What folder and archives share: encoded images behind names, some of them in files that hold several."""
 

@@ -8,18 +8,15 @@ crop of another one is asked for.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
-from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
 
 from frugan.data.decode import Header
-from frugan.data.sources.base import Source
-from frugan.data.sources.own import OwnFiles
+from frugan.data.sources.base import Derived, Source
 from frugan.errors import FruganError, shown
 
 MOST_CROPS = 5_000_000
@@ -48,7 +45,7 @@ class Crop(NamedTuple):
     turns: int
 
 
-class Crops:
+class Crops(Derived):
     """A `Source` of crops. `origins`: the images that they are cut from, by name, one for each crop.
 
     Raises `FruganError` where images are too small, or crops too many.
@@ -56,11 +53,9 @@ class Crops:
 
     def __init__(self, source: Source, heads: Sequence[Header | str], config: CropConfig) -> None:
         """`heads`: of each image its header, or why it has none."""
-        self.source, self.heads, self.config = source, heads, config
-        self.path: Path = source.path
+        super().__init__(source)
+        self.heads, self.config = heads, config
         self.kind = f"crops of {len(source.names)} images in {source.kind}"
-        self.ignored: Counter[str] = source.ignored
-        self.own: OwnFiles = source.own
         self.alpha = source.alpha
         pairs = list(zip(source.names, heads))
         self.unreadable = source.unreadable + [(name, head) for name, head in pairs if isinstance(head, str)]
@@ -133,15 +128,6 @@ class Crops:
         if isinstance(found, Exception):
             raise found
         return found
-
-    def text(self, name: str) -> str | None:
-        return self.source.text(name)
-
-    def places(self, name: str) -> list[str]:
-        return self.source.places(name)
-
-    def stored_labels(self) -> np.ndarray | None:
-        return self.source.stored_labels()
 
 
 def places(name: str, height: int, width: int, config: CropConfig) -> list[tuple[int, int, int]]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from frugan.channels import MOST_VALUES, MaskChannel, has_alpha
 from frugan.data.decode import Background, Header, convert
-from frugan.data.sources.base import Source
+from frugan.data.sources.base import Derived, Source
 from frugan.data.workers import in_threads
 from frugan.errors import FruganError, shown
 
@@ -23,7 +23,7 @@ _GREY = 0x010101
 """A grey value times this is the colour that looks like it."""
 
 
-class Masked:
+class Masked(Derived):
     """A source whose images come with masks: channels behind those of the image, see `frugan.data.sources.base.Source`.
 
     Headers are of the image alone; pixels have the masks behind it, once `learn` has seen them all. Transparency of images that
@@ -36,10 +36,10 @@ class Masked:
         self, source: Source, masks: Source | None, *, images: int | None, count: int, background: Background = "white"
     ) -> None:
         """`masks`: files of the same names as `source` has; None: the last `count` of `images` + `count` channels."""
-        self.source, self.masks, self.images, self.count = source, masks, images, count
+        super().__init__(source)
+        self.masks, self.images, self.count = masks, images, count
         self.background: Background = background
-        self.path, self.kind, self.own, self.ignored = source.path, source.kind, source.own, source.ignored
-        self.names, self.unreadable = source.names, list(source.unreadable)
+        self.kind, self.names, self.unreadable = source.kind, source.names, list(source.unreadable)
         self.channels: tuple[MaskChannel, ...] = ()
         self._codes: list[np.ndarray] = []
         self._rows: list[tuple[int, int]] = [(i, i) for i in range(len(source.names))]
@@ -165,15 +165,6 @@ class Masked:
             return [pixels[..., 0]], depth
         red, green, blue = (pixels[..., i % pixels.shape[-1]].astype(np.uint32) for i in range(3))
         return [red << 16 | green << 8 | blue], depth
-
-    def text(self, name: str) -> str | None:
-        return self.source.text(name)
-
-    def places(self, name: str) -> list[str]:
-        return self.source.places(name)
-
-    def stored_labels(self) -> np.ndarray | None:
-        return self.source.stored_labels()
 
 
 def _joined(*hashes: str) -> bytes:
