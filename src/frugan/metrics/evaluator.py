@@ -106,7 +106,7 @@ class Evaluator:
             return None
         if train is None:
             return (
-                "memorisation, and what else is told by them, compares samples with images that were not trained on: hold "
+                "this needs images that were not trained on, to compare samples with: hold "
                 "some out (--held-out), or give others of the same kind (--reference)"
             )
         try:
