@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 import frugan.run.estimate
+import frugan.run.plan
+import frugan.training.pacing
 from frugan.config.options import Options
 from frugan.config.resolve import Facts, resolve
 from frugan.data import DataConfig
@@ -27,9 +29,12 @@ def test_no_more_is_timed_than_is_soon_done(
 
     real, looked_at = frugan.run.estimate.passes, []
     monkeypatch.setattr(frugan.run.estimate, "passes", lambda p, n, rng: looked_at.append(n) or real(p, n, rng))
-    monkeypatch.setattr(frugan.run.estimate, "seconds_per_image", answer)
-    monkeypatch.setattr(frugan.run.estimate, "seconds_per_kimg", lambda phases, n: 1000 * answer(phases, n))
-    cost = frugan.run.estimate.estimate(resolve(options, DataConfig(path="images"), facts)[0], "cpu")
+    monkeypatch.setattr(frugan.training.pacing, "seconds_per_image", answer)
+    config = resolve(options, DataConfig(path="images"), facts)[0]
+    cost = frugan.run.estimate.estimate(config, "cpu")
     assert asked == timed
     assert looked_at == [shown]
     assert cost.seconds_per_kimg == seconds * 1000
+    asked.clear()
+    assert frugan.run.plan.pace(config) == seconds * 1000
+    assert asked == timed

@@ -11,9 +11,8 @@ from frugan.device import choose_device
 from frugan.run.build import build_phases
 from frugan.training.pacing import seconds_per_kimg
 from frugan.training.phases import training_only
-from frugan.training.trial import bytes_kept, passes, seconds_per_image, weight_bytes
+from frugan.training.trial import bytes_kept, passes, weight_bytes
 
-_SOON = 2.0  # seconds
 _LONG = 1.0  # seconds for an image, from which on one image tells enough
 
 
@@ -28,17 +27,15 @@ class Cost:
 
 
 def estimate(config: RunConfig, device: str = "auto") -> Cost:
-    """Times each phase on a minibatch-std group of noise images, on all that are taken at once where that is soon done, or on
-    one where it takes long, and scales up to the batch. Trains nothing."""
+    """Times each phase on a minibatch-std group of noise images, on a whole micro-batch where that is soon done, or on one image
+    where it takes long, and scales up to the batch. Trains nothing."""
     place = choose_device(device)
     phases = build_phases(config, place)
     whole = config.training.batch_per_device
     n = min(whole, max(config.discriminator.mbstd_group or 1, 4))
-    seconds = seconds_per_kimg(phases, n) / 1000
+    seconds = seconds_per_kimg(phases, n, whole) / 1000
     if seconds > _LONG:
         n = 1
-    elif n < whole and seconds * whole < _SOON:  # together they take less time each
-        seconds = seconds_per_image(phases, whole)
     kept = 0
     for one in passes(phases, n, torch.Generator(place).manual_seed(0)):
         with training_only(one.network, one.other):

@@ -160,7 +160,8 @@ def pace(config: RunConfig) -> float:
     group = max(config.discriminator.mbstd_group or 1, 4)
     phases = build_phases(config, torch.device("cpu"))
     with threads.using(config.threads):
-        return seconds_per_kimg(phases, min(config.training.batch_per_device, group))
+        whole = config.training.batch_per_device
+        return seconds_per_kimg(phases, min(whole, group), whole)
 
 
 def _threads(config: RunConfig, asked: int | Literal["auto"] | None, processes: int) -> tuple[int, str]:

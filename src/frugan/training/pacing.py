@@ -17,16 +17,25 @@ _SLOW_PASS = 1.0
 _STEP_PASSES = 2.5
 """A step's work, as a multiple of the generator's pass: the discriminator's, R1 and path length in their turns."""
 
+_SOON = 2.0
+"""Seconds for a micro-batch, up to which all of it is timed: its images take less time together than a few of them do."""
 
-def seconds_per_kimg(phases: Phases, n: int) -> float:
-    """Of training: timed over all phases with n images at once, or guessed from one image's first pass where that is slow."""
+
+def seconds_per_kimg(phases: Phases, group: int, micro_batch: int) -> float:
+    """Of training: timed over all phases with `group` images at once, with `micro_batch` where that is soon done, or guessed
+    from one image's first pass where that is slow."""
     one = passes(phases, 1, torch.Generator(phases.G.mapping.w_avg.device).manual_seed(0))[0]
     started = time.perf_counter()
     with training_only(one.network, one.other):
         one.run()
     taken = time.perf_counter() - started
     one.network.zero_grad(set_to_none=True)
-    return 1000 * (taken * _STEP_PASSES if taken > _SLOW_PASS else seconds_per_image(phases, n))
+    if taken > _SLOW_PASS:
+        return 1000 * taken * _STEP_PASSES
+    seconds = seconds_per_image(phases, group)
+    if group < micro_batch and seconds * micro_batch < _SOON:
+        seconds = seconds_per_image(phases, micro_batch)
+    return 1000 * seconds
 
 
 def forecast(seconds_per_kimg: float, kimg: float) -> str:
