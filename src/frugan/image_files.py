@@ -11,7 +11,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 import imagecodecs
 import numpy as np
 import tifffile
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -164,6 +165,62 @@ def choose_output(
             f"--format {kind} --bits {bits}: it holds {held} bits per channel; use --format tiff, npy or npz"
         )
     return Output(pixels, channels, kind, dtype, dtype == pixels.dtype or np.dtype(dtype).kind == "f")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """How many images of `channels` channels are shown in one file: `output` writes it, with fewer channels where it must."""
+
+    output: Output
+    channels: int
+
+    def values(self, images: Tensor) -> np.ndarray:
+        """float `[N, C, H, W]`, nominally in [-1, 1] → `[N, H, W, C']` as the file holds them."""
+        return self.output.values(images[:, : self.output.channels])
+
+    @property
+    def ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Black and white, opaque, `[C']` each as the file holds them."""
+        ends = torch.ones(2, self.output.channels, 1, 1)
+        ends[0, : self.output.channels - self.output.pixels.alpha] = -1
+        black, white = self.output.values(ends)[:, 0, 0]
+        return black, white
+
+    @property
+    def reduction(self) -> str | None:
+        """A sentence where channels are left out."""
+        if self.output.channels == self.channels:
+            return None
+        shown = ", ".join(self.output.names)
+        plural = "s" if self.output.channels > 1 else ""
+        return f"sheets to look at show channel{plural} {shown} of {self.channels} (TIFF files hold all)"
+
+    def notes(self) -> list[str]:
+        """What the file does not hold of the data."""
+        return [*([self.reduction] if self.reduction else []), *self.output.notes()]
+
+
+def choose_sheet(
+    pixels: PixelFormat, channels: int, kind: Kind | Literal["auto"] = "auto", bits: Bits = "auto"
+) -> Sheet:
+    """The way to show many images in one file: PNG where the channels are colours, else TIFF with all of them.
+
+    PNG and WebP are to be looked at: they hold shares of the range of values, and of more channels than colours the first three
+    (or one). TIFF holds the data's own numbers. Raises `FruganError` where the kind of file cannot hold so many bits.
+    """
+    colour = is_colour(channels, alpha=pixels.alpha)
+    if kind == "auto":
+        kind = "png" if colour else "tiff"
+    if not CONTAINERS[kind].colour_only:
+        return Sheet(choose_output(pixels, channels, kind, bits), channels)
+    if not colour:
+        shown = 3 if channels - pixels.alpha >= 3 else 1
+        ranges = pixels.value_range if pixels.value_range is None else pixels.value_range[:shown]
+        names = pixels.channel_names(channels)[:shown]
+        found = choose_output(PixelFormat(pixels.dtype, ranges, names=names), shown, kind, bits)
+    else:
+        found = choose_output(pixels, channels, kind, bits)
+    return Sheet(replace(found, stored=found.stored and pixels.value_range is None), channels)
 
 
 def _number_type(pixels: PixelFormat, container: _Container, bits: Bits) -> NumberType:

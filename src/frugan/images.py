@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from frugan.channels import CHANNEL_NAMES, MaskChannel
+from frugan.channels import CHANNEL_NAMES, MaskChannel, has_alpha
 from frugan.checks import check_number
 from frugan.errors import FruganError
 from frugan.files import replacing
@@ -78,24 +78,28 @@ def pil_image(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
-def grid(pixels: np.ndarray, *, columns: int | None = None, background: int = 0) -> np.ndarray:
-    """uint8 `[N, H, W, C]` → one uint8 image `[rows·H, columns·W, C]`, filled row by row; free cells are `background`."""
+def grid(pixels: np.ndarray, *, columns: int | None = None, background: int | np.ndarray = 0) -> np.ndarray:
+    """`[N, H, W, C]` → one image `[rows·H, columns·W, C]`, filled row by row; free cells are `background`, a number or `[C]`."""
     n, h, w, c = pixels.shape
     columns = columns or max(1, int(np.ceil(np.sqrt(n * h / w))))
     rows = -(-n // columns)
-    sheet = np.full((rows * columns, h, w, c), background, np.uint8)
+    sheet = np.full((rows * columns, h, w, c), background, pixels.dtype)
     sheet[:n] = pixels
     return sheet.reshape(rows, columns, h, w, c).transpose(0, 2, 1, 3, 4).reshape(rows * h, columns * w, c)
 
 
-def beside_masks(pixels: np.ndarray, masks: int) -> np.ndarray:
-    """`[N, H, W, C]`, the last `masks` of the channels masks → `[N, H, (1 + masks)·W, C - masks]`: each mask beside its image."""
+def beside_masks(images: Tensor, masks: int, *, alpha: bool = False) -> Tensor:
+    """`[N, C, H, W]`, the last `masks` of the channels masks → `[N, C - masks, H, (1 + masks)·W]`: each mask beside its image.
+
+    `alpha`: the last image channel is opacity, which is full where masks are shown.
+    """
     if not masks:
-        return pixels
-    image = pixels[..., :-masks]
-    image = image if image.shape[-1] in CHANNEL_NAMES else image[..., :3]
-    planes = [np.broadcast_to(pixels[..., i : i + 1 or None], image.shape) for i in range(-masks, 0)]
-    return np.concatenate([image, *planes], axis=2)
+        return images
+    image = images[:, :-masks]
+    planes = [images[:, i : i + 1 or None].expand_as(image) for i in range(-masks, 0)]
+    if alpha:
+        planes = [torch.cat([plane[:, :-1], torch.ones_like(plane[:, -1:])], 1) for plane in planes]
+    return torch.cat([image, *planes], 3)
 
 
 def mask_pixels(plane: Tensor, mask: MaskChannel) -> np.ndarray:
@@ -115,23 +119,35 @@ def upscale(pixels: np.ndarray, factor: int) -> np.ndarray:
 
 
 def captioned_grid(
-    pixels: np.ndarray, *, columns: int | None = None, captions: Sequence[str] = (), margin: int = 4
+    pixels: np.ndarray,
+    *,
+    columns: int | None = None,
+    captions: Sequence[str] = (),
+    margin: int = 4,
+    ends: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
-    """uint8 `[N, H, W, C]` → one uint8 image of all, filled row by row, on white with `margin` pixels between them.
+    """`[N, H, W, C]` → one image of all, of the same type, filled row by row, on white with `margin` pixels between them.
 
-    Of channel counts that no file shows the first three (or one) are taken. `captions`: N lines of text, each written below
-    its image and cut to its width.
+    `captions`: N lines of text, each written below its image and cut to its width. `ends`: black and white, `[C]` each; by default
+    those of uint8 pixels, of which the first three channels (or one) are taken where no image file shows so many.
     """
-    if pixels.shape[-1] not in CHANNEL_NAMES:
-        pixels = pixels[..., :3]
+    if ends is None:
+        pixels = pixels if pixels.shape[-1] in CHANNEL_NAMES else pixels[..., :3]
+        ends = np.zeros(pixels.shape[-1]), np.full(pixels.shape[-1], 255)
+        if has_alpha(pixels.shape[-1]):
+            ends[0][-1] = 255
+    black, white = (end.astype(np.float64) for end in ends)
     n, h, w, c = pixels.shape
     foot = _FONT_SIZE + 4 if captions else 0
-    cells = np.full((n, h + foot + margin, w + margin, c), 255, np.uint8)
+    cells = np.full((n, h + foot + margin, w + margin, c), white, pixels.dtype)
     cells[:, :h, :w] = pixels
     for cell, caption in zip(cells, captions):
-        cell[h : h + foot, :w, : max(1, c - 1 + c % 2)] = _caption(caption, w, foot)[..., None]
-    sheet = grid(cells, columns=columns or max(1, int(np.ceil(np.sqrt(n * h / w)))), background=255)
-    return np.pad(sheet, ((margin, 0), (margin, 0), (0, 0)), constant_values=255)
+        ink = black + (white - black) * (_caption(caption, w, foot)[..., None] / 255)
+        cell[h : h + foot, :w] = ink if pixels.dtype.kind == "f" else np.rint(ink)
+    sheet = grid(cells, columns=columns or max(1, int(np.ceil(np.sqrt(n * h / w)))), background=white)
+    framed = np.full((sheet.shape[0] + margin, sheet.shape[1] + margin, c), white, pixels.dtype)
+    framed[margin:, margin:] = sheet
+    return framed
 
 
 def can_write(text: str) -> bool:

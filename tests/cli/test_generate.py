@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -20,10 +21,11 @@ from frugan.cli.common import parse_seeds
 from frugan.cli.output import seed_ranges
 from frugan.data.sources.open import open_source
 from frugan.errors import FruganError
-from frugan.image_files import choose_output
+from frugan.image_files import choose_output, choose_sheet
 from frugan.images import GENERATED_KEY, is_own_output, to_pixels
 from frugan.interop import write_directory
 from frugan.interop.nvidia import Imported
+from frugan.label_parts import Measured
 from frugan.networks import Generator, GeneratorConfig, MappingConfig, SynthesisConfig
 from frugan.networks.serialization import weights_digest
 from frugan.pixel_format import PixelFormat
@@ -36,11 +38,14 @@ def network(
     labels: int = 0,
     size: tuple[int, int] = (16, 24),
     pixels: PixelFormat | None = None,
+    measured: tuple[Measured, ...] = (),
     **data: object,
 ) -> Path:
     """A folder of a small generator, and of what its data was."""
     torch.manual_seed(0)
-    config = GeneratorConfig(size, channels, labels, 8, 8, MappingConfig(2), SynthesisConfig(64, 8), pixels=pixels)
+    config = GeneratorConfig(
+        size, channels, labels, 8, 8, MappingConfig(2), SynthesisConfig(64, 8), pixels=pixels, measured=measured
+    )
     G = Generator(config)
     for name, parameter in G.named_parameters():
         if name.endswith("noise_strength"):
@@ -236,6 +241,49 @@ def test_files_hold_the_numbers_of_the_data(channels: int, pixels: PixelFormat, 
         assert arrays["channel_names"].tolist() == list(output.names)
 
 
+@pytest.mark.parametrize("kind", ["auto", "png", "tiff"])
+@pytest.mark.parametrize(("channels", "pixels"), FORMATS, ids=[f"{c}-{pixels.dtype}" for c, pixels in FORMATS])
+def test_grids_hold_the_numbers_of_the_data(channels: int, pixels: PixelFormat, kind: Any, tmp_path: Path) -> None:
+    net, out = network(tmp_path / "net", channels, pixels=pixels), tmp_path / "out"
+    made(net, "--seeds", "0-2", "--grid", "--scale", 1, "--format", kind, "--out", out)
+    (file,) = out.iterdir()
+    found = _foreign(file)
+    sheet = choose_sheet(pixels, channels, kind)
+    expected = sheet.values(generator_of(net).sample([0, 1, 2]))
+    assert file.suffix == (".png" if kind == "png" or (kind == "auto" and channels != 5 and channels != 2) else ".tif")
+    assert found.dtype == expected.dtype
+    if file.suffix == ".tif":
+        assert found.shape[-1] == channels
+        assert found.dtype == pixels.dtype
+    elif pixels.dtype != "uint8":
+        assert found.dtype == np.uint16
+    for i, (image, column) in enumerate(zip(expected, (0, 1, 0))):
+        y, x = 4 + (16 + 16 + 4) * (i // 2), 4 + 28 * column
+        np.testing.assert_array_equal(found[y : y + 16, x : x + 24], image)
+    black, white = sheet.ends
+    np.testing.assert_array_equal(found[0, 0], white)
+    ink = found[20:34, 4:28].reshape(-1, found.shape[-1]).astype(float)  # the caption
+    assert (ink.min(0) - black <= 0.6 * (white.astype(float) - black)).all()
+    before = files(out)
+    made(net, "--seeds", "0-2", "--grid", "--scale", 1, "--format", kind, "--out", out)
+    assert files(out) == before
+
+
+def test_a_sweep_loads_the_network_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import frugan.run.load
+
+    years = Measured(0, "year", 1990, 2020, 2005, 9)
+    net = network(tmp_path / "net", labels=1, measured=(years,))
+    loads, load = [], frugan.run.load.load_with_notes
+    monkeypatch.setattr(frugan.run.load, "load_with_notes", lambda *a, **k: loads.append(a) or load(*a, **k))
+    made(net, "--label", "1990:2020:3", "--seeds", "0,1", "--out", tmp_path / "sweep")
+    assert len(loads) == 1
+    assert sorted(folder.name for folder in (tmp_path / "sweep").iterdir()) == ["1990", "2005", "2020"]
+    for year in (1990, 2005, 2020):
+        made(net, "--label", year, "--seeds", "0,1", "--out", tmp_path / "alone" / str(year))
+        assert files(tmp_path / "alone" / str(year)) == files(tmp_path / "sweep" / str(year))
+
+
 def generator_of(net: Path) -> Generator:
     from frugan import load
 
@@ -248,9 +296,11 @@ def test_whatever_is_lost_is_told(tmp_path: Path) -> None:
     assert "16 bits per channel instead of the data's float32 numbers" in said
     assert "0 to 65535 stand for the stored values -2 to 6" in said
     said = made(deep, "--seeds", "0-3", "--grid", "--out", tmp_path / "grid")
-    assert "it has 8 bits per channel; without --grid, images are written as the data is" in said
+    assert "0 to 65535 stand for the stored values -2 to 6" in said
     many = network(tmp_path / "many", 6)
-    assert "it shows the first 3 of 6 channels" in made(many, "--seeds", "0-3", "--grid", "--out", tmp_path / "grid")
+    said = made(many, "--seeds", "0-3", "--grid", "--format", "png", "--out", tmp_path / "grid")
+    assert "show channels channel 0, channel 1, channel 2 of 6 (TIFF files hold all)" in " ".join(said.split())
+    assert "of 6" not in made(many, "--seeds", "0-3", "--grid", "--out", tmp_path / "grid")
     sixteen = network(tmp_path / "sixteen", 3, pixels=PixelFormat("uint16"))
     assert "8 bits per channel instead of the data's 16" in made(sixteen, "--bits", 8, "--seeds", 1)
     assert "compressed with losses" in made(sixteen, "--format", "jpg", "--seeds", 1)
@@ -334,8 +384,8 @@ def _shown(file: Path) -> np.ndarray:
         (["--format", "npy", "--grid"], "leave out --grid"),
         (["--format", "npy", "--scale", "2"], "leave out --grid, --atlas and --scale"),
         (["--format", "npz", "--atlas"], "leave out --grid, --atlas and --scale"),
-        (["--format", "tiff", "--grid"], "--grid is a PNG of 8 bits to look at"),
-        (["--bits", "16", "--grid"], "--grid is a PNG of 8 bits to look at"),
+        (["--format", "webp", "--grid"], "a sheet is a PNG, or a TIFF with all channels"),
+        (["--format", "jpg", "--grid"], "a sheet is a PNG, or a TIFF with all channels"),
         (["--atlas", "--grid"], "leave out --atlas and --palette"),
         (["--atlas", "--format", "tiff"], "a sprite sheet is a PNG or a WebP"),
         (["--palette", "8", "--bits", "16"], "leave out --format and --bits"),

@@ -20,6 +20,7 @@ from frugan.latent import scoring
 from frugan.latent.direction import find_direction
 from frugan.latent.statistics import cluster_centres
 from frugan.networks import load_generator
+from frugan.pixel_format import PixelFormat
 from tests.latent.conftest import make_generator
 
 Run = Callable[..., str]
@@ -327,3 +328,13 @@ def test_what_cannot_be_done_is_one_sentence_and_writes_nothing(
         )
     assert {p for p in tmp_path.rglob("*") if "cache" not in p.parts} == before
     assert command != "directions" or not (tmp_path / "cache").exists()  # no statistics: nothing was begun
+
+
+def test_a_sheet_says_what_it_does_not_show(run: Run, networks: Path, tmp_path: Path) -> None:
+    bands = make_generator((16, 16), channels=5, pixels=PixelFormat("uint16", names=("b", "g", "r", "nir", "swir")))
+    save_pretrained(bands, networks / "bands")
+    said = " ".join(run("sweep", "bands", "--seeds", "0,1", "--truncation", "0.5,1", "--out", "sweep.png").split())
+    assert "8 bits per channel, channels b, g, r of 5; images of their own are written as the data is" in said
+    assert "to be looked at" not in run(
+        "sweep", "parent", "--seeds", "0,1", "--truncation", "0.5,1", "--out", "rgb.png"
+    )

@@ -276,7 +276,7 @@ TEXT = {".text.Network": "digest", ".text.Truncation": "1", ".text.Noise": "cons
 EACH = {"": True, ".seeds": [*range(16)], ".out": "generated", ".factor": 1, ".palette": None, **TEXT, **OUTPUT}
 NO_EACH = {f"write_each{k}": None for k in (*EACH, ".masks")}
 GRID = {"": True, ".seeds": [*range(16)], ".out": "generated", ".factor": 4, ".resolution": [32, 32]}
-GRID |= TEXT | {".masks": 0}
+GRID |= TEXT | {".masks": 0, ".sweep": [], ".sheet.channels": 3} | {f".sheet{k}": v for k, v in OUTPUT.items()}
 ATLAS = EACH | {".size": [32, 32]}
 NPZ = {k: v for k, v in ATLAS.items() if k not in (".factor", ".palette")} | {".output.kind": "npz"}
 GENERATE = Command(
@@ -1265,10 +1265,11 @@ def watch_data(rec: Recorder) -> None:
     report.rows = rec.noting("rows", [])
     report.to_dict = rec.noting("to_dict", {})
     report.dataset.value_range = None
+    report.dataset.alpha = False
     done = MagicMock(dataset=MagicMock(skipped=[], notes=[]), skipped=[], own=MagicMock(count=0))
     rec.watch("frugan.data.tools.inspect", report)
     rec.watch("frugan.data.tools.contact_sheet")
-    rec.watch("frugan.images.save_image")
+    rec.watch("frugan.image_files.save")
     rec.monkeypatch.setattr("frugan.image_files.Output.save", lambda *_: [])
 
     def change(change: Any = None, **_: Any) -> Any:
@@ -1302,9 +1303,9 @@ INSPECT = Command(
     {"path": "photos"},
     {
         **config("inspect.config", **PIXELS, **SOURCE, group="regex:(a)", held_out=0.25, masks="there"),
-        "path": Case("other", {"inspect.config.path": "other", "save_image.path": "contact-sheet-other.png"}),
+        "path": Case("other", {"inspect.config.path": "other", "save.path": "contact-sheet-other.png"}),
         **crop_options("inspect.config", {"path": "photos", "": "--crops=grid --crop-size=64"}),
-        "sheet": Case("--sheet=sheet.png", {"save_image.path": "sheet.png"}),
+        "sheet": Case("--sheet=sheet.png", {"save.path": "sheet.png"}),
         "as_json": Case("--json", {"rows": None, "to_dict": True}),
     },
 )

@@ -9,6 +9,7 @@ import torch
 
 from frugan.latent.statistics import Statistics, compute_statistics
 from frugan.networks import Generator, GeneratorConfig, MappingConfig, SynthesisConfig
+from frugan.pixel_format import PixelFormat
 
 
 def make_generator(
@@ -20,6 +21,7 @@ def make_generator(
     latent: int = 12,
     architecture: str = "skip",
     seed: int = 0,
+    pixels: PixelFormat | None = None,
 ) -> Generator:
     torch.manual_seed(seed)
     synthesis = SynthesisConfig(channel_base=256, channel_max=16, architecture=architecture)  # pyright: ignore[reportArgumentType]
@@ -32,6 +34,7 @@ def make_generator(
             w_dim=latent,
             mapping=MappingConfig(layers),
             synthesis=synthesis,
+            pixels=pixels,
         )
     )
     for name, parameter in G.named_parameters():

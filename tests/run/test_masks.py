@@ -166,14 +166,17 @@ def test_a_generated_mask_is_thresholded_to_the_nearest_value(values, bits, seed
 
 
 @pytest.mark.parametrize("masks, channels", [(0, 3), (1, 2), (1, 4), (2, 5), (1, 6)])
-def test_masks_stand_beside_their_images(masks, channels):
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 5, channels)).astype(np.uint8)
-    found = beside_masks(pixels, masks)
-    shown = min(channels - masks, 3)
-    assert found.shape == (2, 4, 5 * (1 + masks), shown)
-    assert np.array_equal(found[:, :, :5], pixels[..., :shown])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_masks_stand_beside_their_images(masks, channels, alpha):
+    images = torch.rand(2, channels, 4, 5) * 2 - 1
+    found = beside_masks(images, masks, alpha=alpha)
+    own = channels - masks
+    assert found.shape == (2, own, 4, 5 * (1 + masks))
+    assert torch.equal(found[..., :5], images[:, :own])
     for i in range(masks):
-        assert (found[:, :, 5 * (1 + i) : 5 * (2 + i)] == pixels[..., channels - masks + i, None]).all()
+        plane, colours = found[..., 5 * (1 + i) : 5 * (2 + i)], own - alpha
+        assert (plane[:, :colours] == images[:, own + i, None]).all()
+        assert not alpha or (plane[:, -1] == 1).all()
 
 
 def test_a_generator_makes_more_than_masks():

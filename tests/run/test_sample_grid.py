@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import imagecodecs
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from frugan.data import DataConfig, open_dataset
 from frugan.label_parts import measure
-from frugan.run.sample_grid import grid_labels
+from frugan.run.sample_grid import SampleGrid, grid_labels
 
 
 def test_classes_stand_in_columns() -> None:
@@ -43,3 +47,30 @@ def test_each_number_along_rows_of_its_own(numbers: int, classes: int, columns: 
         rest = np.delete(row, m.column, axis=1)
         assert (rest == rest[0]).all()
         assert (np.delete(pool, m.column, axis=1) == rest[0]).all(1).any()
+
+
+@pytest.mark.parametrize("channels, shown", [(1, 1), (2, 1), (3, 3), (5, 3)])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_a_sample_grid_has_the_bits_and_colours_of_the_data(
+    channels: int, shown: int, dtype: str, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    pixels = (
+        rng.random((20, 16, 16, channels)) * 2 - 1
+        if dtype == "float32"
+        else rng.integers(0, 256, (20, 16, 16, channels))
+    )
+    np.save(tmp_path / "set.npy", pixels.astype(dtype))
+    data = open_dataset(DataConfig(str(tmp_path / "set.npy")))
+    grid = SampleGrid(data)
+    grid.save_reals(tmp_path / "reals.png")
+    found = imagecodecs.imread(tmp_path / "reals.png")
+    assert found.dtype == (np.uint8 if dtype == "uint8" else np.uint16)
+    first = found.reshape(*found.shape[:2], -1)[:16, :16]
+    held = np.asarray(grid.reals[0, :shown].permute(1, 2, 0), np.float64)
+    assert abs(first / np.iinfo(found.dtype).max * 2 - 1 - held).max() <= 1.01 / np.iinfo(found.dtype).max
+    names = {2: "channel channel 0", 5: "channels channel 0, channel 1, channel 2"}
+    told = [note for note in data.notes if "sheets to look at show" in note]
+    assert told == [f"sheets to look at show {names.get(channels)} of {channels} (TIFF files hold all)"] * (
+        channels in names
+    )

@@ -76,6 +76,18 @@ def open_network(
     return G.to(choose_device(device)), c
 
 
+def tell_of_sheet(G: Generator) -> None:
+    """Says what a sheet of 8-bit RGB does not show of the images that the generator makes."""
+    from frugan.image_files import choose_sheet
+    from frugan.pixel_format import is_colour
+
+    channels = G.channels - len(G.config.masks)
+    sheet = choose_sheet(G.pixels, channels, "png", "8")
+    if G.pixels.dtype != "uint8" or not is_colour(channels, alpha=G.pixels.alpha):
+        shown = f", channels {', '.join(sheet.output.names)} of {channels}" if sheet.reduction else ""
+        say(f"the sheet is to be looked at: 8 bits per channel{shown}; images of their own are written as the data is")
+
+
 def read_label(network: str, label: str | None, G: Generator) -> Tensor | None:
     """A label as typed → `[K]`, by the class names of the network's run."""
     from frugan.latent import parse_label

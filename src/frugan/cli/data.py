@@ -102,7 +102,7 @@ def inspect(
     import json
 
     from frugan.data import tools
-    from frugan.images import save_image
+    from frugan.image_files import SUFFIXES, save
 
     where = sheet or Path(f"contact-sheet-{_name(path)}.png")
     _refuse_sheet(where)
@@ -113,7 +113,8 @@ def inspect(
     settings |= {"frames": frames, "stride": stride}
     with bar("reading images") as progress:
         report = tools.inspect(_config(path, resolution, **settings), progress=progress)
-    save_image(tools.contact_sheet(report.dataset), where)
+    contact_sheet = tools.contact_sheet(report.dataset, kind=SUFFIXES[where.suffix.lower()])
+    save(contact_sheet, where, alpha=report.dataset.alpha)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=1, default=str))
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,7 +20,7 @@ from frugan.errors import FruganError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from frugan.image_files import Output
+    from frugan.image_files import Sheet
     from frugan.networks import Generator
 
 MOST_GRID_PIXELS = 400_000_000
@@ -94,122 +95,138 @@ def generate(
     same name get a number.
     """
     asked = dict(locals())
-    from frugan.cli.output import write_atlas, write_each, write_npz
-    from frugan.device import choose_device
-    from frugan.image_files import choose_output
     from frugan.latent import label_lines, outside, parse_label, sweep_labels
-    from frugan.networks.serialization import weights_digest
-    from frugan.palette import read_palette
     from frugan.run.load import load_with_notes, read_class_names
 
     if code:
-        given = {
-            "--seeds": seeds != "0-15",
-            "--truncation": truncation != 1,
-            "--truncation-cutoff": truncation_cutoff is not None,
-            "--class": label is not None,
-            "--pairs": pairs,
-            "--grid": grid,
-            "--scale": scale != "auto",
-            "--repeat": repeat != "1x1",
-            "--palette": palette is not None,
-            "--atlas": atlas,
-        }
-        if unused := [name for name, is_given in given.items() if is_given]:
-            raise FruganError(f"--code: an image is made as its code says; leave out {', '.join(unused)}")
+        _refuse_beside_codes(asked)
         _write_codes(str(source), code, out, noise, device, format, bits)
         return
-    numbers = parse_seeds(seeds)
-    factor = _parse_scale(scale)
+    seen, factor = parse_seeds(seeds), _parse_scale(scale)
     _check_layout(format, bits, grid=grid, atlas=atlas, factor=factor, palette=palette)
-    colours = read_palette(palette) if palette is not None else None
     G, notes = load_with_notes(source)
-    masks = G.config.masks if pairs else ()
-    if pairs and not masks:
+    if pairs and not G.config.masks:
         raise FruganError(
             "--pairs: this generator makes no masks; train one with --masks or --channels RGB=image,3=mask"
         )
     if not pairs and G.config.masks:
         notes = [*notes, "masks are left out; --pairs writes them beside the images"]
         G = G.without_masks()
-    names = read_class_names(source)
-    measured = G.config.measured
+    names, measured = read_class_names(source), G.config.measured
     if label == "?":
         say("\n".join(label_lines(G.label_size, names, measured)))
         return
     sweep = sweep_labels(label or "", G.label_size, names, measured)
-    if len(sweep) > 1:
-        _generate_sweep(sweep, asked, G, names)
-        return
-    c = parse_label(label, G.label_size, names, measured)
-    notes = [*notes, *([] if c is None else outside(c, measured))]
+    texts = sweep if len(sweep) > 1 else [label]
+    labels = [parse_label(text, G.label_size, names, measured) for text in texts]
+    order = _Order(G, seen, asked, factor, _parse_repeat(repeat, G), names)
+    folder = out or default_out(source)
+    if len(sweep) > 1 and not grid:
+        told = [_make(order, [text], [c], folder / _file_part(text)) for text, c in zip(sweep, labels)]
+    else:
+        told = [_make(order, [str(text) for text in texts], labels, folder)]
+    notes += [line for c in labels if c is not None for line in outside(c, measured)]
+    for line in dict.fromkeys(
+        [*(written for written, _ in told), *notes, *(line for _, lost in told for line in lost)]
+    ):
+        say(line)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What images are made of: a generator, seeds, the options as given, a scale or None, copies down and across, class names."""
+
+    G: Generator
+    seeds: Sequence[int]
+    asked: Mapping[str, Any]
+    factor: int | None
+    repeat: tuple[int, int]
+    names: Sequence[str] | None
+
+    def batches(self, labels: Sequence[Tensor | None]) -> Iterator[Tensor]:
+        """Images float `[n, C, H, W]`: of each seed all labels, masks behind the image."""
+        import torch
+
+        from frugan.device import choose_device
+
+        asked = self.asked
+        settings = {name: asked[name] for name in ("truncation", "truncation_cutoff", "noise", "batch")}
+        rows = [c for c in labels if c is not None]
+        c = torch.stack(rows).repeat(len(self.seeds), 1) if len(rows) > 1 else rows[0] if rows else None
+        seeds = [seed for seed in self.seeds for _ in labels]
+        made = self.G.to(choose_device(asked["device"])).sample_batches(seeds, c=c, **settings)
+        return _shown((images.repeat(1, 1, *self.repeat) for images in made), len(seeds))
+
+    def text(self, labels: Sequence[str], c: Tensor | None) -> dict[str, str]:
+        """What files say of how they were made; `labels` are those of a sweep, or the one that was given."""
+        from frugan.networks.serialization import weights_digest
+
+        asked, rows, columns = self.asked, *self.repeat
+        found = {
+            "Network": weights_digest(self.G),
+            "Truncation": f"{asked['truncation']:g}",
+            "Truncation cutoff": asked["truncation_cutoff"],
+            "Noise": asked["noise"],
+        }
+        if c is not None:
+            given = labels[0] if len(labels) == 1 else str(asked["label"])
+            one = len(labels) == 1 and not self.G.config.measured
+            found["Class"] = _class_name(given, c, self.names if one else None)
+        if rows * columns > 1:
+            found["Repeat"] = f"{rows}x{columns}"
+        if asked["bits"] != "auto":
+            found["Bits"] = asked["bits"]
+        found["Palette"] = asked["palette"]
+        return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def _make(order: _Order, sweep: Sequence[str], labels: Sequence[Tensor | None], out: Path) -> tuple[str, list[str]]:
+    """Writes the images of one label, or a grid of those of several; says what was written, and what files do not hold."""
+    from frugan.cli.output import write_atlas, write_each, write_npz
+    from frugan.image_files import choose_output, choose_sheet
+    from frugan.palette import read_palette
+
+    G, asked, seeds = order.G, order.asked, order.seeds
+    masks = G.config.masks if asked["pairs"] else ()
+    format, bits, atlas = asked["format"], asked["bits"], asked["atlas"]
+    size = G.resolution[0] * order.repeat[0], G.resolution[1] * order.repeat[1]
+    text = order.text(sweep, labels[0])
+    if asked["grid"]:
+        sheet = choose_sheet(G.pixels, G.channels - len(masks), format, bits)
+        factor = order.factor or _legible(*size)
+        columns = sweep if len(labels) > 1 else ()
+        return _write_grid(
+            order.batches(labels), seeds, out, text, factor, size, sheet, columns, len(masks)
+        ), sheet.notes()
+    colours = read_palette(asked["palette"]) if asked["palette"] is not None else None
     kind = "png" if (atlas or colours) and format == "auto" else format
     if masks and (atlas or kind == "npz"):
         raise FruganError("--pairs writes a file for each image and each mask; leave out --atlas and --format npz")
     output = choose_output(G.pixels, G.channels - len(masks), kind, "8" if colours else bits)
-    settings: dict[str, Any] = {"truncation": truncation, "truncation_cutoff": truncation_cutoff, "noise": noise}
-    rows, columns = _parse_repeat(repeat, G)
-    made = G.to(choose_device(device)).sample_batches(numbers, c=c, batch=batch, **settings)
-    made = (images.repeat(1, 1, rows, columns) for images in made)
-    size = G.resolution[0] * rows, G.resolution[1] * columns
-    text = {"Network": weights_digest(G), "Truncation": f"{truncation:g}", "Noise": noise}
-    if truncation_cutoff is not None:
-        text["Truncation cutoff"] = str(truncation_cutoff)
-    if c is not None:
-        text["Class"] = _class_name(str(label), c, None if measured else names)
-    if rows * columns > 1:
-        text["Repeat"] = f"{rows}x{columns}"
-    if bits != "auto":
-        text["Bits"] = bits
-    if palette is not None:
-        text["Palette"] = palette
-    out, batches = out or default_out(source), _shown(made, len(numbers))
-    if grid:
-        factor = factor or _legible(*size)
-        written = _write_grid(batches, numbers, out, text, factor, size, masks=len(masks))
-        notes += sheet_notes(output)
-    elif atlas:
-        written = write_atlas(batches, numbers, out, text, factor or 1, output, size, colours)
+    batches, factor = order.batches(labels), order.factor or 1
+    if atlas:
+        written = write_atlas(batches, seeds, out, text, factor, output, size, colours)
     elif output.kind == "npz":
-        written = write_npz(batches, numbers, out, text, output, size)
+        written = write_npz(batches, seeds, out, text, output, size)
     else:
-        written = write_each(batches, numbers, out, text, factor or 1, output, colours, masks)
-    for line in [written, *notes, *([] if grid else output.notes())]:
-        say(line)
+        written = write_each(batches, seeds, out, text, factor, output, colours, masks)
+    return written, output.notes()
 
 
-def _generate_sweep(sweep: Sequence[str], asked: Mapping[str, Any], G: Generator, names: Sequence[str] | None) -> None:
-    """`frugan generate --label 0:1:5`: a folder for each label, or a grid with a row for each seed and a column for each label."""
-    import torch
-
-    from frugan.device import choose_device
-    from frugan.image_files import choose_output
-    from frugan.latent import outside, parse_label
-    from frugan.networks.serialization import weights_digest
-
-    out = asked["out"] or default_out(asked["source"])
-    labels = [c for text in sweep if (c := parse_label(text, G.label_size, names, G.config.measured)) is not None]
-    if not asked["grid"]:
-        for text in sweep:
-            generate(**{**asked, "label": text, "out": out / _file_part(text)})
-        return
-    seeds, factor = parse_seeds(asked["seeds"]), _parse_scale(asked["scale"])
-    rows, columns = _parse_repeat(asked["repeat"], G)
-    settings = {name: asked[name] for name in ("truncation", "truncation_cutoff", "noise", "batch")}
-    made = G.to(choose_device(asked["device"])).sample_batches(
-        [seed for seed in seeds for _ in labels], c=torch.stack(labels).repeat(len(seeds), 1), **settings
-    )
-    size = G.resolution[0] * rows, G.resolution[1] * columns
-    text = {"Network": weights_digest(G), "Truncation": f"{asked['truncation']:g}", "Noise": asked["noise"]}
-    if asked["truncation_cutoff"] is not None:
-        text["Truncation cutoff"] = str(asked["truncation_cutoff"])
-    text["Class"] = str(asked["label"])
-    shown = _shown((images.repeat(1, 1, rows, columns) for images in made), len(seeds) * len(labels))
-    masks = len(G.config.masks)
-    say(_write_grid(shown, seeds, out, text, factor or _legible(*size), size, sweep, masks))
-    told = dict.fromkeys(line for c in labels for line in outside(c, G.config.measured))
-    for line in [*told, *sheet_notes(choose_output(G.pixels, G.channels - masks, "auto", "auto"))]:
-        say(line)
+def _refuse_beside_codes(asked: Mapping[str, Any]) -> None:
+    """Raises `FruganError` for options that --code has no use for."""
+    defaults = {
+        "seeds": "0-15",
+        "truncation": 1,
+        "truncation_cutoff": None,
+        "label": None,
+        "pairs": False,
+        "grid": False,
+    }
+    defaults |= {"scale": "auto", "repeat": "1x1", "palette": None, "atlas": False}
+    if unused := [name for name, default in defaults.items() if asked[name] != default]:
+        options = ["--class" if name == "label" else f"--{name.replace('_', '-')}" for name in unused]
+        raise FruganError(f"--code: an image is made as its code says; leave out {', '.join(options)}")
 
 
 def _file_part(text: str) -> str:
@@ -223,24 +240,16 @@ def _check_layout(format: str, bits: str, *, grid: bool, atlas: bool, factor: in
         raise FruganError(
             f"--format {format} writes arrays as the network makes them: leave out --grid, --atlas and --scale"
         )
-    if grid and (format not in ("auto", "png") or bits not in ("auto", "8")):
-        raise FruganError("--grid is a PNG of 8 bits to look at: leave out --format and --bits, or --grid")
+    if grid and format in ("webp", "jpg"):
+        raise FruganError(
+            f"--grid --format {format}: a sheet is a PNG, or a TIFF with all channels and the data's numbers"
+        )
     if grid and (atlas or palette is not None):
         raise FruganError("--grid is a captioned sheet to look at: leave out --atlas and --palette, or --grid")
     if palette is not None and (format not in ("auto", "png") or bits not in ("auto", "8")):
         raise FruganError("--palette makes PNG files of 8 bits: leave out --format and --bits")
     if atlas and format in ("jpg", "tiff"):
         raise FruganError(f"--atlas --format {format}: a sprite sheet is a PNG or a WebP")
-
-
-def sheet_notes(output: Output) -> list[str]:
-    """What a sheet of 8 bits to look at does not show of what the network makes."""
-    found, data = [], output.pixels
-    if output.channels > 4:
-        found.append(f"it shows the first 3 of {output.channels} channels")
-    if data.dtype != "uint8":
-        found.append("it has 8 bits per channel; without --grid, images are written as the data is")
-    return found
 
 
 def _write_codes(
@@ -290,6 +299,7 @@ def _write_grid(
     text: Mapping[str, str],
     factor: int,
     resolution: tuple[int, int],
+    sheet: Sheet,
     sweep: Sequence[str] = (),
     masks: int = 0,
 ) -> str:
@@ -297,24 +307,28 @@ def _write_grid(
     import numpy as np
 
     from frugan.cli.output import free
-    from frugan.images import beside_masks, can_write, captioned_grid, save_image, to_uint8, upscale
+    from frugan.image_files import save
+    from frugan.images import beside_masks, can_write, captioned_grid, upscale
 
-    h, w = resolution
+    (h, w), output = resolution, sheet.output
     total = len(seeds) * max(len(sweep), 1)
-    if total * h * w * (1 + masks) * factor**2 > MOST_GRID_PIXELS:
+    most = 4 * MOST_GRID_PIXELS // max(4, output.channels * np.dtype(output.dtype).itemsize)
+    if total * h * w * (1 + masks) * factor**2 > most:
         raise FruganError(
-            f"a grid of {total:,} images of {h}x{w} at scale {factor} is beyond {MOST_GRID_PIXELS:,} pixels: give fewer "
+            f"a grid of {total:,} images of {h}x{w} at scale {factor} is beyond {most:,} pixels: give fewer "
             "--seeds, a smaller --scale, or leave out --grid"
         )
     labels = [label if can_write(label) else "" for label in sweep or [text.get("Class", "")]]
     about = {"Seeds": seed_ranges(seeds), **text, "Scale": str(factor)}
-    (file,) = free([out / f"{_grid_name(about)}.png"], [about])
-    sheet = np.concatenate([beside_masks(to_uint8(images), masks) for images in batches])
+    (file,) = free([out / f"{_grid_name(about)}{output.suffix}"], [about])
+    alpha = output.pixels.alpha
+    shown = np.concatenate([sheet.values(beside_masks(images, masks, alpha=alpha)) for images in batches])
     captions = [f"{seed} {label}".strip() for seed in seeds for label in labels]
     columns = len(sweep) or None
-    save_image(captioned_grid(upscale(sheet, factor), columns=columns, captions=captions), file, text=about)
+    whole = captioned_grid(upscale(shown, factor), columns=columns, captions=captions, ends=sheet.ends)
+    save(whole, file, alpha=alpha, names=output.names, text=about)
     enlarged = f", each enlarged {factor} times" if factor > 1 else ""
-    return f"a grid of {total:,} images of {h}x{w}{enlarged}, 8 bits per channel: {file}"
+    return f"a grid of {total:,} images of {h}x{w}{enlarged}, {output.depth}: {file}"
 
 
 def _grid_name(about: Mapping[str, str]) -> str:

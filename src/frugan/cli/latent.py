@@ -19,6 +19,7 @@ from frugan.cli.common import (
     print_command,
     read_label,
     say,
+    tell_of_sheet,
 )
 from frugan.cli.signature import Device
 from frugan.errors import FruganError
@@ -99,6 +100,7 @@ def directions(
         found = explore(G, request, out, truncation=Truncation(truncation), progress=progress)
     _show(found)
     say(f"{len(found)} directions in {out}; look at {out / 'all.png'}")
+    tell_of_sheet(G)
     print_command("Edit with", "edit", network, "--direction", f"{out}:0", "--strengths", "-3:3:7")
 
 
@@ -152,6 +154,7 @@ def edit(
         title=f"{names}, strength in standard deviations",
     )
     save_image(sheet, out / f"{names}.png")
+    tell_of_sheet(G)
     say(f"{len(points) * len(amounts)} images in {out}, all of them on {out / f'{names}.png'}")
     for note in output.notes():
         say(note)
@@ -192,6 +195,7 @@ def mix(
         title=f"levels {levels or 'of the coarser half'} from the columns",
     )
     save_image(sheet, out)
+    tell_of_sheet(G)
     say(f"{len(row_points)} × {n} mixtures in {out}")
 
 
@@ -234,6 +238,7 @@ def sweep(
         row_names=point_names(points),
     )
     save_image(sheet, out)
+    tell_of_sheet(G)
     say(f"{len(points)} seeds × {len(psis)} truncations in {out}")
 
 
@@ -362,6 +367,7 @@ def blend(
         torch.stack(columns, 1).flatten(0, 1), len(columns), column_names=titles, row_names=[str(n) for n in numbers]
     )
     save_image(sheet, out / "blend.png")
+    tell_of_sheet(big)
     say(f"levels {', '.join(level_names(big))}; look at {out / 'blend.png'}")
     if at is not None:
         print_command("Use it with", "generate", out, "--seeds", "0-15", "--grid")

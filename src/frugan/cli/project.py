@@ -10,7 +10,7 @@ import typer
 from typer import Option
 
 from frugan.checks import Limits
-from frugan.cli.common import bar, check_out, open_network, print_command, say
+from frugan.cli.common import bar, check_out, open_network, print_command, say, tell_of_sheet
 from frugan.cli.signature import Device
 from frugan.command_line import command
 from frugan.errors import FruganError
@@ -102,6 +102,7 @@ def project(
     (out / "progress.png").unlink(missing_ok=True)
     _show(found.names, made, target, network)
     say(f"{len(found.names)} codes in {out}; look at {out / 'sheet.png'} ({made.distance}: lower is closer)")
+    tell_of_sheet(G)
     which = out / "tuned" if tune else network
     print_command(
         "Use them with", "edit", which, "--seeds", out / f"{found.names[0]}.safetensors", "--direction", "FOUND:0"

@@ -9,7 +9,17 @@ import typer
 from typer import Option
 
 from frugan.checks import Limits, checked
-from frugan.cli.common import bar, check_image, check_out, open_network, parse_points, parse_seeds, print_command, say
+from frugan.cli.common import (
+    bar,
+    check_image,
+    check_out,
+    open_network,
+    parse_points,
+    parse_seeds,
+    print_command,
+    say,
+    tell_of_sheet,
+)
 from frugan.cli.signature import Device
 from frugan.errors import FruganError
 
@@ -203,6 +213,7 @@ def adapt(
         torch.stack(shown, 1).flatten(0, 1), len(shown), column_names=titles, row_names=[str(n) for n in numbers]
     )
     save_image(strip, out / "strip.png")
+    tell_of_sheet(G)
     top = sorted(trained.items(), key=lambda item: -item[1])
     say(f"convolutions trained most: {', '.join(f'{name} ({count})' for name, count in top[:5])}")
     say(f"{len(shown) - 1} snapshots in {out}; choose one by {out / 'strip.png'}")
@@ -242,6 +253,7 @@ def find(
     names = [f"{f.seed}: {f.similarity:.2f}" for f in found]
     sheet = table(images, columns, title=f"{text[:60]}; seeds from {names[0]} to {names[-1]}")
     save_image(sheet, out)
+    tell_of_sheet(G)
     say("\n".join(names))
     print_command("Make them with", "generate", network, "--seeds", ",".join(str(f.seed) for f in found))
 
@@ -306,6 +318,7 @@ def _save_direction(
         column_names=[f"{s:+.3g}" for s in strengths], row_names=point_names(points), title=found.name,
     )  # fmt: skip
     save_image(sheet, out / f"{found.name}.png")
+    tell_of_sheet(G)
     facts = f"{found.source.get('channels')} style channels"
     say(f"{facts}, strength {strength:g}: similarity to the text rises by {gain:.3f} over {len(own)} images")
     say(f"a direction in {out}; look at {out / f'{found.name}.png'}")
@@ -373,6 +386,7 @@ def _save_codes(
         title=target[:40],
     )  # fmt: skip
     save_image(sheet, out / "sheet.png")
+    tell_of_sheet(G)
     say(f"similarity to the text rises by {gain:.3f} over {len(codes)} images")
     say(f"{len(codes)} codes in {out}; look at {out / 'sheet.png'}")
 

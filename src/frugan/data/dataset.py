@@ -24,6 +24,7 @@ from frugan.data.stats import stats_notes
 from frugan.data.store import LocalPixels, PixelStore
 from frugan.data.target import size_name
 from frugan.errors import FruganError
+from frugan.image_files import choose_sheet
 from frugan.images import to_float
 from frugan.label_parts import Measured, describe_labels, measure
 from frugan.pixel_format import PixelFormat, Range
@@ -120,6 +121,8 @@ class Dataset:
     def notes(self) -> list[str]:
         """Sentences for the user about values, alpha, what the crop cuts away, frames, and files of frugan's own."""
         found = stats_notes(self.stats, depth=self.depth, resolution=self.resolution, fit=self.config.fit)
+        if reduction := choose_sheet(self.pixel_format, self.image_channels, "png").reduction:
+            found.append(reduction)
         if self.config.crops:
             size, images = self.config.crop_size, len({origin(name) for name in self.names})
             found.append(

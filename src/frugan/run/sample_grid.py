@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from frugan.data import Dataset
-from frugan.images import beside_masks, grid, save_image, to_uint8
+from frugan.image_files import choose_sheet, save
+from frugan.images import beside_masks, grid
 from frugan.label_parts import Measured
 from frugan.networks import Generator
 
 
 class SampleGrid:
-    """Images of fixed seeds in a grid, beside as many training images to compare them with.
+    """Images of fixed seeds in a grid, beside as many training images to compare them with: PNG of the data's bits and colours.
 
     Attributes:
         reals: training images, float32 `[columns·rows, C, H, W]` in [-1, 1], on the CPU.
@@ -25,6 +26,7 @@ class SampleGrid:
     def __init__(self, dataset: Dataset) -> None:
         h, w = dataset.resolution
         self.masks = len(dataset.masks)
+        self.sheet = choose_sheet(dataset.pixel_format, dataset.image_channels, "png")
         self.columns, self.rows = grid_shape((h, w * (1 + self.masks)))
         self.reals, _ = dataset.images(dataset.preview(self.columns * self.rows))
         self.labels = grid_labels(dataset.label_pool, self.columns, self.rows, dataset.measured)
@@ -34,7 +36,9 @@ class SampleGrid:
 
     def save(self, images: Tensor, file: Path) -> None:
         """Writes images `[columns·rows, C, H, W]` in [-1, 1] as one, masks beside their images."""
-        save_image(grid(beside_masks(to_uint8(images), self.masks), columns=self.columns), file)
+        alpha = self.sheet.output.pixels.alpha
+        values = self.sheet.values(beside_masks(images, self.masks, alpha=alpha))
+        save(grid(values, columns=self.columns), file, alpha=alpha)
 
     def sample(self, generator: Generator) -> Tensor:
         """Images `[columns·rows, C, H, W]` of seeds 0, 1, …"""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from frugan import tracking
@@ -62,8 +62,8 @@ def write_training_video(
 
 def _cells(file: Path, h: int, w: int) -> np.ndarray:
     """The images of a sample grid: uint8 `[rows, columns, h, w, C]`."""
-    with Image.open(file) as image:
-        pixels = np.asarray(image)
+    pixels = imagecodecs.png_decode(file.read_bytes())
+    pixels = (pixels // 257).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
     pixels = pixels if pixels.ndim == 3 else pixels[..., None]
     rows, columns = pixels.shape[0] // h, pixels.shape[1] // w
     return pixels.reshape(rows, h, columns, w, -1).swapaxes(1, 2)

@@ -85,7 +85,11 @@ def test_contact_sheet(tmp_path: Path, noise) -> None:
     data = open_dataset(DataConfig(str(tmp_path / "set.npy")))
     sheet = contact_sheet(data, count=4, columns=2)
     assert sheet.shape == (16, 12, 3)
-    np.testing.assert_array_equal(sheet[:8, :6], pixels[0] >> 8)
-    np.testing.assert_array_equal(sheet[8:, 6:], pixels[-1] >> 8)
+    assert sheet.dtype == np.uint16
+    np.testing.assert_array_equal(sheet[:8, :6], pixels[0])
+    np.testing.assert_array_equal(sheet[8:, 6:], pixels[-1])
+    small = contact_sheet(data, count=4, columns=2, kind="jpg")
+    assert small.dtype == np.uint8
+    assert abs(small.astype(int) * 257 - sheet).max() <= 129
     assert contact_sheet(data, count=100, columns=6).shape == (40, 36, 3)
     assert contact_sheet(data, count=4, columns=2, largest=4).shape == (8, 6, 3)

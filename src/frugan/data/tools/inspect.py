@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from frugan.channels import CHANNEL_NAMES
 from frugan.command_line import command
@@ -27,7 +28,8 @@ from frugan.data.stats import kept_share, percent
 from frugan.data.target import MixedImages, size_name
 from frugan.data.workers import Progress, in_threads, per_image
 from frugan.errors import FruganError, shown
-from frugan.images import beside_masks, grid
+from frugan.image_files import Kind, choose_sheet
+from frugan.images import beside_masks, grid, to_float
 
 _SHOWN = 8  # entries of a long list that a row names
 _STEPS = 5  # for each image: its header, its hash, and three for decoding it
@@ -200,14 +202,18 @@ def inspect(
     )
 
 
-def contact_sheet(dataset: Dataset, *, count: int = 64, columns: int | None = None, largest: int = 128) -> np.ndarray:
-    """Up to `count` images, evenly spread over the set, each at most `largest` pixels a side: uint8 `[H, W, C]`."""
+def contact_sheet(
+    dataset: Dataset, *, count: int = 64, columns: int | None = None, largest: int = 128, kind: Kind = "png"
+) -> np.ndarray:
+    """Up to `count` images, evenly spread over the set, each at most `largest` pixels a side: uint8 or uint16 `[H, W, C]` for a
+    `kind` of file."""
     chosen = np.unique(np.linspace(0, len(dataset) - 1, count).round().astype(int))
     scale = min(1.0, largest / max(dataset.resolution))
     size = round(dataset.resolution[0] * scale), round(dataset.resolution[1] * scale)
     pixels = np.stack([resize(dataset.pixels[row], size, filter="box", alpha=dataset.alpha) for row in chosen])
-    pixels = beside_masks(pixels, len(dataset.masks))
-    return grid((pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels, columns=columns)
+    images = beside_masks(to_float(torch.from_numpy(pixels)), len(dataset.masks), alpha=dataset.alpha)
+    sheet = choose_sheet(dataset.pixel_format, dataset.image_channels, kind)
+    return grid(sheet.values(images), columns=columns)
 
 
 def _settled(
