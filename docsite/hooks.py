@@ -14,7 +14,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # mkdocs loads hooks by path
 
-from docsite.links import DOCS, relinked  # noqa: E402
+from docsite.links import DOCS, ROOT_IMAGES, relinked  # noqa: E402
 from docsite.pages import completed, generated  # noqa: E402
 
 EXPLORER = "explorer/sample.html"
@@ -42,7 +42,9 @@ def on_config(config: Any) -> Any:
 def on_files(files: Files, *, config: Any) -> Files:
     for place, text in generated().items():
         files.append(File.generated(config, place, content=text))
-    files.append(File.generated(config, EXPLORER, abs_src_path=str(export_explorer())))
+    copied = {EXPLORER: export_explorer()} | {place: ROOT / name for name, place in ROOT_IMAGES.items()}
+    for place, path in copied.items():
+        files.append(File.generated(config, place, abs_src_path=str(path)))
     return files
 
 

@@ -17,6 +17,8 @@ ROOT_PAGES = {
     "src/frugan/sample/README.md": "reference/sample-generator.md",
 }
 """Files outside docs/ that are pages of the site, by their place there."""
+ROOT_IMAGES = {"src/frugan/sample/samples.png": "reference/samples.png"}
+"""Images of such pages, likewise."""
 
 _CODE = re.compile(r"(^ *(?:```|~~~).*?^ *(?:```|~~~) *$|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
@@ -49,8 +51,8 @@ def relinked(markdown: str, source: Path, page: str) -> str:
         place, hash_, anchor = target.partition("#")
         path = Path(os.path.normpath(source.parent / place))
         name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else ""
-        if name in ROOT_PAGES:
-            there = ROOT_PAGES[name]
+        if name in ROOT_PAGES or name in ROOT_IMAGES:
+            there = ROOT_PAGES.get(name) or ROOT_IMAGES[name]
         elif path.is_relative_to(DOCS):
             there = path.relative_to(DOCS).as_posix()
         else:

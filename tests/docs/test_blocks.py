@@ -175,6 +175,26 @@ def test_commands_parse(page: Path) -> None:
                     pytest.fail(f"{page.name}, line {block.line}: {command}: {error.format_message()}")
 
 
+@pytest.mark.parametrize("page", PAGES, ids=identifier)
+def test_commands_in_sentences_parse(page: Path) -> None:
+    """`frugan resume RUN --kimg N` in a sentence; a command that is only named needs no arguments."""
+    prose = re.sub(r"^ *```.*?^ *``` *$", "", page.read_text("utf-8"), flags=re.M | re.S)
+    for command in re.findall(r"`(frugan [^`\n]+)`", prose):
+        if "…" not in command and words(command) != ["--help"]:
+            try:
+                parse(re.sub(r" N$", " 1", command))
+            except Exception as error:  # typer's, or click's, by its version
+                if type(error).__name__ != "MissingParameter":
+                    pytest.fail(f"{page.name}: {command}: {error}")
+
+
+def test_every_extra_of_users_is_explained() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    page = (DOCS / "getting-started" / "install.md").read_text("utf-8")
+    rows = re.findall(r"^\| ((?:`[a-z0-9]+`(?:, )?)+) \|", page, re.M)
+    assert {name for row in rows for name in re.findall(r"[a-z0-9]+", row)} == set(extras) - {"dev", "docs"}
+
+
 def test_extras_and_targets_exist() -> None:
     """`pip install -e '.[NAME]'` and `make NAME`, wherever pages say so."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
