@@ -126,10 +126,12 @@ def test_only_the_plain_name_is_meant(tmp_path: Path, path: str) -> None:
             frugan.load(path)
 
 
-def test_the_python_of_its_page_runs() -> None:
-    page = (Path(__file__).parent.parent / "docs" / "how-to" / "edit-and-animate.md").read_text("utf-8")
+def test_the_python_of_its_pages_runs() -> None:
+    pages = Path(__file__).parent.parent / "docs" / "how-to"
     names: dict[str, object] = {}
-    exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)), names)
+    for page in ("edit-and-mix.md", "videos.md"):
+        text = (pages / page).read_text("utf-8")
+        exec("\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)), names)
     with Image.open("loop.webp") as video:
         assert video.n_frames == 60  # pyright: ignore[reportAttributeAccessIssue]
     assert names["images"].shape == (3, 3, 64, 64)  # pyright: ignore[reportAttributeAccessIssue]

@@ -17,7 +17,8 @@ from frugan.cli.app import app
 from frugan.errors import FruganError
 from frugan.interop import save_pretrained
 from frugan.latent import scoring
-from frugan.latent.direction import find_direction
+from frugan.latent.code import Code, load_code, render_points, save_code
+from frugan.latent.direction import Direction, Identity, find_direction, save_directions
 from frugan.latent.statistics import cluster_centres
 from frugan.networks import load_generator
 from frugan.pixel_format import PixelFormat
@@ -108,6 +109,39 @@ def test_built_in_scores_and_conditions(run: Run, tmp_path: Path, monkeypatch: p
     )
     effects = json.loads((tmp_path / "b/effects.json").read_text())["directions"][0]
     assert effects["scores"]["brightness"] > 0
+
+
+def test_a_boundary_in_z(run: Run, networks: Path, tmp_path: Path) -> None:
+    z = load_generator(networks / "parent").latents(range(300))
+    (tmp_path / "scores.csv").write_text("".join(f"{i},{float(z[i, 0])}\n" for i in range(300)))
+    boundary = ("--method", "boundary", "--scores", "scores.csv", "--space", "z")
+    run("directions", "parent", *boundary, "--samples", 500, "--out", "d")
+    found = find_direction("d:scores")
+    assert found.space == "z"
+    assert found.vector[0] > 0.9
+    run("edit", "parent", "--direction", "d:0", "--seeds", 1, "--strengths", "0,2", "--out", "e")
+
+
+def test_differences_of_images(run: Run, networks: Path, tmp_path: Path) -> None:
+    """From one code to another, and from a set of seeds and a folder of codes to seeds."""
+    G = load_generator(networks / "parent")
+    ws = torch.randn(2, G.num_ws, 12, generator=torch.Generator().manual_seed(2))
+    for name, one in zip("ab", ws):
+        save_code(Code(name, one, Identity.of(G)), tmp_path / "codes" / f"{name}.safetensors")
+    method = ("--method", "difference", "--samples", 500)
+    codes = ("--seeds", "codes/a.safetensors", "--to-seeds", "codes/b.safetensors")
+    run("directions", "parent", *method, *codes, "--out", "two")
+    assert torch.allclose(ws[0] + find_direction("two:0").displacement(G), ws[1], atol=1e-5)
+    run("edit", "parent", "--direction", "two:0", "--seeds", codes[1], "--strengths", "1", "--out", "e")
+    end = render_points(G, [load_code("codes/b.safetensors")])
+    with Image.open("e/a-difference+1.png") as image:
+        moved = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1) / 127.5 - 1
+    assert (moved - end[0]).abs().max() < 0.02
+    run("directions", "parent", *method, "--seeds", "0-2,codes", "--to-seeds", "7-9", "--out", "sets")
+    w = G.mapping(G.latents([0, 1, 2, 7, 8, 9]))
+    expected = w[3:].mean(0) - torch.cat([w[:3], ws]).mean(0)
+    assert torch.allclose(find_direction("sets:0").displacement(G), expected, atol=1e-5)
+    run("directions", "parent", "--method", "stylespace", "--seeds", "1,codes", "--count", 1, "--samples", 500)
 
 
 def test_classes(run: Run, tmp_path: Path) -> None:
@@ -289,6 +323,26 @@ REFUSED = {
         ["--method", "import", "--file", "gs.npz", "--component", "1", "--ws", "4:7"],
         "exclusive",
     ),
+    "z of ganspace": ("directions", "parent", ["--space", "z"], "space z is one of method boundary"),
+    "levels of z": (
+        "directions",
+        "parent",
+        ["--method", "boundary", "--scores", "size", "--space", "z", "--levels", "8"],
+        "reaches all levels",
+    ),
+    "a class in z": (
+        "directions",
+        "classes",
+        ["--method", "boundary", "--scores", "class:1", "--space", "z"],
+        "drawn alike for all",
+    ),
+    "a stranger's code": (
+        "directions",
+        "stranger",
+        ["--method", "difference", "--seeds", "a.safetensors", "--to-seeds", "1"],
+        "belongs to another generator",
+    ),
+    "without a style": ("directions", "parent", ["--without", "styles:0"], "is of space style"),
     "no such centre": ("sweep", "parent", ["--towards", "centre:64"], "centre:0 to centre:63"),
     "no ends": ("directions", "parent", ["--method", "difference"], "needs --seeds and --to-seeds"),
     "video path": ("video", "parent", ["--out", "v.avi"], "ends in"),
@@ -318,6 +372,10 @@ def test_what_cannot_be_done_is_one_sentence_and_writes_nothing(
     Image.new("L", (16, 16), 255).save(tmp_path / "mask.png")
     (tmp_path / "nan.csv").write_text("0,1\n1,nan\n2,0\n")
     (tmp_path / "one.csv").write_text("0,1\n1,1\n2,1\n")
+    G = load_generator(networks / "parent")
+    save_code(Code("a", torch.zeros(G.num_ws, 12), Identity.of(G)), tmp_path / "a.safetensors")
+    channels = sum(layer.width for layer in G.synthesis.style_layers)
+    save_directions([Direction("s", "style", torch.ones(channels), 1.0, Identity.of(G))], tmp_path / "styles")
     if any(a in ("d:0", "d:9") for a in arguments):
         run("directions", "parent", "--samples", 500, "--count", 1, "--out", "d")
     arguments = [str(networks / a) if a in ("stranger", "child") else a for a in arguments]

@@ -613,7 +613,7 @@ DIRECTIONS = Command(
         **{
             name: Case(on_line(name, text), requests(**{name: value}))
             for name, text, value in (
-                ("method", "sefa", "sefa"), ("count", 4, 4), ("samples", 321, 321),
+                ("method", "sefa", "sefa"), ("space", "z", "z"), ("count", 4, 4), ("samples", 321, 321),
                 ("seeds", "3-4", [3, 4]), ("to_seeds", "6,9", [6, 9]), ("file", "c.npz", "c.npz"), ("component", 3, 3),
                 ("ws", "6:8", [6, 8]), ("name", "smile", "smile"),
             )
@@ -988,7 +988,7 @@ def watch_text(rec: Recorder) -> None:
     mapper = MagicMock(side_effect=lambda ws: ws)
     clip = "frugan.latent.text.styleclip."
 
-    def sample(G: Any, n: int, stream: int, truncation: float) -> torch.Tensor:
+    def sample(G: Any, n: int, stream: int, truncation: float, c: Any) -> torch.Tensor:
         purpose = {1 << 29: "relevance", 1 << 30: "strength"}[stream]
         rec.seen |= {f"{purpose}.n": n, f"{purpose}.psi": truncation}
         return torch.zeros(1, 14, 8)
@@ -1142,10 +1142,7 @@ TEXT_EDIT = Command(
                 MAPPED,
             ),
         ),
-        "seed": (
-            Case("--seed=5", {"train_mapper.config.seed": 5}, MAPPED),
-            Case("--seed=5", {"optimise.config.seed": 5}, OPTIMISED),
-        ),
+        "seed": Case("--seed=5", {"train_mapper.config.seed": 5}, MAPPED),
         "device": Case("--device=mps", {"open_network.device": "mps"}),
     },
 )  # fmt: skip
@@ -1156,7 +1153,7 @@ def watch_adapt(rec: Recorder) -> None:
     rec.watch("frugan.run.load.generator_folder", lambda path: Path(f"{path}-home"))
     rec.watch("frugan.run.load.read_class_names")
     rec.watch("frugan.latent.targets.read_targets", MagicMock())
-    rec.watch("frugan.latent.explore.labels_for")
+    rec.watch("frugan.latent.scoring.labels_for")
     rec.watch("frugan.latent.text.nada.change_to_images", (torch.zeros(4), torch.zeros(4)))
     rec.watch("frugan.latent.text.nada.adapt", [Snapshot(50, generator(), 0.0, {})])
     rec.watch("frugan.latent.tuning.check_home")

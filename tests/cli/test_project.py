@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from frugan.cli.app import app
 from frugan.errors import FruganError
 from frugan.interop import save_pretrained
+from frugan.latent.code import Code, save_code
 from frugan.latent.direction import Direction, Identity, save_directions
 from tests.latent.conftest import make_generator
 
@@ -31,6 +32,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_pretrained(G, top / "net")
     save_pretrained(make_generator((16, 16), seed=5), top / "stranger")
     save_directions([Direction("d", "w", torch.eye(G.w_dim)[0], 0.5, Identity.of(G))], top / "found")
+    save_directions([Direction("z", "z", torch.eye(G.z_dim)[0], 0.5, Identity.of(G))], top / "in-z")
+    save_code(Code("mine", torch.zeros(G.num_ws, G.w_dim), Identity.of(G)), top / "mine.safetensors")
     rng = np.random.default_rng(0)
     (top / "images").mkdir()
     Image.fromarray(rng.integers(0, 255, (40, 30, 4), np.uint8)).save(top / "images" / "alpha.png")
@@ -149,6 +152,10 @@ REFUSED = {
     "random": (["generate", "@net", "--code", "@net/model.safetensors", "--noise", "random"], "is no code"),
     "codes and seeds": (["edit", "@net", "--seeds", "x", "--direction", "@found:0"], "give numbers and ranges"),
     "steps": (["project", "@net", "@images", "--steps", "0"], "--steps 0"),
+    "a direction of z": (
+        ["edit", "@net", "--seeds", "@mine.safetensors", "--direction", "@in-z:0"],
+        "a code does not have",
+    ),
 }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 from typer.testing import CliRunner
 
 from frugan.cli.app import app
@@ -17,6 +18,7 @@ from frugan.errors import FruganError
 from frugan.images import to_uint8
 from frugan.interop import save_pretrained
 from frugan.latent.direction import load_directions
+from frugan.networks.mapping import Mapping
 from frugan.run.load import load
 from tests.latent.conftest import make_generator
 from tests.latent.text.test_models import drawings
@@ -30,6 +32,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generator, one with classes, labelled drawings, and a model fitted to them for a few steps."""
     top = tmp_path_factory.mktemp("home")
     save_pretrained(make_generator((16, 16)), top / "net")
+    save_pretrained(make_generator((16, 16), label_size=3), top / "classes")
     (top / "data").mkdir()
     values = np.array([[i % 2, i // 2 % 2] for i in range(24)])
     for i, pixels in enumerate(to_uint8(drawings(values))):
@@ -49,7 +52,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for name in ("net", "captions", "data"):
+    for name in ("net", "classes", "captions", "data"):
         (tmp_path / name).symlink_to(home / name)
 
     def call(*arguments: object) -> str:
@@ -71,6 +74,39 @@ def test_directions_from_words(run: Run, method: str) -> None:
     assert int((direction.vector != 0).sum()) == 5 or method == "shared"
     assert Path("said/a-red-square.png").exists()
     run("edit", "net", "--direction", "said:0", "--seeds", "0", "--strengths", "0,1", "--out", "e")
+
+
+@pytest.mark.parametrize("method", ["global", "shared", "mapper"])
+@pytest.mark.parametrize("label", [None, 2])
+def test_samples_are_of_the_class(run: Run, monkeypatch: pytest.MonkeyPatch, method: str, label: int | None) -> None:
+    """Relevances, shared steps, strengths and mappers look at samples of --class; without one, of all classes."""
+    drawn: list[set[int]] = []
+    mapping = Mapping.forward
+
+    def watched(self: Mapping, z: Tensor, c: Tensor, **options: float) -> Tensor:
+        drawn.append(set(c.argmax(1).tolist()))
+        return mapping(self, z, c, **options)
+
+    monkeypatch.setattr(Mapping, "forward", watched)
+    words = ("--neutral", "a square", "--target", "a red square", "--images", 30, "--channels", 5)
+    steps = ("--steps", 6) if method == "mapper" else ()
+    chosen = () if label is None else ("--class", label)
+    run(
+        "text",
+        "edit",
+        "classes",
+        *MODEL,
+        "--method",
+        method,
+        *words,
+        *steps,
+        *chosen,
+        "--out",
+        "said",
+        "--seeds",
+        "0-3",
+    )
+    assert set.union(*drawn) == ({0, 1, 2} if label is None else {2})
 
 
 def test_finite_differences_and_image_prompts(run: Run) -> None:

@@ -81,6 +81,17 @@ def test_a_boundary_finds_the_plane(G: Generator, statistics: Statistics, estima
     assert direction.sigma == pytest.approx(statistics.deviation_along(found.normal))
 
 
+def test_a_boundary_in_z_moves_z(G: Generator, statistics: Statistics) -> None:
+    z = G.latents(range(2000))
+    normal = F.normalize(torch.randn(12, generator=torch.Generator().manual_seed(3)), dim=0)
+    direction = boundary_direction(G, statistics, find_boundary(z, z @ normal, chosen=0.3), name="z", space="z")
+    assert (direction.space, direction.sigma, direction.centre) == ("z", 1.0, 0.0)
+    assert float(direction.vector @ normal) > 0.95
+    moved = edited_styles(G, z[:3], edits=[Edit(direction, 2.0)])
+    expected = edited_styles(G, z[:3] + 2 * direction.vector)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(moved, expected))
+
+
 def test_few_labels_take_the_shrunk_estimator_and_two_classes_all_examples() -> None:
     rng = torch.Generator().manual_seed(0)
     w = torch.randn(80, 64, generator=rng)
@@ -143,10 +154,15 @@ def test_region_scores_are_those_of_finite_differences(G: Generator, statistics:
 
 
 def test_a_difference_goes_from_one_mean_to_the_other(G: Generator, statistics: Statistics) -> None:
-    a, b = torch.randn(2, 5, 12)
+    w, v = torch.randn(2, 5, 12)
+    a, b = (x[:, None].expand(-1, G.num_ws, -1) for x in (w, v))
     direction = difference_direction(G, statistics, a, b, name="ab")
-    moved = a.mean(0) + direction.displacement(G)[0]
-    assert torch.allclose(moved, b.mean(0), atol=1e-5)
+    assert direction.vector.shape == (12,)
+    assert torch.allclose(w.mean(0) + direction.displacement(G)[0], v.mean(0), atol=1e-5)
+    codes = b + torch.randn(5, G.num_ws, 12)
+    by_level = difference_direction(G, statistics, a, codes, name="ac")
+    assert torch.allclose(a.mean(0) + by_level.displacement(G), codes.mean(0), atol=1e-5)
+    assert float(by_level.vector.norm(dim=1).max()) == pytest.approx(1, abs=1e-5)
     with pytest.raises(FruganError, match="both sides are the same"):
         difference_direction(G, statistics, a, a, name="aa")
 
@@ -286,6 +302,32 @@ def test_modes_place_the_coordinate(G: Generator, statistics: Statistics, monkey
     own = G.mapping(z_of(G)) @ direction.vector
     edited_styles(G, z_of(G), edits=[Edit(direction, 2.0)])
     assert torch.allclose(seen[-1] @ direction.vector, own + 2 * direction.sigma, atol=1e-4)
+
+
+def test_a_vector_for_each_w_is_placed_and_projected_row_by_row(
+    G: Generator, statistics: Statistics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, end = torch.randn(2, 1, G.num_ws, 12)
+    direction, plain = (
+        difference_direction(G, statistics, start, end, name="codes"),
+        ganspace_directions(G, statistics, 1),
+    )
+    seen: list[torch.Tensor] = []
+    styles = G.synthesis.styles
+    monkeypatch.setattr(G.synthesis, "styles", lambda ws: seen.append(ws) or styles(ws))
+    edited_styles(G, z_of(G), edits=[Edit(direction, 2.0, "absolute")])
+    along = (seen[-1] * direction.vector).sum(-1) / direction.vector.square().sum(-1) / direction.sigma
+    assert torch.allclose(along, torch.tensor(2.0), atol=1e-3)
+    with pytest.raises(FruganError, match="a vector for each of the ws"):
+        edited_styles(G, z_of(G), edits=[Edit(direction, 2.0, "centred")])
+    rest = direction.projected_out(plain)
+    assert (rest.displacement(G) @ plain[0].vector).abs().max() < 1e-5
+    assert float(rest.vector.norm(dim=1).max()) == pytest.approx(1, abs=1e-5)
+    assert torch.allclose(
+        rest.displacement(G),
+        direction.displacement(G) - (direction.displacement(G) @ plain[0].vector)[:, None] * plain[0].vector,
+        atol=1e-5,
+    )
 
 
 def test_style_edits_change_one_channel(G: Generator, statistics: Statistics) -> None:

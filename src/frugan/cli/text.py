@@ -119,7 +119,7 @@ def edit(
     template: Annotated[list[str] | None, Option(help="A sentence with {} for the prompt; may be repeated. \\[default: the model's own]")] = None,
     label: Class = None,
     truncation: Psi = 0.7,
-    seed: Annotated[int, Limits(at_least=0, at_most=2**32 - 1), Option(help="Of training a mapper.")] = 0,
+    seed: Annotated[int, Limits(at_least=0, at_most=2**32 - 1), Option(help="mapper: of its weights and samples.")] = 0,
     device: Device = "auto",
 ) -> None:  # fmt: skip
     """Edit images by words (StyleCLIP): a direction, a mapper, or each image by itself."""
@@ -142,13 +142,13 @@ def edit(
     if method in ("global", "shared"):
         if method == "global":
             assert way is not None
-            found = _global(G, joint, statistics, way, target, relevance, images, channels, chosen, truncation)
+            found = _global(G, joint, statistics, way, target, relevance, images, channels, chosen, truncation, c)
         else:
             from frugan.latent.text.styleclip import shared_direction
 
             with bar("looking for one direction") as progress:
                 found = shared_direction(
-                    G, joint, end, statistics, name=_name(target), truncation=truncation, progress=progress
+                    G, joint, end, statistics, name=_name(target), c=c, truncation=truncation, progress=progress
                 )
         _save_direction(G, found, joint, end if way is None else way, points, c, truncation, wanted, kept, out, network)
         return
@@ -264,14 +264,14 @@ for _command in (train, edit, adapt, find):
 
 def _global(
     G: Generator, joint: JointModel, statistics, way: Tensor, target: str, relevance: str, images: int, channels: int,
-    levels: tuple[int, ...] | None, truncation: float,
+    levels: tuple[int, ...] | None, truncation: float, c: Tensor | None,
 ) -> Direction:  # fmt: skip
     """StyleCLIP's global direction."""
     import torch
 
     from frugan.latent.text import styleclip
 
-    ws = styleclip.sample_ws(G, images, 1 << 29, truncation)
+    ws = styleclip.sample_ws(G, images, 1 << 29, truncation, c)
     with bar("relevance of style channels") as progress:
         if relevance == "jacobian":
             found = styleclip.relevance_by_jacobian(G, joint, statistics, ws, progress=progress)
@@ -296,21 +296,22 @@ def _save_direction(
     import torch
 
     from frugan.images import save_image
-    from frugan.latent.code import point_names, point_ws, render_points
+    from frugan.latent.code import point_names, render_points
     from frugan.latent.direction import save_directions
     from frugan.latent.edit import Edit, Truncation
+    from frugan.latent.scoring import labels_for
     from frugan.latent.sheets import table
     from frugan.latent.text.styleclip import sample_ws, strength_for
 
-    ws = sample_ws(G, 8, 1 << 30, truncation)
+    ws = sample_ws(G, 8, 1 << 30, truncation, c)
+    labels = labels_for(G, c, len(points))
     by = {"wanted": wanted} if wanted is not None else {"kept": 0.25 if kept is None else kept}
     strength = strength_for(G, found, ws, model=joint, text=text, **by)
     found = replace(found, slider=(-strength, strength))
     save_directions([found], out)
     psi = Truncation(truncation)
-    own = point_ws(G, points, c, psi)
     strengths = [strength * share for share in (-1, -0.5, 0, 0.5, 1)]
-    columns = [render_points(G, points, c, [Edit(found, s)], psi) for s in strengths]
+    columns = [render_points(G, points, labels, [Edit(found, s)], psi) for s in strengths]
     with torch.no_grad():
         gain = float(((joint.images(columns[-1]) - joint.images(columns[2])) @ text).mean())
     sheet = table(
@@ -320,7 +321,7 @@ def _save_direction(
     save_image(sheet, out / f"{found.name}.png")
     tell_of_sheet(G)
     facts = f"{found.source.get('channels')} style channels"
-    say(f"{facts}, strength {strength:g}: similarity to the text rises by {gain:.3f} over {len(own)} images")
+    say(f"{facts}, strength {strength:g}: similarity to the text rises by {gain:.3f} over {len(points)} images")
     say(f"a direction in {out}; look at {out / f'{found.name}.png'}")
     print_command("Edit with", "edit", network, "--direction", f"{out}:0", "--strengths", f"0:{strength:g}:5")
 
@@ -333,13 +334,12 @@ def _edited(
     import torch
 
     from frugan.latent.code import point_ws
+    from frugan.latent.scoring import labels_for
     from frugan.latent.text import styleclip
 
-    ws = point_ws(G, points, c, truncation)
+    ws = point_ws(G, points, labels_for(G, c, len(points)), truncation)
     if method == "optimise":
-        config = styleclip.OptimiseConfig(
-            steps=steps or 150, keep=0.02 if keep is None else keep, wanted=wanted, seed=seed
-        )
+        config = styleclip.OptimiseConfig(steps=steps or 150, keep=0.02 if keep is None else keep, wanted=wanted)
         with bar("optimising") as progress:
             return styleclip.optimise(G, joint, ws, end, statistics, config, progress=progress)[0]
     if mapper is not None:
@@ -350,7 +350,7 @@ def _edited(
             steps=steps or 300, keep=0.05 if keep is None else keep, truncation=truncation.psi, groups=chosen, seed=seed
         )
         with bar("training the mapper") as progress:
-            made = styleclip.train_mapper(G, joint, end, statistics, config, state=out / ".fit", progress=progress)
+            made = styleclip.train_mapper(G, joint, end, statistics, config, c=c, state=out / ".fit", progress=progress)
         (out / ".fit").unlink(missing_ok=True)
         styleclip.save_mapper(made, G, out / "mapper", target=target, model=joint.name)
     with torch.no_grad():
@@ -368,6 +368,7 @@ def _save_codes(
     from frugan.images import save_image
     from frugan.latent.code import Code, point_names, render_points, save_code
     from frugan.latent.direction import Identity
+    from frugan.latent.scoring import labels_for
     from frugan.latent.sheets import table
 
     identity = Identity.of(G)
@@ -375,7 +376,8 @@ def _save_codes(
         Code(_stem(point), one.cpu(), identity, facts={"method": method, "target": target})
         for point, one in zip(points, ws)
     ]
-    before, after = render_points(G, points, c, truncation=truncation), render_points(G, codes)
+    before = render_points(G, points, labels_for(G, c, len(points)), truncation=truncation)
+    after = render_points(G, codes)
     with torch.no_grad():
         gain = float(((joint.images(after) - joint.images(before)) @ end).mean())
     for code in codes:
@@ -394,10 +396,9 @@ def _save_codes(
 def _samples(G: Generator, numbers: Sequence[int]) -> Tensor:
     from frugan.latent.code import render_points
     from frugan.latent.edit import Truncation
-    from frugan.latent.explore import labels_for
+    from frugan.latent.scoring import labels_for
 
-    labels = labels_for(G, None, 1)
-    return render_points(G, list(numbers), None if labels is None else labels[0], truncation=Truncation(0.7)).cpu()
+    return render_points(G, list(numbers), labels_for(G, None, len(numbers)), truncation=Truncation(0.7)).cpu()
 
 
 def _prompt(text: str | None, G: Generator) -> Prompt:

@@ -190,14 +190,15 @@ def render_points(
     *,
     batch: int = 16,
 ) -> Tensor:
-    """Images float32 `[N, C, H, W]` in [-1, 1] of seeds and codes, with edits. Labels c `[K]`, of the seeds."""
+    """Images float32 `[N, C, H, W]` in [-1, 1] of seeds and codes, with edits. Labels c `[K]` or `[N, K]`, of the seeds."""
     check_points(G, points)
     for edit in edits:
         check_edit(edit, G)
     made = []
     for i in range(0, len(points), batch):
         some = points[i : i + batch]
-        each = [point_styles(G, point, c, edits, truncation) for point in some]
+        labels = [None if c is None else c if c.ndim == 1 else c[i + k] for k in range(len(some))]
+        each = [point_styles(G, point, label, edits, truncation) for point, label in zip(some, labels)]
         styles = [torch.cat(layer) for layer in zip(*each)]
         made.append(G.synthesis.render(styles, noise=point_noise(G, some)).clamp_(-1, 1))
     return torch.cat(made)

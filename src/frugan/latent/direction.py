@@ -179,14 +179,18 @@ class Direction:
         """
         if not others:
             return self
-        _alike((self, *others))
+        by_row = self.vector.ndim == 2 and others[0].vector.ndim == 1  # of a vector for each of the ws, each by itself
+        longest = self.vector.norm(dim=-1).argmax() if by_row else slice(None)
+        _alike((replace(self, vector=self.vector[longest]), *others))
         rows = torch.stack([d.vector for d in others]).double().flatten(1)
-        own = self.vector.double().flatten()
-        rest = own - rows.T @ torch.linalg.lstsq(rows.T, own[:, None], driver="gelsd").solution[:, 0]
-        share = float(rest.norm() / own.norm())
+        own = self.vector.double().reshape(-1, rows.shape[1])
+        rest = own - (rows.T @ torch.linalg.lstsq(rows.T, own.T, driver="gelsd").solution).T
+        rest = rest.reshape(self.vector.shape)
+        length = float(rest.norm(dim=-1).max())
+        share = length / float(self.vector.norm(dim=-1).max())
         if share < 1e-3:
             raise FruganError(f"direction {self.name!r} lies in the span of those to be projected out; nothing is left")
-        vector = (rest / rest.norm()).float().reshape(self.vector.shape)
+        vector = (rest / length).float()
         source = {**self.source, "projected_out": [d.name for d in others]}
         return replace(self, vector=vector, sigma=self.sigma * share, centre=0.0, source=source)
 

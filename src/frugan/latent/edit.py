@@ -145,6 +145,10 @@ def check_edit(edit: Edit, G: Generator) -> None:
     check_number(f"strength of {edit.direction.name!r}", edit.strength, at_least=-1000, at_most=1000)
     if edit.mode not in MODES:
         raise FruganError(f"mode {edit.mode!r}: choose one of {', '.join(MODES)}")
+    if edit.mode == "centred" and edit.direction.vector.ndim == 2:
+        raise FruganError(
+            f"direction {edit.direction.name!r} has a vector for each of the ws, and so no mean along it; take mode relative"
+        )
 
 
 def _of(edits: Sequence[Edit], space: str, order: str | None = None) -> list[Edit]:
@@ -159,5 +163,6 @@ def _step(G: Generator, code: Tensor, edit: Edit) -> Tensor:
         return strength * unit
     vector = direction.vector.to(code.device)
     origin = direction.centre if edit.mode == "centred" else 0.0
-    away = ((code * vector).sum(-1, keepdim=True) - origin) / direction.sigma
+    squared = vector.square().sum(-1, keepdim=True).clamp_min(1e-12)  # 1, but for some of the vectors of several ws
+    away = ((code * vector).sum(-1, keepdim=True) / squared - origin) / direction.sigma
     return (strength - away) * unit

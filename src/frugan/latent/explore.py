@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from frugan.errors import FruganError
 from frugan.files import write_json
 from frugan.images import save_image
+from frugan.latent.code import Code, Point, check_points
 from frugan.latent.direction import Direction, overlap, save_directions
 from frugan.latent.directions import (
     SOURCES,
@@ -51,11 +53,13 @@ class Request:
     """A label `[K]` to look at, of a conditional generator."""
     scores: str | Tensor | None = None
     """boundary: see `frugan.latent.scoring.scorer`."""
+    space: Literal["w", "z"] = "w"
+    """boundary: the space of its plane."""
     name: str = ""
     """boundary and import: what to call the direction."""
-    seeds: tuple[int, ...] = ()
-    """stylespace: examples; difference: where it starts."""
-    to_seeds: tuple[int, ...] = ()
+    seeds: tuple[Point, ...] = ()
+    """Seeds and codes. stylespace: examples; difference: where it starts."""
+    to_seeds: tuple[Point, ...] = ()
     """difference: where it ends."""
     to_c: Tensor | None = None
     """difference: the label where it ends; `c` is where it starts."""
@@ -85,13 +89,13 @@ def find(G: Generator, request: Request, progress: Advance = None) -> list[Direc
         found = sefa_directions(G, statistics, min(count, G.w_dim), levels=levels, normalize=request.normalize)
     elif request.method == "boundary":
         assert request.scores is not None
-        boundary = find_boundary(*scorer(G, request.scores, request.c)(progress))
-        found = [boundary_direction(G, statistics, boundary, name=request.name or "boundary", levels=levels)]
+        boundary = find_boundary(*scorer(G, request.scores, request.c, request.space)(progress))
+        name = request.name or "boundary"
+        found = [boundary_direction(G, statistics, boundary, name=name, space=request.space, levels=levels)]
     elif request.method == "stylespace" and request.mask is not None:
         found = channels_in_region(G, statistics, request.mask, count, levels=levels, c=request.c)
     elif request.method == "stylespace":
-        ws = w_of(G, request.seeds, request.c)[:, None].expand(-1, G.num_ws, -1)
-        found = channels_from_examples(G, statistics, ws, count, levels=levels)
+        found = channels_from_examples(G, statistics, _ws(G, request.seeds, request.c), count, levels=levels)
     else:
         found = [_difference(G, statistics, request)]
     return [direction.projected_out(request.without) for direction in found]
@@ -108,7 +112,7 @@ def check(G: Generator, request: Request) -> None:
                 f"of {', '.join(SCORES)} (computed from images)"
             )
         check_estimators()
-        scorer(G, request.scores, request.c)
+        scorer(G, request.scores, request.c, request.space)
     if request.method == "stylespace" and request.mask is None and len(request.seeds) < 2:
         raise FruganError(
             "method stylespace needs --seeds of 2 or more examples, or --mask with a region drawn in white"
@@ -117,8 +121,10 @@ def check(G: Generator, request: Request) -> None:
         raise FruganError("method difference needs --seeds and --to-seeds, or --class and --to-class")
     if request.method == "stylespace" and request.mask is not None:
         check_mask(G, request.mask)
-    for direction in request.without:
-        direction.check(G)
+    if request.space == "z" and (request.method != "boundary" or request.levels is not None):
+        raise FruganError("space z is one of method boundary, and reaches all levels: leave --levels out")
+    check_points(G, [*request.seeds, *request.to_seeds])
+    _check_without(G, request)
     if request.method == "import":
         _published(G, request).projected_out(request.without)
 
@@ -135,11 +141,31 @@ def _published(G: Generator, request: Request) -> Direction:
 
 def _difference(G: Generator, statistics: Statistics, request: Request) -> Direction:
     if request.to_c is not None:
-        seeds = tuple(range(2000))
-        start, end, name = w_of(G, seeds, request.c), w_of(G, seeds, request.to_c), "class-difference"
+        seeds = range(2000)
+        start, end, name = _ws(G, seeds, request.c), _ws(G, seeds, request.to_c), "class-difference"
     else:
-        start, end, name = w_of(G, request.seeds, request.c), w_of(G, request.to_seeds, request.c), "difference"
+        start, end, name = _ws(G, request.seeds, request.c), _ws(G, request.to_seeds, request.c), "difference"
     return difference_direction(G, statistics, start, end, name=name, levels=request.levels)
+
+
+def _ws(G: Generator, points: Sequence[Point], c: Tensor | None) -> Tensor:
+    """ws `[N, num_ws, w_dim]` of seeds and codes."""
+    seeds = [point for point in points if isinstance(point, int)]
+    w = w_of(G, seeds, c)[:, None].expand(-1, G.num_ws, -1) if seeds else torch.zeros(0, G.num_ws, G.w_dim)
+    return torch.cat([w, *(point.ws[None].cpu() for point in points if isinstance(point, Code))])
+
+
+def _check_without(G: Generator, request: Request) -> None:
+    """Raises `FruganError` unless those to be projected out are of the space and order of what will be found."""
+    space = "style" if request.method == "stylespace" else request.space
+    order = "before" if request.method == "import" else "after"
+    for direction in request.without:
+        direction.check(G)
+        if (direction.space, direction.order) != (space, order):
+            raise FruganError(
+                f"direction {direction.name!r} is of space {direction.space}, added {direction.order} truncation: method "
+                f"{request.method} finds those of {space}, added {order} it; project out one of that kind"
+            )
 
 
 def explore(

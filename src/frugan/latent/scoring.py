@@ -9,6 +9,7 @@ import csv
 import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,8 +26,10 @@ SCORED = 4000
 """Images that a score is computed from, or latents that a class is told apart by."""
 
 
-def scorer(G: Generator, scores: str | Tensor, c: Tensor | None) -> Callable[[Advance], tuple[Tensor, Tensor]]:
-    """What draws samples and scores them: w `[N, w_dim]` on the CPU, and scores `[N]`.
+def scorer(
+    G: Generator, scores: str | Tensor, c: Tensor | None, space: Literal["w", "z"] = "w"
+) -> Callable[[Advance], tuple[Tensor, Tensor]]:
+    """What draws samples and scores them: w `[N, w_dim]` (or z `[N, z_dim]`) on the CPU, and scores `[N]`.
 
     Args:
         scores: a built-in one by name; the path of a CSV of seed, score; "package.module:function" of images
@@ -34,16 +37,22 @@ def scorer(G: Generator, scores: str | Tensor, c: Tensor | None) -> Callable[[Ad
         c: a label `[K]` of the samples; None: every class in turn.
     """
     if isinstance(scores, Tensor):
+        if space == "z":
+            raise FruganError("a class is no matter of z, which is drawn alike for all of them; look for it in w")
         z_labels = _class_against_others(G, scores)
         return lambda progress: (_w(G, range(SCORED), z_labels), (torch.arange(SCORED) + 1) % 2)
     if scores in SCORES:
-        return lambda progress: _by_images(G, SCORES[scores].function, c, progress)
+        return lambda progress: _by_images(G, SCORES[scores].function, c, space, progress)
     if ":" in scores and not Path(scores).exists():
         function = _imported(scores)
-        return lambda progress: _by_images(G, function, c, progress)
+        return lambda progress: _by_images(G, function, c, space, progress)
     seeds, values = read_scores(Path(scores))
     check_scores(values)
-    return lambda progress: (w_of(G, seeds, c), values)
+    return lambda progress: (_latents(G, seeds, c, space), values)
+
+
+def _latents(G: Generator, seeds: Sequence[int], c: Tensor | None, space: Literal["w", "z"]) -> Tensor:
+    return w_of(G, seeds, c) if space == "w" else G.latents(list(seeds))
 
 
 def w_of(G: Generator, seeds: Sequence[int], c: Tensor | None) -> Tensor:
@@ -92,7 +101,7 @@ def _w(G: Generator, seeds: Sequence[int], labels: Tensor | None) -> Tensor:
 
 
 def _by_images(
-    G: Generator, function: Callable[[Tensor], object], c: Tensor | None, progress: Advance
+    G: Generator, function: Callable[[Tensor], object], c: Tensor | None, space: Literal["w", "z"], progress: Advance
 ) -> tuple[Tensor, Tensor]:
     labels, values = labels_for(G, c, SCORED), []
     for chunk in torch.arange(SCORED).split(32):
@@ -105,7 +114,7 @@ def _by_images(
         values.append(found)
         if progress:
             progress(sum(map(len, values)), SCORED)
-    return w_of(G, range(SCORED), c), torch.cat(values)
+    return _latents(G, range(SCORED), c, space), torch.cat(values)
 
 
 def _class_against_others(G: Generator, c: Tensor) -> Tensor:

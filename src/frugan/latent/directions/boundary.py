@@ -1,4 +1,4 @@
-"""InterFaceGAN: linear boundaries in w (Shen et al., "Interpreting the Latent Space of GANs for Semantic Face Editing", 2020).
+"""InterFaceGAN: linear boundaries in w or z (Shen et al., "Interpreting the Latent Space of GANs for Semantic Face Editing", 2020).
 
 Latents with the lowest and with the highest scores are told apart by a plane; its normal is the direction. With few
 labels a plane in 512 dimensions overfits: then logistic regression, whose ridge penalty cross-validation chooses, takes
@@ -28,7 +28,7 @@ CHOSEN = 0.02
 
 
 class Boundary(NamedTuple):
-    """A plane in w, and how well it separates latents that it was not fitted to."""
+    """A plane in w (or z), and how well it separates latents that it was not fitted to."""
 
     normal: Tensor
     """float64 `[D]`, unit length, towards high scores."""
@@ -43,7 +43,7 @@ class Boundary(NamedTuple):
 def find_boundary(
     w: Tensor, scores: Tensor, *, chosen: float = CHOSEN, estimator: Estimator = "auto", seed: int = 0
 ) -> Boundary:
-    """The plane between the w `[N, D]` with the lowest and with the highest scores `[N]`.
+    """The plane between the latents (w, or z) `[N, D]` with the lowest and with the highest scores `[N]`.
 
     Args:
         chosen: share of the latents taken from either end (at most half), or from 1 on their number.
@@ -84,19 +84,20 @@ def boundary_direction(
     boundary: Boundary,
     *,
     name: str,
+    space: Literal["w", "z"] = "w",
     levels: tuple[int, ...] | None = None,
     source: dict[str, Any] | None = None,
 ) -> Direction:
-    """The boundary's normal as a direction; strength 1 is one standard deviation of samples along it."""
-    n = boundary.normal
+    """The boundary's normal as a direction; strength 1 is one standard deviation of samples along it, which in z is 1."""
+    n, in_w = boundary.normal, space == "w"
     facts = {"accuracy": boundary.accuracy, "rest_accuracy": boundary.rest_accuracy, "fitted": boundary.fitted}
     return Direction(
         name,
-        "w",
+        space,
         n.float(),
-        statistics.deviation_along(n),
+        statistics.deviation_along(n) if in_w else 1.0,
         Identity.of(G),
-        centre=float(n @ statistics.mean),
+        centre=float(n @ statistics.mean) if in_w else 0.0,
         levels=levels,
         source={"method": "boundary", "estimator": boundary.estimator, **facts, **(source or {})},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from frugan.errors import FruganError
@@ -19,9 +20,14 @@ def difference_direction(
     name: str,
     levels: tuple[int, ...] | None = None,
 ) -> Direction:
-    """From the mean of w `[N, w_dim]` to that of w `[M, w_dim]`; strength 1 goes the whole way."""
+    """From the mean of ws `[N, num_ws, w_dim]` to that of ws `[M, num_ws, w_dim]`; strength 1 goes the whole way.
+
+    A vector for each of the ws, or one for all of them where they agree.
+    """
     step = end.cpu().double().mean(0) - start.cpu().double().mean(0)
-    length = float(step.norm())
+    if torch.equal(step, step[:1].expand_as(step)):
+        step = step[0]
+    length = float(step.norm(dim=-1).max())
     if not length > 1e-6 * float(statistics.covariance.trace().sqrt()):
         raise FruganError(f"difference {name!r}: both sides are the same; give two that differ")
     vector = step / length
@@ -31,7 +37,7 @@ def difference_direction(
         vector.float(),
         length,
         Identity.of(G),
-        centre=float(vector @ statistics.mean),
+        centre=float(vector @ statistics.mean) if vector.ndim == 1 else 0.0,
         levels=levels,
         slider=(-1.0, 2.0),
         source={"method": "difference", "start": len(start), "end": len(end)},

@@ -41,7 +41,6 @@ class OptimiseConfig:
     keep: NotNegative = 0.02
     wanted: Annotated[float | None, Limits(above=0, at_most=2)] = None
     """Stop an image once its similarity to the text has risen by so much."""
-    seed: Seed = 0
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -95,7 +94,7 @@ def optimise(
     problem = _Optimisation(G, model, ws, text, w_deviation(statistics, ws.device), config)
     target = None if config.wanted is None else 0.0
     report = None
-    for report in fit(problem, Schedule(config.steps, config.lr), seed=config.seed, target=target):
+    for report in fit(problem, Schedule(config.steps, config.lr), target=target):
         if progress:
             progress(report.step, report.steps)
     assert report is not None
@@ -159,15 +158,17 @@ class MapperConfig:
 
 
 class _Mapping:
-    def __init__(self, G: Generator, model: JointModel, mapper: Mapper, text: Tensor, config: MapperConfig) -> None:
-        self.G, self.model, self.mapper, self.text, self.config = G, model, mapper, text, config
+    def __init__(
+        self, G: Generator, model: JointModel, mapper: Mapper, text: Tensor, config: MapperConfig, c: Tensor | None
+    ) -> None:
+        self.G, self.model, self.mapper, self.text, self.config, self.c = G, model, mapper, text, config, c
         self.count = config.batch
         self.variables: dict[str, Tensor] = dict(mapper.named_parameters())
         self.shared = frozenset(self.variables)
 
     def __call__(self, rows: Tensor, progress: float, rng: torch.Generator) -> Terms:
         stream = int(torch.randint(1 << 30, (1,), generator=rng)) + (1 << 25)
-        ws = sample_ws(self.G, self.count, stream, self.config.truncation)
+        ws = sample_ws(self.G, self.count, stream, self.config.truncation, self.c)
         moved = self.mapper.change(ws)
         images = _render(self.G, ws + moved * self.mapper.sigma)
         away = 1 - self.model.images(images) @ self.text
@@ -185,18 +186,19 @@ def train_mapper(
     statistics: Statistics,
     config: MapperConfig = MapperConfig(),
     *,
+    c: Tensor | None = None,
     state: Path | None = None,
     progress: Advance = None,
 ) -> Mapper:
-    """A mapper for one text `[d]`, trained on the generator's own samples."""
+    """A mapper for one text `[d]`, trained on the generator's own samples (of the label c `[K]`)."""
     device = G.mapping.w_avg.device
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         mapper = Mapper(G.num_ws, G.w_dim, config.groups, config.scale)
     mapper.mean, mapper.sigma = statistics.mean.float().clone(), w_deviation(statistics, "cpu").clone()
     mapper = mapper.to(device)
-    problem = _Mapping(G, model, mapper, text, config)
-    facts = f"{statistics.digest} {model.name} {text.tolist()} {config}"
+    problem = _Mapping(G, model, mapper, text, config, c)
+    facts = f"{statistics.digest} {model.name} {text.tolist()} {config} {None if c is None else c.tolist()}"
     for report in fit(problem, Schedule(config.steps, config.lr), seed=config.seed, state=state, facts=facts):
         if progress:
             progress(report.step, report.steps)
@@ -235,11 +237,11 @@ def load_mapper(folder: str | Path, G: Generator) -> Mapper:
 
 
 @torch.no_grad()
-def sample_ws(G: Generator, n: int, stream: int, truncation: float) -> Tensor:
-    """ws `[n, num_ws, D]` of a numbered random stream, on the generator's device."""
-    z, c = draw_latents(G, n, stream)
+def sample_ws(G: Generator, n: int, stream: int, truncation: float, c: Tensor | None = None) -> Tensor:
+    """ws `[n, num_ws, D]` of a numbered random stream, on the generator's device; of all labels, or of c `[K]`."""
+    z, labels = draw_latents(G, n, stream, None if c is None else c[None])
     device = G.mapping.w_avg.device
-    return G.mapping(z.to(device), None if c is None else c.to(device), truncation=truncation)
+    return G.mapping(z.to(device), None if labels is None else labels.to(device), truncation=truncation)
 
 
 def convolution_channels(G: Generator) -> Tensor:
@@ -357,6 +359,7 @@ def shared_direction(
     statistics: Statistics,
     *,
     name: str,
+    c: Tensor | None = None,
     seeds: int = 64,
     batch: int = 4,
     truncation: float = 0.7,
@@ -366,7 +369,7 @@ def shared_direction(
     """One direction in style space for a text, in seconds (Kocasarı et al., "StyleMC", 2022): plain gradient steps on the loss
     -cos(E(G(s + σ·u)), t) over samples, u shared; channels whose gradient changes sign in more than a quarter of steps are dropped.
 
-    The first 4² style and all ToRGB are left out. `rate`: the length of a step in σ.
+    The first 4² style and all ToRGB are left out. `rate`: the length of a step in σ. c: the label `[K]` of the samples.
     """
     device = G.mapping.w_avg.device
     std = statistics.style_std.to(device)
@@ -375,7 +378,7 @@ def shared_direction(
     u, before, flips = torch.zeros_like(std), torch.zeros_like(std), torch.zeros_like(std)
     steps = max(2, seeds // batch)
     for step in range(steps):
-        ws = sample_ws(G, batch, (1 << 26) + step, truncation)
+        ws = sample_ws(G, batch, (1 << 26) + step, truncation, c)
         move = u.clone().requires_grad_()
         with torch.no_grad():
             flat = flat_styles(G, ws)
