@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from typer.testing import CliRunner
 
 from frugan.cli.app import app
 from frugan.errors import FruganError
+from frugan.images import to_uint8
 from frugan.interop import save_pretrained
-from frugan.latent.code import Code, save_code
+from frugan.latent.code import Code, load_code, render_points, save_code
 from frugan.latent.direction import Direction, Identity, save_directions
+from frugan.networks import Generator
 from tests.latent.conftest import make_generator
 
 Run = Callable[..., str]
@@ -103,6 +106,31 @@ def test_from_images_to_codes_that_everything_takes(run: Run) -> None:
         assert Path("v.webp").stat().st_size > 0
 
 
+def test_a_code_of_styles_is_generated_and_edited(run: Run) -> None:
+    run("project", "@net", "@images/small.jpg", "--space", "s", "--out", "p", *QUICK[:-2], "--start", "mean")
+    assert "s" in json.loads(Path("p/projection.json").read_text())["rungs"]
+    code = load_code("p/small.safetensors")
+    assert code.offset is not None
+    assert code.offset.any()
+    run("generate", "@net", "--code", "p/small.safetensors", "--out", "g")
+    assert np.abs(pixels("g/small.png").astype(int) - pixels("p/small.png")).max() <= 1
+    ws_alone = render_points(code_network(), [replace(code, offset=None)])
+    assert np.abs(to_uint8(ws_alone)[0].astype(int) - pixels("p/small.png")).max() > 3
+    arguments = ("--seeds", "p", "--direction", "@found:0", "--strengths", "0,2", "--out", "e")
+    run("edit", "@net", *arguments)
+    assert np.abs(pixels("e/small-d+0.png").astype(int) - pixels("p/small.png")).max() <= 1
+    for command in (
+        ["mix", "@net", "--rows", "p", "--columns", "1"],
+        ["video", "@net", "--tour", "1,p", "--out", "v.gif"],
+    ):
+        with pytest.raises(FruganError, match="moves styles as well as ws"):
+            run(*command)
+
+
+def code_network() -> Generator:
+    return make_generator((16, 16))
+
+
 def test_a_tuned_network_is_used_like_any(run: Run, home: Path) -> None:
     run(
         "project", "@net", "@images/alpha.png", "--out", "p", *QUICK, "--tune", "--tune-steps", 5, "--mask", "@mask.png"
@@ -152,6 +180,7 @@ REFUSED = {
     "random": (["generate", "@net", "--code", "@net/model.safetensors", "--noise", "random"], "is no code"),
     "codes and seeds": (["edit", "@net", "--seeds", "x", "--direction", "@found:0"], "give numbers and ranges"),
     "steps": (["project", "@net", "@images", "--steps", "0"], "--steps 0"),
+    "tuned styles": (["project", "@net", "@images", "--space", "s", "--tune"], "choose --space w, pn or w"),
     "a direction of z": (
         ["edit", "@net", "--seeds", "@mine.safetensors", "--direction", "@in-z:0"],
         "a code does not have",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from frugan.errors import FruganError
+from frugan.latent.code import render_points
 from frugan.latent.encoder import EncoderConfig, load_encoder, save_encoder, train_encoder
 from frugan.latent.fitting import Schedule, fit
 from frugan.latent.fitting.distances import Pixels
@@ -70,8 +71,9 @@ def test_own_images_are_recovered(G: Generator, statistics: Statistics, space: s
     assert (made.last.psnr > 30).all()
     error = (made.rungs[1].ws[:, 0] - ws[:, 0]).norm(dim=1) / (ws[:, 0] - statistics.mean.float()).norm(dim=1)
     assert (error < 0.1).all()
-    again = G.synthesis(made.last.ws, noise="const").clamp(-1, 1)
+    again = render_points(G, made.codes(G, ["a", "b", "c"]))
     assert torch.allclose(again, made.last.images, atol=1e-5)
+    assert (made.last.offset is None) == (space != "s")
 
 
 def test_each_rung_fits_closer_and_the_ladder_says_which_suffices(G: Generator, statistics: Statistics) -> None:

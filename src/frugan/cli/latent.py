@@ -125,7 +125,7 @@ def edit(
     from frugan.images import save_image
     from frugan.latent.code import point_names, render_points
     from frugan.latent.direction import find_direction
-    from frugan.latent.edit import Edit, Truncation, check_edit
+    from frugan.latent.edit import Edit, Truncation, check_edit, check_without_z
     from frugan.latent.sheets import table
 
     points, amounts = parse_points(seeds), parse_range("strengths", strengths)
@@ -136,6 +136,8 @@ def edit(
     for d in chosen:
         for amount in amounts:
             check_edit(Edit(d, amount, mode), G)
+    if not all(isinstance(point, int) for point in points):
+        check_without_z([Edit(d, 0.0) for d in chosen])
     check_out(out)
     columns = []
     with bar("editing") as progress:

@@ -39,7 +39,7 @@ def project(
     network: Network,
     images: Images,
     out: Annotated[Path, Option("--out", "-o", help="The folder to write into.")] = Path("projected"),
-    space: Annotated[Literal["w", "pn", "w+"], Option(help="The last rung of the ladder: w edits best, w+ fits closest, pn lies between.")] = "pn",
+    space: Annotated[Literal["w", "pn", "w+", "s"], Option(help="The last rung of the ladder: w edits best, w+ fits closest, pn lies between; s: offsets of styles.")] = "pn",
     tune: Annotated[bool, Option(help="Tune the weights around the codes, too: a small network in OUT/tuned.")] = False,
     noise: Annotated[Literal["const", "keep"], Option(help="const: the network's own noise; keep: noise maps are fitted and kept in the code.")] = "const",
     start: Annotated[Literal["auto", "mean", "centres"], Option(help="mean of w (of the class), the best of k-means centres, or the best of these.")] = "auto",
@@ -49,7 +49,7 @@ def project(
     mask: Annotated[Path | None, Option(help="An image of the generator's size: only its white part counts, the rest is filled in.")] = None,
     label: Annotated[str | None, Option("--class", help="Class of the images. \\[default: estimated]")] = None,
     steps_w: Annotated[int, Limits(at_least=1, at_most=1_000_000), Option(help="Steps of the W rung.")] = 300,
-    steps: Annotated[int, Limits(at_least=1, at_most=1_000_000), Option(help="Steps of the PN or W+ rung.")] = 400,
+    steps: Annotated[int, Limits(at_least=1, at_most=1_000_000), Option(help="Steps of the PN, W+ or S rung.")] = 400,
     tune_steps: Annotated[int, Limits(at_least=1, at_most=1_000_000), Option(help="Steps of --tune, at most.")] = 350,
     rank: Annotated[int | None, Limits(at_least=1, at_most=65536), Option(help="--tune: keep weight differences of this rank. \\[default: whole, in half precision]")] = None,
     batch: Annotated[int, Limits(at_least=1, at_most=4096), Option(help="Images fitted at once.")] = 8,
@@ -69,6 +69,8 @@ def project(
     from frugan.latent.targets import read_mask, read_targets
 
     config = ProjectionConfig(space, noise, start, steps_w=steps_w, steps=steps, target=target, seed=seed)
+    if tune and space == "s":
+        raise FruganError("--tune fits weights around ws: choose --space w, pn or w+")
     G, c = open_network(network, label, device, optional=True)
     home = _check_tuning(network) if tune else None
     found = read_targets(images, G)

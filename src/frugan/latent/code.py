@@ -45,6 +45,8 @@ class Code:
     """The label `[K]` that it was found with."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """How it was found: space, distances, the image's name."""
+    offset: Tensor | None = None
+    """float32 `[ΣC]`, added to the styles of ws: of a projection to styles, or of edits of styles in the explorer."""
 
     def check(self, G: Generator) -> None:
         """Raises `FruganError` unless G is the code's generator, or a parent or child of it."""
@@ -52,6 +54,12 @@ class Code:
             raise FruganError(
                 f"code {self.name!r} has {self.ws.shape[0]} ws of {self.ws.shape[1]} numbers, and this generator reads "
                 f"{G.num_ws} of {G.w_dim}; it belongs to another generator"
+            )
+        channels = sum(layer.width for layer in G.synthesis.style_layers)
+        if self.offset is not None and tuple(self.offset.shape) != (channels,):
+            raise FruganError(
+                f"code {self.name!r} moves {self.offset.numel()} style channels, and this generator has {channels}; it belongs "
+                "to another generator"
             )
         if (relation := self.generator.relation(G)) < RELATED:
             raise FruganError(
@@ -68,7 +76,7 @@ def save_code(code: Code, file: str | Path) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     tensors = {"ws": code.ws, "probe": code.generator.probe}
     tensors |= {f"noise.{i}": n for i, n in enumerate(code.noise)}
-    tensors |= {} if code.c is None else {"label": code.c}
+    tensors |= {name: value for name, value in (("label", code.c), ("offset", code.offset)) if value is not None}
     about = {
         "name": code.name,
         "digest": code.generator.digest,
@@ -96,7 +104,8 @@ def load_code(file: str | Path) -> Code:
         if ws.ndim != 2 or not all(t.is_floating_point() and t.isfinite().all() for t in tensors.values()):
             raise ValueError("its numbers are not those of a code")
         identity = Identity(str(about["digest"]), probe, tuple(map(str, about["levels"])))
-        return Code(str(about["name"]), ws, identity, noise, tensors.get("label"), dict(about["facts"]))
+        facts = dict(about["facts"])
+        return Code(str(about["name"]), ws, identity, noise, tensors.get("label"), facts, tensors.get("offset"))
     except FruganError:
         raise
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -136,7 +145,7 @@ def point_ws(
 ) -> Tensor:
     """Seeds (with their label c, truncated) and codes (as they are) → ws `[N, num_ws, w_dim]` on the generator's device.
 
-    c: `[K]`, or `[N, K]`: one for each. Raises `FruganError` for a code of another generator.
+    c: `[K]`, or `[N, K]`: one for each. Raises `FruganError` for a code of another generator, or one that moves styles.
     """
     device = G.mapping.w_avg.device
     check_points(G, points)
@@ -147,8 +156,18 @@ def point_ws(
             w = G.mapping.features(G.latents([point]).to(device), label)
             rows.append(truncation(G, w[:, None].repeat(1, G.num_ws, 1)))
         else:
-            rows.append(point.ws[None].to(device))
+            rows.append(code_ws(point)[None].to(device))
     return torch.cat(rows)
+
+
+def code_ws(code: Code) -> Tensor:
+    """The ws of a code that is nothing but ws. Raises `FruganError` for one that moves styles, too."""
+    if code.offset is not None:
+        raise FruganError(
+            f"code {code.name!r} moves styles as well as ws, so that its ws alone are another image: it can be generated and "
+            "edited; to mix it, sweep it or tour through it, project the image to w, pn or w+"
+        )
+    return code.ws
 
 
 def check_points(G: Generator, points: Sequence[Point]) -> None:
@@ -210,4 +229,6 @@ def point_styles(
     """The styles `[1, width]` of one seed or code, with checked edits."""
     if isinstance(point, int):
         return apply_edits(G, G.latents([point]), None if c is None else c[None], edits, truncation)
-    return edit_ws(G, point.ws[None].to(G.mapping.w_avg.device), edits)
+    device = G.mapping.w_avg.device
+    offset = None if point.offset is None else point.offset[None].to(device)
+    return edit_ws(G, point.ws[None].to(device), edits, offset)

@@ -100,27 +100,26 @@ def apply_edits(
 
 
 @torch.no_grad()
-def edit_ws(G: Generator, ws: Tensor, edits: Sequence[Edit]) -> list[Tensor]:
+def edit_ws(G: Generator, ws: Tensor, edits: Sequence[Edit], offset: Tensor | None = None) -> list[Tensor]:
     """ws `[N, num_ws, w_dim]` that are truncated already, for instance a code's, → styles, with checked edits applied.
+
+    `offset` `[N, ΣC]` is added to the styles.
 
     Raises `FruganError` for an edit of z, which such an image no longer has.
     """
-    for edit in _of(edits, "z"):
-        raise FruganError(
-            f"direction {edit.direction.name!r} is one of z, which a code does not have; edit it by directions of w or style"
-        )
+    check_without_z(edits)
     for edit in _of(edits, "w"):
         ws = ws + _step(G, ws, edit)
-    return styles_of(G, ws, edits)
+    return styles_of(G, ws, edits, offset)
 
 
 @torch.no_grad()
-def styles_of(G: Generator, ws: Tensor, edits: Sequence[Edit] = ()) -> list[Tensor]:
-    """ws `[N, num_ws, w_dim]` → styles, with the edits of style space applied."""
+def styles_of(G: Generator, ws: Tensor, edits: Sequence[Edit] = (), offset: Tensor | None = None) -> list[Tensor]:
+    """ws `[N, num_ws, w_dim]` → styles moved by an offset `[N, ΣC]`, with the edits of style space applied."""
     styled = _of(edits, "style")
-    if not styled:
+    if not styled and offset is None:
         return G.synthesis.styles(ws)
-    flat = flat_styles(G, ws)
+    flat = flat_styles(G, ws) if offset is None else flat_styles(G, ws) + offset
     for edit in styled:
         flat = flat + _step(G, flat, edit)
     return split_styles(G, flat)
@@ -148,6 +147,14 @@ def check_edit(edit: Edit, G: Generator) -> None:
     if edit.mode == "centred" and edit.direction.vector.ndim == 2:
         raise FruganError(
             f"direction {edit.direction.name!r} has a vector for each of the ws, and so no mean along it; take mode relative"
+        )
+
+
+def check_without_z(edits: Sequence[Edit]) -> None:
+    """Raises `FruganError` for an edit of z, which codes do not have."""
+    for edit in _of(edits, "z"):
+        raise FruganError(
+            f"direction {edit.direction.name!r} is one of z, which a code does not have; edit it by directions of w or style"
         )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from frugan.errors import FruganError
 from frugan.files import write_json
 from frugan.images import save_image
-from frugan.latent.code import Code, Point, check_points
+from frugan.latent.code import Code, Point, check_points, code_ws
 from frugan.latent.direction import Direction, overlap, save_directions
 from frugan.latent.directions import (
     SOURCES,
@@ -124,6 +124,9 @@ def check(G: Generator, request: Request) -> None:
     if request.space == "z" and (request.method != "boundary" or request.levels is not None):
         raise FruganError("space z is one of method boundary, and reaches all levels: leave --levels out")
     check_points(G, [*request.seeds, *request.to_seeds])
+    for point in (*request.seeds, *request.to_seeds):
+        if isinstance(point, Code):
+            code_ws(point)
     _check_without(G, request)
     if request.method == "import":
         _published(G, request).projected_out(request.without)
@@ -152,7 +155,7 @@ def _ws(G: Generator, points: Sequence[Point], c: Tensor | None) -> Tensor:
     """ws `[N, num_ws, w_dim]` of seeds and codes."""
     seeds = [point for point in points if isinstance(point, int)]
     w = w_of(G, seeds, c)[:, None].expand(-1, G.num_ws, -1) if seeds else torch.zeros(0, G.num_ws, G.w_dim)
-    return torch.cat([w, *(point.ws[None].cpu() for point in points if isinstance(point, Code))])
+    return torch.cat([w, *(code_ws(point)[None].cpu() for point in points if isinstance(point, Code))])
 
 
 def _check_without(G: Generator, request: Request) -> None:

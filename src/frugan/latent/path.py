@@ -18,7 +18,7 @@ from frugan.checks import check_number
 from frugan.errors import FruganError
 from frugan.latent.code import Point, check_points, point_names, point_styles, point_ws
 from frugan.latent.direction import Direction
-from frugan.latent.edit import NO_TRUNCATION, Edit, Mode, Truncation, check_edit
+from frugan.latent.edit import NO_TRUNCATION, Edit, Mode, Truncation, check_edit, check_without_z
 from frugan.latent.measure import pyramid_distance
 from frugan.networks import Generator
 
@@ -132,6 +132,8 @@ def edit_path(
     """An image moved along a direction: from strength 0 to `high`, to `low`, and back to 0 (closed)."""
     for strength in (low, high):
         check_edit(Edit(direction, strength, mode), G)
+    if not isinstance(seed, int):
+        check_without_z([Edit(direction, 0.0)])
     stops = torch.tensor([0.0, high, 0.0, low, 0.0])
     check_points(G, [seed])
 

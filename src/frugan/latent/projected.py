@@ -36,10 +36,20 @@ def joined(parts: Sequence[Projection]) -> Projection:
                 torch.cat([r.psnr for r in each]),
                 sum(r.seconds for r in each),
                 max(r.steps for r in each),
+                _joined_offsets(each),
             )
         )
     labels = None if parts[0].labels is None else torch.cat([p.labels for p in parts if p.labels is not None])
     return Projection(rungs, labels, parts[0].distance, parts[0].facts)
+
+
+def _joined_offsets(rungs: Sequence[Rung]) -> Tensor | None:
+    """`[N, ΣC]`, zeros for batches whose styles were not fitted, because a rung before sufficed."""
+    found = [rung.offset for rung in rungs]
+    width = next((len(offset[0]) for offset in found if offset is not None), None)
+    if width is None:
+        return None
+    return torch.cat([r.ws.new_zeros(len(r.ws), width) if r.offset is None else r.offset for r in rungs])
 
 
 def write_projection(

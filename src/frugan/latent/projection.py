@@ -2,7 +2,8 @@
 
 W: one w for all levels, as in StyleGAN2's projector (Karras et al. 2020, appendix D). PN: a w for each level, as coordinates
 p = Cᵀ(x - x̄)/σ of P space with the penalty λ·mean p² (Zhu et al., "Improved StyleGAN Embedding", 2020). W+: a w for each level,
-free (Abdal et al., "Image2StyleGAN", 2019). Each rung starts from the one before.
+free (Abdal et al., "Image2StyleGAN", 2019). S: an offset of the styles of that w, in their standard deviations, with the same
+penalty (Wu et al., "StyleSpace Analysis", 2021). Each rung starts from the one before.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,13 +25,21 @@ from frugan.latent.code import Code
 from frugan.latent.direction import Identity
 from frugan.latent.fitting.distances import Distance, Embedding, psnr
 from frugan.latent.fitting.loop import FitReport, Schedule, Terms, fit
-from frugan.latent.statistics import Statistics, cluster_centres, draw_latents, from_p, to_p
+from frugan.latent.statistics import (
+    Statistics,
+    cluster_centres,
+    draw_latents,
+    flat_styles,
+    from_p,
+    split_styles,
+    to_p,
+)
 from frugan.networks import Generator, typical_labels
 from frugan.networks.stylegan2.synthesis import Noise
 
-Space = Literal["w", "pn", "w+"]
-SPACES: tuple[Space, ...] = ("w", "pn", "w+")
-LADDER: dict[Space, tuple[Space, ...]] = {"w": ("w",), "pn": ("w", "pn"), "w+": ("w", "w+")}
+Space = Literal["w", "pn", "w+", "s"]
+SPACES: tuple[Space, ...] = ("w", "pn", "w+", "s")
+LADDER: dict[Space, tuple[Space, ...]] = {"w": ("w",), "pn": ("w", "pn"), "w+": ("w", "w+"), "s": ("w", "s")}
 Start = Literal["auto", "mean", "centres"]
 LARGEST_SIDE = 256
 """Larger images are reduced to it, by averaging areas, before they are compared."""
@@ -51,12 +60,13 @@ class ProjectionConfig:
     """mean: of w (of the label's); centres: the best of k-means centres; auto: the best of these, and of an encoder's."""
     steps_w: Annotated[int, Limits(at_least=1, at_most=1_000_000)] = 300
     steps: Annotated[int, Limits(at_least=1, at_most=1_000_000)] = 400
-    """Of the PN or W+ rung."""
+    """Of the PN, W+ or S rung."""
     lr: Annotated[float, Limits(above=0, at_most=100)] = 0.1
     lr_levels: Annotated[float, Limits(above=0, at_most=100)] = 0.05
-    """Of the PN rung (in standard deviations) and of the W+ rung."""
+    """Of the PN and S rungs (in standard deviations) and of the W+ rung."""
     exploration: NotNegative = 0.05
     pn_weight: NotNegative = 0.003
+    """Of the mean square of coordinates of PN, or of offsets of styles."""
     noise_weight: NotNegative = 1e5
     target: Annotated[float | None, Limits(above=0)] = None
     """An image is left alone once its distance is this or less."""
@@ -85,6 +95,8 @@ class Rung:
     """`[N]`, in dB."""
     seconds: float
     steps: int
+    offset: Tensor | None = None
+    """`[N, ΣC]`, added to the styles of ws, where styles were fitted."""
 
 
 @dataclass
@@ -118,7 +130,8 @@ class Projection:
             facts = {"image": name, "space": last.name, "rungs": table, "truncation": 1.0, **self.facts}
             noise = tuple(n[i] for n in last.noise)
             label = None if self.labels is None else self.labels[i]
-            made.append(Code(name, last.ws[i], identity, noise, label, facts))
+            offset = None if last.offset is None else last.offset[i]
+            made.append(Code(name, last.ws[i], identity, noise, label, facts, offset))
         return made
 
 
@@ -184,6 +197,21 @@ def check_mask(mask: Tensor, images: Tensor) -> Tensor:
     return mask[:, None]
 
 
+class Fitted(NamedTuple):
+    """What a fit came to: see `Rung`."""
+
+    ws: Tensor
+    noise: tuple[Tensor, ...] = ()
+    offset: Tensor | None = None
+
+
+def render_offset(G: Generator, ws: Tensor, offset: Tensor | None, noise: Noise) -> Tensor:
+    """Images of ws `[N, num_ws, w_dim]` whose styles are moved by an offset `[N, ΣC]`."""
+    if offset is None:
+        return G.synthesis(ws, noise=noise)
+    return G.synthesis.render(split_styles(G, flat_styles(G, ws) + offset), noise=noise)
+
+
 class LatentProblem:
     """Latents of one space (and noise maps) fitted to targets; see `frugan.latent.fitting.loop.Problem`."""
 
@@ -203,7 +231,13 @@ class LatentProblem:
         self.count = len(ws)
         self.spread = float(statistics.covariance.trace().clamp_min(0).sqrt())
         self.coordinates = PnCoordinates(statistics, ws.device)
-        starts = {"w": lambda: ws.mean(1), "w+": ws.clone, "pn": lambda: self.coordinates.of(ws)}
+        self.pivots, self.style_std = ws, statistics.style_std.to(ws.device)
+        starts = {
+            "w": lambda: ws.mean(1),
+            "w+": ws.clone,
+            "pn": lambda: self.coordinates.of(ws),
+            "s": lambda: torch.zeros(self.count, len(self.style_std), device=ws.device),
+        }
         self.variables: dict[str, Tensor] = {"latent": starts[space]().detach().clone()}
         self.maps = []
         if config.noise == "keep" and G.synthesis.use_noise:
@@ -213,7 +247,7 @@ class LatentProblem:
         self.settle()
 
     def ws(self, latent: Tensor) -> Tensor:
-        """A latent of the space → `[R, num_ws, w_dim]`."""
+        """A latent of the space w, w+ or pn → `[R, num_ws, w_dim]`."""
         if self.space == "w":
             return latent[:, None].expand(-1, self.G.num_ws, -1)
         return self.coordinates.ws(latent) if self.space == "pn" else latent
@@ -224,17 +258,17 @@ class LatentProblem:
         penalty = torch.zeros(len(rows), device=latent.device)
         if self.space == "w":
             strength = self.config.exploration * self.spread * max(0.0, 1 - progress / 0.75) ** 2
-            drawn = torch.randn(1, latent.shape[-1], generator=rng).to(latent.device)
-            ws = self.ws(latent + strength * drawn)
-        else:
-            ws = self.ws(latent)
-        if self.space == "pn":
-            penalty = penalty + self.config.pn_weight * latent.square().mean(dim=(1, 2))
+            latent = latent + strength * torch.randn(1, latent.shape[-1], generator=rng).to(latent.device)
+        elif self.space in ("pn", "s"):
+            penalty = penalty + self.config.pn_weight * latent.square().flatten(1).mean(1)
         noise: Noise = "const"
         if self.maps:
             noise = [self.variables[name][rows] for name in self.maps]
             penalty = penalty + self.config.noise_weight * noise_penalty(noise)
-        images = self.G.synthesis(ws, noise=noise)
+        if self.space == "s":
+            images = render_offset(self.G, self.pivots[rows], latent * self.style_std, noise)
+        else:
+            images = self.G.synthesis(self.ws(latent), noise=noise)
         return Terms(self.target.compare(leaky_clip(images), rows), penalty, images)
 
     def settle(self) -> None:
@@ -244,10 +278,15 @@ class LatentProblem:
             n -= n.mean(dim=(1, 2, 3), keepdim=True)
             n *= n.square().mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12).rsqrt()
 
-    def result(self) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """ws `[N, num_ws, w_dim]`, and the noise maps."""
-        ws = self.ws(self.variables["latent"]).detach().clone()
-        return ws, tuple(self.variables[name].detach().clone() for name in self.maps)
+    def result(self) -> Fitted:
+        """Detached from the variables."""
+        latent, noise = (
+            self.variables["latent"].detach(),
+            tuple(self.variables[name].detach().clone() for name in self.maps),
+        )
+        if self.space == "s":
+            return Fitted(self.pivots, noise, latent * self.style_std)
+        return Fitted(self.ws(latent).clone(), noise)
 
 
 class PnCoordinates:
@@ -395,7 +434,7 @@ def project(
         labels = estimate_labels(G, target) if labels is None else labels.expand(len(images), -1)
     ws = choose_start(G, target, statistics, labels, config.start, encoded)
     maps = constant_noise(G, len(images)) if config.noise == "keep" else ()
-    rungs = [_rung(G, target, "start", ws, maps, 0.0, 0)]
+    rungs = [_rung(G, target, "start", Fitted(ws, maps), 0.0, 0)]
     for space in LADDER[config.space]:
         if config.target is not None and bool((rungs[-1].distance <= config.target).all()):
             break
@@ -410,7 +449,7 @@ def project(
             steps = report.step
             if watch:
                 watch(space, report)
-        found = _rung(G, target, space, *problem.result(), time.perf_counter() - began, steps)
+        found = _rung(G, target, space, problem.result(), time.perf_counter() - began, steps)
         rungs.append(_no_worse(found, rungs[-1]))
     return Projection(
         rungs, labels, distance.name, {"seed": config.seed, "steps": {r.name: r.steps for r in rungs[1:]}}
@@ -418,13 +457,11 @@ def project(
 
 
 @torch.no_grad()
-def _rung(
-    G: Generator, target: Target, name: str, ws: Tensor, noise: tuple[Tensor, ...], seconds: float, steps: int
-) -> Rung:
-    maps: Noise = list(noise) if noise else "const"
-    images = G.synthesis(ws, noise=maps).clamp(-1, 1)
+def _rung(G: Generator, target: Target, name: str, fitted: Fitted, seconds: float, steps: int) -> Rung:
+    ws, noise, offset = fitted
+    images = render_offset(G, ws, offset, list(noise) if noise else "const").clamp(-1, 1)
     distance = target.compare(images)
-    return Rung(name, ws, noise, images, distance.cpu(), target.psnr(images).cpu(), seconds, steps)
+    return Rung(name, ws, noise, images, distance.cpu(), target.psnr(images).cpu(), seconds, steps, offset)
 
 
 def _no_worse(rung: Rung, before: Rung) -> Rung:
@@ -436,7 +473,8 @@ def _no_worse(rung: Rung, before: Rung) -> Rung:
 
     fields = {name: chosen(getattr(rung, name), getattr(before, name)) for name in ("ws", "images", "distance", "psnr")}
     noise = tuple(chosen(new, old) for new, old in zip(rung.noise, before.noise))
-    return replace(rung, noise=noise, **fields)
+    offset = None if rung.offset is None else chosen(rung.offset, torch.zeros_like(rung.offset))
+    return replace(rung, noise=noise, offset=offset, **fields)
 
 
 def _fingerprint(statistics: Statistics, *parts: Any) -> str:

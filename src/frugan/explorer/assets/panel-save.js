@@ -54,7 +54,6 @@ export function savePanel(app) {
     if (offset) tensors.offset = {shape: [facts.style_size], values: offset};
     const code = {name: fileName(app), digest: facts.digest, levels: facts.levels, facts: {source: "explorer", description: describe(app.state, facts), truncation: 1}};
     download(safetensors(tensors, {format: "frugan code 1", code: JSON.stringify(code)}), `${fileName(app)}.safetensors`);
-    if (offset) app.say("The edits of styles are in the code for this page; other commands leave them out.");
   };
   const name = element("input", {type: "text", value: "my-edit", "aria-label": "Name of the direction", maxlength: "40"});
   const saveDirection = () => {
