@@ -1089,7 +1089,7 @@ TEXT_EDIT = Command(
         ),
         "seeds": Case(
             "--seeds=3,5-6",
-            {"point_ws.points": [3, 5, 6], "render_points.points": [3, 5, 6], "table.row_names": [*"356"]},
+            {"render_points.points": [3, 5, 6], "table.row_names": [*"356"]},
         ),
         "channels": Case("--channels=9", {"global_direction.channels": 9}),
         "relevance": Case(
@@ -1127,12 +1127,12 @@ TEXT_EDIT = Command(
             Case(
                 "--truncation=0.4",
                 {"relevance.psi": 0.4, "strength.psi": 0.4}
-                | {"point_ws.truncation.psi": 0.4, "render_points.truncation.psi": 0.4},
+                | {"render_points.truncation.psi": 0.4},
             ),
             Case(
                 "--truncation=0.4",
                 {"shared_direction.truncation": 0.4, "strength.psi": 0.4}
-                | {"point_ws.truncation.psi": 0.4, "render_points.truncation.psi": 0.4},
+                | {"render_points.truncation.psi": 0.4},
                 SHARED,
             ),
             Case(
@@ -1184,7 +1184,9 @@ ADAPT = Command(
             {"check_out.out": "there", "save_tuned.out": "there/step00050", "save_image.path": "there/strip.png"},
         ),
         "every": Case("--every=7", {"adapt.every": 7}),
-        "seeds": Case("--seeds=3,5-6", {"render_points.points": [3, 5, 6], "table.row_names": [*"356"]}),
+        "seeds": Case(
+            "--seeds=3,5-6", {"labels_for.n": 3, "render_points.points": [3, 5, 6], "table.row_names": [*"356"]}
+        ),
         "template": Case(
             "--template='a {}' --template='the {}'",
             {"prompt_vector.templates": ["a {}", "the {}"], "change.templates": ["a {}", "the {}"]},
