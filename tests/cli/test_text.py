@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ def test_samples_are_of_the_class(run: Run, monkeypatch: pytest.MonkeyPatch, met
     drawn: list[set[int]] = []
     mapping = Mapping.forward
 
-    def watched(self: Mapping, z: Tensor, c: Tensor, **options: float) -> Tensor:
+    def watched(self: Mapping, z: Tensor, c: Tensor, **options: Any) -> Tensor:
         drawn.append(set(c.argmax(1).tolist()))
         return mapping(self, z, c, **options)
 
