@@ -39,11 +39,18 @@ from frugan.networks.serialization import load_generator, save_generator, save_t
 from frugan.run.evaluate import evaluate
 
 HOME = Path(__file__).parent.parent / "src" / "frugan" / "sample"
-SMALL: dict[str, Any] = {"preset": "tiny", "latent": 128, "mapping_layers": 4, "kimg": 80.0}
+SMALL: dict[str, Any] = {
+    "preset": "tiny",
+    "latent": 128,
+    "mapping_layers": 4,
+    "kimg": 360.0,
+    "checkpoint_kimg": 20.0,
+    "keep_last": 4,
+}
 """Of `frugan.train`: the one that is shipped."""
 LARGE: dict[str, Any] = {
     "batch": 64, "latent": 128, "mapping_layers": 4, "channel_base": 4096, "channel_max": 144, "d_capacity": 2.0,
-    "lr": 0.004, "gamma": 0.5, "kimg": 1500.0,
+    "lr": 0.004, "r1_gamma": 0.5, "kimg": 1500.0,
 }  # fmt: skip
 METRICS = ("kid_full", "fid", "recall", "coverage")
 COMPONENTS = 8
@@ -132,14 +139,13 @@ def card(
 
 
 def _command(given: Sequence[str]) -> str:
-    """That which the run was started with, without its paths."""
+    """That which the run was started with, without its paths, its length, and what is written how often."""
     if "train" not in given:
         return "studies/sample.py --train"
     flags = list(given[given.index("train") + 2 :])
-    if "--out" in flags:
-        at = flags.index("--out")
-        del flags[at : at + 2]
-    return " ".join(["frugan train critters", *flags])
+    left_out = ("--out", "--kimg", "--tick", "--samples", "--checkpoint", "--keep-last", "--threads")
+    pairs = [pair for pair in zip(flags[::2], flags[1::2]) if not pair[0].startswith(left_out)]
+    return " ".join(["frugan train critters", *(word for pair in pairs for word in pair)])
 
 
 def main() -> None:

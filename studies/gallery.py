@@ -1,0 +1,83 @@
+"""The images of the documentation that show the sample generator, each by the command that its page prints.
+
+    python studies/gallery.py                  # a few minutes on one core; writes docs/images/latent-*.webp and edit.webp
+    python studies/gallery.py --only mix sweep
+
+To be run again whenever the sample generator changes; look at what comes out, because the pages describe it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from frugan.cli.app import app
+
+HOME = Path(__file__).parent.parent / "docs" / "images"
+EDIT = "edit sample --seeds 0-3 --direction sample:{0} --out {0}"
+COMMANDS = {
+    "latent-samples": ("generate sample --seeds 0-31 --truncation 0.7 --grid --out samples", "samples/*.png"),
+    "latent-wide": (EDIT.format("wide"), "wide/wide.png"),
+    "latent-horns": (EDIT.format("horns"), "horns/horns.png"),
+    "latent-warm-body": (EDIT.format("warm-body"), "warm-body/warm-body.png"),
+    "latent-ganspace": ("directions sample --count 6 --out found", "found/all.png"),
+    "latent-sefa": ("directions sample --method sefa --levels 4-8 --count 3 --out shape", "shape/all.png"),
+    "latent-stylespace": (
+        "directions sample --method stylespace --mask top.png --count 3 --out above",
+        "above/all.png",
+    ),
+    "latent-difference": ("directions sample --method difference --seeds 3 --to-seeds 8 --out two", "two/all.png"),
+    "latent-mix": ("mix sample --rows 0-3 --columns 10-15 --levels 4-8 --out mixed.png", "mixed.png"),
+    "latent-sweep": ("sweep sample --seeds 0-5 --truncation 0:1:6 --out sweep.png", "sweep.png"),
+    "latent-loop": (
+        "video sample --loop --seeds 0-5 --grid 4x1 --scale 2 --seconds 4 --fps 12 --out loop.webp",
+        "loop.webp",
+    ),
+    "edit": (
+        "video sample --edit sample:wide --seeds 0 --grid 6x1 --scale 2 --seconds 3 --fps 10 --out edit.webp",
+        "edit.webp",
+    ),
+}
+"""Image → its command, and which of the files that it writes."""
+
+
+def make(name: str) -> None:
+    """Runs the command in the working directory; videos are taken as they are, other images become WebP."""
+    command, made = COMMANDS[name]
+    app(shlex.split(command), standalone_mode=False)
+    (file,) = Path().glob(made)
+    target = HOME / f"{name}.webp"
+    if file.suffix == ".webp":
+        target.write_bytes(file.read_bytes())
+        return
+    with Image.open(file) as image:
+        image = image.convert("RGB")
+        if max(image.size) < 600:
+            image = image.resize((2 * image.width, 2 * image.height), Image.Resampling.NEAREST)
+        image.save(target, quality=88, method=6)
+
+
+def main() -> None:
+    """See the study's head."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=[name.removeprefix("latent-") for name in COMMANDS])
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        above = np.zeros((64, 64), np.uint8)
+        above[:22] = 255
+        Image.fromarray(above).save("top.png")
+        for name in COMMANDS:
+            if args.only is None or name.removeprefix("latent-") in args.only:
+                make(name)
+                print(name, f"{(HOME / name).with_suffix('.webp').stat().st_size / 1024:.0f} KiB", flush=True)
+
+
+if __name__ == "__main__":
+    main()
