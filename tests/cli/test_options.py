@@ -214,7 +214,7 @@ TRAIN = Command(
             r1_gamma=3.5, lr=0.0017, rollback_lr=0.6, path_length_weight=1.7, style_mixing=0.4, ema_half_life_kimg=9.5,
             init_from="net.pkl", allow_partial=True, freeze_d="10", freeze_g="16px", freeze_mapping=True, tick_kimg=1.5,
             samples_kimg=2.5, checkpoint_kimg=3.75, keep_last=9, evaluate_kimg=6.5, evaluate_samples=333, metrics="fid,is",
-            features="dinov2", weights="w.bin", precision="fp32", compile="on", activation_checkpointing=True,
+            tracker="aim,wandb", features="dinov2", weights="w.bin", precision="fp32", compile="on", activation_checkpointing=True,
         ),
     },
 )  # fmt: skip

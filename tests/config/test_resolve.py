@@ -139,7 +139,7 @@ EVERYTHING = Options(
     path_length_weight=1.5, ema_half_life_kimg=2.5, tick_kimg=0.5, samples_kimg=1.5, checkpoint_kimg=2.5, keep_last=5,
     evaluate_kimg=3, evaluate_samples=123, metrics="recall,fid", features="clip", weights="w", init_from="elsewhere",
     allow_partial=True, freeze_d="10", freeze_g="16px", freeze_mapping=True, method="ada,bcr", consistency_transforms="xflip",
-    consistency_reach=0.5,
+    consistency_reach=0.5, tracker="mlflow,wandb",
 )  # fmt: skip
 
 

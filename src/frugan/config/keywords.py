@@ -56,6 +56,7 @@ class TrainKeywords(TypedDict, total=False):
     samples_kimg: float | None
     checkpoint_kimg: float | None
     keep_last: int
+    tracker: str
     evaluate_kimg: float
     evaluate_samples: int | None
     metrics: str | None

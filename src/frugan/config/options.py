@@ -107,6 +107,12 @@ def _policies() -> Iterable[str]:
     return POLICIES
 
 
+def _trackers() -> Iterable[str]:
+    from frugan.tracking import TRACKERS
+
+    return (*TRACKERS, "none")
+
+
 def _metrics() -> Iterable[str]:
     from frugan.metrics import METRICS
 
@@ -289,6 +295,9 @@ class Options:
     """kimg between checkpoints. [default: 1/20 of the run, at most 50]"""
     keep_last: Count = option(2, REPORTING)
     """Checkpoints kept, besides the best."""
+    tracker: str = option("tensorboard", REPORTING, choices=_trackers, several=True)
+    """Where records go besides stats.jsonl and the page: tensorboard, wandb, mlflow, aim, several joined by commas, or none.
+    Each but the first needs its package."""
     evaluate_kimg: NotNegative = option(0.0, REPORTING)
     """kimg between evaluations; 0: none. Needs the extra frugan[metrics]."""
     evaluate_samples: Count | None = option(None, REPORTING)

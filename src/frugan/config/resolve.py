@@ -25,6 +25,7 @@ from frugan.networks import DiscriminatorConfig, GeneratorConfig, MappingConfig
 from frugan.networks.registry import DEFAULT, architecture_of, find_architecture
 from frugan.ops.tiling import Tile, tiles_along
 from frugan.pixel_format import PixelFormat
+from frugan.tracking import parse_trackers
 from frugan.training import TrainingConfig, TransferConfig
 from frugan.training.vicinity import NEIGHBOURS, silverman_width, widths
 
@@ -327,6 +328,7 @@ def _report(options: Options, kimg: float) -> ReportConfig:
         checkpoint_kimg=options.checkpoint_kimg or every,
         evaluate_kimg=options.evaluate_kimg,
         keep_last=options.keep_last,
+        trackers=parse_trackers(options.tracker),
     )
 
 

@@ -36,6 +36,8 @@ class ReportConfig:
     checkpoint_kimg: Length = 50.0
     evaluate_kimg: NotNegative = 0.0
     keep_last: Count = 2
+    trackers: tuple[str, ...] = ("tensorboard",)
+    """Where records go besides stats.jsonl and the page: names of `frugan.tracking.TRACKERS`."""
 
     def __post_init__(self) -> None:
         check_fields(self)

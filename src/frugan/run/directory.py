@@ -213,8 +213,9 @@ _OWN_FILES = (
         "best.json",
         "stats.jsonl",
         "index.html",
+        "trackers.json",
     ),
-    *("reals.png", "samples", "evaluations", "tensorboard", "checkpoints", UNFINISHED, ".lock*"),
+    *("reals.png", "samples", "evaluations", "tensorboard", "wandb", "checkpoints", UNFINISHED, ".lock*"),
 )
 """Patterns of all that a run writes into its directory, but for exports that a user may put there."""
 

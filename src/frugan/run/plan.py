@@ -64,6 +64,7 @@ def plan(
     for. `processes` is how many will train (default: those that are at it). Raises `FruganError` where those networks do
     not fit, unless `options.allow_partial`.
     """
+    tracking.check_trackers(tracking.parse_trackers(options.tracker))
     data, options = _anchored(data, options)
     source = read_source(options.init_from) if options.init_from else None
     dataset = open_dataset(_shaped_like(source.generator, data) if source else data, progress=progress)

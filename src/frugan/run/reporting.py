@@ -39,6 +39,7 @@ class Reporter:
         self.run, self.config, self.dataset, self.state = run, config, dataset, state
         self.total_images = total_images
         self.writes = rank() == 0
+        tracking.check_trackers(config.report.trackers)
         self.grid = SampleGrid(dataset)
         self.energy = tracking.EnergyMeter()
         self.page = tracking.Page(run.path)
@@ -57,8 +58,11 @@ class Reporter:
         past = self.rewind()
         if self.writes:
             purge_after = self.state.images if resumed else None
-            board = tracking.TensorBoard(self.run.path / "tensorboard", purge_after=purge_after)
-            self.trackers = tracking.Trackers(self.stats, board)
+            opened = (
+                tracking.open_tracker(name, self.run.path, self.event, purge_after=purge_after)
+                for name in self.config.report.trackers
+            )
+            self.trackers = tracking.Trackers(self.stats, *opened)
         self.seconds_before = (tracking.finite(past[-1].get("seconds_total")) if past else None) or 0.0
         self.has_samples = any(r.get("diversity") for r in past)
         self.pace = _Pace([pace for r in past if (pace := tracking.finite(r.get("seconds_per_kimg")))])
