@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 """Records, sample grids and configuration in other programs: with stand-ins for their packages, and with the packages."""
 
 from __future__ import annotations
