@@ -51,12 +51,12 @@ class Wandb:
         self._run: Any = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=os.environ.get("WANDB_NAME", home.resolve().name),
-            id=kept and kept["id"],
+            id=kept["id"] if kept else None,
             resume="allow" if kept else None,
             dir=str(home),
             config=dict(config),
         )
-        self.names = {"id": str(self._run.id)}
+        self.names: Names = {"id": str(self._run.id)}
         self._run.define_metric("images")
         self._run.define_metric("*", step_metric="images")
 
@@ -87,7 +87,7 @@ class MLflow:
             settings = iter([Param(name, text[:500]) for name, text in flat(config)])
             while some := list(islice(settings, 100)):  # the most that one request takes
                 self._client.log_batch(self._id, params=some)
-        self.names = {"id": self._id, "uri": where}
+        self.names: Names = {"id": self._id, "uri": where}
 
     def _begin(self, name: str) -> str:
         title = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
@@ -110,12 +110,12 @@ class Aim:
     """A run of Aim, in the repository that AIM_REPO names, or in the working directory's."""
 
     def __init__(self, home: Path, config: Mapping[str, Any], kept: Names | None) -> None:
-        import aim
+        import aim  # pyright: ignore[reportMissingImports]
 
         self._image: Any = aim.Image
         where = (kept or {}).get("repo") or os.environ.get("AIM_REPO") or str(Path.cwd())
         self._run: Any = aim.Run(
-            run_hash=kept and kept["id"],
+            run_hash=kept["id"] if kept else None,
             repo=where,
             experiment=PROJECT,
             capture_terminal_logs=False,
@@ -124,7 +124,7 @@ class Aim:
         if not kept:
             self._run.name = home.resolve().name
             self._run["config"] = dict(flat(config))
-        self.names = {"id": str(self._run.hash), "repo": where}
+        self.names: Names = {"id": str(self._run.hash), "repo": where}
 
     def send(self, values: Mapping[str, float], grids: Sequence[Path], images: int) -> None:
         """See `Service`."""
