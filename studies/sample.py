@@ -99,6 +99,7 @@ def card(
     rounding: float,
     found: Sequence[Direction],
     right: dict[str, float],
+    samples: int,
 ) -> str:
     """README.md of the network, with the hub's header."""
     header = {
@@ -117,7 +118,8 @@ def card(
         "Data": "10,000 avatars of the style Critters by DiceBear (CC0 1.0): "
         '`frugan.data.tools.draw_avatars("critters", 10_000, 64, …)`, seed 0',
         "Training": f"`{_command(environment['command'])}`, {kimg:g} kimg on {gpus or environment['cpu']}",
-        "Figures": f"{figures}; against 2,000 critters that it was not trained on, in EfficientNet-Lite0 features",
+        "Figures": f"{figures}; {samples:,} samples against 2,000 critters that it was not trained on, in EfficientNet-Lite0 "
+        "features",
         "Rounding": f"float16 changes images by {rounding:.1e} at most, of a range of 2",
         "Licence": "CC0 1.0, as the images",
     }
@@ -177,7 +179,7 @@ def main() -> None:
     rounding = float((render_edited(raw, z) - render_edited(G, z)).abs().max())
     found = directions(G, network, args.work / best.name, args.scored)
     save_directions(found, args.out)
-    text = card(args.run, best, values[best], G, rounding, found, attributes.accuracy(network, held_out))
+    text = card(args.run, best, values[best], G, rounding, found, attributes.accuracy(network, held_out), args.samples)
     (args.out / "README.md").write_text(text, "utf-8")
     frugan.save_images(G.sample(seeds=range(NUM_SAMPLES), truncation=TRUNCATION), args.out / SAMPLES, columns=8)
     size = sum(file.stat().st_size for file in args.out.iterdir())
