@@ -52,7 +52,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("XDG_CACHE_HOME", "TORCH_HOME", "FRUGAN_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / "cache"))
 
     def call(*arguments: object) -> str:
         words = [str(home / a[1:]) if isinstance(a, str) and a.startswith("@") else str(a) for a in arguments]
@@ -170,6 +171,7 @@ REFUSED = {
     "damaged": (["project", "@net", "@images", "@broken.png"], "broken.png cannot be read"),
     "empty folder": (["project", "@net", "@found"], "holds no images"),
     "distance": (["project", "@net", "@images", "--distance", "vgg"], "choose from lpips"),
+    "no weights": (["project", "@net", "@images", "--distance", "lpips"], "LPIPS needs the file vgg16"),
     "mask": (["project", "@net", "@images", "--mask", "@images/small.jpg"], "draw one of 16x16"),
     "class": (["project", "@net", "@images", "--class", "cat"], "trained without labels"),
     "encoder": (["project", "@net", "@images", "--encoder", "@found"], "holds no encoder"),

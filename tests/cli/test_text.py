@@ -196,6 +196,16 @@ REFUSED = {
     "adapt to both": (["adapt", "net", *MODEL, "--source", "a", "--target", "b", "--images", "data"], "give --source"),
     "adapt to the same": (["adapt", "net", *MODEL, "--source", "square", "--target", "a square"], "say the same"),
     "no labels": (["train", "net"], "images"),
+    "find nothing": (["find", "net", " ", *MODEL], "an empty prompt"),
+    "no class": (["find", "classes", "red", *MODEL], "add --class"),
+    "groups": (
+        ["edit", "net", *MODEL, "--target", "red", "--method", "mapper", "--groups", "fine,big"],
+        "choose some of",
+    ),
+    "no mapper": (
+        ["edit", "net", *MODEL, "--target", "red", "--method", "mapper", "--mapper", "data"],
+        "holds no mapper",
+    ),
 }
 
 

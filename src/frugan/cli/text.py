@@ -136,6 +136,7 @@ def edit(
     joint = open_model(model, G.mapping.w_avg.device)
     end = prompt_vector(joint, _prompt(target, G), template)
     way = change(joint, _prompt(neutral, G), _prompt(target, G), template) if neutral is not None else None
+    _check_points(G, points, method, groups, mapper)
     check_out(out)
     with bar("statistics of w") as progress:
         statistics = statistics_of(G, samples=SAMPLES, labels=None if c is None else c[None], progress=progress)
@@ -326,6 +327,26 @@ def _save_direction(
     print_command("Edit with", "edit", network, "--direction", f"{out}:0", "--strengths", f"0:{strength:g}:5")
 
 
+def _check_points(G: Generator, points: Sequence[Point], method: str, groups: str, mapper: Path | None) -> None:
+    """Raises `FruganError` for codes and mappers that the method cannot use."""
+    from frugan.latent.code import Code, check_points, code_ws
+    from frugan.latent.text import styleclip
+
+    check_points(G, points)
+    if method in ("optimise", "mapper"):
+        for point in points:
+            if isinstance(point, Code):
+                code_ws(point)
+    if method == "mapper":
+        styleclip.check_groups(_groups(groups))
+        if mapper is not None:
+            styleclip.load_mapper(mapper, G)
+
+
+def _groups(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(" ", "").split(","))
+
+
 def _edited(
     G: Generator, joint: JointModel, statistics, end: Tensor, points: Sequence[Point], c: Tensor | None, truncation, method: str,
     out: Path, *, groups: str, steps: int | None, keep: float | None, wanted: float | None, mapper: Path | None, seed: int, target: str,
@@ -345,9 +366,12 @@ def _edited(
     if mapper is not None:
         made = styleclip.load_mapper(mapper, G)
     else:
-        chosen = tuple(groups.replace(" ", "").split(","))
         config = styleclip.MapperConfig(
-            steps=steps or 300, keep=0.05 if keep is None else keep, truncation=truncation.psi, groups=chosen, seed=seed
+            steps=steps or 300,
+            keep=0.05 if keep is None else keep,
+            truncation=truncation.psi,
+            groups=_groups(groups),
+            seed=seed,
         )
         with bar("training the mapper") as progress:
             made = styleclip.train_mapper(G, joint, end, statistics, config, c=c, state=out / ".fit", progress=progress)

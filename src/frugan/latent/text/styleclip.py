@@ -104,6 +104,12 @@ def optimise(
 GROUPS = ("coarse", "middle", "fine")
 
 
+def check_groups(groups: Sequence[str]) -> None:
+    """Raises `FruganError` unless these are some of `GROUPS`."""
+    if not groups or not set(groups) <= set(GROUPS):
+        raise FruganError(f"groups {', '.join(groups)}: choose some of {', '.join(GROUPS)}")
+
+
 class Mapper(nn.Module):
     """ws → ws + scale·σ·M(w), with a network of its own for coarse, middle and fine levels (the thirds of them)."""
 
@@ -111,10 +117,9 @@ class Mapper(nn.Module):
         super().__init__()
         levels = num_ws // 2
         cuts = [round(levels * k / 3) for k in range(4)]
+        check_groups(groups)
         self.groups, self.scale = tuple(groups), scale
         self.spans = {g: (2 * cuts[k], 2 * cuts[k + 1]) for k, g in enumerate(GROUPS) if g in groups}
-        if len(self.spans) < max(len(self.groups), 1):
-            raise FruganError(f"groups {', '.join(groups)}: choose some of {', '.join(GROUPS)}")
         for group in self.spans:
             layers = [EqualizedLinear(w_dim, w_dim, activation="lrelu") for _ in range(3)]
             last = EqualizedLinear(w_dim, w_dim)
