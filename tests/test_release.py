@@ -158,7 +158,7 @@ def test_the_oldest_versions_are_those_that_pyproject_allows() -> None:
         (bound,) = (Version(s.version) for s in need.specifier if s.operator == ">=")
         if oldest[name].release[: len(bound.release)] != bound.release:
             newer.add(name)
-    assert newer <= {"huggingface-hub", "transformers", "typer"}
+    assert newer <= {"huggingface-hub", "transformers"}
 
 
 def test_pinned_versions_are_allowed() -> None:
