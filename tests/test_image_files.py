@@ -50,7 +50,7 @@ def read_by_others(content: bytes, kind: str) -> np.ndarray:
     channels=st.sampled_from([1, 2, 3, 4, 5, 9]),
     alpha=st.booleans(),
     low=st.integers(-(2**40), 2**40),
-    span=st.integers(1, 65535),
+    span=st.one_of(st.integers(1, 65535), st.integers(1, 4_000_000)),
     kind=st.sampled_from(["auto", "tiff", "npy", "png"]),
     each=st.booleans(),
     size=st.sampled_from([(8, 8), (8, 12), (1, 3)]),
@@ -101,14 +101,52 @@ def test_floats_come_out_in_the_units_of_the_data(dtype: NumberType, channels: i
     assert (output.kind, output.dtype, output.notes()) == ("tiff", "float32", [])
     values = output.values(identity(data))
     assert values.dtype == np.float32
-    steps = np.array([hi - lo for lo, hi in data.value_range or ()]) / 65535
-    assert (np.abs(values - stored.astype(np.float64)) <= 0.51 * steps + np.spacing(np.float32(1500))).all()
+    spans = np.array([hi - lo for lo, hi in data.value_range or ()])
+    assert (np.abs(values - stored.astype(np.float64)) <= spans * 2**-24 + np.spacing(np.float32(1500))).all()
     for kind in ("tiff", "npy"):
         np.testing.assert_array_equal(read_by_others(encode(values[0], kind, alpha=False), kind), values[0])
-    between = output.values(torch.full((1, channels, 1, 1), 0.1 + 1e-5))  # finer than the data's 65,536 steps
+    between = output.values(torch.full((1, channels, 1, 1), 0.1 + 1e-5))
     low = np.array([lo for lo, _ in data.value_range or ()])
-    expected = np.broadcast_to(low + (1.1 + 1e-5) / 2 * steps * 65535, channels)
+    expected = np.broadcast_to(low + (1.1 + 1e-5) / 2 * spans, channels)
     np.testing.assert_allclose(between[0, 0, 0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "float32"])
+def test_every_container_round_trips_through_a_set(dtype: NumberType, channels: int, tmp_path: Path) -> None:
+    """From files of one kind, through the cache, to files of every kind that holds them, read by other libraries."""
+    rng = np.random.default_rng(1)
+    top = 255 if dtype == "uint8" else 60_000 if dtype in ("uint16", "float32") else 30_000
+    stored = rng.integers(0, top, (5, 8, 12, channels)).astype(dtype)
+    stored = stored / np.float32(8) if dtype == "float32" else stored
+    for i, image in enumerate(stored):
+        save(
+            image,
+            tmp_path / "set" / f"{i}.tif",
+            alpha=False,
+            names=[f"band {k}" for k in range(channels)],
+            text={"Seed": "1"},
+        )
+    data = open_dataset(DataConfig(str(tmp_path / "set"), use_generated=True))
+    assert (data.pixel_format.dtype, data.channels, data.alpha) == (dtype, channels, False)
+    images, held = identity(data), 0
+    for kind in ("png", "tiff", "npy", "npz"):
+        if kind == "png" and (channels not in (1, 3) or dtype not in ("uint8", "uint16")):
+            continue
+        output = choose_output(data.pixel_format, channels, kind)
+        assert (output.dtype, output.stored) == (dtype, True)
+        if kind == "npz":
+            save_npz([output.values(images)], stored.shape, output.dtype, tmp_path / "all.npz")
+            found = list(np.load(tmp_path / "all.npz")["images"])
+        else:
+            files = output.save(images, [tmp_path / kind / f"{i}" for i in range(5)])
+            found = [read_by_others(file.read_bytes(), kind) for file in files]
+        for image, expected in zip(found, stored, strict=True):
+            assert image.dtype == dtype
+            tolerance = 7500 * 2**-24 if dtype == "float32" else 0  # a float32 in [-1, 1] is as fine as that
+            np.testing.assert_allclose(image.astype(float), expected, rtol=0, atol=tolerance)
+        held += 1
+    assert held == (4 if channels in (1, 3) and dtype in ("uint8", "uint16") else 3)
 
 
 DEPTHS = [("uint8", np.uint8), ("uint16", np.uint16)]

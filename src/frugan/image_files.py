@@ -88,9 +88,9 @@ class Output:
 
     def values(self, images: Tensor) -> np.ndarray:
         """float `[N, C, H, W]`, nominally in [-1, 1] → `[N, H, W, C]` of `dtype`. What was read from the data comes back exactly
-        where its numbers are whole and no more than 65,536 lie in its range."""
+        where its numbers are whole and its range spans no more than some million of them."""
         pixels, dtype = self.pixels, np.dtype(self.dtype)
-        if dtype.kind == "f":
+        if dtype.kind == "f" or (self.stored and pixels.depth == 32):
             shares = images.detach().to("cpu").double().add(1).div(2).clamp(0, 1).permute(0, 2, 3, 1).numpy()
         else:
             bits = pixels.depth if self.stored else min(8 * dtype.itemsize, 16)

@@ -24,9 +24,32 @@ NumberType = Literal[
 ]
 
 
+HeldType = Literal["uint8", "uint16", "float32"]
+"""How decoded pixels are held: whole numbers, whose highest stands for 1, or shares of the range in [0, 1]."""
+
+MOST_STEPS = 65535
+"""Between the ends of a range whose whole numbers uint16 holds."""
+
+
 def is_plain(dtype: np.dtype | str) -> bool:
-    """Whether pixels of the type are trained on as they are: uint8 and uint16. Others are scaled to uint16."""
+    """Whether pixels of the type are trained on as they are: uint8 and uint16. Others are scaled."""
     return np.dtype(dtype) in (np.uint8, np.uint16)
+
+
+def held_type(dtype: np.dtype | str, value_range: Range | None) -> HeldType:
+    """How numbers of a type are held: uint8 and uint16 as they are, others as uint16 where that holds each whole number of the
+    range, else as float32."""
+    dtype = np.dtype(dtype)
+    if dtype == np.uint8:
+        return "uint8"
+    whole = dtype.kind != "f" and all(hi - lo <= MOST_STEPS for lo, hi in value_range or ())
+    return "uint16" if whole else "float32"
+
+
+def full_value(dtype: np.dtype | str) -> float:
+    """The held number that stands for the upper end of the range."""
+    dtype = np.dtype(dtype)
+    return 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
 
 
 @dataclass(frozen=True)
@@ -62,8 +85,8 @@ class PixelFormat:
 
     @property
     def depth(self) -> int:
-        """Bits per channel that networks were trained on: 8 or 16."""
-        return 8 if self.dtype == "uint8" else 16
+        """Bits per channel that networks were trained on: 8, 16, or 32 of floating-point numbers."""
+        return 8 * np.dtype(held_type(self.dtype, self.value_range)).itemsize
 
     def channel_names(self, channels: int) -> tuple[str, ...]:
         """Of all channels: those of the files, else by their count."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from frugan.data import DataConfig, Dataset, open_dataset
+from frugan.data.duplicates import near_duplicates
 from frugan.data.tools import prepare, shard
 from frugan.data.values import explicit_range, parse_range, range_name, restore, settle_range, stretch
 from frugan.errors import FruganError
+from frugan.images import to_bytes, to_pixels
 from frugan.pixel_format import NumberType
 
 ranges = st.tuples(st.integers(0, 65534), st.integers(1, 65535)).filter(lambda pair: pair[0] < pair[1])
@@ -82,12 +84,12 @@ def test_whole_numbers_of_any_type_come_back_exactly(dtype: str, span: int, data
     low=st.integers(-(10**6), 10**6),
     span=st.sampled_from([1e-3, 1.0, 3.5, 1e6]),
 )
-def test_other_numbers_come_back_to_half_a_step(dtype: str, low: int, span: float) -> None:
+def test_other_numbers_come_back_to_a_float32_of_their_range(dtype: str, low: int, span: float) -> None:
     stored = (low + span * np.random.default_rng(0).random((8, 8, 2))).astype(dtype)
     pair = (float(low), float(low + span))
     back = restore(stretch(stored, (pair,), alpha=False), (pair,), alpha=False, dtype=dtype)
     spacing = np.spacing(np.abs(stored).max()) if dtype.startswith("float") else 1
-    assert np.abs(back.astype(np.float64) - stored.clip(*pair)).max() <= span / 65535 * 0.5001 + spacing
+    assert np.abs(back.astype(np.float64) - stored.clip(*pair)).max() <= span * 2**-25 + spacing
 
 
 @pytest.mark.parametrize("depth", [8, 16])
@@ -170,12 +172,12 @@ def test_any_type_of_numbers_trains_and_comes_back(dtype: str, channels: int, tm
     stored = (top * rng.random((8, 8, 8, channels)) - (0 if dtype.startswith("uint") else 40)).astype(dtype)
     data = _saved(tmp_path, stored)
     assert data.pixel_format.dtype == dtype
-    assert data.pixels.dtype == (np.uint8 if dtype == "uint8" else np.uint16)
+    assert data.pixels.dtype == (np.float32 if dtype.startswith("float") else "uint8" if dtype == "uint8" else "uint16")
     back = restore(np.asarray(data.pixels), data.value_range, alpha=False, dtype=dtype)
     assert back.dtype == dtype
     if dtype.startswith("float"):
-        assert np.abs(back.astype(np.float64) - stored).max() <= 3000 / 65535 + np.spacing(np.dtype(dtype).type(3000))
-        assert any(f"{dtype} numbers are trained on in 65,536 steps" in note for note in data.notes)
+        assert np.abs(back.astype(np.float64) - stored).max() <= 3040 * 2**-25 + np.spacing(np.dtype(dtype).type(3000))
+        assert any(f"{dtype} numbers are held as float32, 4 bytes each" in note for note in data.notes)
     else:
         np.testing.assert_array_equal(back, stored)
     if dtype not in ("uint8", "uint16"):
@@ -184,6 +186,34 @@ def test_any_type_of_numbers_trains_and_comes_back(dtype: str, channels: int, tm
         assert len(data.value_range or ()) == (channels if channels > 4 else 1)
     again = open_dataset(data.config, cache_dir=tmp_path / "another")
     assert (again.fingerprint, again.pixel_format) == (data.fingerprint, data.pixel_format)
+
+
+def test_floats_are_not_brought_to_steps(tmp_path: Path) -> None:
+    """Values that lie closer than a 65,536th of the range stay apart, in the set, in a prepared copy and for metrics."""
+    stored = np.linspace(0.5, 0.50001, 4 * 8 * 8, dtype=np.float32).reshape(4, 8, 8, 1)
+    stored[0, 0, 0], stored[0, 0, 1] = 0, 1
+    data = _saved(tmp_path, stored)
+    images, _ = data.images(np.arange(4))
+    assert len(images.unique()) == len(np.unique(stored))
+    assert data.depth == 32
+    prepare(data.config, tmp_path / "copy.npz")
+    with np.load(tmp_path / "copy.npz") as copy:
+        np.testing.assert_allclose(copy["images"], stored, rtol=0, atol=2**-25)
+    assert (to_pixels(images, 32) == data.pixels).all()
+    assert (to_bytes(data.pixels[:]) == np.rint(stored * 255)).all()
+    assert near_duplicates(data.pixels) == near_duplicates(to_bytes(data.pixels[:]))
+
+
+@pytest.mark.parametrize("fit", ["crop", "letterbox"])
+def test_floats_are_resized_within_their_range(fit: Any, tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).random((3, 40, 28, 2)).astype(np.float32) * 1e6 - 500
+    np.save(tmp_path / "set.npy", stored)
+    data = open_dataset(DataConfig(str(tmp_path / "set.npy"), resolution=(16, 16), fit=fit))
+    pixels = data.pixels[:]
+    assert pixels.dtype == np.float32
+    assert pixels.min() >= 0
+    assert pixels.max() <= 1
+    assert len(np.unique(pixels)) > 700  # no steps
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])

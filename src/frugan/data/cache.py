@@ -1,6 +1,6 @@
 """Images decoded once: a memory-mapped array per content and settings, built in parallel, shared between processes.
 
-    <root>/<key>/pixels.npy   uint8 or uint16 [N, H, W, C]
+    <root>/<key>/pixels.npy   uint8, uint16 or float32 [N, H, W, C]
                  meta.json    names, what was skipped and why, the settings, hashes of the pixels; written last
     <root>/stamps/<stamp>     which content a path held when its files last had these sizes and times
 
@@ -40,10 +40,10 @@ from frugan.data.workers import Progress, in_threads
 from frugan.errors import FruganError
 from frugan.files import read_json, write_text
 from frugan.images import Pixels
-from frugan.pixel_format import NumberType, Range, is_plain
+from frugan.pixel_format import NumberType, Range, held_type, is_plain
 from frugan.structure import converter
 
-FORMAT = 3  # rises when the same images and settings come to mean other pixels
+FORMAT = 4  # rises when the same images and settings come to mean other pixels
 
 STEPS = 3  # for each image: its hash, its header, its pixels
 
@@ -318,7 +318,8 @@ def _decode(
 ) -> _Decoded:
     """Writes the images' pixels to the file, in order."""
     shape = (len(rows), *plan.resolution, plan.channels + config.masks)
-    dtype = np.dtype(np.uint8 if plan.depth == 8 else np.uint16)
+    value_range = None if is_counted(config.value_range) else settle_range(config.value_range, plan.dtype, None)
+    dtype = np.dtype(held_type(plan.dtype, value_range))
     _require_space(file.parent, int(np.prod(shape)) * dtype.itemsize)
     pixels = np.lib.format.open_memmap(file, "w+", dtype, shape)
 

@@ -37,8 +37,8 @@ _RESIDENT_SHARE = 0.25  # of a device's free memory: the rest is for training
 class Dataset:
     """N images of one shape. Image numbers from N to 2N − 1 are the x-flipped copies.
 
-    `pixels`: uint8 or uint16 `[N, H, W, C]`, memory-mapped; where stored values use a part of the range only, stretched from
-    `value_range` (see `frugan.data.values`). `labels`: float32 `[N, K]`, K = 0 without labels.
+    `pixels`: uint8, uint16 or float32 in [0, 1] `[N, H, W, C]`, memory-mapped; where stored values use a part of the range only,
+    stretched from `value_range` (see `frugan.data.values`). `labels`: float32 `[N, K]`, K = 0 without labels.
     `train_indices`, `held_out_indices`: int64, disjoint, together 0 … N − 1. `skipped`: (name, reason) of every
     image left out. `config` has what "auto" came to mean. `own`: images left out because frugan wrote them. `groups`: which
     images belong together, on one side of the split; None where nothing says so. `masks`: what the last channels are, where
@@ -100,7 +100,7 @@ class Dataset:
 
     @property
     def depth(self) -> int:
-        """Bits per channel: 8 or 16."""
+        """Bits per channel: 8, 16, or 32 of floating-point numbers."""
         return 8 * self.pixels.dtype.itemsize
 
     @property

@@ -17,6 +17,7 @@ from frugan.data.dataset import Dataset
 from frugan.data.decode import resize
 from frugan.data.workers import in_threads
 from frugan.errors import FruganError, shown
+from frugan.images import to_bytes
 
 LEAST = 0.98
 """Correlation from which two images count as near-duplicates."""
@@ -60,7 +61,7 @@ def near_duplicates(
     """Pairs of images that are nearly the same, the most alike first: within `images`, or between them and `others`.
 
     Args:
-        images, others: uint8 or uint16 `[N, H, W, C]`, also memory-mapped; of equal channels, of any sizes.
+        images, others: uint8, uint16 or float32 in [0, 1] `[N, H, W, C]`, also memory-mapped; of equal channels, of any sizes.
         least: lowest correlation, 0.5 to 1.
         most: pairs to return at most, the most alike of all.
 
@@ -147,9 +148,7 @@ def _thumbnails(images: Images) -> np.ndarray:
     """uint8 `[N, 16, 16, C]`."""
 
     def small(i: int) -> np.ndarray:
-        pixels = images[i]
-        pixels = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
-        return resize(pixels, (_SIDE, _SIDE), fit="crop", filter="box", alpha=False)
+        return resize(to_bytes(images[i]), (_SIDE, _SIDE), fit="crop", filter="box", alpha=False)
 
     found = list(in_threads(small, range(len(images))))
     return np.stack(found) if found else np.zeros((0, _SIDE, _SIDE, 1), np.uint8)

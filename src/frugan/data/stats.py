@@ -13,8 +13,8 @@ from PIL import Image
 
 from frugan.channels import MaskChannel, has_alpha
 from frugan.data.decode import Fit
-from frugan.data.values import LARGEST, range_name
-from frugan.pixel_format import Range, channel_names, is_plain
+from frugan.data.values import range_name
+from frugan.pixel_format import Range, channel_names, held_type, is_plain
 from frugan.structure import converter
 
 LITTLE_KEPT = 0.5
@@ -223,9 +223,10 @@ def _value_notes(stats: SourceStats, depth: int) -> Iterable[str]:
             f"stored values {spans(stats.value_range)} are black to white for training and are shown so on sheets; output has "
             "stored values"
         )
-        if types and any(_is_coarse(value, stats.value_range) for value in colour):
-            step = max(hi - lo for lo, hi in stats.value_range) / LARGEST
-            yield f"{types.pop()} numbers are trained on in 65,536 steps, of {step:.3g} at most: what lies between is rounded"
+        if types and held_type(next(iter(types)), stats.value_range) == "float32":
+            yield (
+                f"{types.pop()} numbers are held as float32, 4 bytes each; networks see all of their digits with --precision fp32"
+            )
         if stats.clipped:
             yield f"{percent(stats.clipped)} of all values lie outside {spans(stats.value_range)} and are clipped"
         if types and (
@@ -248,12 +249,6 @@ def _value_notes(stats: SourceStats, depth: int) -> Iterable[str]:
 def _bits_in_use(high: int) -> Range:
     """The range that "auto" takes for uint16 values up to `high`."""
     return ((0, (1 << max(high.bit_length(), 8)) - 1),)
-
-
-def _is_coarse(values: ChannelValues, value_range: Range) -> bool:
-    """Whether 65,536 steps are fewer than the values that may occur."""
-    whole = np.dtype(values.dtype or "uint16").kind != "f"
-    return not whole or max(hi - lo for lo, hi in value_range) > LARGEST
 
 
 def spans(value_range: Range) -> str:

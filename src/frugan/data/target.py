@@ -37,8 +37,11 @@ class PixelConfig:
 
 @dataclass(frozen=True)
 class Plan:
-    """Pixels `[H, W, C]` of 8 or 16 bits, masks aside; with `alpha` the last channel is opacity. `dtype`: the type of the stored
-    numbers; uint8 is trained on with 8 bits, all others with 16. `channel_names`: what the files call their channels."""
+    """Pixels `[H, W, C]` of 8 bits, or of more (`depth` 16), masks aside; with `alpha` the last channel is opacity.
+
+    `dtype`: the type of the stored numbers, which says how they are held (`frugan.pixel_format.held_type`). `channel_names`: what
+    the files call their channels.
+    """
 
     resolution: tuple[int, int]
     channels: int

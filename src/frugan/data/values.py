@@ -1,8 +1,9 @@
 """The range of stored values that training uses, stretched to all that the pixels' type can hold, and undone on output.
 
-A range [lo, hi] maps v to round((v - lo) · top / (hi - lo)), clipped, where top is 255 for uint8 and 65535 for every other type
-of numbers. As long as hi - lo is at most top, distinct whole numbers stay distinct, so `restore` gives back each of them exactly;
-beyond that, and of floating-point numbers, (hi - lo) / top is the smallest step. A range is one pair, or one for each channel.
+A range [lo, hi] maps v to round((v - lo) · top / (hi - lo)), clipped, where top is 255 for uint8 and 65535 for uint16 and for whole
+numbers of other types that lie no further apart: distinct ones stay distinct, so `restore` gives back each of them exactly.
+Whole numbers of a larger range, and floating-point numbers, become float32 shares (v - lo) / (hi - lo), exact to 2⁻²⁵ of the
+range. A range is one pair, or one for each channel.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import Literal, Protocol
 import numpy as np
 
 from frugan.errors import FruganError
-from frugan.pixel_format import Pair, Range, by_channel, is_plain, restored
+from frugan.pixel_format import MOST_STEPS, Pair, Range, by_channel, full_value, held_type, is_plain, restored
 
-LARGEST = 65535
+LARGEST = MOST_STEPS
 
 _FEWEST_BITS = 8  # a smaller derived range would take a dark set for a coarse one
 _TOGETHER = 4  # channels that "auto" takes together, to keep their balance; of more each has a range of its own
@@ -197,7 +198,7 @@ def _number(value: float) -> str:
 
 
 def stretch(pixels: np.ndarray, value_range: Range | None, *, alpha: bool) -> np.ndarray:
-    """Numbers `[…, C]` as stored → uint8 of uint8, else uint16, its whole range used; with `alpha` the last channel stays.
+    """Numbers `[…, C]` as stored → as they are held (see `held_type`), the whole range used; with `alpha` the last channel stays.
 
     Other types than uint8 and uint16 need a range.
     """
@@ -205,14 +206,15 @@ def stretch(pixels: np.ndarray, value_range: Range | None, *, alpha: bool) -> np
         return pixels
     if is_plain(pixels.dtype):
         return by_channel(pixels, value_range, lambda part, pair: _table(pair, pixels.dtype)[part], alpha=alpha)
-    return by_channel(pixels, value_range, _scaled, alpha=False)
+    scaled = _steps if held_type(pixels.dtype, value_range) == "uint16" else _shares
+    return by_channel(pixels, value_range, scaled, alpha=False)
 
 
 def restore(
     pixels: np.ndarray, value_range: Range | None, *, alpha: bool, dtype: np.dtype | str | None = None
 ) -> np.ndarray:
     """The inverse of `stretch`: values as they are stored, between lo and hi, of the type `dtype` (default: the pixels')."""
-    top = np.iinfo(pixels.dtype).max
+    top = full_value(pixels.dtype)
     return (
         restored(pixels / np.float64(top), value_range, dtype or pixels.dtype, alpha=alpha) if value_range else pixels
     )
@@ -226,6 +228,11 @@ def _table(pair: Pair, dtype: np.dtype) -> np.ndarray:
     return np.rint((np.arange(top + 1).clip(lo, hi) - lo) * (top / (hi - lo))).astype(dtype)
 
 
-def _scaled(values: np.ndarray, pair: Pair) -> np.ndarray:
+def _steps(values: np.ndarray, pair: Pair) -> np.ndarray:
     lo, hi = pair
     return np.rint((values.astype(np.float64).clip(lo, hi) - lo) * (LARGEST / (hi - lo))).astype(np.uint16)
+
+
+def _shares(values: np.ndarray, pair: Pair) -> np.ndarray:
+    lo, hi = pair
+    return ((values.astype(np.float64).clip(lo, hi) - lo) / (hi - lo)).astype(np.float32)

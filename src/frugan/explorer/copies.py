@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from frugan.data import Dataset
-from frugan.images import pil_image, to_float, to_uint8
+from frugan.images import pil_image, to_bytes, to_float, to_uint8
 from frugan.metrics import EvaluateConfig, Evaluator
 from frugan.metrics.neighbours import nearest
 from frugan.run.evaluate import image_set_of
@@ -57,7 +57,5 @@ class TrainingImages:
 
     def _pixels(self, row: int) -> dict[str, Any]:
         """RGBA, as a canvas takes them."""
-        pixels = self.images[np.array([row])][0]
-        shown = pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
-        values = np.asarray(pil_image(shown).convert("RGBA"))
+        values = np.asarray(pil_image(to_bytes(self.images[np.array([row])][0])).convert("RGBA"))
         return {"h": len(values), "w": values.shape[1], "data": b64encode(values.tobytes()).decode("ascii")}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from frugan.distributed import gather, own_share, rank
 from frugan.errors import FruganError
 from frugan.files import replacing
-from frugan.images import to_float, to_pixels, to_uint8
+from frugan.images import to_bytes, to_float, to_pixels, to_uint8
 from frugan.label_parts import LabelPart
 from frugan.metrics.card import EvaluationCard
 from frugan.metrics.config import FEWEST, EvaluateConfig
@@ -172,7 +172,7 @@ class Evaluator:
 
     @property
     def depth(self) -> int:
-        """Bits per channel of the reference, to which samples are rounded: 8 or 16."""
+        """Bits per channel of the reference, to which samples are rounded: 8, 16, or 32 of floating-point numbers."""
         return 8 * self.reference.pixels.dtype.itemsize
 
     def _evidence(self, generator: GeneratorLike, generated: FeatureSet) -> Evidence:
@@ -279,9 +279,7 @@ class Evaluator:
         for entry in card.nearest:
             options = {"seed": config.seed, "truncation": config.truncation, "device": self.device}
             ((image, _),) = sample_images(generator, [entry["sample"]], labels=self.labels, **options)
-            shown = self.train[np.array(entry["positions"])]
-            if shown.dtype != np.uint8:
-                shown = (shown >> 8).astype(np.uint8)
+            shown = to_bytes(self.train[np.array(entry["positions"])])
             rows.append(np.concatenate([to_uint8(image), shown]))
         n, h, w, c = rows[0].shape
         sheet = np.stack(rows).transpose(0, 2, 1, 3, 4)

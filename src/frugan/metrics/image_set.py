@@ -15,9 +15,9 @@ from frugan.images import Pixels
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Real images: uint8 or uint16 `[N, H, W, C]`, best memory-mapped; `rows` int64 choose among them, all by default,
-    and one from N on means an x-flipped copy. `labels`: float32 `[N, K]`. `names`: one for each of the N. `groups` `[N]`: the
-    patient, film or slide that an image is of, by name."""
+    """Real images: uint8, uint16 or float32 in [0, 1] `[N, H, W, C]`, best memory-mapped; `rows` int64 choose among them, all by
+    default, and one from N on means an x-flipped copy. `labels`: float32 `[N, K]`. `names`: one for each of the N. `groups` `[N]`:
+    the patient, film or slide that an image is of, by name."""
 
     pixels: Pixels
     rows: np.ndarray | None = None

@@ -15,7 +15,7 @@ from frugan.metrics.distances import Array, Features2D
 from frugan.metrics.resampling import Estimate, half_sample_intervals, shuffled_sides
 
 Statistic = Callable[[np.ndarray], Any]
-"""One image, uint8 or uint16 `[H, W, C]` as it would be saved, to what `float` takes."""
+"""One image, uint8, uint16 or float32 in [0, 1] `[H, W, C]` as the set holds it, to what `float` takes."""
 
 FEWEST = 10
 

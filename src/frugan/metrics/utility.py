@@ -28,7 +28,8 @@ FEWEST = 10
 
 
 class Examples(NamedTuple):
-    """Images uint8 or uint16 `[N, H, W, C]`, and what is to be told of each: class numbers int64 or numbers float `[N]`."""
+    """Images uint8, uint16 or float32 in [0, 1] `[N, H, W, C]`, and what is to be told of each: class numbers int64, or numbers
+    float `[N]`."""
 
     images: np.ndarray
     targets: np.ndarray

@@ -77,7 +77,7 @@ class Subject:
 
     @property
     def depth(self) -> int:
-        """Bits per channel of the images: 8 or 16; 8 without images."""
+        """Bits per channel of the images: 8, 16, or 32 of floating-point numbers; 8 without images."""
         known = self.data or self.reference
         return known.depth if known else 8
 

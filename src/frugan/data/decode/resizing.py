@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from frugan.channels import CHANNEL_NAMES, has_alpha
+from frugan.pixel_format import full_value
 
 Fit = Literal["crop", "letterbox"]
 Filter = Literal["lanczos", "box"]
@@ -32,18 +33,18 @@ def convert(pixels: np.ndarray, channels: int, background: Background = "white")
     """
     if pixels.shape[-1] == channels:
         return pixels
-    top = np.iinfo(pixels.dtype).max
+    top = full_value(pixels.dtype)
     with_alpha, wants_alpha = has_alpha(pixels.shape[-1]), has_alpha(channels)
     colour, alpha = (pixels[..., :-1], pixels[..., -1:]) if with_alpha else (pixels, np.full_like(pixels[..., :1], top))
     if with_alpha and not wants_alpha:
         behind = top if background == "white" else 0
         opacity = alpha / np.float32(top)
-        colour = np.rint(colour * opacity + behind * (1 - opacity)).astype(pixels.dtype)
+        colour = _of_type(colour * opacity + behind * (1 - opacity), pixels.dtype)
     if channels > 2:
         colour = np.broadcast_to(colour, (*colour.shape[:2], 3))
     elif colour.shape[-1] == 3:
         weights = np.array([0.299, 0.587, 0.114], np.float32)
-        colour = np.rint((colour @ weights)[..., None]).astype(pixels.dtype)
+        colour = _of_type((colour @ weights)[..., None], pixels.dtype)
     return np.concatenate([colour, alpha], -1) if wants_alpha else np.ascontiguousarray(colour)
 
 
@@ -74,7 +75,7 @@ def resize(
     y, x = (H - inner[0]) // 2, (W - inner[1]) // 2
     sheet = np.zeros((H, W, pixels.shape[-1]), pixels.dtype)
     if not alpha and background == "white":
-        sheet[:] = np.iinfo(pixels.dtype).max
+        sheet[:] = full_value(pixels.dtype)
     sheet[y : y + inner[0], x : x + inner[1]] = _resample(pixels, inner, (0, 0, w, h), filter, alpha)
     return sheet
 
@@ -106,4 +107,10 @@ def _resample(
     if alpha:
         opacity = resized[..., -1:]
         resized[..., :-1] = np.where(opacity >= 0.5, resized[..., :-1] / np.maximum(opacity, 0.5), 0)
-    return np.rint(resized).clip(0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
+    return _of_type(resized, pixels.dtype)
+
+
+def _of_type(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Float values as held numbers of a type: clipped, and rounded where these are whole."""
+    values = values.clip(0, full_value(dtype))
+    return values.astype(dtype) if dtype.kind == "f" else np.rint(values).astype(dtype)

@@ -30,6 +30,7 @@ from frugan.data.workers import Progress, in_threads, per_image
 from frugan.errors import FruganError, shown
 from frugan.image_files import Kind, choose_sheet
 from frugan.images import beside_masks, grid, to_float
+from frugan.pixel_format import full_value
 
 _SHOWN = 8  # entries of a long list that a row names
 _STEPS = 5  # for each image: its header, its hash, and three for decoding it
@@ -285,7 +286,7 @@ class _Look(NamedTuple):
 
 def _look(dataset: Dataset, row: int) -> _Look:
     pixels = dataset.pixels[row]
-    top = np.iinfo(pixels.dtype).max
+    top = full_value(pixels.dtype)
     colours = pixels.reshape(-1, pixels.shape[-1])
     if dataset.alpha:
         colours = colours[colours[:, -1] > 0][:, :-1]

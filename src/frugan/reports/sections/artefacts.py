@@ -55,7 +55,9 @@ def examine(context: Context) -> Findings:
     found = Findings(blocks=[blocks.paragraph(f"{len(made):,} samples against {count:,} {subject.real_name}.")])
     _leaks(context, found, made)
     _spectrum(found, real, made)
-    _values(found, real_pixels, made_pixels, subject.depth)
+    if subject.depth > 16:  # too many values to count
+        real_pixels, made_pixels = to_pixels(real, 16), to_pixels(made, 16)
+    _values(found, real_pixels, made_pixels, min(subject.depth, 16))
     _sharpness(found, real, made)
     return found
 
