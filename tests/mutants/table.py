@@ -455,7 +455,8 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
     ("data/values.py", "tests/data/test_values.py", (
         ("float((1 << bits) - 1)", "float(1 << bits)", "test_a_derived_range_holds_all_values_and_uses_half_of_itself", "a derived range ends a value late"),
         ("_table(pair, pixels.dtype)[part], alpha=alpha)", "_table(pair, pixels.dtype)[part], alpha=False)", "test_restore_undoes_stretch_exactly & test_alpha_is_not_stretched", "alpha is stretched"),
-        ("(values.astype(np.float64).clip(lo, hi) - lo)", "values.astype(np.float64).clip(lo, hi)", "test_whole_numbers_of_any_type_come_back_exactly", "other numbers than uint8 and uint16 begin at 0"),
+        ("clip(lo, hi) - lo) * (LARGEST", "clip(lo, hi)) * (LARGEST", "test_whole_numbers_of_any_type_come_back_exactly", "other numbers than uint8 and uint16 begin at 0"),
+        ('== "uint16" else _shares', '!= "" else _shares', "test_floats_are_not_brought_to_steps", "floats in 65,536 steps"),
         ("_FEWEST_BITS = 8", "_FEWEST_BITS = 1", "test_a_derived_range_holds_all_values_and_uses_half_of_itself", "a dark set is taken for a coarse one"),
     )),
     ("pixel_format.py", "tests/data/test_values.py", (
