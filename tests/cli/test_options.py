@@ -455,6 +455,7 @@ EXPORT = Command(
         "weights": Case("--weights=int8", {"write_page.weights": "int8"}, PAGE),
         "directions": Case("--directions=there", {"write_page.directions": ["there"]}, PAGE),
         "runtime": Case("--runtime=ort.tgz", {"write_page.runtime": "ort.tgz"}, PAGE),
+        "webgpu": Case("--webgpu", {"write_page.webgpu": True}, PAGE),
         "licence": Case(
             "--licence=cc0-1.0",
             {"provenance_of.licence": "cc0-1.0"},
@@ -466,6 +467,7 @@ EXPORT = Command(
 
 def watch_server(rec: Recorder) -> None:
     rec.watch("frugan.cli.explore.open_network", MagicMock())
+    rec.watch("frugan.cli.explore.open_text_model", MagicMock())
     rec.watch("frugan.cli.explore.check_host")
     rec.watch("frugan.explorer.board.Board", MagicMock())
     rec.watch("frugan.explorer.server.listen", (MagicMock(), MagicMock(address="http://there/")))
@@ -486,6 +488,7 @@ EXPLORE = Command(
         **SERVER,
         "networks": Case("other", {"open_network.source": "other"}),
         "directions": Case("--directions=there", {"open_network.folders": ["there"]}),
+        "text_model": Case("--text-model=classes", {"open_text_model": True, "open_text_model.text": "classes"}),
         "device": Case("--device=cuda", {"open_network.device": "cuda"}),
     },
 )

@@ -10,12 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from frugan.errors import FruganError
 from frugan.explorer.network import Network
 from frugan.latent.direction import Direction, Identity
+from frugan.latent.text import JointModel
+from frugan.latent.text.captions import CaptionConfig, train_captioner
 from frugan.networks import Generator
 from tests.latent.conftest import make_generator
 
@@ -54,6 +57,20 @@ def network() -> Network:
 
 
 @pytest.fixture(scope="session")
+def text_model() -> JointModel:
+    """Fitted to plain images, bright and dark: knows these words."""
+    values = np.arange(64)[:, None] % 2
+    shades = torch.linspace(0.2, 0.9, 64)
+
+    def images(rows: np.ndarray) -> torch.Tensor:
+        signs = torch.from_numpy(1 - 2 * values[rows, 0])
+        return (signs * shades[rows])[:, None, None, None].expand(-1, 3, 16, 16)
+
+    config = CaptionConfig(steps=80, batch=16, dim=8, width=4, side=16)
+    return train_captioner(images, values, {"shade": ["bright", "dark"]}, config)
+
+
+@pytest.fixture(scope="session")
 def serving() -> Iterator[Callable[..., Any]]:
     """Starts servers: serving(networks) → its `Place`."""
     import uvicorn
@@ -89,16 +106,21 @@ def onnx(network: Network) -> dict[str, bytes]:
     return onnx_parts(network)
 
 
-@pytest.fixture(scope="session")
-def page_file(network: Network, onnx: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The network exported as one file."""
+def exported(path: Path, network: Network, onnx: dict[str, bytes], *, webgpu: bool = False) -> Path:
+    """The network as one file, from parts that were exported before."""
     from frugan.explorer import export
     from frugan.explorer.runtime import read_runtime
 
     try:
-        runtime = read_runtime(os.environ.get("FRUGAN_TEST_RUNTIME"))
+        runtime = read_runtime(os.environ.get("FRUGAN_TEST_RUNTIME"), webgpu=webgpu)
     except FruganError as error:
         pytest.skip(f"onnxruntime-web is not at hand: {error}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "onnx_parts", lambda _: onnx)
-        return export.export_page(tmp_path_factory.mktemp("page") / "a page.html", network, runtime).page
+        return export.export_page(path, network, runtime).page
+
+
+@pytest.fixture(scope="session")
+def page_file(network: Network, onnx: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The network exported as one file."""
+    return exported(tmp_path_factory.mktemp("page") / "a page.html", network, onnx)

@@ -190,8 +190,20 @@ def test_in_a_browser(browser: Any, open_board: Callable[..., Place], runs: Path
     assert page.locator("#curves figcaption").all_inner_texts() == ["loss/generator"]
     page.locator("#kimg").fill("0")
     assert "before training" in page.inner_text("#samples")
+    page.locator("#kimg").fill("1000")
+    assert "3 kimg" in page.inner_text("#samples")
     assert page.get_by_role("button", name="Resume first").is_visible()
+    assert "MB" in page.locator("#runs tbody tr").first.inner_text()
+    assert page.locator("#curves canvas").count() == 1
+    page.get_by_label("Show first").check()
+    assert [text for text in page.locator(".u-legend").first.inner_text().split() if text in ("first", "second")] == [
+        "first",
+        "second",
+    ]
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert not page.evaluate("window.hurt || document.querySelector('body img[onerror]')")
+    page.goto(open_board().address)
+    page.get_by_text(HOSTILE).first.wait_for()
+    assert page.get_by_role("button").count() == 0  # nothing to stop or resume without control
     page.close()
     assert wrong == []

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import imagecodecs
 import numpy as np
@@ -26,6 +27,8 @@ from frugan.latent.code import load_code
 from frugan.latent.direction import find_direction
 from frugan.latent.edit import Edit, Truncation, apply_edits
 from frugan.latent.levels import ws_of_levels
+from frugan.latent.text import JointModel, prompt_vector
+from frugan.latent.text.search import find_seeds
 from frugan.pixel_format import PixelFormat
 from tests.explorer.conftest import HOSTILE, MARKED_UP, make_network
 
@@ -570,9 +573,146 @@ def test_points_are_dragged(
         assert values == ["4", "8", "11"]
         explorer.click("Add a point")
         explorer.click("Remove point 2")
+        explorer.click("Remove all points")
+        assert explorer.page.get_by_role("button", name="Drag", exact=True).is_disabled()
+        explorer.click("Add a point")
+        for label, value in zip(("From x", "From y", "To x", "To y"), (4, 8, 11, 8)):
+            explorer.set(f"{label} of point 1", value)
         explorer.click("Drag")
         explorer.hears("new code")
         assert not np.array_equal(explorer.image(), before)
+
+
+def test_words(browser: Any, serving: Callable[..., Any], text_model: JointModel) -> None:
+    """An edit by words is a slider that moves the current image towards them, and a link restores it; seeds are found by words."""
+    network = make_network()
+    reference, address = Reference(network), serving([network], text_model=text_model).address
+    text = prompt_vector(text_model, "dark")
+
+    def similarity(image: np.ndarray) -> float:
+        pixels = torch.from_numpy(image[..., :3].copy()).permute(2, 0, 1)[None] / 127.5 - 1
+        return float(text_model.images(pixels) @ text)
+
+    for explorer in opened(browser, address, NEAR["server"]):
+        explorer.click("Seed 5")
+        before = explorer.image()
+        explorer.page.get_by_label("What the image is to show").fill("cat")
+        explorer.click("Edit by words")
+        explorer.page.get_by_text("has never seen the word").wait_for()
+        explorer.page.get_by_label("What the image is to show").fill("dark")
+        explorer.page.keyboard.press("Enter")
+        explorer.hears("“dark” has a slider")
+        after, state = explorer.image(), explorer.state
+        assert similarity(after) > similarity(before) + 0.001
+        reference.directions["dark"] = network.directions[-1]
+        explorer.shows(reference.seed(5, dark=state["edits"]["dark"]))
+        explorer.set("dark", 0)
+        explorer.shows(reference.seed(5))
+        explorer.reset()
+        explorer.set("Seeds to look at", 40)
+        explorer.click("Find seeds")
+        first = explorer.page.locator("[aria-label='seeds that fit the text'] button").first
+        first.wait_for()
+        expected = find_seeds(network.G, text_model, text, range(40), c=torch.eye(3)[0], truncation=Truncation(0.7))
+        assert first.get_attribute("aria-label").startswith(f"Seed {expected[0].seed},")
+        shown = explorer.image("[aria-label='seeds that fit the text'] button canvas")
+        first.click()
+        assert np.abs(explorer.image().astype(int) - shown).max() <= 1
+        explorer.shows(reference.seed(expected[0].seed))
+    for explorer in opened(browser, f"{address}#{quote(json.dumps(state))}", NEAR["server"]):
+        assert np.array_equal(explorer.image(), after)
+
+
+def test_no_words_without_a_model(explorer: Explorer) -> None:
+    assert explorer.page.get_by_label("What the image is to show").count() == 0
+
+
+def test_an_edit_by_words_can_be_stopped(browser: Any, serving: Callable[..., Any], text_model: JointModel) -> None:
+    for explorer in opened(browser, serving([make_network()], text_model=text_model).address, NEAR["server"]):
+        explorer.page.get_by_label("What the image is to show").fill("dark")
+        explorer.set("Seeds to look at", 10000)
+        explorer.click("Find seeds")
+        panel = explorer.page.locator("details", has=explorer.page.get_by_role("heading", name="Words"))
+        panel.get_by_text("running: seeds").wait_for()
+        panel.get_by_role("button", name="Stop").click()
+        panel.get_by_text("cancelled").wait_for()
+        assert panel.get_by_role("button", name="Stop").is_disabled()
+
+
+def test_is_it_a_copy(browser: Any, serving: Callable[..., Any], network: Network, tmp_path: Path) -> None:
+    """An image that was trained on finds itself, and the page says how near it is."""
+    pytest.importorskip("efficientnet_lite_pytorch")
+    from frugan.data import DataConfig, open_dataset
+    from frugan.explorer.copies import TrainingImages
+
+    reference, rng = Reference(network), np.random.default_rng(0)
+    for i, pixels in enumerate([*rng.integers(0, 256, (11, 16, 16, 3), np.uint8), reference.seed(5)]):
+        Image.fromarray(pixels).save(tmp_path / f"{i:02d}{MARKED_UP[:3] if i == 11 else ''}.png")
+    images = TrainingImages(open_dataset(DataConfig(str(tmp_path))))
+    known = Network("known", network.G, network.directions, network.class_names, training_images=lambda: images)
+    for explorer in opened(browser, serving([known]).address, NEAR["server"]):
+        explorer.click("Seed 5")
+        explorer.click("Find the nearest training images")
+        nearest = explorer.page.locator("[aria-label='nearest training images'] figure")
+        nearest.first.wait_for()
+        assert nearest.count() == 6
+        assert f"11{MARKED_UP[:3]}.png" in nearest.first.inner_text()
+        explorer.shows(reference.seed(5), "[aria-label='nearest training images'] canvas")
+        explorer.page.get_by_text("That is very near: compare the two.").wait_for()
+
+
+def test_key_frames_are_removed(explorer: Explorer) -> None:
+    explorer.reset()
+    framed(explorer)
+    explorer.click("Remove key frame 1")
+    assert [frame["a"] for frame in explorer.state["frames"]] == [{"seed": 7}]
+    assert explorer.page.get_by_label("Time", exact=True).is_disabled()
+    assert explorer.page.get_by_role("button", name="Save video").is_disabled()
+
+
+def test_the_link_is_copied_or_shown(explorer: Explorer) -> None:
+    explorer.reset()
+    explorer.click("Copy link")
+    explorer.hears("link")
+
+
+def test_an_image_that_is_dropped_is_projected_paused_and_stopped(
+    browser: Any, serving: Callable[..., Any], network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from frugan.explorer import fitting
+    from frugan.latent.fitting import open_distance
+    from frugan.latent.projection import ProjectionConfig
+
+    spaces: list[str] = []
+    many = lambda space: spaces.append(space) or ProjectionConfig(space, steps_w=100_000)  # noqa: E731
+    monkeypatch.setattr(fitting, "ProjectionConfig", many)
+    pixels = open_distance("pixels")
+    monkeypatch.setattr(fitting, "open_distance", lambda *_: pixels)
+    made = io.BytesIO()
+    Image.fromarray(to_uint8(network.G.sample([3], c=torch.eye(3)[0]))[0]).save(made, "PNG")
+    for explorer in opened(browser, serving([network]).address, NEAR["server"]):
+        before = explorer.image()
+        labelled(explorer, "Space", "w+: fits closest")
+        explorer.page.evaluate(
+            """content => { const given = new DataTransfer();
+               given.items.add(new File([new Uint8Array(content)], "own.png", {type: "image/png"}));
+               document.querySelector(".drop").dispatchEvent(new DragEvent("drop", {dataTransfer: given})); }""",
+            list(made.getvalue()),
+        )
+        panel = explorer.page.locator("details", has=explorer.page.get_by_role("heading", name="Own image"))
+        panel.get_by_text("running: w,").wait_for()
+        panel.get_by_role("button", name="Pause").click()
+        panel.get_by_text("paused:").wait_for()
+        assert float(panel.locator("progress").get_attribute("value")) < 1
+        shown = panel.locator("p").inner_text()
+        explorer.page.wait_for_timeout(900)
+        assert panel.locator("p").inner_text() == shown
+        panel.get_by_role("button", name="Resume").click()
+        panel.get_by_text("running: w,").wait_for()
+        panel.get_by_role("button", name="Stop").click()
+        panel.get_by_text("cancelled").wait_for()
+        assert spaces == ["w+"]
+        assert np.array_equal(explorer.image(), before)
 
 
 FORMATS = [

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -25,7 +26,11 @@ from frugan.explorer.fitting import read_upload, start_projection
 from frugan.explorer.network import Network
 from frugan.explorer.server import Place
 from frugan.images import to_uint8
+from frugan.latent.edit import Truncation
 from frugan.latent.projection import ProjectionConfig
+from frugan.latent.text import JointModel, prompt_vector
+from frugan.latent.text.search import find_seeds
+from tests.explorer.conftest import make_network
 from tests.explorer.test_server import ask
 
 
@@ -217,3 +222,66 @@ def test_nearest_training_images(serving: Callable[..., Place], network: Network
     assert found["nearest"][0]["distance"] < 0.01 * found["usual"]
     pixels = np.frombuffer(base64.b64decode(found["nearest"][0]["pixels"]["data"]), np.uint8)
     assert np.array_equal(pixels.reshape(16, 16, 4)[..., :3], images[7])
+
+
+def words(place: Place, text: str, **query: object) -> tuple[int, Any]:
+    asked = urlencode({"text": text, **query})
+    status, content, _ = ask(place, f"/words?{asked}", np.array([1, 0, 0], "<f4").tobytes())
+    return status, json.loads(content) if status == 200 else content.decode()
+
+
+def test_a_direction_towards_a_text(serving: Callable[..., Place], text_model: JointModel) -> None:
+    """It moves images towards the text, and is there for pages that are opened later."""
+    network = make_network("worded")
+    before = [direction.name for direction in network.directions]
+    place = serving([network], text_model=text_model)
+    assert json.loads(ask(place, "/networks")[1])[0]["can"]["words"]
+    for name in ("dark", "dark (2)"):
+        assert words(place, " dark ")[1]["state"] == "running"
+        assert until(place, lambda found: found["state"] != "running")["state"] == "done"
+        result = json.loads(ask(place, "/fit/result", b"")[1])
+        assert result["direction"]["name"] == name
+    told = json.loads(ask(place, "/networks")[1])[0]["directions"]
+    assert [direction["name"] for direction in told] == [*before, "dark", "dark (2)"]
+    assert told[-1] == result["direction"]
+    G, direction = network.G, network.directions[-1]
+    ws = network.map(G.latents(range(8)), torch.eye(3)[[0] * 8])[:, None].expand(-1, G.num_ws, -1)
+    offset = direction.displacement(G)[None].expand(8, -1)
+    shades = [float(network.render(ws, strength * offset).mean()) for strength in (0, result["strength"])]
+    assert shades[1] < shades[0] - 0.005
+
+
+def test_seeds_that_fit_a_text(serving: Callable[..., Place], network: Network, text_model: JointModel) -> None:
+    place = serving([network], text_model=text_model)
+    assert words(place, "bright", seeds=40, first=100, psi=0.5)[0] == 200
+    assert until(place, lambda found: found["state"] != "running")["steps"] == 40
+    found = json.loads(ask(place, "/fit/result", b"")[1])
+    text = prompt_vector(text_model, "bright")
+    expected = find_seeds(network.G, text_model, text, range(100, 140), c=torch.eye(3)[0], truncation=Truncation(0.5))
+    assert found == [[one.seed, pytest.approx(one.similarity, abs=1e-4)] for one in expected[:16]]
+
+
+def test_texts_that_are_refused(serving: Callable[..., Place], network: Network, text_model: JointModel) -> None:
+    place = serving([network], text_model=text_model)
+    for text, reason in (
+        ("", "empty prompt"),
+        ("cat", "has never seen"),
+        ("@/etc/passwd", "seen"),
+        ("x" * 301, "letters"),
+    ):
+        status, content = words(place, text)
+        assert (status, reason in content) == (400, True)
+    for query in ({"seeds": 10_001}, {"seeds": 0}, {"first": 2**32}, {"psi": "nan"}, {"psi": 9}):
+        assert words(place, "dark", **query)[0] == 400
+    assert words(serving([network]), "dark")[0] == 404
+
+
+def test_words_can_be_stopped(serving: Callable[..., Place], network: Network, text_model: JointModel) -> None:
+    place, count = serving([network], text_model=text_model), len(network.directions)
+    assert words(place, "dark", seeds=10_000)[0] == 200
+    until(place, lambda found: found["step"] > 0)
+    assert words(place, "dark")[0] == 503  # one at a time
+    assert told(place, "cancel")["state"] == "cancelled"
+    assert words(place, "dark")[0] == 200
+    told(place, "cancel")
+    assert len(network.directions) == count

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from frugan.explorer.network import Network
     from frugan.explorer.weights import Weights
     from frugan.latent.direction import Direction
+    from frugan.latent.text import JointModel
     from frugan.networks import Generator
 
 Host = Annotated[str, Option(help="The address to listen on; another than this machine's own needs --share too.")]
@@ -34,6 +35,7 @@ _FOUND_BY_ITSELF, _SAMPLES = 10, 20_000
 def explore(
     networks: Annotated[list[str], typer.Argument(help="A run, one of its checkpoints, an import, a .pkl or .pt, hf:user/name, or sample; a second one is shown beside it.")],
     directions: Annotated[list[Path] | None, Option(help="A folder of directions; may be repeated. \\[default: those in the run's folder directions, else the ten that GANSpace finds]")] = None,
+    text_model: Annotated[str | None, Option(help="Edit by words and find seeds by them, with captions:FOLDER, clip, siglip, classes, or package.module:callable, as frugan text does.")] = None,
     port: Annotated[int, Limits(at_least=0, at_most=65535), Option(help="0: any that is free.")] = 0,
     host: Host = "127.0.0.1",
     share: Share = False,
@@ -45,7 +47,8 @@ def explore(
     def service() -> object:
         from frugan.explorer.server import Service
 
-        return Service([open_network(source, directions or (), device) for source in networks])
+        model = open_text_model(text_model, device) if text_model else None
+        return Service([open_network(source, directions or (), device) for source in networks], text_model=model)
 
     offer(service, host, port, share=share, browser=browser)
 
@@ -71,7 +74,9 @@ def offer(make: Callable[[], Any], host: str, port: int, *, share: bool, browser
     serve(service, bound, place)
 
 
-def write_page(source: Path, out: Path, directions: list[Path], weights: Weights, runtime: Path | None) -> None:
+def write_page(
+    source: Path, out: Path, directions: list[Path], weights: Weights, runtime: Path | None, *, webgpu: bool
+) -> None:
     """`frugan export --format page`."""
     from importlib.util import find_spec
 
@@ -81,7 +86,7 @@ def write_page(source: Path, out: Path, directions: list[Path], weights: Weights
     if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]:
         raise FruganError(f"format page needs {' and '.join(missing)}: pip install 'frugan[onnx]'")
     with bar("fetching onnxruntime-web"):
-        files = read_runtime(runtime)
+        files = read_runtime(runtime, webgpu=webgpu)
     network = open_network(str(source), directions, "cpu")
     done = export_page(out, network, files, weights)
     say(f"{done.page}: {done.size / 1e6:.1f} MB; open it in a browser, it needs no network")
@@ -105,6 +110,14 @@ def check_host(host: str, share: bool) -> None:
         raise FruganError(
             f"--host {host}: other machines could connect and use this page and device; add --share if that is wanted"
         )
+
+
+def open_text_model(text: str, device: str) -> JointModel:
+    """A joint model of images and texts on a device."""
+    from frugan.device import choose_device
+    from frugan.latent.text import open_model
+
+    return open_model(text, choose_device(device))
 
 
 def open_network(source: str, folders: list[Path] | tuple[Path, ...], device: str) -> Network:

@@ -17,6 +17,7 @@ import torch
 from frugan.errors import FruganError
 from frugan.explorer.network import Network, constant_noise
 from frugan.explorer.page import file_page, folder_page
+from frugan.explorer.runtime import WEBGPU_FILES
 from frugan.explorer.weights import Weights, shrink
 from frugan.files import write_text
 from frugan.interop.export import ExportConfig, Part, export_onnx
@@ -44,7 +45,8 @@ def export_page(
     path: Path, network: Network, runtime: Mapping[str, bytes], weights: Weights = "float16"
 ) -> ExportedPage:
     """Writes the explorer of a network as `path` (.html), or where that were above `LARGEST_FILE` as a folder of that name without
-    the ending. Raises `FruganError`, before anything is written, where the images would be too far from the network's."""
+    the ending; `runtime` is one of `read_runtime`. Raises `FruganError`, before anything is written, where the images would be too
+    far from the network's."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise FruganError(f"{path}: name a file that ends in .html")
     parts = shrunk(onnx_parts(network), weights)
@@ -120,6 +122,6 @@ def _blocks(network: Network, parts: Mapping[str, bytes], runtime: Mapping[str, 
     """The page's data by name, each base64 of gzip."""
     module, wasm = runtime.values()
     noise = [m.numpy().astype("<f4").tobytes() for m in constant_noise(network.G)]
-    facts: dict[str, Any] = network.facts()
+    facts: dict[str, Any] = {**network.facts(), "webgpu": {*runtime} == {*WEBGPU_FILES}}
     contents = {"facts": json.dumps(facts).encode(), "runtime": module, "wasm": wasm, "noise": b"".join(noise), **parts}
     return {name: b64encode(gzip.compress(content, 9, mtime=0)).decode("ascii") for name, content in contents.items()}

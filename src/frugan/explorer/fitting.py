@@ -1,6 +1,7 @@
-"""Projection of an uploaded image and dragging of points, beside the rendering of others: with progress, pause and stop.
+"""Projection of an uploaded image, dragging of points and editing by words, with progress, pause and stop.
 
-One at a time. Between two steps a fit hands the device over to whatever waits for it. One that nobody asks after is ended.
+One at a time, beside the rendering of others: between two steps a fit hands the device over to whatever waits for it. One that
+nobody asks after is ended.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,12 +21,17 @@ from torch import Tensor
 
 from frugan.data.decode import read_header
 from frugan.errors import FruganError, explain, shown
+from frugan.latent.direction import Direction
 from frugan.latent.drag import DragConfig, Point, drag
+from frugan.latent.edit import Truncation
 from frugan.latent.fitting import FitReport, open_distance
 from frugan.latent.fitting.distances import Setting
 from frugan.latent.projection import ProjectionConfig, project
 from frugan.latent.statistics import statistics_of
 from frugan.latent.targets import Targets, read_targets
+from frugan.latent.text import JointModel
+from frugan.latent.text.search import find_seeds
+from frugan.latent.text.styleclip import sample_ws, shared_direction, strength_for
 from frugan.networks import Generator
 
 State = Literal["running", "paused", "done", "failed", "cancelled"]
@@ -33,6 +41,9 @@ MOST_PIXELS = 40_000_000
 """Of an uploaded image."""
 SPACES = ("w", "pn", "w+")
 _SAMPLES = 10_000
+_KEPT = 0.25
+"""How far an edit by words moves images, in distances between two samples."""
+_BEST = 16
 _FORGOTTEN = 20.0
 """Seconds after which a fit ends that nobody has asked after."""
 
@@ -61,12 +72,20 @@ class Fit:
     """One fit in a thread of its own; `work` is called with it, and calls its `step` after each step."""
 
     def __init__(
-        self, work: Callable[[Fit], None], image: Tensor, device: threading.Lock, notes: Sequence[str] = ()
+        self,
+        work: Callable[[Fit], None],
+        device: threading.Lock,
+        image: Tensor | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self.state: State = "running"
-        self.rung, self.step, self.steps, self.distance = "start", 0, 0, 0.0
-        self.image, self.ws = image, torch.zeros(0)
+        self.rung, self.step, self.steps = "start", 0, 0
+        self.distance: float | None = None
+        self.image = torch.zeros(1, 1, 1) if image is None else image
+        self.ws = torch.zeros(0)
         """`[C, H, W]` so far; in the end `[num_ws, w_dim]`."""
+        self.result: Any = None
+        """What else was found in the end, as JSON."""
         self.notes, self.error = list(notes), ""
         self._wanted = threading.Event()
         self._wanted.set()
@@ -105,9 +124,12 @@ class Fit:
         """Waits for its end."""
         self._thread.join()
 
-    def report(self, rung: str, step: int, steps: int, distance: float, image: Tensor) -> None:
+    def report(
+        self, rung: str, step: int, steps: int, distance: float | None = None, image: Tensor | None = None
+    ) -> None:
         """After a step: hands the device over to whatever waits for it, and waits while it is paused."""
-        self.rung, self.step, self.steps, self.distance, self.image = rung, step, steps, distance, image
+        self.rung, self.step, self.steps, self.distance = rung, step, steps, distance
+        self.image = self.image if image is None else image
         self._device.release()
         try:
             time.sleep(0.001)  # whoever waits for the device has it now
@@ -146,7 +168,7 @@ def start_projection(G: Generator, found: Targets, space: Literal["w", "pn", "w+
         last = project(G, found.images, distance, statistics, ProjectionConfig(space), watch=watch).last
         fit.ws, fit.image, fit.distance = last.ws[0].cpu(), last.images[0].cpu(), float(last.distance[0])
 
-    return Fit(work, found.images[0], device, found.notes)
+    return Fit(work, device, found.images[0], found.notes)
 
 
 def start_drag(
@@ -164,4 +186,51 @@ def start_drag(
             fit.ws = report.ws[0].cpu()
             fit.report("drag", report.step, config.steps, float(report.distances.max()), image(report.ws))
 
-    return Fit(work, image(ws.to(G.mapping.w_avg.device)), device)
+    return Fit(work, device, image(ws.to(G.mapping.w_avg.device)))
+
+
+def start_words(
+    G: Generator,
+    model: JointModel,
+    text: Tensor,
+    name: str,
+    device: threading.Lock,
+    keep: Callable[[Direction], dict[str, Any]],
+) -> Fit:
+    """Looks for one direction towards a text `[d]`, and for how far along it images move by `_KEPT`.
+
+    The result is {"direction": what `keep` tells of it, "strength": how far}.
+    """
+
+    def work(fit: Fit) -> None:
+        statistics = statistics_of(G, samples=_SAMPLES, progress=partial(fit.report, "statistics"))
+        found = shared_direction(G, model, text, statistics, name=name, progress=partial(fit.report, "direction"))
+        fit.report("strength", 0, 1)
+        strength = strength_for(G, found, sample_ws(G, 8, 1 << 30, 0.7), kept=_KEPT)
+        told = keep(replace(found, slider=(-2 * strength, 2 * strength)))
+        fit.result = {"direction": told, "strength": strength}
+
+    return Fit(work, device)
+
+
+def start_search(
+    G: Generator,
+    model: JointModel,
+    text: Tensor,
+    seeds: Sequence[int],
+    c: Tensor | None,
+    psi: float,
+    device: threading.Lock,
+) -> Fit:
+    """Looks for the seeds whose images fit a text `[d]`, with labels c `[K]`.
+
+    The result is a list of [seed, similarity], best first.
+    """
+
+    def work(fit: Fit) -> None:
+        labels = None if c is None else c.to(G.mapping.w_avg.device)
+        progress = partial(fit.report, "seeds")
+        found = find_seeds(G, model, text, seeds, c=labels, truncation=Truncation(psi), progress=progress)
+        fit.result = [[one.seed, round(one.similarity, 4)] for one in found[:_BEST]]
+
+    return Fit(work, device)

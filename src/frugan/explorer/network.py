@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -91,18 +91,29 @@ class Network:
                 }
                 for part in parts
             ],
-            "directions": [
-                {
-                    "name": direction.name,
-                    "space": direction.space,
-                    "order": direction.order,
-                    "slider": list(direction.slider),
-                    "displacement": encoded(direction.displacement(G)),
-                }
-                for direction in self.directions
-            ],
+            "directions": [self.slider(direction) for direction in self.directions],
             "warnings": list(self.warnings),
         }
+
+    def slider(self, direction: Direction) -> dict[str, Any]:
+        """What the page knows of a direction."""
+        return {
+            "name": direction.name,
+            "space": direction.space,
+            "order": direction.order,
+            "slider": list(direction.slider),
+            "displacement": encoded(direction.displacement(self.G)),
+        }
+
+    def add(self, direction: Direction) -> Direction:
+        """Takes up one more direction, numbered where its name is taken already."""
+        taken, name, count = {d.name for d in self.directions}, direction.name, 1
+        while name in taken:
+            count += 1
+            name = f"{direction.name} ({count})"
+        added = replace(direction, name=name)
+        self.directions = [*self.directions, added]
+        return added
 
     @torch.no_grad()
     def map(self, z: Tensor, c: Tensor | None) -> Tensor:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import math
 import secrets
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -29,11 +31,22 @@ from torch import Tensor
 
 from frugan.errors import FruganError
 from frugan.explorer.copies import TrainingImages
-from frugan.explorer.fitting import MOST_BYTES, SPACES, Fit, read_upload, start_drag, start_projection
+from frugan.explorer.fitting import (
+    MOST_BYTES,
+    SPACES,
+    Fit,
+    read_upload,
+    start_drag,
+    start_projection,
+    start_search,
+    start_words,
+)
 from frugan.explorer.jobs import JobQueue, QueueFull, Superseded
 from frugan.explorer.network import LARGEST_VALUE, Network, NoiseChoice
 from frugan.explorer.page import MODULES, asset, server_page
 from frugan.images import to_uint8
+from frugan.latent.direction import Direction
+from frugan.latent.text import JointModel, prompt_vector
 from frugan.networks.sampling import LARGEST_SEED
 
 T = TypeVar("T")
@@ -41,6 +54,10 @@ T = TypeVar("T")
 MOST_IMAGES = 64
 """Images of one request."""
 MOST_POINTS = 32
+MOST_LETTERS = 300
+"""Of a text."""
+MOST_SEEDS = 10_000
+"""Looked at for a text."""
 MOST_CONNECTIONS = 64
 PATIENCE = 20.0
 """Seconds within which a request's body must have come."""
@@ -130,8 +147,10 @@ class Answers(Protocol):
 class Service:
     """The answers: facts of the networks, w of latents, images of ws."""
 
-    def __init__(self, networks: Sequence[Network], *, queue: JobQueue | None = None) -> None:
-        self.networks = list(networks)
+    def __init__(
+        self, networks: Sequence[Network], *, text_model: JointModel | None = None, queue: JobQueue | None = None
+    ) -> None:
+        self.networks, self.text_model = list(networks), text_model
         self.queue = queue or JobQueue()
         self._facts: list[dict[str, Any]] | None = None
         self._device = threading.Lock()
@@ -148,6 +167,7 @@ class Service:
             Route("/nearest", self.nearest, methods=["POST"]),
             Route("/project", self.project, methods=["POST"]),
             Route("/drag", self.drag, methods=["POST"]),
+            Route("/words", self.words, methods=["POST"]),
             Route("/fit/{what}", self.fit, methods=["POST"]),
         ]
 
@@ -230,15 +250,44 @@ class Service:
         self._fit = await self._job(request, lambda: start_drag(G, ws, handles, targets, self._device))
         return JSONResponse(self._fit.told())
 
+    async def words(self, request: Request) -> Response:
+        """A label `[K]` → with `seeds=N` the seeds from `first` on that fit `text` are looked for, else a direction towards it."""
+        network, query, model = self._network(request), request.query_params, self.text_model
+        text, G = query.get("text", ""), network.G
+        if model is None:
+            raise HTTPException(404, "edits by words need a model of images and texts: start with --text-model")
+        if len(text) > MOST_LETTERS:
+            raise HTTPException(400, f"text: give at most {MOST_LETTERS} letters")
+        seeds = _whole(query.get("seeds"), "seeds", 1, MOST_SEEDS)
+        first = _whole(query.get("first", "0"), "first", 0, LARGEST_SEED - MOST_SEEDS) or 0
+        psi = _real(query.get("psi", "0.7"), "psi", -1, 1.5)
+        label = await _floats(request, G.label_size) if G.label_size else None
+        self._check_free()
+        vector = await self._job(request, lambda: prompt_vector(model, text))
+        self._check_free()
+        if seeds:
+            self._fit = start_search(G, model, vector, range(first, first + seeds), label, psi, self._device)
+        else:
+            self._fit = start_words(G, model, vector, text.strip(), self._device, partial(self._added, network))
+        return JSONResponse(self._fit.told())
+
+    def _added(self, network: Network, direction: Direction) -> dict[str, Any]:
+        """Takes a direction up, for pages that are opened from now on too."""
+        added = network.add(direction)
+        self._facts = None
+        return network.slider(added)
+
     async def fit(self, request: Request) -> Response:
-        """How the fit stands; its image so far; its ws in the end; or to pause, resume or cancel it."""
+        """How the fit stands; its image so far; its ws or what else it found in the end; or to pause, resume or cancel it."""
         going, what = self._fit, request.path_params["what"]
-        if going is None or what not in ("state", "image", "ws", "pause", "resume", "cancel"):
+        if going is None or what not in ("state", "image", "ws", "result", "pause", "resume", "cancel"):
             raise HTTPException(404, "nothing is being fitted")
         if what == "image":
             return _images(going.image[None])
         if what == "ws":
             return Response(going.ws.numpy().astype("<f4").tobytes(), media_type="application/octet-stream")
+        if what == "result":
+            return JSONResponse(going.result)
         if what != "state":
             getattr(going, what)()
         return JSONResponse(going.told())
@@ -254,9 +303,13 @@ class Service:
             self._fit.join()
         self.queue.close()
 
-    @staticmethod
-    def _told(network: Network) -> dict[str, Any]:
-        can = {"project": network.G.channels <= 4, "drag": True, "nearest": network.training_images is not None}
+    def _told(self, network: Network) -> dict[str, Any]:
+        can = {
+            "project": network.G.channels <= 4,
+            "drag": True,
+            "nearest": network.training_images is not None,
+            "words": self.text_model is not None,
+        }
         return {**network.facts(), "can": can}
 
     def _network(self, request: Request) -> Network:
@@ -360,6 +413,16 @@ def _whole(text: str | None, name: str, low: int, high: int) -> int | None:
     if not text.isascii() or not text.isdecimal() or len(text) > 10 or not low <= int(text) <= high:
         raise HTTPException(400, f"{name}: give a whole number from {low} to {high}")
     return int(text)
+
+
+def _real(text: str, name: str, low: float, high: float) -> float:
+    try:
+        value = float(text[:20])
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise HTTPException(400, f"{name}: give a number from {low:g} to {high:g}")
+    return value
 
 
 def _noise(text: str) -> NoiseChoice:

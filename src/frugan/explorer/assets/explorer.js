@@ -15,9 +15,10 @@ import { projectPanel } from "frugan/panel-project.js";
 import { savePanel } from "frugan/panel-save.js";
 import { seedsPanel } from "frugan/panel-seeds.js";
 import { truncationPanel } from "frugan/panel-truncation.js";
+import { wordsPanel } from "frugan/panel-words.js";
 import { describe } from "frugan/words.js";
 
-const PANELS = [seedsPanel, truncationPanel, directionsPanel, labelsPanel, mixingPanel, padPanel, breedPanel, framesPanel, projectPanel, dragPanel, copiesPanel, savePanel];
+const PANELS = [seedsPanel, truncationPanel, directionsPanel, labelsPanel, mixingPanel, padPanel, breedPanel, framesPanel, wordsPanel, projectPanel, dragPanel, copiesPanel, savePanel];
 const CHUNK = 8, THUMBNAIL = 128;
 
 /** What the panels see. */
@@ -28,7 +29,7 @@ class App {
     this.facts = engines[0].facts;
     this.latents = engines.map((engine) => new Latents(engine, this.codes));
     this.store = new Store(fromFragment(location.hash, this.facts, this.codes));
-    this.scheduler = new Scheduler(["image", "second", "result", "children", "frames", "mixing", "pad", "grid"], {
+    this.scheduler = new Scheduler(["image", "second", "result", "children", "frames", "mixing", "pad", "grid", "words"], {
       failed: (error) => this.say(error.status === 409 || error.status === 503 ? "" : `Failed: ${error.message}`),
       idle: (is) => document.body.setAttribute("aria-busy", String(!is)),
     });
@@ -38,6 +39,12 @@ class App {
 
   /** Tells what happened, to screen readers too. */
   say(text) { document.getElementById("status").textContent = text; }
+
+  /** Takes up one more direction of the first network. */
+  addDirection(direction) {
+    this.facts.directions.push(direction);
+    this.latents[0].add(direction);
+  }
 
   /** Images of states, at once. */
   async render(states, options = {}, network = 0) {

@@ -49,7 +49,10 @@ export async function pageEngines() {
   const files = await Promise.all(["wasm", "noise", ...names].map(block));
   const [wasm, noise, ...onnx] = files, constant = new Float32Array(noise.buffer);
   const ask = await startWorker();
-  await ask("open", {runtime: await text("runtime"), wasm, parts: Object.fromEntries(names.map((name, i) => [name, onnx[i]]))});
+  const parts = Object.fromEntries(names.map((name, i) => [name, onnx[i]]));
+  const {engine, reason} = await ask("open", {runtime: await text("runtime"), wasm, parts, webgpu: facts.webgpu});
+  document.body.dataset.engine = engine;
+  if (reason) facts.warnings.push(`Computed with WebAssembly, not WebGPU: ${reason}.`);
 
   let drawn = {seed: null, values: null};
   const noiseValues = (choice) => {

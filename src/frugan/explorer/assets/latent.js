@@ -36,9 +36,13 @@ export class Latents {
   constructor(engine, codes = new Map()) {
     [this.engine, this.facts, this.codes] = [engine, engine.facts, codes];
     this.average = decoded(this.facts.w_avg);
-    this.directions = new Map(
-      this.facts.directions.map((d) => [d.name, {...d, displacement: decoded(d.displacement)}]),
-    );
+    this.directions = new Map();
+    this.facts.directions.forEach((d) => this.add(d));
+  }
+
+  /** Takes up a direction, as the facts tell of it. */
+  add(direction) {
+    this.directions.set(direction.name, {...direction, displacement: decoded(direction.displacement)});
   }
 
   /** States → {n, ws, offset, noise} to render at once; the noise is the first one's. */

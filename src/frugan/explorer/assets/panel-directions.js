@@ -3,13 +3,13 @@ import { button, element, slider } from "frugan/dom.js";
 
 export function directionsPanel(app) {
   const {store, facts} = app;
-  if (!facts.directions.length) return null;
+  if (!facts.directions.length && !facts.can?.words) return null;
   const edited = (name, strength) => {
     const {[name]: _, ...others} = app.state.edits;
     return {edits: strength ? {...others, [name]: strength} : others};
   };
-  const rows = facts.directions.map((direction) => {
-    const {name, slider: [min, max]} = direction;
+  const rows = [], list = element("div");
+  const addRow = ({name, slider: [min, max]}) => {
     const made = slider(name, {min, max, step: (max - min) / 200, value: 0, tell: (strength, done) => store.change(edited(name, strength), {done})});
     const reset = button("0", () => store.change(edited(name, 0)), {"aria-label": `Reset ${name}`});
     const lock = button("Lock", () => {
@@ -17,8 +17,10 @@ export function directionsPanel(app) {
       store.change({locked: locked.includes(name) ? locked.filter((other) => other !== name) : [...locked, name]});
     }, {"aria-label": `Lock ${name}`});
     made.row.append(reset, lock);
-    return {...made, name, reset, lock};
-  });
+    list.append(made.row);
+    rows.push({...made, name, reset, lock});
+  };
+  facts.directions.forEach(addRow);
   const search = element("input", {type: "search", "aria-label": "Search directions", placeholder: "Search directions"});
   const count = element("span", {class: "dim"});
   const sift = () => {
@@ -39,7 +41,11 @@ export function directionsPanel(app) {
     }, {title: "Draws strengths of the directions that are not locked"}),
   );
   sift();
-  return {title: "Directions", open: true, body: [bar, ...rows.map(({row}) => row)], update(state) {
+  return {title: "Directions", open: true, body: [bar, list], update(state) {
+    if (rows.length < facts.directions.length) {
+      facts.directions.slice(rows.length).forEach(addRow);
+      sift();
+    }
     for (const {name, show, input, reset, lock} of rows) {
       const strength = state.edits[name] ?? 0, locked = state.locked.includes(name);
       show(strength);

@@ -1,6 +1,6 @@
 /** Points to drag: handles on the image that are pulled to targets, picked by clicks or typed. */
 import { button, element, numberField } from "frugan/dom.js";
-import { fitControls } from "frugan/fit.js";
+import { fitControls, takeCode } from "frugan/fit.js";
 
 const ENDS = ["From x", "From y", "To x", "To y"];
 
@@ -45,7 +45,7 @@ export function dragPanel(app) {
     const {ws, offset} = await app.latents[0].resolve([app.state]);
     if (offset) throw new Error("Edits of styles cannot be dragged along: reset those directions first.");
     return fitting.drag(ws, points.map((p) => p.slice(0, 2)), points.map((p) => p.slice(2)));
-  }, `dragged ${++count}`));
+  }, takeCode(app, `dragged ${++count}`)));
   const clear = button("Remove all points", () => { points = []; started = null; show(); });
   show();
   return {title: "Drag points", body: [element("div", {class: "bar"}, pick, add, clear, start), list, ...body], update: show};

@@ -1,6 +1,6 @@
 /** An own image, found in the network: dropped or chosen, projected on the server. */
 import { choice, element } from "frugan/dom.js";
-import { fitControls } from "frugan/fit.js";
+import { fitControls, takeCode } from "frugan/fit.js";
 
 const SPACES = [["w", "w: edits best"], ["pn", "pn: between"], ["w+", "w+: fits closest"]];
 
@@ -8,7 +8,7 @@ export function projectPanel(app) {
   if (!app.facts.can?.project) return null;
   const {body, run} = fitControls(app, "projection"), space = choice("Space", SPACES, () => {});
   space.show("pn");
-  const begin = (chosen) => chosen && run((fitting) => fitting.project(chosen, space.input.value), chosen.name);
+  const begin = (chosen) => chosen && run((fitting) => fitting.project(chosen, space.input.value), takeCode(app, chosen.name));
   const file = element("input", {type: "file", accept: "image/*", "aria-label": "Image to project", onchange: () => {
     begin(file.files[0]);
     file.value = "";

@@ -14,11 +14,13 @@ async function images(answer, Kind = Uint8Array) {
   return {data: new Kind(await answer.arrayBuffer()), n, h, w, channels};
 }
 
-/** Projection of an own image, and dragging of points, of which the server does one at a time. */
+/** Projection of an own image, dragging of points and words, of which the server does one at a time. */
 const fitting = (network) => ({
   project: async (file, space) => (await post("project", {network, space}, file)).json(),
   drag: async (ws, handles, targets) => (await post("drag", {network, points: handles.length}, ws, Float32Array.from([...handles, ...targets].flat()))).json(),
   tell: async (what) => (await post(`fit/${what}`, {})).json(),
+  words: async (text, label, query) => (await post("words", {network, text, ...query}, ...(label ? [Float32Array.from(label)] : []))).json(),
+  result: async () => (await post("fit/result", {})).json(),
   image: async () => images(await post("fit/image", {})),
   ws: async () => new Float32Array(await (await post("fit/ws", {})).arrayBuffer()),
 });

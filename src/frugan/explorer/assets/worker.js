@@ -3,11 +3,24 @@ let ort;
 const sessions = {};
 
 const tasks = {
-  /** runtime: onnxruntime-web's module as text; wasm: its WebAssembly; parts: ONNX files by name. */
-  async open({runtime, wasm, parts}) {
+  /**
+   * runtime: onnxruntime-web's module as text; wasm: its WebAssembly; parts: ONNX files by name; webgpu: whether to use WebGPU
+   * where there is an adapter. → "webgpu" or "wasm", and why it is the latter.
+   */
+  async open({runtime, wasm, parts, webgpu}) {
     ort = await import(URL.createObjectURL(new Blob([runtime], {type: "text/javascript"})));
     Object.assign(ort.env.wasm, {wasmBinary: wasm, numThreads: 1});
-    for (const [name, file] of Object.entries(parts)) sessions[name] = await ort.InferenceSession.create(file);
+    const start = async (provider) => {
+      for (const [name, file] of Object.entries(parts)) sessions[name] = await ort.InferenceSession.create(file, {executionProviders: [provider]});
+      return provider;
+    };
+    if (!webgpu) return {engine: await start("wasm"), reason: null};
+    try {
+      if (!await navigator.gpu?.requestAdapter()) throw new Error("this browser offers no WebGPU adapter");
+      return {engine: await start("webgpu"), reason: null};
+    } catch (error) {
+      return {engine: await start("wasm"), reason: String(error?.message ?? error)};
+    }
   },
   /** inputs: {name: {values, shape}} → the values of the only output. */
   async run({part, inputs}) {
