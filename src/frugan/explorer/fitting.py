@@ -29,7 +29,7 @@ from frugan.latent.fitting.distances import Setting
 from frugan.latent.projection import ProjectionConfig, project
 from frugan.latent.statistics import statistics_of
 from frugan.latent.targets import Targets, read_targets
-from frugan.latent.text import JointModel
+from frugan.latent.text import JointModel, prompt_vector
 from frugan.latent.text.search import find_seeds
 from frugan.latent.text.styleclip import sample_ws, shared_direction, strength_for
 from frugan.networks import Generator
@@ -192,19 +192,19 @@ def start_drag(
 def start_words(
     G: Generator,
     model: JointModel,
-    text: Tensor,
-    name: str,
+    text: str,
     device: threading.Lock,
     keep: Callable[[Direction], dict[str, Any]],
 ) -> Fit:
-    """Looks for one direction towards a text `[d]`, and for how far along it images move by `_KEPT`.
+    """Looks for one direction towards a text, and for how far along it images move by `_KEPT`.
 
     The result is {"direction": what `keep` tells of it, "strength": how far}.
     """
 
     def work(fit: Fit) -> None:
+        vector, name = prompt_vector(model, text), text.strip()
         statistics = statistics_of(G, samples=_SAMPLES, progress=partial(fit.report, "statistics"))
-        found = shared_direction(G, model, text, statistics, name=name, progress=partial(fit.report, "direction"))
+        found = shared_direction(G, model, vector, statistics, name=name, progress=partial(fit.report, "direction"))
         fit.report("strength", 0, 1)
         strength = strength_for(G, found, sample_ws(G, 8, 1 << 30, 0.7), kept=_KEPT)
         told = keep(replace(found, slider=(-2 * strength, 2 * strength)))
@@ -216,21 +216,21 @@ def start_words(
 def start_search(
     G: Generator,
     model: JointModel,
-    text: Tensor,
+    text: str,
     seeds: Sequence[int],
     c: Tensor | None,
     psi: float,
     device: threading.Lock,
 ) -> Fit:
-    """Looks for the seeds whose images fit a text `[d]`, with labels c `[K]`.
+    """Looks for the seeds whose images fit a text, with labels c `[K]`.
 
     The result is a list of [seed, similarity], best first.
     """
 
     def work(fit: Fit) -> None:
-        labels = None if c is None else c.to(G.mapping.w_avg.device)
+        vector, labels = prompt_vector(model, text), None if c is None else c.to(G.mapping.w_avg.device)
         progress = partial(fit.report, "seeds")
-        found = find_seeds(G, model, text, seeds, c=labels, truncation=Truncation(psi), progress=progress)
+        found = find_seeds(G, model, vector, seeds, c=labels, truncation=Truncation(psi), progress=progress)
         fit.result = [[one.seed, round(one.similarity, 4)] for one in found[:_BEST]]
 
     return Fit(work, device)

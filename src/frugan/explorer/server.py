@@ -46,7 +46,7 @@ from frugan.explorer.network import LARGEST_VALUE, Network, NoiseChoice
 from frugan.explorer.page import MODULES, asset, server_page
 from frugan.images import to_uint8
 from frugan.latent.direction import Direction
-from frugan.latent.text import JointModel, prompt_vector
+from frugan.latent.text import JointModel
 from frugan.networks.sampling import LARGEST_SEED
 
 T = TypeVar("T")
@@ -263,12 +263,10 @@ class Service:
         psi = _real(query.get("psi", "0.7"), "psi", -1, 1.5)
         label = await _floats(request, G.label_size) if G.label_size else None
         self._check_free()
-        vector = await self._job(request, lambda: prompt_vector(model, text))
-        self._check_free()
         if seeds:
-            self._fit = start_search(G, model, vector, range(first, first + seeds), label, psi, self._device)
+            self._fit = start_search(G, model, text, range(first, first + seeds), label, psi, self._device)
         else:
-            self._fit = start_words(G, model, vector, text.strip(), self._device, partial(self._added, network))
+            self._fit = start_words(G, model, text, self._device, partial(self._added, network))
         return JSONResponse(self._fit.told())
 
     def _added(self, network: Network, direction: Direction) -> dict[str, Any]:

@@ -10,6 +10,7 @@ const tasks = {
   async open({runtime, wasm, parts, webgpu}) {
     ort = await import(URL.createObjectURL(new Blob([runtime], {type: "text/javascript"})));
     Object.assign(ort.env.wasm, {wasmBinary: wasm, numThreads: 1});
+    ort.env.logLevel = "error"; // parts of WebGPU's graphs that run on the CPU are no news
     const start = async (provider) => {
       for (const [name, file] of Object.entries(parts)) sessions[name] = await ort.InferenceSession.create(file, {executionProviders: [provider]});
       return provider;
