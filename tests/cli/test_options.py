@@ -488,7 +488,10 @@ EXPLORE = Command(
         **SERVER,
         "networks": Case("other", {"open_network.source": "other"}),
         "directions": Case("--directions=there", {"open_network.folders": ["there"]}),
-        "text_model": Case("--text-model=classes", {"open_text_model": True, "open_text_model.text": "classes"}),
+        "text_model": Case(
+            "--text-model=classes",
+            {"open_text_model": True, "open_text_model.text": "classes", "open_text_model.device": "auto"},
+        ),
         "device": Case("--device=cuda", {"open_network.device": "cuda"}),
     },
 )
