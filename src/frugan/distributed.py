@@ -36,9 +36,14 @@ def world_size() -> int:
     return dist.get_world_size() if _together() else 1
 
 
-def own_share(n: int) -> range:
-    """This process's consecutive part of 0 … n − 1; the parts of all processes, in the order of their ranks, are the whole."""
-    return range(rank() * n // world_size(), (rank() + 1) * n // world_size())
+def own_share(n: int, batch: int = 1) -> range:
+    """This process's consecutive part of 0 … n − 1; the parts of all processes, in the order of their ranks, are the whole.
+
+    Each part is of whole batches, but for the last of all, so that batches are those of a single process.
+    """
+    batches = -(-n // batch)
+    first, end = (min(part * batches // world_size() * batch, n) for part in (rank(), rank() + 1))
+    return range(first, end)
 
 
 def gather(value: T) -> list[T]:

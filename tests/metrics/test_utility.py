@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from sklearn.metrics import balanced_accuracy_score, r2_score
+from sklearn.metrics import balanced_accuracy_score, jaccard_score, r2_score
 
 from frugan.errors import FruganError
 from frugan.label_parts import LabelPart, Measured
-from frugan.metrics.utility import Examples, UtilityConfig, _Scorer, task_of, utility
+from frugan.metrics.image_set import mask_numbers
+from frugan.metrics.utility import QUESTIONS, Examples, UtilityConfig, task_of, utility
 
 RNG = np.random.default_rng
 QUICK = UtilityConfig(seeds=2, steps=60, batch=16, learning_rate=5e-3, side=16)
@@ -59,12 +62,49 @@ def test_counts_are_equal_and_results_repeat() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_scores_are_those_of_scikit_learn(seed: int) -> None:
     rng = RNG(seed)
-    targets, outputs = rng.integers(0, 4, 90), rng.normal(size=(90, 6))
-    assert _Scorer("classes", targets)(outputs).mean() == pytest.approx(
-        balanced_accuracy_score(targets, np.where((found := outputs.argmax(1)) < 4, found, (targets + 1) % 4))
+    targets, told = rng.integers(0, 4, 90), rng.integers(0, 6, 90)
+    assert QUESTIONS["classes"](targets, told, targets).scores(told).mean() == pytest.approx(
+        balanced_accuracy_score(targets, np.where(told < 4, told, (targets + 1) % 4))
     )
-    values, told = rng.normal(3, 2, 90), rng.normal(3, 2, (90, 1))
-    assert _Scorer("number", values)(told).mean() == pytest.approx(r2_score(values, told[:, 0]))
+    values, numbers = rng.normal(3, 2, 90), rng.normal(3, 2, 90)
+    assert QUESTIONS["number"](values, numbers, values).scores(numbers).mean() == pytest.approx(r2_score(values, numbers))
+    masks, guessed = rng.integers(0, 4, (20, 6, 5)) * rng.integers(0, 2, (20, 1, 1)), rng.integers(0, 3, (20, 6, 5))
+    expected = [
+        jaccard_score(truth.ravel(), guess.ravel(), average="macro", labels=np.union1d(truth, guess))
+        for truth, guess in zip(masks, guessed)
+    ]
+    assert QUESTIONS["mask"](masks, masks, masks).scores(guessed) == pytest.approx(expected)
+
+
+def discs(n: int, seed: int, *, wrong: bool = False) -> Examples:
+    """Bright and dark discs on a grey ground, with noise; the mask says which pixels are which, or with `wrong` of another image."""
+    rng = RNG(seed)
+    y, x = np.mgrid[:20, :16]
+    far = np.hypot(y - rng.uniform(4, 16, (n, 1, 1)), x - rng.uniform(4, 12, (n, 1, 1)))
+    masks = (far < rng.uniform(3, 5, (n, 1, 1))) * rng.integers(1, 3, (n, 1, 1))
+    images = np.choose(masks, [120, 200, 40]) + rng.normal(0, 15, masks.shape)
+    return Examples(images.clip(0, 255).astype(np.uint8)[..., None], (masks[::-1] if wrong else masks).astype(np.uint8))
+
+
+@pytest.mark.parametrize("side", [8, 64])
+def test_masks_that_belong_to_their_images_and_masks_that_do_not(side: int) -> None:
+    real, test = discs(100, 0), discs(60, 1)
+    config = replace(QUICK, side=side)
+    good = utility("mask", real, discs(100, 2), test, config=config)
+    bad = utility("mask", real, discs(100, 3, wrong=True), test, config=config)
+    assert good.score == "intersection over union"
+    assert good.arms["real"].value > 0.7
+    assert good.difference.low - 0.05 < 0 < good.difference.high + 0.05
+    assert bad.difference.high < -0.2
+    assert 0.2 < good.chance < 0.6  # ground everywhere: all of it, over the disc; half of the values
+
+
+def test_mask_numbers_are_those_that_are_stored() -> None:
+    for dtype in (np.uint8, np.uint16):
+        for count in (2, 3, 7, 32):
+            top = np.iinfo(dtype).max
+            stored = np.round(np.arange(count) * top / (count - 1)).astype(dtype)[:, None, None, None]
+            assert mask_numbers(stored, [count]).ravel().tolist() == list(range(count))
 
 
 def test_tasks_of_labels() -> None:

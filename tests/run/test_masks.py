@@ -1,6 +1,8 @@
 """A run with masks: what it keeps of them, what it shows, what it writes, and what looks at its images alone."""
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,8 +18,9 @@ from frugan.cli.app import app
 from frugan.data import DataConfig, open_dataset
 from frugan.errors import FruganError
 from frugan.images import beside_masks, mask_pixels
+from frugan.metrics import EvaluationCard, UtilityConfig, held_out
 from frugan.networks import Generator, GeneratorConfig, SynthesisConfig
-from frugan.run import load
+from frugan.run import load, membership
 from frugan.run.evaluate import image_set_of
 from tests.program import SMALL_NETWORKS
 
@@ -38,14 +41,14 @@ def run(tmp_path_factory):
     for name in ("photos", "masks"):
         (root / name).mkdir()
     rng = np.random.default_rng(0)
-    for i in range(12):
+    for i in range(24):
         plane = np.kron(rng.integers(0, 3, (4, 4)), np.ones((4, 4), int))
         plane[0, :3] = (0, 1, 2)
         colours = np.array([[0, 0, 0], [200, 0, 0], [0, 0, 255]], np.uint8)
         Image.fromarray(rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)).save(root / "photos" / f"{i}.jpg")
         Image.fromarray(colours[plane]).save(root / "masks" / f"{i}.png")
     code, output = invoke(
-        "train", root / "photos", root / "run", "--masks", root / "masks", *SMALL, "--kimg", "0.016", "--held-out", 4
+        "train", root / "photos", root / "run", "--masks", root / "masks", *SMALL, "--kimg", "0.016", "--held-out", 12
     )
     assert code == 0, output
     assert "mask values: #000000, #0000ff, #c80000" in output
@@ -129,10 +132,26 @@ def test_what_edits_and_measures_sees_images_only(run, tmp_path):
         cache_dir=tmp_path / "cache",
     )
     images = image_set_of(dataset, "stream")
-    assert images[np.array([0, 13])].shape == (2, 16, 16, 3)
+    assert images[np.array([0, 25])].shape == (2, 16, 16, 3)
     code, output = invoke("mix", run, "--rows", "0", "--columns", "1", "--device", "cpu", "--out", tmp_path / "mix.png")
     assert code == 0, output
     assert np.asarray(Image.open(tmp_path / "mix.png")).shape[2] == 3
+
+
+def test_masks_are_measured_as_a_task(run, tmp_path, monkeypatch):
+    """A network is trained on generated masks; the discriminator judges images with their masks."""
+    quick = partial(held_out.utility, config=UtilityConfig(seeds=1, steps=3, batch=4))
+    monkeypatch.setattr(held_out, "utility", quick)
+    monkeypatch.setattr(membership, "STATISTICS_SAMPLES", 100)
+    monkeypatch.setattr(membership, "RECONSTRUCTION", replace(membership.RECONSTRUCTION, steps_w=2, steps=2))
+    measured = ["--metrics", "kid,membership,utility", "--samples", "12", "--device", "cpu", "--out", tmp_path / "c.json"]
+    code, output = invoke("evaluate", run, *measured)
+    assert code == 0, output
+    card = EvaluationCard.load(tmp_path / "c.json")
+    assert {"discriminator", "distance", "reconstruction"} <= set(card.details["membership"])
+    task = card.details["utility"]["mask"]
+    assert (task["kind"], task["count"], task["test"]) == ("mask", 12, 12)
+    assert 0 <= task["arms"]["synthetic"]["value"] <= 1
 
 
 def test_a_masked_run_may_begin_with_a_plain_one(run, tmp_path):

@@ -49,7 +49,7 @@ class Evaluator:
     `labels`: float32 `[M, K]`, rows that generated images' labels are drawn from; `parts`: what their columns are. `cache`: a
     folder that keeps features of real images, by the hash of pixels, network and preprocessing. `features` takes the place
     of the network named in the config. `attacks`: scores for membership inference by the attack's name; `untried`: why others
-    have none. With `partial`, a metric that cannot be computed is left out, with the reason on the card, and refused only
+    have none. `pairs`: the generator with the masks that it makes beside its images. With `partial`, a metric that cannot be computed is left out, with the reason on the card, and refused only
     where there is no other. Where `torch.distributed` is set up, all processes must call together; they share the work and
     all get the result.
     """
@@ -68,6 +68,7 @@ class Evaluator:
         attacks: Mapping[str, ImageScore] | None = None,
         untried: Mapping[str, str] | None = None,
         partial: bool = False,
+        pairs: GeneratorLike | None = None,
         progress: Advance | None = None,
     ) -> None:
         if len(reference) < FEWEST:
@@ -76,6 +77,7 @@ class Evaluator:
             )
         self.reference, self.config, self.labels, self.device = reference, config, labels, torch.device(device)
         self.parts, self.attacks, self.untried, self.partial = parts, attacks or {}, untried or {}, partial
+        self.pairs = pairs
         self.cache, self.control = cache, np.arange(len(reference))
         self.metrics, self.missing = list(config.metrics), dict[str, str]()
         if reason := self._no_control(train):
@@ -190,6 +192,7 @@ class Evaluator:
             train_groups=None if train is None else train.owners,
             images=ImageEvidence(
                 generator,
+                self.pairs,
                 self.reference,
                 self.control,
                 train,
@@ -262,7 +265,7 @@ class Evaluator:
         }
         if self.depth > 8:  # absent: 8, as in all cards from before
             facts["depth"] = self.depth
-        if (channels := self.reference.pixels.shape[3]) > 4:
+        if (channels := self.reference.image_channels) > 4:
             facts["seen"] = f"the first 3 of {channels} channels"
         if self.train:
             facts["train"] = self.train.digest
@@ -291,7 +294,7 @@ class Evaluator:
         """Features (or only their moments) of the samples, and the rows of `labels` `[N]` that they were made for; None
         where it was stopped."""
         config = self.config
-        numbers = own_share(config.samples)
+        numbers = own_share(config.samples, config.batch)
         batches = sample_images(
             generator,
             numbers,
@@ -372,7 +375,7 @@ class Evaluator:
         own = perceptual_path_length(
             generator,
             self.path_distance,
-            own_share(config.samples),
+            own_share(config.samples, config.batch),
             space=space,
             sampling=sampling,
             seed=config.seed,
@@ -391,7 +394,7 @@ class Evaluator:
             found = _load(file, len(image_set))
             if all(gather(found is not None)) and found is not None:
                 return found
-        own = own_share(len(image_set))
+        own = own_share(len(image_set), self.config.batch)
 
         def pixels() -> Iterator[np.ndarray]:
             for i in range(own.start, own.stop, self.config.batch):

@@ -102,12 +102,12 @@ def _attacks(e: Evidence) -> Mapping[str, Callable[[], Attack]]:
 
 
 def measure_utility(e: Evidence) -> Measurement:
-    """Of every part of the labels; the numbers are those of the first that could be computed."""
+    """Of every part of the labels, and every mask; the numbers are those of the first that could be computed."""
     assert e.images is not None
     total = Measurement(details={"utility": {}})
     tasks = list(e.images.tasks())
     if not tasks:
-        raise FruganError("usefulness is measured by labels, which the generator and the real images must share")
+        raise FruganError("usefulness is measured by labels or masks, which the generator and the real images must share")
     for task in tasks:
         groups = None if e.real_groups is None else e.real_groups[task.test_positions]
         try:

@@ -13,7 +13,7 @@ from frugan.distributed import gather, own_share
 from frugan.images import to_pixels
 from frugan.label_parts import LabelPart
 from frugan.metrics.distances import Array
-from frugan.metrics.image_set import ImageSet
+from frugan.metrics.image_set import ImageSet, mask_numbers
 from frugan.metrics.sampling import GeneratorLike, sample_images
 from frugan.metrics.user_statistics import StatisticComparison, compare_statistic, load_statistic, statistic_values
 from frugan.metrics.utility import Examples, Kind, task_of
@@ -26,11 +26,14 @@ MOST_EXAMPLES = 5000
 class ImageScore:
     """An attack's score of images, high for "was trained on": of pixels `[n, H, W, C]` and labels `[n, K]` or None, `[n]`.
 
-    Each image's must not depend on those beside it. `most`: images of either side that it is worth computing for.
+    Each image's must not depend on those beside it. `most`: images of either side that it is worth computing for; `batch`:
+    how many at once; `with_masks`: of all channels `[n, H, W, C + M]`.
     """
 
     score: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
     most: int
+    batch: int = 64
+    with_masks: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class AttackScores:
 
 @dataclass(frozen=True)
 class Task:
-    """What labels ask for: images with answers, real ones that were trained on, generated ones, and real ones to test with."""
+    """What labels or masks ask for: images with answers, real ones that were trained on, generated ones, and real ones to test with."""
 
     name: str
     kind: Kind
@@ -62,10 +65,11 @@ class ImageEvidence:
 
     `train`, `members`: the training images, and which of them are no x-flipped copies; None where there are none. `control`:
     positions in the reference that share no group with them. `labels` `[M, K]`: rows that generated images' labels are
-    drawn from; `parts`: what their columns are. `attacks`, `untried`: scores by the attack's name, and why others have none.
+    drawn from; `parts`: what their columns are. `pairs`: the generator with its masks, if it makes any. `attacks`, `untried`: scores by the attack's name, and why others have none.
     """
 
     generator: GeneratorLike
+    pairs: GeneratorLike | None
     reference: ImageSet
     control: np.ndarray
     train: ImageSet | None
@@ -83,10 +87,20 @@ class ImageEvidence:
     @cached_property
     def generated(self) -> tuple[np.ndarray, np.ndarray]:
         """The first samples, in the reference's depth `[n, H, W, C]`, and the rows of `labels` they were made for `[n]`."""
-        own = own_share(min(self.samples, MOST_EXAMPLES))
+        return self._made(self.generator)
+
+    @cached_property
+    def generated_masks(self) -> np.ndarray:
+        """The masks of the first samples, as the numbers of their values: uint8 `[n, H, W, M]`."""
+        assert self.pairs is not None
+        pixels, _ = self._made(self.pairs)
+        return mask_numbers(pixels[..., self.reference.image_channels :], self.reference.mask_values)
+
+    def _made(self, generator: GeneratorLike) -> tuple[np.ndarray, np.ndarray]:
+        own = own_share(min(self.samples, MOST_EXAMPLES), self.batch)
         depth = 8 * self.reference.pixels.dtype.itemsize
         made = sample_images(
-            self.generator,
+            generator,
             own,
             seed=self.seed,
             batch=self.batch,
@@ -95,22 +109,37 @@ class ImageEvidence:
             device=self.device,
         )
         parts = [(to_pixels(images, depth), rows) for images, rows in made]
-        empty = np.zeros((0, *self.reference.pixels.shape[1:]), self.reference.pixels.dtype), np.zeros(0, np.int64)
-        pixels, rows = (np.concatenate([none, *(part[i] for part in parts)]) for i, none in enumerate(empty))
-        return np.concatenate(gather(pixels)), np.concatenate(gather(rows))
+        pixels, rows = zip(*(part for own_parts in gather(parts) for part in own_parts))
+        return np.concatenate(pixels), np.concatenate(rows)
 
     def tasks(self) -> Iterator[Task]:
-        """A task for each part of the labels, where the reference has the same ones; see `task_of`."""
-        if self.train is None or self.labels is None or not self.parts:
+        """A task for each part of the labels, and for each mask, where the reference has the same ones; see `task_of`."""
+        if self.train is None:
             return
         trained = _spread_over(self.members, MOST_EXAMPLES)
         tested = _spread_over(self.control, MOST_EXAMPLES)
-        labels = self.train.labels_of(trained), self.reference.labels_of(tested)
+        yield from self._label_tasks(self.train, trained, tested)
+        yield from self._mask_tasks(self.train, trained, tested)
+
+    def _mask_tasks(self, train: ImageSet, trained: np.ndarray, tested: np.ndarray) -> Iterator[Task]:
+        values = self.reference.mask_values
+        if self.pairs is None or not values or values != train.mask_values:
+            return
+        masks = train.masks_of(trained), self.generated_masks, self.reference.masks_of(tested)
+        images = train[trained], self.generated[0], self.reference[tested]
+        for k in range(len(values)):
+            sets = [Examples(pixels, own[..., k]) for pixels, own in zip(images, masks)]
+            yield Task("mask" if len(values) == 1 else f"mask {k + 1}", "mask", *sets, tested)
+
+    def _label_tasks(self, train: ImageSet, trained: np.ndarray, tested: np.ndarray) -> Iterator[Task]:
+        if self.labels is None or not self.parts:
+            return
+        labels = train.labels_of(trained), self.reference.labels_of(tested)
         if any(own is None or own.shape[1] != self.labels.shape[1] for own in labels):
             return
         pixels, rows = self.generated
         sets = (
-            (self.train[trained], labels[0]),
+            (train[trained], labels[0]),
             (pixels, self.labels[rows]),
             (self.reference[tested], labels[1]),
         )
@@ -137,10 +166,11 @@ class ImageEvidence:
         return compare_statistic(name, real, generated, real_groups=None if groups is None else groups[positions])
 
     def _score(self, attack: ImageScore, images: ImageSet, positions: np.ndarray) -> Array:
-        own = positions[own_share(len(positions))]
+        own = positions[own_share(len(positions), attack.batch)]
+        images = images.with_masks if attack.with_masks else images
         found = [
             attack.score(images[some], images.labels_of(some))
-            for some in (own[i : i + self.batch] for i in range(0, len(own), self.batch))
+            for some in (own[i : i + attack.batch] for i in range(0, len(own), attack.batch))
         ]
         return np.concatenate(gather(np.concatenate([np.zeros(0), *found])))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +26,9 @@ class ImageSet:
     class_names: Sequence[str] | None = None
     groups: np.ndarray | None = None
     channels: int | None = None
-    """How many of the first channels are the image; what follows are masks, which no metric looks at. None: all."""
+    """How many of the first channels are the image; what follows are masks, which usefulness alone looks at. None: all."""
+    mask_values: Sequence[int] = ()
+    """How many values each of the masks has."""
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -42,6 +44,19 @@ class ImageSet:
         flipped = rows >= len(self.pixels)
         pixels[flipped] = pixels[flipped, :, ::-1]
         return pixels
+
+    @property
+    def image_channels(self) -> int:
+        return self.channels or self.pixels.shape[3]
+
+    def masks_of(self, positions: np.ndarray) -> np.ndarray:
+        """Masks of some of the chosen ones, as the numbers of their values: uint8 `[n, H, W, M]`."""
+        return mask_numbers(self.with_masks[positions][..., self.image_channels :], self.mask_values)
+
+    @property
+    def with_masks(self) -> ImageSet:
+        """The same with all channels."""
+        return replace(self, channels=None)
 
     @cached_property
     def own_rows(self) -> np.ndarray:
@@ -75,3 +90,9 @@ class ImageSet:
         row = int(self.chosen[position])
         own = row % len(self.pixels)
         return (self.names[own] if self.names else str(own)) + (" (mirrored)" if row >= len(self.pixels) else "")
+
+
+def mask_numbers(stored: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+    """Masks `[N, H, W, M]` of 8 or 16 bits, whose values are even steps over the range → the values' numbers, uint8."""
+    steps = np.array([count - 1 for count in counts], np.float32) / np.iinfo(stored.dtype).max
+    return (stored * steps).round().astype(np.uint8)

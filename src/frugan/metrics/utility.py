@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,19 +17,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frugan.checks import Limits, check_fields
+from frugan.distributed import gather, own_share
 from frugan.errors import FruganError
 from frugan.images import to_float
 from frugan.label_parts import LabelPart
 from frugan.metrics.distances import Array
 from frugan.metrics.resampling import Estimate, mean_error
 
-Kind = Literal["classes", "number"]
+Kind = Literal["classes", "number", "mask"]
 FEWEST = 10
 
 
 class Examples(NamedTuple):
-    """Images uint8, uint16 or float32 in [0, 1] `[N, H, W, C]`, and what is to be told of each: class numbers int64, or numbers
-    float `[N]`."""
+    """Images uint8, uint16 or float32 in [0, 1] `[N, H, W, C]`, and what is to be told of each: class numbers int64 or numbers
+    float `[N]`, or of each pixel a value's number, uint8 `[N, H, W]`."""
 
     images: np.ndarray
     targets: np.ndarray
@@ -53,7 +54,8 @@ class UtilityConfig:
 
 @dataclass(frozen=True)
 class Utility:
-    """Scores on real test images: of classes balanced accuracy (the mean of the classes' recalls), of numbers R²."""
+    """Scores on real test images: of classes balanced accuracy (the mean of the classes' recalls), of numbers R², of masks the
+    intersection over union, averaged over each image's values and then over images."""
 
     kind: Kind
     score: str
@@ -62,7 +64,7 @@ class Utility:
     difference: Estimate
     """Synthetic less real: 0 as good, below worse."""
     chance: float
-    """The score without looking."""
+    """The score without looking: of masks that of the best single value."""
     count: int
     test: int
 
@@ -79,7 +81,8 @@ def utility(
 ) -> Utility:
     """Trains a small network on each arm's images and tests it on `test`, real images that the generator did not see.
 
-    Intervals cover the choice of test images and of seeds. `test_groups` `[N]`: images of one group are one observation.
+    Intervals cover the choice of test images and of seeds. `test_groups` `[N]`: images of one group are one observation. Where
+    `torch.distributed` is set up, all processes call this with the same images, and share the training.
     """
     count = min(len(real.targets), len(synthetic.targets))
     if min(count, len(test.targets)) < FEWEST:
@@ -87,33 +90,29 @@ def utility(
             f"{len(real.targets)} real, {len(synthetic.targets)} synthetic and {len(test.targets)} test images: "
             f"usefulness needs {FEWEST} of each"
         )
-    answers = [x.targets for x in (real, synthetic, test)]
-    if min(len(np.unique(own)) for own in (answers[0], answers[2])) < 2:
-        what = "class" if kind == "classes" else "value"
-        raise FruganError(f"the real images have one {what} only, so there is nothing to learn; give images of several")
-    scores_of = _Scorer(kind, test.targets)
-    outputs = int(max(own.max() for own in answers)) + 1 if kind == "classes" else 0
+    if min(len(np.unique(x.targets)) for x in (real, test)) < 2:
+        thing = "value" if kind == "number" else "class"
+        raise FruganError(f"the real images have one {thing} only, so there is nothing to learn; give images of several")
     rng = np.random.default_rng(0)
-    a, b = (_chosen(x, np.sort(rng.permutation(len(x.targets))[:count]), config.side) for x in (real, synthetic))
+    picked = [np.sort(rng.permutation(len(x.targets))[:count]) for x in (real, synthetic)]
+    a, b, tested = (
+        _small(x, rows, config.side)
+        for x, rows in zip((real, synthetic, test), (*picked, np.arange(len(test.targets))))
+    )
+    question = QUESTIONS[kind](a.targets, b.targets, tested.targets)
     half = count // 2
-    arms = {
-        "real": a,
-        "synthetic": b,
-        "half": (torch.cat([a[0][:half], b[0][: count - half]]), np.concatenate([a[1][:half], b[1][: count - half]])),
-        "both": (torch.cat([a[0], b[0]]), np.concatenate([a[1], b[1]])),
-    }
-    images, _ = _chosen(test, np.arange(len(test.targets)), config.side)
-    found = {
-        name: np.stack([scores_of(_train(*arm, outputs, images, seed, config, device)) for seed in range(config.seeds)])
-        for name, arm in arms.items()
-    }
-    limits = (0.0, 1.0) if kind == "classes" else (-np.inf, 1.0)
+    mixed, both = _joined(a, b, half, count - half), _joined(a, b, count, count)
+    arms = {"real": a, "synthetic": b, "half": mixed, "both": both}
+    jobs = [(arm, seed) for arm in arms.values() for seed in range(config.seeds)]
+    own = [_train(*jobs[i], question, tested.images, config, device) for i in own_share(len(jobs))]
+    scores = np.stack([one for some in gather(own) for one in some]).reshape(len(arms), config.seeds, -1)
+    found = dict(zip(arms, scores))
     return Utility(
         kind=kind,
-        score="balanced accuracy" if kind == "classes" else "R²",
-        arms={name: _estimate(scores, test_groups, limits) for name, scores in found.items()},
+        score=question.score,
+        arms={name: _estimate(scores, test_groups, question.limits) for name, scores in found.items()},
         difference=_estimate(found["synthetic"] - found["real"], test_groups),
-        chance=1 / len(np.unique(test.targets)) if kind == "classes" else 0.0,
+        chance=question.chance,
         count=count,
         test=len(test.targets),
     )
@@ -130,70 +129,168 @@ def task_of(part: LabelPart, labels: np.ndarray) -> tuple[Kind, np.ndarray, np.n
     return "classes", rows, own[rows].argmax(axis=1)
 
 
-class _Scorer:
-    """From outputs `[n, O]` on the test images to one score for each `[n]`, whose mean is the score."""
+class _Small(NamedTuple):
+    """Images float32 `[n, C, s, s']` in [-1, 1], and their targets."""
 
-    def __init__(self, kind: Kind, targets: np.ndarray) -> None:
-        self.kind, self.targets = kind, targets
-        if kind == "classes":
-            _, owner, counts = np.unique(targets, return_inverse=True, return_counts=True)
-            self.weights = len(targets) / (len(counts) * counts[owner])
-
-    def __call__(self, outputs: Array) -> Array:
-        if self.kind == "classes":
-            return self.weights * (outputs.argmax(axis=1) == self.targets)
-        return 1 - np.square(outputs[:, 0] - self.targets) / self.targets.var()
+    images: Tensor
+    targets: np.ndarray
 
 
-def _chosen(examples: Examples, rows: np.ndarray, side: int) -> tuple[Tensor, np.ndarray]:
-    """Images float32 `[n, C, s, s']` in [-1, 1], brought down to `side`, and their targets."""
-    small = []
+class _Classes:
+    """One class of each image."""
+
+    score: ClassVar = "balanced accuracy"
+    limits: ClassVar = (0.0, 1.0)
+
+    def __init__(self, real: np.ndarray, synthetic: np.ndarray, test: np.ndarray) -> None:
+        self.outputs, self.test = 1 + int(max(targets.max() for targets in (real, synthetic, test))), test
+        _, owner, counts = np.unique(test, return_inverse=True, return_counts=True)
+        self.weights = len(test) / (len(counts) * counts[owner])
+        self.chance = 1 / len(counts)
+
+    def network(self, channels: int) -> nn.Module:
+        return _classifier(channels, self.outputs)
+
+    def answers(self, targets: np.ndarray) -> Tensor:
+        return torch.from_numpy(targets.astype(np.int64))
+
+    def loss(self, outputs: Tensor, answers: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, answers)
+
+    def told(self, outputs: Tensor) -> np.ndarray:
+        """The network's answer for each image."""
+        return outputs.argmax(dim=1).numpy()
+
+    def scores(self, told: np.ndarray) -> Array:
+        """A score for each test image `[n]`, whose mean is the score."""
+        return self.weights * (told == self.test)
+
+
+class _Number(_Classes):
+    """One number of each image, standardised by the real images' mean and deviation."""
+
+    score: ClassVar = "R²"
+    limits: ClassVar = (-np.inf, 1.0)
+
+    def __init__(self, real: np.ndarray, synthetic: np.ndarray, test: np.ndarray) -> None:
+        self.outputs, self.test, self.chance = 1, test, 0.0
+        self.mean, self.std = float(real.mean()), float(real.std()) or 1.0
+
+    def answers(self, targets: np.ndarray) -> Tensor:
+        return torch.from_numpy(((targets - self.mean) / self.std).astype(np.float32))
+
+    def loss(self, outputs: Tensor, answers: Tensor) -> Tensor:
+        return F.mse_loss(outputs[:, 0], answers)
+
+    def told(self, outputs: Tensor) -> np.ndarray:
+        return outputs[:, 0].double().numpy() * self.std + self.mean
+
+    def scores(self, told: np.ndarray) -> Array:
+        return 1 - np.square(told - self.test) / self.test.var()
+
+
+class _Mask(_Classes):
+    """One value of each pixel."""
+
+    score: ClassVar = "intersection over union"
+
+    def __init__(self, real: np.ndarray, synthetic: np.ndarray, test: np.ndarray) -> None:
+        self.outputs, self.test = 1 + int(max(targets.max() for targets in (real, synthetic, test))), test
+        self.chance = max(float(self.scores(np.full_like(test, k)).mean()) for k in range(self.outputs))
+
+    def network(self, channels: int) -> nn.Module:
+        return _Segmenter(channels, self.outputs)
+
+    def scores(self, told: np.ndarray) -> Array:
+        """Of each image the mean over the values that it has or is said to have."""
+        total, present = np.zeros(len(told)), np.zeros(len(told))
+        for k in range(self.outputs):
+            ours, theirs = told == k, self.test == k
+            union = (ours | theirs).sum(axis=(1, 2))
+            total += (ours & theirs).sum(axis=(1, 2)) / np.maximum(union, 1)
+            present += union > 0
+        return total / present
+
+
+QUESTIONS: dict[Kind, type[_Classes]] = {"classes": _Classes, "number": _Number, "mask": _Mask}
+
+
+def _small(examples: Examples, rows: np.ndarray, side: int) -> _Small:
+    """Some of the images, brought down to `side` by averaging areas; masks by their nearest pixels."""
+    small, targets = [], torch.from_numpy(examples.targets[rows])
+    size = [min(side, n) for n in examples.images.shape[1:3]]
     for i in range(0, len(rows), 256):
         images = to_float(torch.from_numpy(np.ascontiguousarray(examples.images[rows[i : i + 256]])))
-        size = [min(side, n) for n in images.shape[2:]]
         small.append(F.interpolate(images, size=size, mode="area").contiguous())
-    return torch.cat(small), examples.targets[rows]
+    if targets.ndim == 3:
+        targets = F.interpolate(targets[:, None], size=size, mode="nearest-exact")[:, 0]
+    return _Small(torch.cat(small), targets.numpy())
+
+
+def _joined(a: _Small, b: _Small, first: int, second: int) -> _Small:
+    """The first images of one set, and of the other."""
+    images = torch.cat([a.images[:first], b.images[:second]])
+    return _Small(images, np.concatenate([a.targets[:first], b.targets[:second]]))
 
 
 def _train(
-    images: Tensor,
-    targets: np.ndarray,
-    classes: int,
-    test: Tensor,
-    seed: int,
-    config: UtilityConfig,
-    device: torch.device | str,
+    arm: _Small, seed: int, question: _Classes, test: Tensor, config: UtilityConfig, device: torch.device | str
 ) -> Array:
-    """Outputs `[n, O]` for the test images of a network trained on the images; of a number, in its own unit."""
-    mean, std = (0.0, 1.0) if classes else (float(targets.mean()), float(targets.std()) or 1.0)
-    answers = torch.from_numpy(targets if classes else ((targets - mean) / std).astype(np.float32)).to(device)
+    """A score for each test image `[n]`, of a network trained on the arm."""
+    answers = question.answers(arm.targets).to(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = _network(images.shape[1], classes or 1).to(device)
+        network = question.network(arm.images.shape[1]).to(device)
         rng = torch.Generator().manual_seed(seed)
         optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
         for _ in range(config.steps):
-            rows = torch.randint(len(images), (config.batch,), generator=rng)
-            found = network(images[rows].to(device))
-            expected = answers[rows.to(device)]
-            loss = F.cross_entropy(found, expected) if classes else F.mse_loss(found[:, 0], expected)
+            rows = torch.randint(len(arm.images), (config.batch,), generator=rng)
+            loss = question.loss(network(arm.images[rows].to(device)), answers[rows.to(device)])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
     with torch.no_grad():
-        outputs = torch.cat([network.eval()(some.to(device)).cpu() for some in test.split(256)])
-    return outputs.double().numpy() * std + mean
+        told = [question.told(network.eval()(some.to(device)).cpu()) for some in test.split(256)]
+    return question.scores(np.concatenate(told))
 
 
-def _network(channels: int, outputs: int, widths: Sequence[int] = (32, 64, 128)) -> nn.Sequential:
+def _classifier(channels: int, outputs: int, widths: Sequence[int] = (32, 64, 128)) -> nn.Sequential:
     """Three convolutions of stride 2, the mean over pixels, one linear layer."""
     layers: list[nn.Module] = []
     for width in widths:
-        layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.GroupNorm(8, width), nn.SiLU()]
+        layers.append(_convolution(channels, width, stride=2))
         channels = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, outputs))
+
+
+class _Segmenter(nn.Module):
+    """A U-Net of three scales (Ronneberger et al. 2015): images `[N, C, H, W]` to a score of each value `[N, O, H, W]`."""
+
+    def __init__(self, channels: int, outputs: int, widths: tuple[int, int, int] = (16, 32, 64)) -> None:
+        super().__init__()
+        fine, middle, coarse = widths
+        self.down = nn.ModuleList(
+            [_convolution(channels, fine), _convolution(fine, middle, stride=2), _convolution(middle, coarse, stride=2)]
+        )
+        self.up = nn.ModuleList([_convolution(coarse + middle, middle), _convolution(middle + fine, fine)])
+        self.last = nn.Conv2d(fine, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen: list[Tensor] = []
+        for layer in self.down:
+            x = layer(x)
+            seen.append(x)
+        for layer, finer in zip(self.up, (seen[1], seen[0])):
+            x = layer(torch.cat([F.interpolate(x, size=finer.shape[2:]), finer], dim=1))
+        return self.last(x)
+
+
+def _convolution(channels: int, width: int, *, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3, stride=stride, padding=1), nn.GroupNorm(8, width), nn.SiLU()
+    )
 
 
 def _estimate(scores: Array, groups: np.ndarray | None, limits: tuple[float, float] = (-np.inf, np.inf)) -> Estimate:

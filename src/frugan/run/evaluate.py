@@ -56,7 +56,8 @@ def evaluate(
     folder = source if source.is_file() else generator_folder(source)
     place = choose_device(device)
     generator, notes = load_with_notes(folder)
-    generator = generator.without_masks().to(place)
+    whole = generator.to(place)
+    generator = whole.without_masks()
     run = RunDirectory(source) if (source / "config.yaml").is_file() else run_of(folder)
     own = own_images(run, data, generator, group)
     if reference is not None:
@@ -87,6 +88,7 @@ def evaluate(
         train=image_set_of(own, "stream") if own is not None and unseen else None,
         labels=(own or judged).label_pool.numpy(),
         parts=_label_parts(own or judged),
+        pairs=whole if whole.config.masks else None,
         attacks=attacks,
         untried=untried,
         partial=True,
@@ -181,4 +183,5 @@ def image_set_of(dataset: Dataset, which: Literal["train", "held-out", "all", "s
     }[which]
     groups = None if dataset.groups is None else np.array(dataset.groups.names)[dataset.groups.numbers]
     channels = dataset.image_channels if dataset.masks else None
-    return ImageSet(dataset.pixels, rows, dataset.labels, dataset.names, dataset.class_names, groups, channels)
+    values = [len(mask.values) for mask in dataset.masks]
+    return ImageSet(dataset.pixels, rows, dataset.labels, dataset.names, dataset.class_names, groups, channels, values)

@@ -17,6 +17,7 @@ from frugan.metrics import ImageScore
 from frugan.networks import Discriminator, Generator
 
 MOST_JUDGED, MOST_RECONSTRUCTED = 2000, 24
+RECONSTRUCTED_AT_ONCE = 8
 STATISTICS_SAMPLES = 2000
 RECONSTRUCTION = ProjectionConfig(space="w+", start="mean", steps_w=40, steps=40)
 
@@ -25,7 +26,7 @@ def membership_scores(
     folder: Path, generator: Generator, device: torch.device
 ) -> tuple[dict[str, ImageScore], dict[str, str]]:
     """The scores that the networks in a folder or file allow, by the attack's name; and why others cannot be had."""
-    scores = {"reconstruction": ImageScore(_Reconstruction(generator), MOST_RECONSTRUCTED)}
+    scores = {"reconstruction": ImageScore(_Reconstruction(generator), MOST_RECONSTRUCTED, RECONSTRUCTED_AT_ONCE)}
     untried = {}
     try:
         discriminator = read_network(folder).discriminator
@@ -33,7 +34,7 @@ def membership_scores(
         discriminator, untried["discriminator"] = None, str(error)
     if discriminator is not None:
         judge = _Judge(discriminator.to(device).eval(), device)
-        return {"discriminator": ImageScore(judge, MOST_JUDGED), **scores}, untried
+        return {"discriminator": ImageScore(judge, MOST_JUDGED, with_masks=True), **scores}, untried
     untried.setdefault("discriminator", f"{folder} holds no discriminator, which is good: it tells most")
     return scores, untried
 

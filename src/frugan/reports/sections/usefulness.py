@@ -21,16 +21,16 @@ ARMS = {
 
 
 def use(context: Context) -> Findings:
-    """Tasks that labels set, and statistics that the user names."""
+    """Tasks that labels and masks set, and statistics that the user names."""
     subject, settings = context.subject, context.settings
     subject.require_real()
-    # utility alone is refused where there are no labels, and then statistics were not computed
+    # utility alone is refused where there are no labels or masks, and then statistics were not computed
     asked: dict[str, Any] = {"statistics": settings.statistics} if settings.statistics else {}
     card = context.card("usefulness", features=networks(context)[0], metrics=("kid_full", "utility"), **asked)
     tasks, statistics = card.details.get("utility", {}), card.details.get("statistics", {})
     if not tasks and not statistics:
         raise FruganError(
-            "; ".join(card.missing.values()) or "these images have no labels, and no --statistic was named"
+            "; ".join(card.missing.values()) or "these images have no labels or masks, and no --statistic was named"
         )
     found = Findings(cards=[asdict(card)])
     found.numbers = {"tasks": tasks, "statistics": statistics, "missing": dict(card.missing)}
