@@ -67,7 +67,9 @@ def test_scores_are_those_of_scikit_learn(seed: int) -> None:
         balanced_accuracy_score(targets, np.where(told < 4, told, (targets + 1) % 4))
     )
     values, numbers = rng.normal(3, 2, 90), rng.normal(3, 2, 90)
-    assert QUESTIONS["number"](values, numbers, values).scores(numbers).mean() == pytest.approx(r2_score(values, numbers))
+    assert QUESTIONS["number"](values, numbers, values).scores(numbers).mean() == pytest.approx(
+        r2_score(values, numbers)
+    )
     masks, guessed = rng.integers(0, 4, (20, 6, 5)) * rng.integers(0, 2, (20, 1, 1)), rng.integers(0, 3, (20, 6, 5))
     expected = [
         jaccard_score(truth.ravel(), guess.ravel(), average="macro", labels=np.union1d(truth, guess))

@@ -144,8 +144,8 @@ def test_masks_are_measured_as_a_task(run, tmp_path, monkeypatch):
     monkeypatch.setattr(held_out, "utility", quick)
     monkeypatch.setattr(membership, "STATISTICS_SAMPLES", 100)
     monkeypatch.setattr(membership, "RECONSTRUCTION", replace(membership.RECONSTRUCTION, steps_w=2, steps=2))
-    measured = ["--metrics", "kid,membership,utility", "--samples", "12", "--device", "cpu", "--out", tmp_path / "c.json"]
-    code, output = invoke("evaluate", run, *measured)
+    measured = ["--metrics", "kid,membership,utility", "--samples", "12", "--device", "cpu"]
+    code, output = invoke("evaluate", run, *measured, "--out", tmp_path / "c.json")
     assert code == 0, output
     card = EvaluationCard.load(tmp_path / "c.json")
     assert {"discriminator", "distance", "reconstruction"} <= set(card.details["membership"])

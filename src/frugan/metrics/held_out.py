@@ -107,7 +107,9 @@ def measure_utility(e: Evidence) -> Measurement:
     total = Measurement(details={"utility": {}})
     tasks = list(e.images.tasks())
     if not tasks:
-        raise FruganError("usefulness is measured by labels or masks, which the generator and the real images must share")
+        raise FruganError(
+            "usefulness is measured by labels or masks, which the generator and the real images must share"
+        )
     for task in tasks:
         groups = None if e.real_groups is None else e.real_groups[task.test_positions]
         try:

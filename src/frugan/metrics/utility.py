@@ -92,7 +92,9 @@ def utility(
         )
     if min(len(np.unique(x.targets)) for x in (real, test)) < 2:
         thing = "value" if kind == "number" else "class"
-        raise FruganError(f"the real images have one {thing} only, so there is nothing to learn; give images of several")
+        raise FruganError(
+            f"the real images have one {thing} only, so there is nothing to learn; give images of several"
+        )
     rng = np.random.default_rng(0)
     picked = [np.sort(rng.permutation(len(x.targets))[:count]) for x in (real, synthetic)]
     a, b, tested = (
@@ -288,9 +290,7 @@ class _Segmenter(nn.Module):
 
 
 def _convolution(channels: int, width: int, *, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, width, 3, stride=stride, padding=1), nn.GroupNorm(8, width), nn.SiLU()
-    )
+    return nn.Sequential(nn.Conv2d(channels, width, 3, stride=stride, padding=1), nn.GroupNorm(8, width), nn.SiLU())
 
 
 def _estimate(scores: Array, groups: np.ndarray | None, limits: tuple[float, float] = (-np.inf, np.inf)) -> Estimate:
