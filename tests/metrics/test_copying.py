@@ -17,10 +17,11 @@ from frugan.metrics.copying import (
     authenticity,
     data_copying,
     independent_of,
+    memorisation,
     nearest_distances,
     rank_z,
 )
-from frugan.metrics.neighbours import nearest_of_other_groups
+from frugan.metrics.neighbours import nearest, nearest_of_other_groups
 
 RNG = np.random.default_rng
 
@@ -160,3 +161,27 @@ def test_a_control_shares_no_group() -> None:
     assert independent_of(None, np.array([2, 9]), 3).all()
     with pytest.raises(FruganError, match="hold out whole groups"):
         independent_of(np.array([2, 2]), np.array([2, 9]), 2)
+
+
+def test_memorisation_is_the_probability_of_being_nearer() -> None:
+    rng = RNG(0)
+    generated, unseen = rng.uniform(0, 3, 70).round(1), rng.uniform(0, 4, 90).round(1)
+    pairs = (generated[:, None] < unseen) + 0.5 * (generated[:, None] == unseen)
+    assert memorisation(generated, unseen)[0].value == pytest.approx(pairs.mean())
+    same, share = memorisation(unseen, unseen)
+    assert (same.value, share.value) == pytest.approx((0.5, 0.01), abs=0.02)
+    assert same.low < 0.5 < same.high
+    assert share.low <= 0.01 <= share.high
+    groups = np.arange(90) // 15
+    assert memorisation(generated, unseen, unseen_groups=groups)[0] != memorisation(generated, unseen)[0]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+def test_simulated_copies_are_found(share: float) -> None:
+    rng = RNG(1)
+    train, unseen, fresh = (rng.normal(size=(500, 6)) for _ in range(3))
+    copies = round(500 * share)
+    generated = np.concatenate([train[:copies] + 1e-3 * rng.normal(size=(copies, 6)), fresh[copies:]])
+    closer, copied = memorisation(nearest(generated, train)[0][:, 0], nearest(unseen, train)[0][:, 0])
+    assert copied.value == pytest.approx(share + 0.01 * (1 - share), abs=0.015)
+    assert closer.value == pytest.approx(0.5 + share / 2, abs=0.05)

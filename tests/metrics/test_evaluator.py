@@ -598,6 +598,18 @@ def test_several_processes_give_the_result_of_one(tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
+def test_each_number_has_an_interval_or_a_reason_why_not() -> None:
+    """But for those that are a scatter themselves."""
+    names = tuple(name for name in METRICS if name != "is")
+    card = held_out_evaluator(metrics=names, intervals=True)(small_generator(2))
+    reasons = {name.removeprefix("interval of ") for name in card.missing if name.startswith("interval of")}
+    scatter = {name for name in card.values if name.endswith(("_std", "_error"))}
+    assert set(card.values) == set(card.intervals) | reasons | scatter
+    assert reasons == {"fid", "membership"}
+    for name, (low, high) in card.intervals.items():
+        assert low <= card.values[name] <= high, name
+
+
 class Painted:
     """Of a generator's images bright pixels are the object; the mask is the last channel."""
 

@@ -8,7 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from frugan.errors import FruganError
 from frugan.metrics import distances
-from frugan.metrics.neighbours import density_coverage, memorisation, nearest, precision_recall
+from frugan.metrics.neighbours import density_coverage, nearest, precision_recall
 
 RNG = np.random.default_rng
 
@@ -73,22 +73,3 @@ def test_nearest_agrees_with_sklearn(k: int) -> None:
     assert np.array_equal(found[1], expected[1])
     with pytest.raises(FruganError, match="131 nearest of 130"):
         nearest(points, others, 131)
-
-
-def test_memorisation_is_the_probability_of_being_nearer() -> None:
-    rng = RNG(0)
-    generated, unseen = rng.uniform(0, 3, 70).round(1), rng.uniform(0, 4, 90).round(1)
-    pairs = (generated[:, None] < unseen) + 0.5 * (generated[:, None] == unseen)
-    assert memorisation(generated, unseen)[0] == pytest.approx(pairs.mean())
-    assert memorisation(unseen, unseen) == pytest.approx((0.5, 0.01), abs=0.02)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
-def test_simulated_copies_are_found(share: float) -> None:
-    rng = RNG(1)
-    train, unseen, fresh = (rng.normal(size=(500, 6)) for _ in range(3))
-    copies = round(500 * share)
-    generated = np.concatenate([train[:copies] + 1e-3 * rng.normal(size=(copies, 6)), fresh[copies:]])
-    closer, copied = memorisation(nearest(generated, train)[0][:, 0], nearest(unseen, train)[0][:, 0])
-    assert copied == pytest.approx(share + 0.01 * (1 - share), abs=0.015)
-    assert closer == pytest.approx(0.5 + share / 2, abs=0.05)

@@ -79,7 +79,7 @@ def test_scores_are_those_of_scikit_learn(seed: int) -> None:
 
 
 def discs(n: int, seed: int, *, wrong: bool = False) -> Examples:
-    """Bright and dark discs on a grey ground, with noise; the mask says which pixels are which, or with `wrong` of another image."""
+    """Bright and dark discs on a grey ground, with noise; the mask is that of the image, or with `wrong` of another one."""
     rng = RNG(seed)
     y, x = np.mgrid[:20, :16]
     far = np.hypot(y - rng.uniform(4, 16, (n, 1, 1)), x - rng.uniform(4, 12, (n, 1, 1)))

@@ -197,6 +197,16 @@ def test_no_held_out_images(image_folder: Path, tmp_path: Path) -> None:
     assert [made.sections[name].empty for name in sections] == ["", ""]
 
 
+def test_groups_on_both_sides_leave_no_control(run: Path, tmp_path: Path) -> None:
+    """All images of a folder are of one film, and each film has images on both sides: quality is measured all the same."""
+    sections = ("quality", "copying", "privacy", "usefulness", "statement")
+    made = frugan.report(run, tmp_path / "out", samples=100, device="cpu", sections=sections, group="folder")
+    for name in ("copying", "privacy", "usefulness"):
+        assert "hold out whole groups" in made.sections[name].empty, name
+    assert made.sections["quality"].empty == ""
+    assert "hold out whole groups" in made.page.read_text()
+
+
 def test_fewer_images_than_neighbours(image_folder: Path, tmp_path: Path) -> None:
     """And a single class."""
     few = folder_of(image_folder, tmp_path / "few", 12)
@@ -255,20 +265,31 @@ def _report_of_one(rank: int, world: int, run: str, folder: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
     with pytest.MonkeyPatch.context() as patch:
         use_tiny(patch)
-        frugan.report(
-            run, Path(folder) / "out", samples=120, device="cpu", sections=("quality", "artefacts", "statement")
-        )
+        frugan.report(run, Path(folder) / "out", **TOGETHER)
     torch.distributed.destroy_process_group()
 
 
+TOGETHER: dict[str, Any] = {
+    "samples": 120,
+    "batch": 16,
+    "device": "cpu",
+    "sections": (*MEASURED[:-1], "artefacts", "statement"),
+    "statistics": ("numpy:mean",),
+}
+
+
 @pytest.mark.slow
-def test_two_processes_give_the_same_numbers(made: Report, run: Path, tmp_path: Path) -> None:
+def test_two_processes_give_the_same_numbers(run: Path, tmp_path: Path) -> None:
+    """Of every section, to the last bit."""
     arguments = (2, str(run), str(tmp_path))
     torch.multiprocessing.start_processes(_report_of_one, args=arguments, nprocs=2, start_method="spawn")
-    together = json.loads((tmp_path / "out" / "report.json").read_text())["sections"]["quality"]["numbers"]
-    alone = made.numbers["quality"]["networks"]
-    for name, measured in together["networks"].items():
-        assert measured["values"] == pytest.approx(alone[name]["values"], rel=1e-2, abs=1e-6)
+    torch.set_num_threads(1)
+    frugan.report(run, tmp_path / "alone", **TOGETHER)
+    together, alone = (json.loads((tmp_path / x / "report.json").read_text())["sections"] for x in ("out", "alone"))
+    assert list(together) == list(alone) == list(TOGETHER["sections"])
+    for name in alone:
+        assert "empty" not in alone[name]
+        assert together[name]["numbers"] == alone[name]["numbers"], name
 
 
 def test_near_duplicates_among_real_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

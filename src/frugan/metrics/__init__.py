@@ -10,6 +10,7 @@ from frugan.metrics.copying import (
     authenticity,
     data_copying,
     independent_of,
+    memorisation,
     nearest_distances,
 )
 from frugan.metrics.distances import (
@@ -27,9 +28,9 @@ from frugan.metrics.features.registry import FEATURES, load_features
 from frugan.metrics.image_evidence import ImageScore
 from frugan.metrics.image_set import ImageSet
 from frugan.metrics.likelihood import FeatureLikelihood, feature_likelihood
-from frugan.metrics.membership import NOT_TRIED, Attack, membership_attack
+from frugan.metrics.membership import NOT_TRIED, Attack, auc_estimate, membership_attack
 from frugan.metrics.metric import METRICS, Metric
-from frugan.metrics.neighbours import density_coverage, memorisation, nearest, precision_recall
+from frugan.metrics.neighbours import density_coverage, nearest, precision_recall
 from frugan.metrics.path_length import perceptual_path_length, trimmed_mean
 from frugan.metrics.resampling import Estimate, floor, half_sample_intervals
 from frugan.metrics.sampling import GeneratorLike, sample_images
@@ -64,6 +65,7 @@ __all__ = [
     "StatisticComparison",
     "Utility",
     "UtilityConfig",
+    "auc_estimate",
     "authenticity",
     "compare",
     "compare_statistic",

@@ -14,6 +14,7 @@ import numpy as np
 
 from frugan.errors import FruganError
 from frugan.metrics.distances import Array, Features2D, checked
+from frugan.metrics.membership import auc_estimate
 from frugan.metrics.neighbours import nearest, nearest_of_other_groups
 from frugan.metrics.resampling import Estimate, group_sums, mean_error, mean_estimate, shares_below
 
@@ -189,16 +190,32 @@ def nearest_distances(
     unseen, _ = checked(unseen, train)
     far, control = (nearest(x, train)[0][:, 0] for x in (generated, unseen))
     among = nearest_of_other_groups(train, train_groups)
-    near = float((far < np.quantile(control, COPY_QUANTILE)).mean())
-    error = np.sqrt(near * (1 - near) / len(far) + COPY_QUANTILE * (1 - COPY_QUANTILE) / len(control))
 
     def table(distances: Array) -> tuple[float, ...]:
         known = distances[np.isfinite(distances)]
         return tuple(np.quantile(known, QUANTILES).tolist()) if len(known) else ()
 
-    return NearestDistances(
-        QUANTILES, table(far), table(control), table(among), Estimate.of(near, float(error), (0, 1))
-    )
+    return NearestDistances(QUANTILES, table(far), table(control), table(among), copied_share(far, control))
+
+
+def memorisation(
+    generated: Array, unseen: Array, *, unseen_groups: np.ndarray | None = None
+) -> tuple[Estimate, Estimate]:
+    """Do samples lie nearer to training images than unseen images do? Takes distances `[m]`, `[n]` to the nearest one.
+
+    First, the probability that a sample is nearer than an unseen image, ties counting half: above ½, the generator
+    copies; below, its samples are merely off (the Mann–Whitney statistic of Meehan et al., "A Non-Parametric Test to
+    Detect Data-Copying", 2020). Second, the share of samples nearer than all but `COPY_QUANTILE` of the unseen images:
+    that share is expected, more are copies, few or many. `unseen_groups` `[n]`: as for `data_copying`.
+    """
+    return auc_estimate(-generated, -unseen, negative_groups=unseen_groups), copied_share(generated, unseen)
+
+
+def copied_share(far: Array, control: Array) -> Estimate:
+    """The second of `memorisation`."""
+    near = float((far < np.quantile(control, COPY_QUANTILE)).mean())
+    error = np.sqrt(near * (1 - near) / len(far) + COPY_QUANTILE * (1 - COPY_QUANTILE) / len(control))
+    return Estimate.of(near, float(error), (0, 1))
 
 
 def independent_of(groups: np.ndarray | None, others: np.ndarray | None, count: int) -> np.ndarray:

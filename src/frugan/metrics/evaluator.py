@@ -28,7 +28,7 @@ from frugan.metrics.features.base import Features
 from frugan.metrics.features.registry import load_features
 from frugan.metrics.image_evidence import ImageEvidence, ImageScore
 from frugan.metrics.image_set import ImageSet
-from frugan.metrics.metric import METRICS, Metric
+from frugan.metrics.metric import METRICS, NO_INTERVAL, Metric
 from frugan.metrics.neighbours import nearest
 from frugan.metrics.path_length import Distance, perceptual_path_length
 from frugan.metrics.resampling import SetStatistic, floor, half_sample_intervals
@@ -49,9 +49,9 @@ class Evaluator:
     `labels`: float32 `[M, K]`, rows that generated images' labels are drawn from; `parts`: what their columns are. `cache`: a
     folder that keeps features of real images, by the hash of pixels, network and preprocessing. `features` takes the place
     of the network named in the config. `attacks`: scores for membership inference by the attack's name; `untried`: why others
-    have none. `pairs`: the generator with the masks that it makes beside its images. With `partial`, a metric that cannot be computed is left out, with the reason on the card, and refused only
-    where there is no other. Where `torch.distributed` is set up, all processes must call together; they share the work and
-    all get the result.
+    have none. `pairs`: the generator with the masks that it makes beside images. With `partial`, a metric that cannot be
+    computed is left out, with the reason on the card, and refused only where there is no other. Where
+    `torch.distributed` is set up, all processes must call together; they share the work and all get the result.
     """
 
     def __init__(
@@ -239,6 +239,7 @@ class Evaluator:
             metric = METRICS[name]
             if metric.statistic is not None and metric.names[0] not in measured.intervals:
                 self._try(f"interval of {name}", measured, partial(add, metric, metric.statistic))
+        measured.missing |= {f"interval of {k}": why for k, why in NO_INTERVAL.items() if k in measured.values}
         return floors
 
     def _try(self, name: str, total: Measurement, work: Callable[[], object]) -> None:

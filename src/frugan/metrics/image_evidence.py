@@ -48,7 +48,7 @@ class AttackScores:
 
 @dataclass(frozen=True)
 class Task:
-    """What labels or masks ask for: images with answers, real ones that were trained on, generated ones, and real ones to test with."""
+    """What labels or masks ask for: real images that were trained on, generated ones, and real ones to test with; with answers."""
 
     name: str
     kind: Kind
@@ -65,7 +65,8 @@ class ImageEvidence:
 
     `train`, `members`: the training images, and which of them are no x-flipped copies; None where there are none. `control`:
     positions in the reference that share no group with them. `labels` `[M, K]`: rows that generated images' labels are
-    drawn from; `parts`: what their columns are. `pairs`: the generator with its masks, if it makes any. `attacks`, `untried`: scores by the attack's name, and why others have none.
+    drawn from; `parts`: what their columns are. `pairs`: the generator with its masks, if any. `attacks`, `untried`: scores by
+    the attack's name, and why others have none.
     """
 
     generator: GeneratorLike

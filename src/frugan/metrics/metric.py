@@ -23,11 +23,12 @@ from frugan.metrics.held_out import (
     measure_c_t,
     measure_fld,
     measure_membership,
+    measure_memorisation,
     measure_utility,
 )
-from frugan.metrics.neighbours import density_coverage, memorisation, precision_recall
-from frugan.metrics.path_length import trimmed_mean
-from frugan.metrics.resampling import SetStatistic
+from frugan.metrics.neighbours import density_coverage, precision_recall
+from frugan.metrics.path_length import trimmed
+from frugan.metrics.resampling import Estimate, SetStatistic, mean_estimate
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,11 @@ def _fid(e: Evidence) -> tuple[float]:
     return (frechet_distance(real.mean, real.covariance, generated.mean, generated.covariance),)
 
 
-def _fid_infinity(e: Evidence) -> tuple[float, float]:
-    return frechet_distance_extrapolated(e.real.moments, e.generated.features)
+def _fid_infinity(e: Evidence) -> Measurement:
+    found, error = frechet_distance_extrapolated(e.real.moments, e.generated.features)
+    total = Measurement({"fid_infinity_error": error})
+    total.add("fid_infinity", Estimate.of(found, error))
+    return total
 
 
 def _is(e: Evidence) -> tuple[float, float]:
@@ -85,13 +89,11 @@ def _density_coverage(e: Evidence) -> tuple[float, float]:
     return density_coverage(e.real.features, e.generated.features)
 
 
-def _memorisation(e: Evidence) -> tuple[float, float]:
-    return memorisation(e.nearest_train[0], e.nearest_unseen)
-
-
-def _path_length(e: Evidence, *, space: Space, sampling: Sampling) -> tuple[float]:
+def _path_length(e: Evidence, *, space: Space, sampling: Sampling) -> Measurement:
     assert e.path_lengths is not None
-    return (trimmed_mean(e.path_lengths(space, sampling)),)
+    total = Measurement()
+    total.add(f"ppl_{space}_{sampling}", mean_estimate(trimmed(e.path_lengths(space, sampling))))
+    return total
 
 
 def _ppl(space: Space, sampling: Sampling) -> Metric:
@@ -128,7 +130,7 @@ METRICS: dict[str, Metric] = {
     "recall":       Metric(_precision_recall, ("precision", "recall"), **_SHARES, statistic=precision_recall),
     "density":      Metric(_density_coverage, ("density", "coverage"), **_DENSITIES, statistic=density_coverage),
     "coverage":     Metric(_density_coverage, ("density", "coverage"), **_DENSITIES, statistic=density_coverage),
-    "memorisation": Metric(_memorisation, ("memorisation", "copied"), higher_is_better=False, of_sets=False, needs_train=True),
+    "memorisation": Metric(measure_memorisation, ("memorisation", "copied"), **_LOWER),
     "c_t":          Metric(measure_c_t, ("c_t", "c_t_error", "c_t_one_cell"), **_HIGHER),
     "authenticity": Metric(measure_authenticity, ("authenticity", "authenticity_unseen"), **_HIGHER),
     "fld":          Metric(measure_fld, ("fld", "fld_gap", "fld_copying"), **_LOWER),
@@ -141,6 +143,13 @@ METRICS: dict[str, Metric] = {
 }
 # fmt: on
 """What can be measured, by the name of the number that one asks for; some come in pairs."""
+
+NO_INTERVAL: dict[str, str] = {
+    "fid": "it moves with the number of images, so that halves show that instead of its scatter; kid and fid_infinity have one",
+    "is": "its scatter is is_std",
+    "membership": "it is the highest of the attacks, each of which has one",
+}
+"""Why a number comes without an interval; besides these only numbers that are a scatter themselves do."""
 
 MEANINGS: dict[str, str] = {
     "kid": "distance of the two sets of features; 0 (give or take kid_std) for equal distributions, unbiased for few images",

@@ -63,19 +63,6 @@ def nearest_of_other_groups(points: Features2D, groups: np.ndarray | None = None
     return np.concatenate(found)
 
 
-def memorisation(generated: Array, unseen: Array, chance: float = 0.01) -> tuple[float, float]:
-    """Do samples lie nearer to training images than unseen images do? Takes distances `[N]`, `[M]` to the nearest one.
-
-    First, the probability that a sample is nearer than an unseen image, ties counting half: above ½, the generator
-    copies; below, its samples are merely off (the Mann–Whitney statistic of Meehan et al., "A Non-Parametric Test to
-    Detect Data-Copying", 2020). Second, the share of samples nearer than all but `chance` of the unseen images:
-    `chance` is expected, more are copies, few or many.
-    """
-    order = np.sort(unseen)
-    below = np.searchsorted(order, generated, side="left") + np.searchsorted(order, generated, side="right")
-    return float(1 - below.mean() / (2 * len(order))), float((generated < np.quantile(order, chance)).mean())
-
-
 def squared_distances(x: Array, y: Array) -> Iterator[Array]:
     """‖x − y‖² of blocks of x against all of y: `[rows, M]`."""
     norms = np.square(y).sum(axis=1)

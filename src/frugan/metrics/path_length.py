@@ -57,14 +57,19 @@ def perceptual_path_length(
     return np.concatenate(values) if values else np.zeros(0)
 
 
-def trimmed_mean(values: np.ndarray, share: float = 0.01) -> float:
-    """The mean without the lowest and the highest `share`, as the measure's authors took it."""
+def trimmed(values: np.ndarray, share: float = 0.01) -> np.ndarray:
+    """Those but for the lowest and the highest `share`, of which the measure's authors took the mean."""
     if not len(values) or not np.isfinite(values).all():
         raise FruganError(
             f"{len(values)} path lengths, {np.isfinite(values).sum()} of them finite: check the generator"
         )
     low, high = np.quantile(values, [share, 1 - share], method="nearest")
-    return float(values[(values >= low) & (values <= high)].mean())
+    return values[(values >= low) & (values <= high)]
+
+
+def trimmed_mean(values: np.ndarray, share: float = 0.01) -> float:
+    """Their mean."""
+    return float(trimmed(values, share).mean())
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 
 from frugan.errors import FruganError
 from frugan.metrics.distances import Array, Features2D
-from frugan.metrics.resampling import Estimate, half_sample_intervals, shuffled_sides
+from frugan.metrics.resampling import Estimate, half_sample_intervals, mean_error, shuffled_sides
 
 Statistic = Callable[[np.ndarray], Any]
 """One image, uint8, uint16 or float32 in [0, 1] `[H, W, C]` as the set holds it, to what `float` takes."""
@@ -36,6 +36,8 @@ class StatisticComparison:
     null_ks: float
     """95 % of random divisions of all images into two such sets have less."""
     null_wasserstein: float
+    difference: Estimate
+    """Of the means, generated less real."""
     p: float
     """Share of these divisions with a Wasserstein distance as large; small where the distributions differ."""
 
@@ -111,5 +113,11 @@ def compare_statistic(
         wasserstein=wasserstein,
         null_ks=float(quantiles[0]),
         null_wasserstein=float(quantiles[1]),
+        difference=_difference(real, generated, real_groups),
         p=(1 + int((null[:, 1] >= wasserstein.value).sum())) / (1 + repeats),
     )
+
+
+def _difference(real: Array, generated: Array, real_groups: np.ndarray | None) -> Estimate:
+    error = np.hypot(mean_error(real, real_groups), mean_error(generated))
+    return Estimate.of(float(generated.mean() - real.mean()), float(error))

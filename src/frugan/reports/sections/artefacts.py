@@ -12,6 +12,7 @@ import torch
 from frugan.errors import FruganError
 from frugan.images import to_float, to_pixels
 from frugan.leaks import fitting, measure_leaks
+from frugan.metrics import auc_estimate
 from frugan.reports import blocks
 from frugan.reports.context import MOST_COMPARED, Context, some_of
 from frugan.reports.looks import Array, histogram_distance, histograms, sharpness, spectra, wasserstein
@@ -175,12 +176,12 @@ def _sharpness(found: Findings, real: torch.Tensor, made: torch.Tensor) -> None:
         return
     ours, theirs = sharpness(real), sharpness(made)
     result = _against_halves(wasserstein, ours, theirs)
-    order = np.sort(ours)
-    below = (np.searchsorted(order, theirs, "left") + np.searchsorted(order, theirs, "right")) / (2 * len(order))
+    sharper = auc_estimate(theirs, ours)
     found.numbers["sharpness"] = {
         "real_median": float(np.median(ours)),
         "generated_median": float(np.median(theirs)),
-        "chance_sharper": float(below.mean()),
+        "chance_sharper": sharper.value,
+        "chance_sharper_interval": [sharper.low, sharper.high],
         "distance": result.distance,
         "floor": result.floor,
     }
@@ -190,7 +191,8 @@ def _sharpness(found: Findings, real: torch.Tensor, made: torch.Tensor) -> None:
     series = [Series(label, [*_short(s), 0.0], label) for label, s in zip(("real", "generated"), shares)]
     note = (
         f"Standard deviation of each image's Laplacian. A sample is sharper (or noisier) than a real image with chance "
-        f"{below.mean():.2f}; 0.5 is no difference. Medians: {number(float(np.median(ours)))} real, "
+        f"{sharper.value:.2f} (95 % {sharper.low:.2f} to {sharper.high:.2f}); 0.5 is no "
+        f"difference. Medians: {number(float(np.median(ours)))} real, "
         f"{number(float(np.median(theirs)))} generated."
     )
     found.blocks.append(

@@ -12,7 +12,7 @@ from frugan.metrics import EvaluationCard
 from frugan.reports import blocks
 from frugan.reports.blocks import Block
 from frugan.reports.context import Context
-from frugan.reports.measures import OF_COPYING, interval, measured, networks
+from frugan.reports.measures import OF_COPYING, between, interval, measured, networks
 from frugan.reports.nearest_pairs import show_pairs
 from frugan.reports.store import Findings
 
@@ -78,7 +78,13 @@ def _show_near_duplicates(data: Dataset, found: Findings, *, named: bool) -> Non
 
 def _tables(network: str, card: EvaluationCard, details: Mapping[str, Any]) -> Iterator[Block]:
     if rows := [*_rows(card, details)]:
-        yield blocks.table(f"In the features of {network}", ("measure", "samples", "control", "meaning"), rows)
+        note = "A z-score has no interval: ± in the control's column is its deviation where nothing is copied."
+        yield blocks.table(
+            f"In the features of {network}",
+            ("measure", "samples (95 % interval)", "control", "meaning"),
+            rows,
+            note=note,
+        )
     if test := details["c_t"]:
         cells = [
             (
@@ -90,13 +96,19 @@ def _tables(network: str, card: EvaluationCard, details: Mapping[str, Any]) -> I
             )
             for i, cell in enumerate(test["cells"], 1)
         ]
-        note = "Cells are groups of similar training images. A cell far below −3 is one whose images are copied."
+        note = (
+            "Cells are groups of similar training images. A cell far below −3 is one whose images are copied; by chance each z "
+            "scatters about 0 with deviation 1."
+        )
         columns = ("cell", "training", "unseen", "samples", "z")
         yield blocks.table(f"Cells of C_T, by {network}", columns, cells, note=note)
     if far := details["distances"]:
         columns = ("share of images with a smaller distance", *(f"{q:.0%}" for q in far["quantiles"]))
         rows = [(words, *(f"{v:.3g}" for v in far[key])) for words, key in _KINDS]
-        note = "Quantiles of the Euclidean distance of features to the nearest training image."
+        note = (
+            "Quantiles of the Euclidean distance of features to the nearest training image, of all images of a kind: they describe "
+            "these, and have no intervals; the share of near copies above, which is drawn from them, has one."
+        )
         yield blocks.table(f"Distances, by {network}", columns, rows, note=note)
 
 
@@ -108,7 +120,8 @@ def _rows(card: EvaluationCard, details: Mapping[str, Any]) -> Iterator[tuple[st
         yield "z of all images at once", f"{test['z']:.3g}", "0 ± 1", "the same without cells"
     if "memorisation" in card.values:
         meaning = "chance that a sample is nearer to a training image than an unseen image is"
-        yield "memorisation", f"{card.values['memorisation']:.3f}", "0.5", meaning
+        found = f"{card.values['memorisation']:.3f} ({between(card.intervals.get('memorisation'), '.3f')})"
+        yield "memorisation", found, "0.5", meaning
     if far := details["distances"]:
         meaning = "samples nearer to a training image than 99 % of unseen images"
         yield "near copies", interval(far["copied"], ".2%"), "1%", meaning

@@ -22,13 +22,19 @@ def compare(context: Context) -> Findings:
     subject, settings = context.subject, context.settings
     real = subject.require_real()
     names = networks(context)
+    own_discriminator = (
+        "The discriminator of this run learned from pixels alone, so that no feature network here was part of its training."
+        if subject.run
+        else "Where the discriminator of this network stood on a feature network, distances in that network flatter it: from the "
+        "generator alone this cannot be seen."
+    )
     found = Findings(numbers={"networks": {}, "truncation": settings.truncation, "samples": settings.samples})
     found.numbers |= {"against": "unseen" if subject.unseen else "train", "reference_count": len(real)}
     found.blocks.append(
         blocks.paragraph(
             f"{settings.samples:,} samples against {len(real):,} {subject.real_name}. Floor: the same number between two random "
             "halves of the real images, its middle and 95 % of cases; half as many images make it larger than the whole would. "
-            "Nothing can be told from real images that lies within it."
+            f"Nothing can be told from real images that lies within it. {own_discriminator}"
         )
     )
     for name in names:
@@ -80,5 +86,8 @@ def _classes(network: str, card: EvaluationCard) -> list[Block]:
         [label, *(f"{values[n]:.4g}" if n in values else "too few images" for n in names)]
         for label, values in card.per_class.items()
     ]
-    note = "Each class against the real images of that class; with few of them all of these are coarse."
+    note = (
+        "Each class against the real images of that class; with few of them all of these are coarse. They have no intervals, which "
+        "would take half of these few images: read the order of classes from them, not small differences."
+    )
     return [blocks.table(f"For each class, by {network}", ("class", *names), rows, note=note)]
