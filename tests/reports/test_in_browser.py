@@ -29,6 +29,9 @@ def test_the_report_in_a_browser(browser: Any, run: Path, tmp_path: Path) -> Non
         assert image.evaluate("i => i.naturalWidth") > 0
     line = page.locator("svg .line").first
     assert line.evaluate("e => getComputedStyle(e).stroke") not in ("none", "rgb(0, 0, 0)")
+    page.set_viewport_size({"width": 690, "height": 900})  # A4 without its margins
+    wide = "[...document.querySelectorAll('.wide')].filter(e => e.scrollWidth > e.clientWidth).length"
+    assert page.evaluate(wide) == 0
     page.emulate_media(color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 24, 28)"
     paper = page.pdf(prefer_css_page_size=True)

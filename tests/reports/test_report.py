@@ -19,8 +19,10 @@ from PIL import Image
 
 import frugan
 from frugan.errors import FruganError
+from frugan.reports import blocks
 from frugan.reports import report as module
 from frugan.reports.blocks import paragraph
+from frugan.reports.page import render
 from frugan.reports.report import SECTIONS, Section
 from frugan.reports.store import Findings
 from tests.program import call
@@ -75,6 +77,22 @@ def test_the_page_is_valid_and_names_are_text(written: module.Report, run: Path)
 
 def card_text(written: module.Report) -> str:
     return (written.folder / "README.md").read_text().split("## Training images")[1]
+
+
+def test_words_are_broken_only_where_they_are_wider_than_a_cell() -> None:
+    rows = [("short words and a number, 0.00333", "x" * 25), ("y " * 25, "generalisation")]
+    page = render(
+        {"name": "n", "written": "w", "generator": "g", "settings": {}},
+        {"description": "What this is"},
+        {"description": Findings(blocks=[blocks.table("t", ("a", "b"), rows)])},
+    )
+    cells = re.findall(r'<t[dh]( scope="row")?( class="breaks")?>(.)', page)
+    assert [(first, bool(breaks)) for _, breaks, first in cells] == [
+        ("s", False),
+        ("x", True),
+        ("y", False),
+        ("g", False),
+    ]
 
 
 def test_the_policy_allows_this_style_and_nothing_else(written: module.Report) -> None:

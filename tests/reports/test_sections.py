@@ -199,8 +199,9 @@ def test_no_held_out_images(image_folder: Path, tmp_path: Path) -> None:
 
 def test_groups_on_both_sides_leave_no_control(run: Path, tmp_path: Path) -> None:
     """All images of a folder are of one film, and each film has images on both sides: quality is measured all the same."""
-    sections = ("quality", "copying", "privacy", "usefulness", "statement")
+    sections = ("description", "quality", "copying", "privacy", "usefulness", "statement")
     made = frugan.report(run, tmp_path / "out", samples=100, device="cpu", sections=sections, group="folder")
+    assert made.numbers["description"]["data"]["groups"] == "2 by folder, of 20 images each; held out: 20 images of 2"
     for name in ("copying", "privacy", "usefulness"):
         assert "hold out whole groups" in made.sections[name].empty, name
     assert made.sections["quality"].empty == ""

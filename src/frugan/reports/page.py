@@ -15,6 +15,9 @@ from frugan.reports.svg import draw
 if TYPE_CHECKING:
     from jinja2 import Template
 
+LONGEST_WORD = 24
+"""Characters that a cell of a table shows unbroken."""
+
 
 def render(header: Mapping[str, Any], titles: Mapping[str, str], sections: Mapping[str, Findings]) -> str:
     """The page of the sections, in the order of their titles, the statement also at the top."""
@@ -34,8 +37,14 @@ def _template() -> Template:
     style = (assets / "report.css").read_text("utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["svg"] = lambda block: Markup(draw(block))
+    environment.filters["breaking"] = lambda text: Markup(' class="breaks"' if _has_long_word(text) else "")
     environment.globals |= {"style": Markup(style), "policy": policy(style)}
     return environment.from_string((assets / "report.html.j2").read_text("utf-8"))
+
+
+def _has_long_word(text: str) -> bool:
+    """Whether a cell needs to be broken within a word, lest it be wider than the page; others never are."""
+    return any(len(word) > LONGEST_WORD for word in text.split())
 
 
 def policy(style: str) -> str:

@@ -114,6 +114,8 @@ def _set_rows(data: Dataset, prefix: str) -> list[tuple[str, str]]:
         ("skipped as unreadable", f"{len(data.skipped):,}"),
         ("SHA-256 of images, names, labels and split", data.fingerprint),
     ]
+    if data.groups is not None:
+        rows.insert(2, ("groups", data.groups.describe(data.held_out_indices)))
     return [(prefix + name, text) for name, text in rows]
 
 
