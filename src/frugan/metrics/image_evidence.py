@@ -129,8 +129,8 @@ class ImageEvidence:
         masks = train.masks_of(trained), self.generated_masks, self.reference.masks_of(tested)
         images = train[trained], self.generated[0], self.reference[tested]
         for k in range(len(values)):
-            sets = [Examples(pixels, own[..., k]) for pixels, own in zip(images, masks)]
-            yield Task("mask" if len(values) == 1 else f"mask {k + 1}", "mask", *sets, tested)
+            real, synthetic, test = (Examples(pixels, own[..., k]) for pixels, own in zip(images, masks))
+            yield Task("mask" if len(values) == 1 else f"mask {k + 1}", "mask", real, synthetic, test, tested)
 
     def _label_tasks(self, train: ImageSet, trained: np.ndarray, tested: np.ndarray) -> Iterator[Task]:
         if self.labels is None or not self.parts:
