@@ -1,9 +1,10 @@
 """The images of the documentation that show the sample generator, each by the command that its page prints.
 
-    python studies/gallery.py                  # a few minutes on one core; writes docs/images/latent-*.webp and edit.webp
+    python studies/gallery.py                  # a minute or two on one core
     python studies/gallery.py --only mix sweep
 
-To be run again whenever the sample generator changes; look at what comes out, because the pages describe it.
+It writes docs/images/latent-*.webp, edit.webp and explorer*.png; screenshots of the explorer need Playwright and a Chromium of
+the system. To be run again whenever the sample generator changes; look at what comes out, because the pages describe it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +50,11 @@ COMMANDS = {
 """Image → its command, and which of the files that it writes."""
 
 
+def short(name: str) -> str:
+    """The image's name for `--only`."""
+    return name.removeprefix("latent-")
+
+
 def make(name: str) -> None:
     """Runs the command in the working directory; videos are taken as they are, other images become WebP."""
     command, made = COMMANDS[name]
@@ -63,10 +71,35 @@ def make(name: str) -> None:
         image.save(target, quality=88, method=6)
 
 
+SCREENS = {"explorer": (1100, 800, "light"), "explorer-narrow": (380, 820, "dark")}
+"""Image → width, height and colours of the window."""
+
+
+def explorer(names: Sequence[str]) -> None:
+    """Screenshots of the page of the sample generator, once it has made its images."""
+    from playwright.sync_api import sync_playwright
+
+    app(["export", "sample", "page.html", "--format", "page"], standalone_mode=False)
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for name in names:
+            width, height, colours = SCREENS[name]
+            page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=colours)
+            page.goto(Path("page.html").resolve().as_uri())
+            page.locator("body[aria-busy=false]").wait_for(timeout=300_000)
+            page.locator("#stage canvas:not([aria-label='not made yet'])").wait_for(timeout=300_000)
+            page.wait_for_timeout(5000)
+            page.screenshot(path="screen.png")
+            with Image.open("screen.png") as image:
+                image.convert("RGB").quantize(256).save(HOME / f"{name}.png", optimize=True)
+        browser.close()
+
+
 def main() -> None:
     """See the study's head."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=[name.removeprefix("latent-") for name in COMMANDS])
+    parser.add_argument("--only", nargs="+", choices=[short(name) for name in [*COMMANDS, *SCREENS]])
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -74,9 +107,11 @@ def main() -> None:
         above[:22] = 255
         Image.fromarray(above).save("top.png")
         for name in COMMANDS:
-            if args.only is None or name.removeprefix("latent-") in args.only:
+            if args.only is None or short(name) in args.only:
                 make(name)
                 print(name, f"{(HOME / name).with_suffix('.webp').stat().st_size / 1024:.0f} KiB", flush=True)
+        if screens := [name for name in SCREENS if args.only is None or name in args.only]:
+            explorer(screens)
 
 
 if __name__ == "__main__":
