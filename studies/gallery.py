@@ -17,23 +17,24 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from frugan.cli.app import app
 
 HOME = Path(__file__).parent.parent / "docs" / "images"
 EDIT = "edit sample --seeds 0-3 --direction sample:{0} --out {0}"
+ONE_EYED = "406,513,629,846,969,1120,1232,1532,1680,1886,1999,2042"
+"""Seeds whose images have one eye."""
 COMMANDS = {
-    "latent-samples": ("generate sample --seeds 0-31 --truncation 0.7 --grid --out samples", "samples/*.png"),
+    "latent-samples": ("generate sample --seeds 0-29 --truncation 0.7 --grid --out samples", "samples/*.png"),
     "latent-wide": (EDIT.format("wide"), "wide/wide.png"),
     "latent-horns": (EDIT.format("horns"), "horns/horns.png"),
     "latent-warm-body": (EDIT.format("warm-body"), "warm-body/warm-body.png"),
     "latent-ganspace": ("directions sample --count 6 --out found", "found/all.png"),
     "latent-sefa": ("directions sample --method sefa --levels 4-8 --count 3 --out shape", "shape/all.png"),
     "latent-stylespace": (
-        "directions sample --method stylespace --mask top.png --count 3 --out above",
-        "above/all.png",
+        f"directions sample --method stylespace --seeds {ONE_EYED} --count 3 --out one-eyed",
+        "one-eyed/all.png",
     ),
     "latent-difference": ("directions sample --method difference --seeds 3 --to-seeds 8 --out two", "two/all.png"),
     "latent-mix": ("mix sample --rows 0-3 --columns 10-15 --levels 4-8 --out mixed.png", "mixed.png"),
@@ -43,7 +44,7 @@ COMMANDS = {
         "loop.webp",
     ),
     "edit": (
-        "video sample --edit sample:wide --seeds 0 --grid 6x1 --scale 2 --seconds 3 --fps 10 --out edit.webp",
+        "video sample --edit sample:wide --strengths -4:3 --seeds 0 --grid 6x1 --scale 2 --seconds 3 --fps 10 --out edit.webp",
         "edit.webp",
     ),
 }
@@ -103,9 +104,6 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        above = np.zeros((64, 64), np.uint8)
-        above[:22] = 255
-        Image.fromarray(above).save("top.png")
         for name in COMMANDS:
             if args.only is None or short(name) in args.only:
                 make(name)

@@ -43,7 +43,7 @@ SMALL: dict[str, Any] = {
     "preset": "tiny",
     "latent": 128,
     "mapping_layers": 4,
-    "kimg": 360.0,
+    "kimg": 320.0,
     "checkpoint_kimg": 20.0,
     "keep_last": 4,
 }
@@ -54,6 +54,8 @@ LARGE: dict[str, Any] = {
 }  # fmt: skip
 METRICS = ("kid_full", "fid", "recall", "coverage")
 COMPONENTS = 8
+ACCURATE = 0.8
+"""Boundaries that part fewer of the samples held out are not shipped."""
 LIMIT = 4_000_000
 """Bytes of everything."""
 
@@ -80,10 +82,11 @@ def halved(G: Generator, folder: Path) -> Generator:
 
 
 def directions(G: Generator, network: attributes.Classifier, out: Path, samples: int) -> list[Direction]:
-    """Components of GANSpace, and a boundary for each question; with sliders."""
+    """Components of GANSpace, and a boundary for each question that has one; with sliders."""
     statistics = statistics_of(G)
     scored = edits.score(G, network, samples, out)
-    found = [*edits.boundaries(G, statistics, scored), *ganspace_directions(G, statistics, COMPONENTS)]
+    planes = [d for d in edits.boundaries(G, statistics, scored) if d.source["accuracy"] > ACCURATE]
+    found = [*planes, *ganspace_directions(G, statistics, COMPONENTS)]
     baseline = Baseline.of(G, range(8), truncation=edits.TRUNCATION)
     found = [replace(d, slider=measure(G, d, baseline).slider) for d in found]
     sheets = [direction_sheet(G, d, baseline, d.name, seeds=3) for d in found]
@@ -117,7 +120,8 @@ def card(
         "Weights": f"{sum(p.numel() for p in G.parameters()):,} parameters, kept as float16, used as float32",
         "Data": "10,000 avatars of the style Critters by DiceBear (CC0 1.0): "
         '`frugan.data.tools.draw_avatars("critters", 10_000, 64, …)`, seed 0',
-        "Training": f"`{_command(environment['command'])}`, {kimg:g} kimg on {gpus or environment['cpu']}",
+        "Training": f"`{_command(environment['command'])} --kimg {kimg:g}`, on {gpus or environment['cpu']}; of the last "
+        "checkpoints the best by kid_full. `python studies/sample.py --train` makes it again",
         "Figures": f"{figures}; {samples:,} samples against 2,000 critters that it was not trained on, in EfficientNet-Lite0 "
         "features",
         "Rounding": f"float16 changes images by {rounding:.1e} at most, of a range of 2",
@@ -134,7 +138,7 @@ def card(
         f"- {', '.join(named)}: boundaries between samples by the answers of a classifier of drawn attributes, "
         f"which is right on so many drawings that it was not trained on: {accuracy}",
         f"- pc0 to pc{COMPONENTS - 1}: GANSpace\n",
-        "Made by `studies/sample.py`. Meant for trying things out and for teaching. It makes critters and nothing else, "
+        "Meant for trying things out and for teaching. It makes critters and nothing else, "
         "and how varied they are, the figures above say.\n",
     ]
     return "\n".join(lines)
