@@ -16,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
@@ -72,7 +73,10 @@ def make(name: str) -> None:
         image.save(target, quality=88, method=6)
 
 
-SCREENS = {"explorer": (1100, 800, "light"), "explorer-narrow": (380, 820, "dark")}
+SCREENS: dict[str, tuple[int, int, Literal["light", "dark"]]] = {
+    "explorer": (1100, 800, "light"),
+    "explorer-narrow": (380, 820, "dark"),
+}
 """Image → width, height and colours of the window."""
 
 
