@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--network", default="sample")
     parser.add_argument("--runs", type=Path, nargs="+", default=[])
     parser.add_argument("--text-model")
-    parser.add_argument("--text", default="an orange background", help="the edit by words")
+    parser.add_argument("--text", default="top ears pointy", help="the edit by words")
     parser.add_argument("--only", nargs="+", help="names of the images to make")
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     given = parser.parse_args()
