@@ -172,6 +172,25 @@ def test_what_is_wrong_with_one_mask_skips_its_image(name, tmp_path):
         opened(DataConfig(config.path, masks=config.masks, strict=True), tmp_path)
 
 
+@pytest.mark.parametrize("crops", ["grid", "40"])
+def test_masks_are_cut_and_turned_with_their_images(crops, tmp_path):
+    for name in ("photos", "masks"):
+        (tmp_path / name).mkdir()
+    for i in range(3):
+        image = np.random.default_rng(i).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+        Image.fromarray(image).save(tmp_path / "photos" / f"{i}.png")
+        Image.fromarray(np.where(image[..., 1] > 99, 7, 3).astype(np.uint8)).save(tmp_path / "masks" / f"{i}.png")
+    config = DataConfig(
+        str(tmp_path / "photos"), masks=str(tmp_path / "masks"), crops=crops, crop_size=16, crop_rotations=True
+    )
+    found = opened(config, tmp_path)
+    assert found.masks == (MaskChannel((3, 7)),)
+    assert len(found) == 3 * (40 if crops == "40" else 24)
+    assert any("r3" in name for name in found.names)
+    assert np.array_equal(found.pixels[:, ..., 3], np.where(found.pixels[:, ..., 1] > 99, 255, 0))
+    assert len(found.groups.names) == 3
+
+
 def test_another_mask_is_another_set(tmp_path):
     config = write(tmp_path, 2, lambda i: Image.fromarray(indices(i, 2).astype(np.uint8)))
     before = opened(config, tmp_path)

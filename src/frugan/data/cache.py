@@ -32,6 +32,7 @@ from PIL import UnidentifiedImageError
 from frugan.channels import CHANNEL_NAMES, MaskChannel, has_alpha
 from frugan.data.decode import Header, convert, resize
 from frugan.data.sources.base import Source
+from frugan.data.sources.crops import Crops
 from frugan.data.sources.masks import Masked
 from frugan.data.stats import Histograms, SourceStats
 from frugan.data.target import PixelConfig, Plan, make_plan, unusual_types
@@ -200,7 +201,7 @@ def build_entry(
     plan = plan or make_plan(config, names, found, alpha=alpha, opaque=opaque)
     counted = is_counted(config.value_range)
     _refuse_uneven(None if counted else settle_range(config.value_range, plan.dtype, None), found)
-    masks = source.learn(rows) if isinstance(source, Masked) else ()
+    masks = source.learn(rows) if isinstance(source, Masked | Crops) else ()
     with scratch_folder(folder.parent) as scratch:
         file = scratch / "pixels.npy"
         count_first = counted and not is_plain(plan.dtype)  # there is nothing to write before the range is known

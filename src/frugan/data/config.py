@@ -142,8 +142,6 @@ class DataConfig:
                 f"--masks {self.masks} with --channels {self.channels}: masks from a folder go with images of grey values or RGB; "
                 "give --channels L, RGB or auto"
             )
-        if (self.masks or declared.masks) and self.crops:
-            raise FruganError(f"--crops {self.crops}: crops are cut of images without masks; cut both to shape before")
         if (self.masks or declared.masks) and is_shards(self.path):
             raise FruganError(
                 f"{self.path}: sets of shards have no masks; train on a folder, zip or array file instead"

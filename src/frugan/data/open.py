@@ -65,12 +65,12 @@ def regroup(dataset: Dataset, by: str) -> None:
 
 
 def open_images(config: DataConfig) -> Source:
-    """The images at the configuration's path, with their masks, or crops of them. Raises `FruganError`."""
-    source = open_source(config.path, use_generated=config.use_generated, taken=config.taken)
+    """The images at the configuration's path, with their masks, or crops of these. Raises `FruganError`."""
+    source: Source = open_source(config.path, use_generated=config.use_generated, taken=config.taken)
     if count := config.pixels.masks:
         masks = open_source(config.masks, use_generated=config.use_generated) if config.masks else None
         images = parse_channels(config.channels).images
-        return Masked(source, masks, images=images, count=count, background=config.background)
+        source = Masked(source, masks, images=images, count=count, background=config.background)
     crops = config.crop_config
     return Crops(source, headers(source), crops) if crops else source
 

@@ -271,6 +271,21 @@ def test_kinds_that_are_not_read_say_why(samples: np.ndarray, options: dict[str,
         read(written(samples, **options))
 
 
+@pytest.mark.parametrize(("value", "text"), [(7, "7"), (-9999.0, "-9999"), (0, " 0 \0"), (7, "no number")])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_pixels_without_data_are_refused_with_their_number(value: float, text: str, bands: int) -> None:
+    samples = np.full((4, 5, bands), 3, np.float32)
+    tag = [(42113, 2, 0, text, True)]
+    layout = {"photometric": "minisblack", "planarconfig": "contig"} if bands > 1 else {"photometric": "minisblack"}
+    assert read(written(samples, extratags=tag, **layout))[1].shape == (4, 5, bands)
+    samples[1, 2:4] = value
+    if text == "no number":
+        assert read(written(samples, extratags=tag, **layout))[1].shape == (4, 5, bands)
+        return
+    with pytest.raises(ValueError, match=r"2 pixels without data .* fill them and remove the tag"):
+        read(written(samples, extratags=tag, **layout))
+
+
 @pytest.mark.parametrize("compression", [None, "lzw", "zlib"])
 def test_a_strip_that_is_not_there_is_an_error(compression: str | None, noise) -> None:
     content = written(noise(64, 32, 3), photometric="rgb", compression=compression, rowsperstrip=8)

@@ -241,6 +241,24 @@ def test_labels_of_the_container(suffix: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.pixels, images)
 
 
+def test_a_data_set_that_hugging_face_saved_to_disk(tmp_path: Path) -> None:
+    """A folder for each split, with JSON files beside the tables, which are no images of it."""
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+    for split, some in (("train", images[:4]), ("test", images[4:])):
+        folder = tmp_path / "set" / split
+        folder.mkdir(parents=True)
+        containers.write_arrow(folder / "data-00000-of-00001.arrow", some)
+        (folder / "state.json").write_text(
+            '{"_data_files": [{"filename": "data-00000-of-00001.arrow"}], "_split": "x"}'
+        )
+        (folder / "dataset_info.json").write_text('{"features": {"image": {"_type": "Image"}}}')
+    (tmp_path / "set" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    for path, expected in (("set", 6), ("set/train", 4), ("set/test/data-00000-of-00001.arrow", 2)):
+        data = open_dataset(DataConfig(str(tmp_path / path)))
+        assert (len(data), data.skipped) == (expected, [])
+    assert np.array_equal(data.pixels, images[4:])
+
+
 def test_classes_keep_their_names(tmp_path: Path) -> None:
     images, labels = drawn((6, 8, 8, 3)), np.arange(6) % 2
     parquet.write_table(containers.table(images, labels, ["owl", "cat"]), tmp_path / "train-00000-of-00001.parquet")

@@ -15,8 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from frugan.channels import MaskChannel
 from frugan.data.decode import Header
 from frugan.data.sources.base import Derived, Source
+from frugan.data.sources.masks import Masked
 from frugan.errors import FruganError, shown
 
 MOST_CROPS = 5_000_000
@@ -89,6 +91,12 @@ class Crops(Derived):
                 f"--crop-size {size}: {len(small)} of {len(readable)} images are smaller, the first is {shown(name)} of "
                 f"{head.height}x{head.width}; give a smaller size, or move them away"
             )
+
+    def learn(self, rows: Sequence[int]) -> tuple[MaskChannel, ...]:
+        """The masks that are cut with the images, see `frugan.data.sources.masks.Masked.learn`; none where there are none."""
+        if not isinstance(self.source, Masked):
+            return ()
+        return self.source.learn(sorted({self.crops[row].image for row in rows}), at_once=1)
 
     def stamp(self) -> str:
         return hashlib.sha256(f"{self.source.stamp()}{astuple(self.config)}".encode()).hexdigest()

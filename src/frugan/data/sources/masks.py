@@ -107,8 +107,11 @@ class Masked(Derived):
         planes = [_steps(plane, codes, pixels.dtype) for plane, codes in zip(self._planes(index)[0], self._codes)]
         return np.concatenate([pixels, np.stack(planes, -1)], -1)
 
-    def learn(self, rows: Sequence[int]) -> tuple[MaskChannel, ...]:
-        """Finds the values of all masks. Raises `FruganError` where they are too many to mean something, or only one."""
+    def learn(self, rows: Sequence[int], *, at_once: int | None = None) -> tuple[MaskChannel, ...]:
+        """Finds the values of all masks, of `at_once` images at a time, by default some.
+
+        Raises `FruganError` where the values are too many to mean something, or only one.
+        """
         where = (self.masks or self.source).path
         codes: list[set[int]] = [set() for _ in range(self.count)]
         depths: set[int] = set()
@@ -120,7 +123,7 @@ class Masked(Derived):
                 return row, [], None
             return row, [set(np.unique(plane)[: MOST_VALUES + 1].tolist()) for plane in planes], depth
 
-        for row, values, depth in in_threads(look, rows):
+        for row, values, depth in in_threads(look, rows, at_once):
             if depth is not None:
                 depths.add(depth)
             for known, new in zip(codes, values):
