@@ -13,12 +13,15 @@ import numpy as np
 from frugan.channels import CHANNEL_NAMES
 from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.data.open import regroup
+from frugan.data.shards.locate import is_shards
+from frugan.data.values import range_name
 from frugan.device import choose_device
 from frugan.errors import FruganError
 from frugan.images import save_image
 from frugan.label_parts import LabelPart, label_parts
 from frugan.metrics import EvaluateConfig, EvaluationCard, Evaluator, ImageSet, default_metric, load_statistic
 from frugan.networks import Generator
+from frugan.pixel_format import is_colour
 from frugan.run.directory import Advance, RunDirectory
 from frugan.run.load import generator_folder, load_with_notes
 from frugan.run.membership import membership_scores
@@ -152,17 +155,29 @@ def own_images(
 
 
 def same_shape(like: DataConfig | None, path: str, generator: Generator, *, labels: bool) -> DataConfig:
-    """Other images brought to the generator's shape in the way of the run's own; none mirrored, none held out."""
+    """Other images brought to the generator's shape in the way of the run's own; none mirrored, none held out.
+
+    Without a run the range of values is the generator's own.
+    """
+    like = like or DataConfig(path, value_range=_range_of(generator))
     changes = {
         "path": path,
+        "cache_limit": like.cache_limit if is_shards(path) else None,
+        "without": (),
         "mirror": False,
         "balanced": False,
         "held_out": 0,
         "masks": None,
         "labels": "auto" if labels else "none",
     }
-    channels = CHANNEL_NAMES.get(generator.channels, "auto")
-    return dataclasses.replace(like or DataConfig(path), resolution=generator.resolution, channels=channels, **changes)
+    colour = is_colour(generator.channels, alpha=generator.pixels.alpha)
+    channels = CHANNEL_NAMES[generator.channels] if colour else "auto"
+    return dataclasses.replace(like, resolution=generator.resolution, channels=channels, **changes)
+
+
+def _range_of(generator: Generator) -> str:
+    pixels = generator.pixels
+    return "auto" if pixels.dtype == "uint8" else range_name(pixels.value_range)
 
 
 def check_shape(dataset: Dataset, generator: Generator) -> None:
