@@ -1,6 +1,6 @@
 """Shapes with exact masks to train on, and how far generated masks agree with their images.
 
-python studies/masks.py draw shapes          # shapes/photos and shapes/masks, 2,000 pairs of 32x32
+python studies/masks.py draw shapes          # shapes/photos and shapes/masks, 2,000 pairs of 16x16
 python studies/masks.py agree out/images out/masks
 """
 
@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-SIDE, FINE = 32, 4
+SIDE, FINE = 16, 8
 
 
 def draw(out: Path, count: int = 2000) -> None:
-    """One to three light shapes on a dark ground, with noise; the mask is 255 where a shape covers half of a pixel or more."""
+    """One or two light shapes on a dark ground, with noise; the mask is 255 where a shape covers half of a pixel or more."""
     rng = np.random.default_rng(0)
     for name in ("photos", "masks"):
         (out / name).mkdir(parents=True, exist_ok=True)
@@ -24,7 +24,7 @@ def draw(out: Path, count: int = 2000) -> None:
     for i in range(count):
         light, dark = rng.integers(150, 256, 3), rng.integers(0, 100, 3)
         ink = Image.new("L", (side, side), 0)
-        for _ in range(rng.integers(1, 4)):
+        for _ in range(rng.integers(1, 3)):
             _shape(ImageDraw.Draw(ink), rng, side)
         cover = np.asarray(ink.resize((SIDE, SIDE), Image.Resampling.BOX)) / 255
         pixels = dark + (light - dark) * cover[..., None] + rng.normal(0, 4, (SIDE, SIDE, 3))
