@@ -264,6 +264,14 @@ def test_orientation_from_xmp(orientation: int, noise) -> None:
     [
         (np.zeros((4, 5, 3), np.uint8), {"photometric": "cielab"}, "L\\*a\\*b\\*"),
         (np.zeros((4, 5, 1), np.complex64), {"photometric": "minisblack"}, "64 bits and format 6"),
+        *(
+            (
+                np.zeros((16, 16, 1), np.uint8),
+                {"photometric": "minisblack", "compression": name},
+                f"{shown}; store it with LZW",
+            )
+            for name, shown in (("jpeg2000", "JPEG2000"), ("jpegxl", "JPEGXL"), ("lerc", "LERC"))
+        ),
     ],
 )
 def test_kinds_that_are_not_read_say_why(samples: np.ndarray, options: dict[str, Any], reason: str) -> None:

@@ -195,7 +195,10 @@ def _layout(page: tifffile.TiffPage, *, geographic: bool) -> tuple[_Layout, Spac
     compression, bits, format = int(page.compression), page.bitspersample, page.sampleformat
     samples = int(page.samplesperpixel)
     if compression not in _COMPRESSIONS + _CCITT_AND_JPEG:
-        raise ValueError(f"a TIFF of the compression {page.compression!s}; store it with LZW, Deflate or none")
+        known = {int(kind): kind.name for kind in tifffile.COMPRESSION}
+        raise ValueError(
+            f"a TIFF of the compression {known.get(compression, compression)}; store it with LZW, Deflate or none"
+        )
     photometric = int(page.photometric)
     if 262 not in page.tags and compression not in _CCITT_AND_JPEG:
         photometric = _RGB if samples > 2 else _BLACK_IS_ZERO  # as libtiff guesses
