@@ -1,6 +1,6 @@
-"""Everything that this machine can run, against its peers, as one table.
+"""Everything that this machine's CPU can run, against its peers, as one table. (On a GPU: `benchmarks.gpu`.)
 
-    python -m benchmarks [--only train-32 generate-256] [--rounds 3] [--threads 2] [--device cpu] [--out benchmark]
+    python -m benchmarks [--only train-32 generate-256] [--rounds 3] [--threads 2] [--out benchmark]
 
 Writes OUT.json and OUT.md. The peers are no dependencies of frugan: those that cannot be imported are named and left out
 (benchmarks/peers.py says how to get them). `--minutes` ends it: what has not begun by then is listed as such.
@@ -24,25 +24,20 @@ from frugan.tracking import environment
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="cases, or the beginnings of their names")
-    parser.add_argument("--rounds", type=int, help="[default: 3; cuda: 1]")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--device", default="cpu", choices=CASES)
-    parser.add_argument("--minutes", type=float, help="[default: no limit; cuda: 10]")
+    parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--out", type=Path, default=Path("benchmark"))
     parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    cases = CASES[args.device]
     if args.job:
-        harness.work(cases[args.job[0]], args.job[1], args.device, args.threads)
+        harness.work(CASES[args.job[0]], args.job[1], args.threads)
         return
     only = tuple(args.only or ("",))
-    chosen = {name: case for name, case in cases.items() if name.startswith(only)}
+    chosen = {name: case for name, case in CASES.items() if name.startswith(only)}
     if not chosen:
-        parser.error(f"no case begins with {' or '.join(only)}; there are {', '.join(cases)}")
-    gpu = args.device == "cuda"
-    rounds = args.rounds or (1 if gpu else 3)
-    minutes = args.minutes or (10 if gpu else float("inf"))
-    deadline = time.monotonic() + 60 * minutes
+        parser.error(f"no case begins with {' or '.join(only)}; there are {', '.join(CASES)}")
+    deadline = time.monotonic() + 60 * args.minutes
 
     torch.set_num_threads(args.threads)
     machine = environment()
@@ -55,12 +50,12 @@ def main() -> None:
     print(heading, flush=True)
     tables, outcomes = [heading], {}
     with tempfile.TemporaryDirectory() as scratch:
-        limits = {"device": args.device, "threads": args.threads, "deadline": deadline, "scratch": Path(scratch)}
+        limits = {"threads": args.threads, "deadline": deadline, "scratch": Path(scratch)}
         for name, case in chosen.items():
-            outcomes[name] = harness.run_case(name, case, rounds=rounds, **limits)
+            outcomes[name] = harness.run_case(name, case, rounds=args.rounds, **limits)
             tables.append(harness.as_table(name, case, outcomes[name]))
             print(tables[-1], flush=True)
-            facts = {"machine": machine, "rounds": rounds, "cases": harness.as_facts(outcomes)}
+            facts = {"machine": machine, "rounds": args.rounds, "cases": harness.as_facts(outcomes)}
             args.out.with_suffix(".json").write_text(json.dumps(facts, indent=1), "utf-8")
             args.out.with_suffix(".md").write_text("\n".join(tables), "utf-8")
 

@@ -1,4 +1,4 @@
-"""The tables of what is measured: `CASES[device][name]`."""
+"""Benchmarks on a CPU, by name. (On a GPU: `benchmarks.gpu`.)"""
 
 from __future__ import annotations
 
@@ -101,19 +101,7 @@ def generation(size: int, channel_base: int, batch: int, repeats: int) -> dict[s
     return {f"generate-{size}": Case(title, GENERATION, "s/image", settings)}
 
 
-def preset(name: str, size: int) -> dict[str, Case]:
-    """As a user gets it, eager and compiled."""
-    settings = {"preset": name, "size": size, "steps": 16 if size >= 512 else 32, **ADA}
-    return {
-        f"share-{name}-{size}": Case(f"{name}, {size}², eager", {"frugan": training.share}, settings=settings),
-        f"compiled-{name}-{size}": Case(
-            f"{name}, {size}²", {"eager": training.ours, "compiled": training.compiled}, "s/kimg", settings
-        ),
-        f"memory-{name}-{size}": Case(f"activation checkpointing, {name}, {size}²", RECOMPUTATION, "s/kimg", settings),
-    }
-
-
-CPU: dict[str, Case] = {
+CASES: dict[str, Case] = {
     **small_training(32, steps=32),
     **small_training(64, steps=16),
     **augmentation({32: 16, 64: 16, 256: 4}),
@@ -135,28 +123,3 @@ CPU: dict[str, Case] = {
         for samples in (5000, 20000)
     },
 }
-
-PRESETS = {
-    name: case
-    for of, size in (
-        ("auto", 256),
-        ("auto", 128),
-        ("auto", 1024),
-        ("cifar", 32),
-        ("auto", 512),
-        ("paper256", 256),
-        ("paper512", 512),
-        ("paper1024", 1024),
-    )
-    for name, case in preset(of, size).items()
-}
-CUDA: dict[str, Case] = {
-    **{name: case for name, case in PRESETS.items() if name.startswith("share")},
-    **augmentation({32: 64, 128: 32, 256: 16}),
-    **generation(256, 16384, batch=16, repeats=20),
-    **generation(1024, 32768, batch=4, repeats=20),
-    **{name: case for name, case in PRESETS.items() if name.startswith("compiled")},
-    **{f"memory-auto-{size}": PRESETS[f"memory-auto-{size}"] for size in (256, 1024)},
-}
-
-CASES: dict[str, dict[str, Case]] = {"cpu": CPU, "cuda": CUDA}

@@ -81,18 +81,16 @@ def _resident(name: str) -> float:
     return next(float(line.split()[1]) * 1.024e-3 for line in lines if line.startswith(name))
 
 
-def work(case: Case, arm: str, device: str, threads: int) -> None:
+def work(case: Case, arm: str, threads: int) -> None:
     """In a process of its own: prints the arm's figures, or why it was skipped, as the last line."""
     torch.set_num_threads(threads)
     try:
-        print(json.dumps(case.arms[arm](device, **case.settings)))
+        print(json.dumps(case.arms[arm]("cpu", **case.settings)))
     except (Skip, ModuleNotFoundError) as error:
         print(json.dumps({"skipped": str(error)}))
 
 
-def run_case(
-    name: str, case: Case, *, rounds: int, device: str, threads: int, deadline: float, scratch: Path
-) -> dict[str, Outcome]:
+def run_case(name: str, case: Case, *, rounds: int, threads: int, deadline: float, scratch: Path) -> dict[str, Outcome]:
     """Every arm `rounds` times, in turn; none is begun after `deadline` (`time.monotonic`)."""
     environment = os.environ | {
         **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)),
@@ -107,7 +105,7 @@ def run_case(
             if time.monotonic() > deadline:
                 skipped[arm] = "no time left"
                 continue
-            job = ["--job", name, arm, "--device", device, "--threads", str(threads)]
+            job = ["--job", name, arm, "--threads", str(threads)]
             command = [sys.executable, "-m", "benchmarks", *job]
             done = subprocess.run(command, capture_output=True, text=True, env=environment)
             if done.returncode:

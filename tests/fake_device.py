@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.utils import backend_registration as registration
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 KIND = "pretend"
 NAME = f"{KIND}:0"
@@ -84,7 +83,7 @@ class Pretence(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        tensors = [*_tensors((args, tuple(kwargs.values())))]
         involved = any(isinstance(x, There) for x in tensors)
         place = kwargs.get("device")
         stays = involved if place is None else torch.device(place).type == KIND
@@ -98,13 +97,13 @@ class Pretence(TorchDispatchMode):
             scalars = torch.Tag.pointwise in func.tags  # these take a number in the host's memory
             strangers = [x for x in tensors if not isinstance(x, There) and not (scalars and x.ndim == 0)]
             assert not (involved and strangers), f"{func} at {_line()}: tensors of two devices"
-        out = func(*tree_map_only(There, _inner, args), **tree_map_only(There, _inner, kwargs))
+        out = func(*_each(There, _inner, args), **{key: _each(There, _inner, x) for key, x in kwargs.items()})
         if torch.Tag.inplace_view in func.tags:
             with no_dispatch():
                 return func(*args, **kwargs)
         if func._schema.is_mutable:  # in place: what was given comes back
             return args[0] if func._schema.returns else None
-        return tree_map_only(Tensor, There, out) if stays else out
+        return _each(Tensor, There, out) if stays else out
 
     def _makes_wait(self, func: Any, args: Any, kwargs: Any, stays: bool) -> bool:
         if func is aten._to_copy.default:
@@ -121,6 +120,22 @@ class Pretence(TorchDispatchMode):
 
 def _inner(x: There) -> Tensor:
     return x.inner
+
+
+def _tensors(values: list[Any] | tuple[Any, ...]) -> Iterator[Tensor]:
+    """Those in nested lists and tuples, of which the arguments of operators are made; PyTorch's trees take ten times as long."""
+    for x in values:
+        if isinstance(x, Tensor):
+            yield x
+        elif isinstance(x, (list, tuple)):
+            yield from _tensors(x)
+
+
+def _each(kind: type, change: Callable[[Any], Any], x: Any) -> Any:
+    """`x` with `change` applied to each tensor of that `kind` in it."""
+    if isinstance(x, kind):
+        return change(x)
+    return type(x)([_each(kind, change, y) for y in x]) if type(x) in (list, tuple) else x
 
 
 def _line() -> str:

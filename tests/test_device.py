@@ -94,7 +94,7 @@ def test_what_is_noticed(pretence: Pretence) -> None:
 def train(image_folder: Path, out: Path, device: str, **options: Any) -> list[dict[str, Any]]:  # noqa: F811
     method = METHODS[options.get("method", "ada")]
     shared = {k: v for k, v in TINY.items() if k not in method.preset}  # an option would win over the method
-    options = {**shared, "kimg": 0.032, "tick_kimg": 0.008, "precision": "fp32", **options}
+    options = {**shared, "kimg": 0.016, "tick_kimg": 0.008, "precision": "fp32", **options}
     if method.options.get("augment", "none") != "ada" or "augment" in options:
         options.pop("target")
     source = {name: options.pop(name) for name in ("held_out", "mirror", "labels") if name in options}
@@ -126,8 +126,8 @@ def test_training(
     with monkeypatch.context() as patched:
         patched.setattr(frugan.run.session, "training_steps", watched)
         there = train(image_folder, tmp_path / "there", NAME, **CASES[case])
-        list(frugan.Run(tmp_path / "there").train(kimg=0.064, device=NAME))
-    assert steps == 8
+        list(frugan.Run(tmp_path / "there").train(kimg=0.024, device=NAME))
+    assert steps == 3
     assert not waits
     here = train(image_folder, tmp_path / "here", "cpu", **{**CASES[case], "kimg": 0.008})
     exact = 1e-4 if "precision" not in CASES[case] else 0.05

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import builtins
+import struct
 import unicodedata
+import zipfile
+import zlib
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import UnidentifiedImageError
 
-from frugan.errors import plain, shown
+from frugan.errors import fault, plain, shown
+from tests.fuzz.damage import OF_PYTHON
 
 
 @given(st.text(max_size=300) | st.text(st.characters(codec=None), min_size=190, max_size=3000))
@@ -35,3 +42,42 @@ def test_plain_text_steers_no_terminal(text: str) -> None:
     assert plain(told) == told
     assert told.count("\n") == text.count("\n")
     assert plain("é 漢字 \u00a0 ─ ✓") == "é 漢字 \u00a0 ─ ✓"
+
+
+def _errors() -> list[BaseException]:
+    """One of each kind that Python and readers of files raise, without and with a text."""
+    kinds = [kind for kind in vars(builtins).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    kinds = [kind for kind in kinds if not issubclass(kind, (UnicodeError, BaseExceptionGroup))]
+    kinds += [struct.error, zlib.error, zipfile.BadZipFile, UnidentifiedImageError]
+    unicode = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+    return [
+        unicode,
+        OSError(5, "Input/output error", "a.png"),
+        *(kind(*text) for kind in kinds for text in ((), ("in 3 parts",))),
+    ]
+
+
+@pytest.mark.parametrize("error", _errors(), ids=repr)
+def test_a_fault_is_told_without_names_of_python(error: BaseException) -> None:
+    told = fault(error)
+    assert told
+    assert not OF_PYTHON.search(told)
+    assert fault(error, "it is gone") in (told, "it is gone")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("blocks of (9, 9)"), "blocks of (9, 9)"),
+        (KeyError("shape"), "'shape' is missing in it"),
+        (TypeError("'NoneType' object is not subscriptable"), "it is damaged or cut short"),
+        (EOFError(), "it is damaged or cut short"),
+        (
+            UnidentifiedImageError("cannot identify image file <_io.BytesIO object at 0x7f>"),
+            "no image in a known format",
+        ),
+        (OSError(5, "Input/output error", "/tmp/a.png"), "Input/output error"),
+    ],
+)
+def test_what_a_fault_says(error: BaseException, told: str) -> None:
+    assert fault(error).startswith(told)

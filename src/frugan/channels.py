@@ -22,7 +22,7 @@ def has_alpha(count: int) -> bool:
 
 
 def colour_channels(count: int) -> int:
-    """How many of `count` channels are colour: 1 or 3, and 0 where they have no such meaning."""
+    """The number of colour channels among `count` channels: 1 or 3, and 0 where they have no such meaning."""
     return {1: 1, 2: 1, 3: 3, 4: 3}.get(count, 0)
 
 
@@ -33,7 +33,8 @@ _PART = re.compile(r"\s*(L|RGB|\d{1,4}(?:-\d{1,4})?)\s*=\s*(image|mask)\s*", re.
 
 
 class Declared(NamedTuple):
-    """What `--channels` says: what image channels are converted to ("auto": nothing), and the count of masks behind `images`.
+    """The meaning of `--channels`: what image channels are converted to ("auto": nothing), and the count of masks
+    behind `images`.
 
     `images` is None where images have whatever channels they have.
     """

@@ -111,7 +111,13 @@ def checked(function: F) -> F:
 
 
 def check_choice(what: str, value: Any, choices: Iterable[str]) -> None:
-    """Raises `FruganError` unless `value` is one of the choices, with the one that was probably meant."""
+    """Raises `FruganError` unless a value is one of the choices; the message proposes the one that was probably meant.
+
+    Args:
+        what: the value's name, for the message.
+        value: what was given.
+        choices: what is possible.
+    """
     names = list(choices)
     if value not in names:
         raise FruganError(
@@ -127,8 +133,7 @@ def meant(text: str, names: Iterable[str]) -> str:
 
 
 def beside(path: str | Path) -> str:
-    """Of a path that is not there: names in its folder like the first one that is missing, as " (did you mean photos/cats?)",
-    or nothing."""
+    """Names in the folder of a missing path that are like it, as " (did you mean photos/cats?)", or nothing."""
     path = Path(path)
     try:
         while not path.parent.exists():
@@ -143,7 +148,7 @@ def beside(path: str | Path) -> str:
 
 @dataclass(frozen=True)
 class _Allowed:
-    """What a type allows: a number within limits, one of a few words, or either."""
+    """The values that a type allows: a number within limits, one of a few words, or either."""
 
     is_number: bool
     whole: bool

@@ -21,7 +21,7 @@ def command(*arguments: object) -> str:
 
 
 def program() -> str:
-    """How to call this program: "frugan" if that is found on the PATH, else the script as it was called, else the module."""
+    """The command that calls this program: "frugan" if it is on the PATH, else the script as it was called, else the module."""
     here = Path(sys.executable).parent
     called, found = Path(sys.argv[0]), shutil.which(NAME)
     as_module = called.name == "__main__.py"
@@ -34,7 +34,7 @@ def program() -> str:
 
 
 def quote(argument: object) -> str:
-    """One argument as a shell takes it; control characters as escapes, so that printing it sends none to the terminal."""
+    """An argument quoted for a shell; control characters become escapes, so that printing it sends none to the terminal."""
     text = str(argument)
     if isinstance(argument, Path) and text.startswith("-"):
         text = os.path.join(os.curdir, text)

@@ -56,7 +56,7 @@ def gather(value: T) -> list[T]:
 
 
 def from_first(value: Callable[[], T]) -> T:
-    """What the first process computes, on every process; the others wait meanwhile."""
+    """The result of the first process, on every process; the others wait meanwhile."""
     return gather(value() if rank() == 0 else None)[0]  # pyright: ignore[reportReturnType]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import re
 import unicodedata
+import zlib
 
 
 class FruganError(ValueError):
@@ -29,6 +31,33 @@ def shown(text: object, longest: int = 200) -> str:
     if len(text) > longest:
         text = f"{text[: longest * 2 // 3]}…{text[-(longest // 3) :]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def fault(error: BaseException, otherwise: str = "it is damaged or cut short") -> str:
+    """The reason why something could not be read, as a part of a sentence, without names of Python's errors.
+
+    Args:
+        error: what a reader raised. A broken file makes readers raise anything at all.
+        otherwise: the reason where the error's own text tells nothing to who does not know the reader's source.
+    """
+    from PIL import UnidentifiedImageError
+
+    text = next(iter(str(error).strip().splitlines()), "").strip()
+    text = shown(re.sub(r"\b\w+(Error|Exception): ", "", text))  # an error of the library that it calls
+    if isinstance(error, UnidentifiedImageError):
+        return "no image in a known format, or its beginning is damaged"
+    if isinstance(error, KeyError) and text:
+        return f"{text} is missing in it"
+    if isinstance(error, UnicodeError):
+        return "it holds text in another encoding than it should, or is damaged"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, zlib.error):
+        return "its compressed data are damaged"
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        return error.strerror
+    silent = (AttributeError, TypeError, LookupError, AssertionError, ArithmeticError)
+    return otherwise if isinstance(error, silent) or not text else text
 
 
 def plain(text: str) -> str:
@@ -68,7 +97,7 @@ _NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory"
 
 
 def explain(error: BaseException) -> str | None:
-    """What the system could not do, and what helps, in one sentence; None for what is not the system's doing."""
+    """The system's failure and what helps, in one sentence; None for an error that is not the system's."""
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(words in text.lower() for words in _NO_MEMORY)

@@ -40,7 +40,7 @@ _JPEG_QUALITY = 95
 
 
 class _Container(NamedTuple):
-    """What a kind of file can hold."""
+    """The types of numbers and channels that a kind of file holds."""
 
     types: tuple[str, ...]
     """Of numbers; empty: all."""
@@ -115,7 +115,7 @@ class Output:
         return files
 
     def notes(self) -> list[str]:
-        """What the files do not hold of the data."""
+        """Notes on what the files do not hold of the data."""
         found, data = [], self.pixels
         if not CONTAINERS[self.kind].lossless:
             found.append(f"{self.kind.upper()} files are compressed with losses; png keeps every value")
@@ -140,7 +140,14 @@ class Output:
 def choose_output(
     pixels: PixelFormat, channels: int, kind: Kind | Literal["auto"] = "auto", bits: Bits = "auto"
 ) -> Output:
-    """The way to write images: by default the data's own type of numbers, in PNG where that holds them, else in TIFF.
+    """The kind of file and type of numbers to write images in: by default the data's own type, in PNG where that holds
+    it, else in TIFF.
+
+    Args:
+        pixels: how the data's files hold images.
+        channels: of the images.
+        kind: of file; "auto": by type and channels.
+        bits: of a number; "auto": those of the data.
 
     Raises `FruganError` where the kind of file cannot hold so many channels or bits.
     """
@@ -196,7 +203,7 @@ class Sheet:
         return f"sheets to look at show channel{plural} {shown} of {self.channels} (TIFF files hold all)"
 
     def notes(self) -> list[str]:
-        """What the file does not hold of the data."""
+        """Notes on what the file does not hold of the data."""
         return [*([self.reduction] if self.reduction else []), *self.output.notes()]
 
 
@@ -205,8 +212,16 @@ def choose_sheet(
 ) -> Sheet:
     """The way to show many images in one file: PNG where the channels are colours, else TIFF with all of them.
 
-    PNG and WebP are to be looked at: they hold shares of the range of values, and of more channels than colours the first three
-    (or one). TIFF holds the data's own numbers. Raises `FruganError` where the kind of file cannot hold so many bits.
+    PNG and WebP are to be looked at: they hold shares of the range of values, and of more channels than colours the
+    first three (or one). TIFF holds the data's own numbers.
+
+    Args:
+        pixels: how the data's files hold images.
+        channels: of the images.
+        kind: of file; "auto": by the channels.
+        bits: of a number; "auto": those of the kind of file.
+
+    Raises `FruganError` where the kind of file cannot hold so many bits.
     """
     colour = is_colour(channels, alpha=pixels.alpha)
     if kind == "auto":
@@ -250,8 +265,15 @@ def _crisp(levels: np.ndarray) -> np.ndarray:
 def encode(
     values: np.ndarray, kind: Kind, *, alpha: bool, names: Sequence[str] = (), text: Mapping[str, str] | None = None
 ) -> bytes:
-    """One image `[H, W, C]` as the bytes of a file; `alpha`: the last channel is opacity. `text` stands in PNG and TIFF, `names`
-    in TIFF."""
+    """One image as the bytes of a file.
+
+    Args:
+        values: `[H, W, C]`, of a type that this kind of file holds.
+        kind: of file.
+        alpha: whether the last channel is opacity.
+        names: of the channels, kept in TIFF.
+        text: kept in PNG, TIFF and WebP, by key.
+    """
     text = text or {}
     if kind == "png":
         return png16(values, text) if values.dtype == np.uint16 else _pillow(values, "PNG", pnginfo=png_chunks(text))
@@ -323,7 +345,13 @@ def save(
     names: Sequence[str] = (),
     text: Mapping[str, str] | None = None,
 ) -> Path:
-    """Writes one image `[H, W, C]`, whole or not at all; the kind of file follows the name. Creates parent folders."""
+    """Writes one image, whole or not at all; parent folders are made.
+
+    Args:
+        values: `[H, W, C]`.
+        path: whose ending decides on the kind of file.
+        alpha, names, text: as in `encode`.
+    """
     content = encode(values, SUFFIXES[path.suffix.lower()], alpha=alpha, names=names, text=text)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
@@ -334,7 +362,15 @@ def save(
 def save_npz(
     batches: Iterable[np.ndarray], shape: tuple[int, ...], dtype: str, path: Path, **arrays: np.ndarray
 ) -> Path:
-    """Writes images `[N, H, W, C]`, batch by batch, as the array "images" of one .npz, with other arrays beside it."""
+    """Writes images, batch by batch, as the array "images" of a .npz.
+
+    Args:
+        batches: `[n, H, W, C]` each.
+        shape: (N, H, W, C) of all.
+        dtype: of all.
+        path: of the file.
+        arrays: further arrays of the file, by name.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open("images.npy", "w", force_zip64=True) as file:

@@ -90,7 +90,13 @@ def pil_image(pixels: np.ndarray) -> Image.Image:
 
 
 def grid(pixels: np.ndarray, *, columns: int | None = None, background: int | np.ndarray = 0) -> np.ndarray:
-    """`[N, H, W, C]` → one image `[rows·H, columns·W, C]`, filled row by row; free cells are `background`, a number or `[C]`."""
+    """Images as one, row by row: `[N, H, W, C]` → `[rows·H, columns·W, C]`, of the same type.
+
+    Args:
+        pixels: the images.
+        columns: None: about square.
+        background: value of free cells, a number or `[C]`.
+    """
     n, h, w, c = pixels.shape
     columns = columns or max(1, int(np.ceil(np.sqrt(n * h / w))))
     rows = -(-n // columns)
@@ -137,10 +143,15 @@ def captioned_grid(
     margin: int = 4,
     ends: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
-    """`[N, H, W, C]` → one image of all, of the same type, filled row by row, on white with `margin` pixels between them.
+    """Images with captions as one, row by row, on white: `[N, H, W, C]` → `[H', W', C]`, of the same type.
 
-    `captions`: N lines of text, each written below its image and cut to its width. `ends`: black and white, `[C]` each; by default
-    those of uint8 pixels, of which the first three channels (or one) are taken where no image file shows so many.
+    Args:
+        pixels: the images.
+        columns: None: about square.
+        captions: N lines of text, each below its image and cut to its width; none by default.
+        margin: pixels between images.
+        ends: black and white, `[C]` each; None: those of uint8 pixels, of which the first three channels (or one) are
+            taken where no image file shows so many.
     """
     if ends is None:
         pixels = pixels if pixels.shape[-1] in CHANNEL_NAMES else pixels[..., :3]
@@ -241,10 +252,12 @@ def _described(value: Any) -> str:
 
 
 def save_image(pixels: np.ndarray, path: str | Path, *, text: Mapping[str, str] | None = None) -> Path:
-    """Writes one image, uint8 `[H, W, C]` or uint16 `[H, W, 1]`; the format follows the file name. Creates parent directories,
-    and replaces a file whole or not at all.
+    """Writes one image, whole or not at all; parent folders are made.
 
-    A PNG says in text chunks that frugan wrote it (`SOFTWARE_KEY`), and what `text` says besides; a JPEG in its comment.
+    Args:
+        pixels: uint8 `[H, W, C]` or uint16 `[H, W, 1]`.
+        path: whose ending decides on the format.
+        text: kept by key in a PNG, beside the remark that frugan wrote it (`SOFTWARE_KEY`); a JPEG has that in its comment.
     """
     path = Path(path)
     suffix = path.suffix.lower()

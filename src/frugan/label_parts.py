@@ -70,7 +70,7 @@ class LabelPart:
         return self.measured is None and len(self.columns) == 1 and self.classes == ["0", "1"]
 
     def __str__(self) -> str:
-        """What may be written for it."""
+        """The values that may be written for it."""
         name = f"{self.name}: " if self.name else ""
         if self.measured:
             return f"{name}a number, {self.measured.minimum:g} to {self.measured.maximum:g} in the training images"
@@ -83,7 +83,13 @@ class LabelPart:
 def label_parts(
     label_size: int, class_names: Sequence[str] | None = None, measured: Sequence[Measured] = ()
 ) -> list[LabelPart]:
-    """What labels of that size are made of. Names `kind=cat`, `kind=dog` are classes of `kind`."""
+    """The parts that labels of some size consist of. Columns named `kind=cat`, `kind=dog` are classes of the part `kind`.
+
+    Args:
+        label_size: K.
+        class_names: of the K columns, or None.
+        measured: the columns that are numbers.
+    """
     numbers = {m.column: m for m in measured}
     known = class_names is not None and len(class_names) == label_size
     names = list(class_names) if known and class_names else [str(i) for i in range(label_size)]
@@ -108,7 +114,13 @@ def label_parts(
 def describe_labels(
     labels: np.ndarray, class_names: Sequence[str] | None, measured: Sequence[Measured]
 ) -> list[tuple[str, str]]:
-    """(part, what it holds) for labels float32 `[N, K]`: images of each class, or the range of numbers."""
+    """A line for each part of some labels: its name, and the images of each class or the range of its numbers.
+
+    Args:
+        labels: float32 `[N, K]`.
+        class_names: of the K columns, or None.
+        measured: the columns that are numbers.
+    """
     rows = []
     for part in label_parts(labels.shape[1], class_names, measured):
         counts = (labels[:, part.columns] != 0).sum(axis=0).tolist()

@@ -31,7 +31,7 @@ class Palette:
         self.count, self.chosen = count, colours is not None
 
     def choose(self, pixels: np.ndarray, *, alpha: bool) -> None:
-        """By median cut from the opaque pixels of images uint8 `[N, H, W, C]`."""
+        """A palette by median cut from the opaque pixels of images uint8 `[N, H, W, C]`."""
         colours = _rgb(pixels, alpha=alpha).reshape(-1, 3)
         if alpha:
             colours = colours[pixels[..., -1].reshape(-1) > 127]

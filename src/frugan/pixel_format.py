@@ -54,7 +54,7 @@ def full_value(dtype: np.dtype | str) -> float:
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How the images of a data set are stored.
+    """The format in which a data set's files hold images.
 
     `dtype`: their type of numbers. `value_range`: the stored values that are -1 and 1 for networks; None: all that uint8 or uint16
     hold. `alpha`: the last channel is opacity; `crisp`: which is 0 or full everywhere. `names`: of the channels, empty where
@@ -89,7 +89,7 @@ class PixelFormat:
         return 8 * np.dtype(held_type(self.dtype, self.value_range)).itemsize
 
     def channel_names(self, channels: int) -> tuple[str, ...]:
-        """Of all channels: those of the files, else by their count."""
+        """Names of all channels: those of the files, else by their count."""
         return self.names if len(self.names) == channels else channel_names(channels, alpha=self.alpha)
 
     def check_channels(self, channels: int) -> None:
@@ -117,7 +117,14 @@ def is_colour(channels: int, *, alpha: bool) -> bool:
 def by_channel(
     array: np.ndarray, value_range: Range, change: Callable[[np.ndarray, Pair], np.ndarray], *, alpha: bool
 ) -> np.ndarray:
-    """`[…, C]`, its channels changed by the pair of each; with `alpha` the last one is left as it is."""
+    """Channels changed by a pair of numbers each.
+
+    Args:
+        array: `[…, C]`.
+        value_range: one pair for all channels, or one for each.
+        change: a channel and its pair → the changed channel.
+        alpha: whether the last channel is opacity, which stays as it is.
+    """
     colours = array[..., :-1] if alpha else array
     if len(value_range) == 1:
         changed = change(colours, value_range[0])
@@ -129,9 +136,14 @@ def by_channel(
 def restored(
     shares: np.ndarray, value_range: Range | None, dtype: np.dtype | str, *, alpha: bool, top: float | None = None
 ) -> np.ndarray:
-    """Shares of the range, float `[…, C]` in [0, 1], as values of the type; whole numbers are rounded to nearest.
+    """Values in a range of stored numbers, from shares of it; whole numbers are rounded to nearest.
 
-    `top` is full opacity, and without a range the highest value; by default the highest that the type holds, 1 of floats.
+    Args:
+        shares: float `[…, C]` in [0, 1].
+        value_range: of the stored numbers; None: 0 to `top`.
+        dtype: of the result.
+        alpha: whether the last channel is opacity.
+        top: full opacity, and without a range the highest value; None: the highest that the type holds, 1 for floats.
     """
     dtype = np.dtype(dtype)
     if top is None:

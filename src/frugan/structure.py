@@ -39,7 +39,9 @@ def _text(value: Any, _: type) -> str:
 
 
 def reasons(error: Exception, path: str) -> str:
-    """What `converter` found wrong, each with its place below `path`: "generator 0: give a whole number… @ config.generator"."""
+    """The faults that `converter` found, each with its place below `path`: "generator 0: give a whole number… @
+    config.generator".
+    """
     found = cattrs.transform_error(error, path=path, format_exception=_sentence)
     return shown("; ".join(found), 600)
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import sys
 from unittest import mock
 
 from hypothesis import strategies as st
 
 from frugan.cli import main
+
+OF_PYTHON = re.compile(r"\b\w+(Error|Exception)\b|NoneType|Traceback| object at 0x")
+"""Nothing that a reason holds which is given to a user: names of Python's errors and types, addresses of objects."""
 
 EVIL = ("../../evil.png", "/evil.png", "..\\..\\evil.png", "a/../../evil.png", "C:/evil.png")
 

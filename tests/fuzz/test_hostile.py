@@ -35,6 +35,7 @@ from frugan.networks import (
 )
 from frugan.tracking import monitors as health
 
+from .damage import OF_PYTHON
 from .hostile import CASES, INPUTS, _pickle
 from .test_text import anything
 
@@ -49,6 +50,7 @@ def test_refused_at_once(name: str, tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000  # kB
     assert "\x1b" not in str(error.value)
     assert len(str(error.value)) < 1000
+    assert not OF_PYTHON.search(str(error.value))
     if name.startswith("tuple 200,000 deep"):
         assert "levels of nesting" in str(error.value)
 

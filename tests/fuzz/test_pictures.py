@@ -25,7 +25,7 @@ from frugan.data.tools import inspect, prepare
 from frugan.errors import FruganError
 from tests.program import SMALL_NETWORKS
 
-from .damage import EVIL, damaged, program
+from .damage import EVIL, OF_PYTHON, damaged, program
 
 # A zip that could not be opened is closed by the garbage collector, which may come to its file first.
 pytestmark = pytest.mark.filterwarnings(
@@ -84,6 +84,7 @@ def test_a_damaged_image_costs_itself_only(folder: Path, content: bytes, suffix:
     found = opened(folder / "set")
     assert isinstance(found, Dataset)
     assert len(found) + len(found.skipped) == 2
+    assert not [reason for _, reason in found.skipped if not reason or OF_PYTHON.search(reason)]
     assert "good.png" in found.names
 
 
@@ -112,6 +113,8 @@ def test_a_damaged_zip(folder: Path, content: bytes) -> None:
         code, printed = program("data", "prepare", str(folder / "set.zip"), str(folder / "out"), "--resolution", "8")
         assert code in (0, 2), printed
         shutil.rmtree(folder / "out", ignore_errors=True)
+    else:
+        assert not OF_PYTHON.search(str(found))
 
 
 names = st.one_of(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzz.damage import OF_PYTHON
 from tests.fuzz.sets import INPUTS
 
 
@@ -42,3 +43,4 @@ def test_damaged_ones_are_read_or_refused(found: dict[str, tuple[str, str]]) -> 
     assert [told for name, told in damaged.items() if name.endswith("-1")] == [("read", "")] * 10
     assert {outcome for outcome, _ in damaged.values()} == {"read", "refused"}
     assert "all" not in found
+    assert not [said for _, said in found.values() if OF_PYTHON.search(said)]

@@ -292,8 +292,8 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("decay: float = 0.995", "decay: float = 0.998", PLAIN, "w's average decays slower"),
     )),
     ("networks/stylegan2/generator.py", "tests/networks/test_sampling.py", (
-        ("truncation_cutoff=cutoff).clamp(-1, 1)", "truncation_cutoff=cutoff)", "test_images_stay_in_their_range", "images beyond their range"),
-        ("labels = None if c is None else c[i : i + batch].to(device)", "labels = None if c is None else c[: len(chunk)].to(device)", "test_a_seed_is_the_same_image_whatever_is_made_beside_it & test_labels_have_the_generators_shape", "labels of the first batch for all"),
+        ("made.append(images.clamp(-1, 1))", "made.append(images)", "test_images_stay_in_their_range", "images beyond their range"),
+        ("None if labels is None else labels[i : i + batch].to(device)", "None if labels is None else labels[: len(some)].to(device)", "test_a_seed_is_the_same_image_whatever_is_made_beside_it & test_labels_have_the_generators_shape", "labels of the first batch for all"),
     )),
     ("networks/sampling.py", "tests/networks/test_sampling.py", (
         ("SeedSequence((s, _NOISE_STREAM))", "SeedSequence((seeds[0], _NOISE_STREAM))", "test_a_seed_is_the_same_image_whatever_is_made_beside_it", "noise follows from the batch's first seed"),

@@ -117,7 +117,7 @@ def test_images_stay_in_their_range(noise: str) -> None:
 def test_odd_arguments_are_refused_before_anything_is_computed(arguments: dict, says: str) -> None:
     G = generator()
     with pytest.raises(FruganError, match=says):
-        G.sample_batches(**{"seeds": [0], **arguments})
+        G.sample(**{"seeds": [0], **arguments})
 
 
 def test_labels_have_the_generators_shape() -> None:

@@ -235,7 +235,7 @@ def test_two_processes_train_as_the_reference(tmp_path: Path) -> None:
     """Each on two of four micro-batches, steered by r_v, with the running means of w, path length and LeCam."""
     options = {"method": "ada,lecam", "controller": "rv", "target": 0.1, "batch_per_device": 2}
     torch.multiprocessing.start_processes(
-        _as_one_of_two, args=(free_port(), str(tmp_path), options), nprocs=2, start_method="spawn"
+        _as_one_of_two, args=(free_port(), str(tmp_path), options), nprocs=2, start_method="forkserver"
     )
     rv = {"controller": "r_v", "target": 0.1, "micro_batch": 2, "ada_images": 100.0}
     settings = Settings(**{**reference_step.PRESETS["auto"], **reference_step.ADA, "lecam": 3e-7, **rv})

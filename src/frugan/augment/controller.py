@@ -1,8 +1,8 @@
-"""The controllers of p: how strongly to augment, judged by how much the discriminator overfits.
+"""Controllers of the augmentation probability p, which follows how much the discriminator overfits.
 
-Two heuristics look at the discriminator's raw logits of augmented images, averaged over a window of a few
-minibatches; both are 0 without overfitting and 1 at its worst (Karras et al. 2020, "Training GANs with Limited Data",
-equation 1):
+Two heuristics measure overfitting by the discriminator's raw logits of augmented images, averaged over a window of a
+few minibatches; both are 0 without overfitting and 1 at its worst (Karras et al. 2020, "Training GANs with Limited
+Data", equation 1):
 
     r_v = (E[D_train] − E[D_val]) / (E[D_train] − E[D_gen])        r_t = E[sign(D_train)]
 
@@ -73,7 +73,7 @@ class ControllerConfig:
 
 
 def heuristics(sums: Tensor) -> tuple[Tensor, Tensor]:
-    """(r_t, r_v), 0-d, of sums as in `Controller.sums`; NaN where an average that it needs was not observed."""
+    """(r_t, r_v), 0-d, from sums as in `Controller.sums`; NaN where an average is missing."""
     logits, signs = (sums[:, :2] / sums[:, 2:]).unbind(1)  # 0/0 = NaN: not observed
     real, generated, held_out = logits
     return signs[0], (real - held_out) / (real - generated).clamp_min(1e-8)
@@ -87,9 +87,11 @@ def logit_sums(
     held_out: Tensor | None = None,
     among: Tensor | None = None,
 ) -> Tensor:
-    """Σ logits, Σ sign, count (columns) of real, generated and held-out images (rows): float32 `[3, 3]`.
+    """Sums of logits, for the overfitting heuristics: float32 `[3, 3]`, columns Σ logits, Σ sign(logits) and count.
 
-    From raw logits `[N]` of augmented images. `among` `[N]`: 1 where a "real" image counts, 0 where it does not.
+    Args:
+        real, generated, held_out: raw logits `[N]` of augmented images, for the rows; None leaves a row 0.
+        among: `[N]`, 1 where a "real" image counts, 0 where it does not; None: all count.
     """
     kinds = (real, generated, held_out)
     sums = next(x for x in kinds if x is not None).new_zeros(3, 3, dtype=torch.float32)
@@ -102,10 +104,10 @@ def logit_sums(
 
 
 class Controller:
-    """Holds p and the sums of the current window, all on the device; nothing is read back to the host.
+    """The controller's state: p and the sums of the current window, on the device; nothing is read back to the host.
 
-    `p`, `r_t`, `r_v` are 0-d float32; the heuristics are those of the last complete window, NaN where not observed.
-    `sums` are the window's `logit_sums`, of all processes.
+    `p`, `r_t`, `r_v` are 0-d float32; the heuristics are those of the last complete window, NaN where they are unknown.
+    `sums` are the `logit_sums` of the window over all processes.
     """
 
     def __init__(self, config: ControllerConfig, *, device: torch.device | str | None = None) -> None:
@@ -152,7 +154,7 @@ class Controller:
         return self.p >= self.config.p_max
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything that changes, copied."""
+        """A copy of the tensors that change."""
         counts = {name: torch.tensor(getattr(self, name)) for name in _COUNTS}
         return {name: getattr(self, name).clone() for name in _TENSORS} | counts
 

@@ -22,9 +22,18 @@ POLICIES: dict[str, str] = {
 
 
 class DiffAugment:
-    """Augments images `[N, C, H, W]`, nominally in [-1, 1], by a policy such as "color,translation,cutout".
+    """DiffAugment: colour, translation and cutout, always applied, for images `[N, C, H, W]` nominally in [-1, 1].
 
-    Colour acts on the first one or three channels, as `AugmentPipeline` has it, and never on the last `masks`; the rest on all.
+    Colour acts on the first one or three channels, as in `AugmentPipeline`, and never on masks; the rest on all
+    channels.
+
+    Args:
+        policy: some of "color,translation,cutout".
+        channels: C, masks included.
+        resolution: (height, width).
+        masks: how many of the last channels are masks.
+        tile: axes along which images repeat.
+        device: of the images.
     """
 
     def __init__(
@@ -74,18 +83,23 @@ def _color(x: Tensor, u: Tensor) -> Tensor:
 
 
 def _translate(x: Tensor, u: Tensor, tile: Tile) -> Tensor:
-    """By −m … m pixels along each axis, m = ⅛ of the side (rounded), all shifts equally likely."""
+    """Images translated by −m … m pixels along each axis, m = ⅛ of the side (rounded), all shifts equally likely."""
     n, _, h, w = x.shape
-    axes = []
-    for i, (size, repeats) in enumerate(zip((h, w), tiles_along(tile))):
-        at = torch.arange(size, device=x.device) - _whole(u[:, i], 2 * round(size / 8) + 1)[:, None] + round(size / 8)
-        at = at % size if repeats else at
-        axes.append((at.clamp(0, size - 1), (at >= 0) & (at < size)))
-    (rows, inside_h), (columns, inside_w) = axes
+    repeats_y, repeats_x = tiles_along(tile)
+    rows, inside_h = _shifted(h, u[:, 0], repeats_y)
+    columns, inside_w = _shifted(w, u[:, 1], repeats_x)
     batch = torch.arange(n, device=x.device)[:, None, None]
     moved = x.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
     inside = inside_h[:, :, None] & inside_w[:, None, :]
     return moved * inside[:, None]
+
+
+def _shifted(size: int, u: Tensor, repeats: bool) -> tuple[Tensor, Tensor]:
+    """For each image the positions on an axis that a shift by its variate u `[N]` in [0, 1) shows `[N, size]`, and which exist."""
+    most = round(size / 8)
+    at = torch.arange(size, device=u.device) - _whole(u, 2 * most + 1)[:, None] + most
+    at = at % size if repeats else at
+    return at.clamp(0, size - 1), (at >= 0) & (at < size)
 
 
 def _cut(x: Tensor, u: Tensor) -> Tensor:

@@ -193,7 +193,7 @@ class Measurement:
 
     @torch.no_grad()
     def draw(self, n: int, channels: int, *, generator: torch.Generator) -> Drawn:
-        """All that is random in the measurement of n images, on the generator's device; `[n, …]` each."""
+        """Random tensors `[n, …]` for the measurement of n images, on the generator's device."""
         return self.kind.draw((n, channels - self.masks, *self.resolution), generator, *self.parameters)
 
     def apply(self, images: Tensor, draw: Drawn) -> Tensor:

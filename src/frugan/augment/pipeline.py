@@ -30,7 +30,7 @@ Parameters = list[tuple[str, Tensor]]
 
 
 class Draw(NamedTuple):
-    """What was drawn for N images, ready to apply; a part is None where none of its transforms is enabled."""
+    """The drawn transforms of N images, ready to apply; a part is None where none of its transforms is enabled."""
 
     inverse: Tensor | None
     """`[N, 3, 3]`: output position (x, y, 1) in pixels from the centre → input position."""
@@ -58,7 +58,7 @@ class AugmentConfig:
 
 
 class Augmentation(Protocol):
-    """What the discriminator sees goes through this: drawing is random, applying a differentiable function."""
+    """A random transform of images, drawn in one step and applied, differentiably, in another."""
 
     def draw(self, n: int, p: float | Tensor, *, generator: torch.Generator) -> Any: ...
 
@@ -66,7 +66,7 @@ class Augmentation(Protocol):
 
 
 class Chain:
-    """Augmentations one after another."""
+    """Several augmentations, one after another."""
 
     def __init__(self, *parts: Augmentation) -> None:
         self.parts = parts
@@ -81,13 +81,21 @@ class Chain:
 
 
 class AugmentPipeline:
-    """Augments images `[N, C, H, W]` of one size, H and W ≥ 4. Constants on one device, nothing trained.
+    """The ADA augmentation pipeline, for images `[N, C, H, W]` of one size.
 
-    `color_channels` (0, 1 or 3) says how many of the first channels are colour: by default 1 for grey (+ alpha), 3
-    for RGB (+ alpha), 0 for five or more channels. Colour transforms act on these only, and hue and saturation need
-    three; noise is added to these or, where there are none, to all. The last `masks` channels are no images: colour, filter and
-    noise leave them alone, and geometry moves them with the image, by the nearest pixel if `nearest_masks`. Geometry and cutout
-    act on every channel, the filter on all but masks. Images that `tile` are continued by themselves instead of reflected.
+    Geometry and cutout act on every channel, the filter on all but masks, colour transforms on the colour channels,
+    noise on these or, where there are none, on all.
+
+    Args:
+        config: the transforms.
+        channels: C, masks included.
+        resolution: (height, width), each 4 or more.
+        color_channels: how many of the first channels are colour: 0, 1 or 3, where hue and saturation need 3. By
+            default 1 for grey (with or without alpha), 3 for RGB, 0 for five or more channels.
+        masks: how many of the last channels are masks.
+        nearest_masks: whether geometry takes the nearest pixel in masks, instead of interpolating.
+        tile: axes along which images repeat and are continued periodically; along others by reflection.
+        device: of the constants, which should be that of the images.
     """
 
     def __init__(
@@ -139,16 +147,26 @@ class AugmentPipeline:
             ]
 
     def __call__(self, images: Tensor, p: float | Tensor, *, generator: torch.Generator) -> Tensor:
-        """`draw` and `apply` at once."""
+        """Augmented images: `draw` and `apply` in one.
+
+        Args:
+            images: `[N, C, H, W]`.
+            p: the probability of each transform.
+            generator: on the pipeline's device.
+        """
         return self.apply(images, self.draw(images.shape[0], p, generator=generator))
 
     @torch.no_grad()
     def draw(self, n: int, p: float | Tensor, *, generator: torch.Generator, percentile: float | None = None) -> Draw:
-        """Draws for n images with probability p: a number, or a 0-d tensor on the device; clipped to [0, 1].
+        """Draws the transforms of n images.
 
-        With a `percentile` q in (0, 1) every transform fires, at a fixed value: uniform variates take q, normal ones
-        erfinv(2q − 1), which is the quantile over √2. Only the first of the two rotations turns then, and of the
-        noise only σ is fixed.
+        Args:
+            n: number of images.
+            p: the probability of each transform: a number or a 0-d tensor, clipped to [0, 1].
+            generator: on the pipeline's device.
+            percentile: q in (0, 1): every transform is applied, at a fixed value. Uniform variates take q, normal ones
+                erfinv(2q − 1), which is the quantile over √2; of the two rotations only the first turns, and of the
+                noise only σ is fixed.
         """
         with torch.autocast(self._size.device.type, enabled=False):
             parameters = self.parameters(n, p, generator=generator, percentile=percentile)
@@ -172,10 +190,12 @@ class AugmentPipeline:
     def parameters(
         self, n: int, p: float | Tensor, *, generator: torch.Generator, percentile: float | None = None
     ) -> Parameters:
-        """What `draw` draws before it is composed: every transform's parameters, zero where it does not fire.
+        """The parameters of every transform for n images, before `draw` combines them; zero where a transform is not applied.
 
-        An arbitrary rotation comes twice, before and after the anisotropic scaling, each with probability 1 − √(1 − p),
-        so that p is the probability that any of them fires.
+        An arbitrary rotation occurs twice, before and after the anisotropic scaling, each with probability 1 − √(1 −
+        p), so that p is the probability of any rotation.
+
+        The arguments are those of `draw`.
         """
         device = self._size.device
         shapes = {kind: (n, sum(counts)) for kind, counts in self._drawn.items()}
@@ -255,7 +275,7 @@ class _Matrices:
         self.shape = (len(bases), *self.eye.shape)
 
     def __call__(self, parameters: Parameters) -> tuple[Tensor, ...]:
-        """One `[N, m, m]` for each step, in the order of application."""
+        """A matrix `[N, m, m]` for each step, in the order of application."""
         coefficients = [
             f(values)
             for name, values in parameters

@@ -1,4 +1,4 @@
-"""What several commands share: parsing of sizes and seeds, a progress bar, signals."""
+"""Helpers that several commands share: parsing of sizes and seeds, a progress bar, signals."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def inspect(
 
 
 def _name(path: str) -> str:
-    """What a set is called in the name of its contact sheet."""
+    """The data set's part of the name of its contact sheet."""
     place = Path(path).expanduser().resolve()
     return place.name if place.is_dir() else place.stem
 
@@ -151,7 +151,7 @@ def _refuse_sheet(where: Path) -> None:
 
 
 def _tell(dataset: Dataset) -> None:
-    """What was skipped, and what else there is to know of a set that was written."""
+    """Prints what was skipped, and other notes on a set that was written."""
     if dataset.skipped:
         console.print(f"[yellow]{len(dataset.skipped)} files skipped:[/yellow]")
         for name, reason in dataset.skipped:

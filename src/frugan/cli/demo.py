@@ -83,7 +83,7 @@ def demo(
 
 
 def show(run: Run, out: Path, device: str) -> None:
-    """What came of a run: a grid, a video, two lines on what was seen, and commands that go on from there."""
+    """Shows the result of a run: a grid, a video, two lines of comment, and commands to continue with."""
     import frugan
     from frugan.run.training_video import write_training_video
     from frugan.tracking import read_stats
@@ -109,7 +109,7 @@ def show(run: Run, out: Path, device: str) -> None:
 
 
 def seen_of_p(records: Sequence[dict[str, Any]], target: float) -> str:
-    """How r_t, the overfitting heuristic, and p, the augmentation's probability, went, in a sentence; from records of ticks."""
+    """A sentence on the course of r_t, the overfitting heuristic, and of p, the augmentation probability, from records of ticks."""
     steps = [(r["kimg"], r["r_t"], r["p"]) for r in records if r.get("r_t") is not None and r.get("p") is not None]
     if len(steps) < 4:
         return "Too short a training to say anything of r_t and p."

@@ -134,7 +134,7 @@ def generate(
 
 @dataclass(frozen=True)
 class _Order:
-    """What images are made of: a generator, seeds, the options as given, a scale or None, copies down and across, class names."""
+    """An order for images: a generator, seeds, the options as given, a scale or None, copies down and across, class names."""
 
     G: Generator
     seeds: Sequence[int]
@@ -158,7 +158,7 @@ class _Order:
         return _shown((images.repeat(1, 1, *self.repeat) for images in made), len(seeds))
 
     def text(self, labels: Sequence[str], c: Tensor | None) -> dict[str, str]:
-        """What files say of how they were made; `labels` are those of a sweep, or the one that was given."""
+        """The settings that files keep of their images; `labels` are those of a sweep, or the one that was given."""
         from frugan.networks.serialization import weights_digest
 
         asked, rows, columns = self.asked, *self.repeat

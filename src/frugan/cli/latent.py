@@ -410,7 +410,7 @@ def _path_maker(
     seeds: list[Point],
     device: str,
 ) -> Callable[[int], VideoPath]:
-    """What makes the path that the options ask for, its seeds so many higher. What is wrong is found before a frame is made."""
+    """A function that makes the path of a video, given an offset of its seeds. Raises `FruganError` before a frame is made."""
     import torch
 
     from frugan.latent import blending, path

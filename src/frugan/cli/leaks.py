@@ -110,7 +110,7 @@ def _numbers(name: str, text: str) -> list[float]:
 
 
 def _table(ps: list[float], condition: float, size: int) -> tuple[Any, list[Any]]:
-    """What each transform keeps of the finest difference, and up to which p that is enough."""
+    """A table of what each transform keeps of the finest difference, and of the p up to which that is enough."""
     from rich.table import Table
 
     from frugan.leaks import GROUPS, SPECTRA

@@ -98,7 +98,7 @@ def write_npz(
     output: Output,
     size: tuple[int, int],
 ) -> str:
-    """One .npz of all images `[N, H, W, C]` as "images", with seeds, names of channels, and the text; says what was written."""
+    """Writes all images `[N, H, W, C]` as "images" of one .npz, with seeds, channel names and the text; returns a sentence."""
     import numpy as np
 
     from frugan.image_files import save_npz

@@ -48,7 +48,7 @@ def _parameter(name: str, hint: Any, default: Any, text: str, how: Display) -> i
 
 
 def completing(choices: Callable[[], Any], *, several: bool = False) -> Callable[[str], list[str]]:
-    """What completes a word in the shell: names that begin with it; the last of `several` that are joined by commas."""
+    """A function that completes a word in the shell to one of the names; to the last of `several` that are joined by commas."""
 
     def complete(incomplete: str) -> list[str]:
         done, comma, last = incomplete.rpartition(",") if several else ("", "", incomplete)

@@ -41,7 +41,7 @@ class PlainFormatter(logging.Formatter):
 
 
 def sentence(text: object) -> str:
-    """What ends the program, for stderr: without control characters, and never a screenful of one name."""
+    """The message of an error that ends the program: without control characters, and never longer than a screen."""
     told = str(text)
     half = LONGEST_SENTENCE // 2
     return plain(told if len(told) <= LONGEST_SENTENCE else f"{told[:half]}…{told[-half:]}")

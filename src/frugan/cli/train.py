@@ -179,7 +179,7 @@ def follow(run: Run, *, device: str, dataset: Dataset | None = None, kimg: float
 
 
 def show_forecast(config: RunConfig) -> None:
-    """How long the run will take on this CPU, before it begins."""
+    """Prints how long the run will take on this CPU."""
     from frugan.run.plan import pace
     from frugan.training.pacing import forecast
 
@@ -213,7 +213,7 @@ def set_threads(threads: int | None) -> None:
 
 
 def describe(dataset: Dataset, derived: list[Derived]) -> None:
-    """What the run stands on: the data, and every value that nobody asked for."""
+    """Prints the data of a run, and every derived value with its reason."""
     from rich.table import Table
 
     h, w = dataset.resolution

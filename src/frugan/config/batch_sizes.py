@@ -22,7 +22,7 @@ class BatchSizes:
     mbstd_group: int | None = None
 
     def __str__(self) -> str:
-        """As options: "--batch 6 --batch-per-device 4"."""
+        """The sizes as options: "--batch 6 --batch-per-device 4"."""
         return " ".join(f"{as_option(name)} {value}" for name, value in self.given().items())
 
     def given(self) -> dict[str, int]:
@@ -36,7 +36,14 @@ class BatchSizes:
 
 
 def choose_sizes(asked: BatchSizes, batch: float, group: int, processes: int) -> tuple[int, int, int]:
-    """(batch, batch per device, group): what is asked for stays, the others are as near to `batch` and `group` as goes.
+    """(batch, batch per device, minibatch-std group): those asked for stay, the others come as near to the wanted ones
+    as possible.
+
+    Args:
+        asked: sizes that the user gave.
+        batch: the wanted batch.
+        group: the wanted minibatch-std group.
+        processes: that share a batch.
 
     Raises `FruganError`, with numbers that work, where those asked for do not divide one another.
     """
@@ -70,7 +77,7 @@ def _divisors(n: int) -> list[int]:
 
 
 def _remedies(asked: BatchSizes, processes: int) -> Iterator[BatchSizes]:
-    """What to give instead: each number that alone can be changed, as the nearest one that fits; else two of them."""
+    """Sizes that would fit: each given number changed alone to the nearest one that fits, else two of them."""
     single = [remedy for name in asked.given() for remedy in _nearest(asked, name, processes)]
     yield from single
     if not single:

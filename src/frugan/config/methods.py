@@ -33,7 +33,7 @@ class Method:
     excludes: Mapping[str, str] = field(default_factory=dict)
 
     def constants(self) -> str:
-        """What it sets, for people."""
+        """The method's settings as text."""
         pairs = [
             (k, v) for part in (self.preset, self.options, self.objective, self.discriminator) for k, v in part.items()
         ]
@@ -149,7 +149,7 @@ METHODS: dict[str, Method] = {
 
 @dataclass(frozen=True)
 class Chosen:
-    """What several methods set together."""
+    """The settings of several methods together."""
 
     names: tuple[str, ...]
     preset: dict[str, Any]

@@ -53,7 +53,7 @@ MACHINE = "Machine"
 
 
 class Display(NamedTuple):
-    """How the command line has an option.
+    """The form of an option on the command line.
 
     `basic`: `frugan train --help` lists it; `alias`: another name; `choices`: names that complete in the shell, joined by
     commas where `several` go together; `read`: what makes the value from text; `default`: of the command line, where that
@@ -75,7 +75,7 @@ def option(value: Any, panel: str, /, **display: Any) -> Any:
 
 
 def displays(owner: type) -> dict[str, Display]:
-    """How each option of a class is shown, by name."""
+    """The form of each option of a class on the command line, by name."""
     return {f.name: f.metadata["display"] for f in fields(owner) if "display" in f.metadata}
 
 
@@ -185,7 +185,7 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may ask for; None means: let the preset, the data and the machine decide."""
+    """The options of training. None leaves a value to the preset, the data and the machine."""
 
     preset: str = option("", RUN, basic=True, choices=lambda: PRESETS)
     """Configuration to start from: auto, stylegan2, paper256, paper512, paper1024, cifar, cifarbaseline, or tiny

@@ -38,7 +38,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True)
 class Facts:
-    """What the configuration depends on besides the options: the data, the machine, and the networks to start from."""
+    """The facts that a configuration depends on besides options: data, machine, and the networks to start from."""
 
     resolution: tuple[int, int]
     channels: int
@@ -64,7 +64,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Derived:
-    """One value that nobody asked for, and why it is what it is."""
+    """A derived value, and the reason for it."""
 
     name: str
     value: Any
@@ -99,7 +99,7 @@ class _Derivation:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a configuration is made from: options with the method's defaults among them, preset and method, data, machine."""
+    """The input of a configuration: options with the method's defaults, preset and method, data, machine."""
 
     options: Options
     data: DataConfig
@@ -114,7 +114,7 @@ class _Asked:
 
     @property
     def reference_images(self) -> int:
-        """How many images metrics compare with."""
+        """The number of images that metrics compare with."""
         return self.facts.held_out or self.facts.images
 
 
@@ -142,9 +142,16 @@ class _Values:
 
 
 def resolve(options: Options, data: DataConfig, facts: Facts) -> tuple[RunConfig, list[Derived]]:
-    """Options, preset, data and machine → the whole configuration, and a line for each value that was derived.
+    """Derives the complete configuration of a run.
 
-    Raises `FruganError` on anything that cannot be trained, before anything is built.
+    Args:
+        options: of the user, with preset and method.
+        data: of the data set.
+        facts: about the images and the machine.
+
+    Returns:
+        The configuration, and a row for each derived value. Raises `FruganError` for anything that cannot be trained,
+        before anything is built.
     """
     asked = _merge(options, data, facts)
     pick = _Derivation(asked.options.preset, asked.options.method, {*asked.method.preset})
@@ -412,7 +419,7 @@ def _batch_sizes(asked: _Asked, pick: _Derivation) -> tuple[int, int, int]:
 
 
 def _objective(asked: _Asked, values: _Values) -> ObjectiveConfig:
-    """What is minimised, with the consistency augmentation that the user asks for."""
+    """The objective, with the consistency augmentation that the user chose."""
     options, preset, method = asked.options, asked.preset, asked.method
     objective = ObjectiveConfig(
         r1_gamma=values.r1_gamma,
@@ -506,16 +513,22 @@ def _networks(
         "tile": _images_tile(asked, tile, pick),
         **clamp,
     }
-    if options.d_mapping_layers is not None or facts.discriminator is None:
-        of_discriminator["mapping"] = d_mapping(options.d_mapping_layers)
+    return generator, _discriminator(d, of_discriminator, asked)
+
+
+def _discriminator(d: DiscriminatorConfig, fields: dict[str, Any], asked: _Asked) -> DiscriminatorConfig:
+    """`d` with those fields, as far as it has them, and with what options and the method set, which it must have."""
+    options = asked.options
+    if options.d_mapping_layers is not None or asked.facts.discriminator is None:
+        fields = fields | {"mapping": d_mapping(options.d_mapping_layers)}
     given = {
         "architecture": options.d_architecture,
         "mbstd_group": options.mbstd_group,
         "mapping": options.d_mapping_layers,
     }
-    discriminator = _with(d, of_discriminator, [k for k, v in given.items() if v is not None], "an option")
+    found = _with(d, fields, [k for k, v in given.items() if v is not None], "an option")
     by_method = asked.method.discriminator
-    return generator, _with(discriminator, by_method, by_method, f"--method {options.method}")
+    return _with(found, by_method, by_method, f"--method {options.method}")
 
 
 def generated_tile(options: Options, source: GeneratorConfig | None) -> Tile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from frugan.training import TrainingConfig, TransferConfig
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """What a run writes, and when, in kimg. `keep_last` checkpoints are kept besides the best by metric."""
+    """The files that a run writes, and when, in kimg. `keep_last` checkpoints are kept besides the best by metric."""
 
     tick_kimg: Length = 4.0
     samples_kimg: Length = 50.0
@@ -45,7 +46,7 @@ class ReportConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All that decides a run. Written to config.yaml in the run directory and read back from it to resume."""
+    """The complete configuration of a run. It is written to config.yaml in the run's directory, and read back to resume."""
 
     kimg: Length
     data: DataConfig
@@ -72,6 +73,7 @@ class RunConfig:
         check_fields(self)
 
 
+@cache
 def _reader(architecture: Architecture | None = None) -> cattrs.Converter:
     """Makes configurations of plain values, those of networks as the architecture has them."""
     made = converter()

@@ -27,7 +27,6 @@ from typing import NamedTuple
 import cattrs
 import numpy as np
 import platformdirs
-from PIL import UnidentifiedImageError
 
 from frugan.channels import CHANNEL_NAMES, MaskChannel, has_alpha
 from frugan.data.decode import Header, convert, resize
@@ -38,7 +37,7 @@ from frugan.data.stats import Histograms, SourceStats
 from frugan.data.target import PixelConfig, Plan, make_plan, unusual_types
 from frugan.data.values import is_counted, range_name, settle_range, stretch
 from frugan.data.workers import Progress, in_threads
-from frugan.errors import FruganError
+from frugan.errors import FruganError, fault
 from frugan.files import read_json, write_text
 from frugan.images import Pixels
 from frugan.pixel_format import NumberType, Range, held_type, is_plain
@@ -88,7 +87,14 @@ def cache_root(cache_dir: str | Path | None = None) -> Path:
 def cached_pixels(
     source: Source, config: PixelConfig, *, cache_dir: str | Path | None = None, progress: Progress = None
 ) -> CachedPixels:
-    """The decoded images of a source, from the cache or into it. `progress(done, total)` counts `STEPS` for each image."""
+    """The decoded images of a source, from the cache or, where it lacks them, decoded into it.
+
+    Args:
+        source: the images.
+        config: size, channels and range of values.
+        cache_dir: the cache's folder; None: the user's.
+        progress: called with (done, total), `STEPS` for each image.
+    """
     root = cache_root(cache_dir)
     count = len(source.names)
     stepped = _steps(progress, STEPS * count)
@@ -122,7 +128,13 @@ def _folder(root: Path, content: str, config: PixelConfig) -> Path:
 
 
 def content_of(source: Source, root: Path, step: Callable[[int], None]) -> str:
-    """A hash of names and contents, read again only where a size or a time has changed."""
+    """A hash of the names and contents of all images.
+
+    Args:
+        source: the images.
+        root: the cache, which remembers the hash; contents are read again only where a size or a time has changed.
+        step: called with the number of images read.
+    """
     memo = root / "stamps" / source.stamp()
     with contextlib.suppress(OSError):
         if len(known := memo.read_text()) == 64:
@@ -166,7 +178,7 @@ def headers(source: Source, step: Callable[[int], None] = lambda done: None) -> 
 
 
 def refuse_skipped(skipped: Sequence[tuple[str, str]], count: int) -> None:
-    """What `--strict` does: raises `FruganError` where anything was skipped."""
+    """Raises `FruganError` where anything was skipped, for `--strict`."""
     if skipped:
         name, reason = skipped[0]
         raise FruganError(
@@ -182,7 +194,17 @@ class NothingReadable(FruganError):
 def build_entry(
     folder: Path, source: Source, config: PixelConfig, step: Callable[[int], None], plan: Plan | None = None
 ) -> None:
-    """Decodes everything into a scratch folder beside `folder` and renames it; `plan` is made from the headers if None."""
+    """Decodes all images into a scratch folder beside `folder`, and renames it.
+
+    Args:
+        folder: the new entry of the cache.
+        source: the images.
+        config: size, channels and range of values.
+        step: called with the number of steps done.
+        plan: the target format; None: it follows from config and headers.
+
+    Raises `FruganError` where no image can be read.
+    """
     count = len(source.names)
     heads = headers(source, lambda done: step(count + done))
     rows = [i for i, head in enumerate(heads) if isinstance(head, Header)]
@@ -302,7 +324,7 @@ def _refuse_uneven(value_range: Range | None, heads: Sequence[Header]) -> None:
 
 
 class _Decoded(NamedTuple):
-    """Why each image could not be decoded, or ""; and how often every stored value occurs."""
+    """The reason why each image could not be decoded, or ""; and how often every stored value occurs."""
 
     reasons: list[str]
     counts: Histograms
@@ -446,7 +468,7 @@ def load_entry(folder: Path, blocks_checked: int = _BLOCKS_CHECKED) -> CachedPix
 
 @dataclass(frozen=True)
 class _Meta:
-    """What meta.json holds."""
+    """The content of meta.json."""
 
     format: int
     source: str
@@ -538,11 +560,7 @@ def _nothing_readable(source: Source, lost: Sequence[tuple[str, str]]) -> Nothin
 def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError):
         raise error  # says nothing about the file, so it must not be remembered as its fault
-    if isinstance(error, FruganError):
-        return str(error)
-    if isinstance(error, UnidentifiedImageError):
-        return "no image in a known format, or its beginning is damaged"
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return str(error) if isinstance(error, FruganError) else fault(error)
 
 
 def _steps(progress: Progress, total: int) -> Callable[[int], None]:

@@ -22,7 +22,7 @@ from frugan.resolution import base_grid
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which images, and what becomes of them.
+    """The configuration of a data set: where its images are, and what is made of them.
 
     `resolution` is (H, W), derived from the images when None. `channels` "auto" keeps what all images have.
     `fit` "crop" cuts the largest centred part, "letterbox" keeps all and adds borders. `filter` "lanczos" keeps most

@@ -111,7 +111,7 @@ class Dataset:
 
     @property
     def pixel_format(self) -> PixelFormat:
-        """How the files hold the images, so that generated ones are written likewise."""
+        """The format of images in the data set's files, in which generated ones are written too."""
         dtype, names = self._cached.dtype, self._cached.channel_names
         if self.masks and len(names) != self.image_channels:
             names = ()  # those of files whose last channels are masks
@@ -146,7 +146,7 @@ class Dataset:
 
     @property
     def stream_indices(self) -> np.ndarray:
-        """What one epoch of training sees, int64: the training images, with their x-flipped copies if mirrored."""
+        """The images of one epoch, int64: the training images, with their x-flipped copies if mirrored."""
         own = self.train_indices
         return np.concatenate([own, own + len(self)]) if self.config.mirror else own
 
@@ -177,7 +177,7 @@ class Dataset:
         return True
 
     def resident_bytes(self, device: torch.device | str, *, limit_bytes: int | None = None) -> int:
-        """What `resident` would take on the device; 0 where the images stay where they are."""
+        """The memory that `resident` would take on the device; 0 where the images stay where they are."""
         device = torch.device(device)
         limit = _resident_limit(device) if limit_bytes is None else limit_bytes
         known = self.store.at_hand and (self.pixels.dtype != np.uint16 or device.type in ("cpu", "cuda"))
@@ -217,7 +217,7 @@ class Dataset:
         return found if found.fingerprint == fingerprint else self
 
     def describe(self) -> dict[str, Any]:
-        """What a run keeps of its data, for JSON: sizes, the split by name, what was skipped, the fingerprint."""
+        """The record of a run's data, for JSON: sizes, the split by name, what was skipped, the fingerprint."""
         return {
             "path": self.config.path,
             "images": len(self),
@@ -255,7 +255,7 @@ class Dataset:
 
     @cached_property
     def _strata(self) -> dict[str, np.ndarray]:
-        """What balanced sampling draws equally often: "classes", and "groups" within them; int64 `[N]` each."""
+        """The classes and groups that balanced sampling draws equally often, groups within classes; int64 `[N]` each."""
         if not self.config.balanced:
             return {}
         classes = {"classes": self._classes} if self.label_size or self.groups is None else {}
@@ -290,7 +290,13 @@ def _on(device: torch.device, tensor: Tensor) -> Tensor:
 
 
 def draw_labels(dataset: Dataset, n: int, *, generator: torch.Generator) -> Tensor:
-    """Labels for n fakes, float32 `[n, K]` on the generator's device, distributed as those of the training stream."""
+    """Labels for n generated images, float32 `[n, K]`, drawn from those of the training stream.
+
+    Args:
+        dataset: the images.
+        n: number of labels.
+        generator: of random numbers; the labels are on its device.
+    """
     pool = dataset.label_pool.to(generator.device)
     return pool[torch.randint(len(pool), (n,), generator=generator, device=generator.device)]
 
@@ -302,7 +308,7 @@ def _resident_limit(device: torch.device) -> int:
 
 
 def _plain_range(value_range: Range | None) -> list[Any] | None:
-    """For JSON: a single pair by itself, as it was before channels could have ranges of their own."""
+    """A range for JSON: a single pair by itself, as it was before channels could have ranges of their own."""
     if value_range is None:
         return None
     pairs = [[int(end) if float(end).is_integer() else float(end) for end in pair] for pair in value_range]

@@ -120,7 +120,7 @@ def split_warning(dataset: Dataset) -> str | None:
 
 
 def describe_pair(pair: Pair, names: Sequence[str]) -> str:
-    """For instance "a.png ~ b.png (0.998, flipped)"."""
+    """A pair as text, such as "a.png ~ b.png (0.998, flipped)"."""
     flipped = ", flipped" if pair.flipped else ""
     return f"{shown(names[pair.first])} ~ {shown(names[pair.second])} ({pair.similarity:.3f}{flipped})"
 
@@ -170,7 +170,7 @@ def _compare(first: np.ndarray, second: np.ndarray, least: float, most: int, *, 
 
 
 class _Common:
-    """What the images of a set have in common, and the directions in which they differ most, `[D, 64]`."""
+    """The mean of a set's images, and the directions in which they differ most, `[D, 64]`."""
 
     def __init__(self, thumbnails: np.ndarray) -> None:
         values, flat = _standardised(thumbnails[:: max(len(thumbnails) // 20_000, 1)])

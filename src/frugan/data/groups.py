@@ -56,7 +56,15 @@ def check_grouping(by: str) -> None:
 
 
 def read_groups(source: Source, by: str, names: Sequence[str]) -> Groups:
-    """The groups of the named images, in that order. Raises `FruganError` where an image has none."""
+    """The groups of images, in the order of their names.
+
+    Args:
+        source: the images, beside which a table may lie.
+        by: the rule: a table's column, a folder, or a regular expression (`check_grouping`).
+        names: of the images.
+
+    Raises `FruganError` where an image has no group.
+    """
     if by.startswith(_REGEX):
         found = [_caught(_compiled(by), name, by) for name in names]
     elif folder := _FOLDER.fullmatch(by):

@@ -1,4 +1,4 @@
-"""From a configuration to a data set, whatever kind of source it names."""
+"""Opening of data sets: a configuration → a `Dataset`, whatever kind of source it names."""
 
 from __future__ import annotations
 
@@ -28,10 +28,15 @@ def open_dataset(
     cache_dir: str | Path | None = None,
     labels_optional: bool = False,
 ) -> Dataset:
-    """Opens a set of images, decoding them into the cache first where that has not been done.
+    """Opens a set of images, which are decoded into the cache first where they are not in it.
 
-    `progress(done, total)` counts images; of a set of shards, shards. `labels_optional`: labels "auto" may find none. Raises
-    `FruganError` for every mistake that a user can fix.
+    Args:
+        config: where the images are, and what is made of them.
+        progress: called with (done, total) images, or shards of a set of shards.
+        cache_dir: the cache's folder; None: the user's.
+        labels_optional: whether labels "auto" may find none.
+
+    Raises `FruganError` for every mistake that a user can correct.
     """
     if is_shards(config.path):
         return open_shards(config, progress=progress, cache_dir=cache_dir, labels_optional=labels_optional)

@@ -11,11 +11,14 @@ from frugan.errors import FruganError
 
 
 class Sampler:
-    """Draws every index once per epoch, in an order that follows from (seed, epoch) alone.
+    """Draws every image once in an epoch, in an order that follows from (seed, epoch) alone.
 
-    With `classes` (int `[N]`, one per index) every draw first picks a class, all equally likely, then the next image
-    of that class's own shuffled round. With `groups`, likewise, it picks a group before the image, of the class where there are
-    classes.
+    Args:
+        indices: the images.
+        seed: of the order.
+        classes: int `[N]`, of each index: every draw first picks a class, all equally likely, then the next image of
+            that class's own shuffled round.
+        groups: int `[N]`, likewise: a group is picked before the image, of the class where there are classes.
     """
 
     def __init__(

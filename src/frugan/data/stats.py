@@ -122,7 +122,7 @@ class Histograms:
         return found
 
     def share_outside(self, value_range: Range, depth: int) -> float:
-        """Of the colour values, as a set of `depth` bits holds them; of other types than uint8 and uint16, of the sample."""
+        """The share of colour values outside the range, as a set of `depth` bits holds them; of other types, in the sample."""
         outside = total = 0
         for (channel, own), counts in self._counts.items():
             if channel != "alpha":
@@ -155,7 +155,7 @@ def _quantiles(counts: np.ndarray, share: float) -> int:
 
 @dataclass(frozen=True)
 class SourceStats:
-    """What decoding found out about the stored images, and the range of values that was stretched (None: all).
+    """Statistics of the stored images from decoding, and the range of values that was stretched (None: all).
 
     `clipped`: share of the colour values outside that range. `sizes`: how many images have "HxW" pixels (0: not counted).
     `frames`: frames and pages after the first, which are skipped, in `animated` files. `opaque`: an alpha channel was left
@@ -193,7 +193,13 @@ def _held(values: ChannelValues, value: float, depth: int) -> float:
 
 
 def kept_share(size: tuple[int, int], resolution: tuple[int, int], fit: Fit) -> float:
-    """The share of an image of `size` (h, w) that training sees; the rest is cut away."""
+    """The share of an image that training sees; the rest is cropped.
+
+    Args:
+        size: (height, width) of the image.
+        resolution: (height, width) of training.
+        fit: "crop" or "letterbox".
+    """
     if fit == "letterbox":
         return 1.0
     across, down = resolution[0] * size[1], resolution[1] * size[0]
@@ -201,7 +207,14 @@ def kept_share(size: tuple[int, int], resolution: tuple[int, int], fit: Fit) -> 
 
 
 def stats_notes(stats: SourceStats, *, depth: int, resolution: tuple[int, int], fit: Fit) -> list[str]:
-    """Sentences for the user: the values used, alpha that is the same everywhere, what the crop cuts away, frames skipped."""
+    """Sentences for the user: the values in use, alpha that is constant, the part that is cropped, frames that are skipped.
+
+    Args:
+        stats: of the source.
+        depth: bits per channel.
+        resolution: (height, width) of training.
+        fit: "crop" or "letterbox".
+    """
     return [
         *_value_notes(stats, depth),
         *_alpha_notes(stats),
@@ -288,7 +301,7 @@ def _frame_notes(stats: SourceStats) -> Iterable[str]:
 
 
 def _channel_names(count: int, alpha: bool, *, together: bool) -> list[str]:
-    """One name per channel; with `together` a single one for all where they are too many."""
+    """A name for each channel; with `together` a single one for all where they are too many."""
     if together and count > _MOST_CHANNELS:
         return [f"all {count} channels"]
     return list(channel_names(count, alpha=alpha and has_alpha(count)))

@@ -28,7 +28,16 @@ class PixelStore(Protocol):
     def split(
         self, names: list[str], held_out: float, seed: int, groups: Groups | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(train, held out): sorted int64 positions; whole groups are held out. Raises `FruganError` where that cannot be."""
+        """Divides the images into training and held-out ones: (train, held out), sorted int64 positions.
+
+        Args:
+            names: of the images.
+            held_out: number (1 or more) or share (below 1).
+            seed: of the choice.
+            groups: whole groups are held out; None: images.
+
+        Raises `FruganError` where that is impossible.
+        """
         ...
 
     def begin(self, train: np.ndarray, held_out: np.ndarray) -> None: ...
@@ -40,8 +49,13 @@ class PixelStore(Protocol):
     def sampler(
         self, indices: np.ndarray, *, seed: int, classes: np.ndarray | None, groups: np.ndarray | None = None
     ) -> Sampler:
-        """An endless stream of `indices`; those from N on are x-flipped copies. `classes`, `groups`: one for each, drawn
-        equally often."""
+        """An endless stream of images.
+
+        Args:
+            indices: of the images; those from N on are x-flipped copies.
+            seed: of the order.
+            classes, groups: of each index, drawn equally often; or None.
+        """
         ...
 
     def preview(self, train: np.ndarray, count: int) -> np.ndarray:
@@ -80,10 +94,16 @@ class LocalPixels:
 def split(
     names: list[str], held_out: float, seed: int, ranks: Sequence[bytes] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(train, held out): sorted int64 positions. Which are held out follows from their names and the seed alone.
+    """Divides images into training and held-out ones: (train, held out), sorted int64 positions.
 
-    Every name has a fixed random rank and the lowest are held out: more images change the split as little as can be.
-    With `ranks`, one per name, those of the lowest rank come first.
+    Every name has a fixed random rank, and the lowest are held out: more images change the division as little as
+    possible.
+
+    Args:
+        names: of the images.
+        held_out: number (1 or more) or share (below 1).
+        seed: of the ranks.
+        ranks: of each image, ahead of its name's; images with the lowest come first.
     """
     count = _held_out_count(held_out, len(names))
     keys = [split_key(name, seed) for name in names]
@@ -93,10 +113,17 @@ def split(
 
 
 def split_groups(groups: Groups, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """As `split`, of whole groups: the number of images held out is as near as they allow to that asked for.
+    """Divides images into training and held-out ones by whole groups, as `split` does by images.
 
-    Which groups are held out follows from their names, their sizes and the seed: among those that come equally near, the ones of
-    the lowest fixed random rank.
+    The number of images held out is as near as groups allow to that asked for. The choice follows from the groups'
+    names, sizes and the seed: among choices that come equally near it prefers groups of the lowest fixed random rank.
+
+    Args:
+        groups: of the images.
+        held_out: number (1 or more) or share (below 1) of images.
+        seed: of the ranks.
+
+    Raises `FruganError` where there is only one group.
     """
     sizes = groups.sizes
     count = _held_out_count(held_out, int(sizes.sum()))

@@ -50,16 +50,61 @@ def open_shards(
     cache_dir: str | Path | None = None,
     labels_optional: bool = False,
 ) -> Dataset:
-    """Opens a set of shards; reads those first of which nothing is known yet. `progress(done, total)` counts shards.
+    """Opens a set of shards. Shards of which nothing is known yet are read first.
 
     Shards that cannot be had are named in `skipped` and in the set's `config.without`, so that a run which began
-    without them goes on without them. `labels_optional`: labels "auto" may find none. Raises `FruganError` for every
-    mistake that a user can fix.
+    without them continues without them.
+
+    Args:
+        config: where the shards are, and what is made of them.
+        progress: called with (done, total) shards.
+        cache_dir: the cache's folder; None: the user's.
+        labels_optional: whether labels "auto" may find none.
+
+    Raises `FruganError` for every mistake that a user can correct.
     """
     limit = None if config.cache_limit is None else round(config.cache_limit * 1e9)
     own = f"-{rank()}" if rank() else ""  # within a limit, each process keeps its own shards
     root = cache_root(cache_dir) / ("shards" if limit is None else f"streams{own}")
     remove_abandoned(root)
+    store, shards, lost = _surveyed(config, root, limit, progress)
+    if limit is not None and store.bytes_of(shards) <= limit:  # streaming would gain nothing
+        limit = None
+    names = [f"{shard.stem}/{name}" for shard in shards for name in facts_of(shard).names]
+    skipped = [*lost, *((f"{s.stem}/{name}", why) for s in shards for name, why in facts_of(s).skipped)]
+    if config.strict:
+        refuse_skipped(skipped, len(names))
+    stats = _stats(config.value_range, store.plan, [facts_of(shard) for shard in shards])
+    digest = _digest(config, store, shards, stats)
+    pixels = ShardPixels(store, shards, stats.value_range)
+    known = range_name(stats.value_range) if store.plan.depth == 16 else config.value_range
+    cached = CachedPixels(
+        pixels,
+        names,
+        skipped,
+        store.plan.alpha,
+        digest,
+        root / f"set-{digest[:32]}",
+        replace(config.pixels, value_range=known),
+        stats,
+        store.plan.dtype,
+        store.plan.channel_names,
+    )
+    config = replace(config, without=tuple(sorted(url for url, _ in lost)))
+    streamed = None if limit is None else StreamedPixels(config, pixels, skipped)
+    source = _beside(config, shards)
+    labels = _labels(config, source, shards, names, optional=labels_optional)
+    groups = read_groups(source, config.group, source.names) if config.group else None
+    return Dataset(config, cached, labels, store=streamed, groups=groups)
+
+
+def _surveyed(
+    config: DataConfig, root: Path, limit: int | None, progress: Progress
+) -> tuple[Store, list[Shard], list[tuple[str, str]]]:
+    """The store, the shards with all that is known of them, and (url, reason) of those that cannot be had.
+
+    With a `limit` of the store, in bytes, only shards of which nothing is known yet are read.
+    """
     shards, lost = locate(config.path, config.without, root)
     store = Store(root, config.pixels, [kind for shard in shards if shard.facts for kind in shard.facts.kinds], limit)
     if limit is None:
@@ -76,40 +121,16 @@ def open_shards(
             f"{len(lost)} of {len(lost) + len(shards)} shards cannot be had, the first is {_told(lost[0])}; fix them, "
             "or leave out --strict to go on without"
         )
-    if limit is not None and store.bytes_of(shards) <= limit:  # streaming would gain nothing
-        limit = None
-    names = [f"{shard.stem}/{name}" for shard in shards for name in facts_of(shard).names]
-    skipped = [*lost, *((f"{s.stem}/{name}", why) for s in shards for name, why in facts_of(s).skipped)]
-    if config.strict:
-        refuse_skipped(skipped, len(names))
-    stats = _stats(config.value_range, store.plan, [facts_of(shard) for shard in shards])
+    return store, shards, lost
+
+
+def _digest(config: DataConfig, store: Store, shards: Sequence[Shard], stats: SourceStats) -> str:
+    """A hash of the shards' contents and of all that decides what becomes of them."""
     drawn = {key: value for key, value in config.pixels.to_dict().items() if key != "value_range"}
     plan = {key: value for key, value in asdict(store.plan).items() if key not in ("dtype", "channel_names")}
     content = [drawn, plan, [facts_of(shard).sha256 for shard in shards]]
     content += [[int(end) for end in stats.value_range[0]]] if stats.value_range else []
-    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    pixels = ShardPixels(store, shards, stats.value_range)
-    known = range_name(stats.value_range) if store.plan.depth == 16 else config.value_range
-    settings = replace(config.pixels, value_range=known)
-    folder = root / f"set-{digest[:32]}"
-    cached = CachedPixels(
-        pixels,
-        names,
-        skipped,
-        store.plan.alpha,
-        digest,
-        folder,
-        settings,
-        stats,
-        store.plan.dtype,
-        store.plan.channel_names,
-    )
-    config = replace(config, without=tuple(sorted(url for url, _ in lost)))
-    streamed = None if limit is None else StreamedPixels(config, pixels, skipped)
-    source = _beside(config, shards)
-    labels = _labels(config, source, shards, names, optional=labels_optional)
-    groups = read_groups(source, config.group, source.names) if config.group else None
-    return Dataset(config, cached, labels, store=streamed, groups=groups)
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _stats(asked: str, plan: Plan, facts: Sequence[ShardFacts]) -> SourceStats:
@@ -124,7 +145,7 @@ def _stats(asked: str, plan: Plan, facts: Sequence[ShardFacts]) -> SourceStats:
 
 @dataclass(frozen=True)
 class _Highest:
-    """As much of a `Distribution` as is known of shards."""
+    """The part of a `Distribution` that is known of shards."""
 
     highest: int
     channels: int
@@ -160,7 +181,10 @@ class StreamedPixels:
     def split(
         self, names: list[str], held_out: float, seed: int, groups: Groups | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Whole shards are held out, by keys of their names, and of the last one as many images as are still wanted."""
+        """Divides images by whole shards, with the arguments as of `PixelStore.split`.
+
+        Shards are ordered by keys of their names; of the last shard held out, as many images are as are still wanted.
+        """
         shards = [split_key(self.pixels.url(k).rpartition("/")[2], seed) for k in range(len(self.pixels.starts) - 1)]
         ranks = [shards[k] for k in self.pixels.shard_of(np.arange(len(names)))]
         assert groups is None, "`DataConfig` refuses them"

@@ -1,4 +1,4 @@
-"""What the images will become: one size, one channel count, one depth, decided from their headers."""
+"""The target format of a data set: one size, one channel count, one depth, decided from the images' headers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGEST_DERIVED = 8  # a derived size has at most this many cells a side before
 
 @dataclass(frozen=True)
 class PixelConfig:
-    """Everything that decides the cached pixels, beside the images themselves."""
+    """The settings that decide the cached pixels, besides the images themselves."""
 
     resolution: tuple[int, int] | None = None
     channels: ChannelChoice = "auto"
@@ -31,7 +31,7 @@ class PixelConfig:
     mask_filter: MaskFilter = "nearest"
 
     def to_dict(self) -> dict[str, Any]:
-        """What tells one configuration from another; without masks as before there were any."""
+        """The settings as values that tell configurations apart; without masks, as before there were any."""
         return {k: v for k, v in asdict(self).items() if self.masks or k not in ("masks", "mask_filter")}
 
 
@@ -54,10 +54,16 @@ class Plan:
 def make_plan(
     config: PixelConfig, names: Sequence[str], headers: Sequence[Header], *, alpha: bool = True, opaque: bool = False
 ) -> Plan:
-    """Raises `FruganError` where sizes or channel counts are mixed and the config does not say what to do.
+    """The target format of a set of images, from the configuration and their headers.
 
-    `alpha` says whether a second or fourth channel of these images is opacity; `opaque`, that it says nothing, since no pixel
-    of them is transparent: then "auto" leaves it out.
+    Args:
+        config: size, channels and range of values.
+        names: of the images, for messages.
+        headers: one for each.
+        alpha: whether a second or fourth channel is opacity.
+        opaque: whether no pixel is transparent: "auto" channels then leave alpha out.
+
+    Raises `FruganError` where sizes or channel counts are mixed and the configuration does not say what to do.
     """
     headers = without_alpha(headers) if opaque else headers
     refuse_mixtures(config, names, headers)
@@ -106,7 +112,14 @@ class MixedImages(FruganError):
 
 
 def refuse_mixtures(config: PixelConfig, names: Sequence[str], headers: Sequence[Header]) -> None:
-    """Raises `MixedImages` where these differ and the config does not say what to do: one sentence for size and channels."""
+    """Raises `MixedImages` where images differ in size or channels and the configuration does not say what to do: one
+    sentence for both.
+
+    Args:
+        config: size and channels.
+        names: of the images.
+        headers: one for each.
+    """
     findings, remedies, settled = [], [], config
     if config.channels == "auto" and len({header.channels for header in headers}) > 1:
         wanted = suggest_channels(headers)
@@ -192,7 +205,15 @@ def plan_resolution(config: PixelConfig, headers: Sequence[Header]) -> tuple[int
 
 
 def plan_channels(config: PixelConfig, names: Sequence[str], headers: Sequence[Header]) -> int:
-    """As configured, else what all images have. Raises `FruganError` for channels that cannot be converted."""
+    """The number of channels: as configured, else that of all images.
+
+    Args:
+        config: with `channels`.
+        names: of the images, for messages.
+        headers: one for each.
+
+    Raises `FruganError` for channels that cannot be converted.
+    """
     if config.channels == "auto":
         return headers[0].channels
     odd = next((i for i, header in enumerate(headers) if header.channels not in CHANNEL_NAMES), None)

@@ -57,7 +57,7 @@ class Distribution(Protocol):
 
     @property
     def channels(self) -> int:
-        """How many, without alpha."""
+        """The number of channels without alpha."""
         ...
 
     def quantile(self, share: float, channel: int | None = None) -> float:
@@ -112,12 +112,18 @@ def is_counted(text: str) -> bool:
 
 
 def settle_range(asked: str, dtype: np.dtype | str, values: Distribution | None) -> Range | None:
-    """The range to stretch for values of a type; None for all that uint8 or uint16 hold.
+    """The range of stored values that is stretched to the full range of training; None for all that uint8 or uint16 hold.
 
-    "auto" looks at the highest stored value of uint16: where one bit or more is unused, the range ends at the power of two
-    minus 1 that holds it, 255 at the least; uint8 stays as it is; of other types it is the lowest to the highest value, of more
-    than four channels each by itself. `values` None: nothing is known of them, or there are none. Raises `FruganError` where
-    a range is beyond the type, or holds one value only.
+    "auto" depends on the type. For uint16 it looks at the highest stored value: where one bit or more is unused, the
+    range ends at the power of two minus 1 that holds it, at least 255. uint8 stays as it is. For other types it is the
+    lowest to the highest value; of more than four channels, each channel's own.
+
+    Args:
+        asked: "auto", "full", or one LO:HI or several.
+        dtype: of the stored values.
+        values: their distribution; None where it is unknown, or there are none.
+
+    Raises `FruganError` where a range exceeds the type, or holds a single value.
     """
     dtype, wanted = np.dtype(dtype), parse_range(asked)
     if wanted == "full":
@@ -189,7 +195,7 @@ def _within(found: Range, dtype: np.dtype, asked: str) -> Range:
 
 
 def range_name(value_range: Range | None) -> str:
-    """As `parse_range` takes it."""
+    """A range as the text that `parse_range` takes."""
     return ";".join(f"{_number(lo)},{_number(hi)}" for lo, hi in value_range) if value_range else "full"
 
 
@@ -198,9 +204,12 @@ def _number(value: float) -> str:
 
 
 def stretch(pixels: np.ndarray, value_range: Range | None, *, alpha: bool) -> np.ndarray:
-    """Numbers `[…, C]` as stored → as they are held (see `held_type`), the whole range used; with `alpha` the last channel stays.
+    """Stored values `[…, C]` stretched to the full range of the type that they are held in (see `held_type`).
 
-    Other types than uint8 and uint16 need a range.
+    Args:
+        pixels: as stored.
+        value_range: from `settle_range`; None leaves them unchanged. Types other than uint8 and uint16 need one.
+        alpha: whether the last channel is opacity, which stays as it is.
     """
     if value_range is None:
         return pixels
@@ -213,7 +222,14 @@ def stretch(pixels: np.ndarray, value_range: Range | None, *, alpha: bool) -> np
 def restore(
     pixels: np.ndarray, value_range: Range | None, *, alpha: bool, dtype: np.dtype | str | None = None
 ) -> np.ndarray:
-    """The inverse of `stretch`: values as they are stored, between lo and hi, of the type `dtype` (default: the pixels')."""
+    """The inverse of `stretch`: stretched pixels as values in the stored range.
+
+    Args:
+        pixels: as held, `[…, C]`.
+        value_range: as in `stretch`.
+        alpha: as in `stretch`.
+        dtype: of the result; None: that of the pixels.
+    """
     top = full_value(pixels.dtype)
     return (
         restored(pixels / np.float64(top), value_range, dtype or pixels.dtype, alpha=alpha) if value_range else pixels
@@ -222,7 +238,7 @@ def restore(
 
 @lru_cache(maxsize=64)
 def _table(pair: Pair, dtype: np.dtype) -> np.ndarray:
-    """What every value becomes when it is stretched."""
+    """The stretched value of every stored value."""
     lo, hi = pair
     top = int(np.iinfo(dtype).max)
     return np.rint((np.arange(top + 1).clip(lo, hi) - lo) * (top / (hi - lo))).astype(dtype)

@@ -105,7 +105,7 @@ class Board:
         return JSONResponse({})
 
     def told(self) -> dict[str, Any]:
-        """All that the page shows."""
+        """The content of the page."""
         homes = find_runs(self.paths)
         return {"control": self.control, "runs": [self._told(home) for home in homes], "cards": card_tables(homes)}
 

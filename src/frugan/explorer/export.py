@@ -33,7 +33,7 @@ _COMPARED = 8
 
 @dataclass(frozen=True)
 class ExportedPage:
-    """What was written: the page, the bytes of all its files, and how far its images are from the network's, in steps of 8 bits."""
+    """A written page: its path, the bytes of all its files, and its images' distance from the network's, in steps of 8 bits."""
 
     page: Path
     size: int
@@ -44,9 +44,16 @@ class ExportedPage:
 def export_page(
     path: Path, network: Network, runtime: Mapping[str, bytes], weights: Weights = "float16"
 ) -> ExportedPage:
-    """Writes the explorer of a network as `path` (.html), or where that were above `LARGEST_FILE` as a folder of that name without
-    the ending; `runtime` is one of `read_runtime`. Raises `FruganError`, before anything is written, where the images would be too
-    far from the network's."""
+    """Writes the explorer of a network as one page or, above `LARGEST_FILE`, as a folder of that name without the ending.
+
+    Args:
+        path: ends in .html.
+        network: the generator with its statistics and directions.
+        runtime: files of the browser's ONNX runtime, by name (`read_runtime`).
+        weights: how they are stored.
+
+    Raises `FruganError`, before anything is written, where the page's images would differ too much from the network's.
+    """
     if path.suffix.lower() not in (".html", ".htm"):
         raise FruganError(f"{path}: name a file that ends in .html")
     parts = shrunk(onnx_parts(network), weights)

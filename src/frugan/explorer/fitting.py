@@ -69,7 +69,14 @@ def read_upload(content: bytes, G: Generator) -> Targets:
 
 
 class Fit:
-    """One fit in a thread of its own; `work` is called with it, and calls its `step` after each step."""
+    """A fit that runs in a thread of its own.
+
+    Args:
+        work: called with the fit; it calls `report` after each step.
+        device: held while the device is in use.
+        image: shown until the first step, `[C, H, W]`, or None.
+        notes: for the page.
+    """
 
     def __init__(
         self,
@@ -127,7 +134,14 @@ class Fit:
     def report(
         self, rung: str, step: int, steps: int, distance: float | None = None, image: Tensor | None = None
     ) -> None:
-        """After a step: hands the device over to whatever waits for it, and waits while it is paused."""
+        """Records a step; lets whatever waits for the device have it, and waits itself while the fit is paused.
+
+        Args:
+            rung: name of the stage.
+            step, steps: number of the step, and of all.
+            distance: of the image from its target, if there is one.
+            image: so far, `[C, H, W]` in [-1, 1]; None: as before.
+        """
         self.rung, self.step, self.steps, self.distance = rung, step, steps, distance
         self.image = self.image if image is None else image
         self._device.release()
@@ -157,7 +171,14 @@ class Fit:
 
 
 def start_projection(G: Generator, found: Targets, space: Literal["w", "pn", "w+"], device: threading.Lock) -> Fit:
-    """Finds an image in the generator."""
+    """Begins to find an image in the latent space of a generator, in a thread.
+
+    Args:
+        G: the generator.
+        found: the image.
+        space: where to look.
+        device: held while the device is in use.
+    """
 
     def work(fit: Fit) -> None:
         def watch(rung: str, report: FitReport) -> None:
@@ -174,7 +195,14 @@ def start_projection(G: Generator, found: Targets, space: Literal["w", "pn", "w+
 def start_drag(
     G: Generator, ws: Tensor, handles: Sequence[Point], targets: Sequence[Point], device: threading.Lock
 ) -> Fit:
-    """Pulls handles of the image of ws `[1, num_ws, w_dim]` to targets, all (x, y) in pixels."""
+    """Begins to drag points of an image to other places, in a thread.
+
+    Args:
+        G: the generator.
+        ws: of the image, `[1, num_ws, w_dim]`.
+        handles, targets: (x, y) in pixels.
+        device: held while the device is in use.
+    """
 
     def image(of: Tensor) -> Tensor:
         with torch.no_grad():
@@ -196,9 +224,16 @@ def start_words(
     device: threading.Lock,
     keep: Callable[[Direction], dict[str, Any]],
 ) -> Fit:
-    """Looks for one direction towards a text, and for how far along it images move by `_KEPT`.
+    """Begins to look for one direction towards a text, and for the strength at which images move by `_KEPT`, in a thread.
 
-    The result is {"direction": what `keep` tells of it, "strength": how far}.
+    The result is {"direction": what `keep` returns for it, "strength": the strength}.
+
+    Args:
+        G: the generator.
+        model: the joint model.
+        text: the text.
+        device: held while the device is in use.
+        keep: takes the direction, and returns the page's description of it.
     """
 
     def work(fit: Fit) -> None:
@@ -222,9 +257,18 @@ def start_search(
     psi: float,
     device: threading.Lock,
 ) -> Fit:
-    """Looks for the seeds whose images fit a text, with labels c `[K]`.
+    """Begins to look for the seeds whose images fit a text, in a thread.
 
     The result is a list of [seed, similarity], best first.
+
+    Args:
+        G: the generator.
+        model: the joint model.
+        text: the text.
+        seeds: to look at.
+        c: their label `[K]`, or None for a generator without.
+        psi: truncation of the images.
+        device: held while the device is in use.
     """
 
     def work(fit: Fit) -> None:

@@ -56,7 +56,7 @@ class Network:
             direction.check(self.G)
 
     def facts(self) -> dict[str, Any]:
-        """What the page knows of the network, as JSON; tensors are base64 of little-endian float32."""
+        """The facts on a network for the page, as JSON; tensors are base64 of little-endian float32."""
         G, identity = self.G, Identity.of(self.G)
         pixels = G.pixels
         parts = label_parts(G.label_size, self.class_names, G.config.measured) if G.label_size else []
@@ -96,7 +96,7 @@ class Network:
         }
 
     def slider(self, direction: Direction) -> dict[str, Any]:
-        """What the page knows of a direction."""
+        """The description of a direction for the page."""
         return {
             "name": direction.name,
             "space": direction.space,

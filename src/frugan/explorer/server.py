@@ -73,7 +73,7 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Place:
-    """Where the server listens, and the secret that its addresses begin with."""
+    """The server's address, and the secret that its paths begin with."""
 
     host: str
     port: int
@@ -136,7 +136,7 @@ class Guard:
 
 
 class Answers(Protocol):
-    """What is served."""
+    """The content that is served."""
 
     def routes(self) -> list[Route]: ...
 
@@ -450,7 +450,7 @@ def listen(host: str, port: int) -> tuple[socket.socket, Place]:
 
 
 def make_config(service: Answers, place: Place) -> uvicorn.Config:
-    """How the application is served: no access log (addresses hold the token), bounded connections."""
+    """The server's settings: no access log (addresses hold the token), bounded connections."""
     return uvicorn.Config(
         make_app(service, place),
         log_level="warning",
@@ -465,7 +465,13 @@ def make_config(service: Answers, place: Place) -> uvicorn.Config:
 
 
 def serve(service: Answers, bound: socket.socket, place: Place) -> None:
-    """Answers until Ctrl-C or SIGTERM."""
+    """Answers requests until Ctrl-C or SIGTERM.
+
+    Args:
+        service: what answers.
+        bound: a socket that is bound already.
+        place: host, port and token.
+    """
     try:
         uvicorn.Server(make_config(service, place)).run(sockets=[bound])
     finally:

@@ -40,7 +40,7 @@ _TO_RGB = {**_STYLED, "bias": "bias"}
 
 
 def community_name(name: str, size: int) -> str | None:
-    """What a released name is called there, for networks of `size` pixels; None where there is no such thing."""
+    """The community's name of a weight, for networks of `size` pixels; None where there is no such weight."""
     if found := re.fullmatch(r"mapping\.fc(\d+)\.(weight|bias)", name):
         return f"style.{int(found[1]) + 1}.{found[2]}"
     if name == "mapping.w_avg":
@@ -76,7 +76,7 @@ def community_name(name: str, size: int) -> str | None:
 
 
 def _added(name: str) -> tuple[int, int]:
-    """How many dimensions of one the layout puts before and after a weight's own."""
+    """The numbers of dimensions of size one that the layout adds before and after a weight's own."""
     if name.startswith("noises."):
         return 2, 0
     if re.fullmatch(r"to_rgb(1|s\.\d+)\.bias", name):
@@ -126,7 +126,7 @@ def _networks(content: Any) -> Imported:
 
 
 def _pixels(value: Any, channels: int, notes: list[str]) -> PixelFormat | None:
-    """How the data's files hold images, where frugan wrote that into the file."""
+    """The format of the data set's images, where frugan wrote that into the file."""
     if value is None:
         return None
     try:
@@ -290,8 +290,14 @@ def write_community(
     discriminator: Discriminator | None = None,
     raw_generator: Generator | None = None,
 ) -> Path:
-    """A file that the community implementation loads: g_ema, latent_avg, and g (g_ema again where no raw one is given) and d
-    to train on."""
+    """Writes a file that the community implementation loads: g_ema, latent_avg, g and d.
+
+    Args:
+        path: of the file.
+        generator: the EMA generator.
+        discriminator: or None.
+        raw_generator: the generator in training; None: g is g_ema.
+    """
     state, raw = community_state(generator), community_state(raw_generator or generator)
     content: dict[str, Any] = {"latent_avg": state.pop("latent_avg"), "g_ema": state, "g": raw}
     raw.pop("latent_avg")

@@ -61,8 +61,11 @@ class ExportConfig:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: sizes of inputs and output without the batch, and by what fraction of the output's range it differs
-    from the generator when read back (None: nothing here could run it)."""
+    """A written file: the sizes of its inputs and output without the batch, and its difference from the generator.
+
+    The difference is that of the output when read back, as a fraction of the output's range; None if it could not be
+    run here.
+    """
 
     path: Path
     inputs: dict[str, tuple[int, ...]]
@@ -130,7 +133,15 @@ class ExportedPart(nn.Module):
 
 
 def export_program(path: str | Path, G: Generator, config: ExportConfig = ExportConfig()) -> Exported:
-    """Writes a `torch.export` program: `torch.export.load(path).module()(z=z)` → images. Raises `FruganError`."""
+    """Writes a `torch.export` program, to be used as `torch.export.load(path).module()(z=z)` → images.
+
+    Args:
+        path: ends in .pt2.
+        G: the generator.
+        config: which part of it, and its inputs.
+
+    Raises `FruganError` where that is impossible.
+    """
     path, module = _target(path, ".pt2"), ExportedPart(G, config)
     program = torch.export.export(module, (), **_traced(module))
     for node in program.graph.nodes:
@@ -143,9 +154,16 @@ def export_program(path: str | Path, G: Generator, config: ExportConfig = Export
 
 
 def export_onnx(path: str | Path, G: Generator, config: ExportConfig = ExportConfig()) -> Exported:
-    """Writes an ONNX file of opset `OPSET`; inputs are z, c, ws, noise_0, … as the part has them, the output images, ws or styles.
+    """Writes an ONNX file of opset `OPSET`; it is read back for comparison where onnxruntime is installed.
 
-    Read back by onnxruntime where that is installed. Raises `FruganError`.
+    Its inputs are those of the part: z, c, ws, noise_0, …; its output is images, ws or styles.
+
+    Args:
+        path: ends in .onnx.
+        G: the generator.
+        config: which part of it, and its inputs.
+
+    Raises `FruganError` where that is impossible.
     """
     if missing := [name for name in ("onnx", "onnxscript") if find_spec(name) is None]:
         raise FruganError(f"ONNX files need {' and '.join(missing)}: pip install 'frugan[onnx]'")
@@ -174,7 +192,7 @@ def export_onnx(path: str | Path, G: Generator, config: ExportConfig = ExportCon
 
 
 def _about(G: Generator, config: ExportConfig) -> str:
-    """What the file says of itself: the network's configuration, its data's pixel format among it, as JSON."""
+    """The file's description of itself: the network's configuration, its data's pixel format among it, as JSON."""
     return json.dumps(cattrs.unstructure({"generator": G.config, "export": config}))
 
 
@@ -187,7 +205,7 @@ def _target(path: str | Path, suffix: str) -> Path:
 
 
 def _traced(module: ExportedPart) -> dict[str, Any]:
-    """What an exporter traces with: inputs of two images, and that their first axis is free."""
+    """The arguments of an exporter: inputs of two images, and that their first axis is free."""
     batch = torch.export.Dim("batch")
     inputs = module.example(2)
     free = {k: [{0: batch} for _ in v] if isinstance(v, list) else {0: batch} for k, v in inputs.items()}

@@ -35,10 +35,18 @@ def save_pretrained(
     private: bool | None = None,
     commit_message: str | None = None,
 ) -> Path:
-    """Writes a generator (or all of an import) and a model card, unless one is there; then perhaps uploads them.
+    """Writes a generator and a model card, unless one is there, and uploads them if asked to.
 
-    `provenance`: what the card says of data, training, figures and licence.
-    `repo_id` is the "user/name" on the hub, which is made where there is none; `revision` a branch that exists there.
+    Args:
+        networks: a generator, or all of an import.
+        directory: to write to.
+        class_names: of one-hot labels, or None.
+        provenance: what the card says of data, training, figures and licence.
+        push_to_hub: whether to upload the directory.
+        repo_id: "user/name" on the hub, made where there is none.
+        revision: a branch that exists there.
+        token, private, commit_message: as in huggingface_hub.
+
     Raises `FruganError`.
     """
     if push_to_hub and repo_id is None:
@@ -71,7 +79,17 @@ def from_pretrained(
     local_files_only: bool = False,
     token: str | bool | None = None,
 ) -> Generator:
-    """The generator in a directory, or of "user/name" on the hub, on the CPU, in evaluation mode. Raises `FruganError`."""
+    """A generator from a directory or from the Hugging Face hub, on the CPU, in evaluation mode.
+
+    Args:
+        source: a directory, or "user/name" on the hub.
+        revision: branch, tag or commit on the hub.
+        cache_dir: of downloads; None: the hub's own.
+        local_files_only: whether only the cache is used.
+        token: for private repositories.
+
+    Raises `FruganError` where there is none.
+    """
     if Path(source).is_dir():
         return load_generator(Path(source))
     hub = {"revision": revision, "cache_dir": cache_dir, "local_files_only": local_files_only, "token": token}

@@ -24,7 +24,7 @@ TRUNCATION = 0.7
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a card says besides what the network itself tells.
+    """The statements of a model card that do not follow from the network.
 
     Attributes:
         rows: of the card's table, by name: the data, the training, the figures.
@@ -46,7 +46,15 @@ def write_card(
     class_names: Sequence[str] | None = None,
     provenance: Provenance = UNKNOWN,
 ) -> None:
-    """Writes README.md and `SAMPLES` into a folder; both are left alone where there is a README.md."""
+    """Writes a model card (README.md) and an image of samples into a folder; where there is a README.md, nothing is written.
+
+    Args:
+        folder: the generator's.
+        G: the generator.
+        name: of the model.
+        class_names: of one-hot labels, or None.
+        provenance: what the card says of data, training, figures and licence.
+    """
     if (folder / "README.md").exists():
         return
     labels = typical_labels(G.label_size, G.config.measured)

@@ -27,9 +27,14 @@ WEIGHTS = ("model.safetensors", "generator.safetensors", "discriminator.safetens
 
 
 def write_directory(path: str | Path, found: Imported, *, class_names: Sequence[str] | None = None) -> Path:
-    """Writes all of `found` into the directory: a new one appears whole or not at all, in an old one networks are replaced.
+    """Writes networks into a directory. A new one appears whole or not at all; in an old one networks are replaced.
 
-    A crash leaves the networks that stood there before, or, between two renames, a directory that is refused.
+    A crash leaves the networks that were there before or, between two renames, a directory that is refused.
+
+    Args:
+        path: the directory.
+        found: the networks.
+        class_names: of one-hot labels, or None.
     """
     path = Path(path)
     D = found.discriminator
@@ -69,6 +74,6 @@ def read_directory(path: str | Path) -> Imported:
 
 
 def read_notes(path: str | Path) -> list[str]:
-    """What an import has left out or estimated, as kept in the directory that it wrote. Raises `FruganError`."""
+    """Notes on what an import left out or estimated, from the directory that it wrote. Raises `FruganError`."""
     notes = load_config(Path(path)).get("notes", [])
     return [str(note) for note in notes] if isinstance(notes, list) else []

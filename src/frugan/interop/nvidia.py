@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from frugan.checks import check_number
-from frugan.errors import FruganError, shown
+from frugan.errors import FruganError, fault, shown
 from frugan.interop.pickles import ForeignObject, read_pickle
 from frugan.networks import (
     Discriminator,
@@ -60,13 +60,13 @@ def read_release(path: str | Path) -> Imported:
 
 
 def guarded(path: Path, build: Callable[[], Imported]) -> Imported:
-    """What `build` makes of the file's content, which can be wrong in any way: every error becomes a `FruganError`."""
+    """The networks that `build` makes of a file's content; every error of it becomes a `FruganError`."""
     try:
         return build()
     except FruganError as error:
         raise FruganError(f"{path}: {error}") from error
     except Exception as error:
-        raise FruganError(f"{path} holds damaged networks: {type(error).__name__}: {shown(error)}") from error
+        raise FruganError(f"{path} holds damaged networks: {fault(error)}") from error
 
 
 def _networks(content: Any) -> Imported:
@@ -132,7 +132,7 @@ def build_generator(state: State, facts: Attributes) -> Generator:
 
 
 def build_discriminator(state: State, facts: Attributes) -> Discriminator:
-    """Likewise the discriminator."""
+    """Builds the discriminator, as `build_generator` does the generator."""
     size = _resolution(state)
     widths = [_tensor(state, f"b{s}.conv0.weight").shape[1] for s in _sizes(size)[1:]]
     base, most = _channels([len(_tensor(state, "b4.conv.weight")), *widths])

@@ -32,7 +32,7 @@ class Refused(Exception):
 
 
 class Budget:
-    """What is left of what a file of `size` bytes may make, in opcodes and in bytes of memory, all of its parts together."""
+    """The remaining budget of a file of `size` bytes, in opcodes and in bytes of memory, all of its parts together."""
 
     def __init__(self, size: int) -> None:
         self.bytes, self.opcodes, self.odd_keys = BYTES_AT_LEAST + BYTES_PER_BYTE * size, MAX_OPCODES, MAX_ODD_KEYS
@@ -108,7 +108,7 @@ def check(file: io.BytesIO, budget: Budget) -> None:
 
 
 def _follow(opcode: pickletools.OpcodeInfo, argument: Any, stack: list[_Cell | None], budget: Budget) -> None:
-    """What an opcode does to the stack that makes or fills an object, or drops one."""
+    """The effect on the stack of an opcode that makes or fills an object, or drops one."""
     name = opcode.name
     below, to_mark = _SHAPES[name]
     at = len(stack)
@@ -142,7 +142,7 @@ def _follow(opcode: pickletools.OpcodeInfo, argument: Any, stack: list[_Cell | N
 
 
 def _keys(name: str, taken: Sequence[_Cell], items: Sequence[_Cell]) -> Sequence[_Cell]:
-    """Those of the objects that an opcode takes whose hash it asks for."""
+    """The objects among an opcode's operands that it hashes."""
     if name == "SETITEM":
         return taken[1:2]
     if name in ("SETITEMS", "DICT"):

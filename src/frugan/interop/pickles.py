@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frugan.errors import FruganError, shown
+from frugan.errors import FruganError, fault, shown
 from frugan.interop.opcodes import MAX_DEPTH, Budget, Refused, check
 
 MAX_BYTES = 4 << 30
@@ -48,7 +48,7 @@ _STORAGES = {
 
 
 class _Inert:
-    """What a pickle gets under a foreign name, or as a result. A pickle cannot set its attributes."""
+    """The object that a pickle receives for a foreign name, or as a result. A pickle cannot set its attributes."""
 
     __slots__ = ()
 
@@ -103,7 +103,7 @@ class _Dict(dict[Any, Any]):
         super().__init__()
 
     def __setstate__(self, state: Any) -> None:
-        """What lies in attributes is not looked at: in PyTorch's state dicts versions of layers, in EasyDict nothing."""
+        """Ignores attributes: PyTorch's state dicts hold versions of layers in them, EasyDict nothing."""
 
 
 class _Dtype:
@@ -210,7 +210,7 @@ class _File:
         return _Unpickler(file, self.names, persistent).load()
 
     def zipped(self, archive: zipfile.ZipFile) -> Any:
-        """What `torch.save` wrote: data.pkl, and a member for each block of numbers."""
+        """Reads the zipped format of `torch.save`: data.pkl, and a member for each block of numbers."""
         members = {m.filename.partition("/")[2]: m for m in archive.infolist()}
 
         def read(name: str) -> bytes:
@@ -235,7 +235,7 @@ class _File:
         return self.load(io.BytesIO(read("data.pkl")), storage)
 
     def stream(self, data: bytes) -> Any:
-        """What `torch.save` wrote in its older format: four pickles, a list of blocks, then the numbers of each."""
+        """Reads the older format of `torch.save`: four pickles, a list of blocks, then the numbers of each."""
         file = io.BytesIO(data)
         magic, protocol, _system = (self.load(file) for _ in range(3))
         if magic != _TORCH_MAGIC or protocol != _TORCH_PROTOCOL:
@@ -303,7 +303,7 @@ class _File:
         return set(items)
 
     def _encoded(self, text: Any, encoding: Any) -> bytes:
-        """How protocols without bytes write them."""
+        """Bytes as protocols without bytes write them."""
         if encoding != "latin1" or not isinstance(text, str):
             raise Refused(f"_codecs.encode to {brief(encoding)}")
         self.budget.take(len(text))
@@ -323,7 +323,9 @@ class _File:
         return ForeignObject(meta["class_name"], meta["state"])
 
     def _stand_ins(self) -> dict[tuple[str, str], Any]:
-        """All that a pickle may name, and what it gets: objects, and classes where opcodes ask for classes."""
+        """The names that a pickle may use, and the stand-ins that it gets for them: objects, and classes where opcodes
+        need them.
+        """
         budget = self.budget
         numbers: Callable[..., Any] = lambda *a: _Value(_numbers(budget, *a))  # noqa: E731
         functions: dict[tuple[str, str], Callable[..., Any]] = {
@@ -375,7 +377,7 @@ class _Value(_Inert):
 
 
 class _Plain:
-    """What has been looked at, by identity: the value that it became, or a mark while it is being looked at."""
+    """The values that have been converted, by identity; a mark stands for one in work."""
 
     _PENDING: ClassVar = object()
 
@@ -443,7 +445,7 @@ def read_pickle(path: Path) -> Any:
 
 
 def read_torch(path: Path) -> Any:
-    """Likewise the object that `torch.save` wrote, in its zipped or its older format."""
+    """Reads the object that `torch.save` wrote, in its zipped or its older format."""
     with _refusals(path, "no file of torch.save"), path.open("rb") as opened:
         file = _File(path.stat().st_size)
         if opened.read(4) == b"PK\x03\x04":
@@ -466,4 +468,4 @@ def _refusals(path: Path, what: str) -> Iterator[None]:
     except MemoryError as error:
         raise FruganError(f"{path} ({size:,} bytes) takes more memory to read than there is; free some") from error
     except Exception as error:  # a damaged file ends in any kind of error
-        raise FruganError(f"{path} is {what} that can be read: {type(error).__name__}: {shown(error)}") from error
+        raise FruganError(f"{path} is {what} that can be read: {fault(error)}") from error

@@ -25,7 +25,7 @@ from frugan.networks import Generator
 
 
 class Alignment(NamedTuple):
-    """How alike two generators treat the same latents: correlations, 1 for the same network and about 0 for unrelated ones."""
+    """The agreement of two generators for the same latents: correlations, 1 for the same network and about 0 for unrelated ones."""
 
     w: float
     """Of the ws of the same z."""
@@ -35,7 +35,14 @@ class Alignment(NamedTuple):
 
 @torch.no_grad()
 def alignment(A: Generator, B: Generator, samples: int = 64) -> Alignment:
-    """Raises `FruganError` where their latents differ in size, so that nothing can be compared."""
+    """The correlation of two generators' ws and images for the same latents, which is high for relatives.
+
+    Args:
+        A, B: generators whose latents and labels have the same sizes.
+        samples: number of latents.
+
+    Raises `FruganError` where the sizes differ.
+    """
     if (A.z_dim, A.w_dim, A.label_size) != (B.z_dim, B.w_dim, B.label_size):
         raise FruganError(
             f"these generators have latents of other sizes (z {A.z_dim}, w {A.w_dim}, labels {A.label_size} and z {B.z_dim}, "
@@ -80,16 +87,22 @@ class Swap:
     width: float = 0.0
 
     def share(self, level: int) -> float:
-        """How much of B level k has."""
+        """The share of B in level k."""
         if self.width == 0:
             return float(level >= self.at)
         return 1 / (1 + math.exp(-(level - self.at + 0.5) / self.width))
 
 
 def blend(A: Generator, B: Generator, swap: Swap) -> Generator:
-    """A's mapping network and coarse levels with B's fine ones; of B's resolution where that is larger.
+    """A generator with A's mapping network and coarse levels, and B's fine ones; of the larger resolution of both.
 
-    Levels are matched from the base grid on. A level that only one of them has is taken from that one.
+    Levels are matched from the base grid on. A level that only one generator has is taken from that one.
+
+    Args:
+        A, B: relatives, such as a generator and one fine-tuned from it, with layers of equal widths.
+        swap: the level at which B takes over, and over how many levels.
+
+    Raises `FruganError` where their levels do not match.
     """
     check_number("width", swap.width, at_least=0, at_most=100)
     big = A if len(A.synthesis.sizes) >= len(B.synthesis.sizes) else B

@@ -88,7 +88,7 @@ def save_code(code: Code, file: str | Path) -> Path:
 
 
 def load_code(file: str | Path) -> Code:
-    """What `save_code` wrote. Raises `FruganError`."""
+    """Reads a code that `save_code` wrote. Raises `FruganError`."""
     file = Path(file)
     if not file.is_file():
         raise FruganError(f"there is no code {file}{beside(file)}")
@@ -143,9 +143,15 @@ def point_names(points: Sequence[Point]) -> list[str]:
 def point_ws(
     G: Generator, points: Sequence[Point], c: Tensor | None = None, truncation: Truncation = NO_TRUNCATION
 ) -> Tensor:
-    """Seeds (with their label c, truncated) and codes (as they are) → ws `[N, num_ws, w_dim]` on the generator's device.
+    """ws `[N, num_ws, w_dim]` of points in latent space, on the generator's device.
 
-    c: `[K]`, or `[N, K]`: one for each. Raises `FruganError` for a code of another generator, or one that moves styles.
+    Args:
+        G: the generator.
+        points: seeds, and codes, which are taken as they are.
+        c: the seeds' labels, `[K]` or `[N, K]`, or None for a generator without.
+        truncation: of seeds.
+
+    Raises `FruganError` for a code of another generator, or one that moves styles.
     """
     device = G.mapping.w_avg.device
     check_points(G, points)
@@ -209,7 +215,18 @@ def render_points(
     *,
     batch: int = 16,
 ) -> Tensor:
-    """Images float32 `[N, C, H, W]` in [-1, 1] of seeds and codes, with edits. Labels c `[K]` or `[N, K]`, of the seeds."""
+    """Images float32 `[N, C, H, W]` in [-1, 1] of points in latent space, with edits.
+
+    Args:
+        G: the generator.
+        points: seeds and codes.
+        c: the seeds' labels, `[K]` or `[N, K]`, or None for a generator without.
+        edits: applied to all of them.
+        truncation: of seeds.
+        batch: images at once.
+
+    Raises `FruganError` for a code or an edit of another generator.
+    """
     check_points(G, points)
     for edit in edits:
         check_edit(edit, G)
@@ -226,7 +243,15 @@ def render_points(
 def point_styles(
     G: Generator, point: Point, c: Tensor | None, edits: Sequence[Edit], truncation: Truncation
 ) -> list[Tensor]:
-    """The styles `[1, width]` of one seed or code, with checked edits."""
+    """The styles of one point, `[1, width]` for each layer, with edits.
+
+    Args:
+        G: the generator.
+        point: a seed or a code of G.
+        c: a seed's label `[K]`, or None.
+        edits: checked ones (`check_edit`).
+        truncation: of a seed.
+    """
     if isinstance(point, int):
         return apply_edits(G, G.latents([point]), None if c is None else c[None], edits, truncation)
     device = G.mapping.w_avg.device

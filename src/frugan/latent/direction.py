@@ -42,7 +42,7 @@ RELATED = 0.5
 
 @dataclass(frozen=True)
 class Identity:
-    """Which generator something belongs to: the hash of its weights, and what its mapping network makes of a few latents."""
+    """The identity of a generator: the hash of its weights, and the w of a few latents."""
 
     digest: str
     probe: Tensor
@@ -51,7 +51,7 @@ class Identity:
 
     @classmethod
     def of(cls, G: Generator) -> Identity:
-        """On the CPU."""
+        """The identity of G, with tensors on the CPU."""
         return cls(weights_digest(G), _probe(G), tuple(level_names(G)))
 
     def relation(self, G: Generator) -> float:
@@ -95,7 +95,7 @@ class Direction:
         check_number(f"direction {self.name!r}: sigma", self.sigma, above=0)
 
     def displacement(self, G: Generator) -> Tensor:
-        """What strength 1 adds to z `[z_dim]`, to ws `[num_ws, w_dim]` or to the styles `[ΣC]`; 0 outside its levels."""
+        """The displacement by strength 1 of z `[z_dim]`, ws `[num_ws, w_dim]` or styles `[ΣC]`; 0 outside its levels."""
         step = self.vector * self.sigma
         if self.space == "z":
             return step
@@ -130,7 +130,7 @@ class Direction:
             )
 
     def restricted(self, levels: tuple[int, ...]) -> Direction:
-        """The same on these levels only (and on those that it had)."""
+        """The direction on these levels only (and on those that it had)."""
         if self.space == "z":
             raise FruganError(f"direction {self.name!r} is one of z, which reaches all levels; it cannot be restricted")
         kept = levels if self.levels is None else tuple(level for level in self.levels if level in levels)
@@ -154,7 +154,16 @@ class Direction:
         )
 
     def plus(self, other: Direction, G: Generator, name: str = "") -> Direction:
-        """Both at once: displacements are added. Raises `FruganError` where their spaces or orders differ."""
+        """The sum of two directions: their displacements are added, and the strength of the result is in units of the
+        sum's length.
+
+        Args:
+            other: a direction of the same space and order.
+            G: the generator.
+            name: of the sum; by default both names.
+
+        Raises `FruganError` where spaces or orders differ, or the two cancel out.
+        """
         _alike((self, other))
         total = self.displacement(G) + other.displacement(G)
         sigma = float(total.norm(dim=-1).max())
@@ -172,7 +181,7 @@ class Direction:
         )
 
     def projected_out(self, others: Sequence[Direction]) -> Direction:
-        """What is left of this direction once those are projected out: moving along it does not change their coordinates.
+        """The part of this direction that is orthogonal to others: moving along it does not change their coordinates.
 
         n' = n - C (CᵀC)⁻¹ Cᵀ n (Shen et al., "Interpreting the Latent Space of GANs", 2020), by least squares, so that
         others which are nearly parallel do no harm.
@@ -251,7 +260,7 @@ def save_directions(directions: Sequence[Direction], folder: str | Path) -> Path
 
 
 def load_directions(folder: str | Path) -> list[Direction]:
-    """What `save_directions` wrote; of "sample", those that come with frugan. Raises `FruganError`."""
+    """Reads directions that `save_directions` wrote; of "sample", those that come with frugan. Raises `FruganError`."""
     folder = resolve_shipped(folder)
     if not (folder / FACTS).is_file() or not (folder / WEIGHTS).is_file():
         raise FruganError(

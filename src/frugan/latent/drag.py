@@ -60,7 +60,15 @@ class DragReport(NamedTuple):
 
 
 class DragProblem:
-    """See `frugan.latent.fitting.loop.Problem`."""
+    """The fitting problem of dragging, a `frugan.latent.fitting.loop.Problem`.
+
+    Args:
+        G: the generator.
+        ws: of the image, `[1, num_ws, w_dim]`.
+        handles, targets: `[P, 2]`, (x, y) in pixels.
+        mask: bool `[H, W]`, true where the image may change; None: everywhere.
+        config: sizes and the schedule.
+    """
 
     shared: frozenset[str] = frozenset()
     count = 1
@@ -99,7 +107,7 @@ class DragProblem:
 
     @property
     def distances(self) -> Tensor:
-        """Of the handles from their targets, in pixels."""
+        """Distances of the handles from their targets, in pixels."""
         return (self.targets - self.handles).norm(dim=1)
 
     def __call__(self, rows: Tensor, progress: float, rng: torch.Generator) -> Terms:
@@ -138,11 +146,13 @@ def drag(
     *,
     mask: Tensor | None = None,
 ) -> Iterator[DragReport]:
-    """Drags handles of one image to targets, a report after each step; ends when all have arrived.
+    """Drags points of an image to other places; yields a report after each step, and ends when all have arrived.
 
     Args:
+        G: the generator.
         ws: `[1, num_ws, w_dim]` on the generator's device, for instance `point_ws(G, [code])`.
         handles, targets: (x, y) in pixels, as many of either.
+        config: sizes and the schedule.
         mask: bool `[H, W]`, true where the image may change; None: everywhere.
 
     Raises:

@@ -75,7 +75,17 @@ def edited_styles(
     edits: Sequence[Edit] = (),
     truncation: Truncation = NO_TRUNCATION,
 ) -> list[Tensor]:
-    """z `[N, z_dim]`, labels c `[N, K]` → a style for each layer, float32 `[N, width]`, on the generator's device."""
+    """The styles of latents with edits: float32 `[N, width]` for each layer, on the generator's device.
+
+    Args:
+        G: the generator.
+        z: `[N, z_dim]`.
+        c: labels `[N, K]`, or None for a generator without.
+        edits: each applied in its own space.
+        truncation: before or after which edits of w are added, by the direction's order.
+
+    Raises `FruganError` for an edit of another generator.
+    """
     for edit in edits:
         check_edit(edit, G)
     return apply_edits(G, z, c, edits, truncation)
@@ -85,7 +95,7 @@ def edited_styles(
 def apply_edits(
     G: Generator, z: Tensor, c: Tensor | None, edits: Sequence[Edit], truncation: Truncation
 ) -> list[Tensor]:
-    """As `edited_styles`, for edits that were checked."""
+    """As `edited_styles`, with the same arguments, for edits that were checked already."""
     device = G.mapping.w_avg.device
     z, c = z.to(device), None if c is None else c.to(device)
     for edit in _of(edits, "z"):
@@ -101,11 +111,15 @@ def apply_edits(
 
 @torch.no_grad()
 def edit_ws(G: Generator, ws: Tensor, edits: Sequence[Edit], offset: Tensor | None = None) -> list[Tensor]:
-    """ws `[N, num_ws, w_dim]` that are truncated already, for instance a code's, → styles, with checked edits applied.
+    """The styles of ws with edits, as `edited_styles` gives them for latents.
 
-    `offset` `[N, ΣC]` is added to the styles.
+    Args:
+        G: the generator.
+        ws: `[N, num_ws, w_dim]`, truncated already, for instance a code's.
+        edits: checked ones.
+        offset: `[N, ΣC]`, added to the styles, or None.
 
-    Raises `FruganError` for an edit of z, which such an image no longer has.
+    Raises `FruganError` for an edit of z, which ws no longer have.
     """
     check_without_z(edits)
     for edit in _of(edits, "w"):
@@ -115,7 +129,14 @@ def edit_ws(G: Generator, ws: Tensor, edits: Sequence[Edit], offset: Tensor | No
 
 @torch.no_grad()
 def styles_of(G: Generator, ws: Tensor, edits: Sequence[Edit] = (), offset: Tensor | None = None) -> list[Tensor]:
-    """ws `[N, num_ws, w_dim]` → styles moved by an offset `[N, ΣC]`, with the edits of style space applied."""
+    """The styles of ws, with those edits applied that act in style space.
+
+    Args:
+        G: the generator.
+        ws: `[N, num_ws, w_dim]`.
+        edits: checked ones.
+        offset: `[N, ΣC]`, added to the styles, or None.
+    """
     styled = _of(edits, "style")
     if not styled and offset is None:
         return G.synthesis.styles(ws)
@@ -133,7 +154,10 @@ def render_edited(
     truncation: Truncation = NO_TRUNCATION,
     noise: Noise = "const",
 ) -> Tensor:
-    """As `edited_styles`, to images float32 `[N, C, H, W]` in [-1, 1]."""
+    """Images float32 `[N, C, H, W]` in [-1, 1] of latents with edits.
+
+    The arguments are those of `edited_styles`, and `noise` as in `Synthesis.render`.
+    """
     with torch.no_grad():
         return G.synthesis.render(edited_styles(G, z, c, edits, truncation), noise=noise).clamp_(-1, 1)
 
@@ -163,7 +187,7 @@ def _of(edits: Sequence[Edit], space: str, order: str | None = None) -> list[Edi
 
 
 def _step(G: Generator, code: Tensor, edit: Edit) -> Tensor:
-    """What to add to z `[N, z_dim]`, ws `[N, num_ws, D]` or styles `[N, ΣC]`."""
+    """The displacement of z `[N, z_dim]`, ws `[N, num_ws, D]` or styles `[N, ΣC]` by an edit."""
     direction, strength = edit.direction, edit.strength
     unit = direction.displacement(G).to(code.device)
     if edit.mode == "relative":

@@ -47,7 +47,15 @@ class EncoderConfig:
 
 
 class Encoder(nn.Module):
-    """Images float32 `[N, C, H, W]` in [-1, 1] → w `[N, w_dim]`."""
+    """A small convolutional encoder: images float32 `[N, C, H, W]` in [-1, 1] → w `[N, w_dim]`.
+
+    Args:
+        channels: C.
+        resolution: (H, W) of the generator; larger images are reduced first.
+        w_dim: of w.
+        num_ws: of the generator.
+        width: the number of the first feature maps.
+    """
 
     def __init__(self, channels: int, resolution: tuple[int, int], w_dim: int, num_ws: int, width: int) -> None:
         super().__init__()
@@ -108,7 +116,14 @@ class _Regression:
 
 @torch.no_grad()
 def samples(G: Generator, n: int, stream: int) -> tuple[Tensor, Tensor]:
-    """w `[n, w_dim]` and images of a numbered random stream; each has a truncation of its own between ½ and 1, and noise."""
+    """Samples for the encoder: w `[n, w_dim]` and images `[n, C, H, W]`, each with a random truncation between ½ and 1
+    and random noise.
+
+    Args:
+        G: the generator.
+        n: number of samples.
+        stream: the random stream's number; the same one gives the same samples.
+    """
     device = G.mapping.w_avg.device
     z, c = draw_latents(G, n, stream)
     rng = torch.Generator().manual_seed(stream)
@@ -119,7 +134,7 @@ def samples(G: Generator, n: int, stream: int) -> tuple[Tensor, Tensor]:
 
 
 def make_encoder(G: Generator, width: int) -> Encoder:
-    """Untrained."""
+    """An untrained encoder for a generator; `width` is the number of its first feature maps."""
     return Encoder(G.channels, G.resolution, G.w_dim, G.num_ws, width)
 
 
@@ -130,7 +145,17 @@ def train_encoder(
     state: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Encoder, float]:
-    """An encoder for G, and which share of the variance of w it leaves unexplained on 256 samples that it has not seen."""
+    """Trains an encoder for a generator on the generator's own samples.
+
+    Args:
+        G: the generator.
+        config: size and schedule.
+        state: a file that the training state is kept in, for resuming; None keeps none.
+        progress: called with (step, steps).
+
+    Returns:
+        The encoder, and the share of the variance of w that it leaves unexplained on 256 unseen samples.
+    """
     device = G.mapping.w_avg.device
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -148,7 +173,13 @@ def train_encoder(
 
 @torch.no_grad()
 def unexplained(G: Generator, encoder: Encoder, count: int = 256) -> float:
-    """Σ(w - ŵ)² / Σ(w - w̄)² over samples that training never draws, in standard deviations of w."""
+    """The share of the variance of w that an encoder leaves unexplained: Σ(w − ŵ)² / Σ(w − w̄)², in standard deviations of w.
+
+    Args:
+        G: the generator.
+        encoder: of that generator.
+        count: number of samples, which training never draws.
+    """
     errors, total = [], []
     for i in range(0, count, 32):
         w, images = samples(G, 32, _HELD_OUT + i)
@@ -160,7 +191,15 @@ def unexplained(G: Generator, encoder: Encoder, count: int = 256) -> float:
 
 
 def save_encoder(encoder: Encoder, G: Generator, folder: Path, config: EncoderConfig, error: float) -> Path:
-    """encoder.safetensors and encoder.json, with the generator's hash."""
+    """Writes encoder.safetensors and encoder.json into a folder.
+
+    Args:
+        encoder: its weights.
+        G: its generator, whose hash is kept.
+        folder: made if need be.
+        config: size and schedule.
+        error: the unexplained share, for information.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     identity = Identity.of(G)
     save_tensors({**encoder.state_dict(), "probe": identity.probe}, folder / WEIGHTS)
@@ -175,7 +214,7 @@ def save_encoder(encoder: Encoder, G: Generator, folder: Path, config: EncoderCo
 
 
 def load_encoder(folder: str | Path, G: Generator) -> Encoder:
-    """On G's device. Raises `FruganError` where there is none, or it belongs to another generator."""
+    """Reads an encoder onto G's device. Raises `FruganError` where there is none, or it belongs to another generator."""
     folder = Path(folder)
     if not (folder / WEIGHTS).is_file() or not (folder / FACTS).is_file():
         raise FruganError(

@@ -1,4 +1,4 @@
-"""From a method's name to directions that were looked at: found, measured, with a sheet for each, on disk."""
+"""Finding of directions by a method's name: found, measured, with a sheet of images for each, on disk."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Advance = Callable[[int, int], None] | None
 
 @dataclass(frozen=True)
 class Request:
-    """What to look for. Which fields count depends on `method`, see `SOURCES`."""
+    """The settings of a search for directions. Which fields count depends on `method`, see `SOURCES`."""
 
     method: str = "ganspace"
     count: int = 10
@@ -76,7 +76,15 @@ class Request:
 
 
 def find(G: Generator, request: Request, progress: Advance = None) -> list[Direction]:
-    """The directions that are asked for, unmeasured. Raises `FruganError` for what is missing, before anything is drawn."""
+    """Finds the directions that were asked for; they are not measured yet.
+
+    Args:
+        G: the generator.
+        request: method and settings.
+        progress: called with (done, in all).
+
+    Raises `FruganError` for what the method lacks, before anything is drawn.
+    """
     check(G, request)
     if request.method == "import":
         return [_published(G, request).projected_out(request.without)]
@@ -180,7 +188,16 @@ def explore(
     truncation: Truncation = NO_TRUNCATION,
     progress: Advance = None,
 ) -> list[tuple[Direction, Effect]]:
-    """Finds directions, measures each, and writes them with a sheet for each (and one of all) into `out`."""
+    """Finds directions, measures the effect of each, and writes them with a sheet of images for each, and one of all.
+
+    Args:
+        G: the generator.
+        request: method and settings.
+        out: a folder.
+        seeds: the images that effects are measured on and shown for.
+        truncation: of these images.
+        progress: called with (done, in all).
+    """
     found = find(G, request, progress)
     baseline = Baseline.of(G, seeds, labels_for(G, request.c, len(seeds)), truncation)
     looked_at: list[tuple[Direction, Effect]] = []
@@ -210,7 +227,17 @@ def explore(
 def direction_sheet(
     G: Generator, direction: Direction, baseline: Baseline, title: str, *, steps: int = 7, seeds: int | None = None
 ) -> np.ndarray:
-    """Seeds × strengths over the direction's slider, with 0 in the middle."""
+    """A sheet of images under a direction, uint8 `[H', W', 3]`: seeds as rows, strengths over the slider's range as
+    columns, 0 in the middle.
+
+    Args:
+        G: the generator.
+        direction: with its slider.
+        baseline: the images that it is applied to.
+        title: above the sheet.
+        steps: number of strengths, odd.
+        seeds: number of the first images to show; None: all.
+    """
     low, high = direction.slider
     half = steps // 2
     strengths = [low * (half - i) / half for i in range(half)] + [high * i / half for i in range(half + 1)]

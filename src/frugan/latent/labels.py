@@ -21,10 +21,16 @@ def parse_label(
     class_names: Sequence[str] | None = None,
     measured: Sequence[Measured] = (),
 ) -> Tensor | None:
-    """A label as text → float32 `[K]`, measured numbers in their own unit; None for none.
+    """A label given as text → float32 `[K]`, measured numbers in their own units; None for a generator without labels.
 
-    A class by its name or number; `label_size` values joined by commas; or for labels of several parts one value for each, in
-    order, or as part=value: "cat,1995.5", "year=1995.5,kind=cat". Raises `FruganError` listing what may be given.
+    Args:
+        text: a class by its name or number; K values joined by commas; or for labels of several parts one value for
+            each, in order or as part=value: "cat,1995.5", "year=1995.5,kind=cat".
+        label_size: K.
+        class_names: of one-hot labels, or None.
+        measured: the columns that are numbers.
+
+    Raises `FruganError` listing the labels that are possible.
     """
     if not label_size:
         if text is not None:
@@ -54,10 +60,16 @@ def parse_label(
 def sweep_labels(
     text: str, label_size: int, class_names: Sequence[str] | None = None, measured: Sequence[Measured] = ()
 ) -> list[str]:
-    """A label as text in which numbers may be sweeps → the texts of all its labels, the last sweep changing fastest.
+    """The texts of all labels that a text with sweeps stands for, the last sweep changing fastest.
 
-    A sweep FIRST:LAST:COUNT stands for COUNT numbers from FIRST to LAST, evenly spread: "0:1:3,12" is "0,12", "0.5,12", "1,12".
-    A label without sweeps is the only one. Raises `FruganError` for counts that are too small or large.
+    Args:
+        text: a label in which FIRST:LAST:COUNT stands for COUNT evenly spaced numbers: "0:1:3,12" is "0,12", "0.5,12",
+            "1,12".
+        label_size: K.
+        class_names: of one-hot labels, or None.
+        measured: the columns that are numbers.
+
+    Raises `FruganError` for counts that are too small or large.
     """
     if class_names and text.strip() in class_names:
         return [text]
@@ -87,7 +99,13 @@ def _swept(text: str, whole: str) -> list[str]:
 def label_lines(
     label_size: int, class_names: Sequence[str] | None = None, measured: Sequence[Measured] = ()
 ) -> list[str]:
-    """A line for each part of a label: its classes, or the numbers that it had in the training images."""
+    """A line of text for each part of a label: its classes, or the range of its numbers in the training images.
+
+    Args:
+        label_size: K.
+        class_names: of one-hot labels, or None.
+        measured: the columns that are numbers.
+    """
     if not label_size:
         return ["this generator was trained without labels"]
     return [

@@ -15,7 +15,7 @@ _PART = re.compile(r"(\d{1,5})(?:x(\d{1,5}))?(?:-(\d{1,5})(?:x(\d{1,5}))?)?")
 
 
 def level_names(G: Generator) -> list[str]:
-    """From the base grid on: "4", "8", … for squares, "6x8" (height x width) else."""
+    """Names of the levels, from the base grid on: "4", "8", … for squares, "6x8" (height x width) else."""
     return [str(h) if h == w else f"{h}x{w}" for h, w in G.synthesis.sizes]
 
 

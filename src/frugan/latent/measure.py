@@ -1,4 +1,4 @@
-"""What an edit does to images, without a trained network: how much, where, at which scales, and how alike over seeds."""
+"""Measures of an edit's effect on images, without a trained network: how much, where, at which scales, how consistently."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STRONGEST = 40.0
 
 
 def pyramid_distance(a: Tensor, b: Tensor) -> Tensor:
-    """How different images `[N, C, H, W]` are, `[N]`: the RMS difference, averaged over scales (1, 1/2, … down to 4 pixels)."""
+    """The distance of images `[N, C, H, W]`: the RMS difference, averaged over scales (1, 1/2, … down to 4 pixels); `[N]`."""
     difference = a.float() - b.float()
     levels = []
     while True:
@@ -35,7 +35,7 @@ def pyramid_distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 def scale_shares(a: Tensor, b: Tensor) -> Tensor:
-    """Which share of the squared difference lies at which scale, coarsest first: `[scales]`, sum 1.
+    """The shares of scales in the squared difference, coarsest first: `[scales]`, sum 1.
 
     The difference is taken apart into a Laplacian pyramid of 2×2 averages, whose bands are orthogonal.
     """
@@ -52,7 +52,7 @@ def scale_shares(a: Tensor, b: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Effect:
-    """What strength 1 of a direction does, averaged over seeds."""
+    """The effect of strength 1 of a direction, averaged over seeds."""
 
     distance: float
     """`pyramid_distance`, as a share of that of two samples."""
@@ -83,7 +83,14 @@ class Baseline:
     def of(
         cls, G: Generator, seeds: Sequence[int], c: Tensor | None = None, truncation: Truncation = NO_TRUNCATION
     ) -> Baseline:
-        """Labels c `[N, K]` or None."""
+        """The images of some seeds, and how much they differ among themselves.
+
+        Args:
+            G: the generator.
+            seeds: of the images.
+            c: labels `[N, K]`, or None for a generator without.
+            truncation: of the images.
+        """
         z = G.latents(list(seeds))
         images = render_edited(G, z, c, truncation=truncation)
         pairs = pyramid_distance(images, images.roll(1, 0))
@@ -91,13 +98,13 @@ class Baseline:
         return cls(z, c, truncation, images, max(float(pairs.mean()), 1e-6), stds)
 
     def edited(self, G: Generator, edits: Sequence[Edit], rows: slice = slice(None)) -> Tensor:
-        """The images with edits applied."""
+        """The images of those `rows` with edits."""
         c = None if self.c is None else self.c[rows]
         return render_edited(G, self.z[rows], c, edits, self.truncation)
 
 
 def measure(G: Generator, direction: Direction, baseline: Baseline) -> Effect:
-    """What the direction does to the baseline's images."""
+    """Measures the effect of a direction on the baseline's images, at strength 1."""
     after = baseline.edited(G, [Edit(direction, 1.0)])
     before = baseline.images
     change = (after - before).abs().amax(dim=1)

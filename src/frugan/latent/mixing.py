@@ -10,7 +10,16 @@ from frugan.networks import Generator
 
 
 def mixed_ws(rows: Tensor, columns: Tensor, levels: tuple[int, ...]) -> Tensor:
-    """ws `[R, num_ws, D]` and `[C, num_ws, D]` → `[R, C, num_ws, D]`: each row's ws, those of `levels` the column's."""
+    """Style mixing: each row's ws, in which those of `levels` are replaced by each column's.
+
+    Args:
+        rows: ws `[R, num_ws, D]`.
+        columns: ws `[C, num_ws, D]`.
+        levels: of the synthesis network, from 0.
+
+    Returns:
+        `[R, C, num_ws, D]`
+    """
     grid = rows[:, None].expand(-1, len(columns), -1, -1).clone()
     at = ws_of_levels(levels)
     grid[:, :, at] = columns[None, :, at]
@@ -21,7 +30,14 @@ def mixed_ws(rows: Tensor, columns: Tensor, levels: tuple[int, ...]) -> Tensor:
 def mixing_grid(
     G: Generator, rows: Tensor, columns: Tensor, levels: tuple[int, ...], *, batch: int = 16
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Images of the rows `[R, C, H, W]`, of the columns, and of all mixtures, row by row; float32 in [-1, 1]."""
+    """Images of rows `[R, C, H, W]`, of columns, and of all their mixtures, row by row; float32 in [-1, 1].
+
+    Args:
+        G: the generator.
+        rows, columns: ws, as in `mixed_ws`.
+        levels: that the columns give.
+        batch: images at once.
+    """
     grid = mixed_ws(rows, columns, levels).flatten(0, 1)
     sources = torch.cat([rows, columns, grid])
     images = torch.cat([G.synthesis(some, noise="const").clamp_(-1, 1) for some in sources.split(batch)])

@@ -28,7 +28,7 @@ _LOOK_SIDE = 64
 
 
 class Path(Protocol):
-    """What a video shows at time t."""
+    """A path in latent space: images at times t."""
 
     legs: int
     closed: bool
@@ -40,7 +40,14 @@ class Path(Protocol):
 
 
 class StylePath:
-    """A path of one generator, by the styles at each time."""
+    """A path of one generator, given by its styles at each time.
+
+    Args:
+        G: the generator.
+        legs: number of legs; times go from 0 to it.
+        styles: times `[F]` → styles `[F, width]` for each layer.
+        closed: whether it ends where it begins.
+    """
 
     def __init__(
         self, G: Generator, legs: int, styles: Callable[[Tensor], Sequence[Tensor]], *, closed: bool = False
@@ -54,7 +61,14 @@ class StylePath:
 
 
 class WPath(StylePath):
-    """A path by ws: `ws(t)` takes times `[F]` to `[F, num_ws, w_dim]`."""
+    """A path of one generator, given by its ws at each time.
+
+    Args:
+        G: the generator.
+        legs: number of legs; times go from 0 to it.
+        ws: times `[F]` → `[F, num_ws, w_dim]`.
+        closed: whether it ends where it begins.
+    """
 
     def __init__(self, G: Generator, legs: int, ws: Callable[[Tensor], Tensor], *, closed: bool = False) -> None:
         super().__init__(G, legs, lambda t: G.synthesis.styles(ws(t)), closed=closed)
@@ -62,7 +76,13 @@ class WPath(StylePath):
 
 
 def render_styles(G: Generator, styles: Sequence[Tensor], side: int | None = None) -> Tensor:
-    """Images `[F, C, H, W]` in [-1, 1], or what the first level of `side` pixels has of them."""
+    """Images `[F, C, H, W]` in [-1, 1] from styles, or smaller previews of them.
+
+    Args:
+        G: the generator.
+        styles: `[F, width]` for each layer.
+        side: pixels that suffice: the image so far of the first level of that size is returned; None: the whole image.
+    """
     if side is None or max(G.resolution) <= side:
         return G.synthesis.render(styles, noise="const").clamp_(-1, 1)
     for (h, w), state in zip(G.synthesis.sizes, G.synthesis.levels(styles)):
@@ -79,7 +99,15 @@ def tour(
     space: Literal["w", "z"] = "w",
     truncation: Truncation = NO_TRUNCATION,
 ) -> WPath:
-    """From seed to seed, or code; closed where the last is the first. Labels c `[K]`, or `[N, K]`: one for each seed."""
+    """A path through seeds and codes in the order given; closed where the last is the first.
+
+    Args:
+        G: the generator.
+        seeds: two or more seeds or codes.
+        c: labels `[K]`, or `[N, K]`, one for each seed; None for a generator without.
+        space: straight lines in w, or great circles in z (seeds only).
+        truncation: of seeds.
+    """
     if len(seeds) < 2:
         raise FruganError(f"a tour of {len(seeds)} seed: give at least two, for instance 0,5,9,0")
     labels = None if c is None else c.expand(len(seeds), -1)
@@ -105,7 +133,14 @@ def tour(
 def loop(
     G: Generator, seeds: Sequence[Point], c: Tensor | None = None, *, truncation: Truncation = NO_TRUNCATION
 ) -> WPath:
-    """A closed, smooth curve in W through all seeds and codes: a periodic cubic spline, whose last image meets its first."""
+    """A closed smooth curve in W through all points: a periodic cubic spline, whose last image leads to its first.
+
+    Args:
+        G: the generator.
+        seeds: three or more different seeds or codes.
+        c: labels `[K]`, or `[N, K]`, one for each seed; None for a generator without.
+        truncation: of seeds.
+    """
     if (different := len(set(point_names(seeds)))) < 3:
         raise FruganError(f"a loop through {different} seeds: give at least three different ones")
     stops = point_ws(G, seeds, c, truncation)
@@ -129,7 +164,17 @@ def edit_path(
     mode: Mode = "relative",
     truncation: Truncation = NO_TRUNCATION,
 ) -> StylePath:
-    """An image moved along a direction: from strength 0 to `high`, to `low`, and back to 0 (closed)."""
+    """A closed path of one image along a direction: from strength 0 to `high`, to `low`, and back to 0.
+
+    Args:
+        G: the generator.
+        seed: a seed or code.
+        direction: of that generator.
+        low, high: strengths.
+        c: the seed's label `[K]`, or None.
+        mode: of the edit, see `Edit`.
+        truncation: of a seed.
+    """
     for strength in (low, high):
         check_edit(Edit(direction, strength, mode), G)
     if not isinstance(seed, int):
@@ -147,7 +192,14 @@ def edit_path(
 
 
 def class_path(G: Generator, seed: int, labels: Tensor, *, truncation: Truncation = NO_TRUNCATION) -> WPath:
-    """One latent through several labels `[N, K]` and back to the first: straight lines between their w (closed)."""
+    """A closed path of one latent through several labels, straight in w.
+
+    Args:
+        G: the generator.
+        seed: of the latent.
+        labels: `[N, K]`, two or more.
+        truncation: ψ.
+    """
     if len(labels) < 2:
         raise FruganError("a path through classes needs at least two, for instance --classes cat,dog")
     w = _w(G, G.latents([seed]).expand(len(labels), -1), labels)
@@ -164,7 +216,15 @@ def class_path(G: Generator, seed: int, labels: Tensor, *, truncation: Truncatio
 def truncation_path(
     G: Generator, seed: Point, first: float, last: float, c: Tensor | None = None, levels: tuple[int, ...] | None = None
 ) -> WPath:
-    """One seed from ψ = first to ψ = last, and back (closed)."""
+    """A closed path of one image from ψ = `first` to ψ = `last` and back.
+
+    Args:
+        G: the generator.
+        seed: a seed or code.
+        first, last: ψ.
+        c: the seed's label `[K]`, or None.
+        levels: that are truncated; None: all.
+    """
     whole = point_ws(G, [seed], c)
 
     def ws(t: Tensor) -> Tensor:
@@ -175,10 +235,16 @@ def truncation_path(
 
 
 def frame_times(path: Path, frames: int, *, easing: Easing = "linear", even: bool = True) -> Tensor:
-    """When to look: `[frames]` in [0, legs]. The last frame of a closed path is one step before its first.
+    """The times of a video's frames on a path: float64 `[frames]` in [0, legs].
 
-    `even`: at equal distances between images (`pyramid_distance`) instead of equal times, so that nothing stands still or
-    jumps. `smooth` slows down at each end of every leg; then distances are evened out within legs.
+    The last frame of a closed path is one step before its first.
+
+    Args:
+        path: the path.
+        frames: 2 or more.
+        easing: "smooth" slows down at both ends of every leg.
+        even: whether frames are at equal distances between images (`pyramid_distance`) instead of equal times, so that
+            the motion has a constant speed; with "smooth" within each leg.
     """
     check_number("frames", frames, at_least=2, at_most=1_000_000, whole=True)
     if easing not in ("linear", "smooth"):
@@ -216,13 +282,24 @@ def _steps(path: Path, grid: np.ndarray) -> np.ndarray:
 
 
 def render_frames(path: Path, times: Tensor, *, batch: int = 8) -> Iterator[Tensor]:
-    """One image `[C, H, W]` after the other."""
+    """The images `[C, H, W]` of a path, one after another.
+
+    Args:
+        path: the path.
+        times: `[F]`.
+        batch: images at once.
+    """
     for some in times.split(batch):
         yield from path.render(some).cpu()
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Great circle between directions of a and b `[N, D]`, lengths linearly; t `[N, 1]`. Straight where they are parallel."""
+    """Spherical interpolation: along the great circle in direction, linear in length. Straight where both are parallel.
+
+    Args:
+        a, b: `[N, D]`.
+        t: `[N, 1]` in [0, 1].
+    """
     lengths = torch.lerp(a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True), t)
     u, v = a / a.norm(dim=1, keepdim=True), b / b.norm(dim=1, keepdim=True)
     angle = (u * v).sum(1, keepdim=True).clamp(-1, 1).acos()

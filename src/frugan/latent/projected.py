@@ -1,4 +1,4 @@
-"""What a projection leaves: codes and images as files, a sheet that compares the rungs, and a report."""
+"""The output of a projection: codes and images as files, a sheet that compares the stages, and a report."""
 
 from __future__ import annotations
 
@@ -61,10 +61,17 @@ def write_projection(
     *,
     pixels: PixelFormat,
 ) -> None:
-    """NAME.safetensors and an image NAME in the data's own numbers for each code, sheet.png and projection.json.
+    """Writes the results of a projection into a folder.
 
-    `pixels`: the generator's; `targets` float32 `[N, C, H, W]`: the images that were projected; `target`: see
-    `Projection.sufficient`.
+    These are NAME.safetensors and an image NAME for each code, sheet.png and projection.json.
+
+    Args:
+        out: the folder.
+        made: the projection.
+        codes: one for each target.
+        targets: the images that were projected, float32 `[N, C, H, W]` in [-1, 1].
+        target: the distance that suffices, see `Projection.sufficient`.
+        pixels: how image files hold numbers, the generator's.
     """
     for code in codes:
         save_code(code, out / f"{code.name}.safetensors")
@@ -86,7 +93,14 @@ def write_projection(
 
 
 def comparison(names: Sequence[str], targets: Tensor, rungs: Sequence[Rung]) -> np.ndarray:
-    """A sheet: target, each rung, and what is left (grey where nothing is), images as rows."""
+    """A sheet with a row for each image, uint8 `[H', W', 3]`: the target, each stage of the projection, and the
+    residual, grey where it is 0.
+
+    Args:
+        names: of the images.
+        targets: float32 `[N, C, H, W]`.
+        rungs: the stages.
+    """
     shown = [targets.cpu(), *(rung.images.cpu() for rung in rungs)]
     left = (shown[0] - shown[-1]).clamp(-1, 1)
     if left.shape[1] in (2, 4):

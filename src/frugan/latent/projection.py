@@ -80,7 +80,7 @@ class ProjectionConfig:
 
 @dataclass
 class Rung:
-    """What one rung came to, for N images."""
+    """The result of one stage, for N images."""
 
     name: str
     ws: Tensor
@@ -151,13 +151,13 @@ class Target:
             self.embedding: Embedding = distance.embed(self._seen(images, slice(None)))
 
     def compare(self, made: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
-        """Distances `[R]` of images made to the targets `rows`."""
+        """Distances `[R]` of generated images `made` `[R, C, H, W]` to the targets `rows`, for what the mask keeps."""
         found = self.distance.embed(self._seen(made, rows))
         distances = self.distance.compare(found, [level[rows] for level in self.embedding])
         return distances / (self.share[rows] if isinstance(self.share, Tensor) else self.share)
 
     def psnr(self, made: Tensor) -> Tensor:
-        """Over what the mask keeps."""
+        """Peak signal-to-noise ratio in dB of generated images, for what the mask keeps."""
         if self.keep is None:
             return psnr(made, self.images)
         mixed = made * self.keep + self.images * (1 - self.keep)
@@ -198,7 +198,7 @@ def check_mask(mask: Tensor, images: Tensor) -> Tensor:
 
 
 class Fitted(NamedTuple):
-    """What a fit came to: see `Rung`."""
+    """The result of a fit: see `Rung`."""
 
     ws: Tensor
     noise: tuple[Tensor, ...] = ()
@@ -206,14 +206,31 @@ class Fitted(NamedTuple):
 
 
 def render_offset(G: Generator, ws: Tensor, offset: Tensor | None, noise: Noise) -> Tensor:
-    """Images of ws `[N, num_ws, w_dim]` whose styles are moved by an offset `[N, ΣC]`."""
+    """Images of ws, whose styles are moved by an offset.
+
+    Args:
+        G: the generator.
+        ws: `[N, num_ws, w_dim]`.
+        offset: `[N, ΣC]`, or None.
+        noise: as in `Synthesis.render`.
+    """
     if offset is None:
         return G.synthesis(ws, noise=noise)
     return G.synthesis.render(split_styles(G, flat_styles(G, ws) + offset), noise=noise)
 
 
 class LatentProblem:
-    """Latents of one space (and noise maps) fitted to targets; see `frugan.latent.fitting.loop.Problem`."""
+    """Latents of one space (and noise maps) fitted to targets; see `frugan.latent.fitting.loop.Problem`.
+
+    Args:
+        G: the generator.
+        space: of the latents: "w", "w+" or "pn".
+        target: the images.
+        statistics: of the generator's w.
+        ws: to start from, `[N, num_ws, w_dim]`.
+        config: weights and schedule.
+        noise: maps to start from; none by default: the network's constants.
+    """
 
     shared: frozenset[str] = frozenset()
 
@@ -334,7 +351,14 @@ def constant_noise(G: Generator, n: int) -> tuple[Tensor, ...]:
 
 @torch.no_grad()
 def estimate_labels(G: Generator, target: Target, *, samples: int = 12, nearest: int = 4) -> Tensor:
-    """The label `[N, K]` of each target: that whose `nearest` of `samples` images, of every truncation, are closest to it."""
+    """The label `[N, K]` of each target whose samples are most similar to it.
+
+    Args:
+        G: a generator with labels.
+        target: the images.
+        samples: for each label, at truncations from 0 to 1.
+        nearest: of these, whose mean distance counts.
+    """
     labels = typical_labels(G.label_size, G.config.measured)
     device, scores = G.mapping.w_avg.device, []
     for i, label in enumerate(labels):
@@ -356,7 +380,16 @@ def choose_start(
     start: Start,
     extra: Tensor | None = None,
 ) -> Tensor:
-    """ws `[N, num_ws, w_dim]` to start from, see `ProjectionConfig.start`; `extra` `[N, num_ws, D]`: an encoder's."""
+    """ws `[N, num_ws, w_dim]` to start a projection from, see `ProjectionConfig.start`.
+
+    Args:
+        G: the generator.
+        target: the images.
+        statistics: of the generator's w.
+        labels: of the targets, `[N, K]`, or None.
+        start: which candidates are compared.
+        extra: an encoder's ws `[N, num_ws, w_dim]`, or None.
+    """
     n, device = len(target.images), G.mapping.w_avg.device
     means = statistics.mean.float()[None].expand(n, -1)
     if labels is not None and not G.config.measured:
@@ -414,15 +447,20 @@ def project(
     states: Path | None = None,
     watch: Watch = None,
 ) -> Projection:
-    """Images float32 `[N, C, H, W]` in [-1, 1] of the generator's size → the ladder of their codes.
+    """Finds codes of images in a generator, in stages: from one w for all layers to noise maps, each starting from the
+    one before.
 
     Args:
+        G: the generator.
+        images: float32 `[N, C, H, W]` in [-1, 1], of the generator's size.
+        distance: between images.
         statistics: of the generator (`statistics_of`); 10,000 samples suffice.
+        config: stages, weights and schedule.
         labels: `[K]` or `[N, K]`; None has a conditional generator's labels estimated.
         mask: bool `[H, W]` or `[N, H, W]`, true where the image counts; the rest is filled in.
         encoded: ws `[N, num_ws, w_dim]` of an encoder, to start from.
         states: a folder that the fits are kept in, to be resumed from.
-        watch: hears the rung's name and each `FitReport`.
+        watch: called with the stage's name and each `FitReport`.
     """
     device = G.mapping.w_avg.device
     if tuple(images.shape[1:]) != (G.channels, *G.resolution):

@@ -30,7 +30,7 @@ def _colours(images: Tensor) -> Tensor:
 
 
 def object_weights(images: Tensor) -> Tensor:
-    """How much each pixel belongs to the object: `[N, H, W]` in [0, 1]."""
+    """The weight of each pixel as a part of the object: `[N, H, W]` in [0, 1]."""
     if has_alpha(images.shape[1]):
         return (images[:, -1].float() + 1) / 2
     colours = _colours(images)
@@ -60,20 +60,20 @@ def saturation(images: Tensor) -> Tensor:
 
 
 def hue(images: Tensor) -> Tensor:
-    """From cold (blue) to warm (red): mean of R - B."""
+    """Colour temperature, from cold (blue) to warm (red): mean of R - B."""
     means = _colours(images).mean(dim=(2, 3))
     return means[:, 0] - means[:, 2]
 
 
 def left_right(images: Tensor) -> Tensor:
-    """Where the object lies: -1 at the left edge to 1 at the right one; 0 where there is none."""
+    """The horizontal position of the object: -1 at the left edge to 1 at the right one; 0 where there is none."""
     weights = object_weights(images)
     x = torch.linspace(-1, 1, weights.shape[2], device=weights.device)
     return (weights * x).sum(dim=(1, 2)) / weights.sum(dim=(1, 2)).clamp_min(1e-6)
 
 
 def up_down(images: Tensor) -> Tensor:
-    """Likewise, from the upper edge to the lower one."""
+    """The vertical position of the object: -1 at the upper edge to 1 at the lower one; 0 where there is none."""
     return left_right(images.transpose(2, 3))
 
 

@@ -29,12 +29,14 @@ SCORED = 4000
 def scorer(
     G: Generator, scores: str | Tensor, c: Tensor | None, space: Literal["w", "z"] = "w"
 ) -> Callable[[Advance], tuple[Tensor, Tensor]]:
-    """What draws samples and scores them: w `[N, w_dim]` (or z `[N, z_dim]`) on the CPU, and scores `[N]`.
+    """A function that draws samples and scores them: w `[N, w_dim]` (or z `[N, z_dim]`) on the CPU, and scores `[N]`.
 
     Args:
-        scores: a built-in one by name; the path of a CSV of seed, score; "package.module:function" of images
-            `[N, C, H, W]` in [-1, 1] to N numbers; or the label `[K]` of a class that is told apart from all others.
+        G: the generator.
+        scores: a built-in one by name; the path of a CSV of seed, score; "package.module:function" of images `[N, C, H,
+            W]` in [-1, 1] to N numbers; or the label `[K]` of a class that is told apart from all others.
         c: a label `[K]` of the samples; None: every class in turn.
+        space: of the latents, "w" or "z".
     """
     if isinstance(scores, Tensor):
         if space == "z":
@@ -56,12 +58,24 @@ def _latents(G: Generator, seeds: Sequence[int], c: Tensor | None, space: Litera
 
 
 def w_of(G: Generator, seeds: Sequence[int], c: Tensor | None) -> Tensor:
-    """w `[N, w_dim]` of seeds, on the CPU."""
+    """w `[N, w_dim]` of seeds, on the CPU.
+
+    Args:
+        G: the generator.
+        seeds: N of them.
+        c: their label `[K]`; None: each class in turn.
+    """
     return _w(G, seeds, labels_for(G, c, len(seeds)))
 
 
 def labels_for(G: Generator, c: Tensor | None, n: int) -> Tensor | None:
-    """Labels `[n, K]`: c `[K]` for all, or each class in turn where none is asked for; None for a generator without labels."""
+    """Labels `[n, K]` for n images, or None for a generator without labels.
+
+    Args:
+        G: the generator.
+        c: the label `[K]` of all; None: each class in turn.
+        n: number of images.
+    """
     if not G.label_size:
         return None
     typical = typical_labels(G.label_size, G.config.measured)

@@ -20,9 +20,15 @@ SMALLEST = 96
 def table(
     images: Tensor, columns: int, *, column_names: Sequence[str] = (), row_names: Sequence[str] = (), title: str = ""
 ) -> np.ndarray:
-    """Images `[N, C, H, W]` in [-1, 1], row by row → one uint8 RGB image `[H', W', 3]` with captions.
+    """A sheet of images with captions: uint8 RGB `[H', W', 3]`.
 
     Transparent images lie on grey; of other channel counts the first three (or one) are shown.
+
+    Args:
+        images: `[N, C, H, W]` in [-1, 1], row by row.
+        columns: number of columns.
+        column_names, row_names: captions; none by default.
+        title: above the sheet.
     """
     h, w = images.shape[2:]
     factor = max(1, round(SMALLEST / max(h, w)))

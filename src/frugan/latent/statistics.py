@@ -55,7 +55,7 @@ class Principal:
 
 @dataclass(frozen=True)
 class Statistics:
-    """See the module. All float64 but `style_mean`, `style_std`, float32."""
+    """Statistics of a generator's latents, see the module. All float64 but `style_mean`, `style_std`, float32."""
 
     samples: int
     mean: Tensor
@@ -121,11 +121,14 @@ def compute_statistics(
     labels: Tensor | None = None,
     progress: Advance = None,
 ) -> Statistics:
-    """Draws `samples` latents, always the same ones, and looks at their w; at the styles of the first `style_samples`.
+    """Statistics of a generator's w and styles, over latents that are always the same ones.
 
     Args:
-        labels: `[M, K]` to draw from; by default every class is as frequent.
-        progress: hears (done, total), in latents.
+        G: the generator.
+        samples: number of latents.
+        style_samples: of these, whose styles are looked at.
+        labels: `[M, K]`, from whose rows labels are drawn; None: every class is as frequent.
+        progress: called with (done, total) latents.
     """
     check_number("samples", samples, at_least=2, at_most=10**9, whole=True)
     D, device = G.w_dim, G.mapping.w_avg.device
@@ -170,7 +173,14 @@ def compute_statistics(
 
 
 def draw_latents(G: Generator, n: int, stream: int, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-    """z `[n, z_dim]` and labels `[n, K]` (None without) of a numbered random stream, on the CPU."""
+    """Latents z `[n, z_dim]` and labels `[n, K]` (None for a generator without) of a numbered random stream, on the CPU.
+
+    Args:
+        G: the generator.
+        n: number of latents.
+        stream: the same number gives the same latents.
+        labels: `[M, K]`, from whose rows labels are drawn; None: typical ones.
+    """
     rng = torch.Generator().manual_seed((_SEED << 32) + stream)
     z = torch.randn(n, G.z_dim, generator=rng)
     if not G.label_size:
@@ -200,9 +210,14 @@ def statistics_of(
     cache: str | Path | None = None,
     progress: Advance = None,
 ) -> Statistics:
-    """`compute_statistics`, kept on disk by the hash of the weights (and of the labels).
+    """The statistics of a generator's latents, kept on disk by the hash of its weights (and of the labels).
 
-    `cache` is the folder; by default the user's cache folder of frugan.
+    Args:
+        G: the generator.
+        samples: number of latents.
+        labels: `[M, K]`, from whose rows labels are drawn; None: typical ones.
+        cache: the folder; None: the user's cache folder of frugan.
+        progress: called with (done, in all).
     """
     name = f"{weights_digest(G)[:32]}-{samples}{'' if labels is None else '-' + _digest_of(labels)}.safetensors"
     folder = Path(cache) if cache else Path(platformdirs.user_cache_dir("frugan")) / "statistics"
@@ -248,10 +263,16 @@ def _digest_of(labels: Tensor) -> str:
 def cluster_centres(
     G: Generator, count: int = CENTRES, *, samples: int = 60_000, labels: Tensor | None = None
 ) -> Tensor:
-    """k-means centres of w, standardised per dimension: float32 `[count, D]`, the most frequent first.
+    """k-means centres of w, standardised in each dimension: float32 `[count, D]`, the most frequent first.
 
-    Centres to truncate towards that are typical of a part of the images each (Mokady et al., "Self-Distilled StyleGAN",
+    Each is typical of a part of the images, and a centre for truncation (Mokady et al., "Self-Distilled StyleGAN",
     2022). Needs scikit-learn.
+
+    Args:
+        G: the generator.
+        count: number of centres.
+        samples: number of latents.
+        labels: `[M, K]`, from whose rows labels are drawn; None: typical ones.
     """
     try:
         from sklearn.cluster import MiniBatchKMeans

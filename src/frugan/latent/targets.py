@@ -43,7 +43,8 @@ def read_targets(paths: Sequence[str | Path], G: Generator) -> Targets:
     images, changes = [], dict[str, list[str]]()
     for file in files:
         pixels = _read(file)
-        (h, w), size = pixels.shape[:2], G.resolution
+        h, w = pixels.shape[:2]
+        size = G.resolution
         if (h, w) != size:
             cropped = ", cropped" if h * size[1] != w * size[0] else ""
             action = "enlarged" if min(h, w) < min(size) else "reduced"

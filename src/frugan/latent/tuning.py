@@ -48,7 +48,16 @@ class TuningConfig:
 
 
 class TuningProblem:
-    """The weights of `tuned` fitted to targets at fixed ws; see `frugan.latent.fitting.loop.Problem`."""
+    """The weights of a copy of a generator fitted to targets at fixed ws; see `frugan.latent.fitting.loop.Problem`.
+
+    Args:
+        G: the generator, which is not changed.
+        target: the images.
+        ws: their pivots, `[N, num_ws, w_dim]`.
+        noise: of each convolution; empty: the network's constants.
+        statistics: of the generator's w.
+        config: weights and schedule.
+    """
 
     def __init__(
         self,
@@ -105,7 +114,22 @@ def tune(
     facts: str = "",
     watch: Watch = None,
 ) -> tuple[Generator, FitReport]:
-    """G tuned to `target` at the pivots ws `[N, num_ws, w_dim]`, N at most 30; G itself stays. Returns the last report, too."""
+    """Pivotal tuning: a copy of a generator, tuned so that it makes the targets at fixed ws. G itself is not changed.
+
+    Args:
+        G: the generator.
+        target: the images, 30 at most.
+        ws: their pivots, `[N, num_ws, w_dim]`.
+        statistics: of the generator's w.
+        config: weights and schedule.
+        noise: of each convolution; by default the network's constants.
+        state: a file that the tuning's state is kept in, for resuming; None keeps none.
+        facts: text that a kept state must agree in, to be resumed.
+        watch: called with ("tuned", report) after each step.
+
+    Returns:
+        The tuned generator and the last report.
+    """
     if len(ws) > MOST:
         raise FruganError(
             f"{len(ws)} images: one network is tuned to {MOST} at most; tune several, one after the other"
@@ -129,7 +153,18 @@ def save_tuned(
     rank: int | None = None,
     class_names: list[str] | None = None,
 ) -> Path:
-    """Writes `tuned` as its difference from `parent`, whose directory is `home`. Raises `FruganError` where that is none."""
+    """Writes a tuned generator as its difference from its parent.
+
+    Args:
+        tuned: the generator.
+        parent: which it was tuned from.
+        home: the parent's folder.
+        out: the new folder.
+        rank: of the differences, see `make_difference`.
+        class_names: to be kept with it.
+
+    Raises `FruganError` where `home` holds no network.
+    """
     check_home(home)
     names = {"class_names": class_names} if class_names else {}
     return save_difference(out, tuned, parent, home, rank=rank, **names)

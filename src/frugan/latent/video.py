@@ -42,8 +42,13 @@ def check_video(file: Path) -> None:
 
 
 def tiled(tracks: Iterable[Iterator[Tensor]], columns: int, scale: int = 1) -> Iterator[Tensor]:
-    """Frames `[C, H, W]` of several tracks → one frame of all, row by row, each pixel `scale` times as large; free cells are
-    black (-1)."""
+    """Frames of several tracks as one frame, row by row; free cells are black (−1).
+
+    Args:
+        tracks: iterators of frames `[C, H, W]` of one size.
+        columns: number of columns.
+        scale: side of the square that each pixel becomes.
+    """
     for frames in zip(*tracks):
         h, w = frames[0].shape[1:]
         rows = -(-len(frames) // columns)
@@ -55,9 +60,16 @@ def tiled(tracks: Iterable[Iterator[Tensor]], columns: int, scale: int = 1) -> I
 
 
 def write_video(file: str | Path, frames: Iterable[Tensor], *, fps: float = 30, quality: int = 8) -> int:
-    """Frames `[C, H, W]` in [-1, 1] → a video, whole or not at all; the number of frames. MP4 is H.264 in yuv420p.
+    """Writes a video, whole or not at all. MP4 is H.264 in yuv420p, where transparent frames lie on white.
 
-    `quality` from 1 to 10 is that of MP4 and WebP. Transparent frames lie on white in MP4.
+    Args:
+        file: ends in .mp4, .webp, .gif or .png (animated).
+        frames: `[C, H, W]` in [-1, 1].
+        fps: frames in a second.
+        quality: 1 to 10, of MP4 and WebP.
+
+    Returns:
+        The number of frames.
     """
     file = Path(file)
     check_video(file)

@@ -1,8 +1,9 @@
-"""Transforms that draw from a finite group: exactly what they do to a distribution, and whether it can be undone.
+"""Leaks of augmentations that draw from a finite group: their exact effect on a distribution, and whether that can be inverted.
 
-An augmentation acts linearly on distributions. It does not leak if that action is invertible: then only the true distribution
-looks right after it (Karras et al. 2020, "Training GANs with Limited Data", section 2.2 and appendix C). On the orbit of a finite
-group, the images that an image is carried to, the action is a matrix of transition probabilities.
+An augmentation acts linearly on distributions. If that action is invertible, only the true distribution matches the
+augmented real one after augmentation, and nothing leaks (Karras et al. 2020, "Training GANs with Limited Data", section
+2.2 and appendix C). On the orbit of an image, the images that the elements of a finite group make of it, the action is
+a matrix of transition probabilities.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ SINGULAR = 1e-9
 
 @dataclass(frozen=True)
 class FiniteGroup:
-    """A draw from a group that acts on an orbit of k states.
+    """A random draw from a finite group that acts on an orbit of k states.
 
-    `permutations` `[G, k]`: element g carries state s to `permutations[g, s]`. `draw` `[G]`: with what probability each element
-    is drawn when the transform fires.
+    Attributes:
+        permutations: integers `[G, k]`: element g takes state s to state `permutations[g, s]`.
+        draw: `[G]`: the probability of each element, given that the transform is applied.
+
+    Raises `FruganError` where a row is no permutation, or `draw` is no distribution.
     """
 
     permutations: np.ndarray
@@ -36,7 +40,10 @@ class FiniteGroup:
             raise FruganError(f"{self.draw.tolist()} are not {count} probabilities that sum to 1")
 
     def transition(self, p: float) -> np.ndarray:
-        """Column-stochastic `[k, k]`: shares before → shares after the transform, applied with probability p."""
+        """The transition matrix T of the transform applied with probability p: shares of states before → shares after it.
+
+        T = (1 − p)·I + p·Σ_g draw_g·P_g, `[k, k]`, each column of sum 1, with the permutation matrices P_g.
+        """
         if not 0 <= p <= 1:
             raise FruganError(f"p is {p:g}; a probability lies between 0 and 1")
         k = self.permutations.shape[1]
@@ -46,17 +53,19 @@ class FiniteGroup:
         return matrix
 
     def eigenvalues(self, p: float) -> np.ndarray:
-        """Complex `[k]`, from the largest modulus (1) down."""
+        """The eigenvalues of the transition matrix at p: complex `[k]`, by descending modulus; the first one is 1."""
         values = np.linalg.eigvals(self.transition(p))
         return values[np.argsort(-abs(values), kind="stable")]
 
     def condition(self, p: float) -> float:
-        """By how much undoing it amplifies errors: largest over smallest singular value; infinite where it leaks."""
+        """The condition number of the transition matrix at p: the factor by which its inverse amplifies errors;
+        infinite where it leaks.
+        """
         values = np.linalg.svd(self.transition(p), compute_uv=False)
         return float("inf") if values[-1] < SINGULAR else float(values[0] / values[-1])
 
     def safe_p(self, condition: float) -> float:
-        """The largest p up to which the condition number stays within `condition`."""
+        """The largest p up to which the condition number stays at most `condition`, which is 1 or more."""
         if condition < 1:
             raise FruganError(f"condition {condition:g}: a condition number is 1 or more")
         grid = np.linspace(0, 1, 1001)
@@ -71,11 +80,14 @@ class FiniteGroup:
         return low
 
     def apply(self, shares: Sequence[float], p: float) -> np.ndarray:
-        """Clean shares `[k]` → those seen after the transform."""
+        """The shares of states `[k]` after the transform with probability p, from those before it."""
         return self.transition(p) @ self._checked(shares)
 
     def invert(self, shares: Sequence[float], p: float) -> np.ndarray:
-        """Shares `[k]` seen after the transform → the clean ones. Raises `FruganError` where they cannot be known."""
+        """The shares of states `[k]` before the transform with probability p, from those after it.
+
+        Raises `FruganError` where the transform leaks at p: many distributions then give the same shares.
+        """
         if np.isinf(self.condition(p)):
             raise FruganError(
                 f"at p = {p:g} the transform leaks: many clean distributions give these shares; use a smaller p"
@@ -90,7 +102,9 @@ class FiniteGroup:
 
 
 def cyclic(draw: Sequence[float]) -> FiniteGroup:
-    """The group of n turns, each carrying state s to s + g, drawn with these n probabilities."""
+    """The cyclic group of n rotations, n = `len(draw)`: element g takes state s to s + g (mod n), and `draw` has its
+    probability.
+    """
     n = len(draw)
     if n < 2:
         raise FruganError(f"a draw of {n} probabilities: a group has two elements or more")

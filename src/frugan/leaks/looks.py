@@ -1,4 +1,6 @@
-"""How images are looked at when distributions are compared: a few hundred cheap numbers for each."""
+"""Low-dimensional features of images for comparing distributions: a few hundred numbers for each image, computed
+without a network.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ _COMPONENTS, _WAVES = 64, 512
 
 
 def applied(function: Function, images: Tensor) -> Tensor:
-    """Raises `FruganError` where it returns something else than images alike."""
+    """The result of a user's function of images; raises `FruganError` where it is not as many finite images of the same shape."""
     out = function(images.clone())
     if not isinstance(out, Tensor) or out.shape != images.shape or not out.isfinite().all():
         made = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
@@ -34,8 +36,15 @@ def applied(function: Function, images: Tensor) -> Tensor:
 
 
 def small(images: Tensor) -> Array:
-    """Images averaged down to 16 pixels a side at most, where generators draw little otherwise; and the covariances of their
-    channels: `[N, D]`."""
+    """Small versions of images: area averages of 16 pixels a side at most, since generators hardly err at that size,
+    and channel covariances.
+
+    Args:
+        images: `[N, C, H, W]` in [-1, 1].
+
+    Returns:
+        float64 `[N, D]`: the averaged pixels, then the upper triangle of the covariance matrix of their channels.
+    """
     images = images.to("cpu", torch.float32)
     pixels = F.interpolate(images, size=[min(size, _SIDE) for size in images.shape[2:]], mode="area").flatten(2)
     centred = pixels - pixels.mean(2, keepdim=True)
@@ -45,8 +54,15 @@ def small(images: Tensor) -> Array:
 
 
 class Look:
-    """Principal components of small images `[N, D]`, and random cosines of these, whose inner products approximate a Gaussian
-    kernel of the median distance (Rahimi & Recht, "Random Features for Large-Scale Kernel Machines", 2007)."""
+    """Features of small images: principal components, and random cosines of these whose inner products approximate a
+    Gaussian kernel.
+
+    The kernel's width is the median distance (Rahimi & Recht, "Random Features for Large-Scale Kernel Machines", 2007).
+
+    Args:
+        pixels: `[N, D]`, from which the components and the width are taken.
+        rng: draws the cosines' frequencies and phases.
+    """
 
     def __init__(self, pixels: Array, rng: np.random.Generator) -> None:
         self.mean = pixels.mean(0)
@@ -58,14 +74,14 @@ class Look:
         self.phases = rng.uniform(0, 2 * np.pi, _WAVES)
 
     def components(self, pixels: Array) -> Array:
-        """`[…, D]` → `[…, 64]` at most, the first of variance 1."""
+        """Principal components `[…, 64]` at most of `[…, D]`, scaled so that the first one has variance 1."""
         return (pixels - self.mean) @ self.axes
 
     def kernel(self, pixels: Array) -> Array:
-        """`[…, D]` → `[…, 512]` of mean square norm 1."""
+        """Random cosine features `[…, 512]` of `[…, D]`, of mean squared norm 1."""
         return np.cos(self.components(pixels) @ self.waves + self.phases) * (2 / _WAVES) ** 0.5
 
     def everything(self, pixels: Array) -> Array:
-        """A one, the components, and the cosines at full height: `[…, 577]` at most."""
+        """A constant 1, the components, and the cosines in [−1, 1]: `[…, 577]` at most, for a linear classifier."""
         one = np.ones((*pixels.shape[:-1], 1))
         return np.concatenate([one, self.components(pixels), (_WAVES / 2) ** 0.5 * self.kernel(pixels)], axis=-1)

@@ -1,4 +1,4 @@
-"""Images of leaks, after Figures 3 and 4 of Karras et al. 2020: what each transform lets through, and what runs did."""
+"""Plots of leaks, after Figures 3 and 4 of Karras et al. 2020: the smallest eigenvalue of transforms, and the leaks of runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunLeaks:
-    """What was found on one run: its p, the leaks, some samples uint8 `[H, W, C]` as one row, and its distance, if measured."""
+    """The leaks of one run.
+
+    Attributes:
+        name: of the run.
+        p: its augmentation probability.
+        leaks: the answer to each question.
+        samples: some generated images as one row, uint8 `[H, W, C]`.
+        distance: of the generator from real images, by a metric, or None if it was not measured.
+    """
 
     name: str
     p: float
@@ -34,14 +42,28 @@ class RunLeaks:
 
 
 def smallest(name: str, p: float, side: int) -> float:
-    """What remains, at least, of any difference between distributions after the transform: 0 where it leaks."""
+    """The smallest factor by which a transform scales a difference between distributions: 0 where it leaks.
+
+    Args:
+        name: a key of `GROUPS` or `SPECTRA`.
+        p: the probability of the transform.
+        side: of the images in pixels.
+    """
     if name in GROUPS:
         return float(abs(GROUPS[name].eigenvalues(p)).min())
     return SPECTRA[name].smallest(p, side)
 
 
 def plot_transforms(path: str | Path, *, side: int, names: Sequence[str] = (*GROUPS, *SPECTRA)) -> Path:
-    """What remains of the finest difference at each p, a curve for each transform, for images of `side` pixels."""
+    """Plots `smallest` against p, one curve for each transform.
+
+    Args:
+        path: the image file, in a format that matplotlib writes.
+        side: of the images in pixels.
+        names: keys of `GROUPS` and `SPECTRA`.
+
+    Raises `FruganError` without matplotlib, or where the format is unknown.
+    """
     figure = _figure(7, 4)
     axes = figure.add_subplot()
     ps = np.linspace(0, 1, 101)
@@ -61,9 +83,9 @@ def plot_transforms(path: str | Path, *, side: int, names: Sequence[str] = (*GRO
 
 
 def plot_runs(path: str | Path, runs: Sequence[RunLeaks]) -> Path:
-    """The share of leaked samples and, where measured, the distance, each against p, and a row of samples for each run.
+    """Plots the share of leaked samples and, where measured, the distance, each against p, with a row of samples for each run.
 
-    Of one run the shares are bars, one for each question asked of it.
+    For a single run the shares are bars, one for each question.
     """
     runs = sorted(runs, key=lambda run: run.p)
     distances = [(run.p, run.distance) for run in runs if run.distance is not None and len(runs) > 1]

@@ -1,8 +1,8 @@
-"""Leaks of an augmentation, any function of images, measured on images.
+"""Leaks of an augmentation that is any function of images, measured on images by a kernel distance.
 
-P are real images, T(P) the same augmented. A generator that makes T(P) instead of P goes unnoticed where T(T(P)) looks like T(P).
-For T = (1 − p)·I + p·U with a projection U, such as the mean over a group, mean embeddings obey ‖TTP − TP‖ = (1 − p)·‖TP − P‖
-exactly: the ratio is what remains to tell the two apart, the smallest eigenvalue.
+P are real images, T(P) the same images augmented. A generator that makes T(P) in place of P goes unnoticed where
+T(T(P)) looks like T(P). For T = (1 − p)·I + p·U with a projection U, such as the mean over a group, mean embeddings
+satisfy ‖TTP − TP‖ = (1 − p)·‖TP − P‖ exactly: the ratio of the two is the smallest eigenvalue of T.
 """
 
 from __future__ import annotations
@@ -23,8 +23,13 @@ _DRAWS = 4
 
 @dataclass(frozen=True)
 class Recovery:
-    """`effect` = ‖TP − P‖ of at most √2; `remains` = ‖TTP − TP‖ / ‖TP − P‖, between `low` and `high` with 95 % confidence, all
-    None where T leaves this distribution as it is."""
+    """How much of an augmentation's effect can be recovered.
+
+    Attributes:
+        effect: ‖TP − P‖, the distance of mean embeddings, √2 at most.
+        remains: ‖TTP − TP‖ / ‖TP − P‖ in [0, 1]; None where T does not change the distribution measurably.
+        low, high: its 95 % interval, None likewise.
+    """
 
     effect: float
     remains: float | None = None
@@ -33,7 +38,7 @@ class Recovery:
 
     @property
     def leaks(self) -> bool | None:
-        """None where more images are needed to tell."""
+        """Whether the augmentation leaks; None where it takes more images to tell."""
         if self.remains is None or self.low is None or self.high is None:
             return False
         return None if self.low < UNRECOVERABLE < self.high else self.remains < UNRECOVERABLE
@@ -48,9 +53,15 @@ class Recovery:
 
 @torch.no_grad()
 def recovery(images: Tensor, augment: Function, *, seed: int = 0) -> Recovery:
-    """What of an augmentation of images `[N, C, H, W]` in [-1, 1] can be undone.
+    """Measures how much of an augmentation's effect on a distribution of images can be recovered.
 
-    `augment` returns as many images of that shape, and may draw from torch's global generator, which is seeded and put back.
+    Args:
+        images: `[N, C, H, W]` in [-1, 1], 100 or more.
+        augment: a function of images that returns as many of the same shape; it may draw from torch's global generator,
+            which is seeded for it and restored afterwards.
+        seed: of these draws and of the random features.
+
+    Raises `FruganError` for too few images, or where `augment` returns something else.
     """
     if len(images) < FEWEST:
         raise FruganError(f"{len(images)} images are too few to compare distributions; give {FEWEST} or more")

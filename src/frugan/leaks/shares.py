@@ -1,10 +1,12 @@
-"""Leaks of a trained generator: which share of its samples looks as if an augmentation had carried it off.
+"""Leaks of a trained generator: the share of its samples that look augmented.
 
-Samples are taken as a mixture: of real images as they are, of real images in the other states of each question, and of
-images halfway between, which do not say. A classifier learns the states on some real images; what it answers on others, as a
-histogram for each part of the mixture, calibrates it; and the shares are those whose mixture of histograms makes the answers on
-the samples most likely. So the classifier's errors cost precision only, as long as it errs on samples as it does on images.
-All questions are asked at once: apart, a quarter turn would be half a mirror image to a classifier that knows only those.
+The samples are modelled as a mixture of three kinds of image: real images as they are, real images in the other states
+of each question (mirrored, say), and averages of the two, which belong to neither. A classifier learns the states on
+some of the real images. Its answers on the other real images give, for each part of the mixture, a histogram of
+answers; the shares are those for which the mixture of these histograms makes the answers on samples most likely. The
+classifier's errors therefore cost precision, not accuracy, as long as it errs on samples as it does on real images. All
+questions are asked at once, because a classifier that knows only mirror images would take an image that is rotated by
+90° for half of one.
 """
 
 from __future__ import annotations
@@ -40,7 +42,13 @@ _RIDGE = 1e-3
 
 @dataclass(frozen=True)
 class Question:
-    """What a generator can be asked: `carry` takes images to each of the `states`, the images as they are first."""
+    """One augmentation that samples may show.
+
+    Attributes:
+        about: its name in sentences, in the plural.
+        carry: images `[N, C, H, W]` → a list with those images in each of the states, unchanged first.
+        states: the names of the states.
+    """
 
     about: str
     carry: Callable[[Tensor], list[Tensor]]
@@ -58,7 +66,7 @@ def _turn(x: Tensor) -> list[Tensor]:
 
 
 def _shift(x: Tensor) -> list[Tensor]:
-    """By ⅛ of the side, to each side, the border reflected."""
+    """Images translated by ⅛ of the side to each side, the border reflected."""
     h, w = x.shape[2:]
     dy, dx = max(h // 8, 1), max(w // 8, 1)
     padded = F.pad(x, (dx, dx, dy, dy), mode="reflect")
@@ -91,12 +99,14 @@ QUESTIONS: dict[str, Question] = {
 
 
 def question_about(name: str, function: Function) -> Question:
-    """Whether samples went through a function of images, which may draw at random."""
+    """The question whether samples look as if `function`, a function of images that may draw at random, had been
+    applied to them.
+    """
     return Question(name, lambda x: [x, applied(function, x)], ("as they are", "changed"))
 
 
 def fitting(channels: int, resolution: tuple[int, int]) -> dict[str, Question]:
-    """The rows of `QUESTIONS` that can be asked of such images."""
+    """The rows of `QUESTIONS` that apply to images of so many channels and that resolution (height, width)."""
     fits = {"rotate90": resolution[0] == resolution[1], "lumaflip": channels in (3, 4), "hue": channels in (3, 4)}
     return {name: question for name, question in QUESTIONS.items() if fits.get(name, True)}
 
@@ -105,11 +115,17 @@ def fitting(channels: int, resolution: tuple[int, int]) -> dict[str, Question]:
 class Leak:
     """The answer to one question.
 
-    `shares` of the samples by state; `undecided` is the share halfway between the first and another. `share` is that of all
-    states but the first, between `low` and `high` with 95 % confidence, the undecided being in either; `p_value`: how often
-    chance would show as much where there is none, times the number of questions. `visible` in [0, 1] is how far apart real
-    images in the first state and in the likest other lie (total variation of the answers): near 0, the images are
-    symmetric and nothing can be said.
+    Attributes:
+        name: the question's name.
+        about: its subject, for sentences.
+        shares: the share of samples in each state.
+        undecided: the share of samples halfway between the first state and another.
+        share: the share of samples in all states but the first.
+        low, high: a 95 % interval of it, which counts undecided samples in either state.
+        p_value: the probability that so large a share arises by chance where there is no leak, times the number of
+            questions (Bonferroni).
+        visible: in [0, 1], the distance between real images in the first state and in the most similar other one (total
+            variation of the classifier's answers). Near 0 the images are symmetric, and nothing can be said.
     """
 
     name: str
@@ -124,15 +140,18 @@ class Leak:
 
     @property
     def answerable(self) -> bool:
-        """Whether the states look different, and the samples enough like images for an interval that says something."""
+        """Whether the question has an answer: the states look different, and samples resemble real images enough for a
+        narrow interval.
+        """
         return self.visible > _SYMMETRIC and (self.leaks or self.high < _VAGUE)
 
     @property
     def leaks(self) -> bool:
-        """Whether more than 2 % are elsewhere, significantly (1 %)."""
+        """Whether more than 2 % of the samples are in another state than the first, at a significance of 1 %."""
         return self.visible > _SYMMETRIC and self.p_value < SIGNIFICANCE and self.low > NEGLIGIBLE
 
     def sentence(self) -> str:
+        """The answer as one sentence, for people."""
         if self.visible <= _SYMMETRIC:
             return f"{self.about}: cannot tell, since the images themselves are nearly symmetric"
         if self.leaks:
@@ -142,6 +161,7 @@ class Leak:
         return f"{self.about}: cannot tell, anything from {self.low:.0%} to {self.high:.0%}; the samples look unlike the images"
 
     def to_dict(self) -> dict[str, Any]:
+        """All attributes, both verdicts and the sentence, for JSON."""
         return asdict(self) | {"answerable": self.answerable, "leaks": self.leaks, "sentence": self.sentence()}
 
 
@@ -149,11 +169,20 @@ class Leak:
 def measure_leaks(
     samples: Tensor, real: Tensor, questions: Mapping[str, Question] | None = None, *, seed: int = 0
 ) -> list[Leak]:
-    """How a generator's samples `[M, C, H, W]` divide among the states of all questions, given real images `[N, C, H, W]`, in
-    [-1, 1]; all of `QUESTIONS` that fit by default.
+    """Estimates the share of a generator's samples in each state of each question.
 
-    Samples can differ from images in ways that no question asks about. The part u of the answers that no mixture explains,
-    beyond chance, could hide or feign a share of u / `visible`: the interval is wider by that, to both sides.
+    Samples can differ from real images in ways that no question covers. A part u of the classifier's answers that no
+    mixture explains, beyond chance, could hide or imitate a share of u / `visible`; the intervals are wider by that at
+    both ends.
+
+    Args:
+        samples: generated images `[M, C, H, W]` in [-1, 1], 100 or more.
+        real: real images `[N, C, H, W]` in [-1, 1], 100 or more.
+        questions: by name; by default all of `QUESTIONS` that apply to such images.
+        seed: of the classifier's folds, of resampling, and of random draws within questions.
+
+    Returns:
+        One `Leak` for each question. Raises `FruganError` for too few images.
     """
     if min(len(samples), len(real)) < FEWEST:
         raise FruganError(f"{min(len(samples), len(real))} images are too few to compare; give {FEWEST} or more")
@@ -197,10 +226,20 @@ def measure_leaks(
 
 
 def _classify(states: Array, between: Array, samples: Array, rng: np.random.Generator) -> tuple[Answers, Answers]:
-    """Small images in K states `[N, K, D]` and halfway to them `[N, K − 1, D]`, samples `[M, D]` → answers `[N, 2·K − 1]`
-    and `[M]`: the state that wins, and how clearly, as one number below 4·K.
+    """The states that a classifier sees in images: answers on real images, and on samples.
 
-    Ridge regression on what a `Look` gives, cross-fitted: none answers on an image that it learned in any state.
+    The classifier is a ridge regression on the features of `Look`, cross-fitted: it never judges an image that it
+    learned in any state. An answer is one integer below 4·K: the winning state, and in which quartile its lead over the
+    second one lies.
+
+    Args:
+        states: small images in K states, `[N, K, D]`.
+        between: averages of the first state and each other one, `[N, K − 1, D]`.
+        samples: `[M, D]`.
+        rng: chooses the folds.
+
+    Returns:
+        Integers `[N, 2·K − 1]` and `[M]`.
     """
     n, k, _ = states.shape
     features = Look(states.reshape(n * k, -1), rng).everything
@@ -226,10 +265,14 @@ def _lead(scores: Array) -> Array:
 
 
 class _Mixture:
-    """The most likely shares of P parts behind the answers on samples `[M]`, given answers on images in each part `[N, P]`.
+    """Maximum-likelihood shares of the P parts of a mixture, from the histograms of answers on each part.
 
-    `replicates` `[R, P]` are shares of images and samples drawn again; `unexplained` in [0, 1] is the part of the answers
-    that the mixture does not give (total variation), beyond what is usual for samples of a mixture.
+    Attributes:
+        parts: histograms `[P, B]` of the answers on each part.
+        shares: `[P]`.
+        replicates: `[R, P]`, shares from bootstrap replicates of images and samples.
+        unexplained: in [0, 1], the part of the observed answers that the mixture lacks (total variation), beyond what
+            chance causes.
     """
 
     def __init__(self, answers: Answers, seen: Answers, states: int, rng: np.random.Generator) -> None:
@@ -244,7 +287,9 @@ class _Mixture:
         self.unexplained = max(float(abs(observed - fitted).sum() - usual), 0) / 2
 
     def without(self, parts: NDArray[np.int64]) -> Array:
-        """Shares `[R, P]` found where these parts have none."""
+        """Shares `[R, P]` estimated from samples that are drawn from the mixture with these `parts` left out: the null
+        distribution.
+        """
         shares = self.shares.copy()
         shares[parts] = 0
         if shares.sum() < 1e-9:
@@ -252,13 +297,15 @@ class _Mixture:
         return _unmix(*self._again(shares / shares.sum() @ self.parts))
 
     def _again(self, distribution: Array) -> tuple[Array, Array]:
-        """Histograms `[R, P, B]` of images drawn again, and frequencies `[R, B]` of samples drawn from a distribution."""
+        """A bootstrap: histograms `[R, P, B]` of resampled images, and frequencies `[R, B]` of samples drawn from
+        `distribution`.
+        """
         n = len(self.answers)
         parts = np.stack([self._histograms(self.rng.integers(n, size=n)) for _ in range(_REPLICATES)])
         return parts, self.rng.multinomial(self.samples, distribution, size=_REPLICATES) / self.samples
 
     def _histograms(self, rows: NDArray[np.int64]) -> Array:
-        """`[P, B]`, each of sum 1; no answer is impossible."""
+        """Histograms of the answers on those rows of images: `[P, B]`, each of sum 1 and, smoothed, without a zero."""
         count = self.answers.shape[1]
         flat = (np.arange(count) * self.bins + self.answers[rows]).ravel()
         histograms = np.bincount(flat, minlength=count * self.bins).reshape(count, self.bins) + 0.5 / self.bins

@@ -1,7 +1,8 @@
-"""Transforms that draw from a continuous group: their characteristic functions over the frequencies that an image resolves.
+"""Leaks of augmentations that draw from a continuous group: their multiplier at each frequency that an image resolves.
 
-Such a transform convolves the distribution along the group, so in frequency it multiplies by 1 − p + p·φ(ω), where φ is the
-characteristic function of the draw. Where that is zero, it leaks; where it is small, what was lost is hard to tell.
+Applied with probability p, such a transform convolves the distribution along the group with a mixture of "nothing" and
+its draw. In the frequency domain it therefore multiplies by 1 − p + p·φ(ω), φ being the characteristic function of the
+draw. A zero of the multiplier is a leak; where it is small, the lost difference is hard to recover.
 """
 
 from __future__ import annotations
@@ -20,9 +21,14 @@ _POINTS = 2001
 
 @dataclass(frozen=True)
 class Spectrum:
-    """One row of `SPECTRA`. `phi(ω, side)` is real, as all these draws are symmetric; `highest(side)` the largest frequency
-    that an image of `side` pixels resolves, in radians per `unit`; `harmonics` says that only whole frequencies from 1 on
-    exist, as on a circle; `axes` is the number of independent coordinates that one Bernoulli governs.
+    """The draw of one transform, by its characteristic function.
+
+    Attributes:
+        unit: of the drawn parameter, for messages.
+        phi: `phi(ω, side)`, the characteristic function at frequencies ω `[F]`, real as all these draws are symmetric.
+        highest: `highest(side)`: the largest frequency that an image of `side` pixels resolves, in radians per `unit`.
+        harmonics: whether only whole frequencies from 1 on exist, as on a circle.
+        axes: the number of independent coordinates that are drawn together (applied or not by one decision).
     """
 
     unit: str
@@ -32,11 +38,14 @@ class Spectrum:
     axes: int = 1
 
     def frequencies(self, side: int) -> np.ndarray:
+        """Frequencies `[F]` in radians per unit, up to the highest one that an image of `side` pixels resolves, without 0."""
         top = self.highest(side)
         return np.arange(1, max(int(top), 1) + 1) if self.harmonics else np.linspace(0, top, _POINTS)[1:]
 
     def multiplier(self, p: float, side: int) -> np.ndarray:
-        """1 − p + p·φ over the frequencies; with two axes, φ is the product, `[F, F]` flattened, 0 to the top on each."""
+        """1 − p + p·φ at each frequency for images of `side` pixels, `[F]`; with two axes φ is a product over a grid of
+        pairs, flattened.
+        """
         if not 0 <= p <= 1:
             raise FruganError(f"p is {p:g}; a probability lies between 0 and 1")
         values = self.phi(self.frequencies(side), side)
@@ -46,7 +55,9 @@ class Spectrum:
         return 1 - p + p * values
 
     def smallest(self, p: float, side: int) -> float:
-        """Smallest modulus of the multiplier; 0 where it changes sign on the way, as it is continuous."""
+        """The smallest modulus of the multiplier over frequencies; 0 where its sign changes between two of them, as it
+        is continuous.
+        """
         values = self.multiplier(p, side)
         crosses = not self.harmonics and values.min() < 0 < values.max()
         return 0.0 if crosses else float(abs(values).min())
@@ -62,7 +73,7 @@ def _uniform_angle(omega: np.ndarray, side: int) -> np.ndarray:
 
 
 def _whole_pixels(omega: np.ndarray, side: int) -> np.ndarray:
-    """Of round(U(−m, m)), m = side/8: Σ_k P(k)·cos(ωk)."""
+    """The characteristic function of round(U(−m, m)), m = side/8: Σ_k P(k)·cos(ωk)."""
     m = side / 8
     k = np.arange(-int(m + 0.5), int(m + 0.5) + 1)
     inside = np.clip(k + 0.5, -m, m) - np.clip(k - 0.5, -m, m)
@@ -75,7 +86,7 @@ def _log2_of_a_pixel(side: int) -> float:
 
 
 def _log2_of_a_level(side: int) -> float:
-    """Likewise the change of log₂ contrast that moves the brightest value by one of 255 levels."""
+    """The Nyquist frequency of log₂ contrast: the finest change moves the brightest value by one of 255 levels."""
     return pi * _LEVELS * log(2) / 2
 
 

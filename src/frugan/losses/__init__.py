@@ -1,4 +1,4 @@
-"""What the networks are trained for: adversarial losses, penalties and optional terms, as functions of logits and callables."""
+"""Losses: adversarial losses, penalties and optional terms, as functions of logits and callables."""
 
 from frugan.losses.adversarial import LOSSES, AdversarialLoss, NonSaturating
 from frugan.losses.config import ObjectiveConfig

@@ -12,7 +12,7 @@ from frugan.losses.adversarial import LOSSES
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """What is minimised. Intervals are in steps; a lazy penalty is scaled by its interval (StyleGAN2, appendix B).
+    """The objective. Intervals are in steps; a lazy penalty is scaled by its interval (StyleGAN2, appendix B).
 
     `path_length_shrink` divides the batch of the path-length penalty; weight 0 switches a term off. With
     `keep_path_length_phase` or `keep_r1_phase` a penalty of weight 0 still counts as a phase for Adam's lazy correction, as in

@@ -1,8 +1,10 @@
 """Optional terms of the discriminator's and the generator's loss: one class each, which says what it draws and what it adds.
 
-A loss is the adversarial loss plus the sum of the terms that the objective has weights for, in the order of `TERMS`. What a term
-needs at random is drawn for n images outside of the loss, so that a loss is a pure function; of real and generated images
-together it is drawn once and halved. All losses are 0-d and minimised.
+    loss = adversarial loss + Σ terms
+
+over the terms that have a weight in the objective, in the order of `TERMS`. Random tensors are drawn for n images
+outside of the loss, so that a loss is a pure function; for real and generated images together they are drawn once and
+halved. All losses are 0-d and minimised.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ Drawn: TypeAlias = "Tensor | Sequence[Drawn] | Mapping[str, Drawn] | None"
 
 
 class Augment(Protocol):
-    """A random change of images, drawn and applied apart (`frugan.augment`)."""
+    """A random transform of images, drawn and applied in separate steps (`frugan.augment`)."""
 
     def draw(self, n: int, p: float | Tensor, *, generator: torch.Generator) -> Drawn: ...
 
@@ -32,7 +34,7 @@ class Augment(Protocol):
 
 
 class Seen(NamedTuple):
-    """A batch of n images as D saw them, and D as it saw them: with their labels, and what its variant drew for them."""
+    """A batch of n images together with D's view of it: D's functions below include the batch's labels and random draws."""
 
     images: Tensor
     """`[n, C, H, W]`, augmented."""
@@ -51,30 +53,50 @@ class Seen(NamedTuple):
 
 
 class Term:
-    """An optional term. By default it draws nothing and adds nothing to either loss."""
+    """An optional term of both losses. By default it draws nothing and adds nothing."""
 
     @classmethod
     def of(cls, config: ObjectiveConfig, across: Callable[[], Augment]) -> Term | None:
-        """The term with its weights in an objective, None where they are 0; `across` makes what consistency is taken across."""
+        """The term with its weights in an objective; None where they are 0.
+
+        Args:
+            config: the objective.
+            across: makes the augmentation for consistency, called only where a term needs it.
+        """
         raise NotImplementedError
 
     def draw(self, n: int, rng: torch.Generator) -> Drawn:
-        """What it needs at random for n images, on the generator's device: tensors `[n, …]`."""
+        """Random tensors `[n, …]` for n images, on the generator's device; None where the term needs none."""
         return None
 
     def discriminator_loss(
         self, real: Seen, fake: Seen, drawn_real: Any, drawn_fake: Any, means: Tensor
     ) -> Tensor | float:
-        """What it adds to D's loss. `means` `[2]`: moving averages of the logits of real and of generated images."""
+        """The term of D's loss.
+
+        Args:
+            real: real images as D saw them.
+            fake: generated images as D saw them.
+            drawn_real, drawn_fake: what `draw` gave for these images.
+            means: `[2]`, moving averages of the logits of real and of generated images.
+        """
         return 0.0
 
     def generator_loss(self, fake: Seen, drawn: Any) -> Tensor | float:
-        """What it adds to G's loss."""
+        """The term of G's loss.
+
+        Args:
+            fake: generated images as D saw them.
+            drawn: what `draw` gave for them.
+        """
         return 0.0
 
 
 class Consistency(Term):
-    """CR and bCR: D is to answer alike for an image and its augmented self (`losses/consistency.py`)."""
+    """CR and bCR: D's logits are to be the same for an image and for its augmented version.
+
+    w · mean (D(T(x)) − D(x))², with a weight each for real and generated images (`losses/consistency.py`).
+    """
 
     def __init__(self, real_weight: float, fake_weight: float, augment: Augment) -> None:
         self.real_weight, self.fake_weight, self.augment = real_weight, fake_weight, augment
@@ -99,7 +121,7 @@ class Consistency(Term):
 
 
 class LatentConsistency(Term):
-    """zCR: images of z and of z + N(0, σ²) are to be alike for D, and apart where G makes them."""
+    """zCR: D is to judge the images of z and of z + N(0, σ²) alike, while G is to make them differ (`losses/consistency.py`)."""
 
     def __init__(self, sigma: float, generator_weight: float, discriminator_weight: float) -> None:
         self.sigma, self.generator_weight, self.discriminator_weight = sigma, generator_weight, discriminator_weight
@@ -110,7 +132,7 @@ class LatentConsistency(Term):
         return cls(config.near_sigma, *weights) if any(weights) else None
 
     def draw_step(self, z: Tensor, rng: torch.Generator) -> Tensor:
-        """The way to the neighbouring latents: shaped like z."""
+        """The difference N(0, σ²) between the neighbouring latents, shaped like z."""
         return torch.randn(z.shape, generator=rng, device=rng.device) * self.sigma
 
     def discriminator_loss(
@@ -125,7 +147,9 @@ class LatentConsistency(Term):
 
 
 class AuxiliaryRotation(Term):
-    """D tells by which quarter turn an image was turned: cross-entropy (SS-GAN: Chen et al. 2019, eq. 3)."""
+    """Auxiliary rotation loss: D classifies by how many quarter turns an image was rotated, by cross-entropy (SS-GAN:
+    Chen et al. 2019, eq. 3).
+    """
 
     def __init__(self, generator_weight: float, discriminator_weight: float) -> None:
         self.generator_weight, self.discriminator_weight = generator_weight, discriminator_weight
@@ -173,7 +197,7 @@ class GradientPenalty(Term):
 
 
 class LeCam(Term):
-    """LeCam's penalty: logits are held near the moving average of the other kind's."""
+    """LeCam's penalty: the logits of real images are held near the moving average of generated images' logits, and vice versa."""
 
     def __init__(self, weight: float) -> None:
         self.weight = weight
@@ -192,8 +216,10 @@ TERMS: tuple[type[Term], ...] = (Consistency, LatentConsistency, AuxiliaryRotati
 
 
 def terms_of(config: ObjectiveConfig, across: Callable[[], Augment]) -> tuple[Term, ...]:
-    """The optional terms that an objective has, in the order in which they draw and are added.
+    """The optional terms of an objective, in the order in which they draw and are added.
 
-    `across` makes the augmentation that consistency is taken across, where it is.
+    Args:
+        config: the objective.
+        across: makes the augmentation for consistency, called only where a term needs it.
     """
     return tuple(term for kind in TERMS if (term := kind.of(config, across)) is not None)

@@ -1,4 +1,4 @@
-"""An evaluation card: a number, and all that one must know to cite it or to set another beside it."""
+"""Evaluation cards: measured values with everything that is needed to cite them and to compare them with others."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class EvaluationCard:
-    """`values` by name, and for each class where that was asked for. `protocol`: what two cards must share to be compared.
+    """The result of an evaluation, as it is saved in JSON.
 
-    `subject`: which generator, which seed. `conditions`: versions, device, time. `nearest`: the samples nearest to a
-    training image, with the names of their neighbours and the distances, where copying was measured.
-
-    `intervals`: 95 % intervals `[low, high]` of some values. `floor`: of some values, the median and the interval between two
-    random halves of the reference `[median, low, high]`. `details`: whole results, by metric. `missing`: what could not be
-    computed, and why.
+    Attributes:
+        values: the metrics' values by name.
+        protocol: the settings that two cards must share to be comparable.
+        subject: which generator, and the seed.
+        conditions: package versions, device, time: they should not matter.
+        per_class: values by name for each class, where asked for.
+        nearest: the samples nearest to training images, with those images' names and distances, where copying was measured.
+        intervals: 95 % intervals `[low, high]` of some values.
+        floor: for some values, that value between two random halves of the reference: `[median, low, high]`.
+        details: whole results by metric.
+        missing: what could not be computed, with the reason.
     """
 
     values: dict[str, float]
@@ -44,7 +49,7 @@ class EvaluationCard:
 
     @classmethod
     def load(cls, file: Path) -> EvaluationCard:
-        """Raises `FruganError` where the file is no card."""
+        """Reads a card. Raises `FruganError` where the file is none."""
         try:
             value = read_json(file)
             if value.pop("format") != FORMAT:
@@ -56,7 +61,7 @@ class EvaluationCard:
             raise FruganError(f"{file} is not an evaluation card: {shown(error)}") from error
 
     def rows(self) -> Iterator[tuple[str, str, str]]:
-        """(part, name, value) of everything but the nearest neighbours, as text."""
+        """Everything but the nearest neighbours as text: (part, name, value)."""
         yield from (("value", k, f"{v:.6g}") for k, v in self.values.items())
         for name, values in self.per_class.items():
             yield from ((f"class {name}", k, f"{v:.6g}") for k, v in values.items())
@@ -80,7 +85,7 @@ def _check_tables(card: EvaluationCard) -> None:
 
 
 def compare(a: EvaluationCard, b: EvaluationCard) -> dict[str, tuple[float, float]]:
-    """The values that both cards have, side by side. Raises `FruganError` naming every field of the protocol that differs."""
+    """The values that two cards share, side by side. Raises `FruganError` that names each difference of their protocols."""
     names = a.protocol | b.protocol
     if different := [k for k in names if a.protocol.get(k) != b.protocol.get(k)]:
         says = "; ".join(f"{k} is {a.protocol.get(k)} and {b.protocol.get(k)}" for k in different)

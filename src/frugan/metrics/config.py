@@ -14,18 +14,26 @@ FEWEST = 10  # samples of either kind: every metric in the table can be computed
 
 
 def default_metric(image_set: int) -> str:
-    """KID for fewer than 10,000 reference images, which bias FID; else FID."""
+    """The metric for a reference set of that size: KID below 10,000 images, which would bias FID, else FID."""
     return "kid" if image_set < 10_000 else "fid"
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """`samples` images, drawn with `seed` and truncated by ψ = `truncation`, seen through a feature network (see
-    `load_features` for `features`, `weights`, `resize`, `input_size`, `mean` and `std`). `per_class` adds the metrics of
-    two sets for each class. `intervals` adds 95 % intervals and floors (see `EvaluationCard`). `statistics`: of the
-    user's own, `package.module:callable`, see `load_statistic`. `path_distance` is what perceptual path length measures steps
-    by (see `PATH_DISTANCES`).
-    `batch` changes speed, not results."""
+    """The settings of an evaluation.
+
+    Attributes:
+        metrics: names of `METRICS`.
+        samples: number of generated images.
+        seed: of latents, labels and noise.
+        truncation: ψ; 1 is none.
+        per_class: whether the metrics of two sets are computed for each class, too.
+        intervals: whether 95 % intervals and floors are computed (see `EvaluationCard`).
+        statistics: functions of the user's own, as `package.module:callable` (see `load_statistic`).
+        features, weights, resize, input_size, mean, std: the feature network (see `load_features`).
+        path_distance: the image distance of perceptual path length, a name of `PATH_DISTANCES`.
+        batch: images at once; it changes speed, not results.
+    """
 
     metrics: tuple[str, ...] = ("kid",)
     samples: Annotated[int, Limits(at_least=FEWEST, at_most=10_000_000)] = 5000
@@ -50,4 +58,5 @@ class EvaluateConfig:
         check_features(self.features, self.input_size, self.mean, self.std)
 
     def any(self, what: str) -> bool:
+        """Whether some metric has that flag of `Metric`."""
         return any(getattr(METRICS[name], what) for name in self.metrics)

@@ -1,8 +1,9 @@
-"""Data copying: are samples nearer to the training images than images that were not trained on?
+"""Tests for data copying: whether samples are nearer to the training images than images are that the generator never saw.
 
-T: training images, P: held-out ones, Q: generated ones, as features `[N, D]`; L(x): the distance of x to its nearest image in T.
-Held-out images are the control of everything here. They are one only where they are drawn as the training images are, and no
-group (patient, film, slide) has images in both: leave those out first (`independent_of`).
+T denotes training images, P held-out ones, Q generated ones, all as features `[N, D]`; L(x) is the distance of x to its
+nearest image in T. Held-out images are the control: they show how near independent images come to T. That holds only if
+they are drawn as the training images are, and no group (patient, film, slide) has images in both sets: leave such
+images out first (`independent_of`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the feature space: how many images of each kind lie in it, and its z; None where they are too few."""
+    """A cell of the feature space: the number of images of each kind in it, and its z-score, None where there are too few."""
 
     train: int
     unseen: int
@@ -39,7 +40,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class DataCopying:
-    """The data-copying test. All z-scores: far below 0 copying, far above 0 samples that are off; within ±3 neither."""
+    """The result of the data-copying test. Each z-score: far below 0 samples copy, far above 0 they are off; within ±3
+    neither is shown.
+    """
 
     c_t: float
     """Mean of the cells' z, weighted by their shares of held-out images."""
@@ -100,9 +103,13 @@ def data_copying(
 
 
 def rank_z(x: Array, y: Array, y_groups: np.ndarray | None = None) -> float:
-    """The Mann–Whitney statistic of x `[m]` against y `[n]`, standardised; below 0 where x tends to be smaller.
+    """The Mann–Whitney statistic of x against y as a z-score, negative where x tends to be smaller.
 
-    With groups of y its variance is that of the groups' sums instead (Obuchowski 1997), as far as it is larger.
+    Args:
+        x: `[m]`.
+        y: `[n]`.
+        y_groups: `[n]`: values of one group may depend on each other. The variance is then that of the groups' sums
+            (Obuchowski 1997), where it is larger.
     """
     m, n = len(x), len(y)
     above, under = shares_below(x, y), shares_below(y, x)  # P(y < x_i), P(x < y_j), ties ½
@@ -163,8 +170,9 @@ def authenticity(
 
 @dataclass(frozen=True)
 class NearestDistances:
-    """Distances to the nearest training image at some quantiles, of samples, of held-out images (the control), and of
-    training images to the nearest one of another group (nothing where all are of one)."""
+    """Quantiles of the distances to the nearest training image: of samples, of held-out images, and of training images
+    to the nearest one of another group (empty where all are of one group).
+    """
 
     quantiles: tuple[float, ...]
     generated: tuple[float, ...]
@@ -182,9 +190,13 @@ def nearest_distances(
     *,
     train_groups: np.ndarray | None = None,
 ) -> NearestDistances:
-    """Distances of samples `[m, D]` to training images `[t, D]`, beside those of held-out ones `[n, D]` and among themselves.
+    """Distances of samples to their nearest training images, compared with those of held-out images.
 
-    `train_groups` `[t]`: as for `authenticity`.
+    Args:
+        generated: samples `[m, D]`.
+        train: training images `[t, D]`.
+        unseen: held-out images `[n, D]`.
+        train_groups: `[t]`, as for `authenticity`.
     """
     generated, train = checked(generated, train)
     unseen, _ = checked(unseen, train)
@@ -219,7 +231,13 @@ def copied_share(far: Array, control: Array) -> Estimate:
 
 
 def independent_of(groups: np.ndarray | None, others: np.ndarray | None, count: int) -> np.ndarray:
-    """bool `[count]`: which images have no image of their group among the others. Raises `FruganError` where none is left."""
+    """A mask of the images that share no group with any of the others: bool `[count]`. Raises `FruganError` where none is left.
+
+    Args:
+        groups: `[count]`, the group of each image, or None: all are independent.
+        others: `[m]`, the groups of the other images, or None likewise.
+        count: number of images.
+    """
     if groups is None or others is None:
         return np.ones(count, bool)
     free = ~np.isin(groups, others)

@@ -1,7 +1,7 @@
-"""Distances between two sets of features, as pure functions of arrays, in float64.
+"""Distances between two sets of features (KID, FID, FID∞, Inception score): pure functions of arrays, computed in float64.
 
-Features are `[N, D]`; "real" is the reference, "generated" what is judged. No function holds more than a block of the
-N × M pairs at a time.
+Features are `[N, D]`; "real" is the reference, "generated" what is judged. At no time is more than a block of the N × M
+pairs in memory.
 """
 
 from __future__ import annotations
@@ -26,10 +26,16 @@ NOT_FINITE = "some features are not finite; check the images and the feature net
 def kernel_distance(
     real: Features2D, generated: Features2D, *, subsets: int = 100, subset_size: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """KID as usually given: mean and standard deviation of `kernel_distance_full` over random subsets of both sets.
+    """KID as it is usually reported: mean and standard deviation of `kernel_distance_full` over random subsets of both sets.
 
-    `subset_size` is lowered to the smaller set. The deviation is that of one subset, not of the mean. Bińkowski et al.,
-    "Demystifying MMD GANs", 2018, §4.
+    The deviation is that of one subset, not of the mean. Bińkowski et al., "Demystifying MMD GANs", 2018, §4.
+
+    Args:
+        real: `[N, D]`.
+        generated: `[M, D]`.
+        subsets: 1 or more.
+        subset_size: images of either set in a subset; lowered to the size of the smaller set.
+        seed: of the choice of subsets.
     """
     n, m = len(real), len(generated)
     size = min(subset_size, n, m)
@@ -64,10 +70,11 @@ def _kernel_distance_of_subsets(real: Array, generated: Array, draws: list[tuple
 
 
 def kernel_distance_full(real: Features2D, generated: Features2D) -> float:
-    """The same squared maximum mean discrepancy, kernel (x·y/D + 1)³, unbiased, from all pairs at once (ibid., eq. 4).
+    """KID from all pairs: the unbiased squared maximum mean discrepancy with the kernel (x·y/D + 1)³ (Bińkowski et al.
+    2018, eq. 4).
 
-    It estimates what `kernel_distance` does, with the least noise that the samples allow. Near 0 for equal
-    distributions, below it by chance; not biased by the number of samples. Often shown × 1000.
+    It estimates the same number as `kernel_distance`, with the least noise that the samples allow. Near 0 for equal
+    distributions, and below it by chance; not biased by the number of samples. Often shown × 1000.
     """
     real, generated = checked(real, generated)
     across = sum(_kernel(real[rows], generated).sum() for rows in blocks(real, generated))
@@ -77,9 +84,9 @@ def kernel_distance_full(real: Features2D, generated: Features2D) -> float:
 
 @dataclass
 class Moments:
-    """Count, mean `[D]` and scatter `[D, D]` about it of a stream of features, one batch `[n, D]` in memory at a time.
+    """Count, mean `[D]` and scatter matrix `[D, D]` of a stream of features, of which one batch `[n, D]` is in memory at a time.
 
-    Chan, Golub & LeVeque 1983: each batch's own scatter about its own mean, merged; nothing cancels.
+    Each batch's scatter is taken about its own mean, and merged (Chan, Golub & LeVeque 1983), so that no digits cancel.
     """
 
     count: int = 0
@@ -88,6 +95,7 @@ class Moments:
 
     @classmethod
     def of(cls, batches: Iterable[Features2D]) -> Moments:
+        """The moments of all batches `[n, D]` of a stream."""
         total, waiting = cls(), []
         for batch in batches:
             waiting.append(batch)
@@ -99,6 +107,7 @@ class Moments:
         return total
 
     def update(self, batch: Features2D) -> None:
+        """Adds a batch `[n, D]`. Raises `FruganError` for features that are not finite."""
         x = np.asarray(batch, np.float64)
         if not len(x):
             return
@@ -109,7 +118,7 @@ class Moments:
         self.merge(Moments(len(x), mean, centred.T @ centred))
 
     def merge(self, other: Moments) -> None:
-        """Takes in another stream, as if its batches had come here."""
+        """Adds the moments of another stream, as if its batches had been part of this one."""
         total = self.count + other.count
         if not other.count:
             return
@@ -127,9 +136,13 @@ class Moments:
 
 
 def frechet_distance(mean: Array, covariance: Array, other_mean: Array, other_covariance: Array) -> float:
-    """FID: ‖μ − μ'‖² + tr(Σ + Σ' − 2(Σ Σ')^½) for means `[D]` and covariances `[D, D]` (Heusel et al. 2017, eq. 6).
+    """FID, the Fréchet distance of two normal distributions: ‖μ − μ'‖² + tr(Σ + Σ' − 2(Σ Σ')^½) (Heusel et al. 2017, eq. 6).
 
-    0 to rounding for a set against itself. Biased upwards for few samples: compare only at equal counts.
+    0 to rounding for a set against itself. It is biased upwards for few samples: compare values at equal counts only.
+
+    Args:
+        mean, other_mean: μ and μ', `[D]`.
+        covariance, other_covariance: Σ and Σ', `[D, D]`.
     """
     return _frechet(mean, _root(covariance), other_mean, _root(other_covariance))
 
@@ -137,11 +150,17 @@ def frechet_distance(mean: Array, covariance: Array, other_mean: Array, other_co
 def frechet_distance_extrapolated(
     real: Moments, generated: Features2D, *, points: int = 15, seed: int = 0
 ) -> tuple[float, float]:
-    """FID∞: what FID would be with endless generated samples, and the standard error of that estimate.
+    """FID∞: FID extrapolated to infinitely many generated samples, and its standard error.
 
-    FID's bias falls as 1/N; a line through FID at `points` counts from N/5 to N, random subsets each, is read where
-    1/N = 0 (Chong & Forsyth, "Effectively Unbiased FID and Inception Score", 2020). The reference's own bias stays.
-    The line is straight only where N/5 is well above the features' dimension.
+    FID's bias falls as 1/N. A line is fitted to FID at `points` counts from N/5 to N, each for a random subset, and
+    read where 1/N = 0 (Chong & Forsyth, "Effectively Unbiased FID and Inception Score", 2020). The bias from the
+    reference remains. The relation is a line only where N/5 is well above the features' dimension.
+
+    Args:
+        real: moments of the reference.
+        generated: `[N, D]`.
+        points: number of counts.
+        seed: of the choice of subsets.
     """
     n = len(generated)
     counts = np.unique(np.linspace(n / 5, n, points).round().astype(int))
@@ -162,9 +181,14 @@ def frechet_distance_extrapolated(
 
 
 def inception_score(logits: Features2D, splits: int = 10) -> tuple[float, float]:
-    """exp E KL(p(y|x) ‖ p(y)) over each of `splits` consecutive parts: mean and standard deviation (Salimans et al. 2016).
+    """The Inception score exp E KL(p(y|x) ‖ p(y)), from 1 to K: mean and standard deviation over parts of the samples
+    (Salimans et al. 2016).
 
-    logits `[N, K]`. From 1 to K. It knows no reference: a generator of one perfect image a class scores best.
+    It knows no reference: a generator of a single perfect image for each class has the best score.
+
+    Args:
+        logits: class logits of samples, `[N, K]`.
+        splits: number of consecutive parts, 1 to N.
     """
     if logits.ndim != 2 or not 1 <= splits <= len(logits):
         raise FruganError(f"logits {logits.shape} in {splits} parts: give [N, K], and 1 to N parts")
@@ -182,6 +206,7 @@ def inception_score(logits: Features2D, splits: int = 10) -> tuple[float, float]
 
 
 def checked(real: Features2D, generated: Features2D, k: int = 1) -> tuple[Array, Array]:
+    """Both sets as float64, after a check: `[N, D]` and `[M, D]`, finite, more than k of each. Raises `FruganError` otherwise."""
     real, generated = np.asarray(real, np.float64), np.asarray(generated, np.float64)
     if real.ndim != 2 or real.shape[1:] != generated.shape[1:]:
         raise FruganError(f"features {real.shape} and {generated.shape} cannot be compared: give [N, D] and [M, D]")
@@ -195,7 +220,7 @@ def checked(real: Features2D, generated: Features2D, k: int = 1) -> tuple[Array,
 
 
 def blocks(x: Array, y: Array) -> Iterator[slice]:
-    """Slices of x's rows, such that a slice against all of y is one block of pairs."""
+    """Slices of x's rows such that the pairs of a slice with all of y fit into one block of memory."""
     rows = max(_BLOCK_PAIRS // len(y), 1)
     return (slice(i, i + rows) for i in range(0, len(x), rows))
 

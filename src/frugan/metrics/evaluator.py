@@ -1,4 +1,4 @@
-"""Judging a generator: its samples against a reference set, in the features of a frozen network."""
+"""The evaluator: measures a generator's samples against a reference set of images, in the features of a frozen network."""
 
 from __future__ import annotations
 
@@ -45,13 +45,28 @@ Advance = Callable[[int, int], None]
 class Evaluator:
     """Measures generators against one reference set, whose features are computed once.
 
-    `train`: the images that the generator learned from, for copying, privacy and usefulness; they must not be the reference.
-    `labels`: float32 `[M, K]`, rows that generated images' labels are drawn from; `parts`: what their columns are. `cache`: a
-    folder that keeps features of real images, by the hash of pixels, network and preprocessing. `features` takes the place
-    of the network named in the config. `attacks`: scores for membership inference by the attack's name; `untried`: why others
-    have none. `pairs`: the generator with the masks that it makes beside images. With `partial`, a metric that cannot be
-    computed is left out, with the reason on the card, and refused only where there is no other. Where
-    `torch.distributed` is set up, all processes must call together; they share the work and all get the result.
+    Where `torch.distributed` is initialised, all processes must construct and call it together; they share the work,
+    and all get the result.
+
+    Args:
+        reference: the real images to compare with, 10 or more.
+        config: which metrics, of how many samples, in which features.
+        train: the images that the generator learned from, for metrics of copying, privacy and usefulness. None of them
+            may be in the reference.
+        labels: float32 `[M, K]`, from whose rows the labels of generated images are drawn; None for a generator without
+            labels.
+        parts: the meaning of the columns of `labels`, for usefulness.
+        device: where the generator lies and the feature network computes.
+        cache: a folder that keeps features of real images, by a hash of pixels, network and preprocessing; None keeps none.
+        features: a feature network in place of the one that `config` names.
+        attacks: scores for membership inference, by the attack's name.
+        untried: the reasons why other attacks have no scores, by their names.
+        pairs: the generator with the masks that it makes beside images.
+        partial: whether a metric that cannot be computed is left out, with the reason on the card. It is an error
+            otherwise, and in any case where no metric is left.
+        progress: called with (images done, images in all) while the features of real images are computed.
+
+    Raises `FruganError` for too few images, and where a metric cannot be computed.
     """
 
     def __init__(
@@ -80,8 +95,11 @@ class Evaluator:
         self.pairs = pairs
         self.cache, self.control = cache, np.arange(len(reference))
         self.metrics, self.missing = list(config.metrics), dict[str, str]()
-        if reason := self._no_control(train):
-            self._leave_out("needs_train", reason)
+        if self._any("needs_train"):
+            try:
+                self.control = control_in(reference, train)
+            except FruganError as error:
+                self._leave_out("needs_train", str(error))
         self.train = train if self._any("needs_train") else None
         self.classes = _classes(reference, labels) if config.per_class else {}
         self.features = features or load_features(
@@ -102,24 +120,10 @@ class Evaluator:
         self.real = FeatureSet(self._real_features(reference, progress))
         self.trained = FeatureSet(self._real_features(self.train, progress)) if self.train else None
 
-    def _no_control(self, train: ImageSet | None) -> str | None:
-        """Why copying cannot be measured, if so; else what of the reference is a control for it is known from here on."""
-        if not self._any("needs_train"):
-            return None
-        if train is None:
-            return (
-                "this needs images that were not trained on, to compare samples with: hold "
-                "some out (--held-out), or give others of the same kind (--reference)"
-            )
-        try:
-            free = independent_of(self.reference.chosen_groups, train.chosen_groups, len(self.reference))
-        except FruganError as error:
-            return str(error)
-        self.control = np.flatnonzero(free)
-        return None
-
     def _leave_out(self, needs: str, reason: str) -> None:
-        """Metrics with that need are named as missing; the error where one is refused, or none is left."""
+        """Takes the metrics with that need (a flag of `Metric`) out, for that reason. Raises `FruganError` where one
+        may not be left out, or none is left.
+        """
         out = [name for name in self.metrics if getattr(METRICS[name], needs)]
         self.metrics = [name for name in self.metrics if name not in out]
         if out and not (self.partial and self.metrics):
@@ -127,10 +131,18 @@ class Evaluator:
         self.missing |= dict.fromkeys(out, reason)
 
     def _any(self, what: str) -> bool:
+        """Whether some metric has that flag of `Metric`."""
         return any(getattr(METRICS[name], what) for name in self.metrics)
 
     def __call__(self, generator: GeneratorLike, progress: Advance | None = None) -> EvaluationCard:
-        """Each metric asked for, and its twin (see `METRICS`). Fresh noise; images are rounded as the reference is."""
+        """The evaluation card of a generator, with the values of all metrics that were asked for.
+
+        Samples have fresh noise, and are rounded to the reference's bit depth.
+
+        Args:
+            generator: any object with the protocol's four attributes.
+            progress: called with (samples made, samples in all).
+        """
         card = self.unless_stopped(generator, lambda: False, progress)
         assert card is not None
         return card
@@ -138,7 +150,13 @@ class Evaluator:
     def unless_stopped(
         self, generator: GeneratorLike, stop: Callable[[], bool], progress: Advance | None = None
     ) -> EvaluationCard | None:
-        """The card, as from a call; None where `stop()` is true before all samples are made. In one process only."""
+        """The evaluation card of a generator, or None where it was stopped. For one process only.
+
+        Args:
+            generator: any object with the protocol's four attributes.
+            stop: asked after each batch of samples; true ends the measurement.
+            progress: called with (samples made, samples in all).
+        """
         started, config = time.perf_counter(), self.config
         found = self._generated(generator, progress, stop)
         if found is None:
@@ -178,6 +196,7 @@ class Evaluator:
         return 8 * self.reference.pixels.dtype.itemsize
 
     def _evidence(self, generator: GeneratorLike, generated: FeatureSet) -> Evidence:
+        """Everything that metrics may look at, from the samples' features."""
         config, train = self.config, self.train
         members = np.zeros(0, np.int64) if train is None else np.flatnonzero(train.chosen < len(train.pixels))
         return Evidence(
@@ -210,7 +229,7 @@ class Evaluator:
         )
 
     def _measure(self, evidence: Evidence) -> Measurement:
-        """All metrics, and the user's statistics."""
+        """The values of all metrics, and the comparison of the user's own statistics."""
         total = Measurement()
         for name in self.metrics:
             if name not in total.values:
@@ -222,7 +241,9 @@ class Evaluator:
         return total
 
     def _add_intervals(self, evidence: Evidence, measured: Measurement) -> dict[str, list[float]]:
-        """Intervals of the metrics that have a statistic; the floors of the same."""
+        """Adds 95 % intervals of the metrics that are statistics of two sets; returns the floors of these metrics, by
+        the value's name.
+        """
         floors: dict[str, list[float]] = {}
         groups, real = evidence.real_groups, evidence.real.features
 
@@ -243,7 +264,7 @@ class Evaluator:
         return floors
 
     def _try(self, name: str, total: Measurement, work: Callable[[], object]) -> None:
-        """Does the work; with `partial`, an error is kept as what is missing."""
+        """Does the work. With `partial`, an error is recorded as a missing value instead of raised."""
         try:
             work()
         except FruganError as error:
@@ -252,7 +273,7 @@ class Evaluator:
             total.missing[name] = str(error)
 
     def protocol(self) -> dict[str, Any]:
-        """All that two numbers must share to be comparable."""
+        """The settings that two cards must share for their values to be comparable, by name."""
         config = self.config
         facts: dict[str, Any] = {
             "reference": self.reference.digest,
@@ -277,7 +298,9 @@ class Evaluator:
         return facts
 
     def nearest_sheet(self, generator: GeneratorLike, card: EvaluationCard) -> np.ndarray:
-        """uint8 `[rows·H, columns·W, C]`: the samples of `card.nearest`, a row each, then their nearest training images."""
+        """The samples of `card.nearest` beside their nearest training images: a row for each, the sample first. uint8
+        `[rows·H, columns·W, C]`.
+        """
         assert self.train is not None
         config, rows = self.config, []
         for entry in card.nearest:
@@ -292,8 +315,11 @@ class Evaluator:
     def _generated(
         self, generator: GeneratorLike, progress: Advance | None, stop: Callable[[], bool]
     ) -> tuple[FeatureSet, np.ndarray] | None:
-        """Features (or only their moments) of the samples, and the rows of `labels` `[N]` that they were made for; None
-        where it was stopped."""
+        """Features of the samples (their moments, where no metric needs more), and the rows of `labels` `[N]` that they
+        were made for.
+
+        None where it was stopped.
+        """
         config = self.config
         numbers = own_share(config.samples, config.batch)
         batches = sample_images(
@@ -342,7 +368,9 @@ class Evaluator:
             yield self.features(to_float(torch.from_numpy(np.ascontiguousarray(pixels)))).cpu().numpy()
 
     def _of_class(self, evidence: Evidence, real: np.ndarray, generated: np.ndarray) -> dict[str, float]:
-        """The metrics of two sets, for the rows of one class; none where either has fewer than `FEWEST`."""
+        """The metrics of two sets, restricted to one class: rows of real and of generated images. Empty where either
+        has fewer than `FEWEST`.
+        """
         if min(len(real), generated.sum()) < FEWEST:
             return {}
         sets = (FeatureSet(x) for x in (evidence.real.features[real], evidence.generated.features[generated]))
@@ -353,8 +381,9 @@ class Evaluator:
         return total.values
 
     def _nearest(self, evidence: Evidence) -> list[dict[str, Any]]:
-        """The samples nearest to a training image, nearest first, with their neighbours, and the share of unseen images that
-        lie as near to one."""
+        """The samples nearest to a training image, nearest first, each with its neighbours and the share of unseen
+        images that are as near.
+        """
         if self.train is None:
             return []
         samples = evidence.nearest_train[0].argsort(kind="stable")[:NEAREST_SAMPLES]
@@ -409,6 +438,19 @@ class Evaluator:
         return computed
 
 
+def control_in(reference: ImageSet, train: ImageSet | None) -> np.ndarray:
+    """Positions of the reference images that are a control for copying: those that share no group with training images.
+
+    Raises `FruganError` where there are none, or no images but those trained on.
+    """
+    if train is None:
+        raise FruganError(
+            "this needs images that were not trained on, to compare samples with: hold some out (--held-out), or give others "
+            "of the same kind (--reference)"
+        )
+    return np.flatnonzero(independent_of(reference.chosen_groups, train.chosen_groups, len(reference)))
+
+
 def _add_statistic(name: str, evidence: Evidence, total: Measurement) -> None:
     assert evidence.images is not None
     total.details.setdefault("statistics", {})[name] = asdict(evidence.images.statistic(name))
@@ -420,7 +462,7 @@ def _join(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _classes(reference: ImageSet, labels: np.ndarray | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Each class's positions in the reference, and the rows of `labels` that are it."""
+    """For each class of the labels: its positions in the reference, and the rows of `labels` that have it."""
     own = reference.labels
     if own is None or labels is None or not own.shape[1] or own.shape[1] != labels.shape[1]:
         raise FruganError("metrics for each class need a conditional generator, and a reference with the same labels")
@@ -453,7 +495,7 @@ def _unit_features(features: Features, device: torch.device) -> Distance:
 
 
 def _lpips(features: Features, device: torch.device) -> Distance:
-    """Zhang et al. 2018, VGG, as in the published figures; images are brought down to 256 pixels first."""
+    """LPIPS by VGG (Zhang et al. 2018), as published path lengths use it; images are reduced to 256 pixels first."""
     try:
         import lpips  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -481,7 +523,7 @@ def _load(file: Path, count: int) -> Array | None:
 
 
 def _save(file: Path, features: np.ndarray[Any, Any]) -> None:
-    """Whole or not at all, whoever else writes."""
+    """Writes the features whole or not at all, even if several processes do at once."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as unfinished:
         np.save(unfinished, features)

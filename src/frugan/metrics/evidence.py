@@ -1,4 +1,4 @@
-"""Evidence: what a metric may look at, and the measurement that it makes of it."""
+"""Evidence for metrics: features and images of real and generated sets, and the measurements made from them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ Sampling = Literal["full", "end"]
 
 
 class FeatureSet:
-    """Features `[N, D]` of a set of images, or only their moments where the features were not kept."""
+    """Features `[N, D]` of a set of images, or only their moments where the features were not kept.
+
+    Args:
+        features: `[N, D]`, from which moments are computed when they are first asked for.
+        moments: given where there are no features.
+    """
 
     def __init__(self, features: Features2D | None = None, moments: Moments | None = None) -> None:
         self._features = features
@@ -41,12 +46,19 @@ class FeatureSet:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a metric may look at. `train`: the training images, where the reference is others. `classify` gives logits
-    `[N, K]` of features. `path_lengths(space, sampling)`: `[N]`, see `perceptual_path_length`.
+    """Everything that a metric may look at.
 
-    `control`: positions in the reference that share no group with training images; None: all. `members`: positions in `train`
-    that are no x-flipped copies; None: all. `real_groups`, `train_groups`: the group of each image of these sets, or None;
-    copies of one image are of one group. `images`: what features do not hold.
+    Attributes:
+        real: features of the reference set.
+        generated: features of the samples.
+        train: features of the training images, where the reference consists of other images.
+        classify: features → the network's class logits `[N, K]`; None for a network without classes.
+        path_lengths: `path_lengths(space, sampling)` → `[N]`, see `perceptual_path_length`.
+        control: positions in the reference whose images share no group with training images; None means all.
+        members: positions in `train` that are not x-flipped copies; None means all.
+        real_groups, train_groups: the group of each image of these sets (patient, film, …), or None. Copies of an image
+            are of one group.
+        images: images and labels themselves, for what features do not hold.
     """
 
     real: FeatureSet
@@ -62,14 +74,14 @@ class Evidence:
 
     @cached_property
     def nearest_train(self) -> tuple[Array, np.ndarray]:
-        """Of every generated image, the distance to the nearest training image and which that is: `[N]`, `[N]`."""
+        """For each generated image, the distance to the nearest training image, and that image's row: `[N]`, `[N]`."""
         assert self.train is not None
         distances, rows = nearest(self.generated.features, self.train.features)
         return distances[:, 0], rows[:, 0]
 
     @cached_property
     def unseen(self) -> Features2D:
-        """Features of the images that were not trained on, without those of a group that was."""
+        """Features of the reference images that share no group with training images."""
         x = self.real.features
         return x if self.control is None else x[self.control]
 
@@ -80,15 +92,21 @@ class Evidence:
 
     @cached_property
     def nearest_unseen(self) -> Array:
-        """Of every unseen image, the distance to the nearest training image `[n]`."""
+        """For each unseen image, the distance to the nearest training image: `[n]`."""
         assert self.train is not None
         return nearest(self.unseen, self.train.features)[0][:, 0]
 
 
 @dataclass
 class Measurement:
-    """Numbers by name; 95 % intervals of some; `details`: the whole result, for JSON; `missing`: parts that could not be
-    computed, and why."""
+    """Results of metrics.
+
+    Attributes:
+        values: numbers by name.
+        intervals: 95 % intervals (low, high) of some of them.
+        details: whole results by the metric's name, for JSON.
+        missing: the parts that could not be computed, each with the reason.
+    """
 
     values: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Measurements that need held-out images: copying, membership inference and usefulness, from evidence."""
+"""Metrics that compare with held-out images: copying, membership inference, usefulness."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def measure_fld(e: Evidence) -> Measurement:
 
 
 def measure_membership(e: Evidence) -> Measurement:
-    """The attacks that there are scores for: the distance to the nearest sample always."""
+    """The membership attacks that there are scores for; the one by the distance to the nearest sample is always possible."""
     assert e.train is not None
     total, found = Measurement(), dict[str, Attack]()
     for name, attack in _attacks(e).items():
@@ -84,7 +84,7 @@ def measure_membership(e: Evidence) -> Measurement:
 
 
 def _attacks(e: Evidence) -> Mapping[str, Callable[[], Attack]]:
-    """By name; each with the groups of its images."""
+    """The attacks by name, as functions; each takes the groups of its images into account."""
     assert e.train is not None
     train, images = e.train.features, e.images
     members = np.arange(len(train)) if e.members is None else e.members
@@ -111,7 +111,10 @@ def _attacks(e: Evidence) -> Mapping[str, Callable[[], Attack]]:
 
 
 def measure_utility(e: Evidence) -> Measurement:
-    """Of every part of the labels, and every mask; the numbers are those of the first that could be computed."""
+    """The usefulness of samples for predicting each part of the labels, and each mask.
+
+    The headline values are those of the first one that works.
+    """
     assert e.images is not None
     total = Measurement(details={"utility": {}})
     tasks = list(e.images.tasks())

@@ -1,4 +1,4 @@
-"""Evidence that features do not hold: images with labels for usefulness, scores for membership, the user's statistics."""
+"""Evidence for metrics that features do not hold: images with labels (usefulness), scores (membership), user statistics."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ImageScore:
 
 @dataclass(frozen=True)
 class AttackScores:
-    """Scores of members and of others, and which images these are: positions in the training set and in the reference."""
+    """Scores of training images and of others, with their positions in the training set and in the reference."""
 
     members: Array
     member_positions: np.ndarray
@@ -48,7 +48,9 @@ class AttackScores:
 
 @dataclass(frozen=True)
 class Task:
-    """What labels or masks ask for: real images that were trained on, generated ones, and real ones to test with; with answers."""
+    """A prediction task from labels or masks: real images that were trained on, generated ones, and real ones for
+    testing, with answers.
+    """
 
     name: str
     kind: Kind
@@ -61,12 +63,20 @@ class Task:
 
 @dataclass
 class ImageEvidence:
-    """Images of one generator and of the real sets that it is held against.
+    """Images of a generator and of the real sets that it is compared with.
 
-    `train`, `members`: the training images, and which of them are no x-flipped copies; None where there are none. `control`:
-    positions in the reference that share no group with them. `labels` `[M, K]`: rows that generated images' labels are
-    drawn from; `parts`: what their columns are. `pairs`: the generator with its masks, if any. `attacks`, `untried`: scores by
-    the attack's name, and why others have none.
+    Attributes:
+        generator: what draws the samples.
+        reference: the real images to compare with.
+        control: positions in the reference whose images share no group with training images.
+        train: the training images, or None.
+        members: positions in `train` that are no x-flipped copies.
+        labels: float32 `[M, K]`, from whose rows the labels of generated images are drawn, or None.
+        parts: the meaning of the columns of `labels`.
+        pairs: the generator with its masks, if it makes any.
+        attacks: scores for membership inference, by the attack's name.
+        untried: the reasons why other attacks have none.
+        samples, seed, truncation, batch, device: of the generated images, as in `EvaluateConfig`.
     """
 
     generator: GeneratorLike
@@ -87,7 +97,7 @@ class ImageEvidence:
 
     @cached_property
     def generated(self) -> tuple[np.ndarray, np.ndarray]:
-        """The first samples, in the reference's depth `[n, H, W, C]`, and the rows of `labels` they were made for `[n]`."""
+        """The first samples `[n, H, W, C]` in the reference's bit depth, and the rows of `labels` `[n]` that they were made for."""
         return self._made(self.generator)
 
     @cached_property
@@ -150,7 +160,7 @@ class ImageEvidence:
             yield Task(part.name or "label", found[0][0][0], real, synthetic, test, tested[found[2][0][1]])
 
     def scores(self, name: str) -> AttackScores:
-        """The scores of one of the attacks, on as many images of either side as it is worth."""
+        """The scores of the attack of that name, on at most as many images of either side as it asks for."""
         assert self.train is not None
         attack = self.attacks[name]
         positions = _spread_over(self.members, attack.most), _spread_over(self.control, attack.most)
@@ -160,7 +170,7 @@ class ImageEvidence:
         return AttackScores(members, positions[0], others, positions[1])
 
     def statistic(self, name: str) -> StatisticComparison:
-        """A statistic of the user's own, `package.module:callable`, on the reference and on the samples."""
+        """The comparison of a user statistic, `package.module:callable`, between the reference and the samples."""
         function, positions = load_statistic(name), _spread_over(np.arange(len(self.reference)), MOST_EXAMPLES)
         real = statistic_values(name, function, self.reference[positions])
         generated, groups = statistic_values(name, function, self.generated[0]), self.reference.chosen_groups
@@ -177,7 +187,7 @@ class ImageEvidence:
 
 
 def _spread_over(positions: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of the positions, drawn once and for all, in order."""
+    """At most that many of the positions, sorted; a fixed random choice where there are more."""
     if len(positions) <= most:
         return positions
     return np.sort(np.random.default_rng(0).permutation(positions)[:most])

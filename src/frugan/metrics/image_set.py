@@ -15,9 +15,18 @@ from frugan.images import Pixels
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Real images: uint8, uint16 or float32 in [0, 1] `[N, H, W, C]`, best memory-mapped; `rows` int64 choose among them, all by
-    default, and one from N on means an x-flipped copy. `labels`: float32 `[N, K]`. `names`: one for each of the N. `groups` `[N]`:
-    the patient, film or slide that an image is of, by name."""
+    """A set of real images: rows of an array of pixels.
+
+    Attributes:
+        pixels: uint8, uint16, or float32 in [0, 1], `[N, H, W, C]`, preferably memory-mapped.
+        rows: int64, the images of the set; a row i ≥ N is the x-flipped copy of image i − N. None means all.
+        labels: float32 `[N, K]`, or None.
+        names: of the N images, or None.
+        class_names: of the K columns of one-hot labels, or None.
+        groups: `[N]`, the group of each image by name (patient, film, slide), or None.
+        channels: the number of the first channels that are the image; masks follow, which no metric looks at. None
+            means all.
+    """
 
     pixels: Pixels
     rows: np.ndarray | None = None
@@ -38,7 +47,7 @@ class ImageSet:
         return np.arange(len(self.pixels)) if self.rows is None else np.asarray(self.rows)
 
     def __getitem__(self, positions: Any) -> np.ndarray:
-        """Pixels `[n, H, W, C]` of some of the chosen ones."""
+        """Pixels `[n, H, W, C]` at positions within the set."""
         rows = self.chosen[positions]
         pixels = np.ascontiguousarray(self.pixels[rows % len(self.pixels)][..., : self.channels])
         flipped = rows >= len(self.pixels)
@@ -60,7 +69,7 @@ class ImageSet:
 
     @cached_property
     def own_rows(self) -> np.ndarray:
-        """Which of the N images each of the chosen ones is, or is a copy of."""
+        """The row of `pixels` of each image of the set, of the original for an x-flipped copy."""
         return self.chosen % len(self.pixels)
 
     @property
@@ -70,12 +79,12 @@ class ImageSet:
 
     @property
     def owners(self) -> np.ndarray:
-        """The group of each of the chosen ones, or else the image that it is, or is a copy of."""
+        """The group of each image of the set; without groups, which of the N images it is or is a copy of."""
         groups = self.chosen_groups
         return self.own_rows if groups is None else groups
 
     def labels_of(self, positions: np.ndarray) -> np.ndarray | None:
-        """Labels `[n, K]` of some of the chosen ones."""
+        """Labels `[n, K]` at positions within the set, or None."""
         return None if self.labels is None else np.asarray(self.labels)[self.own_rows[positions]]
 
     @cached_property

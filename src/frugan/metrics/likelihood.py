@@ -1,10 +1,12 @@
-"""Feature likelihood divergence (FLD): do samples explain held-out images as well as they explain the training images?
+"""Feature likelihood divergence (FLD): whether samples explain held-out images as well as they explain training images.
 
-Jiralerspong et al., "Feature Likelihood Divergence", 2023. A mixture of isotropic Gaussians stands on the samples, and its
-variances are fitted to the training images T: a Gaussian on a copy shrinks until it explains nothing else. Held-out images P
-show whether that was worth it.
+Jiralerspong et al., "Feature Likelihood Divergence", 2023. The density is a mixture of isotropic Gaussians centred on
+the samples q_j:
 
     p(x) = 1/(m + 1) · Σ_j N(x; q_j, σ_j²·I), j over the m samples and one broad Gaussian at T's mean
+
+The variances σ_j² are fitted to the training images T. A Gaussian on a copy of a training image shrinks until it
+explains nothing but that image, so the likelihood of held-out images P falls behind that of T.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ _KEPT_PAIRS = 1 << 25  # of squared distances that are kept between steps, 256 M
 
 @dataclass(frozen=True)
 class FeatureLikelihood:
-    """All are 100 · nats per feature."""
+    """The result, in 100 · nats per feature."""
 
     fld: Estimate
     """How much worse the samples explain held-out images than half of the training images do. 0: as well; lower is better."""

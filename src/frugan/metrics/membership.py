@@ -55,15 +55,16 @@ def membership_attack(
     repeats: int = 1000,
     seed: int = 0,
 ) -> Attack:
-    """How well scores tell members from others.
+    """Measures how well an attack's scores tell training images from others: AUC, and the true-positive rate at a low
+    false-positive rate.
 
     Args:
-        members: scores `[m]` of images that were trained on.
-        non_members: scores `[n]` of others, drawn as these were.
+        members: scores `[m]` of images that were trained on, higher if the attack takes them for training images.
+        non_members: scores `[n]` of other images of the same distribution.
         member_groups: `[m]`; images of one group stay together in resampling.
-        non_member_groups: `[n]`.
-        fpr: the false-positive rate that `tpr` is given at.
-        repeats: bootstrap samples for `tpr`, and permutations for the null.
+        non_member_groups: `[n]`, likewise.
+        fpr: the false-positive rate at which `tpr` is given.
+        repeats: bootstrap samples for `tpr`, and permutations for the null distribution.
         seed: of both.
     """
     x, y = (np.asarray(v, np.float64) for v in (members, non_members))
@@ -96,10 +97,17 @@ def auc_estimate(
     positive_groups: np.ndarray | None = None,
     negative_groups: np.ndarray | None = None,
 ) -> Estimate:
-    """AUC of scores `[m]` against `[n]`, ties counting half, with the interval of DeLong et al. 1988, on the logit scale.
+    """The area under the ROC curve: the probability that a positive score exceeds a negative one, ties counting half.
 
-    With groups the structural components are summed over each (Obuchowski 1997). Where no pair disagrees, the bound is that
-    of as many successes as the smaller side has members or groups.
+    The interval is that of DeLong et al. 1988, on the logit scale. With groups its structural components are summed
+    over each group (Obuchowski 1997). Where no pair is in the wrong order, the bound is that of as many successes as
+    the smaller side has scores or groups.
+
+    Args:
+        positive: `[m]`.
+        negative: `[n]`.
+        positive_groups: `[m]`; scores of one group may depend on each other. None: all are independent.
+        negative_groups: `[n]`, likewise.
     """
     of_positive, of_negative = shares_below(positive, negative), 1 - shares_below(negative, positive)
     auc, m, n = float(of_positive.mean()), len(positive), len(negative)
@@ -119,8 +127,16 @@ def auc_estimate(
 
 
 def true_positive_rate(positive: Array, negative: Array, fpr: float) -> tuple[float, float]:
-    """The share of positive scores above the highest threshold that lets `fpr` of the negative ones pass at most; and the
-    share that does pass."""
+    """The true-positive rate at a false-positive rate.
+
+    Args:
+        positive: scores `[m]`.
+        negative: scores `[n]`.
+        fpr: the share of negative scores that may exceed the threshold.
+
+    Returns:
+        The share of positive scores above the lowest such threshold, and the share of negative ones above it.
+    """
     allowed = int(fpr * len(negative) + 1e-9)
     threshold = np.partition(negative, len(negative) - 1 - allowed)[len(negative) - 1 - allowed]
     return float((positive > threshold).mean()), float((negative > threshold).mean())

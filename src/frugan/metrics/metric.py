@@ -33,12 +33,19 @@ from frugan.metrics.resampling import Estimate, SetStatistic, mean_estimate
 
 @dataclass(frozen=True)
 class Metric:
-    """`compute` gives one number for each of `names`, or a `Measurement` with some of them; `higher_is_better` is about the
-    name that it has in `METRICS`.
+    """One row of `METRICS`: how a metric is computed, and its properties.
 
-    Where no metric asked for `holds_features`, those of generated images are not kept: memory is that of one batch.
-    `of_sets` metrics need nothing but the two sets, and can be taken for each class alone. `statistic` gives the first of their
-    numbers for two sets of features: their intervals and floors come from it; `limits`: that these cannot leave.
+    Attributes:
+        compute: evidence → a number for each of `names`, or a `Measurement` with some of them.
+        names: of the numbers.
+        higher_is_better: about the number that has the metric's own name.
+        holds_features: whether the features of all generated images are needed. Where no metric needs them, they are
+            not kept, and memory is that of one batch.
+        of_sets: whether nothing but the two sets of features is needed, so that it can be computed for each class alone.
+        needs_train: whether training images are needed, apart from the reference.
+        needs_classifier: whether the feature network must have classes.
+        statistic: the first of its numbers from two sets of features, for intervals and floors; None: it has none.
+        limits: the range that intervals cannot leave.
     """
 
     compute: Callable[[Evidence], tuple[float, ...] | Measurement]
@@ -52,6 +59,7 @@ class Metric:
     limits: tuple[float, float] = (-np.inf, np.inf)
 
     def measure(self, evidence: Evidence) -> Measurement:
+        """The metric's numbers for that evidence."""
         found = self.compute(evidence)
         return found if isinstance(found, Measurement) else Measurement(dict(zip(self.names, found, strict=True)))
 
@@ -194,6 +202,6 @@ MEANINGS: dict[str, str] = {
 
 
 def explain_value(name: str) -> str:
-    """Which way a number is better, where it is a metric of its own, and what it means."""
+    """The direction in which a number is better, where it is a metric of its own, and its meaning."""
     better = f"{'higher' if METRICS[name].higher_is_better else 'lower'} is better; " if name in METRICS else ""
     return better + MEANINGS[name]

@@ -1,4 +1,4 @@
-"""Metrics of nearest neighbours among features `[N, D]`, in float64, block by block."""
+"""Metrics from nearest neighbours among features `[N, D]`: precision and recall, density and coverage; float64, in blocks."""
 
 from __future__ import annotations
 
@@ -11,20 +11,33 @@ from frugan.metrics.distances import Array, Features2D, blocks, checked
 
 
 def precision_recall(real: Features2D, generated: Features2D, k: int = 3) -> tuple[float, float]:
-    """The shares of generated samples within the real manifold, and of real ones within the generated manifold.
+    """The shares of generated samples within the real manifold (precision), and of real ones within the generated
+    manifold (recall).
 
     A manifold is the union of closed balls around samples, each out to its k-th nearest neighbour among them
     (Kynkäänniemi et al., "Improved Precision and Recall Metric", 2019, eqs. 1 and 2).
+
+    Args:
+        real: `[N, D]`.
+        generated: `[M, D]`.
+        k: 1 or more, and below both counts.
     """
     real, generated = checked(real, generated, k)
     return _share_covered(generated, real, k), _share_covered(real, generated, k)
 
 
 def density_coverage(real: Features2D, generated: Features2D, k: int = 5) -> tuple[float, float]:
-    """How densely generated samples lie in the balls around real ones, and the share of those balls that hold any.
+    """Density and coverage of generated samples: how many real balls hold a sample on average, and the share of balls
+    that hold any.
 
-    Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative Models", 2020. For equal
-    distributions and counts, the expected density is 1 (it may be more) and the expected coverage 1 − ½ᵏ.
+    A ball around a real image reaches to its k-th nearest real neighbour (Naeem et al., "Reliable Fidelity and
+    Diversity Metrics for Generative Models", 2020). For equal distributions and counts the expected density is 1 (it
+    may exceed that), the expected coverage 1 − ½ᵏ.
+
+    Args:
+        real: `[N, D]`.
+        generated: `[M, D]`.
+        k: 1 or more, and below both counts.
     """
     real, generated = checked(real, generated, k)
     radii = _squared_radii(real, k)
@@ -36,7 +49,16 @@ def density_coverage(real: Features2D, generated: Features2D, k: int = 5) -> tup
 
 
 def nearest(points: Features2D, others: Features2D, k: int = 1) -> tuple[Array, np.ndarray]:
-    """The k nearest of `others` to each point, nearest first: distances float64 `[N, k]`, their rows int64 `[N, k]`."""
+    """The k nearest of `others` to each point, nearest first.
+
+    Args:
+        points: `[N, D]`.
+        others: `[M, D]`.
+        k: 1 to M.
+
+    Returns:
+        Distances, float64 `[N, k]`, and the rows of `others`, int64 `[N, k]`.
+    """
     points, others = np.asarray(points, np.float64), np.asarray(others, np.float64)
     if not 1 <= k <= len(others):
         raise FruganError(f"{k} nearest of {len(others)}: give 1 to {len(others)}")
@@ -50,9 +72,11 @@ def nearest(points: Features2D, others: Features2D, k: int = 1) -> tuple[Array, 
 
 
 def nearest_of_other_groups(points: Features2D, groups: np.ndarray | None = None) -> Array:
-    """The distance of each point to the nearest one of another group (`groups` `[N]`; None: another point): float64 `[N]`.
+    """The distance of each point to the nearest one of another group: float64 `[N]`, infinite where all are of one group.
 
-    Infinite where all are of one group.
+    Args:
+        points: `[N, D]`.
+        groups: `[N]`; None: each point is its own group.
     """
     points = np.asarray(points, np.float64)
     _, owner = np.unique(np.arange(len(points)) if groups is None else groups, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Perceptual path length: how far an image moves, to a network's eye, for a small step in the latent space."""
+"""Perceptual path length: the change of an image, as a network perceives it, for a small step in latent space."""
 
 from __future__ import annotations
 
@@ -31,10 +31,25 @@ def perceptual_path_length(
     labels: np.ndarray | None = None,
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """E d(G(t), G(t + ε)) / ε² for paths between two latents: the values float64 `[N]`, to be averaged by `trimmed_mean`.
+    """The integrand of perceptual path length at random places: d(G(t), G(t + ε)) / ε², to be averaged by `trimmed_mean`.
 
-    Straight paths in W, great circles in Z; t uniform in [0, 1] ("full") or 0 ("end"). Both images have one noise and
-    one label. Karras et al., "A Style-Based Generator Architecture", 2019, §4.1.
+    Karras et al., "A Style-Based Generator Architecture", 2019, §4.1. Paths between two latents are straight in W and
+    great circles in Z. Both images of a pair have the same noise and label.
+
+    Args:
+        generator: whose images are compared.
+        distance: two batches of images `[n, C, H, W]` in [-1, 1] → their distances `[n]`.
+        numbers: of the pairs: pair i follows from (seed, i) alone.
+        space: "w" or "z", where the paths are.
+        sampling: t is uniform in [0, 1] ("full") or 0 ("end").
+        epsilon: the step ε.
+        seed: of latents, labels and noise.
+        batch: pairs at once.
+        labels: float32 `[M, K]`, from whose rows labels are drawn; None for a generator without.
+        device: of the generator.
+
+    Returns:
+        float64 `[N]`, a value for each pair.
     """
     values = []
     for start in range(numbers.start, numbers.stop, batch):
@@ -58,7 +73,7 @@ def perceptual_path_length(
 
 
 def trimmed(values: np.ndarray, share: float = 0.01) -> np.ndarray:
-    """Those but for the lowest and the highest `share`, of which the measure's authors took the mean."""
+    """The values without the lowest and the highest `share`, of which the measure's authors took the mean."""
     if not len(values) or not np.isfinite(values).all():
         raise FruganError(
             f"{len(values)} path lengths, {np.isfinite(values).sum()} of them finite: check the generator"

@@ -1,8 +1,9 @@
-"""Confidence intervals by half-samples, and the floor of a metric: its value between two halves of the real images.
+"""Confidence intervals from half-samples, and the floor of a metric: its value between two halves of the real images.
 
-k-nearest-neighbour metrics must not see an image twice, which a bootstrap with replacement shows them; so intervals come from
-half-samples without replacement. Of a mean, and of statistics that are nearly one, a half-sample scatters about the whole as
-the whole does about the truth: (1 − ½)·σ²/(n/2) = σ²/n (Shao & Wu, "A General Theory for Jackknife Variance Estimation", 1989).
+Metrics of k nearest neighbours must not see an image twice, as a bootstrap with replacement would have them do.
+Intervals therefore come from half-samples without replacement. For a mean, and for statistics that behave like one, a
+half-sample varies about the whole as the whole does about the truth: (1 − ½)·σ²/(n/2) = σ²/n (Shao & Wu, "A General
+Theory for Jackknife Variance Estimation", 1989).
 """
 
 from __future__ import annotations
@@ -50,14 +51,16 @@ def half_sample_intervals(
     real_groups: np.ndarray | None = None,
     limits: tuple[float, float] = (-np.inf, np.inf),
 ) -> list[Estimate]:
-    """Each number of a statistic of two sets, with its interval.
+    """Each number of a statistic of two sets, with its 95 % interval.
 
     Args:
+        statistic: features of two sets → numbers.
         real: `[N, D]`, of which half of the groups are drawn each time.
         generated: `[M, D]`.
         repeats: half-samples of both sets at once.
+        seed: of these.
         real_groups: `[N]`; images of one group are drawn together. None: each is its own.
-        limits: that the numbers cannot leave.
+        limits: the range that the numbers cannot leave.
     """
     rng = np.random.default_rng(seed)
     halves = (
@@ -72,9 +75,19 @@ def half_sample_intervals(
 def floor(
     statistic: SetStatistic, real: Features2D, *, repeats: int = 20, seed: int = 0, groups: np.ndarray | None = None
 ) -> list[Estimate]:
-    """Each number of a statistic between two random halves of the real images `[N, D]`: median, 2.5 % and 97.5 % quantile.
+    """The values of a statistic between two random halves of the real images, for each of its numbers.
 
-    Nothing that a generator made comes nearer to the real images than they to themselves, at these counts.
+    A generator of perfect samples would reach this at such counts; nothing is expected to come below it.
+
+    Args:
+        statistic: features of two sets → numbers.
+        real: `[N, D]`.
+        repeats: divisions into halves.
+        seed: of the divisions.
+        groups: `[N]`; images of one group are in the same half. None: each is its own.
+
+    Returns:
+        The median, 2.5 % and 97.5 % quantile of each number.
     """
     rng = np.random.default_rng(seed)
     values = []
@@ -87,7 +100,15 @@ def floor(
 
 
 def split_halves(n: int, rng: np.random.Generator, groups: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """Sorted row numbers of one random half of n images, then of the other; with groups, of half of the groups."""
+    """Row numbers of one random half of n images, sorted, then those of the other half.
+
+    Args:
+        n: number of images.
+        rng: of the division.
+        groups: `[n]`; whole groups are divided. None: each image is its own.
+
+    Raises `FruganError` for fewer than 4 images or groups.
+    """
     owner = group_numbers(groups, n)
     count = int(owner.max(initial=-1)) + 1
     if count < 4:
@@ -105,7 +126,14 @@ def shuffled_sides(
     groups: np.ndarray | None = None,
     other_groups: np.ndarray | None = None,
 ) -> np.ndarray:
-    """bool `[n + m]`: a random side for each image of two sets, with as many groups on the first side as the first set has."""
+    """A random division of the images of two sets, for a permutation test: bool `[n + m]`, true for one side.
+
+    Args:
+        n, m: number of images of both sets.
+        rng: of the division.
+        groups, other_groups: `[n]` and `[m]`; whole groups are divided, and as many are on the true side as the first
+            set has.
+    """
     own = group_numbers(groups, n)
     first = int(own.max()) + 1
     owner = np.concatenate([own, group_numbers(other_groups, m) + first])
@@ -129,13 +157,21 @@ def group_sums(values: Array, groups: np.ndarray | None) -> Array:
 def mean_estimate(
     values: Array, groups: np.ndarray | None = None, limits: tuple[float, float] = (-np.inf, np.inf)
 ) -> Estimate:
-    """The mean of values `[N]`, whose error lets values of one group depend on each other."""
+    """The mean of values `[N]` with its 95 % interval.
+
+    Args:
+        values: `[N]`.
+        groups: `[N]`; values of one group may depend on each other. None: all are independent.
+        limits: the range that the interval cannot leave.
+    """
     values = np.asarray(values, np.float64)
     return Estimate.of(values.mean(), mean_error(values, groups), limits)
 
 
 def mean_error(values: Array, groups: np.ndarray | None = None) -> float:
-    """The standard error of the mean of values `[N]`, by the scatter of their groups' sums about the mean; ∞ for one group."""
+    """The standard error of the mean of values `[N]`, from the variation of the groups' sums about the mean; ∞ for a
+    single group.
+    """
     sums = group_sums(values - values.mean(), groups)
     count = len(sums)
     if count < 2:

@@ -1,4 +1,4 @@
-"""Images drawn for a measurement: each its own, whatever the batch, the device or the number of processes."""
+"""Samples for a measurement: image i follows from (seed, i) alone, whatever the batch, the device or the number of processes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from frugan.networks.sampling import stream_noise
 
 
 class GeneratorLike(Protocol):
-    """What a metric needs of a generator.
+    """The four attributes of a generator that metrics use.
 
-    `mapping(z, c)` takes z `[N, z_dim]` and c `[N, label_size]` (None where that is 0) to ws, and `truncation` if that is
-    to be other than 1; `synthesis(ws, *, noise, generator)` takes ws to images `[N, C, H, W]`. Its noise is "random",
-    drawn from the `torch.Generator`; or, if synthesis has `draw_noise(n, generator)`, a sequence of such draws.
+    `mapping(z, c)` takes z `[N, z_dim]` and c `[N, label_size]` (None where that is 0) to ws; it takes `truncation`
+    too, if that is to differ from 1. `synthesis(ws, *, noise, generator)` takes ws to images `[N, C, H, W]`, with noise
+    "random" drawn from the `torch.Generator`. If synthesis has `draw_noise(n, generator)`, noise can be a sequence of
+    such draws, and images are made in batches.
     """
 
     z_dim: int
@@ -33,7 +34,7 @@ class GeneratorLike(Protocol):
 
 @dataclass(frozen=True)
 class Draw:
-    """What image i of a measurement is made from: z `[N, z_dim]`, c `[N, K]` or None, and a seed of noise for each."""
+    """The inputs of some images: z `[N, z_dim]`, labels c `[N, K]` or None, and a noise seed for each."""
 
     z: Tensor
     c: Tensor | None
@@ -46,8 +47,18 @@ class Draw:
 def draw(
     generator: GeneratorLike, numbers: Sequence[int], *, seed: int = 0, labels: np.ndarray | None = None
 ) -> tuple[Draw, np.ndarray]:
-    """Latent, label and noise of each image by its number, which follow from (seed, number) alone; and the rows, int64
-    `[N]`, of `labels` `[M, K]` that they have."""
+    """Draws the inputs of images by their numbers.
+
+    Args:
+        generator: for the sizes of z and of labels.
+        numbers: of the images; the inputs of image i follow from (seed, i) alone.
+        seed: of the measurement.
+        labels: float32 `[M, K]`, from whose rows labels are drawn; None for a generator without.
+
+    Returns:
+        The inputs, and the rows of `labels` that were drawn, int64 `[N]`. Raises `FruganError` where labels are of
+        another size.
+    """
     size = generator.label_size
     if size and (labels is None or labels.ndim != 2 or labels.shape[1] != size or not len(labels)):
         given = "none" if labels is None else f"an array {labels.shape}"
@@ -67,9 +78,9 @@ def draw(
 
 @torch.no_grad()
 def synthesise(generator: GeneratorLike, ws: Tensor, noise_seeds: Sequence[int]) -> Tensor:
-    """ws → images `[N, C, H, W]`, each with its own noise: the same on all devices if synthesis has `draw_noise`.
+    """Images `[N, C, H, W]` from ws `[N, …]`, each with noise of its own seed.
 
-    Without it images are made one at a time.
+    Noise is the same on all devices if synthesis has `draw_noise`; without it images are made one at a time.
     """
     draw_noise = getattr(generator.synthesis, "draw_noise", None)
     if draw_noise is None:
@@ -90,8 +101,20 @@ def sample_images(
     labels: np.ndarray | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[Tensor, np.ndarray]]:
-    """Images by their numbers, for instance `range(5000)`, in batches `[≤ batch, C, H, W]`, for a generator on `device`,
-    each batch with the rows of `labels` `[M, K]` that it was made for (see `draw`)."""
+    """Generated images by their numbers, in batches.
+
+    Args:
+        generator: on `device`.
+        numbers: for instance `range(5000)`; image i follows from (seed, i) alone.
+        seed: of the measurement.
+        batch: images at once.
+        truncation: ψ; 1 is none.
+        labels: float32 `[M, K]`, from whose rows labels are drawn; None for a generator without.
+        device: of the generator.
+
+    Yields:
+        Images `[≤ batch, C, H, W]`, and the rows of `labels` that they were made for, int64 `[≤ batch]`.
+    """
     options = {} if truncation == 1 else {"truncation": truncation}
     for start in range(0, len(numbers), batch):
         drawn, rows = draw(generator, numbers[start : start + batch], seed=seed, labels=labels)

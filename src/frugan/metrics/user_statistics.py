@@ -1,4 +1,4 @@
-"""The user's own scalar statistics of an image (phase fraction, brightness, area …), compared as distributions."""
+"""User-defined scalar statistics of an image (phase fraction, brightness, area …), compared as distributions."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ class StatisticComparison:
 
 
 def load_statistic(name: str) -> Statistic:
-    """The callable that `package.module:callable` names. Importing it runs its code: name only what you trust."""
+    """Imports the callable that `package.module:callable` names. That runs the module's code: name only what you trust.
+
+    Raises `FruganError` where there is no such callable.
+    """
     home, mark, attribute = name.partition(":")
     if not (home and mark and attribute):
         raise FruganError(f"statistic {name!r}: give package.module:callable, which takes an image [H, W, C]")
@@ -57,7 +60,15 @@ def load_statistic(name: str) -> Statistic:
 
 
 def statistic_values(name: str, statistic: Statistic, images: Iterable[np.ndarray]) -> Array:
-    """The statistic of each image: float64 `[N]`. Raises `FruganError` where it fails or is not a finite number."""
+    """The statistic of each image: float64 `[N]`.
+
+    Args:
+        name: of the statistic, for messages.
+        statistic: one image `[H, W, C]` → a number.
+        images: uint8 or uint16 `[H, W, C]`.
+
+    Raises `FruganError` where the statistic fails or is not a finite number.
+    """
     values = []
     for i, image in enumerate(images):
         try:
@@ -79,9 +90,16 @@ def compare_statistic(
     repeats: int = 200,
     seed: int = 0,
 ) -> StatisticComparison:
-    """Compares values `[N]` of real with values `[M]` of generated images.
+    """Compares the distributions of a statistic among real and generated images.
 
-    `real_groups` `[N]`: images of one group stay together in half-samples (the intervals) and divisions (the null).
+    Args:
+        name: of the statistic.
+        real: its values `[N]` for real images, 10 or more.
+        generated: its values `[M]` for generated images, 10 or more.
+        real_groups: `[N]`; images of one group stay together in half-samples (for intervals) and divisions (for the
+            null distribution).
+        repeats: random divisions for the null distribution.
+        seed: of half-samples and divisions.
     """
     if min(len(real), len(generated)) < FEWEST:
         raise FruganError(

@@ -79,10 +79,21 @@ def utility(
     config: UtilityConfig = UtilityConfig(),
     device: torch.device | str = "cpu",
 ) -> Utility:
-    """Trains a small network on each arm's images and tests it on `test`, real images that the generator did not see.
+    """Measures the usefulness of samples: a small network is trained on real images, on samples and on both, and tested
+    on unseen real images.
 
-    Intervals cover the choice of test images and of seeds. `test_groups` `[N]`: images of one group are one observation. Where
-    `torch.distributed` is set up, all processes call this with the same images, and share the training.
+    Intervals cover the choice of test images and of the networks' seeds.
+
+    Args:
+        kind: what is predicted: classes, or a number.
+        real: training images with their answers.
+        synthetic: samples with their answers; as many of them are used as of real ones.
+        test: real images that the generator did not see, with their answers.
+        test_groups: `[N]`; test images of one group count as one observation.
+        config: of the small network's training.
+        device: where it is trained.
+
+    Raises `FruganError` where there are too few images, or only one answer.
     """
     count = min(len(real.targets), len(synthetic.targets))
     if min(count, len(test.targets)) < FEWEST:
@@ -121,7 +132,15 @@ def utility(
 
 
 def task_of(part: LabelPart, labels: np.ndarray) -> tuple[Kind, np.ndarray, np.ndarray]:
-    """What a part of labels float32 `[N, K]` asks for: the kind, the rows of images that have an answer, and the answers."""
+    """The prediction task of a part of the labels.
+
+    Args:
+        part: a class, a flag or a measured number: some columns.
+        labels: float32 `[N, K]`.
+
+    Returns:
+        The kind of task, the rows of images that have an answer, and these answers.
+    """
     own = labels[:, part.columns.start : part.columns.stop]
     if part.measured:
         return "number", np.arange(len(own)), own[:, 0].astype(np.float64)
@@ -204,7 +223,7 @@ class _Mask(_Classes):
         return _Segmenter(channels, self.outputs)
 
     def scores(self, told: np.ndarray) -> Array:
-        """Of each image the mean over the values that it has or is said to have."""
+        """The mean for each image over the values that it has or is said to have."""
         total, present = np.zeros(len(told)), np.zeros(len(told))
         for k in range(self.outputs):
             ours, theirs = told == k, self.test == k

@@ -1,4 +1,4 @@
-"""Networks as differences: what a tuned generator's weights add to its parent's, in half precision or of low rank.
+"""Networks as differences from a parent: a tuned generator's change of weights, in half precision or of low rank.
 
 difference.safetensors    for each weight that differs: its difference as float16, or two factors of it, `NAME.left`, `NAME.right`
 config.json               the generator's configuration, and under "difference" the parent's path and hash
@@ -20,10 +20,14 @@ FILE = "difference.safetensors"
 def make_difference(
     parent: Mapping[str, Tensor], child: Mapping[str, Tensor], rank: int | None = None
 ) -> dict[str, Tensor]:
-    """State dicts of two networks of one shape → tensors that `apply_difference` adds to the parent.
+    """The difference of two networks' weights, float16, which `apply_difference` adds to the parent.
 
-    `rank`: matrices `[O, rest]` of more than that rank become the product of two factors, the best in the sense of squared
-    error (truncated SVD); None keeps the whole difference. Either is float16.
+    Args:
+        parent, child: state dicts of the same shapes.
+        rank: weights, as matrices `[O, rest]` of a higher rank, become a product of two factors of this rank with the
+            least squared error (truncated SVD); None keeps the whole difference.
+
+    Raises `FruganError` where the difference exceeds half precision.
     """
     check_number("rank", rank, at_least=1, whole=True)
     found: dict[str, Tensor] = {}

@@ -26,9 +26,12 @@ ACTIVATION_GAIN: dict[Activation, float] = {"linear": 1.0, "lrelu": math.sqrt(2)
 
 
 def activate(x: Tensor, activation: Activation, clamp: float | None = None) -> Tensor:
-    """Leaky ReLU of slope 0.2 (or nothing), then a clamp to ±`clamp`. The activation's gain is the caller's to fold in.
+    """Leaky ReLU of slope 0.2, or nothing, then a clamp. Its gain √2 is not applied: the caller folds it into the weights.
 
-    x is overwritten, which saves a feature map: its derivative follows from its result.
+    Args:
+        x: any shape; overwritten, which saves a feature map, as the derivative follows from the result.
+        activation: "lrelu" or "linear".
+        clamp: the largest modulus of the result, or None for no limit.
     """
     if activation == "lrelu":
         x = F.leaky_relu(x, 0.2, inplace=True)
@@ -36,12 +39,19 @@ def activate(x: Tensor, activation: Activation, clamp: float | None = None) -> T
 
 
 def normalize_2nd_moment(x: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
-    """`[N, D]` → the same with unit mean square along D."""
+    """Vectors `[N, D]` scaled to unit mean square along D."""
     return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
 
 
 class EqualizedLinear(nn.Module):
-    """`[N, I]` → `[N, O]`. `lr_multiplier` scales what an optimiser step does to weights and bias."""
+    """Linear layer with an equalised learning rate: `[N, I]` → `[N, O]`.
+
+    Args:
+        in_features, out_features: I and O.
+        bias_init: initial value of the bias.
+        lr_multiplier: factor on the effect of an optimiser step.
+        activation: of the result.
+    """
 
     def __init__(
         self,
@@ -60,17 +70,28 @@ class EqualizedLinear(nn.Module):
         self.weight_gain = self.bias_gain / math.sqrt(in_features)
 
     def forward(self, x: Float[Tensor, "N I"], factor: Float[Tensor, "N O"] | None = None) -> Float[Tensor, "N O"]:
-        """`factor` `[N, O]` multiplies what goes into the activation."""
+        """x `[N, I]` → `[N, O]`; `factor` `[N, O]`, if given, multiplies the activation's input."""
         y = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
         return activate(y if factor is None else y * factor, self.activation)
 
 
 class EqualizedConv2d(Recomputable):
-    """`[N, I, H, W]` → `[N, O, H, W]`, or 2× up- or down-sampled; computes in x's dtype. `tile`: axes along which images repeat.
+    """Convolution with an equalised learning rate and "same" borders: `[N, I, H, W]` → `[N, O, H, W]`, or 2× up- or
+    down-sampled.
 
-    The clamp acts on the activation, scaled like it by the `gain` of the call. With `spectral` the weight is divided by
-    its largest singular value, for which `power_iteration` keeps an estimate (Miyato et al., "Spectral Normalization for
-    Generative Adversarial Networks", 2018, algorithm 1).
+    It computes in x's dtype.
+
+    Args:
+        in_channels, out_channels: I and O.
+        kernel_size: odd.
+        bias: whether there is one.
+        activation: of the result.
+        resample: "up" or "down" for 2× resampling.
+        resample_filter: its low-pass filter.
+        clamp: the largest modulus of the result, before the `gain` of a call; None for no limit.
+        spectral: whether the weight is divided by its largest singular value, of which `power_iteration` keeps an
+            estimate (Miyato et al., "Spectral Normalization for Generative Adversarial Networks", 2018, algorithm 1).
+        tile: axes along which images repeat.
     """
 
     def __init__(
@@ -105,7 +126,7 @@ class EqualizedConv2d(Recomputable):
 
     @torch.no_grad()
     def power_iteration(self) -> None:
-        """Moves the left singular vector that belongs to the largest singular value closer to its place."""
+        """One power iteration: improves the estimate of the left singular vector of the largest singular value."""
         if self.singular is not None:
             self.singular.copy_(F.normalize(self.weight.flatten(1) @ self._right(), dim=0))
 
@@ -116,7 +137,13 @@ class EqualizedConv2d(Recomputable):
     def forward(
         self, x: Float[Tensor, "N I H W"], gain: float = 1.0, factor: Float[Tensor, "N O"] | None = None
     ) -> Float[Tensor, "N O oh ow"]:
-        """`factor` `[N, O]` multiplies what goes into the activation."""
+        """x `[N, I, H, W]` → the convolved images in x's dtype.
+
+        Args:
+            x: any float dtype.
+            gain: factor on the result, clamp included.
+            factor: `[N, O]`, multiplies the activation's input; None for 1.
+        """
         if self.singular is None:
             weight = self.weight * (self.weight_gain * gain)
         else:

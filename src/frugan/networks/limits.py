@@ -1,7 +1,7 @@
-"""Limits of what a network's configuration may ask for, checked before memory is set aside.
+"""Limits on the size of networks, checked before memory is allocated.
 
-They hold wherever a configuration comes from: options, config.yaml, config.json of a directory or checkpoint, or what was
-read off the weights of a foreign file.
+They apply wherever a configuration comes from: options, config.yaml, config.json of a directory or checkpoint, or the
+weights of a foreign file.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ Clamp = Annotated[float, Limits(above=0, at_most=1e12)]
 
 
 def check_resolution(resolution: Sequence[int]) -> None:
-    """Raises `FruganError` unless it is (height, width) of images that networks can make."""
+    """Raises `FruganError` unless `resolution` is the (height, width) of images that networks can make."""
     if not isinstance(resolution, (tuple, list)) or len(resolution) != 2:
         raise FruganError(f"resolution {str(resolution)[:40]}: give (height, width)")
     base_grid(*resolution)
 
 
 def check_filter(taps: Sequence[float]) -> None:
-    """Raises `FruganError` unless a resampling filter can be computed with: 1 to `MOST_TAPS` taps that do not cancel out."""
+    """Raises `FruganError` unless these are taps of a resampling filter: 1 to `MOST_TAPS` of them, which do not add up to 0."""
     if not isinstance(taps, (tuple, list)) or not 1 <= len(taps) <= MOST_TAPS:
         raise FruganError(f"a resampling filter of {len(taps)} taps: give 1 to {MOST_TAPS}")
     for tap in taps:
@@ -52,7 +52,10 @@ def check_filter(taps: Sequence[float]) -> None:
 def check_size(what: str, levels: Sequence[tuple[int, int, int]], dense: int) -> None:
     """Raises `FruganError` where a network would have too many weights.
 
-    `levels`: (feature maps, height, width) of each; `dense`: the weights of its dense layers.
+    Args:
+        what: the network, for the message.
+        levels: (feature maps, height, width) of each level.
+        dense: the number of weights in its dense layers.
     """
     before, count = 0, dense
     for maps, height, width in levels:

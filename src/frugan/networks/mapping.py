@@ -1,4 +1,4 @@
-"""The mapping network: latents and labels in, styles out (Karras et al. 2019, section 2)."""
+"""The mapping network: latents z and labels c in, intermediate latents w out (Karras et al. 2019, section 2)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MappingConfig:
-    """`num_layers` layers of `layer_features` (None: w_dim); `lr_multiplier` slows them down against the rest."""
+    """The shape of a mapping network.
+
+    Attributes:
+        num_layers: 0 or more.
+        layer_features: width of the hidden layers; None: w_dim.
+        lr_multiplier: factor on the effect of an optimiser step, against other layers.
+    """
 
     num_layers: Layers = 8
     layer_features: Width | None = None
@@ -32,17 +38,25 @@ class MappingConfig:
         check_fields(self, lambda name: f"mapping network: {name}")
 
     def num_weights(self, inputs: int, label_size: int, outputs: int) -> int:
-        """Weights of a mapping network from `inputs` and labels to `outputs`, biases aside."""
+        """The number of weights, without biases, of a mapping network from `inputs` features and `label_size` labels to
+        `outputs` features.
+        """
         hidden, embedding = self.layer_features or outputs, outputs if label_size else 0
         layers = [inputs + embedding, *[hidden] * (self.num_layers - 1), outputs][: self.num_layers + 1]
         return label_size * embedding + sum(before * after for before, after in pairwise(layers))
 
 
 class Mapping(nn.Module):
-    """z `[N, z_dim]` and labels c `[N, K]` → ws `[N, num_ws, w_dim]` (StyleGAN2; labels as in StyleGAN2-ADA).
+    """Mapping network: z `[N, z_dim]` and labels c `[N, K]` → ws `[N, num_ws, w_dim]` (StyleGAN2; labels as in StyleGAN2-ADA).
 
-    With `z_dim` 0 it embeds labels alone, as a conditional discriminator needs: `[N, w_dim]` is then `features(None, c)`.
-    With `measured` columns labels go through a `MeasuredEmbedding`, in their own units.
+    Args:
+        z_dim: 0 for a network of labels alone, as a conditional discriminator needs: use `features(None, c)`.
+        label_size: K; 0 for a network without labels.
+        w_dim: width of w.
+        num_ws: number of copies of w, one for each layer of the synthesis network that reads one.
+        config: number and width of the layers.
+        measured: columns of the labels that are numbers in their own units, embedded by `MeasuredEmbedding`.
+        track_average: whether it keeps a running average of w, for truncation.
     """
 
     w_avg: Tensor
@@ -78,7 +92,7 @@ class Mapping(nn.Module):
             self.register_buffer("w_avg", torch.zeros(w_dim))
 
     def features(self, z: Float[Tensor, "N Z"] | None, c: Float[Tensor, "N K"] | None) -> Float[Tensor, "N D"]:
-        """z `[N, z_dim]`, c `[N, K]` → w `[N, w_dim]`."""
+        """w `[N, w_dim]` from z `[N, z_dim]` and c `[N, K]`. Raises `FruganError` for labels of another size."""
         parts = [] if z is None else [normalize_2nd_moment(z.float())]
         if self.label_size:
             if c is None or c.shape[-1] != self.label_size:
@@ -98,7 +112,14 @@ class Mapping(nn.Module):
         truncation: float = 1.0,
         truncation_cutoff: int | None = None,
     ) -> Float[Tensor, "N L D"]:
-        """`truncation` ψ pulls w towards its average, in the first `truncation_cutoff` layers only if that is given."""
+        """ws `[N, num_ws, w_dim]`, truncated: w_avg + ψ·(w − w_avg).
+
+        Args:
+            z: `[N, z_dim]`, standard normal.
+            c: labels `[N, K]`, or None for a network without.
+            truncation: ψ; 1 is none.
+            truncation_cutoff: the number of the first layers that are truncated; None: all.
+        """
         ws = self.features(z, c)[:, None].repeat(1, self.num_ws, 1)
         if truncation == 1:
             return ws

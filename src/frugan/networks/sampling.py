@@ -1,6 +1,6 @@
-"""Seeds to latents and noise: image n follows from seed n alone, whatever the batch, its order and the device.
+"""Latents and noise from seeds: image n follows from seed n alone, whatever the batch, its order and the device.
 
-A seed has two random streams, one of its latent z and one of its noise; neither tells anything of the other.
+A seed has two independent random streams, one for its latent z and one for its noise.
 """
 
 from __future__ import annotations
@@ -36,23 +36,24 @@ def check_seeds(seeds: Iterable[int]) -> list[int]:
 
 
 def seed_latents(seeds: Sequence[int], z_dim: int) -> Tensor:
-    """seeds → z float32 `[N, z_dim]`, standard normal, on the CPU: the same in every version."""
+    """Latents z, float32 `[N, z_dim]`, standard normal, on the CPU; a seed gives the same latent in every version."""
     return torch.from_numpy(np.stack([np.random.RandomState(s).randn(z_dim) for s in seeds])).float()
 
 
 def noise_seeds(seeds: Sequence[int]) -> list[int]:
-    """The seed of the noise stream that belongs to each image's seed."""
+    """The seed of each image's noise stream, from the image's seed."""
     return [int(np.random.SeedSequence((s, _NOISE_STREAM)).generate_state(1, np.uint64)[0] >> 1) for s in seeds]
 
 
 def stream_noise(
     draw_noise: Callable[[int, torch.Generator], list[Tensor]], streams: Sequence[int], device: torch.device
 ) -> list[Tensor]:
-    """Noise for N images, `[N, 1, H, W]` for each convolution, image i's drawn on the CPU from a stream of its own.
+    """Noise for N images, `[N, 1, H, W]` for each convolution; image i's is drawn on the CPU from a stream of its own.
 
     Args:
         draw_noise: that of a `Synthesis`.
         streams: a seed for each image, for instance from `noise_seeds`.
+        device: where the noise is moved to.
     """
     draws = [draw_noise(1, torch.Generator().manual_seed(s)) for s in streams]
     return [torch.cat(layer).to(device) for layer in zip(*draws)]
@@ -60,9 +61,11 @@ def stream_noise(
 
 @torch.no_grad()
 def estimate_average(features: Callable[[Tensor, None], Tensor], z_dim: int) -> Tensor:
-    """The mean float32 `[w_dim]` of w over `AVERAGE_LATENTS` latents, always the same ones; truncation pulls towards it.
+    """The mean of w over `AVERAGE_LATENTS` fixed latents, float32 `[w_dim]`, for truncation.
 
-    `features` takes z `[N, z_dim]` and no label to w `[N, w_dim]`, as `Mapping.features` does.
+    Args:
+        features: z `[N, z_dim]` and no label → w `[N, w_dim]`, as `Mapping.features`.
+        z_dim: width of z.
     """
     z = torch.from_numpy(np.random.RandomState(0).randn(AVERAGE_LATENTS, z_dim)).float()
     total = sum(features(chunk, None).double().sum(dim=0) for chunk in z.split(_CHUNK))

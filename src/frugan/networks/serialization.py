@@ -46,7 +46,13 @@ def save_weights(network: nn.Module, file: Path) -> None:
 
 
 def save_tensors(tensors: Mapping[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
-    """Writes tensors as safetensors, whole or not at all, readable by whom the umask allows: the library's mode is 0600."""
+    """Writes tensors as safetensors, whole or not at all, with the file mode that the umask gives (the library's own is 0600).
+
+    Args:
+        tensors: by name, on any device.
+        file: overwritten.
+        metadata: for the file's header.
+    """
     # safetensors refuses tensors that share memory or are strided: each is written as its own plain block
     plain = {k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}
     with replacing(file) as unfinished:
@@ -75,7 +81,9 @@ def load_weights(file: Path, prefix: str = "") -> dict[str, Tensor]:
 
 
 def check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Every weight has its place, its shape and a floating-point type (which converts); else a `FruganError` that names one."""
+    """Raises `FruganError`, naming a weight, unless the state has exactly the expected weights, of their shapes and of
+    floating-point types.
+    """
     check_shapes({k: tuple(v.shape) for k, v in state.items()}, expected)
     for name, value in state.items():
         if not value.is_floating_point():
@@ -83,7 +91,7 @@ def check_fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> No
 
 
 def check_shapes(given: Mapping[str, tuple[int, ...]], expected: Mapping[str, Tensor]) -> None:
-    """Every weight has its place and its shape, and nothing is left over; else a `FruganError` that names one."""
+    """Raises `FruganError`, naming a weight, unless there are exactly the expected weights, of their shapes."""
     own = {k: tuple(v.shape) for k, v in expected.items()}
     if wrong := sorted(k for k in {**own, **given} if own.get(k) != given.get(k)):
         name = wrong[0]
@@ -94,9 +102,17 @@ def check_shapes(given: Mapping[str, tuple[int, ...]], expected: Mapping[str, Te
 
 
 def build(kind: type[Network], config: Any, state: Mapping[str, Tensor], source: Path) -> Network:
-    """The network of a configuration from config.json and its weights. Raises `FruganError`, which names `source`.
+    """The network of a configuration from config.json and its weights.
 
-    Shapes are compared before memory is set aside: what a file asks for is bounded by what it brings.
+    Shapes are compared before memory is allocated: what a file asks for is bounded by what it brings.
+
+    Args:
+        kind: the network's class.
+        config: plain values.
+        state: weights by name.
+        source: the directory, for messages.
+
+    Raises `FruganError`, which names `source`.
     """
     try:
         structured = _converter.structure(config, config_class(kind))
@@ -110,10 +126,17 @@ def build(kind: type[Network], config: Any, state: Mapping[str, Tensor], source:
 
 
 def fill(kind: type[Network], config: Any, state: Mapping[str, Tensor]) -> Network:
-    """The network of a configuration dataclass with the given weights, copied, on the CPU.
+    """A network with given weights, which are copied, on the CPU.
 
-    What is read from anywhere comes through here: shapes and types are compared before memory is set aside, and weights
-    that are not finite are refused, because nothing but nan would come of them. Raises `FruganError`.
+    All weights from files pass through here: shapes and types are compared before memory is allocated, and weights that
+    are not finite are refused.
+
+    Args:
+        kind: the class, for the type checker.
+        config: the network's configuration dataclass.
+        state: weights by name.
+
+    Raises `FruganError` where they do not fit.
     """
     network: Network = unfilled(config)
     expected = network.state_dict()
@@ -127,7 +150,9 @@ def fill(kind: type[Network], config: Any, state: Mapping[str, Tensor]) -> Netwo
 
 
 def unfilled(config: Any) -> Any:
-    """The network of a configuration, with shapes and without memory. Raises `FruganError` where there is no such network."""
+    """The network of a configuration without memory for its weights, which have shapes only. Raises `FruganError` where
+    it is impossible.
+    """
     with _Unfilled():
         return make_network(config)
 
@@ -151,7 +176,14 @@ class _Unfilled(TorchFunctionMode):
 def save_generator(
     directory: Path, generator: Generator, *, discriminator: DiscriminatorConfig | None = None, **facts: Any
 ) -> None:
-    """model.safetensors and config.json, which also takes the discriminator's configuration and other `facts`."""
+    """Writes model.safetensors and config.json.
+
+    Args:
+        directory: an existing folder.
+        generator: the network.
+        discriminator: a configuration to be kept, too.
+        facts: further entries of config.json.
+    """
     save_weights(generator, directory / "model.safetensors")
     name = architecture_of(generator.config, discriminator)
     config = {"architecture": name, "generator": _converter.unstructure(generator.config), **facts}
@@ -161,7 +193,7 @@ def save_generator(
 
 
 def load_config(directory: Path) -> dict[str, Any]:
-    """What `save_generator` wrote into config.json. Raises `FruganError`."""
+    """The content of a generator's config.json. Raises `FruganError` where there is none, or no weights beside it."""
     file = directory / "config.json"
     if not file.is_file() or not any((directory / name).is_file() for name in ("model.safetensors", difference.FILE)):
         raise FruganError(f"{directory} holds no generator: config.json and model.safetensors are expected there")
@@ -193,9 +225,15 @@ def load_generator(directory: Path) -> Generator:
 def save_difference(
     directory: Path, generator: Generator, parent: Generator, home: Path, *, rank: int | None = None, **facts: Any
 ) -> Path:
-    """Writes `generator` as its difference from `parent`, which is kept in the directory `home`: `load_generator` reads it.
+    """Writes a generator as its difference from a parent, which `load_generator` reads like any other.
 
-    The weights' types and shapes are the parent's; `facts` go into config.json.
+    Args:
+        directory: the new folder.
+        generator: of the same shape as the parent.
+        parent: the network that the difference is taken from.
+        home: the folder that the parent is kept in.
+        rank: of the differences' factors; None keeps them whole (`networks.difference`).
+        facts: further entries of config.json.
     """
     changes = difference.make_difference(parent.state_dict(), generator.state_dict(), rank)
     about = {
@@ -212,7 +250,7 @@ def save_difference(
 
 
 def _load_parent(directory: Path, facts: Mapping[str, Any]) -> Generator:
-    """The generator that a difference is one from. Raises `FruganError` where it is gone, or another lies in its place."""
+    """The parent of a difference. Raises `FruganError` where it is gone or has been replaced by another network."""
     about = facts.get("difference")
     if not isinstance(about, dict) or not all(isinstance(about.get(k), str) for k in ("parent", "relative", "digest")):
         raise FruganError(f"{directory}: config.json does not say which network its difference is one from")

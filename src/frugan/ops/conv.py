@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 class InnerGradient:
-    """One block of `image_gradients`. The convolutions made in it keep it, since their derivatives may run in another thread."""
+    """The state of one `image_gradients` block: whether execution is still within it.
+
+    Convolutions made in the block keep a reference to it, since autograd may compute their derivatives in another
+    thread.
+    """
 
     def __init__(self) -> None:
         self.active = True
@@ -32,17 +36,23 @@ _here = threading.local()  # .inner: the block that this thread is in, or None
 
 
 def current() -> InnerGradient | None:
-    """The block of `image_gradients` that this thread is in."""
+    """The `image_gradients` block that this thread is in, or None."""
     return getattr(_here, "inner", None)
 
 
 @contextmanager
 def image_gradients(inner: InnerGradient | None = None) -> Iterator[None]:
-    """Around f(x) and its gradient by an image, where that is to be differentiated again.
+    """Context for a gradient with respect to images that is itself to be differentiated, as R1 and path length
+    regularisation need.
 
-    The weights' own gradients are left out there: those of built-in operations are, unless asked for, but an operation of
-    one's own is not told. It holds for what this thread does, and for derivatives of that, in whatever thread they run; other
-    threads are not touched. Given an active block, it is entered here too, and does not end here.
+    Within it a backward pass through `conv2d` and `conv_transpose2d` leaves out the gradients of weights and biases.
+    For PyTorch's own operations autograd omits what was not asked for; a custom operation always computes all of its
+    gradients, unless it is told here. It applies to the operations of this thread and to their derivatives, in
+    whichever thread these run; other threads are unaffected.
+
+    Args:
+        inner: a block to enter again (in the thread that differentiates, say), which does not end here; None begins a
+            new one.
     """
     before = current()
     if inner is not None:
@@ -68,7 +78,17 @@ def conv2d(
     stride: int = 1,
     padding: int = 0,
 ) -> Float[Tensor, "N O oh ow"]:
-    """As `torch.nn.functional.conv2d`: x `[N, I, H, W]`, weight `[O, I, k_y, k_x]`, bias `[O]` → `[N, O, H', W']`."""
+    """2-D convolution as `torch.nn.functional.conv2d`, with cheap second derivatives within `image_gradients`.
+
+    Args:
+        x: `[N, I, H, W]`, any float dtype.
+        weight: `[O, I, k_y, k_x]`, in x's dtype.
+        bias: `[O]`, in x's dtype, or None.
+        stride, padding: the same along both axes.
+
+    Returns:
+        `[N, O, (H + 2·padding − k_y) // stride + 1, (W + 2·padding − k_x) // stride + 1]`
+    """
     if _built_in():
         return F.conv2d(x, weight, bias, stride=stride, padding=padding)
     return _convolution(x, weight, bias, stride, padding, False)
@@ -77,7 +97,17 @@ def conv2d(
 def conv_transpose2d(
     x: Float[Tensor, "N I H W"], weight: Float[Tensor, "I O kh kw"], *, stride: int = 1
 ) -> Float[Tensor, "N O oh ow"]:
-    """As `torch.nn.functional.conv_transpose2d`: x `[N, I, H, W]`, weight `[I, O, k_y, k_x]` → `[N, O, H', W']`."""
+    """Transposed 2-D convolution as `torch.nn.functional.conv_transpose2d`, with cheap second derivatives within
+    `image_gradients`.
+
+    Args:
+        x: `[N, I, H, W]`, any float dtype.
+        weight: `[I, O, k_y, k_x]`, in x's dtype.
+        stride: the same along both axes.
+
+    Returns:
+        `[N, O, (H − 1)·stride + k_y, (W − 1)·stride + k_x]`
+    """
     if _built_in():
         return F.conv_transpose2d(x, weight, stride=stride)
     return _convolution(x, weight, None, stride, 0, True)
@@ -88,7 +118,7 @@ def _built_in() -> bool:
 
 
 def _how(stride: int, padding: int, transposed: bool) -> tuple[Any, ...]:
-    """The further arguments of PyTorch's convolution."""
+    """The further arguments of `aten.convolution`: stride, padding, dilation, transposed, output padding, groups."""
     return [stride] * 2, [padding] * 2, [1, 1], transposed, [0, 0], 1
 
 
@@ -97,7 +127,9 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, paddin
 
 
 def _gradient(by: int) -> Callable[..., Tensor]:
-    """By the image (0) or by the weight (1)."""
+    """A function for the convolution's gradient with respect to its image (`by` 0) or its weight (`by` 1), given the
+    output's gradient `up`.
+    """
 
     def compute(up: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool) -> Tensor:
         how, wanted = _how(stride, padding, transposed), [by == 0, by == 1, False]
@@ -113,7 +145,8 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _forward_backward(ctx: Any, up: Tensor) -> tuple[Tensor | None, ...]:
-    (x, weight, _), (image, *parameters) = ctx.saved_tensors, ctx.needs_input_grad[:3]
+    x, weight, _ = ctx.saved_tensors
+    image, *parameters = ctx.needs_input_grad[:3]
     left_out = ctx.inner is not None and ctx.inner.active
     by_weight, by_bias = (needs and not left_out for needs in parameters)
     return (

@@ -1,9 +1,10 @@
-"""What follows a convolution in one pass: scale, noise, bias, leaky ReLU of slope 0.2, clamp.
+"""The operations after a convolution in one pass: scale, noise, bias, leaky ReLU of slope 0.2, clamp.
 
     y = clamp(leaky_relu(x·scale + noise + bias), ±clamp)
 
-Where Triton runs on a GPU this is one kernel each way, and the backward one gives all four gradients; elsewhere PyTorch's
-operations, which overwrite the fresh feature map. A gradient to be differentiated again is made of PyTorch's operations too.
+On a GPU with Triton one kernel computes y, and another one all four gradients. Elsewhere PyTorch's operations do, in
+place of the feature map, which is new anyway. A gradient that will be differentiated again consists of PyTorch's
+operations everywhere.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SLOPE = 0.2
 
 
 def is_fused(x: Tensor, channels: int) -> bool:
-    """Whether `epilogue` is one kernel for so many channels of x's dtype on x's device."""
+    """Whether `epilogue` runs as one kernel for feature maps of x's dtype and device with so many channels."""
     return (
         x.is_cuda
         and x.dtype in (torch.float32, torch.bfloat16, torch.float16)
@@ -43,7 +44,18 @@ def epilogue(
     bias: Float[Tensor, " C"],
     clamp: float | None,
 ) -> Float[Tensor, "N C H W"]:
-    """x `[N, C, H, W]`, overwritten, scale `[N, C]`, noise `[N, 1, H, W]`, bias `[C]` → `[N, C, H, W]` in x's dtype."""
+    """y = clamp(leaky_relu(x·scale + noise + bias), ±clamp); x may be overwritten.
+
+    Args:
+        x: `[N, C, H, W]`, any float dtype.
+        scale: `[N, C]`, or None for 1.
+        noise: `[N, 1, H, W]`, or a shape that expands to it, or None.
+        bias: `[C]`.
+        clamp: the largest modulus of the result, or None for no limit.
+
+    Returns:
+        `[N, C, H, W]` in x's dtype.
+    """
     if is_fused(x, x.shape[1]):
         noise = None if noise is None else noise.expand(x.shape[0], 1, *x.shape[2:])
         return _epilogue(x, scale, noise, bias, float("inf") if clamp is None else clamp)

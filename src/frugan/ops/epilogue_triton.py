@@ -84,7 +84,19 @@ def _kernels() -> tuple[Any, Any]:
 
 
 def forward(x: Tensor, scale: Tensor | None, noise: Tensor | None, bias: Tensor, clamp: float) -> Tensor:
-    """x `[N, C, H, W]`, scale `[N, C]`, noise `[N, 1, H, W]`, bias `[C]` → `[N, C, H, W]`, channels-last, in x's dtype."""
+    """`ops.epilogue` by a Triton kernel.
+
+    Args:
+        x: `[N, C, H, W]` on a GPU.
+        scale: `[N, C]`, or None.
+        noise: `[N, 1, H, W]`, or None.
+        bias: `[C]`.
+        clamp: the largest modulus of the result; infinite for no limit.
+
+    Returns:
+        `[N, C, H, W]`, channels-last, in x's dtype. Raises `ValueError` where shapes do not match, as the kernel would
+        read memory beyond them.
+    """
     x = x.contiguous(memory_format=torch.channels_last)
     y = torch.empty_like(x)
     n, channels, h, w = x.shape
@@ -112,7 +124,19 @@ def backward(
     by_noise: bool,
     by_bias: bool,
 ) -> tuple[Tensor | None, ...]:
-    """Gradients by x, scale, noise and bias, those by the last three float32, where wanted."""
+    """The gradients of `forward`.
+
+    Args:
+        up: the gradient of the result, `[N, C, H, W]`.
+        x: the input, needed where there is a scale, else None.
+        scale: `[N, C]`, or None.
+        y: the result, from which the slope and the clamp are read.
+        clamp: as in `forward`.
+        by_scale, by_noise, by_bias: which gradients are wanted besides that of x.
+
+    Returns:
+        Gradients of x (in `up`'s dtype), of scale, noise and bias (float32); of those not wanted, None may be.
+    """
     up, y = (t.contiguous(memory_format=torch.channels_last) for t in (up, y))
     n, channels, h, w = y.shape
     wide = 1 << max(channels - 1, 1).bit_length()
@@ -131,7 +155,7 @@ def backward(
 
 
 def _or(tensor: Tensor | None, stand_in: Tensor) -> Tensor:
-    """The tensor, or another that the kernel is given and does not look at."""
+    """The tensor, or in its absence another one, as the kernel takes a pointer in any case and does not read from this one."""
     return stand_in if tensor is None else tensor.contiguous()
 
 
@@ -140,7 +164,7 @@ def _finite(clamp: float) -> float:
 
 
 def usable(device: torch.device) -> bool:
-    """Whether the kernels run on that GPU; if not, why not is said once."""
+    """Whether the kernels run on that GPU; if not, a warning says why, once."""
     return _usable(device)
 
 

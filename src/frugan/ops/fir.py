@@ -83,14 +83,19 @@ def _adjoint(
     padding: tuple[int, int, int, int],
     size: torch.Size,
 ) -> Tensor:
-    """Of `_upfirdn` for images of `size` (H, W): one of its kind."""
+    """The adjoint of `_upfirdn` for images of `size` (H, W), which is a resampling too: up and down change places, the
+    filter is mirrored.
+    """
     return _upfirdn(y, weight.flip(0, 1), down, up, _adjoint_padding(y, weight, up, down, padding, size))
 
 
 def _adjoint_padding(
     y: Tensor, weight: Tensor, up: Sequence[int], down: Sequence[int], padding: Sequence[int], size: Sequence[int]
 ) -> tuple[int, int, int, int]:
-    (h, w), (out_h, out_w), (taps_y, taps_x), (left, _, top, _) = size, y.shape[2:], weight.shape, padding
+    h, w = size
+    out_h, out_w = y.shape[2:]
+    taps_y, taps_x = weight.shape
+    left, _, top, _ = padding
     right = w * up[0] - out_w * down[0] + left - up[0] + 1
     bottom = h * up[1] - out_h * down[1] + top - up[1] + 1
     return taps_x - 1 - left, right, taps_y - 1 - top, bottom
@@ -111,7 +116,8 @@ def _resampled_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None
 
 
 def _resampled_backward(ctx: Any, y: Tensor) -> tuple[Tensor | None, ...]:
-    (weight,), (up, down, padding) = ctx.saved_tensors, ctx.how
+    (weight,) = ctx.saved_tensors
+    up, down, padding = ctx.how
     back = _adjoint_padding(y, weight, up, down, padding, ctx.size)
     return _in_one(y, weight.flip(0, 1), down, up, list(back)), None, None, None, None
 
@@ -129,7 +135,9 @@ def _upfirdn(
     if torch.is_autocast_enabled(x.device.type):
         with torch.autocast(x.device.type, enabled=False):
             return _upfirdn(x, weight, up, down, padding)
-    (up_x, up_y), (down_x, down_y), (taps_y, taps_x) = up, down, weight.shape
+    up_x, up_y = up
+    down_x, down_y = down
+    taps_y, taps_x = weight.shape
     channels = x.shape[1]
     left, right, top, bottom = padding
 
@@ -167,9 +175,16 @@ def _upfirdn(
 def upsample(
     x: Float[Tensor, "N C H W"], f: Float[Tensor, "*taps"], factor: int = 2, *, tile: Tile = "none"
 ) -> Float[Tensor, "N C {factor}*H {factor}*W"]:
-    """`[N, C, H, W]` → `[N, C, factor·H, factor·W]`, low-passed by the square filter `f` `[taps, taps]`.
+    """Up-sampling by `factor` with a low-pass filter: zeros are inserted, and the result is filtered by `f · factor²`.
 
-    Images that `tile` are continued by themselves where others end in zeros, here and below.
+    Args:
+        x: `[N, C, H, W]`, any float dtype.
+        f: low-pass filter of unit sum, `[taps, taps]` or `[taps]` (separable).
+        factor: 1 or more.
+        tile: axes along which images repeat: beyond a border lies the other end of the image there, and zeros elsewhere.
+
+    Returns:
+        `[N, C, factor·H, factor·W]`, in x's dtype.
     """
     taps = f.shape[-1]
     before, after = (taps + factor - 1) // 2, (taps - factor) // 2
@@ -181,7 +196,18 @@ def upsample(
 def downsample(
     x: Float[Tensor, "N C H W"], f: Float[Tensor, "*taps"], factor: int = 2, *, tile: Tile = "none"
 ) -> Float[Tensor, "N C H//{factor} W//{factor}"]:
-    """`[N, C, H, W]` → `[N, C, H/factor, W/factor]`, low-passed by the square filter `f` `[taps, taps]`."""
+    """Down-sampling by `factor`: filtering by the low-pass filter `f`, then every `factor`-th pixel. The counterpart of
+    `upsample`.
+
+    Args:
+        x: `[N, C, H, W]`, any float dtype; H and W are multiples of `factor`.
+        f: low-pass filter of unit sum, `[taps, taps]` or `[taps]` (separable).
+        factor: 1 or more.
+        tile: axes along which images repeat, as in `upsample`.
+
+    Returns:
+        `[N, C, H/factor, W/factor]`, in x's dtype.
+    """
     taps = f.shape[-1]
     before, after = (taps - factor + 1) // 2, (taps - factor) // 2
     if tile != "none":
@@ -190,7 +216,12 @@ def downsample(
 
 
 def _continued(x: Tensor, before: int, after: int, up: int, tile: Tile) -> tuple[Tensor, int, int]:
-    """x extended until `before` and `after` positions of the zero-inserted image lie on it, and what is left of these (≤ 0)."""
+    """x extended by its own other end, so that the filter finds there what it would find in zeros' place.
+
+    `before` and `after` are the zeros wanted at each border of the image once `up − 1` zeros stand after every pixel.
+    Returned are the extended image and the padding that remains to be done: zero, or negative, to crop what was
+    extended too far.
+    """
     first, last = max(-(-before // up), 0), max(-(-after // up), 0)
     return extend(x, (first, last, first, last), tile), before - up * first, after - up * last
 
@@ -198,9 +229,17 @@ def _continued(x: Tensor, before: int, after: int, up: int, tile: Tile) -> tuple
 def conv_upsample(
     x: Float[Tensor, "N I H W"], weight: Float[Tensor, "O I k k"], f: Float[Tensor, "*taps"], *, tile: Tile = "none"
 ) -> Float[Tensor, "N O 2*H 2*W"]:
-    """2× up-sampling and convolution: zero-insertion ∗ weight ∗ f, "same" borders.
+    """2× up-sampling, then convolution with "same" borders, as one transposed convolution and one filtering: (↑2 x) ∗
+    weight ∗ f.
 
-    `x` `[N, I, H, W]`, `weight` `[O, I, k, k]` with odd k, `f` `[taps, taps]` → `[N, O, 2H, 2W]`.
+    Args:
+        x: `[N, I, H, W]`, any float dtype.
+        weight: `[O, I, k, k]` with odd k, in x's dtype.
+        f: low-pass filter of unit sum, `[taps, taps]`.
+        tile: axes along which images repeat, as in `upsample`.
+
+    Returns:
+        `[N, O, 2H, 2W]`, in x's dtype.
     """
     k, taps = weight.shape[-1], f.shape[-1]
     if k == 1:
@@ -222,7 +261,18 @@ def conv_downsample(
     *,
     tile: Tile = "none",
 ) -> Float[Tensor, "N O H//2 W//2"]:
-    """Low-pass, convolution and 2× decimation: `x` `[N, I, H, W]`, `weight` `[O, I, k, k]` → `[N, O, H/2, W/2]`."""
+    """Low-pass filter, convolution with "same" borders, and 2× decimation: ↓2 (x ∗ f ∗ weight) + bias.
+
+    Args:
+        x: `[N, I, H, W]` with even H and W, any float dtype.
+        weight: `[O, I, k, k]` with odd k, in x's dtype.
+        f: low-pass filter of unit sum, `[taps, taps]`.
+        bias: `[O]`, in x's dtype, or None.
+        tile: axes along which images repeat, as in `upsample`.
+
+    Returns:
+        `[N, O, H/2, W/2]`, in x's dtype.
+    """
     k, taps = weight.shape[-1], f.shape[-1]
     if k == 1:
         return conv2d(downsample(x, f, tile=tile), weight, bias)
@@ -239,7 +289,17 @@ def conv_same(
     *,
     tile: Tile = "none",
 ) -> Float[Tensor, "N O H W"]:
-    """Convolution with "same" borders: `x` `[N, I, H, W]`, `weight` `[O, I, k, k]` with odd k → `[N, O, H, W]`."""
+    """Convolution with "same" borders.
+
+    Args:
+        x: `[N, I, H, W]`, any float dtype.
+        weight: `[O, I, k, k]` with odd k, in x's dtype.
+        bias: `[O]`, in x's dtype, or None.
+        tile: axes along which images repeat, as in `upsample`.
+
+    Returns:
+        `[N, O, H, W]`, in x's dtype.
+    """
     margin = weight.shape[-1] // 2
     if tile == "none" or not margin:
         return conv2d(x, weight, bias, padding=margin)

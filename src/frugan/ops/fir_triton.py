@@ -62,8 +62,11 @@ def _kernel() -> Any:
 
 
 def empty_result(x: Tensor, weight: Tensor, up: Sequence[int], down: Sequence[int], padding: Sequence[int]) -> Tensor:
-    """Memory for the result of `upfirdn`, channels-last where x is."""
-    (up_x, up_y), (down_x, down_y), (taps_y, taps_x), (left, right, top, bottom) = up, down, weight.shape, padding
+    """Uninitialised memory for the result of `upfirdn` with the same arguments; channels-last where x is."""
+    up_x, up_y = up
+    down_x, down_y = down
+    taps_y, taps_x = weight.shape
+    left, right, top, bottom = padding
     n, channels, height, width = x.shape
     out_h = (height * up_y + top + bottom - taps_y) // down_y + 1
     out_w = (width * up_x + left + right - taps_x) // down_x + 1
@@ -72,21 +75,30 @@ def empty_result(x: Tensor, weight: Tensor, up: Sequence[int], down: Sequence[in
 
 
 def is_channels_last(x: Tensor) -> bool:
-    """Whether neighbours in memory are channels of a pixel; of one channel both is true, and False is the answer."""
+    """Whether the channels of a pixel are neighbours in memory. Images of one channel are in both layouts at once and
+    count as contiguous: False.
+    """
     return x.shape[1] > 1 and x.stride(1) == 1 and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def upfirdn(x: Tensor, weight: Tensor, up: Sequence[int], down: Sequence[int], padding: Sequence[int]) -> Tensor:
-    """Zero-insertion, padding, correlation with `weight` `[taps_y, taps_x]` and decimation, as `frugan.ops.fir.upfirdn` says.
+    """Zero-insertion, padding, correlation and decimation in one kernel; `frugan.ops.fir.upfirdn` describes the operation.
 
-    `x` `[N, C, H, W]` on a GPU; `up` and `down` are (x, y), `padding` (left, right, top, bottom). The result is channels-last where
-    x is; sums are in float32, for float64 in that.
+    Args:
+        x: `[N, C, H, W]` on a GPU, any float dtype.
+        weight: filter, `[taps_y, taps_x]`; correlated, not convolved.
+        up, down: factors (x, y).
+        padding: zeros at (left, right, top, bottom); negative numbers crop.
+
+    Returns:
+        The resampled images in x's dtype, channels-last where x is. Sums are in float32, for float64 in float64.
     """
     kernel, wider, usual = _kernel()
     y = empty_result(x, weight, up, down, padding)
     if y.numel() == 0:
         return y
-    (n, channels, height, width), (out_h, out_w) = x.shape, y.shape[2:]
+    n, channels, height, width = x.shape
+    out_h, out_w = y.shape[2:]
     last = is_channels_last(y)
     rows, inner = (n * out_h, out_w * channels) if last else (n * channels, out_h * out_w)
     wide = max(x.numel(), y.numel()) >= 2**31
@@ -99,7 +111,7 @@ def upfirdn(x: Tensor, weight: Tensor, up: Sequence[int], down: Sequence[int], p
 
 
 def usable(device: torch.device) -> bool:
-    """Whether the kernel runs on that GPU; if not, why not is said once."""
+    """Whether the kernel runs on that GPU; if not, a warning says why, once."""
     return _usable(device)
 
 

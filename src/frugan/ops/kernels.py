@@ -1,4 +1,4 @@
-"""Whether kernels of our own run on a GPU: Triton may be missing, or the C compiler that it needs for its launcher."""
+"""A check whether custom GPU kernels run here: Triton may be missing, or the C compiler that its launcher needs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ from collections.abc import Callable
 
 import torch
 
+from frugan.errors import fault
+
 
 def runs(probe: Callable[[torch.device], bool], device: torch.device, otherwise: str) -> bool:
-    """Whether `probe(device)`, a small computation with a known result, is right; if not, a warning says `otherwise` and why."""
+    """Whether a kernel gives the right result on a device; if it does not, a warning says so.
+
+    Args:
+        probe: a small computation with a known result on the device that it is given → whether the result is right.
+        device: the GPU.
+        otherwise: the beginning of the warning: the consequence of doing without the kernel.
+    """
     try:
         with warnings.catch_warnings():  # of Triton's own import
             warnings.simplefilter("ignore")
@@ -17,7 +25,6 @@ def runs(probe: Callable[[torch.device], bool], device: torch.device, otherwise:
                 return True
         reason = "its results are wrong here"
     except Exception as error:  # no Triton, no C compiler, a GPU that it does not know
-        first = str(error).strip().splitlines()[:1] or [""]
-        reason = f"{type(error).__name__}: {first[0]}"
+        reason = fault(error, "it fails here")
     warnings.warn(f"{otherwise} ({reason})", stacklevel=2)
     return False

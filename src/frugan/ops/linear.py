@@ -1,4 +1,8 @@
-"""Linear maps that come with their adjoints, as differentiable as wanted."""
+"""Linear maps given together with their adjoints, differentiable any number of times.
+
+The derivative of a linear map y = A·x maps a gradient g to Aᵀ·g, and the derivative of that is A again: nothing needs
+to be kept of x.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,16 @@ Map = Callable[..., Tensor]
 
 
 def linear(x: Tensor, forward: Map, adjoint: Map, *constants: Tensor) -> Tensor:
-    """`forward(x, *constants)`, a linear map of x; its derivative is `adjoint(gradient, *constants)`, and that one's is the map.
+    """The result of a linear map of x, whose derivative is computed by the map's adjoint.
 
-    Nothing of x is kept, and the constants have no gradient. In compiled regions, where there is no second derivative of a
-    custom Function (PyTorch 2.13), and under transforms of `torch.func` PyTorch differentiates `forward` itself.
+    Args:
+        x: the map's input, a tensor of any shape.
+        forward: `forward(x, *constants)` → A·x, linear in x.
+        adjoint: `adjoint(gradient, *constants)` → Aᵀ·gradient, of x's shape.
+        constants: tensors that both functions need; no gradient reaches them.
+
+    Compiled code (a custom Function has no second derivative there in PyTorch 2.13) and the transforms of `torch.func`
+    differentiate `forward` itself instead.
     """
     if torch.compiler.is_compiling() or transformed() or not x.requires_grad:
         return forward(x, *constants)
@@ -38,9 +48,17 @@ class _Linear(torch.autograd.Function):
 
 
 def linear_operator(name: str, compute: Map, shape: Map | None = None) -> Map:
-    """A linear map of images that comes with its adjoint: `compute(x, constant, height, width, …, adjoint)`.
+    """A linear map of images and its adjoint as one PyTorch operator (`ops.operator`).
 
-    The constant has no gradient; `height` and `width` are those of the map's inputs; what follows are numbers.
+    Args:
+        name: the operator's name, `frugan::name`.
+        compute: `compute(x, constant, height, width, …, adjoint)`: the map of x or, if `adjoint`, its adjoint.
+            `constant` is a tensor without gradient; `height` and `width` are the size of the map's inputs (of the
+            adjoint's results); further numbers may follow.
+        shape: as in `ops.operator.operator`.
+
+    Returns:
+        A function of the arguments of `compute`.
     """
 
     def keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

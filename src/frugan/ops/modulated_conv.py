@@ -24,14 +24,18 @@ def modulated_conv2d(
     gain: float = 1.0,
     tile: Tile = "none",
 ) -> Float[Tensor, "N O oh ow"]:
-    """Convolution whose weights are scaled per sample and input channel, then normalised per output channel.
+    """Modulated convolution: the weights are scaled by sample and input channel, then normalised by output channel.
 
-    w'_{oik} = s_i · w_{oik};  w'' = w' / sqrt(Σ_{ik} w'² + 1e-8). Both scalings commute with the convolution, so they are
-    applied to the activations, and the whole batch shares one set of weights.
+        w'_{oik} = s_i · w_{oik},   w''_{oik} = w'_{oik} / sqrt(Σ_{i,k} w'_{oik}² + 1e-8)
+
+    Both scalings commute with the convolution. They are therefore applied to the activations, before and after it, and
+    the whole batch shares one set of weights.
 
     Args:
-        x: `[N, I, H, W]`, any float dtype; weight: `[O, I, k, k]` float32; styles: `[N, I]` float32.
-        demodulate: whether to normalise.
+        x: `[N, I, H, W]`, any float dtype.
+        weight: w, `[O, I, k, k]` with odd k, float32.
+        styles: s, `[N, I]`, float32.
+        demodulate: whether to normalise (w'' instead of w').
         resample_filter: `[taps, taps]`; if given, the image is up-sampled 2× on the way.
         gain: factor on the result.
         tile: axes along which the image repeats.
@@ -54,7 +58,14 @@ def demodulated_conv2d(
     gain: float = 1.0,
     tile: Tile = "none",
 ) -> tuple[Float[Tensor, "N O oh ow"], Float[Tensor, "N O"]]:
-    """As `modulated_conv2d`, before the last scaling: (`[N, O, H, W]` in x's dtype, float32 `[N, O]` to multiply it by)."""
+    """A modulated convolution without its last scaling, for a caller that fuses the scaling with what follows (`ops.epilogue`).
+
+    The arguments are those of `modulated_conv2d`.
+
+    Returns:
+        `[N, O, H, W]` (or twice the size) in x's dtype, and the factor by which each channel is to be multiplied, `[N,
+        O]`, float32.
+    """
     if x.dtype == torch.float16:
         # Demodulation undoes any scale of weights and styles; taking it out first keeps float16 within its range.
         weight = weight * (weight[0].numel() ** -0.5 / weight.abs().amax(dim=(1, 2, 3), keepdim=True))

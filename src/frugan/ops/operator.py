@@ -1,4 +1,4 @@
-"""Operators of our own: what compiled code takes as one whole, with the derivative that we give it."""
+"""Custom PyTorch operators: functions that `torch.compile` treats as opaque, with a derivative given by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, library
 
 
 def transformed() -> bool:
-    """Whether a transform of `torch.func` is at work: under it an operator of one's own has no derivative (PyTorch 2.13)."""
+    """Whether a transform of `torch.func` is active, under which a custom operator has no derivative (PyTorch 2.13)."""
     return torch._C._are_functorch_transforms_active()
 
 
@@ -21,10 +21,17 @@ def operator(
     keep: Callable[[Any, tuple[Any, ...], Tensor], None],
     shape: Callable[..., Tensor] | None = None,
 ) -> Callable[..., Tensor]:
-    """`compute` as an operator, registered as `frugan::name`; its arguments are annotated, its result shares no memory with them.
+    """Registers a function as the PyTorch operator `frugan::name` and returns that.
 
-    `keep(ctx, inputs, output)` saves what `backward(ctx, gradient)` needs, which is differentiable if it is made of such
-    operators. `shape` gives an empty result of the right shape; without it `compute` must not look at values.
+    Args:
+        name: unique within the package.
+        compute: the operation. Its arguments carry type annotations, from which the schema is inferred; its result
+            shares no memory with them.
+        backward: `backward(ctx, gradient)` → a gradient, or None, for each argument of `compute`. It can be
+            differentiated again if it consists of differentiable operations itself.
+        keep: `keep(ctx, inputs, output)` saves on `ctx` whatever `backward` needs.
+        shape: returns an empty tensor of the result's shape, dtype and layout, for tracing without values. By default
+            `compute` itself is traced, which must then not depend on values.
     """
     qualified = f"frugan::{name}"
     library.define(qualified, library.infer_schema(compute, mutates_args=()))

@@ -41,26 +41,43 @@ _REACH = 5
 
 
 def reflect(index: np.ndarray, size: int) -> np.ndarray:
-    """Positions on an axis extended by reflection about its ends, as often as needed → positions in [0, size)."""
+    """The positions on an axis of `size` pixels that integer positions in its extension by repeated reflection show.
+
+    Args:
+        index: integers of any shape; 0 is the first pixel, `size − 1` the last.
+        size: pixels of the axis, 2 or more.
+
+    Returns:
+        Integers in [0, size), of the same shape.
+    """
     period = 2 * (size - 1)
     index = index % period
     return np.minimum(index, period - index)
 
 
 def wrap(index: np.ndarray, size: int) -> np.ndarray:
-    """Positions on an axis that repeats → positions in [0, size)."""
+    """The positions on an axis of `size` pixels that integer positions in its periodic extension show: the remainder,
+    in [0, size).
+    """
     return index % size
 
 
 def period(size: int, *, repeats: bool = False) -> int:
-    """Samples of the ring of an axis extended by reflection, or of one that repeats."""
+    """Samples of one period of an axis that is extended and then upsampled twofold: 4·(size − 1) by reflection, 2·size
+    where it `repeats`.
+    """
     return 2 * size if repeats else 4 * (size - 1)
 
 
 def upsampling_matrix(size: int, *, repeats: bool = False) -> np.ndarray:
-    """float64 `[period + 1, size]`: one period of the extended, twofold upsampled axis, and its first row again.
+    """The matrix that extends an axis and upsamples it twofold, by sym6: one period, and its first row once more at the end.
 
-    Row m sits at pixel m/2: the largest tap is the middle of the filter.
+    Args:
+        size: pixels of the axis, 2 or more.
+        repeats: whether it is extended periodically instead of by reflection.
+
+    Returns:
+        float64 `[period + 1, size]`. Row m lies at pixel m/2, as the filter's largest tap counts as its centre.
     """
     length, extended = period(size, repeats=repeats), wrap if repeats else reflect
     matrix = np.zeros((length + 1, size))
@@ -72,9 +89,10 @@ def upsampling_matrix(size: int, *, repeats: bool = False) -> np.ndarray:
 
 
 def downsampling_matrix(size: int) -> np.ndarray:
-    """float64 `[size, 2·size + 10]`: filtering by the time-reversed sym6 and taking every second sample.
+    """The matrix that filters an axis by the time-reversed sym6 and keeps every second sample.
 
-    Column m sits at pixel (m − 5)/2.
+    Returns:
+        float64 `[size, 2·size + 10]`. Column m lies at pixel (m − 5)/2: the filter reaches five samples beyond either end.
     """
     matrix = np.zeros((size, 2 * size + 2 * _REACH))
     for tap, weight in enumerate(SYM6):
@@ -83,14 +101,22 @@ def downsampling_matrix(size: int) -> np.ndarray:
 
 
 def sample_places(size: int) -> np.ndarray:
-    """float64 `[2·size + 10]`: where the columns of `downsampling_matrix` sit, in pixels from the centre."""
+    """The positions of the columns of `downsampling_matrix`, in pixels from the centre of the axis: float64 `[2·size + 10]`."""
     return (np.arange(2 * size + 2 * _REACH) - (size - 1 + _REACH)) / 2
 
 
 def fold(pixels: Tensor, size: int, *, repeats: bool = False) -> tuple[Tensor, Tensor]:
-    """Positions in pixels from the centre → in turns of the ring, [0, 1), and which of them nothing is to be seen at.
+    """Positions on an infinitely extended axis as fractions of its period.
 
-    Extended by reflection an axis ends where a reflection would be reflected again; one that repeats has no end.
+    Args:
+        pixels: positions in pixels from the centre of the axis, float, of any shape.
+        size: pixels of the axis.
+        repeats: whether the axis is extended periodically instead of by reflection.
+
+    Returns:
+        Fractions in [0, 1), counted from the first pixel, and a boolean mask of the positions that show nothing.
+        Extended by reflection, an axis ends after one reflection at either side; extended periodically, nowhere, and
+        the mask is all False.
     """
     if repeats:
         turns = pixels / size + (size - 1) / (2 * size)
@@ -100,10 +126,19 @@ def fold(pixels: Tensor, size: int, *, repeats: bool = False) -> tuple[Tensor, T
 
 
 def bilinear(image: Float[Tensor, "N C H W"], grid: Float[Tensor, "N gh gw 2"]) -> Float[Tensor, "N C gh gw"]:
-    """`[N, C, H, W]` at positions (x, y) `[N, H', W', 2]` from −1, the first pixel, to 1, the last → `[N, C, H', W']`.
+    """Bilinear interpolation as by `grid_sample`: linear in the image, and differentiable with respect to it any number
+    of times.
 
-    Linear in the image, and differentiable as often as wanted; the grid has no gradient. (`grid_sample` is twice
-    differentiable in recent PyTorch only, and keeps the image for a derivative that nobody asks for: the grid's.)
+    `grid_sample` itself is twice differentiable in recent PyTorch only, and keeps the image for the gradient of the
+    grid, which is not needed.
+
+    Args:
+        image: `[N, C, H, W]`, float.
+        grid: positions (x, y) `[N, H', W', 2]`, −1 at the centre of the first pixel, 1 at that of the last. Zeros lie
+            beyond. No gradient reaches it.
+
+    Returns:
+        `[N, C, H', W']`
     """
     if transformed():
         return _grid_sample(image, grid)
@@ -113,7 +148,17 @@ def bilinear(image: Float[Tensor, "N C H W"], grid: Float[Tensor, "N gh gw 2"]) 
 def spread(
     samples: Float[Tensor, "N C gh gw"], grid: Float[Tensor, "N gh gw 2"], size: tuple[int, int]
 ) -> Float[Tensor, "N C H W"]:
-    """The adjoint of `bilinear` for images of `size` (H, W): adds every sample to the four pixels around its position."""
+    """The adjoint of `bilinear`: adds each sample to the four pixels around its position, in proportion to their
+    bilinear weights.
+
+    Args:
+        samples: `[N, C, H', W']`, float.
+        grid: positions as in `bilinear`, `[N, H', W', 2]`.
+        size: (H, W) of the result.
+
+    Returns:
+        `[N, C, H, W]`
+    """
     return _sample(samples, grid, *size, True)
 
 

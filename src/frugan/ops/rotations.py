@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
 
 def quarter_turns(x: Float[Tensor, "N C S S"], chosen: Float[Tensor, "N 4"]) -> Float[Tensor, "N C S S"]:
-    """Images `[N, C, S, S]`, each turned counter-clockwise by the quarter turns that `chosen` `[N, 4]` has a 1 for."""
+    """Images rotated counter-clockwise by 0, 90, 180 or 270 degrees.
+
+    Args:
+        x: square images `[N, C, S, S]`.
+        chosen: one-hot `[N, 4]`: the number of quarter turns of each image.
+    """
     turned = torch.stack([x.rot90(k, (2, 3)) for k in range(4)], dim=1)
     return (turned * chosen.to(x.dtype)[:, :, None, None, None]).sum(dim=1)

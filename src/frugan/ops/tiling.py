@@ -27,7 +27,16 @@ def tiles_along(tile: Tile) -> tuple[bool, bool]:
 
 
 def extend(x: Tensor, margins: Margins, tile: Tile) -> Tensor:
-    """`[N, C, H, W]` → `[N, C, top + H + bottom, left + W + right]`: repeated along the axes of `tile`, zeros along others."""
+    """Images with margins: the other end of the image along the axes of `tile`, zeros along the other axes.
+
+    Args:
+        x: `[N, C, H, W]`.
+        margins: pixels to add at (left, right, top, bottom), 0 or more.
+        tile: axes along which images repeat.
+
+    Returns:
+        `[N, C, top + H + bottom, left + W + right]`
+    """
     left, right, top, bottom = margins
     for axis, before, after, repeats in ((2, top, bottom, "y" in tile), (3, left, right, "x" in tile)):
         if before or after:
@@ -48,9 +57,13 @@ def _with_zeros(x: Tensor, axis: int, before: int, after: int) -> Tensor:
 
 
 def roll(images: Tensor, shift: Tensor) -> Tensor:
-    """Each image of `[N, C, H, W]` moved by its own `shift` `[N, 2]`, whole pixels (down, right), around the border.
+    """Each image moved by a shift of its own, what leaves at one border entering at the opposite one.
 
-    A permutation: its derivative moves gradients back.
+    A permutation of pixels, whose derivative moves gradients back.
+
+    Args:
+        images: `[N, C, H, W]`.
+        shift: whole pixels (down, right), integers `[N, 2]`.
     """
     return linear(images, _rolled, _rolled_back, shift)
 
@@ -70,9 +83,10 @@ def _rolled_back(images: Tensor, shift: Tensor) -> Tensor:
 
 
 def seams(images: Tensor) -> tuple[float, float]:
-    """How visible the seam between copies of images `[N, C, H, W]` is, along (y, x).
+    """The visibility of the seam between copies of images `[N, C, H, W]`, along (y, x).
 
-    The mean step between opposite border pixels, as a multiple of the mean step between neighbours: about 1 for images that repeat.
+    Each is the mean absolute difference of opposite border pixels, as a multiple of that of neighbouring pixels: about
+    1 for images that repeat seamlessly, more for others.
     """
     x = images.float()
     found = []

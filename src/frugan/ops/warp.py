@@ -32,7 +32,10 @@ _WORKSPACE = 2**26
 
 
 class AxisMap:
-    """A fixed linear map along an axis of `[N, C, H, W]`, from a matrix whose rows touch few neighbours."""
+    """A fixed linear map along one axis of `[N, C, H, W]`, given as a banded matrix.
+
+    Large matrices are multiplied in blocks of outputs, each with the inputs that it touches only.
+    """
 
     def __init__(self, matrix: np.ndarray, device: torch.device | str | None = None) -> None:
         self.size, inputs = matrix.shape
@@ -47,7 +50,7 @@ class AxisMap:
         self.matrix = torch.as_tensor(matrix, dtype=torch.float32, device=device)
 
     def __call__(self, x: Tensor, axis: int) -> Tensor:
-        """`[N, C, H, W]` → `[N, C, H', W]` (axis −2) or `[N, C, H, W']` (axis −1)"""
+        """The map of x `[N, C, H, W]` along `axis` −2 → `[N, C, H', W]`, or along −1 → `[N, C, H, W']`, in x's dtype."""
         if axis == -2:
             return self(x.mT, -1).mT
         matrix = self.matrix.to(x.dtype)
@@ -58,9 +61,15 @@ class AxisMap:
 
 
 class AffineWarp:
-    """Warps images of one size `(H, W)`, H and W ≥ 2, each by its own matrix; they repeat along the axes of `tile`.
+    """Affine warp of images of one size, each image by a matrix of its own.
 
-    Workspace per image: at most 16 times its pixels for the upsampled rings, about 4 times for the samples.
+    Memory needed for each image: 16 times its pixels at most for the upsampled extension, about 4 times for the
+    samples.
+
+    Args:
+        resolution: (H, W), each 2 or more.
+        device: of the matrices, which should be that of the images.
+        tile: axes along which images repeat and are extended periodically; along the others by reflection.
     """
 
     def __init__(
@@ -75,29 +84,38 @@ class AffineWarp:
         )
 
     def __call__(self, images: Float[Tensor, "N C H W"], inverse: Float[Tensor, "N 3 3"]) -> Float[Tensor, "N C H W"]:
-        """`[N, C, H, W]` float32 or float64 → the same shape.
+        """Warps a batch.
 
-        `inverse` `[N, 3, 3]` takes an output position (x, y, 1), in pixels from the image's centre, x to the right
-        and y downwards, to the input position shown there. Beyond H − 1 or W − 1 reflected pixels on a side all is
-        zero; along an axis that repeats nothing is.
+        Args:
+            images: `[N, C, H, W]`, float32 or float64.
+            inverse: `[N, 3, 3]`: takes the position of an output pixel (x, y, 1) to that of the input shown there.
+                Positions are in pixels from the image's centre, x to the right and y downwards.
+
+        Returns:
+            `[N, C, H, W]`. Further than H − 1 or W − 1 pixels beyond a border, reflected there, everything is zero;
+            along axes of `tile` nothing is.
         """
         if images.device.type == "cpu" and not transformed():
             return warp_cpu.warp(images, inverse, self.tile)
         return self.by_rings(images, inverse)
 
     def by_rings(self, images: Tensor, inverse: Tensor) -> Tensor:
-        """The same on any device, in parts."""
+        """The warp by interpolation in the whole periodic extension, on any device; large batches in parts that fit the
+        workspace.
+        """
         some = max(1, _WORKSPACE // (16 * images.shape[1:].numel()))
         parts = [self.whole(*part) for part in zip(images.split(some), inverse.split(some))]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def whole(self, images: Tensor, inverse: Tensor) -> Tensor:
-        """The same for all images at once, each by way of its whole rings."""
+        """The warp of all images at once, by interpolation in the whole periodic extension of each."""
         rings, grid = self.up[1](self.up[0](images, -2), -1), self._grid(inverse).to(images.dtype)
         return self.down[0](self.down[1](bilinear(rings, grid), -1), -2)
 
     def _grid(self, inverse: Tensor) -> Tensor:
-        """Sampling positions (x, y) `[N, 2H + 10, 2W + 10, 2]` on the rings, in [−1, 1]; 2 where nothing is to be seen."""
+        """Sampling positions (x, y) `[N, 2H + 10, 2W + 10, 2]` in the periodic extension, in [−1, 1]; 2, which is
+        outside, where nothing shows.
+        """
         coordinates = []
         for row, (size, repeats) in enumerate(zip(self.resolution[::-1], self.repeats[::-1])):
             a, b, c = (inverse[:, row, k, None, None] for k in range(3))
@@ -107,9 +125,11 @@ class AffineWarp:
 
 
 class NearestWarp:
-    """The same warp by the nearest pixel, for channels whose values mean something: nothing new arises between two of them.
+    """The warp of `AffineWarp` by the nearest pixel, for channels whose values are codes (of masks): no value arises
+    between two of them.
 
-    A selection of pixels, linear in the image and differentiable as often as wanted.
+    It selects pixels, so it is linear in the image and differentiable any number of times. The arguments are those of
+    `AffineWarp`.
     """
 
     def __init__(
@@ -120,7 +140,8 @@ class NearestWarp:
 
     def __call__(self, images: Float[Tensor, "N C H W"], inverse: Float[Tensor, "N 3 3"]) -> Float[Tensor, "N C H W"]:
         """`[N, C, H, W]` → the same shape; `inverse` `[N, 3, 3]` and what lies beyond the border as in `AffineWarp`."""
-        (h, w), places, seen = self.resolution, [], []
+        h, w = self.resolution
+        places, seen = [], []
         for row, size, repeats in ((1, h, self.repeats[0]), (0, w, self.repeats[1])):
             a, b, c = (inverse[:, row, k, None, None] for k in range(3))
             pixels = self.x * a + (self.y[:, None] * b + c)

@@ -1,7 +1,8 @@
-"""The affine warp on a CPU, where matrices can be looked at for nothing: each image the cheapest way.
+"""The affine warp on a CPU, each image by the cheapest method that its matrix allows.
 
-An image that stays is left alone. Where rows stay rows, upsampling, sampling and downsampling are one small matrix along
-each axis. Of the others' rings only the window that the output shows is made.
+Values of matrices can be read at no cost there. An image under the identity is copied. Where rows remain rows (scaling,
+translation, rotation by 90°), upsampling, sampling and downsampling combine to one small matrix along each axis. For
+other images only the part of the upsampled extension that the output shows is computed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _LANES = 16
 
 
 class WindowMap:
-    """A fixed linear map along an axis of `[N, C, H, W]`, any window of its outputs, and its adjoint."""
+    """A fixed linear map along an axis of `[N, C, H, W]` of which any range of outputs can be computed, and its adjoint."""
 
     def __init__(self, matrix: np.ndarray) -> None:
         self.size, self.inputs = len(matrix), matrix.shape[1]
@@ -42,7 +43,14 @@ class WindowMap:
     def __call__(
         self, x: Tensor, axis: int, start: int = 0, length: int | None = None, *, adjoint: bool = False
     ) -> Tensor:
-        """`[N, C, H, W]` → `length` outputs from `start` on, along axis −2 or −1; adjoint: from these to the inputs."""
+        """A range of the map's outputs, or the adjoint of that.
+
+        Args:
+            x: `[N, C, H, W]`: the inputs or, for the adjoint, the gradients of the range of outputs.
+            axis: −2 or −1.
+            start, length: the range of outputs; all of them by default.
+            adjoint: whether to map outputs back to inputs.
+        """
         length = length or self.size
         block = _BLOCK if self.inputs > _DENSE_UP_TO[axis] else self.size
         matrix = self.matrix.to(x.dtype)
@@ -78,7 +86,10 @@ class Window(NamedTuple):
 
 
 def _window(size: int, repeats: bool, lowest: float, highest: float) -> Window | None:
-    """What holds the positions between two, in pixels from the centre; None if that is more than the ring, or they go beyond it."""
+    """The range of the upsampled extension that holds the positions from `lowest` to `highest`, in pixels from the centre.
+
+    None if that is more than a period, or where positions beyond the extension's end are among them.
+    """
     start, end = math.floor(2 * lowest - 1e-3) + size - 1, math.ceil(2 * highest + 1e-3) + size - 1
     length = -(-(end - start + 1) // _LANES) * _LANES
     beyond = not repeats and max(-lowest, highest) > 1.5 * size - 1
@@ -86,7 +97,7 @@ def _window(size: int, repeats: bool, lowest: float, highest: float) -> Window |
 
 
 class CheapestWarp:
-    """What `AffineWarp` does, for images on a CPU."""
+    """`AffineWarp` for images of one size on a CPU."""
 
     def __init__(self, resolution: tuple[int, int], tile: Tile = "none") -> None:
         self.resolution, self.repeats = resolution, tiles_along(tile)
@@ -104,7 +115,7 @@ class CheapestWarp:
 
     @property
     def _alike(self) -> bool:
-        """Whether both axes are of one kind."""
+        """Whether both axes have the same size and the same extension, so that one matrix serves both."""
         return self.resolution[0] == self.resolution[1] and self.repeats[0] == self.repeats[1]
 
     def plan(self, images: Tensor, matrices: Tensor) -> tuple[Callable[..., Tensor], list[Tensor]]:
@@ -153,7 +164,7 @@ class CheapestWarp:
         return out
 
     def _along(self, inverse: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Where rows stay rows, all of it is a matrix along each axis, `[N, 1, H, H]` and `[N, W, W]`: nothing to sample."""
+        """The warps of matrices under which rows remain rows, as a matrix along each axis: `[N, 1, H, H]` and `[N, W, W]`."""
         y, x = inverse[:, 1, 1:], inverse[:, 0, ::2]
         if self._alike:
             along_h, along_w = self._along_axis(np.concatenate([y, x]), 0).chunk(2)
@@ -174,7 +185,9 @@ class CheapestWarp:
         return self.down[axis](samples[:, None], -2)
 
     def _view(self, inverse: np.ndarray, dtype: torch.dtype) -> tuple[tuple[Window, Window], Tensor]:
-        """Which windows of the rings (along y, x) these matrices show, and positions on them as `AffineWarp` has on rings."""
+        """The ranges of the upsampled extension (along y, x) that these matrices show, and sampling positions within
+        them, in [−1, 1].
+        """
         centre = inverse[:, 1::-1, 2]
         reach = np.abs(inverse[:, 1::-1, 1::-1]) @ [places[-1] for places in self.places]
         lowest, highest = centre - reach, centre + reach
@@ -202,7 +215,7 @@ class CheapestWarp:
         return (y, x), grid
 
     def _resample(self, images: Tensor, windows: tuple[Window, Window], grid: Tensor, *, adjoint: bool) -> Tensor:
-        """On windows of the rings, (along y, x)."""
+        """The images sampled at `grid` within `windows` (along y, x) of their upsampled extension; or the adjoint of that."""
         up, down = self.up, self.down
         parts = [(window.start % length, window.length) for window, length in zip(windows, self.periods)]
         if adjoint:
@@ -217,7 +230,10 @@ _of_size = cache(CheapestWarp)
 
 
 def warp(images: Tensor, inverse: Tensor, tile: Tile = "none") -> Tensor:
-    """As `AffineWarp`; compiled code takes it as a whole, as it depends on the matrices' values."""
+    """`AffineWarp` on a CPU: the arguments of its call, and `tile` as there.
+
+    Compiled code calls it as an opaque operator, since the method depends on the matrices' values.
+    """
     height, width = images.shape[2:]
     if torch.compiler.is_compiling():
         return _warp(images, inverse, height, width, TILES.index(tile), False)

@@ -33,13 +33,26 @@ def facts(title: str, rows: Sequence[tuple[str, object]]) -> Block:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, note: str = "") -> Block:
-    """A table whose first column names the rows."""
+    """A block with a table.
+
+    Args:
+        title: above it.
+        columns: headings.
+        rows: cells; the first one names the row.
+        note: below it.
+    """
     cells = [[shown(cell, LONGEST) for cell in row] for row in rows]
     return {"kind": "table", "title": title, "columns": [*map(shown, columns)], "rows": cells, "note": note}
 
 
 def image(title: str, pixels: np.ndarray, *, note: str = "") -> Block:
-    """uint8 `[H, W, C]` as a PNG within the block, with its size in pixels."""
+    """A block with an image, as PNG within it.
+
+    Args:
+        title: above it.
+        pixels: uint8 `[H, W, C]`.
+        note: below it.
+    """
     buffer = io.BytesIO()
     picked: Image.Image = pil_image(pixels)
     picked.save(buffer, "PNG", optimize=True)

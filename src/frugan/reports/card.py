@@ -11,7 +11,13 @@ from frugan.reports.subject import Subject
 
 
 def report_card(subject: Subject, sections: Mapping[str, Findings], settings: Settings) -> str:
-    """Markdown: how to use the generator, its data and training, the main numbers, and the statement."""
+    """The model card in Markdown: how to use the generator, its data and training, the main numbers, and the statement.
+
+    Args:
+        subject: the generator with its run.
+        sections: results by the section's name.
+        settings: of the report.
+    """
     name = subject.source.resolve().name
     still = "what it is meant for, and its licence (`license:` in the header)"
     lines = [model_card(subject.generator, f"USER/{name}", subject.class_names, samples=False, still=still)]

@@ -27,7 +27,7 @@ MOST_COMPARED = 5000
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides a report's numbers, besides the generator and the images.
+    """The settings that decide a report's numbers, besides the generator and the images.
 
     `features`: names of `FEATURES`; empty: those whose weights are at hand. `statistics`:
     "package.module:callable" of an image, see `load_statistic`. `licence`: of the images, as their owner states it.
@@ -49,13 +49,13 @@ class Settings:
             check_choice("feature network", name, FEATURES)
 
     def deciding(self) -> dict[str, Any]:
-        """Those that results depend on."""
+        """The settings that results depend on."""
         return {k: v for k, v in asdict(self).items() if k != "batch"}
 
 
 @dataclass
 class Context:
-    """What a section computes from. `cards` is the folder of evaluation cards, kept by the hash of what they depend on."""
+    """The input of a section. `cards` is the folder of evaluation cards, kept by the hash of what they depend on."""
 
     subject: Subject
     settings: Settings
@@ -68,7 +68,7 @@ class Context:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that every section depends on, for its hash."""
+        """The values that every section depends on, for its hash."""
         s = self.subject
         return {
             "software": software(),

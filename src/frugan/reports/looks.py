@@ -56,7 +56,7 @@ def wasserstein(a: Array, b: Array) -> float:
 
 
 def histogram_distance(a: Array, b: Array) -> float:
-    """The same for histograms of the values 0 … V − 1, `[V]` of sum 1, as a share of the range V − 1."""
+    """The distance of histograms of the values 0 … V − 1, `[V]` of sum 1, as a share of the range V − 1."""
     return float(np.abs(np.cumsum(a - b))[:-1].sum() / (len(a) - 1))
 
 

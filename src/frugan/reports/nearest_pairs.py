@@ -26,7 +26,14 @@ Neighbours = tuple[Sequence[int], Sequence[float]]
 
 
 def show_pairs(context: Context, network: str, card: EvaluationCard, found: Findings) -> None:
-    """Adds the distances of the nearest pairs to the numbers, and the pairs as sheets where real images may be shown."""
+    """Adds the nearest pairs of samples and training images: their distances, and sheets where real images may be shown.
+
+    Args:
+        context: of the report.
+        network: name of the feature network.
+        card: an evaluation in these features.
+        found: the results to which they are added.
+    """
     subject = context.subject
     stream, unseen = subject.require_stream(), subject.require_unseen()
     known = subject.data or subject.reference
@@ -81,7 +88,7 @@ def pairs_among(features: Features2D) -> list[tuple[int, int, float]]:
 
 
 def count_identical(images: ImageSet) -> int:
-    """How many images have the very pixels of another one."""
+    """The number of images with exactly the pixels of another one."""
     digests = Counter(sha256(images[[i]].tobytes()).digest() for i in range(len(images)))
     return sum(count for count in digests.values() if count > 1)
 

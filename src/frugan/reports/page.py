@@ -20,7 +20,13 @@ LONGEST_WORD = 24
 
 
 def render(header: Mapping[str, Any], titles: Mapping[str, str], sections: Mapping[str, Findings]) -> str:
-    """The page of the sections, in the order of their titles, the statement also at the top."""
+    """The report as a page of HTML: its sections in the order of their titles, the statement also at the top.
+
+    Args:
+        header: what the page says first.
+        titles: of sections, by name.
+        sections: results by the section's name.
+    """
     return _template().render(
         header=header,
         sections=[(name, titles[name], sections[name]) for name in titles if name in sections],

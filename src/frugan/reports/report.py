@@ -69,7 +69,7 @@ class Report:
 
     @property
     def statement(self) -> list[dict[str, str]]:
-        """What the evidence supports and does not: `verdict`, `sentence` and `rule` of each."""
+        """The statements that the evidence supports or not: `verdict`, `sentence` and `rule` of each."""
         return self.sections[STATEMENT].numbers["sentences"] if STATEMENT in self.sections else []
 
 
@@ -98,8 +98,9 @@ def report(
         reference: other images of the same kind, which it was not trained on.
         group: which images belong together (see `frugan.data.groups`); None: as the run was trained.
         sections: names of `SECTIONS`, and "statement"; None: all.
-        progress: hears (done, total) within a section.
-        told: hears a sentence about each section.
+        device: to compute on.
+        progress: called with (done, total) within a section.
+        told: called with a sentence about each section.
         settings: the fields of `frugan.reports.context.Settings`.
 
     Raises:
@@ -125,7 +126,7 @@ def report(
 
 
 def _section(name: str, context: Context, store: Store, told: Callable[[str], object]) -> Findings:
-    """What is kept of it, else what it gives now; an error that the user can understand makes it empty."""
+    """A section's kept results or else new ones; an error that the user can understand makes it empty."""
     title = SECTIONS[name].title
     key = digest(name, context.identity, _run_files(context.subject) if name == "description" else None)
     kept = from_first(lambda: store.read(name, key))

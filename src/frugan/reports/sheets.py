@@ -16,7 +16,15 @@ LARGEST_CELL = 128
 
 
 def sheet(title: str, images: Tensor, columns: int, *, note: str = "", row_names: Sequence[str] = ()) -> Block:
-    """A block of images `[N, C, H, W]` in [-1, 1], row by row."""
+    """A block with images, row by row.
+
+    Args:
+        title: above it.
+        images: `[N, C, H, W]` in [-1, 1].
+        columns: number of columns.
+        note: below it.
+        row_names: captions, none by default.
+    """
     side = max(images.shape[2:])
     if side > LARGEST_CELL:
         size = [max(1, round(n * LARGEST_CELL / side)) for n in images.shape[2:]]

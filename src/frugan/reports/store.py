@@ -35,7 +35,7 @@ class Store:
         self.folder = folder
 
     def read(self, name: str, key: str) -> Findings | None:
-        """What was found under that key, or None: never asked, asked otherwise, or damaged."""
+        """The results kept under that key, or None: never computed, computed otherwise, or damaged."""
         try:
             value = read_json(self._file(name), MAX_SECTION)
             if not isinstance(value, dict) or value.pop("key", None) != key:

@@ -70,7 +70,7 @@ class Subject:
 
     @property
     def real_name(self) -> str:
-        """Which images `real` are, in words."""
+        """The images `real`, in words."""
         if self.reference:
             return "images of the reference set"
         return "images held out from training" if self.unseen else "the images of training themselves"
@@ -118,10 +118,18 @@ def open_subject(
     group: str | None = None,
     device: str = "auto",
 ) -> Subject:
-    """Loads the generator, and opens its run's images and the reference. Raises `FruganError` where they do not fit it.
+    """Loads the generator of a report, and opens its run's images and the reference.
 
-    `group` says which images belong together, where the run was not trained so. Images that the run does not find are no error,
-    unless `data` names their place: sections say then why they are empty.
+    Images that cannot be found are no error, unless `data` names their place: sections then say why they are empty.
+
+    Args:
+        source: a run, a checkpoint or a network file.
+        data: where the run's images are now; None: where they were.
+        reference: other images to compare with, or None.
+        group: a rule that says which images belong together, in place of the run's.
+        device: to compute on.
+
+    Raises `FruganError` where images do not fit the generator.
     """
     path = Path(source)
     folder = path if path.is_file() else generator_folder(path)

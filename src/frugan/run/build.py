@@ -28,7 +28,7 @@ from frugan.training.transfer import freeze
 
 
 def build(config: RunConfig, dataset: Dataset, device: torch.device) -> tuple[TrainState, Phases]:
-    """A fresh training state and its phases, on the device. Raises anything at all where the configuration makes no sense."""
+    """A new training state and its losses, on a device. Raises anything at all where the configuration makes no sense."""
     state = TrainState.create(
         config.generator,
         config.discriminator,
@@ -64,12 +64,18 @@ def build_networks(config: RunConfig, device: torch.device | str = "cpu") -> tup
 
 
 def build_phases(config: RunConfig, device: torch.device, *, compiled: bool = False) -> Phases:
-    """The training phases on fresh networks, to try them."""
+    """The losses of a run on new networks, for trials."""
     return make_phases(config, *build_networks(config, device), compiled=compiled)
 
 
 def make_phases(config: RunConfig, G: Generator, D: Discriminator, *, compiled: bool = False) -> Phases:
-    """The training phases that a run's configuration asks for, on the networks' device."""
+    """The losses that a run's configuration asks for, on the networks' device.
+
+    Args:
+        config: of the run.
+        G, D: the networks.
+        compiled: whether the losses are compiled.
+    """
     device = G.mapping.w_avg.device
     generated, judged = G.config.synthesis.tile, getattr(D.config, "tile", "none")
     where: dict[str, Any] = {"channels": G.channels, "resolution": G.resolution, "device": device, "tile": judged}

@@ -29,8 +29,11 @@ Advance = Callable[[int, int], None]
 
 
 class Status(NamedTuple):
-    """What is known of a run: "running", "finished", "interrupted", "failed", "not begun", or "killed", where it says that
-    it is running and no process has its directory locked; `silent`: seconds since its last sign of life."""
+    """The status of a run: "running", "finished", "interrupted", "failed", "not begun" or "killed".
+
+    It is "killed" where it says that it is running and no process has its directory locked. `silent`: seconds since its
+    last sign of life.
+    """
 
     name: str
     kimg: float
@@ -39,7 +42,7 @@ class Status(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """In words, for instance "killed: no sign of life for 2 hours 5 minutes"."""
+        """The status in words, for instance "killed: no sign of life for 2 hours 5 minutes"."""
         if self.silent is None or self.name not in ("running", "killed"):
             return self.name
         last = tracking.duration(self.silent)
@@ -123,7 +126,7 @@ class RunDirectory:
             self._load()
 
     def status(self) -> Status:
-        """How far the run is, and whether it still shows signs of life."""
+        """The progress of the run, and whether it is still alive."""
         facts = self.read("run.json") or {}
         said = str(facts.get("status", "not begun"))
         seen = tracking.parse_time(facts.get("sign_of_life"))
@@ -167,7 +170,7 @@ class RunDirectory:
         return read_json(self.path / name)
 
     def report(self, name: str) -> Record:
-        """Likewise a file that nothing depends on: a damaged one is skipped, so that it does not stop the run."""
+        """Reads a file that nothing depends on: a damaged one is skipped, so that it does not stop the run."""
         try:
             return self.read(name) or {}
         except FruganError:
@@ -268,6 +271,7 @@ def _is_locked(path: Path) -> bool:
 
 
 def lock(path: Path, stack: ExitStack, name: str = ".lock") -> None:
+    """Locks a run's directory until the stack ends. Raises `FruganError` where another process has it."""
     try:
         # Who only looks whether there is a run already has it for a moment; who trains keeps it.
         stack.enter_context(filelock.FileLock(path / name, timeout=1, thread_local=False))

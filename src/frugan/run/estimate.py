@@ -1,4 +1,4 @@
-"""What a configuration costs, before it is trained: parameters, time and memory, from one pass of each phase."""
+"""The costs of a configuration before it is trained: parameters, time and memory, from one pass of each phase."""
 
 from __future__ import annotations
 

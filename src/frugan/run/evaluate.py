@@ -142,7 +142,14 @@ def run_of(folder: Path) -> RunDirectory | None:
 def own_images(
     run: RunDirectory | None, data: str | None, generator: Generator, group: str | None = None
 ) -> Dataset | None:
-    """The images that a generator was trained on, grouped by the rule `group`, if one is given; None where none are known."""
+    """The images that a generator was trained on; None where they are unknown.
+
+    Args:
+        run: its directory, or None for a generator without.
+        data: where the images are now; None: where they were.
+        generator: for their shape.
+        group: a rule that says which images belong together, in place of the run's.
+    """
     if run is not None:
         own = run.open_data(data)
     elif data:
@@ -155,9 +162,14 @@ def own_images(
 
 
 def same_shape(like: DataConfig | None, path: str, generator: Generator, *, labels: bool) -> DataConfig:
-    """Other images brought to the generator's shape in the way of the run's own; none mirrored, none held out.
+    """The configuration of other images in the generator's shape, made as the run's own images are; none mirrored, none
+    held out.
 
-    Without a run the range of values is the generator's own.
+    Args:
+        like: the run's own, or None.
+        path: of the other images.
+        generator: for size and channels.
+        labels: whether labels are wanted.
     """
     like = like or DataConfig(path, value_range=_range_of(generator))
     changes = {

@@ -26,10 +26,18 @@ _HERE = "127.0.0.1"  # this machine's own name need not resolve
 
 
 def launch(processes: int, module: str, arguments: Sequence[str]) -> None:
-    """Runs `python -m module …` in so many processes here, all anew up to three times after a fault of one of them.
+    """Runs `python -m module …` in several processes on this machine, which are all started anew up to three times
+    after a fault of one.
 
-    Ctrl-C, SIGTERM and SIGHUP are handed on, and end it when the processes have saved; a second Ctrl-C kills them. Raises
-    `FruganError` where starting anew does not help, and exits with code 2 where a process did so: its sentence is out.
+    Ctrl-C, SIGTERM and SIGHUP are passed on, and end it when the processes have saved; a second Ctrl-C kills them.
+
+    Args:
+        processes: how many.
+        module: to run.
+        arguments: of the module.
+
+    Raises `FruganError` where starting anew does not help, and exits with code 2 where a process did so, as it has
+    printed its message.
     """
     patience()  # refused once, here
     ended = ""
@@ -139,7 +147,9 @@ def _asked_to_stop() -> Iterator[list[int]]:
 
 
 def stop_signals() -> list[signal.Signals]:
-    """Those that ask for a stop: Ctrl-C, a scheduler's SIGTERM, and SIGHUP of a terminal that closes, unless `nohup` bars it."""
+    """The signals that ask for a stop: Ctrl-C, a scheduler's SIGTERM, and SIGHUP of a terminal that closes, unless
+    `nohup` bars it.
+    """
     kinds = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # Windows has none
         kinds.append(signal.SIGHUP)

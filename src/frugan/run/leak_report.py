@@ -32,12 +32,16 @@ def leaks_of_run(
     device: str = "auto",
     progress: Advance = lambda done, total: None,
 ) -> RunLeaks:
-    """Asks every question that fits the images of a run, about so many samples of its generator and training images.
+    """Measures the leaks of a run: for every question that fits its images, the share of its generator's samples.
 
     Args:
+        path: the run.
         data: where the run's images are now.
         function: another augmentation, "module:name" of a function of images `[N, C, H, W]` in [-1, 1].
-        transforms: more of ADA's transforms, as `parse_transforms` takes them.
+        transforms: further ones of ADA's transforms, as `parse_transforms` takes them.
+        samples: number of samples, and of training images.
+        device: to compute on.
+        progress: called with (done, total) samples.
     """
     run = RunDirectory(path)
     dataset = run.open_data(data)
@@ -65,7 +69,17 @@ def leaks_of_run(
 def recovery_of_images(
     data: str, *, function: str | None = None, transforms: str | None = None, p: float = 1.0, samples: int = 2000
 ) -> Recovery:
-    """What can be undone of an augmentation of images: a function, or transforms applied with probability p."""
+    """Measures how much of an augmentation's effect on images can be recovered (`leaks.recovery`).
+
+    Args:
+        data: path of the images.
+        function: `module:name` of a function of images; or None.
+        transforms: names of transforms, if there is no function.
+        p: their probability.
+        samples: number of images.
+
+    Raises `FruganError` unless exactly one of both is given.
+    """
     if (function is None) == (transforms is None):
         raise FruganError("--data needs either --function module:name or --transforms")
     dataset = open_dataset(DataConfig(path=data))
@@ -92,7 +106,7 @@ def load_function(text: str) -> Function:
 def _questions(
     function: str | None, transforms: str | None, channels: int, resolution: tuple[int, int]
 ) -> dict[str, Question]:
-    """Those that fit the images, and whether they went through more transforms or a function."""
+    """The questions that fit the images, and one on further transforms or a function."""
 
     def fired(name: str) -> Function:
         pipeline = AugmentPipeline(AugmentConfig((name,)), channels=channels, resolution=resolution)

@@ -45,7 +45,7 @@ def load(path: str | Path) -> Generator:
 
 
 def load_with_notes(path: str | Path) -> tuple[Generator, list[str]]:
-    """As `load`; and what the import of these networks has left out or estimated."""
+    """The generator as from `load`, and notes on what its import left out or estimated."""
     if Path(path).is_file():
         found = read_network(path)
         return found.generator, found.notes

@@ -40,7 +40,7 @@ def absolute(field: str, text: str | None) -> str | None:
 
 
 def relative_paths(config: RunConfig, run_dir: Path) -> dict[str, str]:
-    """How each existing path of a configuration is reached from the run directory, by field; that has to exist."""
+    """The way from the run directory to each existing path of a configuration, by field; the directory has to exist."""
     found = {field: _relative(field, str(value), run_dir) for field in FIELDS if (value := _get(config, field))}
     return {field: path for field, path in found.items() if path}
 
@@ -54,7 +54,13 @@ def located(config: RunConfig, run_dir: Path) -> RunConfig:
 
 
 def data_places(config: RunConfig, run_dir: Path, moved_to: str | None = None) -> Iterator[DataConfig]:
-    """Where the data may lie now, the likeliest place first: images and labels that exist, or only `moved_to`."""
+    """Places where a run's data may be now, the most likely first: those that exist, or only `moved_to`.
+
+    Args:
+        config: of the run.
+        run_dir: its directory.
+        moved_to: the place that the user gave, or None.
+    """
     data = config.data
     masks = next(_places(config, "data.masks", run_dir), data.masks)
     paths = [moved_to] if moved_to else list(_places(config, "data.path", run_dir)) or [data.path]
@@ -66,7 +72,7 @@ def data_places(config: RunConfig, run_dir: Path, moved_to: str | None = None) -
 
 
 def _tables(config: RunConfig, field: str, run_dir: Path, path: str) -> Iterator[str]:
-    """Where a table of labels or groups may lie now that the images lie at `path`, the likeliest place first."""
+    """Places of a table of labels or groups, given that the images are at `path`, the likeliest first."""
     text = _get(config, field)
     places = [*_places(config, field, run_dir), *_moved_along(text, config.data.path, path, field), text]
     yield from dict.fromkeys(places if os.path.isabs(text) else [text, *places])

@@ -20,7 +20,14 @@ from frugan.training import TrainState, checkpoint
 
 
 class PeriodicEvaluation:
-    """Measures the EMA generator of a run, and keeps which checkpoint is the best.
+    """Measures the EMA generator of a run at intervals, and remembers which checkpoint is the best.
+
+    Args:
+        run: its directory.
+        config: of the run.
+        dataset: its images.
+        state: of training.
+        progress: called with (done, total) images of an evaluation.
 
     Attributes:
         values: the metrics measured last, by name.
@@ -67,7 +74,14 @@ class PeriodicEvaluation:
 
 
 def make_evaluator(config: RunConfig, dataset: Dataset, device: torch.device, *, most: int | None = None) -> Evaluator:
-    """What measures a run while it trains, against the held-out images if there are any; `most`: of the images, to try it."""
+    """The evaluator of a run in training: against the held-out images or, where there are none, those trained on.
+
+    Args:
+        config: of the run.
+        dataset: its images.
+        device: of the generator.
+        most: of the images, for a trial; None: all.
+    """
     held_out = len(dataset.held_out_indices)
 
     def some(which: Literal["train", "held-out", "stream"]) -> ImageSet:

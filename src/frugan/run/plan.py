@@ -39,8 +39,10 @@ _LOOKED_AT = 256  # images that decide whether a set repeats
 
 
 class Plan(NamedTuple):
-    """What a run would be: its configuration, why, on what images, and what it takes from other networks; `note`: what
-    was decided that the user may want otherwise; `warning`: what is wrong with the images although training can begin."""
+    """The plan of a run: its configuration with reasons, its images, and the weights that it takes from other networks.
+
+    `note`: a decision that the user may want otherwise; `warning`: a fault of the images that training can live with.
+    """
 
     config: RunConfig
     derived: list[Derived]
@@ -58,11 +60,19 @@ def plan(
     processes: int | None = None,
     progress: Advance | None = None,
 ) -> Plan:
-    """Opens the data and resolves the configuration; writes nothing but the data's cache.
+    """Opens the data and derives the configuration of a run; it writes nothing but the data's cache.
 
     Fine-tuning takes the images at the size and channels of the networks it starts from, where nothing else is asked
-    for. `processes` is how many will train (default: those that are at it). Raises `FruganError` where those networks do
-    not fit, unless `options.allow_partial`.
+    for.
+
+    Args:
+        options: of training.
+        data: of the data set.
+        device: to train on.
+        processes: how many will train; None: those that take part now.
+        progress: called with (done, total) images.
+
+    Raises `FruganError` where those networks do not fit, unless `options.allow_partial`.
     """
     tracking.check_trackers(tracking.parse_trackers(options.tracker))
     data, options = _anchored(data, options)
@@ -123,7 +133,7 @@ def _facts(dataset: Dataset, device: torch.device, processes: int, source: Impor
 
 
 def _start(config: RunConfig, source: Imported) -> StartReport:
-    """What is taken from other networks. Raises `FruganError` where they do not fit, unless that is allowed."""
+    """The weights taken from other networks. Raises `FruganError` where they do not fit, unless that is allowed."""
     start = StartReport(str(config.transfer.init_from))
     take_over(build_networks(config), source, start)
     if not (start.complete or config.transfer.allow_partial):
@@ -166,7 +176,7 @@ def pace(config: RunConfig) -> float:
 
 
 def _threads(config: RunConfig, asked: int | Literal["auto"] | None, processes: int) -> tuple[int, str]:
-    """How many threads each process computes with on a CPU, and why."""
+    """The number of threads that each process computes with on a CPU, and the reason."""
     if asked != "auto":
         return asked or torch.get_num_threads(), "as asked for"
     most = max(min(torch.get_num_threads(), threads.usable_cores() // processes), 1)
@@ -189,7 +199,7 @@ def _anchored(data: DataConfig, options: Options) -> tuple[DataConfig, Options]:
 
 
 def _fitting(options: Options, dataset: Dataset, facts: Facts, device: torch.device) -> int:
-    """How many of a process's share of the batch fit into memory at once, tried with networks of the run's own kind."""
+    """The images of a process's share of the batch that fit into memory at once, tried with networks of the run's own kind."""
     config, _ = resolve(replace(options, batch_per_device=None), dataset.config, facts)
     share = config.training.batch // facts.processes
     group = min(config.discriminator.mbstd_group or share, share)

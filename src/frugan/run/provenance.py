@@ -21,7 +21,7 @@ _HOW = {
 
 
 def provenance_of(source: str | Path, licence: str | None = None) -> Provenance:
-    """What the run says of whom `source` is a directory or a checkpoint; of other networks only the licence.
+    """The provenance of the run that `source` is a directory or checkpoint of; for other networks only the licence.
 
     Paths and host names are left out: a card is published.
     """
@@ -74,7 +74,7 @@ def _training(run: RunDirectory, folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _figures(run: RunDirectory, folder: Path) -> Iterator[tuple[str, str]]:
-    """Of each evaluation card of the checkpoint: its values, and what they were measured by."""
+    """The values of each evaluation card of the checkpoint, and how they were measured."""
     for file in sorted((run.path / "evaluations").glob(f"{folder.name}*.json")):
         try:
             card = EvaluationCard.load(file)

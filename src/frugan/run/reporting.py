@@ -26,11 +26,18 @@ BUSY = 2.0
 
 
 class Reporter:
-    """Writes what people see of a run; of several processes the first alone (`writes`), the others keep the same account.
+    """Writes what people see of a run; of several processes the first alone (`writes`), while the others keep the same account.
+
+    Args:
+        run: its directory.
+        config: of the run.
+        dataset: its images.
+        state: of training.
+        total_images: at the end of training.
 
     Attributes:
         events: what has happened to the run since it began (roll-backs, damaged checkpoints), oldest first.
-        findings: what the monitors say now, by their names.
+        findings: the monitors' present messages, by their names.
     """
 
     def __init__(
@@ -94,7 +101,13 @@ class Reporter:
         self._news.append(message)
 
     def record(self, measured: Record, seconds: float, images: int) -> Record:
-        """The record of a tick that took so many seconds and images (docs/reference/run-directory.md lists its fields)."""
+        """The record of a tick (docs/reference/run-directory.md lists its fields).
+
+        Args:
+            measured: statistics of the tick.
+            seconds: that it took.
+            images: that it trained on.
+        """
         state = self.state
         r_t, r_v, p = torch.stack([state.controller.r_t, state.controller.r_v, state.controller.p]).tolist()
         return {
@@ -132,13 +145,13 @@ class Reporter:
         self.trackers.log(record)
 
     def divergence(self, record: Record) -> str | None:
-        """What the monitors would take for divergence if this record came next, or None."""
+        """The monitors' message of divergence if this record came next, or None."""
         found = monitors.check([*self._past, monitors.digest(record)], self.setting)
         return next((found[name] for name in found if monitors.MONITORS[name].divergence), None)
 
     @cached_property
     def setting(self) -> monitors.Setting:
-        """What the monitors must know of the run."""
+        """The facts on the run for the monitors."""
         controller, metric = self.config.controller, self.config.evaluate.metrics[0]
         p_max = controller.p_max if controller.kind in ("rt", "rv") else 0.0
         return monitors.Setting(p_max, metric, METRICS[metric].higher_is_better)

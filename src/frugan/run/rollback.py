@@ -13,13 +13,20 @@ MAX_ROLLBACKS = 3
 
 
 class Rollback:
-    """Finds divergence in a tick's record, and undoes it at most `MAX_ROLLBACKS` times."""
+    """Detects divergence in a tick's record, and undoes it at most `MAX_ROLLBACKS` times.
+
+    Args:
+        run: its directory.
+        config: of the run.
+        state: of training.
+        reporter: which tells of it.
+    """
 
     def __init__(self, run: RunDirectory, config: RunConfig, state: TrainState, reporter: Reporter) -> None:
         self.run, self.training, self.state, self.reporter = run, config.training, state, reporter
 
     def reason(self, record: Record) -> str | None:
-        """Why training has to go back, or None."""
+        """The reason why training has to go back to its last checkpoint, or None."""
         if record["bad_streak"] >= self.training.max_bad_steps:
             return f"{record['bad_streak']:.0f} updates in a row had gradients that are not finite"
         if not checkpoint.is_finite(self.state):

@@ -56,11 +56,18 @@ def grid_shape(resolution: tuple[int, int]) -> tuple[int, int]:
 
 
 def grid_labels(labels: Tensor, columns: int, rows: int, measured: Sequence[Measured] = ()) -> Tensor | None:
-    """Labels `[columns·rows, K]` for a grid with one class a column, or numbers from left to right, from training labels
-    `[N, K]`; None without labels.
+    """Labels for a grid of samples: a class for each column, or numbers from left to right. None for a generator without labels.
 
-    Where a label is a number and something else, each row follows one number over its range, in turn, and the rest of the label
-    stays what it is in one training image.
+    Where a label holds a number and something else, each row varies one number over its range, in turn, and the rest of
+    the label is that of one training image.
+
+    Args:
+        labels: of training images, `[N, K]`.
+        columns, rows: of the grid.
+        measured: the label's columns that are numbers.
+
+    Returns:
+        `[columns·rows, K]`
     """
     if not labels.shape[1]:
         return None

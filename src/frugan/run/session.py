@@ -48,12 +48,20 @@ class Tick(NamedTuple):
 
 
 class TrainingSession:
-    """Trains a run, and owns what is open meanwhile; `Run.session` makes one.
+    """A training session of a run, with everything that is open meanwhile; `Run.session` makes one.
+
+    Args:
+        run: its directory, which is locked meanwhile.
+        device: to train on.
+        dataset: its images.
+        total_kimg: at the end of training.
+        evaluating: called with (done, total) images of an evaluation.
+        stepping: called with kimg after each step.
 
     Attributes:
-        state, phases: what is trained (`frugan.training`).
+        state, phases: the training state and the losses (`frugan.training`).
         reporter: writes what people see.
-        evaluation: measures now and then.
+        evaluation: measures the EMA generator at intervals.
         rollback: undoes divergence.
     """
 
@@ -230,13 +238,13 @@ class TrainingSession:
             )
 
     def _check_place(self) -> None:
-        """Nothing is written any more where the run was, once it was moved away or removed."""
+        """Raises where the run's directory was moved or removed, so that nothing is written there any more."""
         if rank() == 0 and not self.run.path.is_dir():
             raise FileNotFoundError(errno.ENOENT, "the run is no longer there", str(self.run.path))
 
 
 def _vicinity(objective: ObjectiveConfig, dataset: Dataset) -> Vicinity | None:
-    """What draws images near a label, where the run asks for that."""
+    """The sampler of images near a label, where the run asks for one."""
     if objective.vicinity == "none":
         return None
     sigma, kappa = objective.vicinity_sigma, objective.vicinity_kappa

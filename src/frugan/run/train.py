@@ -39,11 +39,18 @@ class Run(RunDirectory):
     ) -> Iterator[Record]:
         """Trains on from the latest checkpoint, yielding a record each tick (docs/reference/run-directory.md lists its fields).
 
-        `kimg` is the new total. When `stop()` becomes true, or the iterator is closed, a checkpoint is written and
-        training ends after the step at hand. The directory is locked meanwhile. Where `torch.distributed` is set up, all
-        processes call this, and get the same records; the first alone writes. `evaluating(done, total)` hears how far
-        an evaluation is, in images; `stepping(kimg)` hears of each step. On a CPU it computes with the run's own number
-        of threads, as far as there are cores.
+        The directory is locked meanwhile. Where `torch.distributed` is set up, all processes call this and get the same
+        records; the first alone writes. On a CPU it computes with the run's own number of threads, as far as there are
+        cores.
+
+        Args:
+            kimg: the new total; None: that of the configuration.
+            device: to train on.
+            dataset: the images, if they are open already.
+            stop: asked after each step. When it is true, or the iterator is closed, a checkpoint is written and
+                training ends.
+            evaluating: called with (done, total) images of an evaluation.
+            stepping: called with kimg after each step.
         """
         with self.session(
             kimg=kimg, device=device, dataset=dataset, evaluating=evaluating, stepping=stepping
@@ -102,7 +109,17 @@ def train(
 def begin(
     data: str | Path | DataConfig, out: str | Path, *, device: torch.device, **options: Any
 ) -> tuple[Run, Dataset]:
-    """Plans a run and makes its directory, as `train` does; the run, and its images."""
+    """Plans a run and makes its directory, as `train` does.
+
+    Args:
+        data: the images' path, or a configuration.
+        out: the new directory.
+        device: to train on.
+        options: fields of `Options` and, for a path, of `DataConfig`.
+
+    Returns:
+        The run, and its images. Raises `FruganError` for an unknown option.
+    """
     data_fields = DataConfig.__dataclass_fields__.keys() - {"path"}
     for_data = {k: options.pop(k) for k in list(options) if k in data_fields}
     unknown = options.keys() - Options.__dataclass_fields__.keys()

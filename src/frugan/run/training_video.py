@@ -70,7 +70,7 @@ def _cells(file: Path, h: int, w: int) -> np.ndarray:
 
 
 def _caption(sample: SampleImage, records: list[dict[str, Any]]) -> str:
-    """For instance "12 kimg, p 0.21, r_t 0.61", of the last record until then."""
+    """A caption such as "12 kimg, p 0.21, r_t 0.61", from the last record until then."""
     last = next((r for r in reversed(records) if r["kimg"] <= sample.kimg), {})
     values = {name: tracking.finite(last.get(name)) for name in ("p", "r_t")}
     return ", ".join([sample.label, *(f"{name} {value:.2f}" for name, value in values.items() if value is not None)])

@@ -1,4 +1,4 @@
-"""What a run tells about itself while it trains: records on disk, TensorBoard, a page to look at, a live display."""
+"""Tracking of a run in training: records on disk, TensorBoard, a page to look at, a live display."""
 
 from frugan.tracking.console import ConsoleDisplay
 from frugan.tracking.energy import EnergyMeter

@@ -26,7 +26,7 @@ class EnergyMeter:
         self._last_gpus = self._gpu_joules()
 
     def read(self) -> dict[str, float]:
-        """What was used since the last reading, of the meters that can be read; {} where there are none."""
+        """The energy used since the last reading, by meter; {} where there are no readable meters."""
         found: dict[str, float] = {}
         for zone, before in self._zones.items():
             now = _number(zone / "energy_uj")
@@ -41,7 +41,7 @@ class EnergyMeter:
         return found
 
     def _gpu_joules(self) -> float | None:
-        """Of all GPUs since their driver was loaded; None where they do not tell."""
+        """The joules of all GPUs since their driver was loaded; None where they do not tell."""
         if self._gpus is None:
             return None
         nvml, handles = self._gpus

@@ -15,6 +15,11 @@ class Histogram:
     """Counts in equal bins over [low, high), and moments; by default for logits: 64 bins of 0.5 from −16 to 16.
 
     Bin i holds low + i·w ≤ x < low + (i + 1)·w; what lies outside, and what is not finite, is counted apart.
+
+    Args:
+        low, high: range of the bins.
+        bins: of equal width, beside three for values below, above and not finite.
+        device: that values come from.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ _OUTPUTS = ("logits/real", "logits/generated")
 
 @dataclass(frozen=True)
 class Setting:
-    """What the monitors must know of a run: the cap of a moving p (0: none), the metric that it is judged by."""
+    """The facts on a run for the monitors: the cap of a moving p (0: none), the metric that it is judged by."""
 
     p_max: float = 0.0
     metric: str | None = None
@@ -45,7 +45,7 @@ class Monitor:
 
 
 def digest(record: Record) -> dict[str, Any]:
-    """What the monitors need of a record: small enough to keep for a whole run."""
+    """The part of a record that monitors need: small enough to keep for a whole run."""
     small: dict[str, Any] = {"kimg": finite(record.get("kimg")) or 0.0}
     small |= {k: v for k, v in record.items() if (k in _SCALARS or k.startswith("metric/")) and finite(v) is not None}
     for name in _OUTPUTS:

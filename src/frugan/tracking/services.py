@@ -156,7 +156,13 @@ TRACKERS = ("tensorboard", *SERVICES)
 class Forwarded:
     """A tracker that sends the numbers of each record, and the sample grids that are new, to a service.
 
-    `tell` hears once of a service that fails, and of each failure that comes after a record got through.
+    Args:
+        name: of the service.
+        service: what sends.
+        home: the run's directory.
+        tell: called once with a sentence on a service that fails, and on each failure that comes after a record got
+            through.
+        sent: whether the grids that are there already have been sent.
     """
 
     def __init__(self, name: str, service: Service, home: Path, tell: Callable[[str], None], *, sent: bool) -> None:
@@ -213,7 +219,13 @@ def check_trackers(names: Sequence[str]) -> None:
 def open_tracker(name: str, home: Path, tell: Callable[[str], None], *, purge_after: int | None = None) -> Tracker:
     """A tracker of a run directory by its name; what the directory tells of earlier ones is continued.
 
-    `purge_after`: see `TensorBoard`. Raises `FruganError` where the service cannot be had.
+    Args:
+        name: of the tracker.
+        home: the run's directory.
+        tell: called with a sentence on each failure.
+        purge_after: see `TensorBoard`.
+
+    Raises `FruganError` where the service cannot be had.
     """
     if name == "tensorboard":
         return TensorBoard(home / "tensorboard", purge_after=purge_after)

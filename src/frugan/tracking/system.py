@@ -1,4 +1,4 @@
-"""On what a run was made: versions, machine, command; and how much memory it takes."""
+"""The system that a run was made on: versions, machine, command; and the memory that it takes."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ def duration(seconds: float | None) -> str:
     left = max(round(seconds), 0)
     units = [(86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")]
     at = next((i for i, (size, _) in enumerate(units) if left >= size), 3)
-    (large, name), (small, small_name) = units[at], units[min(at + 1, 3)]
+    large, name = units[at]
+    small, small_name = units[min(at + 1, 3)]
     if large == small or (at == 0 and left >= 20 * 86400):
         return _counted(round(left / large), name)
     fine = round(left / small)  # rounded in the smaller unit, so that no "60 minutes" come out

@@ -64,7 +64,9 @@ class Checkpoint:
                 raise FruganError(f"checkpoint {self.path} is damaged: {name} is not what was written; {remedy}")
 
     def check_shapes(self, generator: GeneratorConfig, discriminator: DiscriminatorConfig) -> None:
-        """Raises `FruganError` where networks of these configurations have other weights; reads shapes, sets no memory aside."""
+        """Raises `FruganError` where networks of these configurations have weights of other shapes. It reads shapes
+        only, no weights.
+        """
         try:
             with safetensors.safe_open(self.path / "training.safetensors", "pt") as opened:
                 shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
@@ -91,7 +93,13 @@ def name_of(state: TrainState) -> str:
 
 
 def save(directory: Path, state: TrainState, metrics: Mapping[str, float] | None = None) -> Checkpoint:
-    """Writes a checkpoint of `state` into `directory`; one of the same step that verifies already is left as it is."""
+    """Writes a checkpoint of `state` into `directory`. One of the same step that is undamaged already is left as it is.
+
+    Args:
+        directory: the run's folder of checkpoints.
+        state: which is not changed.
+        metrics: values to be kept with it.
+    """
     final = directory / name_of(state)
     if final.exists():
         try:
@@ -131,7 +139,7 @@ def _fill(folder: Path, state: TrainState, metrics: Mapping[str, float]) -> None
 
 
 def all_checkpoints(directory: Path) -> list[Checkpoint]:
-    """From the oldest to the newest; unfinished ones have another name and are not seen."""
+    """All checkpoints, from the oldest to the newest; unfinished ones have another name and are not seen."""
     return [Checkpoint(p) for p in sorted(directory.glob(f"{PREFIX}*")) if (p / MANIFEST).is_file()]
 
 
@@ -147,7 +155,13 @@ def latest(directory: Path) -> Checkpoint | None:
 
 
 def prune(directory: Path, *, keep_last: int, keep: set[Path]) -> None:
-    """Removes all but the newest `keep_last` checkpoints and those in `keep`, and what a killed writer left behind."""
+    """Removes old checkpoints, and the remains of a writer that was killed.
+
+    Args:
+        directory: the run's folder of checkpoints.
+        keep_last: number of the newest checkpoints to keep.
+        keep: further checkpoints to keep.
+    """
     for checkpoint in all_checkpoints(directory)[: -keep_last or None]:
         if checkpoint.path not in keep:
             shutil.rmtree(checkpoint.path)
@@ -155,10 +169,10 @@ def prune(directory: Path, *, keep_last: int, keep: set[Path]) -> None:
 
 
 def recover(directory: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The checkpoint to go on from, None in a new run, and what is wrong with newer ones.
+    """The checkpoint to resume from, None in a new run, and the reasons why newer ones cannot be used.
 
-    Those are renamed to damaged-…, so that none passes for the newest any more; what a killed writer left behind is
-    removed. Raises `FruganError` where there are checkpoints, but none is whole.
+    Those are renamed to damaged-…, so that none counts as the newest any more; the remains of a writer that was killed
+    are removed. Raises `FruganError` where there are checkpoints, but all are damaged.
     """
     _remove_unfinished(directory)
     found = latest(directory)
@@ -186,7 +200,7 @@ def _remove_unfinished(directory: Path) -> None:
 
 
 def is_finite(state: TrainState) -> bool:
-    """Whether all that training goes on from is finite: weights, averages, optimisers, running means."""
+    """Whether all numbers that further training depends on are finite: weights, averages, optimisers, running means."""
     tensors = [
         tensor
         for name, tensor in state.state_dict()[0].items()

@@ -1,8 +1,10 @@
-"""CUDA graphs of training: the work of a micro-batch captured once and replayed, instead of launching each kernel from the host.
+"""CUDA graphs for training: the work of a micro-batch is captured once and replayed, instead of launching each kernel
+from the host.
 
-A phase of a 256² step is some two thousand kernels, many of them shorter than the host takes to launch one. A graph replays the
-same kernels on the same memory with one launch. So its inputs are copied to where they lay when it was captured, results are copied
-out, and the random generator is registered with it: its draws follow the generator's seed, and are those of the eager step.
+A phase of a 256² step consists of some two thousand kernels, many of which take less time than the host needs to launch
+one. A graph replays the same kernels on the same memory with one launch. Its inputs are therefore copied to their
+places at capture, and its results copied out; the random generator is registered with it, so that its draws follow the
+generator's seed and equal those of the eager step.
 """
 
 from __future__ import annotations
@@ -22,19 +24,19 @@ Work = Callable[..., tuple[Tensor, ...]]
 
 
 class Runner(Protocol):
-    """Does the work of a micro-batch."""
+    """Executes the work of a micro-batch, directly or by a graph."""
 
     def __call__(self, work: Work, *given: Any) -> tuple[Tensor, ...]:
         """`work(*given)`, whose last arguments are tensors."""
         ...
 
     def in_place(self, change: Callable[[Sequence[Tensor]], Tensor], tensors: Sequence[Tensor]) -> Tensor:
-        """`change(tensors)`, which changes the tensors where they lie."""
+        """The result of `change(tensors)`, which modifies the tensors in place."""
         ...
 
 
 class _Eagerly:
-    """Runs what it is given, at once."""
+    """Executes work directly."""
 
     def __call__(self, work: Work, *given: Any) -> tuple[Tensor, ...]:
         return work(*given)
@@ -61,7 +63,7 @@ class Backend(Protocol):
 
 
 class Cuda:
-    """CUDA's graphs, which share one pool of memory: one at a time is replayed."""
+    """CUDA graphs that share one memory pool, since only one of them is replayed at a time."""
 
     def __init__(self) -> None:
         self.pool = torch.cuda.graph_pool_handle()
@@ -79,7 +81,7 @@ class Cuda:
 
 
 class _Captured(NamedTuple):
-    """Some work as a graph: where its inputs, its results and its gradients lie."""
+    """A captured graph with the memory of its inputs, results and gradients."""
 
     graph: Graph
     inputs: list[Tensor]
@@ -88,10 +90,11 @@ class _Captured(NamedTuple):
 
 
 class Graphs:
-    """Runs each kind of work eagerly once, captures it the second time, and replays it from then on.
+    """Runs each kind of work eagerly the first time, captures it the second time, and replays it from then on.
 
-    A kind: the function, the shapes and dtypes of its tensors, and which parameters are trained. Gradients are left in `p.grad` as
-    by the work itself: with one round a step that is the graph's own memory, else they are added up outside of it.
+    Work is of the same kind where the function, the shapes and dtypes of its tensors and the trained parameters are the
+    same. Gradients end up in `p.grad` as after the work itself: with one round in a step `p.grad` is the graph's own
+    memory, else gradients are added up outside of it.
     """
 
     def __init__(self, parameters: Sequence[Tensor], backend: Backend) -> None:
@@ -152,7 +155,7 @@ class Graphs:
 
 
 def runner_for(state: TrainState, config: TrainingConfig) -> Runner:
-    """Graphs on a CUDA device, unless the configuration wants none."""
+    """CUDA graphs on a CUDA device, unless the configuration excludes them; else direct execution."""
     if state.device.type != "cuda" or not config.cuda_graphs:
         return eagerly
     return Graphs([*state.G.parameters(), *state.D.parameters()], Cuda())
@@ -160,7 +163,7 @@ def runner_for(state: TrainState, config: TrainingConfig) -> Runner:
 
 @contextmanager
 def search_algorithms(device: torch.device) -> Iterator[None]:
-    """cuDNN times its algorithms for each new shape and keeps the fastest: shapes do not change in training."""
+    """Context in which cuDNN times its algorithms for each new shape and keeps the fastest, as shapes do not change in training."""
     cudnn = torch.backends.cudnn
     if device.type != "cuda" or cudnn.benchmark:
         yield

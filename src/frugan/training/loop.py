@@ -21,7 +21,7 @@ from frugan.training.vicinity import Vicinity
 
 
 class Images(Protocol):
-    """What the loop needs of a dataset."""
+    """The part of a data set that the loop uses."""
 
     held_out_indices: np.ndarray
 
@@ -30,7 +30,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class StepReport:
-    """The state after a step. Tensors stay on the device in `stats`: reading them is the caller's choice."""
+    """The state after a step. Statistics stay on the device: when to read them is the caller's choice."""
 
     step: int
     images: int
@@ -49,9 +49,15 @@ def train(
     config: TrainingConfig,
     vicinity: Vicinity | None = None,
 ) -> Iterator[StepReport]:
-    """Steps without end; abandoning the iterator between two of them is safe, `state` is whole after each.
+    """Training steps without end. The iterator can be abandoned between two steps; `state` is complete after each.
 
-    `labels` `[N, K]` on the state's device are those that generated images are drawn from; with `vicinity` each step has its own.
+    Args:
+        state: which is changed in place.
+        phases: the losses.
+        dataset: the images.
+        labels: `[N, K]` on the state's device, from whose rows the labels of generated images are drawn.
+        config: batch sizes, the optimiser, and the EMA.
+        vicinity: draws target labels for each step in place of `labels` (CcGAN); None for classes.
     """
     stats = Stats(state.device)
     run = runner_for(state, config)
@@ -79,13 +85,21 @@ def train(
 
 
 def due_for_validation(state: TrainState) -> bool:
-    """Every minibatch when r_v steers, else once a controller window: enough to watch it by."""
+    """Whether held-out images are judged after this step: always where r_v controls p, else once in a controller window."""
     config = state.controller.config
     return config.kind == "rv" or state.step % config.interval == config.interval - 1
 
 
 def validate(state: TrainState, phases: Phases, dataset: Images, n: int, stats: Stats) -> None:
-    """Scores the next n held-out images, in turn, through the same augmentation; the processes take turns."""
+    """Judges held-out images through the same augmentation, and passes the logits to the controller.
+
+    Args:
+        state: whose controller's window takes the logits.
+        phases: the losses, for their discriminator.
+        dataset: with held-out images, which are taken in turn.
+        n: number of images. The processes take turns.
+        stats: where the logits are recorded.
+    """
     controller, held_out = state.controller, dataset.held_out_indices
     window = torch.zeros_like(controller.sums)
     if state.step % world_size() == rank():

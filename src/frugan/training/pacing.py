@@ -1,4 +1,4 @@
-"""How long a run would take here, from a step of it, and when it would be done."""
+"""Forecasts of a run's duration from a trial step."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ _SOON = 2.0
 
 
 def seconds_per_kimg(phases: Phases, group: int, micro_batch: int) -> float:
-    """Of training: timed over all phases with `group` images at once, with `micro_batch` where that is soon done, or guessed
-    from one image's first pass where that is slow."""
+    """Seconds of training for a thousand images, from a trial.
+
+    All phases are timed with `group` images at once, or with `micro_batch` of them where that is done soon; where a single
+    image is slow, the time is estimated from one image's first pass.
+    """
     one = passes(phases, 1, torch.Generator(phases.G.mapping.w_avg.device).manual_seed(0))[0]
     started = time.perf_counter()
     with training_only(one.network, one.other):

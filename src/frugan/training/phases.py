@@ -1,10 +1,9 @@
 """Losses of the four phases of a StyleGAN2-ADA training step, each a pure function of networks and drawn tensors.
 
-The methods that the paper compares with, and later ones, are terms of the same losses (`losses/terms.py`).
-
-Order: generator, path length (every 4th step), discriminator, R1 (every 16th). Everything the discriminator sees passes
-through the same stochastic augmentation first (Karras et al. 2020, "Training Generative Adversarial Networks with Limited
-Data", Fig. 2b); the generator's gradient flows through it.
+The phases are, in this order: generator, path length (every 4th step), discriminator, R1 (every 16th). Every image that
+the discriminator sees passes through the same stochastic augmentation first (Karras et al. 2020, "Training Generative
+Adversarial Networks with Limited Data", Fig. 2b); the generator's gradient flows through it. Other methods are terms of
+the same losses (`losses/terms.py`).
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ _AT_ONCE = 2**22
 
 
 class Latents(NamedTuple):
-    """All that the generator is fed for n images: two z for style mixing, where to switch, labels and noise."""
+    """The inputs of the generator for n images: two z for style mixing, the layer where to switch, labels and noise."""
 
     z: Tensor  # [n, z_dim]
     z_mix: Tensor  # [n, z_dim]
@@ -57,7 +56,7 @@ class Latents(NamedTuple):
 
 
 class View(NamedTuple):
-    """All that is drawn for showing n images to the discriminator; None where nothing is."""
+    """The random tensors with which n images are shown to the discriminator; None for a part that does not occur."""
 
     augment: Drawn
     extras: Extras
@@ -66,7 +65,7 @@ class View(NamedTuple):
     terms: tuple[Drawn, ...]  # of each optional term
 
     def halves(self) -> tuple[View, View]:
-        """As two views of n/2 images."""
+        """Two views of n/2 images each."""
 
         def half(i: int) -> View:
             return tree_map(lambda t: None if t is None else t.chunk(2)[i], self)
@@ -75,11 +74,21 @@ class View(NamedTuple):
 
 
 class Phases:
-    """The losses of the four phases. Random tensors are drawn outside, so that each function is pure and compiles whole.
+    """The losses of the four phases for a pair of networks.
 
-    `measure` is what real images have gone through already, and generated ones go through here (AmbientGAN); `shift` shows
-    generated images that repeat from anywhere; `terms` are the
-    optional terms of both losses (`losses.terms_of`).
+    Random tensors are arguments, so that each loss is a pure function and can be compiled as a whole.
+
+    Args:
+        G, D: the networks in training.
+        augment: the augmentation of all images that D sees.
+        config: the objective: which loss, and the weights of penalties and terms.
+        measure: the corruption that real images have gone through already, and that is applied to generated ones here
+            (AmbientGAN).
+        shift: moves generated images that repeat by a random offset around their border; None for images that do not
+            repeat.
+        terms: the optional terms of both losses (`losses.terms_of`).
+        precision: of the networks' low-precision blocks.
+        compiled: whether the losses are compiled by `torch.compile`.
     """
 
     def __init__(
@@ -110,7 +119,14 @@ class Phases:
         self.score = torch.no_grad()(wrap(self._score))
 
     def draw_latents(self, n: int, labels: Tensor, rng: torch.Generator) -> Latents:
-        """Labels of generated images follow the empirical distribution: drawn from `labels` `[N, K]`."""
+        """Draws the generator's inputs for n images.
+
+        Args:
+            n: number of images.
+            labels: `[N, K]`, of the training images: generated images' labels are drawn from its rows, so that both
+                have the same distribution.
+            rng: on the networks' device.
+        """
         device, num_ws = rng.device, self.G.num_ws
         z, z_mix = torch.randn(2, n, self.G.z_dim, generator=rng, device=device)
         mix = torch.rand((), generator=rng, device=device) < self.config.style_mixing
@@ -121,7 +137,9 @@ class Phases:
         return Latents(z, z_mix, torch.where(mix, cutoff, num_ws), labels[picks], noise, step)
 
     def draw_near(self, c: Tensor, rng: torch.Generator) -> Tensor:
-        """Labels in the vicinity of `c` `[n, K]`, as real images near a target are drawn: uniform in it, or normal."""
+        """Labels in the vicinity of targets `c` `[n, K]`, drawn as the real images near a target are: uniformly in it
+        (hard), or normally (soft).
+        """
         if self.config.vicinity == "none":
             return c
         step = torch.randn(c.shape, generator=rng, device=rng.device)
@@ -133,7 +151,13 @@ class Phases:
         return c + self.kappa * step * (radius / step.norm(dim=1, keepdim=True).clamp_min(1e-12))
 
     def draw_view(self, n: int, p: float | Tensor, rng: torch.Generator) -> View:
-        """How n images are shown, at augmentation probability p."""
+        """Draws the random tensors with which n images are shown to D.
+
+        Args:
+            n: number of images.
+            p: augmentation probability in [0, 1], a number or a 0-d tensor.
+            rng: on the networks' device.
+        """
         p = torch.as_tensor(p, dtype=torch.float32, device=rng.device)
         augment = self.augment.draw(n, p, generator=rng)
         extras = self.D.draw_extras(n, p, rng)
@@ -156,8 +180,9 @@ class Phases:
         return self._synthesis(self._ws(latents), latents)
 
     def measured(self, fakes: Tensor, view: View) -> Tensor:
-        """Generated images as D is shown them, before the augmentation: gone through what real images have gone through, and seen
-        from anywhere where they repeat and real ones are cut out of something larger."""
+        """Generated images as D is shown them, before augmentation: moved around their border where they repeat, then
+        corrupted as real images are.
+        """
         if self.shift is not None and view.shift is not None:
             fakes = self.shift.apply(fakes, view.shift)
         if self.measure is None or view.measure is None:
@@ -165,7 +190,7 @@ class Phases:
         return self.measure.apply(fakes, view.measure)
 
     def _shown(self, fakes: Tensor, view: View) -> Tensor:
-        """Generated images as D is shown them."""
+        """Generated images as D is shown them, corrupted and augmented."""
         return self.augment.apply(self.measured(fakes, view), view.augment)
 
     def _judge(self, shown: Tensor, c: Tensor, view: View, batches: int = 1) -> Tensor:
@@ -178,7 +203,9 @@ class Phases:
     def _generator(
         self, latents: Latents, view: View, real: Tensor | None, c_real: Tensor | None, view_real: View | None
     ) -> tuple[Tensor, Tensor]:
-        """(loss, logits `[n]`). Real images are needed by a paired loss alone."""
+        """G's loss, and the logits `[n]` of the generated images. Only a paired loss needs real images (`real`,
+        `c_real`, `view_real`).
+        """
         fakes = self._fakes(latents)
         shown = self._shown(fakes, view)
         logits = self._judge(shown, latents.c, view)
@@ -193,24 +220,25 @@ class Phases:
         return loss, logits.detach()
 
     def _path_length(self, latents: Latents, y: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-        """(penalty, the new running mean)"""
+        """The path-length penalty, and the new running mean."""
         lengths = path_lengths(lambda ws: self._synthesis(ws, latents), self._ws(latents), y)
         return path_length_penalty(lengths, mean, self.config.path_length_decay)
 
     def _discriminator(
         self, real: Tensor, c: Tensor, fake: Tensor, c_fake: Tensor, views: View, near: Tensor | None, means: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """(loss, logits of the real images `[n]`, of the generated ones `[n]`); `views` are of the real images, then of those.
+        """D's loss, and the logits of real and of generated images, `[n]` each.
 
-        `near` are generated images of latents close to those of `fake`, for zCR; `means` `[2]` the moving averages of both
-        kinds of logits, for LeCam.
+        `views` are of the real images, then of the generated ones; `near` are images of latents close to those of
+        `fake`, for zCR; `means` `[2]` are moving averages of both kinds of logits, for LeCam.
         """
         view, view_fake = views.halves()
         measured = self.measured(fake, view_fake)
         if 2 * len(real) * self.D.largest <= _AT_ONCE:
             both = self.augment.apply(torch.cat([real, measured]), views.augment)
             logits = self._judge(both, torch.cat([c, c_fake]), views, batches=2)
-            (shown, shown_fake), (real_logits, fake_logits) = both.chunk(2), logits.chunk(2)
+            shown, shown_fake = both.chunk(2)
+            real_logits, fake_logits = logits.chunk(2)
         else:
             shown, shown_fake = (
                 self.augment.apply(*one) for one in ((real, view.augment), (measured, view_fake.augment))
@@ -238,7 +266,14 @@ class Phases:
         )
 
     def gradient(self, images: Tensor, c: Tensor, view: View, gamma: float) -> Tensor:
-        """R1 on real images, R2 on generated ones: the gradient passes through the augmentation to the image before it."""
+        """The penalty γ/2 · mean ‖∇ₓ D(augment(x))‖² on real images (R1) or generated ones (R2).
+
+        Args:
+            images: `[n, C, H, W]`, before augmentation, through which the gradient passes.
+            c: labels `[n, K]`.
+            view: the random tensors of augmentation and of D.
+            gamma: γ.
+        """
         return self._penalty(images.detach().requires_grad_(), c, view, gamma)
 
     def _gradient(self, images: Tensor, c: Tensor, view: View, gamma: float) -> Tensor:
@@ -266,13 +301,15 @@ def _compiled(phase: Callable[P, T]) -> Callable[P, T]:
 
 
 def neighbours(latents: Latents) -> Latents:
-    """The same but for a small step in z."""
+    """The same inputs of the generator, but for a small step in z (zCR); unchanged where no step was drawn."""
     return latents if latents.step is None else latents._replace(z=latents.z + latents.step)
 
 
 @contextmanager
 def training_only(network: nn.Module, other: nn.Module) -> Iterator[None]:
-    """Gradients are computed for `network`'s parameters alone; those frozen before stay frozen."""
+    """Context in which gradients are computed for `network`'s parameters and not for those of `other`; parameters
+    frozen before stay frozen.
+    """
     frozen = [p for p in other.parameters() if p.requires_grad]
     for p in frozen:
         p.requires_grad_(False)

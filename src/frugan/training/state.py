@@ -1,4 +1,4 @@
-"""The one object that holds everything about a training run in progress. What is not in it does not exist."""
+"""The training state: the one object that holds everything which a training run carries from one step to the next."""
 
 from __future__ import annotations
 
@@ -25,11 +25,19 @@ from frugan.training.phases import Precision
 class TrainingConfig:
     """The optimiser and its schedule.
 
-    `batch` images a step, worked through `batch_per_device` at a time. `ema_half_life_kimg`: of the generator's moving
-    average; `ema_ramp` keeps it at most that fraction of the images seen so far (None: no ramp-up). With
-    `cuda_graphs` phases are replayed as graphs where the device is CUDA, else nothing is. After
-    `max_bad_steps` steps in a row with a non-finite gradient, training goes back to its last checkpoint,
-    and learning rates are multiplied by `rollback_lr`; below 1, it also goes back where D's outputs blow up.
+    Attributes:
+        batch: images in a minibatch.
+        batch_per_device: images in a micro-batch; it divides `batch`.
+        generator_lr, discriminator_lr, beta1, beta2, eps: of Adam.
+        ema_half_life_kimg: half-life of the generator's moving average, in thousands of images.
+        ema_ramp: limits the half-life to that fraction of the images seen so far; None: no limit.
+        seed: of initial weights and of all random streams.
+        precision: of the networks' low-precision blocks.
+        compile: whether the losses are compiled by `torch.compile`.
+        cuda_graphs: whether the work of micro-batches is replayed as CUDA graphs, on a CUDA device.
+        activation_checkpointing: whether activations are recomputed in the backward pass instead of kept.
+        max_bad_steps: after so many steps in a row with a non-finite gradient training goes back to its last checkpoint.
+        rollback_lr: factor on learning rates after that; below 1, training also goes back where D's logits diverge.
     """
 
     batch: Count = 32
@@ -61,9 +69,15 @@ class TrainingConfig:
 
 
 def lazy_adam(network: nn.Module, lr: float, config: TrainingConfig, interval: int | None) -> torch.optim.Adam:
-    """Adam with lr·c, β₁ᶜ, β₂ᶜ, c = k/(k + 1), for the extra step of a penalty applied every k = `interval` steps.
+    """Adam for a network with a lazily applied penalty: lr·c, β₁ᶜ, β₂ᶜ with c = k/(k + 1), for the additional step in every k.
 
-    None: no such phase, c = 1. Karras et al. 2020 (StyleGAN2), appendix B.
+    Karras et al. 2020 (StyleGAN2), appendix B.
+
+    Args:
+        network: whose parameters are optimised.
+        lr: learning rate.
+        config: β₁, β₂ and ε.
+        interval: k; None where there is no such penalty, c = 1.
     """
     c = 1.0 if interval is None else interval / (interval + 1)
     betas = (config.beta1**c, config.beta2**c)
@@ -71,10 +85,18 @@ def lazy_adam(network: nn.Module, lr: float, config: TrainingConfig, interval: i
 
 
 class TrainState:
-    """Networks, optimisers, controller, counters, random generator and the sampler's position.
+    """The complete state of a training run: networks, optimisers, controller, counters, random generator, sampler position.
 
-    `ema` is the moving average of `G`: the network one keeps. `images` and `step` count what training has seen. Where
-    several processes train together, each holds all of it, and the same.
+    `ema` is the moving average of `G`, the network that is used afterwards; `images` and `step` count what training has
+    seen. Where several processes train together, each holds all of it, and the same.
+
+    Args:
+        G, D: the networks, which are moved to the device.
+        config: the optimiser and its schedule.
+        objective: for the intervals of lazily applied penalties.
+        controller: of the augmentation probability.
+        sampler: the order of the images.
+        device: where everything is kept.
     """
 
     def __init__(
@@ -112,7 +134,13 @@ class TrainState:
     def create(
         cls, generator: GeneratorConfig, discriminator: DiscriminatorConfig, *, config: TrainingConfig, **parts: Any
     ) -> TrainState:
-        """Fresh networks, initialised from `config.seed` alone, whatever the device."""
+        """A state with new networks, initialised from `config.seed` alone, whatever the device.
+
+        Args:
+            generator, discriminator: the networks' configurations.
+            config: the optimiser and its schedule.
+            parts: the further arguments of `TrainState`.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             G, D = make_network(generator), make_network(discriminator)
@@ -133,7 +161,7 @@ class TrainState:
         return {"G": self.optimizer_G, "D": self.optimizer_D}
 
     def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """(tensors by name, everything else as JSON-able values). Round-trips bit for bit with `load_state_dict`."""
+        """Tensors by name, and everything else as values for JSON. `load_state_dict` restores both bit for bit."""
         tensors = {f"{name}/{k}": v for name, net in self.networks().items() for k, v in net.state_dict().items()}
         for name, optimizer in self.optimizers().items():
             for i, slots in optimizer.state_dict()["state"].items():
@@ -154,7 +182,7 @@ class TrainState:
         return tensors, facts
 
     def load_state_dict(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Raises `FruganError` if the tensors are not those of such a state."""
+        """Restores what `state_dict` gave. Raises `FruganError` where the tensors do not fit these networks."""
         groups = _by_prefix(tensors)
         try:
             for name, net in self.networks().items():
@@ -180,29 +208,40 @@ class TrainState:
         self.seed = facts["seed"]
 
     def random(self, phase: int, part: int) -> torch.Generator:
-        """The random generator, at the start of a stream of its own for this step, phase and part of the minibatch.
+        """The state's random generator, set to the start of the stream of this step, phase and micro-batch.
 
-        So a part draws the same numbers whichever process works on it, and whatever came before.
+        A micro-batch therefore draws the same numbers whichever process works on it, and whatever was drawn before.
+
+        Args:
+            phase: the phase's number (`training.step`).
+            part: the micro-batch's number.
         """
         stream = np.random.SeedSequence([self.seed, self.step, phase, part]).generate_state(1, np.uint64)
         return self.rng.manual_seed(int(stream[0]) % 2**63)
 
     def scale_rates(self, factor: float) -> None:
-        """Learning rates become `factor` times what they were in the beginning."""
+        """Sets the learning rates to `factor` times their initial values."""
         for optimizer in self.optimizers().values():
             for group in optimizer.param_groups:
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
     def reseed(self, salt: int) -> None:
-        """Other random numbers from here on, which depend on the seed so far and `salt` alone."""
+        """Changes the seed of all further random numbers, to one that follows from the present seed and `salt` alone."""
         self.seed = (self.seed + 0x9E3779B97F4A7C15 * (salt + 1)) % 2**63
 
     @torch.no_grad()
     def update_average(self, images: int, half_life_kimg: float, ramp: float | None) -> float:
-        """ema ← ema·β + G·(1 − β) with β = ½^(images / half-life in images); buffers are copied. Returns β.
+        """Moves the EMA generator: ema ← β·ema + (1 − β)·G with β = ½^(images / half-life); buffers are copied.
 
-        Called before `self.images` counts the batch: `ramp` limits the half-life to that fraction of the images before it, so
-        that after the first batch (β = 0) the average is G itself.
+        Called before `self.images` counts the batch, so that after the first batch (β = 0) the average is G itself.
+
+        Args:
+            images: in this step's batch.
+            half_life_kimg: in thousands of images.
+            ramp: limits the half-life to that fraction of the images seen before; None: no limit.
+
+        Returns:
+            β.
         """
         half_life = half_life_kimg * 1000
         if ramp is not None:

@@ -1,4 +1,4 @@
-"""Numbers gathered on the device between two reports, read by the host once a report."""
+"""Statistics gathered on the device between two reports, and read by the host once in a report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SOURCES = ("real", "generated", "held_out")
 
 
 class Stats:
-    """Means, maxima, the overfitting heuristics and logit distributions since the last `collect`."""
+    """Means, maxima, overfitting heuristics and logit distributions since the last `collect`."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -30,26 +30,27 @@ class Stats:
 
     @torch.no_grad()
     def mean(self, name: str, value: Tensor) -> None:
-        """Averages a scalar over the calls that give one."""
+        """Adds a scalar to the mean of that name."""
         self._sums[name] = self._sums[name] + value.detach() if name in self._sums else value.detach().clone()
         self._counts[name] = self._counts.get(name, 0) + 1
 
     def total(self, name: str, value: Tensor) -> None:
-        """Adds a scalar up."""
+        """Adds a scalar to the sum of that name."""
         self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
         self._counts[name] = 1
 
     def maximum(self, name: str, value: Tensor) -> None:
+        """Raises the maximum of that name to a scalar, if that is larger."""
         self._maxima[name] = torch.maximum(self._maxima[name], value) if name in self._maxima else value.clone()
 
     @torch.no_grad()
     def window(self, sums: Tensor) -> None:
-        """Adds a window of the controller's, the same on all processes, unless it is not finite."""
+        """Adds the sums of a controller window, unless they are not finite; all processes have the same."""
         sums = torch.where(torch.isfinite(sums).all(), sums, 0)
         self._windows = sums if self._windows is None else self._windows + sums
 
     def collect(self) -> dict[str, Any]:
-        """The numbers of all processes as Python values; a new window begins. Maxima are taken to be the same everywhere."""
+        """The statistics of all processes as Python values; gathering begins anew. Maxima must be the same in all processes."""
         sums = [v.float() for v in self._sums.values()]
         counts = torch.tensor(list(map(float, self._counts.values())), device=self.device)
         add_up([*sums, counts])

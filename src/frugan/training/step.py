@@ -1,7 +1,8 @@
-"""One training step: both networks updated on a minibatch, micro-batch by micro-batch.
+"""One training step: both networks are updated on a minibatch, in micro-batches.
 
-Each of the four phases has a step, which updates a network, and a function `…_gradients`, which draws for one micro-batch, computes
-the loss and adds to the gradients. The latter take and return tensors only, so that a GPU can replay them as a graph.
+Each of the four phases has a function `…_step`, which updates a network, and a function `…_gradients`, which draws
+random tensors for one micro-batch, computes the loss and adds its gradient to `p.grad`. The latter take and return
+tensors only, so that a GPU can replay them as a graph.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ MicroBatch = tuple[int, Tensor, Tensor]
 
 
 def own_parts(config: TrainingConfig) -> range:
-    """Which parts of the minibatch, of `batch_per_device` images each, this process works on.
+    """The numbers of the micro-batches of a minibatch, of `batch_per_device` images each, that this process works on.
 
-    Raises `FruganError` where they cannot be divided evenly.
+    Raises `FruganError` where the processes cannot share them evenly.
     """
     parts, processes = config.batch // config.batch_per_device, world_size()
     if parts % processes:
@@ -44,7 +45,17 @@ def own_parts(config: TrainingConfig) -> range:
 
 @dataclass(frozen=True)
 class Minibatch:
-    """This process's micro-batches of real images, and `labels` `[N, K]` that those of generated images are drawn from."""
+    """A minibatch in work.
+
+    Attributes:
+        state: the training state.
+        phases: the losses.
+        config: batch sizes and the optimiser.
+        stats: where losses and logits are recorded.
+        labels: `[N, K]`, from whose rows the labels of generated images are drawn.
+        micro_batches: those of this process.
+        run: executes the work of a micro-batch: directly, or by replaying a graph.
+    """
 
     state: TrainState
     phases: Phases
@@ -56,16 +67,24 @@ class Minibatch:
 
     @property
     def rounds(self) -> int:
-        """Micro-batches of the whole minibatch, those of other processes too."""
+        """The number of micro-batches in the whole minibatch, including those of other processes."""
         return self.config.batch // self.config.batch_per_device
 
     def each(self, stream: int, work: Work, *given: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """The results of `work` for each micro-batch, which draws from a random stream of its own."""
+        """The results of `work` for each micro-batch of this process.
+
+        Args:
+            stream: the phase's number; each micro-batch draws from a random stream of its own, made from (seed, step,
+                phase, micro-batch).
+            work: a function `…_gradients`.
+            given: its further tensors.
+        """
         for number, real, c in self.micro_batches:
             rng = self.state.random(stream, number)
             yield self.run(work, self.phases, rng, self.rounds, real, c, self.labels, *given)
 
     def update(self, name: str, shared: Sequence[Tensor] = ()) -> None:
+        """An optimiser step of the network `name`, see `update`."""
         update(self.state, name, self.config, self.stats, shared, self.run)
 
 
@@ -79,10 +98,19 @@ def train_step(
     stats: Stats,
     run: Runner = eagerly,
 ) -> None:
-    """One update of both networks on this process's micro-batches: real images `[n, C, H, W]`, labels c `[n, K]`.
+    """Updates both networks once, on this process's share of a minibatch.
 
-    All that a step learns, gradients and running means alike, is a mean over all micro-batches, whoever worked on them. `run` does
-    the work of each micro-batch: at once, or by replaying a graph of it.
+    Gradients and running means are means over the micro-batches of all processes.
+
+    Args:
+        state: which is changed in place.
+        phases: the losses.
+        images: this process's real images `[n, C, H, W]` in [-1, 1], micro-batch after micro-batch.
+        c: their labels `[n, K]`.
+        labels: `[N, K]`, from whose rows the labels of generated images are drawn.
+        config: batch sizes and the optimiser.
+        stats: where losses and logits are recorded.
+        run: executes the work of a micro-batch: directly, or by replaying a graph.
     """
     n, objective = config.batch_per_device, phases.config
     batch = Minibatch(
@@ -125,7 +153,11 @@ def path_length_step(batch: Minibatch) -> None:
 
 
 def discriminator_step(batch: Minibatch) -> Minibatch:
-    """Updates D by its loss, observes its logits → the minibatch that D took for real, which differs with APA alone."""
+    """Updates D by its loss, and passes its logits to the controller.
+
+    Returns the minibatch with the images that D took for real: with APA (pseudo augmentation) some of them are
+    generated.
+    """
     state, stats, controller = batch.state, batch.stats, batch.state.controller
     w, means = torch.zeros_like(state.G.mapping.w_avg), torch.zeros_like(state.logit_means)
     window = torch.zeros_like(controller.sums)
@@ -149,7 +181,7 @@ def discriminator_step(batch: Minibatch) -> Minibatch:
 
 
 def r1_step(batch: Minibatch) -> None:
-    """Updates D by R1, and R2 where the objective has it."""
+    """Updates D by R1, and by R2 where the objective has it."""
     for penalties in batch.each(R1, r1_gradients, batch.state.controller.p):
         for name, penalty in zip(("penalty/r1", "penalty/r2"), penalties):
             batch.stats.mean(name, penalty)
@@ -158,14 +190,27 @@ def r1_step(batch: Minibatch) -> None:
 
 @torch.no_grad()
 def _mean_w(phases: Phases, latents: Latents) -> Tensor:
-    """Mean of w, before truncation, over some latents: `[D]`."""
+    """The mean `[D]` of w over some latents, before truncation."""
     return phases.G.mapping.features(latents.z, latents.c).mean(0)
 
 
 def generator_gradients(
     phases: Phases, rng: torch.Generator, rounds: int, real: Tensor, c_real: Tensor, labels: Tensor, p: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Adds 1/`rounds` of the gradient of G's loss on as many images as `real` → (loss, mean w `[D]`)."""
+    """Adds 1/`rounds` of the gradient of G's loss for one micro-batch to `p.grad`.
+
+    Args:
+        phases: the losses.
+        rng: this micro-batch's random stream.
+        rounds: number of micro-batches in the minibatch.
+        real: real images `[n, C, H, W]`: as many are generated; only a paired loss uses them.
+        c_real: their labels `[n, K]`.
+        labels: `[N, K]`, from whose rows the labels of generated images are drawn.
+        p: augmentation probability, 0-d.
+
+    Returns:
+        The loss (0-d), and the mean of w, `[D]`.
+    """
     n = len(real)
     drawn = phases.draw_latents(n, labels, rng)
     view = phases.draw_view(n, p, rng)
@@ -178,9 +223,13 @@ def generator_gradients(
 def path_length_gradients(
     phases: Phases, rng: torch.Generator, rounds: int, real: Tensor, c_real: Tensor, labels: Tensor, mean: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The same for the path-length penalty on fewer images than `real`; `mean` is the running mean of lengths.
+    """Adds 1/`rounds` of the gradient of the path-length penalty for one micro-batch to `p.grad`.
 
-    → (penalty, the mean moved by these lengths, mean w `[D]`)
+    The arguments are those of `generator_gradients`, but for `mean`, the running mean of path lengths (0-d). Fewer
+    images are generated than there are in `real`, by `path_length_shrink`.
+
+    Returns:
+        The penalty (0-d), the running mean after these lengths (0-d), and the mean of w, `[D]`.
     """
     objective = phases.config
     count = max(len(real) // objective.path_length_shrink, 1)
@@ -201,9 +250,14 @@ def discriminator_gradients(
     p: Tensor,
     logit_means: Tensor,
 ) -> tuple[Tensor, ...]:
-    """The same for D's loss on `real` and as many generated images → (loss, logits of both `[2, n]`, mean w `[D]`).
+    """Adds 1/`rounds` of the gradient of D's loss for one micro-batch, and as many generated images, to `p.grad`.
 
-    With APA also the images that were taken for real ones, their labels, and which of them are real.
+    The arguments are those of `generator_gradients`; `logit_means` `[2]` are moving averages of the logits of real and
+    of generated images.
+
+    Returns:
+        The loss (0-d), logits of real and generated images `[2, n]`, and the mean of w, `[D]`. With APA also the images
+        that were used as real ones, their labels, and a mask `[n]` of those that are real.
     """
     n, objective = len(real), phases.config
     pseudo: tuple[Tensor, ...] = ()
@@ -223,7 +277,14 @@ def discriminator_gradients(
 def r1_gradients(
     phases: Phases, rng: torch.Generator, rounds: int, real: Tensor, c_real: Tensor, labels: Tensor, p: Tensor
 ) -> tuple[Tensor, ...]:
-    """The same for R1 on `real`, and R2 on as many generated images where the objective has it → the penalties."""
+    """Adds 1/`rounds` of the gradient of R1 for one micro-batch (and of R2 for as many generated images, if the
+    objective has it) to `p.grad`.
+
+    The arguments are those of `generator_gradients`.
+
+    Returns:
+        The penalties (0-d).
+    """
     n, objective = len(real), phases.config
     penalties = [phases.gradient(real, c_real, phases.draw_view(n, p, rng), objective.r1_gamma)]
     if objective.r2:
@@ -238,9 +299,12 @@ def r1_gradients(
 def _deceive(
     phases: Phases, real: Tensor, c: Tensor, latents: Latents, p: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Real images, each a generated one with probability p, their labels, and which are real (1) and which not (0).
+    """APA: replaces each real image by a generated one with probability p.
 
     Jiang et al., "Deceive D: Adaptive Pseudo Augmentation for GAN Training with Limited Data", 2021, section 3.2.
+
+    Returns:
+        The images, their labels, and a mask `[n]` of those that are real.
     """
     kept = torch.rand(len(real), generator=rng, device=real.device) >= p
     real = torch.where(kept[:, None, None, None], real, phases.fakes(latents))
@@ -255,9 +319,18 @@ def update(
     shared: Sequence[Tensor] = (),
     run: Runner = eagerly,
 ) -> None:
-    """An optimiser step with the gradients, and `shared` numbers, of all processes added up.
+    """An optimiser step with the sum of all processes' gradients.
 
-    Non-finite gradients are replaced (nan → 0, ±inf → ±1e5), counted, and their streak noted.
+    Gradients that are not finite are replaced (nan → 0, ±inf → ±1e5) and counted; `state.bad_streak` counts such steps
+    in a row.
+
+    Args:
+        state: which is changed in place.
+        name: "G" or "D".
+        config: of the optimiser.
+        stats: where the gradient's norm is recorded.
+        shared: further tensors to be summed over processes, in place.
+        run: executes the check of the gradients: directly, or by replaying a graph.
     """
     network: nn.Module = state.networks()[name]
     grads = [p.grad for p in network.parameters() if p.grad is not None]
@@ -274,7 +347,7 @@ def update(
 
 
 def finite(grads: Sequence[Tensor]) -> Tensor:
-    """Replaces what is not finite in the gradients → their norm before that."""
+    """Replaces numbers in the gradients that are not finite, in place; returns the gradients' norm before that."""
     norm = torch.nn.utils.get_total_norm(grads)
     if norm.device.type != "cpu" or not torch.isfinite(norm):  # looking costs nothing on a CPU
         for grad in grads:

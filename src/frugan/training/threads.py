@@ -1,6 +1,6 @@
-"""The number of CPU threads to train with, found by trying: beside other programs, fewer are often many times as fast.
+"""The number of CPU threads for training, found by trial: beside other programs fewer threads are often many times as fast.
 
-Threads of one operation wait for one another, so that a single core taken away stops all of them.
+The threads of an operation wait for one another, so that one core that another program takes stops them all.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def usable_cores() -> int:
 
 
 def counts_to_try(most: int) -> list[int]:
-    """1, 2, 4, … and `most`."""
+    """The powers of two up to `most`, and `most`."""
     return sorted({most, *(1 << i for i in range(most.bit_length()) if 1 << i <= most)})
 
 
 def work_of(phases: Phases) -> Callable[[], None]:
-    """Something like a piece of training, of some 10 ms: the generator's pass of small networks, else convolutions."""
+    """Work to time, of some 10 ms: a training pass of G for small networks, else some convolutions."""
     G = phases.G
     if G.config.synthesis.channel_base <= _SMALL_NETWORK and G.resolution[0] * G.resolution[1] <= _SMALL_IMAGE:
         one = passes(phases, 4, torch.Generator().manual_seed(0))[0]
@@ -56,14 +56,20 @@ def convolutions() -> None:
 
 
 def choose_threads(work: Callable[[], None], most: int, seconds: float = SECONDS) -> tuple[int, dict[int, float]]:
-    """The count, up to `most`, that does the work soonest, and the seconds that each count took for it."""
+    """The number of threads that does the work fastest, and the seconds that each number took.
+
+    Args:
+        work: what is timed.
+        most: the largest number to try.
+        seconds: for the whole trial.
+    """
     counts = counts_to_try(most)
     taken = {n: seconds_with(n, work, seconds / len(counts)) for n in counts} if len(counts) > 1 else {}
     return fastest(taken) if taken else most, taken
 
 
 def fastest(taken: dict[int, float]) -> int:
-    """The count of the least time; the smaller one where the gain is below 5 %."""
+    """The number of threads with the least time; a smaller one where the gain is below 5 %."""
     best = min(taken)
     for n in sorted(taken):
         if taken[n] < _WORTH * taken[best]:
@@ -72,7 +78,7 @@ def fastest(taken: dict[int, float]) -> int:
 
 
 def seconds_with(threads: int, work: Callable[[], None], budget: float) -> float:
-    """Mean seconds of the work with so many threads, done again and again for `budget` seconds."""
+    """Mean seconds of the work with that number of threads, repeated for `budget` seconds."""
     with using(threads):
         work()
         started, times = time.perf_counter(), 0
@@ -84,7 +90,7 @@ def seconds_with(threads: int, work: Callable[[], None], budget: float) -> float
 
 @contextmanager
 def using(threads: int | None) -> Iterator[None]:
-    """Computes with so many threads, if a number is given, and afterwards with as many as before."""
+    """Context with that number of CPU threads, if one is given; afterwards there are as many as before."""
     check_number("threads", threads, at_least=1, at_most=MOST, whole=True)
     before = torch.get_num_threads()
     if threads:
@@ -96,7 +102,9 @@ def using(threads: int | None) -> Iterator[None]:
 
 
 def load_of_others(threads: int) -> float | None:
-    """How many other threads wanted a core within the last minute, by the system's load; None where it does not tell."""
+    """The mean number of other threads that wanted a core within the last minute, by the system's load; None where that
+    is unknown.
+    """
     try:
         return max(os.getloadavg()[0] - threads, 0.0)
     except (AttributeError, OSError):

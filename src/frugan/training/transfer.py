@@ -1,8 +1,8 @@
-"""Transfer learning: starting from trained networks of any shape, and keeping parts of them as they are.
+"""Transfer learning: training that starts from trained networks of any shape, and the freezing of parts of them.
 
-Weights are matched by their place: the layer, and its level counted from the base grid, so that networks of other
-resolutions share what they can. What does not fit is adapted where that keeps the function (channels, labels), else
-starts fresh; a `StartReport` says which.
+Weights are matched by layer and by level, counted from the base grid, so that networks of different resolutions share
+what they can. A weight that does not fit is converted where that preserves the network's function (image channels,
+labels); otherwise it starts fresh. A `StartReport` lists these.
 """
 
 from __future__ import annotations
@@ -26,11 +26,16 @@ Network = TypeVar("Network", Generator, Discriminator)
 
 @dataclass(frozen=True)
 class TransferConfig:
-    """Where training starts (None: from scratch), and what stays as it is.
+    """The start of training, and what is frozen.
 
-    `freeze_d` counts layers of the discriminator from the image side, in the order fromRGB, conv0, conv1, skip of each
-    block (Karras et al. 2020, Freeze-D after Mo et al. 2020), or names a size: "32px" is all blocks of 32 pixels and
-    more. `freeze_g` counts blocks of the synthesis network from the base grid; "16px" is all up to 16 pixels.
+    Attributes:
+        init_from: a run, checkpoint or network file to start from; None: from scratch.
+        allow_partial: whether weights may start fresh that the source lacks.
+        freeze_d: the first layers of the discriminator, counted from the image in the order fromRGB, conv0, conv1, skip
+            of each block (Freeze-D: Mo et al. 2020); or a size: "32px" is all blocks of 32 pixels and more.
+        freeze_g: the first blocks of the synthesis network, counted from the base grid; "16px" is all blocks up to 16
+            pixels.
+        freeze_mapping: whether the mapping network is frozen.
     """
 
     init_from: str | None = None
@@ -49,7 +54,7 @@ class TransferConfig:
 
 @dataclass(frozen=True)
 class Difference:
-    """One weight that was not simply transferred. `network` is "generator" or "discriminator"."""
+    """One weight that was not transferred as it is. `network` is "generator" or "discriminator"."""
 
     network: str
     name: str
@@ -59,7 +64,7 @@ class Difference:
 
 @dataclass
 class StartReport:
-    """What a training run took from the networks that it starts from."""
+    """A report on what a training run took from the networks that it starts from."""
 
     source: str
     kept: dict[str, int] = field(default_factory=dict)
@@ -71,11 +76,11 @@ class StartReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every weight was transferred as it is, and none was left."""
+        """Whether every weight was transferred as it is, and none of the source's is left."""
         return not self.differences
 
     def lines(self) -> Iterator[str]:
-        """For people: one line for a network, and one for all of its weights that share a fate and a reason."""
+        """The report as lines of text: one for each network, and one for all of its weights with the same outcome and reason."""
         for network, total in self.total.items():
             kept = self.kept[network]
             yield f"{network}: {kept:,} of {total:,} weights transferred ({kept / total:.1%})"
@@ -90,7 +95,7 @@ class StartReport:
 
 
 class Source(Protocol):
-    """Trained networks: the EMA generator, and what is there besides."""
+    """Trained networks: the EMA generator and, where they exist, the generator in training and the discriminator."""
 
     @property
     def generator(self) -> Generator: ...
@@ -103,9 +108,17 @@ class Source(Protocol):
 
 
 def take_over(target: tuple[Generator, Discriminator], source: Source, report: StartReport) -> Generator:
-    """Fills the target's G and D from a source's, and returns the moving average that goes with them.
+    """Fills new networks from a source.
 
-    Without the source's raw generator its average is trained on; without its discriminator D stays fresh.
+    Without a generator in training, training starts from the EMA generator; without a discriminator, D stays fresh.
+
+    Args:
+        target: G and D, filled in place.
+        source: the trained networks.
+        report: which takes what was transferred and what was not.
+
+    Returns:
+        The EMA generator that goes with them.
     """
     G, D = target
     ema = copy.deepcopy(G)  # fresh parts are the same in both
@@ -146,7 +159,7 @@ def _copy(target: Network, source: Network, network: str, report: StartReport) -
 
 
 def _by_place(net: Generator | Discriminator) -> dict[str, tuple[str, Tensor]]:
-    """Weights by names in which blocks are numbered from the base grid: (own name, tensor)."""
+    """The weights by a name in which blocks are numbered from the base grid: (own name, tensor)."""
     sizes = net.synthesis.sizes if isinstance(net, Generator) else net.sizes[::-1]
     levels = {block_name(size): f"level{i}" for i, size in enumerate(sizes)}
     return {
@@ -159,7 +172,9 @@ Converted = dict[str, tuple[Tensor, str]]
 
 
 def _converted(target: Network, source: Network) -> Converted:
-    """Weights by place, made so that the function stays: for other image channels, and labels gained or lost."""
+    """Weights, by place, that must be converted to preserve the network's function: for other image channels, and
+    labels gained or lost.
+    """
     found: Converted = {}
     own, given = _by_place(target), _by_place(source)
     before, after = source.config.channels, target.config.channels
@@ -185,7 +200,9 @@ def _converted(target: Network, source: Network) -> Converted:
 
 
 def _channels(given: Tensor, own: Tensor, before: int, after: int, *, mean: bool) -> Tensor:
-    """Rows `[before, …]` → `[after, …]`: RGB from grey or grey from RGB, what else there is kept, and what is not, own."""
+    """The rows of a layer for other image channels: RGB from grey or grey from RGB, further channels kept; those
+    without a source keep their own.
+    """
     rows = own.clone()
     colour, mine = (3 if n in (3, 4) else 1 if n in (1, 2) else 0 for n in (before, after))
     if colour and mine:
@@ -201,7 +218,7 @@ def _channels(given: Tensor, own: Tensor, before: int, after: int, *, mean: bool
 
 
 def _without_labels(target: Network, source: Network) -> Converted:
-    """What the source does on average over its labels."""
+    """The weights with which a network without labels does what the source does on average over its labels."""
     own, given = _by_place(target), _by_place(source)
     every = typical_labels(source.config.label_size, source.config.measured)
     if isinstance(source, Generator):
@@ -222,7 +239,12 @@ def _without_labels(target: Network, source: Network) -> Converted:
 
 
 def freeze(G: Generator, D: Discriminator, config: TransferConfig) -> None:
-    """No gradient is computed for what `config` freezes. Raises `FruganError` where there is not so much to freeze."""
+    """Switches off the gradients of what is to be frozen. Raises `FruganError` where there are not so many layers or blocks.
+
+    Args:
+        G, D: the networks.
+        config: which parts.
+    """
     parts: list[nn.Module] = [G.mapping] if config.freeze_mapping else []
     if config.freeze_d is not None:
         parts += _chosen("freeze-d", config.freeze_d, layers_from_image(D), at_least=True)
@@ -237,7 +259,7 @@ Sized = Sequence[tuple[tuple[int, int], nn.Module]]
 
 
 def layers_from_image(D: Discriminator) -> Sized:
-    """The layers that Freeze-D counts, each with the size of its block. The output layer is not among them."""
+    """The layers that Freeze-D counts, from the image on, each with the size of its block. The output layer is not among them."""
     found: list[tuple[tuple[int, int], nn.Module]] = []
     for size in D.sizes:
         block = D.get_submodule(block_name(size))

@@ -1,4 +1,4 @@
-"""One pass of each phase on noise: what training costs, and how much of a batch fits into memory at once."""
+"""Trial passes of the training phases on noise: the time that training takes, and the batch that fits into memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from frugan.errors import FruganError
+from frugan.errors import FruganError, fault
 from frugan.tracking import free_memory
 from frugan.training.graphs import Work
 from frugan.training.phases import Phases, training_only
@@ -29,7 +29,15 @@ _COMPILING, _LONG = 300.0, 20
 
 
 class Pass(NamedTuple):
-    """One pass of a phase: `run` adds the gradients of `network`; `share`: of the steps that have the phase."""
+    """One pass of a phase.
+
+    Attributes:
+        name: of the phase.
+        run: does the forward and backward pass; gradients are added to `network`.
+        network: the network in training.
+        other: the one that is not.
+        share: the share of steps that have this phase.
+    """
 
     name: str
     run: Callable[[], tuple[Tensor, ...]]
@@ -39,7 +47,13 @@ class Pass(NamedTuple):
 
 
 def passes(phases: Phases, n: int, rng: torch.Generator) -> list[Pass]:
-    """The phases that the objective has, on n images of noise, at augmentation probability ½."""
+    """The phases of the objective, each as a pass on noise at augmentation probability ½.
+
+    Args:
+        phases: the losses.
+        n: images in a micro-batch.
+        rng: on the networks' device.
+    """
     G, D, objective, device = phases.G, phases.D, phases.config, rng.device
     labels = torch.zeros(1, G.label_size, device=device)
     images = torch.randn(n, G.channels, *G.resolution, generator=rng, device=device)
@@ -66,7 +80,10 @@ def _forget_gradients(phases: Phases) -> None:
 
 
 def seconds_per_image(phases: Phases, n: int) -> float:
-    """Of training, without the data and the optimisers: each phase on n images of noise, once to warm up and once timed."""
+    """Seconds of training for an image, without data loading and optimisers.
+
+    Each phase runs on n images of noise, once to warm up and once timed, and counts by the share of steps that have it.
+    """
     device = phases.G.mapping.w_avg.device
     seconds = 0.0
     for one in passes(phases, n, torch.Generator(device).manual_seed(0)):
@@ -93,9 +110,13 @@ def _wait(device: torch.device) -> None:
 
 
 def compiling_pays(make: Callable[[bool], Phases], n: int, group: int, kimg: float) -> tuple[bool, str]:
-    """Whether training for `kimg` ends sooner with compiled phases, and why: tried where the run is long enough for it.
+    """Whether compiled phases let training end sooner, and why. It is tried where the run is long enough to be worth the trial.
 
-    `make(compiled)` gives the phases; n images are taken at once; a first guess takes `group` of them.
+    Args:
+        make: `make(compiled)` makes the losses.
+        n: images in a micro-batch.
+        group: a smaller number of images, for a first estimate.
+        kimg: length of the run in thousands of images.
     """
     hours = seconds_per_image(make(False), group) * kimg / 3.6
     if hours * 3600 < _LONG * _COMPILING:
@@ -106,14 +127,14 @@ def compiling_pays(make: Callable[[bool], Phases], n: int, group: int, kimg: flo
         phases = make(True)
         compiled = seconds_per_image(phases, n) * 1000
     except Exception as error:  # the compiler, or what it needs, can be missing in many ways
-        return False, f"torch.compile fails here: {type(error.__cause__ or error).__name__}"
+        return False, f"torch.compile fails here: {fault(error.__cause__ or error, 'it does not say why')}"
     taken = time.perf_counter() - started
     reason = f"tried: {eager:.3g} s/kimg without, {compiled:.3g} with, {taken:.0f} s to compile"
     return (eager - compiled) * kimg > taken, reason
 
 
 class _Holdings:
-    """Bytes of the storages that autograd holds on to, now and at most."""
+    """The bytes of storage that autograd keeps, at present and at most."""
 
     def __init__(self) -> None:
         self.times: Counter[int] = Counter()
@@ -139,7 +160,7 @@ class _Held:
 
 
 def bytes_kept(run: Callable[[], object]) -> int:
-    """What autograd holds at most, during the forward and the backward pass that `run` makes."""
+    """The bytes of activations that autograd keeps at most, during the forward and backward pass of `run`."""
     holdings = _Holdings()
     with torch.autograd.graph.saved_tensors_hooks(holdings.add, lambda held: held.tensor):
         run()
@@ -147,13 +168,21 @@ def bytes_kept(run: Callable[[], object]) -> int:
 
 
 def weight_bytes(phases: Phases, *, before: bool = False) -> int:
-    """Of weights, gradients, two moments and the EMA generator; `before`: what of it networks alone do not hold yet."""
+    """The bytes of weights, gradients, Adam's two moments and the EMA generator; with `before`, of those that networks
+    without an optimiser lack.
+    """
     g, d = (sum(p.numel() for p in net.parameters()) for net in (phases.G, phases.D))
     return 4 * (g * 3 + d * 2 if before else g * 5 + d * 4)
 
 
 def survives(phases: Phases, n: int, reserve: int = 0) -> bool:
-    """Whether each phase's forward and backward pass on n images goes through, beside what an optimiser will hold."""
+    """Whether each phase's forward and backward pass on n images fits into memory.
+
+    Args:
+        phases: the losses.
+        n: images in a micro-batch.
+        reserve: bytes that the device needs for other things. What the optimiser will hold is allowed for in any case.
+    """
     device = phases.G.mapping.w_avg.device
     fits = False
     try:
@@ -172,10 +201,14 @@ def survives(phases: Phases, n: int, reserve: int = 0) -> bool:
 
 
 def fitting_batch(phases: Phases, batch: int, group: int, reserve: int = 0, sharing: int = 1) -> int:
-    """How many images of a batch to take at once: found by trial on a GPU, from the free memory elsewhere.
+    """The largest micro-batch that fits into memory: found by trial on a GPU, elsewhere from the free memory.
 
-    `group` divides it; `reserve`: bytes that the device needs besides; `sharing`: processes that share the free memory where
-    there is no GPU.
+    Args:
+        phases: the losses.
+        batch: images in a minibatch, which the result divides.
+        group: images of a minibatch-std group, which divides the result.
+        reserve: bytes that the device needs for other things.
+        sharing: number of processes that share the free memory where there is no GPU.
     """
     if phases.G.mapping.w_avg.device.type == "cuda":
         return largest_batch(batch, group, lambda n: survives(phases, n, reserve))
@@ -184,7 +217,14 @@ def fitting_batch(phases: Phases, batch: int, group: int, reserve: int = 0, shar
 
 
 def affords(phases: Phases, group: int, free_bytes: int) -> Callable[[int], bool]:
-    """Where memory does not run out with an error: whether n images will fit, from what `group` of them keep."""
+    """A function that tells whether a micro-batch of n images fits into that much memory, where running out of it
+    raises no error.
+
+    Args:
+        phases: the losses.
+        group: images of the micro-batch from which the memory of others is extrapolated.
+        free_bytes: of the device.
+    """
     device = phases.G.mapping.w_avg.device
     kept = 0
     for one in passes(phases, group, torch.Generator(device).manual_seed(0)):
@@ -195,7 +235,9 @@ def affords(phases: Phases, group: int, free_bytes: int) -> Callable[[int], bool
 
 
 def largest_batch(batch: int, group: int, fits: Callable[[int], bool]) -> int:
-    """The largest divisor of `batch`, in whole minibatch-std groups, that fits. Raises `FruganError` if none does."""
+    """The largest divisor of `batch` that is a multiple of `group` and for which `fits` is true. Raises `FruganError`
+    if none is.
+    """
     for n in range(batch, 0, -1):
         if batch % n == 0 and n % group == 0 and fits(n):
             return n

@@ -1,13 +1,14 @@
-"""Vicinity of measured labels: images and generated images of nearly the same number stand in for those of just that number.
+"""Vicinal losses for measured labels: images with nearly the same number stand in for images with exactly that number.
 
-CcGAN (Ding et al., "CcGAN: Continuous Conditional Generative Adversarial Networks for Image Generation", ICLR 2021). A target y is
-the label of a training image plus N(0, σ²). D judges at y a real image whose label y' is near it, and an image generated at a label
-near it. Near means: within κ of y, all equally likely (hard); or likely in proportion to exp(−ν (y' − y)²), ν = 1/κ², where that is
-10⁻³ or more (soft). G is trained at the targets. The paper's estimate divides its weights by their sum (its eqs. 6 and 8); here
-images are drawn in proportion to them, which has the same expectation and leaves the adversarial loss as it is.
+CcGAN (Ding et al., "CcGAN: Continuous Conditional Generative Adversarial Networks for Image Generation", ICLR 2021). A
+target y is the label of a training image plus N(0, σ²). At the label y, D judges a real image whose label y' is near y,
+and an image that was generated at a label near y. "Near" is one of two kinds: within κ of y, all equally likely (hard);
+or with probability proportional to exp(−ν (y' − y)²), ν = 1/κ², cut off below 10⁻³ (soft). G is trained at the targets.
+The paper's estimate divides its weights by their sum (its eqs. 6 and 8); here images are drawn in proportion to them,
+which has the same expectation and leaves the adversarial loss as it is.
 
-Labels of d numbers are measured in units of κ_1 … κ_d, one for each number: the interval becomes an ellipsoid. Classes beside the
-numbers must agree.
+Labels of d numbers are measured in units of κ_1 … κ_d, one for each number: the interval becomes an ellipsoid. Classes
+beside the numbers must agree.
 """
 
 from __future__ import annotations
@@ -28,14 +29,20 @@ _REDRAWS = 32
 
 
 def silverman_width(images: int, numbers: int) -> float:
-    """σ in standard deviations of each label, by Silverman's rule for n `images` and d `numbers`: 1.06 n^(−1/5) for one."""
+    """σ in standard deviations of each label, by Silverman's rule: (4 / ((d + 2)·n))^(1/(d + 4)), for n `images` and d
+    `numbers`.
+    """
     return (4 / ((numbers + 2) * images)) ** (1 / (numbers + 4))
 
 
 def largest_gap(labels: np.ndarray, measured: Sequence[Measured]) -> float:
-    """The largest gap between neighbouring distinct labels `[N, K]` of the same classes, in standard deviations; 0 without any.
+    """The largest gap between neighbouring distinct labels of the same classes, in standard deviations; 0 where there is none.
 
-    Of one number, that between neighbours in their order; of several, the largest distance from a label to the nearest other one.
+    For one number neighbours are those in its order; for several, a label's neighbour is the nearest other one.
+
+    Args:
+        labels: `[N, K]`.
+        measured: the columns that are numbers, with their standard deviations.
     """
     varying = [m for m in measured if m.std]
     if not varying:
@@ -47,7 +54,7 @@ def largest_gap(labels: np.ndarray, measured: Sequence[Measured]) -> float:
 
 
 def _gap(distinct: np.ndarray) -> float:
-    """Of distinct points `[n, d]`, sorted by the first number."""
+    """The largest gap of distinct points `[n, d]`, sorted by the first number."""
     if len(distinct) < 2:
         return 0.0
     if distinct.shape[1] == 1:
@@ -58,18 +65,19 @@ def _gap(distinct: np.ndarray) -> float:
 
 
 def _class_codes(labels: np.ndarray, measured: Sequence[int]) -> np.ndarray:
-    """int64 `[N]`: labels `[N, K]` that agree in all columns but those that are measured have the same number."""
+    """A number for each image, int64 `[N]`, the same for labels `[N, K]` that agree in all columns but the measured ones."""
     rest = np.delete(labels, measured, axis=1)
     return np.unique(rest, axis=0, return_inverse=True)[1].ravel() if rest.size else np.zeros(len(labels), np.int64)
 
 
 class Vicinity:
-    """Draws targets, and a real image near each, for one batch after another.
+    """Draws target labels, and a real image near each, for one minibatch after another.
 
     Args:
         labels: float32 `[N, K]` of all images.
-        rows: int64, those of training images.
-        sigma, kappa: widths of each of the K columns in its own unit, 0 for classes.
+        rows: int64, the training images among them.
+        kind: "hard" or "soft".
+        sigma, kappa: widths σ and κ of each of the K columns in its own unit, 0 for classes.
     """
 
     def __init__(
@@ -90,9 +98,15 @@ class Vicinity:
         self._candidates = labels[rows][:, self.columns] / self.kappa
 
     def draw(self, indices: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Image numbers int64 `[n]`, those from N on x-flipped copies → (numbers of images near the targets, targets `[n, K]`).
+        """Draws targets near the labels of some images, and a real image near each target.
 
-        The targets' labels are those of the images given, moved at random; where no image is near, moved anew.
+        Args:
+            indices: int64 `[n]`, numbers of images; those from N on are x-flipped copies.
+            rng: of the draws.
+
+        Returns:
+            Numbers of the images near the targets, int64 `[n]`, and the targets, float32 `[n, K]`. A target without an
+            image near it is drawn again.
         """
         total = len(self.labels)
         base = self.labels[indices % total]
@@ -103,7 +117,7 @@ class Vicinity:
         return picks + total * (indices >= total), targets
 
     def _target(self, label: np.ndarray, code: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """A target near which there is an image, and the images' weights added up."""
+        """A target that has an image near it, and the cumulative sum of the images' weights."""
         for _ in range(_REDRAWS):
             target = label + self.sigma * rng.standard_normal(len(label), np.float32)
             shares = np.cumsum(self.weights(target, code))
@@ -112,14 +126,25 @@ class Vicinity:
         return label, np.cumsum(self.weights(label, code))
 
     def weights(self, target: np.ndarray, code: int) -> np.ndarray:
-        """How much each training image counts for a target `[K]` of that class: float64 `[len(rows)]`, up to 1."""
+        """The weight of each training image for a target: float64 `[len(rows)]` in [0, 1].
+
+        Args:
+            target: `[K]`.
+            code: of its classes; images of other classes have weight 0.
+        """
         squares = np.square(self._candidates - target[self.columns] / self.kappa).sum(1)
         weights = np.exp(-squares) if self.soft else (squares <= 1).astype(np.float64)
         return np.where((weights >= CUT) & (self._candidate_codes == code), weights, 0)
 
 
 def widths(label_size: int, measured: Sequence[Measured], factor: float) -> tuple[float, ...]:
-    """A width for each of K columns in its own unit: `factor` standard deviations where it is measured, else 0."""
+    """A width for each of K columns in its own unit: `factor` standard deviations for measured ones, 0 for others.
+
+    Args:
+        label_size: K.
+        measured: the columns that are numbers, with their standard deviations.
+        factor: in standard deviations.
+    """
     found = [0.0] * label_size
     for m in measured:
         found[m.column] = factor * m.std

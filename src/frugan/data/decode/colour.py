@@ -36,7 +36,7 @@ class Profile:
 
 @lru_cache(maxsize=64)
 def read_profile(icc: bytes | None, space: Space) -> Profile:
-    """How pixels of a colour space are to be converted. A profile for other pixels, or a damaged one, is unusable."""
+    """The profile by which pixels of a colour space are converted. One for other pixels, or a damaged one, is unusable."""
     if icc is None:
         return Profile()
     name = ""
@@ -56,7 +56,16 @@ def read_profile(icc: bytes | None, space: Space) -> Profile:
 
 
 def to_srgb(pixels: np.ndarray, space: Space, profile: Profile) -> np.ndarray:
-    """Colours uint8 or uint16 `[h, w, 1 | 3 | 4]` of a space → sRGB of the same type `[h, w, 1 | 3]`; CMYK counts ink."""
+    """Colours of a space as sRGB, by their profile if there is one to be used.
+
+    Args:
+        pixels: uint8 or uint16 `[h, w, 1 | 3 | 4]`; CMYK counts ink.
+        space: of the pixels.
+        profile: an ICC profile, and what to do with it.
+
+    Returns:
+        The same type, `[h, w, 1 | 3]`.
+    """
     if profile.use != "converted":
         return _without_profile(pixels) if space == "CMYK" else pixels
     if space == "L":

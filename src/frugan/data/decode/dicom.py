@@ -64,7 +64,7 @@ _ONE_AT_A_TIME = threading.Lock()  # warnings are caught for the whole process
 
 @dataclass(frozen=True)
 class _Facts:
-    """What a file says of its pixels, and nothing of whom they show."""
+    """A file's description of its pixels, without any of the person shown."""
 
     syntax: str
     photometric: str
@@ -157,7 +157,7 @@ def _pydicom() -> Iterator[Any]:
         except _Refused as error:
             raise ValueError(str(error)) from None
         except Exception as error:
-            raise ValueError(f"a DICOM file that is damaged or cut short ({type(error).__name__})") from None
+            raise ValueError("a DICOM file that is damaged or cut short") from error
 
 
 class _Refused(Exception):
@@ -165,7 +165,7 @@ class _Refused(Exception):
 
 
 def _transfer_syntax(meta: bytes) -> str:
-    """How the data set is encoded; read first, since pydicom would unpack a deflated one to any size."""
+    """The encoding of the data set; it is read first, since pydicom would unpack a deflated one to any size."""
     at = 0
     while meta[at : at + 2] == b"\2\0":
         element, kind = meta[at + 2 : at + 4], meta[at + 4 : at + 6]
@@ -273,7 +273,7 @@ def _jpeg_sizes(frame: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _in_range(samples: np.ndarray, facts: _Facts) -> np.ndarray:
-    """Without what lies in bits that are not used, such as overlays; negative numbers as such."""
+    """Samples without the contents of unused bits, such as overlays; negative numbers as such."""
     bits = 8 * samples.dtype.itemsize
     if not facts.signed:
         return samples.view(f"u{bits // 8}") & ((1 << facts.bits) - 1)

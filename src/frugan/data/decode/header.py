@@ -34,7 +34,7 @@ _MOST_PIXELS_A_FILE = 10**11  # in all frames: an hour of decoding
 
 @dataclass(frozen=True)
 class Header:
-    """All that an image file says of itself before it is decoded; height and width as seen, after orientation."""
+    """An image file's description of itself before it is decoded; height and width after orientation."""
 
     height: int
     width: int
@@ -96,7 +96,9 @@ class Stored:
 
 
 def check_size(width: int, height: int, bytes_per_pixel: int = 1) -> None:
-    """Raises where an image claims no pixels, or more than Pillow's limit against decompression bombs allows."""
+    """Raises `ValueError` for an image without pixels, and Pillow's `DecompressionBombError` above its limit against
+    decompression bombs.
+    """
     if width < 1 or height < 1:
         raise ValueError(f"an image of {height}x{width} pixels")
     if Image.MAX_IMAGE_PIXELS is None:
@@ -110,7 +112,7 @@ def check_size(width: int, height: int, bytes_per_pixel: int = 1) -> None:
 
 
 def check_frames(count: int, width: int, height: int) -> None:
-    """Raises `ValueError` where a file claims more frames than anybody would wait for, or none."""
+    """Raises `ValueError` where a file claims no frames, or more than the limit on a file's frames and pixels."""
     if count < 1:
         raise ValueError("a file of no frames")
     if count > _MOST_FRAMES or count * width * height > _MOST_PIXELS_A_FILE:

@@ -23,7 +23,7 @@ def find_orientation(exif: bytes | None, xmp: bytes | None) -> int:
 
 
 def _exif_orientation(exif: bytes) -> int | None:
-    """From an EXIF block, with or without its name in front; None where there is none or the block is damaged."""
+    """The orientation in an EXIF block, with or without its name in front; None without one or where it is damaged."""
     while exif.startswith(b"Exif\0"):
         exif = exif[6:]
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])

@@ -92,7 +92,7 @@ def _facts(file: BinaryIO) -> dict[bytes, bytes]:
 
 
 def _text(kind: bytes, content: bytes) -> bytes | None:
-    """What follows the keyword of a tEXt, zTXt or iTXt chunk, unpacked."""
+    """The unpacked text after the keyword of a tEXt, zTXt or iTXt chunk."""
     if kind == b"tEXt":
         return content
     if kind == b"zTXt":

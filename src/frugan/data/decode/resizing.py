@@ -27,9 +27,14 @@ FILTERS = {
 
 
 def convert(pixels: np.ndarray, channels: int, background: Background = "white") -> np.ndarray:
-    """Between grey, grey + alpha, RGB and RGBA; where alpha is dropped the image is laid over the background.
+    """Pixels with another number of channels: grey, grey + alpha, RGB and RGBA into one another.
 
     Grey is 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601, as in Pillow).
+
+    Args:
+        pixels: uint8 or uint16 `[h, w, C]`.
+        channels: 1 to 4.
+        background: that the image is laid on where alpha is dropped.
     """
     if pixels.shape[-1] == channels:
         return pixels
@@ -57,18 +62,26 @@ def resize(
     background: Background = "white",
     alpha: bool = False,
 ) -> np.ndarray:
-    """`[h, w, C]` → `[H, W, C]`, antialiased, aspect kept: the largest centred crop, or all of it with borders added.
+    """Pixels `[h, w, C]` resized to `[H, W, C]`, antialiased, with the aspect ratio kept. Those of that size already
+    are returned unchanged.
 
-    With `alpha` the last channel weighs the others, and added borders are transparent. Pixels that already have the
-    wanted size are returned as they are.
+    Args:
+        pixels: uint8 or uint16.
+        size: (H, W).
+        fit: "crop" takes the largest centred crop, "letterbox" all of the image with borders added.
+        filter: of the resampling.
+        background: colour of added borders.
+        alpha: whether the last channel is opacity: it weights the others, and added borders are transparent.
     """
-    (h, w), (H, W) = pixels.shape[:2], size
+    h, w = pixels.shape[:2]
+    H, W = size
     if (h, w) == (H, W):
         return pixels
     if fit == "crop":
         scale = max(H / h, W / w)
         ch, cw = H / scale, W / scale
-        (y, bottom), (x, right) = _centred(h, ch), _centred(w, cw)
+        y, bottom = _centred(h, ch)
+        x, right = _centred(w, cw)
         return _resample(pixels, size, (x, y, right, bottom), filter, alpha)
     scale = min(H / h, W / w)
     inner = min(H, max(1, round(h * scale))), min(W, max(1, round(w * scale)))
@@ -81,7 +94,7 @@ def resize(
 
 
 def _centred(length: int, kept: float) -> tuple[float, float]:
-    """Where the centred part of a side begins and ends: never outside, however the arithmetic rounds."""
+    """The begin and end of the centred part of a side: never outside, whatever the rounding."""
     begin = max(0.0, (length - kept) / 2)
     return begin, min(begin + kept, length)
 

@@ -20,7 +20,13 @@ def mapped(file: BinaryIO) -> Content:
 
 
 def full_range(samples: np.ndarray, bits: int, *, signed: bool = False) -> np.ndarray:
-    """Samples of 1 to 16 bits as uint8 or uint16 over the full range of the type; to signed ones half of it is added."""
+    """Samples as uint8 or uint16, stretched to the full range of the type.
+
+    Args:
+        samples: integers.
+        bits: significant bits, 1 to 16.
+        signed: whether they are signed: half the range is added.
+    """
     if signed:
         samples = samples.astype(np.int32) + (1 << bits - 1)
     dtype = np.dtype(np.uint8 if bits <= 8 else np.uint16)

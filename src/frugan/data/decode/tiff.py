@@ -232,7 +232,7 @@ def _layout(page: tifffile.TiffPage, *, geographic: bool) -> tuple[_Layout, Spac
 
 
 def _number_type(bits: object, format: object, page: tifffile.TiffPage) -> NumberType | Literal[""]:
-    """Of samples that are read as they are; "" where their declared range is made full."""
+    """The type of samples that are read as they are; "" where their declared range is stretched."""
     if isinstance(bits, int) and format in (_UNSIGNED, _SIGNED, _UNKNOWN) and 1 <= bits <= 16:
         return {8: "int8", 16: "int16"}.get(bits, "") if format == _SIGNED else ""  # pyright: ignore[reportReturnType]
     found = str(page.dtype)
@@ -249,7 +249,7 @@ def _are_bands(photometric: int, extra: int, kinds: Sequence[int], *, geographic
 
 
 def _mode(layout: _Layout, space: Space, alpha: AlphaKind) -> str:
-    """In Pillow's words."""
+    """The layout by Pillow's name."""
     name = {_PALETTE: "P", _YCBCR: "YCbCr"}.get(layout.photometric, space)
     if alpha != "none":
         return name + ("a" if alpha == "associated" else "A")

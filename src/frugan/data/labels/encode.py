@@ -59,7 +59,17 @@ def encode_column(
     alone: bool = True,
     decimal_comma: bool = False,
 ) -> Block:
-    """One column, as what `kind` or its cells say."""
+    """One column of a table of labels, encoded as its `kind` says, or as its cells suggest.
+
+    Args:
+        cells: one for each image.
+        names: of the images, for messages.
+        where: the column and its table, for messages.
+        kind: how to encode the column; "": by its cells.
+        classes: the names of all classes; None: those that occur.
+        alone: whether it is the only column.
+        decimal_comma: whether a comma is the decimal mark.
+    """
     if "" in cells:
         raise FruganError(f"{names[cells.index('')]} has an empty cell in {where}; fill it in or leave the column out")
     if classes is not None:
@@ -127,7 +137,16 @@ def _measured(numbers: Sequence[float] | np.ndarray, where: str) -> np.ndarray:
 def encode(
     labels: Sequence[Any], names: Sequence[str], where: str, origin: str, class_names: list[str] | None = None
 ) -> Labels:
-    """Integers or words → one-hot; equally long lists of numbers (or single fractions) → as they are."""
+    """Labels of one value or one list for each image, encoded: integers and words one-hot, lists of numbers and
+    fractions as they are.
+
+    Args:
+        labels: one for each image.
+        names: of the images, for messages.
+        where: the labels' file, for messages.
+        origin: how the labels were found, for reports.
+        class_names: of the integers; None: those that occur.
+    """
     missing = next((name for name, label in zip(names, labels) if label is None), None)
     if missing is not None:
         raise FruganError(f"{missing} has the label null in {where}; give it one, or move the image away")
@@ -162,7 +181,15 @@ def encode(
 
 
 def from_vectors(rows: Sequence[Sequence[float]], where: str, origin: str, class_names: list[str] | None) -> Labels:
-    """Columns of only 0 and 1 are classes or flags; all others, and a single one, are measured."""
+    """Labels that are lists of numbers: columns of only 0 and 1 are classes or flags; all others, and a single column,
+    are measured.
+
+    Args:
+        rows: equally long, one for each image.
+        where: the labels' file, for messages.
+        origin: how the labels were found, for reports.
+        class_names: of the columns, or None.
+    """
     table = np.array(rows, np.float64)
     size = table.shape[1]
     measured = tuple(i for i in range(size) if size == 1 or not np.isin(table[:, i], (0, 1)).all())
@@ -177,7 +204,14 @@ def from_vectors(rows: Sequence[Sequence[float]], where: str, origin: str, class
 def from_integers(
     codes: Sequence[int], names: Sequence[str], where: str, class_names: list[str] | None
 ) -> tuple[np.ndarray, list[str] | None]:
-    """Class numbers → one-hot rows and names: those listed, or the numbers, if some are left out; else None."""
+    """One-hot rows of class numbers, and the classes' names: those listed, or the numbers, if some are left out; else None.
+
+    Args:
+        codes: 0 or more, one for each image.
+        names: of the images, for messages.
+        where: the labels' file, for messages.
+        class_names: by number, or None.
+    """
     for name, code in zip(names, codes):
         if code < 0:
             raise FruganError(

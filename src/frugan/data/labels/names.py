@@ -38,7 +38,7 @@ def stem(name: str) -> str:
 
 
 def loosest(name: str) -> str:
-    """What two names have in common that may match at all: no folder, no suffix, no case, accents composed."""
+    """The part of a name that matching ones have in common: no folder, no suffix, no case, accents composed."""
     return _nfc(stem(clean(name).rpartition("/")[2])).casefold()
 
 

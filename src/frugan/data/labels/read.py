@@ -32,9 +32,14 @@ _FILE = re.compile(r"(?P<path>.*\.(?:csv|tsv|jsonl?))(?::(?P<columns>[^/\\]+))?"
 
 
 def read_labels(source: Source, specification: str, names: Sequence[str]) -> Labels:
-    """The labels of the named images, in that order.
+    """The labels of images, in the order of their names.
 
-    Raises `FruganError` where there are none, where an image has no label, or where a label makes no sense.
+    Args:
+        source: the images.
+        specification: where labels come from: "auto", "none", "array", "folders", or a table.
+        names: of the images.
+
+    Raises `FruganError` where there are none, where an image has none, or where a label makes no sense.
     """
     if specification == "auto" and (specification := find_labels(source, names)) == "none":
         raise FruganError(
@@ -57,7 +62,7 @@ def read_labels(source: Source, specification: str, names: Sequence[str]) -> Lab
 
 
 def find_labels(source: Source, names: Sequence[str]) -> str:
-    """What "auto" stands for with these readable images: "array", one of `FILES`, "folders" or "none"."""
+    """The meaning of labels "auto" for these images: "array", one of `FILES`, "folders" or "none"."""
     if source.stored_labels() is not None:
         return "array"
     for file in FILES:
@@ -69,7 +74,13 @@ def find_labels(source: Source, names: Sequence[str]) -> str:
 
 
 def read_column(source: Source, path: str, column: str, names: Sequence[str]) -> list[str]:
-    """The cells of a table's column for the named images, in that order; the table is found and read as that of labels is.
+    """The cells of one column of a table, in the order of the images' names. The table is found and read as that of labels is.
+
+    Args:
+        source: the images, beside which the table may lie.
+        path: of the table.
+        column: its name.
+        names: of the images.
 
     Raises `FruganError` where there is no such table or column, or an image has no row.
     """
@@ -82,7 +93,14 @@ def read_column(source: Source, path: str, column: str, names: Sequence[str]) ->
 
 
 def stored_labels(labels: Sequence[Any], names: Sequence[str], where: str, origin: str) -> Labels:
-    """Labels as they lie beside the images, in shards or arrays: whole numbers, words, or lists of numbers."""
+    """Labels that are kept beside the images, in shards or arrays: whole numbers, words, or lists of numbers.
+
+    Args:
+        labels: one for each image; None where there is none, which is an error.
+        names: of the images, for messages.
+        where: the labels' place, for messages.
+        origin: how the labels were found, for reports.
+    """
     lost = [name for name, label in zip(names, labels) if label is None]
     if lost:
         raise FruganError(

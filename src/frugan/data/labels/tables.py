@@ -49,7 +49,12 @@ class Table:
 
 
 def read_table(text: str, where: str, images: Sequence[str]) -> Table:
-    """A table in CSV: which delimiter, which column names the image, and whether there is a header is found out.
+    """Reads a table in CSV. Its delimiter, header and the column that names the image are detected.
+
+    Args:
+        text: the file's content.
+        where: the file, for messages.
+        images: names of the images.
 
     Raises `FruganError` naming the file and the line.
     """
@@ -85,7 +90,13 @@ def read_table(text: str, where: str, images: Sequence[str]) -> Table:
 
 
 def read_records(records: Iterable[tuple[int, Mapping[str, Any]]], where: str, images: Sequence[str]) -> Table:
-    """(line, {"file_name": "a.png", "label": …}): a column for each key, several for a list of numbers."""
+    """A table from records such as {"file_name": "a.png", "label": …}: a column for each key, several for a list of numbers.
+
+    Args:
+        records: (line, record).
+        where: the file, for messages.
+        images: names of the images.
+    """
     flat = [(line, _flattened(record)) for line, record in records]
     header = list(dict.fromkeys(key for _, record in flat for key in record))
     cells = [[""] * len(header), *([record.get(key, "") for key in header] for _, record in flat)]
@@ -100,7 +111,15 @@ def read_records(records: Iterable[tuple[int, Mapping[str, Any]]], where: str, i
 
 
 def read_json_lines(text: str, where: str, images: Sequence[str]) -> Table:
-    """One JSON object a line, as in metadata.jsonl. Raises `FruganError`."""
+    """Reads a table with one JSON object in each line, as in metadata.jsonl.
+
+    Args:
+        text: the file's content.
+        where: the file, for messages.
+        images: names of the images.
+
+    Raises `FruganError` naming the line.
+    """
     records = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -132,7 +151,12 @@ def is_number(cell: str) -> bool:
 def parse_numbers(cells: Sequence[str], where: str, *, decimal_comma: bool = False) -> list[float] | None:
     """Cells as numbers with decimal points, or all with decimal commas; None where some are words.
 
-    Raises `FruganError` where some numbers are missing, and where a comma may be the decimal mark or not.
+    Args:
+        cells: of one column.
+        where: the column, for messages.
+        decimal_comma: whether a comma is known to be the decimal mark.
+
+    Raises `FruganError` where some numbers are missing, and where a comma could be the decimal mark or not.
     """
     odd = [cell for cell in cells if not _NUMBER.fullmatch(cell)]
     if not odd:

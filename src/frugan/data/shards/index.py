@@ -34,7 +34,7 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True)
 class ShardFacts:
-    """What is known of a shard without its pixels: readable images by name, their labels as written, kinds of images.
+    """A shard without its pixels: its readable images by name, their labels as written, kinds of images.
 
     `highest`: the highest colour value, as 16 bits hold it; None where it is not known.
     """
@@ -49,7 +49,7 @@ class ShardFacts:
 
 @dataclass(frozen=True)
 class Shard:
-    """Where a shard is, what its server says of its version, and what is known of it from before."""
+    """A shard's address, its version as the server gives it, and what is known of its content."""
 
     url: str
     version: dict[str, Any]

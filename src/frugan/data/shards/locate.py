@@ -1,4 +1,4 @@
-"""From a path to the shards that it names."""
+"""Locating of shards: a path → the shards that it names."""
 
 from __future__ import annotations
 
@@ -32,7 +32,13 @@ def is_shards(path: str | Path) -> bool:
 
 
 def locate(path: str, without: Sequence[str], root: Path) -> tuple[list[Shard], list[tuple[str, str]]]:
-    """The shards that a path names, with what is known of each; and (url, reason) of those that cannot be reached."""
+    """The shards that a path names, with what is known of each; and (url, reason) of those that cannot be reached.
+
+    Args:
+        path: a folder, pattern or URL.
+        without: URLs that are left out.
+        root: the cache, which remembers the shards' contents.
+    """
     urls = remote.find(path)
     indexed = read_index(remote.parent(urls[0]))
 

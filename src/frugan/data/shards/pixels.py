@@ -85,7 +85,7 @@ class ShardPixels:
         return self._future(k).result().pixels
 
     def keep_within(self, slots: int, kept: Sequence[int]) -> None:
-        """From now on at most `slots` shards stay on disk, among them always those of `kept`."""
+        """Limits the shards on disk to `slots` from now on, always with those of `kept` among them."""
         self._slots, self._kept = slots, frozenset(kept)
         self._protected = set(self._kept)
         here = [k for k, shard in enumerate(self._shards) if self._store.folder(shard).is_dir()]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from frugan.command_line import command
-from frugan.errors import FruganError, shown
+from frugan.errors import FruganError, fault, shown
 from frugan.files import read_bytes
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def is_local(url: str) -> bool:
 
 
 def version(url: str) -> dict[str, Any]:
-    """What changes when the file does, as far as its server says: size, entity tag, times. Tries again as `persistently`."""
+    """A text that changes when the file does, as far as its server tells: size, entity tag, times. It retries as `persistently`."""
     fs, path = filesystem(url)
     info = persistently(lambda: fs.info(path), url)
     return {key: info[key] if key == "size" else str(info[key]) for key in _VERSION_FIELDS if info.get(key) is not None}
@@ -204,11 +204,18 @@ def _reached(work: Callable[[], T], url: str) -> T:
 
 @contextmanager
 def local_copy(url: str, scratch: Path, *, size: int | None, sha256: str | None) -> Iterator[tuple[Path, str]]:
-    """The file on this disk while the block runs, with its SHA-256; a file that lies here already is used in place.
+    """Context in which a shard is a file on this disk; yields its path and SHA-256. A file that is local already is
+    used in place.
 
-    Otherwise it is streamed into `scratch`, a few MiB in memory at a time, and broken off when more comes than its size, or,
-    where nobody tells that, than half of what the disk has free. A copy of another size or hash than expected counts as
-    a failure to fetch, and is fetched again.
+    Otherwise it is streamed into `scratch`, a few MiB in memory at a time. The transfer is broken off when more comes
+    than its size or, where that is unknown, than half of the free disk. A copy of another size or hash than expected
+    counts as a failure, and is fetched again.
+
+    Args:
+        url: of the shard.
+        scratch: a folder.
+        size: in bytes, if known.
+        sha256: if known.
     """
     fs, path = filesystem(url)
     file = Path(path) if is_local(url) else scratch / "shard.tar"
@@ -263,7 +270,7 @@ def persistently(work: Callable[[], T], url: str) -> T:
 
 
 def reason(error: BaseException | None, url: str) -> str:
-    """Why a file could not be had, in a few words."""
+    """The reason why a file could not be fetched, in a few words."""
     status = _status(error)
     if isinstance(error, PermissionError) or status in (401, 403) or _no_credentials(error):
         protocol = url.split("://")[0]
@@ -277,7 +284,9 @@ def reason(error: BaseException | None, url: str) -> str:
         return f"damaged reply: {shown(error)}"
     if isinstance(error, _Endless):
         return shown(error)
-    return f"{type(error).__name__}: {shown(error)}" if str(error) else type(error).__name__
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return fault(error, "it cannot be reached") if error else "it cannot be reached"
 
 
 def _final(error: BaseException) -> bool:

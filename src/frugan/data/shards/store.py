@@ -36,7 +36,14 @@ class ShardLost(FruganError):
 
 
 class Store:
-    """Decoded shards on this disk. All get one plan, from `kinds` or from the first shard that is read."""
+    """Decoded shards on this disk, all in one target format, which follows from the first images.
+
+    Args:
+        root: the folder.
+        config: size and channels.
+        kinds: kinds of images that are known already; without any, those of the first shard that is read.
+        limit: bytes of decoded shards that stay on disk while shards are surveyed; None: no limit.
+    """
 
     def __init__(self, root: Path, config: PixelConfig, kinds: Sequence[Kind], limit: int | None = None) -> None:
         """While shards are surveyed, only those stay on disk that fit within `limit` bytes.
@@ -55,12 +62,12 @@ class Store:
         return self.planned
 
     def bytes_of(self, shards: Sequence[Shard]) -> int:
-        """What surveyed shards take when decoded."""
+        """The bytes that surveyed shards take when decoded."""
         images = sum(len(shard.facts.names) for shard in shards if shard.facts)
         return images * math.prod(self.plan.resolution) * self.plan.channels * self.plan.depth // 8
 
     def folder(self, shard: Shard) -> Path:
-        """Where the decoded shard lies, or would."""
+        """The folder of a decoded shard, which need not exist."""
         return self.root / hash_of([FORMAT, shard.url, shard.version, asdict(self.config), asdict(self.plan)])
 
     def load(self, shard: Shard) -> CachedPixels:
@@ -143,7 +150,16 @@ class Store:
 
 
 def survey(store: Store, shards: Sequence[Shard], progress: Progress) -> tuple[list[Shard], list[tuple[str, str]]]:
-    """Reads the shards, some at once, into the store; those that cannot be had are told apart."""
+    """Reads shards into the store, several at once.
+
+    Args:
+        store: which keeps them.
+        shards: to be read.
+        progress: called with (done, total) shards.
+
+    Returns:
+        The shards that were read, and (url, reason) of those that could not be.
+    """
 
     def read(shard: Shard) -> Shard | str:
         try:

@@ -201,7 +201,7 @@ def _zip_name(member: zipfile.ZipInfo) -> str:
 
 
 def unfit_in_zip(member: zipfile.ZipInfo, size: int) -> str:
-    """Why a member of a zip of `size` bytes is not read, or "": it would take more memory than it brings, or is locked."""
+    """The reason why a member of a zip of `size` bytes is not read (too large when unpacked, or encrypted), or ""."""
     if member.flag_bits & 1:
         return "encrypted"
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # whose blocks unpack without a bound

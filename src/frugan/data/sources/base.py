@@ -35,7 +35,7 @@ from frugan.data.sources.parts import (
     suffix_of,
 )
 from frugan.data.workers import in_threads
-from frugan.errors import FruganError, shown
+from frugan.errors import FruganError, fault
 from frugan.files import read_bytes
 
 IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
@@ -102,7 +102,7 @@ class Derived:
 
 
 class Files(ABC):
-    """What folder and archives share: encoded images behind names, some of them in files that hold several."""
+    """The common part of folder and archives: encoded images by name, some in files that hold several."""
 
     alpha = True
 
@@ -169,7 +169,9 @@ class Files(ABC):
         self.names = names
 
     def _numbers(self, file: str) -> range | str | None:
-        """Of the images of a file, none where it is no set of images; None for a single image; or why it cannot be opened."""
+        """The numbers of the images in a file, none if it is no set of images; None for a single image; or why it
+        cannot be opened.
+        """
         try:
             parts = open_parts(file, self._place(file), self._taken)
             if parts is None:
@@ -180,8 +182,7 @@ class Files(ABC):
         except NoImages:
             return range(0)
         except Exception as error:  # a reader given a broken file raises anything at all
-            own = isinstance(error, ValueError) and str(error)
-            return own or f"{type(error).__name__}: {shown(error)}"
+            return str(error) if isinstance(error, FruganError) else fault(error)
 
     def _opened(self, file: str) -> Parts:
         parts = open_parts(file, self._place(file), self._taken)
@@ -202,11 +203,11 @@ class Files(ABC):
         return sorted(self._several)
 
     def files(self) -> list[str]:
-        """That hold the images, each once."""
+        """The files that hold the images, each once."""
         return list(dict.fromkeys(self.file(name) for name in self.names))
 
     def file(self, name: str) -> str:
-        """That holds an image."""
+        """The file that holds an image."""
         return file_of(name) if file_of(name) in self._several else name
 
     @abstractmethod

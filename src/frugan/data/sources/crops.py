@@ -139,7 +139,13 @@ class Crops(Derived):
 
 
 def places(name: str, height: int, width: int, config: CropConfig) -> list[tuple[int, int, int]]:
-    """(top, left, quarter turns) of the crops of one image, sorted: `count` different ones, or as many as there are."""
+    """The crops of one image, sorted, as (top, left, quarter turns): `count` different ones, or as many as there are.
+
+    Args:
+        name: of the image, from which, with the seed, the choice follows.
+        height, width: of the image.
+        config: size, number and rotations.
+    """
     turns = 4 if config.rotations else 1
     if config.count is None:
         rows, columns = _starts(height, config), _starts(width, config)
@@ -162,7 +168,7 @@ def _name(image: str, crop: Crop) -> str:
 
 
 def _starts(length: int, config: CropConfig) -> list[int]:
-    """Where the crops of a row begin; what is left over is cut away at both ends alike."""
+    """The starts of the crops in a row; what remains is cut off equally at both ends."""
     stride = max(round(config.size * (1 - config.overlap)), 1)
     count = (length - config.size) // stride
     first = (length - config.size - count * stride) // 2

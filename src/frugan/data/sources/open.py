@@ -1,4 +1,4 @@
-"""From a path to a `Source`, by what lies there."""
+"""Opening of sources: a path → a `Source`, by what is there."""
 
 from __future__ import annotations
 

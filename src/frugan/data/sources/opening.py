@@ -1,4 +1,4 @@
-"""From a file that may hold many images to its parts: animations, TIFF pages, DICOM, videos, HDF5, Zarr, Parquet and Arrow."""
+"""Opening of files with several images: animations, TIFF pages, DICOM, videos, HDF5, Zarr, Parquet and Arrow → `Parts`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,12 @@ class FrameParts:
 
 
 def open_parts(name: str, place: Place, taken: Taken) -> Parts | None:
-    """The images of a file by its suffix, None where it is, or stands for, a single one.
+    """The images in a file, by its suffix; None where it is a single image.
+
+    Args:
+        name: of the file.
+        place: where it is.
+        taken: which of its frames or variables are wanted.
 
     Raises `NoImages` for a set of something else, and anything at all where the file is broken.
     """

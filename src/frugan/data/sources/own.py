@@ -67,14 +67,14 @@ class OwnFiles:
         return len(self.names)
 
     def shown(self) -> str:
-        """Which they are, the first few by name."""
+        """The files by name, the first few of them."""
         single = [*self.others, *self.generated]
         first = [f"{len(inside)} in {shown(folder)}" for folder, inside in self.folders.items()][:3]
         first += map(shown, single[: 4 - len(first)])
         return ", ".join(first) + (" …" if len(first) < len(self.folders) + len(single) else "")
 
     def sentence(self) -> str:
-        """What is skipped; "" where there is nothing."""
+        """A sentence on what is skipped; "" where nothing is."""
         if not self.count:
             return ""
         files = "1 image that frugan wrote is" if self.count == 1 else f"{self.count} images that frugan wrote are"
@@ -106,12 +106,13 @@ def is_copy_within(index: bytes, folder: str) -> bool:
 def own_files(
     names: Iterable[str], markers: Iterable[str], read: Callable[[str, int], bytes], *, use_generated: bool = False
 ) -> OwnFiles:
-    """Those of the images `names` that frugan wrote; with `use_generated` without the ones that it generated one by one.
+    """The images among `names` that frugan wrote; with `use_generated` without those that it generated one by one.
 
     Args:
         names: images, relative to the top of the data, "/"-separated.
         markers: the files there that are named config.yaml or dataset.json.
         read: `read(name, size)` gives the first bytes of a file, at most `size`; may raise anything.
+        use_generated: whether generated images may be trained on.
     """
 
     def head(name: str, size: int) -> bytes:

@@ -66,7 +66,7 @@ class Parts(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a file lies: on this disk, or in an archive (`path` None) that `open` reads it from."""
+    """The place of a file: on this disk, or in an archive (`path` None) that `open` reads it from."""
 
     open: Callable[[], BinaryIO]
     path: Path | None
@@ -86,7 +86,7 @@ def file_of(name: str) -> str:
 
 
 def suffix_of(name: str) -> str:
-    """With its dot, in small letters; "" where there is none."""
+    """The suffix with its dot, in lower case; "" without one."""
     return os.path.splitext(name)[1].lower()
 
 

@@ -175,7 +175,7 @@ def _image_column(schema: pyarrow.Schema) -> str:
 
 
 def _features(schema: pyarrow.Schema) -> dict[str, Any]:
-    """What datasets says of the columns, in the schema's metadata."""
+    """The columns as the datasets library describes them in the schema's metadata."""
     try:
         text = (schema.metadata or {}).get(b"huggingface", b"{}")
         features = parse_json(text)["info"]["features"]

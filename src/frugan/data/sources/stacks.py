@@ -21,7 +21,7 @@ _NUMBERS = "uif"
 
 
 class Array(Protocol):
-    """As much of an array as is asked of it before it is read."""
+    """The attributes of an array that are used before it is read."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -82,7 +82,14 @@ def find_arrays(arrays: Mapping[str, Array]) -> tuple[str, str | None]:
 
 
 class Stack:
-    """Images of one array as the parts of a file."""
+    """Images of one array as the parts of a file.
+
+    Args:
+        images: the array's shape and type.
+        read: `read(i)` gives image i of the array as it is stored, or the whole array if it is one image.
+        labels: of the images, or None.
+        format: its name, for messages.
+    """
 
     def __init__(
         self,

@@ -74,7 +74,7 @@ class Video:
         ]
 
     def _count(self) -> int:
-        """Of all frames, by walking through the video without decoding it."""
+        """The number of frames, counted through the video without decoding it."""
         command = [self._program, *self._input, "-c", "copy", "-f", "null", "-stats", "-"]
         done = subprocess.run(command, capture_output=True, timeout=_COUNTING_SECONDS, check=False)
         found = _FRAMES.findall(done.stderr)

@@ -11,7 +11,7 @@ import numpy as np
 
 from frugan.data.sources.parts import NoImages
 from frugan.data.sources.stacks import Stack, find_arrays
-from frugan.errors import shown
+from frugan.errors import fault, shown
 from frugan.files import read_json
 
 _METADATA = ("zarr.json", ".zarray")
@@ -63,7 +63,7 @@ class Zarr(Stack):
 
 
 class _Array:
-    """What the metadata of an array says. Raises `ValueError` where it says what is not read."""
+    """The metadata of an array. Raises `ValueError` for layouts that are not supported."""
 
     def __init__(self, path: Path, facts: Any) -> None:
         try:
@@ -80,7 +80,7 @@ class _Array:
                 codecs = [part["id"] for part in [facts.get("compressor"), *(facts.get("filters") or [])] if part]
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(
-                f"{path.name} describes no array that is read: {type(error).__name__} {shown(error)}"
+                f"{path.name} describes no array that is read: {fault(error, 'its entries are of other types')}"
             ) from error
         if unknown := [codec for codec in codecs if str(codec).removeprefix("numcodecs.") not in _CODECS]:
             raise ValueError(f"an array packed by {shown(unknown[0])}; write it with blosc, zstd, gzip or without")
@@ -95,7 +95,7 @@ class _Array:
 
 
 def _names(codecs: Any) -> list[str]:
-    """Of all codecs, those within shards included."""
+    """The names of all codecs, those within shards included."""
     found = []
     for codec in codecs:
         found.append(str(codec["name"]))
@@ -105,7 +105,7 @@ def _names(codecs: Any) -> list[str]:
 
 
 def _arrays(path: Path) -> dict[str, _Array]:
-    """What lies in a folder, by its way there. Links that leave it are not followed."""
+    """The arrays in a folder, by path. Links that leave it are not followed."""
     found: dict[str, _Array] = {}
     top = path.resolve()
     for folder, subfolders, files in os.walk(path):

@@ -43,7 +43,7 @@ _WORTH_PROCESSES = 50_000_000  # drawn pixels above which starting processes (se
 
 @dataclass(frozen=True)
 class Avatars:
-    """What `draw_avatars` has written: `<path>/<number>.png`, `labels.csv` and `labels.json` (the classes' names)."""
+    """The output of `draw_avatars`: `<path>/<number>.png`, `labels.csv` and `labels.json` (the classes' names)."""
 
     path: Path
     count: int
@@ -63,11 +63,24 @@ def draw_avatars(
     processes: Count | None = None,
     progress: Progress = None,
 ) -> Avatars:
-    """Draws images `offset` … `offset + count − 1` of the sequence that `seed` starts, at size×size pixels.
+    """Draws avatars as a labelled data set: a folder of PNG files (RGBA where the background is transparent, else RGB),
+    whole or not at all.
 
-    `out` becomes a folder of PNG files (RGBA where the background is transparent, else RGB) with `labels.csv`: one
-    integer class column per attribute; `labels.json` names the classes. Written whole or not at all.
-    Raises `FruganError` for an unknown style, an impossible number, a taken `out`, or a missing `demo` extra for avatars.
+    `labels.csv` in it has a column of class numbers for each attribute, and `labels.json` the classes' names.
+
+    Args:
+        style: of the avatars.
+        count: number of images.
+        size: side in pixels.
+        out: the folder.
+        seed: of the sequence of images.
+        offset: number of the first image in that sequence.
+        background: "style" leaves it to the style.
+        processes: that draw; None: one for each core.
+        progress: called with (done, total) images.
+
+    Raises `FruganError` for an unknown style, an impossible number, a taken `out`, or where the extra `demo` is
+    missing.
     """
     check_choice("unknown style", style, STYLES)
     attributes = _attributes(style, background)

@@ -105,7 +105,7 @@ class Inspection:
         ]  # fmt: skip
 
     def _size_rows(self) -> Iterable[tuple[str, str]]:
-        """What becomes of each size, where there are a few of them or something is cut away."""
+        """Rows on what is made of each size, where there are a few of them or something is cropped."""
         sizes = sorted(self.sizes, key=lambda size: self.kept[size])[:_SHOWN]
         if len(self.sizes) > 1 or self.kept[sizes[0]] < 1:
             for size in sizes:
@@ -148,10 +148,16 @@ class Inspection:
 def inspect(
     config: DataConfig | str | Path, *, progress: Progress = None, cache_dir: str | Path | None = None
 ) -> Inspection:
-    """Reads every image once, and leaves them decoded in the cache for the training that follows.
+    """Examines a set of images: it reads every image once, and leaves it decoded in the cache for training.
 
-    `progress(done, total)` counts images. What would stop training is not raised but told under `problems`; `FruganError`
-    only where nothing can be read.
+    What would prevent training is not raised but listed under `problems`.
+
+    Args:
+        config: where the images are, and what is made of them; or just the path.
+        progress: called with (done, total) images.
+        cache_dir: the cache's folder; None: the user's.
+
+    Raises `FruganError` where nothing can be read.
     """
     config = config if isinstance(config, DataConfig) else DataConfig(str(config))
     if is_shards(config.path):
@@ -206,8 +212,15 @@ def inspect(
 def contact_sheet(
     dataset: Dataset, *, count: int = 64, columns: int | None = None, largest: int = 128, kind: Kind = "png"
 ) -> np.ndarray:
-    """Up to `count` images, evenly spread over the set, each at most `largest` pixels a side: uint8 or uint16 `[H, W, C]` for a
-    `kind` of file."""
+    """A sheet of images evenly spread over the set: uint8 or uint16 `[H, W, C]`.
+
+    Args:
+        dataset: the images.
+        count: at most so many.
+        columns: of the sheet; None: about square.
+        largest: side of each image in pixels, at most.
+        kind: of file that it is for.
+    """
     chosen = np.unique(np.linspace(0, len(dataset) - 1, count).round().astype(int))
     scale = min(1.0, largest / max(dataset.resolution))
     size = round(dataset.resolution[0] * scale), round(dataset.resolution[1] * scale)
@@ -276,7 +289,7 @@ def _near(dataset: Dataset, looks: Sequence[_Look]) -> list[Pair]:
 
 
 class _Look(NamedTuple):
-    """What one image's pixels say, as training sees them."""
+    """Findings on one image's pixels, as training sees them."""
 
     digest: bytes
     flat: bool

@@ -32,7 +32,7 @@ _DECODING = 3
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` has written, and the set that it was written from."""
+    """The output of `prepare`, and the set that it was made from."""
 
     path: Path
     count: int
@@ -51,15 +51,21 @@ def prepare(
     progress: Progress = None,
     cache_dir: str | Path | None = None,
 ) -> Prepared:
-    """Writes all images of a set, at its resolution, to `out`: a .zip, a .npz or else a folder, whole or not at all.
+    """Writes all images of a set, at its resolution, to a .zip, a .npz or else a folder, whole or not at all.
 
-    `change(row, pixels)` takes the pixels `[H, W, C]` of each, as training sees them, to what is written instead. Values are
-    written as they were stored: a stretched `value_range` is undone. Labels "auto" are those found, or none.
-    `progress(done, total)` counts images.
+    Folder and zip hold PNG files and dataset.json in the layout of StyleGAN data sets; a .npz holds `images` `[N, H, W,
+    C]` and `labels`, and takes any channel count and depth. Values are written as they were stored: a stretched
+    `value_range` is undone. Labels "auto" are those found, or none.
 
-    Folder and zip hold PNG files and dataset.json in the layout of StyleGAN data sets; a .npz holds `images`
-    `[N, H, W, C]` and `labels`, and takes any channel count and depth. Raises `FruganError` where `out` is taken, or
-    where PNG files cannot hold the pixels.
+    Args:
+        config: where the images are, and what is made of them.
+        out: the file or folder.
+        change: `change(row, pixels)` takes the pixels `[H, W, C]` of each image, as training sees them, to those that
+            are written.
+        progress: called with (done, total) images.
+        cache_dir: the cache's folder; None: the user's.
+
+    Raises `FruganError` where `out` is taken, or where PNG files cannot hold the pixels.
     """
     if config.pixels.masks:
         raise FruganError(
@@ -100,7 +106,7 @@ def _write_zip(target: Path, files: Iterable[tuple[str, bytes]]) -> None:
 
 
 def _way_to_source(path: str, out: Path) -> dict[str, str]:
-    """What dataset.json begins with where `out` is a folder within its source: reading the source again skips it."""
+    """The first entry of dataset.json where `out` is a folder within its source: reading the source again skips it."""
     source, target = Path(path).expanduser().resolve(), out.resolve()
     within = source.is_dir() and source in target.parents and out.suffix.lower() != ".zip"
     return {PREPARED_FROM: Path(os.path.relpath(source, target)).as_posix()} if within else {}
@@ -143,7 +149,12 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 def refuse_what_png_cannot_hold(dtype: np.dtype | str, channels: int, where: str) -> None:
-    """Raises `FruganError` for pixels of more than four channels, or of other numbers than uint8 and uint16."""
+    """Raises `FruganError` for pixels of more than four channels, or of other numbers than uint8 and uint16.
+
+    Args:
+        dtype, channels: of the pixels.
+        where: the data set, for the message.
+    """
     if channels > 4 or not is_plain(dtype):
         raise FruganError(
             f"{where} gives {channels} channels of {dtype} numbers, which cannot be written as PNG; "

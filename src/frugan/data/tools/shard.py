@@ -8,7 +8,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -29,7 +29,7 @@ from frugan.data.sources.own import OwnFiles
 from frugan.data.stats import Histograms, highest
 from frugan.data.tools.prepare import encode_png, refuse_what_png_cannot_hold
 from frugan.data.workers import Progress, in_threads
-from frugan.errors import FruganError, shown
+from frugan.errors import FruganError, fault, shown
 from frugan.files import building
 
 _LONGEST_NAME = 60  # characters of an image's own name that its key keeps
@@ -68,11 +68,20 @@ def shard(
     seed: Seed = 0,
     progress: Progress = None,
 ) -> Sharded:
-    """Writes a folder, zip, tar or array file as shards of up to `per_shard` images into the folder `out`.
+    """Writes a folder, zip, tar or array file as shards into a new folder, whole or not at all.
 
-    Images are shuffled by `seed`, so that every shard looks like the set; files are copied byte for byte, arrays become
-    PNG. What cannot be decoded is left out and named. Memory stays bounded; `out` appears whole or not at all. Raises
-    `FruganError` where `out` is taken, labels make no sense, or nothing can be read.
+    Images are shuffled, so that every shard resembles the set; files are copied byte for byte, arrays become PNG. What cannot
+    be decoded is left out and named. Memory stays bounded.
+
+    Args:
+        path: of the images.
+        out: the folder.
+        per_shard: images in a shard, at most.
+        labels: as in `DataConfig`.
+        seed: of the order.
+        progress: called with (done, total) images.
+
+    Raises `FruganError` where `out` is taken, labels make no sense, or nothing can be read.
     """
     out = Path(out).expanduser()
     source = open_source(path)
@@ -86,24 +95,10 @@ def shard(
     order = np.random.default_rng(seed).permutation(len(source.names)).tolist()
     skipped: list[tuple[str, str]] = list(source.unreadable)
 
-    def read(numbered: tuple[int, int]) -> _Sample | tuple[str, str]:
-        number, i = numbered
-        stem, suffix = os.path.splitext(source.names[i])
-        key = f"{number:08d}-{re.sub(r'[^A-Za-z0-9]+', '-', stem)[-_LONGEST_NAME:].strip('-')}"
-        try:
-            content = _content(source, i)
-            counts = Histograms(alpha=True)
-            counts.add(read_pixels(io.BytesIO(content)))
-            header = read_header(io.BytesIO(content))
-        except FruganError:
-            raise
-        except Exception as error:  # a decoder given a broken file raises anything at all
-            return source.names[i], f"{type(error).__name__}: {error}"
-        name, label = f"{key}{suffix.lower() or '.png'}", written[i] if written else None
-        return _Sample(name, content, header, label, highest(counts.values(), 16))
-
     def samples() -> Iterator[_Sample]:
-        for done, found in enumerate(in_threads(read, enumerate(order)), 1):
+        for done, found in enumerate(
+            in_threads(lambda numbered: _read(source, written, *numbered), enumerate(order)), 1
+        ):
             if progress:
                 progress(done, len(order))
             if isinstance(found, _Sample):
@@ -121,6 +116,23 @@ def shard(
         index = {"frugan_shards": INDEX_FORMAT, "shards": rows}
         (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
     return Sharded(out, sum(len(row["names"]) for row in rows), len(rows), skipped, source.own)
+
+
+def _read(source: Source, labels: Sequence[Any] | None, number: int, i: int) -> _Sample | tuple[str, str]:
+    """Image i of a source as the sample of that number, or its name and why it cannot be decoded."""
+    stem, suffix = os.path.splitext(source.names[i])
+    key = f"{number:08d}-{re.sub(r'[^A-Za-z0-9]+', '-', stem)[-_LONGEST_NAME:].strip('-')}"
+    try:
+        content = _content(source, i)
+        counts = Histograms(alpha=True)
+        counts.add(read_pixels(io.BytesIO(content)))
+        header = read_header(io.BytesIO(content))
+    except FruganError:
+        raise
+    except Exception as error:  # a decoder given a broken file raises anything at all
+        return source.names[i], fault(error)
+    name, label = f"{key}{suffix.lower() or '.png'}", labels[i] if labels else None
+    return _Sample(name, content, header, label, highest(counts.values(), 16))
 
 
 def _write(file: Path, samples: Iterable[_Sample]) -> dict[str, Any] | None:
@@ -163,7 +175,7 @@ def _content(source: Source, i: int) -> bytes:
 
 
 def _written(labels: Labels) -> list[Any] | None:
-    """How each image's label is written: its class by name, or by number where classes have none; else a list of numbers."""
+    """Each image's label as it is written: its class by name, or by number where classes have none; else a list of numbers."""
     if not labels.values.shape[1]:
         return None
     codes = labels.values.argmax(1)

@@ -1,4 +1,4 @@
-"""Where directions come from: each source is a row of `SOURCES`."""
+"""Sources of directions: the table `SOURCES`."""
 
 from __future__ import annotations
 

@@ -43,10 +43,14 @@ class Boundary(NamedTuple):
 def find_boundary(
     w: Tensor, scores: Tensor, *, chosen: float = CHOSEN, estimator: Estimator = "auto", seed: int = 0
 ) -> Boundary:
-    """The plane between the latents (w, or z) `[N, D]` with the lowest and with the highest scores `[N]`.
+    """The plane between the latents (w or z) with the lowest and those with the highest scores.
 
     Args:
+        w: the latents, `[N, D]`.
+        scores: `[N]`.
         chosen: share of the latents taken from either end (at most half), or from 1 on their number.
+        estimator: how the plane is fitted; "auto": logistic regression for few latents, else a support vector machine.
+        seed: of the split into training and test latents.
 
     Raises:
         FruganError: for scores that are not finite or all the same, too few latents, or without scikit-learn.
@@ -88,7 +92,18 @@ def boundary_direction(
     levels: tuple[int, ...] | None = None,
     source: dict[str, Any] | None = None,
 ) -> Direction:
-    """The boundary's normal as a direction; strength 1 is one standard deviation of samples along it, which in z is 1."""
+    """The normal of a decision boundary as a direction; strength 1 is one standard deviation of samples along it, which
+    in z is 1.
+
+    Args:
+        G: the generator.
+        statistics: of its w.
+        boundary: the fitted boundary.
+        name: of the direction.
+        space: that the boundary was found in, "w" or "z".
+        levels: that edits act on; None: all.
+        source: further facts on its origin.
+    """
     n, in_w = boundary.normal, space == "w"
     facts = {"accuracy": boundary.accuracy, "rest_accuracy": boundary.rest_accuracy, "fitted": boundary.fitted}
     return Direction(

@@ -20,9 +20,19 @@ def difference_direction(
     name: str,
     levels: tuple[int, ...] | None = None,
 ) -> Direction:
-    """From the mean of ws `[N, num_ws, w_dim]` to that of ws `[M, num_ws, w_dim]`; strength 1 goes the whole way.
+    """The direction from the mean of some ws to the mean of others; strength 1 goes the whole way.
 
-    A vector for each of the ws, or one for all of them where they agree.
+    It has a vector for each of the ws, or one for all of them where they agree.
+
+    Args:
+        G: the generator.
+        statistics: of its w.
+        start: `[N, num_ws, w_dim]`.
+        end: `[M, num_ws, w_dim]`.
+        name: of the direction.
+        levels: that edits act on; None: all.
+
+    Raises `FruganError` where both means are the same.
     """
     step = end.cpu().double().mean(0) - start.cpu().double().mean(0)
     if torch.equal(step, step[:1].expand_as(step)):

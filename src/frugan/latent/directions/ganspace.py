@@ -19,9 +19,16 @@ def ganspace_directions(
     levels: tuple[int, ...] | None = None,
     order: Order = "after",
 ) -> list[Direction]:
-    """The first `count` components of w, most variance first; strength 1 is one standard deviation along each.
+    """Principal components of w as directions, by descending variance; strength 1 is one standard deviation along each.
 
-    `levels` are those that the edits act on (None: all). The published edits were added before truncation.
+    Härkönen et al., "GANSpace: Discovering Interpretable GAN Controls", 2020.
+
+    Args:
+        G: the generator.
+        statistics: of its w.
+        count: number of components.
+        levels: that edits act on; None: all.
+        order: whether edits are added "before" truncation, as in the published edits, or "after" it.
     """
     check_number("count", count, at_least=1, at_most=G.w_dim, whole=True)
     found = statistics.w_principal

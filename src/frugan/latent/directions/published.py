@@ -26,9 +26,16 @@ SUFFIXES = (".npz", ".npy")
 def read_published(
     G: Generator, file: str | Path, *, component: int | None = None, ws: tuple[int, int] | None = None, name: str = ""
 ) -> Direction:
-    """The direction in a file: of GANSpace's `component`, or InterFaceGAN's only one, on ws `ws[0]` … `ws[1] - 1` (all).
+    """Reads a direction from a published file: a component of GANSpace (.npz), or InterFaceGAN's boundary (.npy).
 
-    Raises `FruganError` where the file is none of these, or its vectors are not of the size of G's w.
+    Args:
+        G: the generator it belongs to.
+        file: the file.
+        component: its number, for GANSpace.
+        ws: (first, end) of the ws that it acts on; None: all.
+        name: of the direction; by default the file's.
+
+    Raises `FruganError` where the file is neither, or its vectors do not have the size of G's w.
     """
     file = Path(file)
     first, end = ws or (0, G.num_ws)
@@ -65,9 +72,17 @@ def import_ws_range(
     sigma: float = 1.0,
     source: Mapping[str, Any] | None = None,
 ) -> Direction:
-    """A vector `[w_dim]` of w that acts on ws `first` … `end` - 1, added before truncation.
+    """A vector of w as a direction that acts on a range of ws, added before truncation.
 
-    Ranges that cut a level's pair of ws in two are kept as they are.
+    Ranges that divide a level's pair of ws are kept as they are.
+
+    Args:
+        G: the generator.
+        vector: `[w_dim]`; its length does not matter.
+        first, end: the range; `end` is exclusive.
+        name: of the direction.
+        sigma: the length of strength 1.
+        source: facts on its origin.
     """
     check_number("first", first, at_least=0, below=G.num_ws, whole=True)
     check_number("end", end, above=first, at_most=G.num_ws, whole=True, hint="the end is exclusive")

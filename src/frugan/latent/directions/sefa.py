@@ -36,9 +36,19 @@ def sefa_directions(
     normalize: bool = True,
     order: Order = "after",
 ) -> list[Direction]:
-    """The first `count` eigenvectors, largest eigenvalue first, which act on `levels`; strength 1 is one σ of samples.
+    """Eigenvectors of the first layers' weights as directions, by descending eigenvalue; strength 1 is one standard
+    deviation of samples.
 
-    `normalize` divides each column of A by its length, as in the paper; without, channels count by their gain.
+    Shen & Zhou, "Closed-Form Factorization of Latent Semantics in GANs", 2021.
+
+    Args:
+        G: the generator.
+        statistics: of its w.
+        count: number of directions.
+        levels: that they are found for and act on; None: all.
+        normalize: whether each column of the weight matrix A is divided by its length, as in the paper; otherwise
+            channels count by their gain.
+        order: whether edits are added "after" or "before" truncation.
     """
     check_number("count", count, at_least=1, at_most=G.w_dim, whole=True)
     A = style_affines(G, levels)

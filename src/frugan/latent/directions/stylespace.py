@@ -23,9 +23,16 @@ from frugan.networks import Generator
 def channels_from_examples(
     G: Generator, statistics: Statistics, ws: Tensor, count: int = 10, *, levels: tuple[int, ...] | None = None
 ) -> list[Direction]:
-    """The `count` style channels that mark the examples ws `[N, num_ws, w_dim]` best; towards what they have in common.
+    """The style channels that best mark examples with something in common, as directions towards what they share.
 
-    10 to 30 examples are usual. Strength 1 is one standard deviation of the channel.
+    Wu et al., "StyleSpace Analysis", 2021. Strength 1 is one standard deviation of the channel.
+
+    Args:
+        G: the generator.
+        statistics: of its styles.
+        ws: the examples, `[N, num_ws, w_dim]`, 2 or more; 10 to 30 are usual.
+        count: number of channels.
+        levels: among whose channels to choose; None: all.
     """
     if len(ws) < 2:
         raise FruganError(f"{len(ws)} example: give at least 2 (10 to 30 are usual) that have something in common")
@@ -50,12 +57,18 @@ def channels_in_region(
     """The `count` style channels whose influence lies most within a region drawn by the user.
 
     The influence of channel k on the pixels of a set P is Σ_P (∂I/∂s_k)² std_k². It is estimated without bias, for all
-    channels at once, by the squared gradient of Σ_P r·I with random signs r, averaged over `probes` draws and `images`
-    samples. The score is the influence inside over that on the whole image, for channels that have any to speak of.
+    channels at once, by the squared gradient of Σ_P r·I with random signs r. The score is the influence inside over
+    that on the whole image, for channels that have any to speak of.
 
     Args:
+        G: the generator.
+        statistics: of its styles.
         mask: bool or float `[H, W]` at the generator's resolution, true inside.
-        c: a label `[K]` for conditional generators.
+        count: number of channels.
+        images: number of samples.
+        probes: number of draws of r for each.
+        levels: among whose channels to choose; None: all.
+        c: a label `[K]`, for a generator with labels.
     """
     check_mask(G, mask)
     inside = mask.bool().to(G.mapping.w_avg.device)

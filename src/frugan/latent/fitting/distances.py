@@ -162,7 +162,7 @@ class WeightedSum:
 
 @dataclass(frozen=True)
 class Setting:
-    """What distances are made from."""
+    """The inputs that distances are made from."""
 
     device: torch.device | str = "cpu"
     discriminator: Discriminator | None = None

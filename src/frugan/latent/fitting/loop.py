@@ -48,7 +48,7 @@ class Schedule:
 
 
 class Terms(NamedTuple):
-    """What one step looks at, for R images."""
+    """The terms of the loss in one step, for R images."""
 
     distance: Tensor
     """`[R]`: what is to become small, and what `target` is compared with."""
@@ -59,7 +59,7 @@ class Terms(NamedTuple):
 
 
 class Problem(Protocol):
-    """What is fitted. The loss is the sum over images of distance + penalty, so that images do not influence each other."""
+    """A fitting problem. The loss is the sum over images of distance + penalty, so that images do not influence each other."""
 
     variables: dict[str, Tensor]
     """Leaves that Adam moves. Those of `shared` belong to all images; the first axis of the others is the images'."""

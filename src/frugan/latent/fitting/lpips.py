@@ -112,7 +112,7 @@ class LpipsTaps(nn.Module):
 
 
 def load_lpips(net: str) -> LpipsTaps:
-    """With its published weights. Raises `FruganError`, which says where files were looked for, where one is missing or other."""
+    """LPIPS with its published weights. Raises `FruganError`, naming the places, where a file is missing or another one."""
     row = TRUNKS[net]
     trunk = read_checked(row.file, row.digest, list(_trunk_places(row.file)))
     heads = read_checked(row.head, row.head_digest, list(_head_places(row.head)))
@@ -132,7 +132,15 @@ def is_available(net: str) -> bool:
 
 
 def read_checked(name: str, digest: str, places: list[Path]) -> dict[str, Tensor]:
-    """The tensors in the first of `places` that is there, whose SHA-256 must begin with `digest`."""
+    """The tensors of a published file of weights, whose hash is verified.
+
+    Args:
+        name: of the file, for messages.
+        digest: the beginning of its SHA-256.
+        places: where it may lie; the first that exists is read.
+
+    Raises `FruganError` where it is nowhere, or another file.
+    """
     found = next((file for file in places if file.is_file()), None)
     if found is None:
         looked = " and ".join(str(file.parent) for file in places)

@@ -38,12 +38,20 @@ class Labelled:
         return self.values[self.dataset.held_out_indices[:1000]]
 
     def test_images(self) -> Tensor:
-        """Those images."""
+        """The held-out images."""
         return self.dataset.images(self.dataset.held_out_indices[:1000])[0]
 
 
 def read_attributes(path: str, labels: str = "auto", held_out: float = 0.1) -> Labelled:
-    """Images and their classes. Raises `FruganError` where there are no labels, or none of several values."""
+    """Reads images with their classes, for captions.
+
+    Args:
+        path: of the images.
+        labels: as in `DataConfig`.
+        held_out: the share of images that training leaves out.
+
+    Raises `FruganError` where there are no labels of several classes.
+    """
     if labels == "none":
         raise FruganError("captions are made from labels: name a table of them, for instance labels.csv")
     dataset = open_dataset(DataConfig(path, labels=labels, held_out=held_out))

@@ -34,7 +34,7 @@ STOP = frozenset(["a", "an", "the", "of", "with", "and", "in", "on", "its", "has
 
 @dataclass(frozen=True)
 class CaptionConfig:
-    """How to fit the model."""
+    """The settings of a captioner and its training."""
 
     steps: Count = 1500
     batch: Annotated[int, Limits(at_least=4, at_most=4096)] = 64
@@ -151,11 +151,15 @@ def train_captioner(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> Captioner:
-    """Fits a captioner.
+    """Trains a small joint model of images and captions.
 
     Args:
         images: row numbers → images float32 `[n, C, H, W]` in [-1, 1].
         values: int `[N, A]`, the number of each image's value of each attribute.
+        attributes: names and values, from which captions are made.
+        config: size and schedule.
+        device: to train on.
+        progress: called with (step, steps).
     """
     if not attributes or values.shape[1] != len(attributes) or len(values) < 2:
         raise FruganError("captions need two labelled images or more, with an attribute of two values or more")
@@ -198,12 +202,12 @@ def _softened(x: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _named(row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Which attributes a caption names: none (true of every image, so that a neutral text has a meaning) to three."""
+    """The attributes that a caption names: none (true of every image, so that a neutral text has a meaning) to three."""
     return rng.choice(len(row), min(len(row), int(rng.choice(4, p=(0.1, 0.4, 0.25, 0.25)))), replace=False)
 
 
 def _caption(row: np.ndarray, names: np.ndarray, attributes: Attributes, rng: np.random.Generator, subject: str) -> str:
-    """For instance "image mouth sad eyes wink"."""
+    """A caption such as "image mouth sad eyes wink"."""
     keys = list(attributes)
     parts = [phrase(keys[a], attributes[keys[a]][row[a]]) for a in names]
     return " ".join([*([subject] if rng.random() < 0.5 or not parts else []), *parts])
@@ -215,7 +219,14 @@ def _belongs(values: np.ndarray, wanted: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def save_captioner(model: Captioner, folder: str | Path, attributes: Attributes, **facts: Any) -> Path:
-    """captions.safetensors and captions.json."""
+    """Writes captions.safetensors and captions.json into a folder.
+
+    Args:
+        model: its weights.
+        folder: made if need be.
+        attributes: whose captions it learned.
+        facts: further entries of captions.json.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors(model.state_dict(), folder / WEIGHTS)
@@ -231,7 +242,7 @@ def save_captioner(model: Captioner, folder: str | Path, attributes: Attributes,
 
 
 def load_captioner(folder: str | Path, device: torch.device | str = "cpu") -> Captioner:
-    """What `save_captioner` wrote. Raises `FruganError`."""
+    """Reads a captioner that `save_captioner` wrote. Raises `FruganError`."""
     path = Path(folder)
     if not folder or not (path / WEIGHTS).is_file() or not (path / FACTS).is_file():
         raise FruganError(
@@ -252,7 +263,14 @@ def load_captioner(folder: str | Path, device: torch.device | str = "cpu") -> Ca
 def attribute_accuracy(
     model: Captioner, images: Tensor, values: np.ndarray, attributes: Attributes
 ) -> dict[str, float]:
-    """For each attribute the share of images whose own value's phrase is the nearest of that attribute's."""
+    """For each attribute, the share of images whose own value has the most similar phrase.
+
+    Args:
+        model: the joint model.
+        images: `[N, C, H, W]` in [-1, 1].
+        values: int `[N, A]`, each image's value of each attribute.
+        attributes: names and values.
+    """
     vectors = torch.cat([model.images(some) for some in images.split(64)])
     found = {}
     for a, (name, choices) in enumerate(attributes.items()):

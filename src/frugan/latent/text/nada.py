@@ -56,7 +56,15 @@ class Snapshot(NamedTuple):
 
 
 class AdaptProblem:
-    """See `frugan.latent.fitting.loop.Problem`."""
+    """The fitting problem of adaptation by a text, a `frugan.latent.fitting.loop.Problem`.
+
+    Args:
+        G: the generator, which is not changed.
+        model: the joint model.
+        change: Δt, a unit vector `[d]`.
+        target: the target's own vector `[d]`, which chooses layers.
+        config: weights and schedule.
+    """
 
     def __init__(self, G: Generator, model: JointModel, change: Tensor, target: Tensor, config: AdaptConfig) -> None:
         self.G, self.model, self.change, self.target, self.config = G, model, change, target, config
@@ -112,10 +120,17 @@ def adapt(
     every: int = 50,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Snapshot]:
-    """Adapts a copy of G along the change Δt `[d]` of a text; a snapshot after every `every` steps, and after the last.
+    """Adapts a copy of a generator along the change Δt of a text; yields a snapshot after every `every` steps, and
+    after the last.
 
     Args:
+        G: the generator, which is not changed.
+        model: the joint model.
+        change: Δt, a unit vector `[d]`.
         target: the target's own vector `[d]`, which chooses layers.
+        config: weights and schedule.
+        every: steps between snapshots.
+        progress: called with (step, steps).
     """
     problem = AdaptProblem(G, model, change, target, config)
     schedule = Schedule(config.steps, config.lr * 0.8, ramp_up=0.0, ramp_down=0.0, betas=(0.0, 0.99**0.8))
@@ -132,7 +147,15 @@ def adapt(
 
 @torch.no_grad()
 def change_to_images(G: Generator, model: JointModel, images: Tensor, truncation: float = 1.0) -> tuple[Tensor, Tensor]:
-    """From 16 samples to some images `[N, C, H, W]`: the change `[d]`, and the images' mean vector `[d]`."""
+    """The change in a joint model's space from a generator's samples to some images: unit vector `[d]`; and the images'
+    mean vector `[d]`.
+
+    Args:
+        G: the generator, of which 16 samples are taken.
+        model: the joint model.
+        images: `[N, C, H, W]` in [-1, 1].
+        truncation: ψ of the samples.
+    """
     made = G.synthesis(sample_ws(G, 16, 1 << 28, truncation), noise="const").clamp(-1, 1)
     start = model.images(made).mean(0)
     end = torch.cat([model.images(some) for some in images.split(32)]).mean(0)
@@ -143,7 +166,7 @@ Layer = tuple[int, str, int, dict[str, Tensor]]
 
 
 def _convolutions(child: Generator) -> dict[int, Layer]:
-    """For each convolution its level, kind, the index of the ws that it reads, and its weights by their names in the synthesis."""
+    """Each convolution's level, kind, index of the ws that it reads, and weights by their names in the synthesis."""
     names = {id(p): name for name, p in child.synthesis.named_parameters()}
     modules = [layer for block in child.synthesis.blocks for _, layer in block.styled]
     found: dict[int, Layer] = {}

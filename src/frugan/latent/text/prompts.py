@@ -19,7 +19,15 @@ SAME = 0.9999
 
 @torch.no_grad()
 def prompt_vector(model: JointModel, prompt: Prompt, templates: Sequence[str] | None = None) -> Tensor:
-    """→ a unit vector `[d]`: the normalised mean over templates, or over images. Raises `FruganError` for an empty prompt."""
+    """The unit vector `[d]` of a prompt: the normalised mean over templates of a text, or over images.
+
+    Args:
+        model: the joint model.
+        prompt: a text, or images `[N, C, H, W]` in [-1, 1].
+        templates: texts with {} in the place of the prompt; None: the model's own.
+
+    Raises `FruganError` for an empty prompt, or a template without {}.
+    """
     if isinstance(prompt, Tensor):
         if not len(prompt):
             raise FruganError("an image prompt without images: give at least one")
@@ -37,7 +45,15 @@ def prompt_vector(model: JointModel, prompt: Prompt, templates: Sequence[str] | 
 
 
 def change(model: JointModel, neutral: Prompt, target: Prompt, templates: Sequence[str] | None = None) -> Tensor:
-    """Δt `[d]`: from the neutral prompt to the target, of unit length. Raises `FruganError` where they say the same."""
+    """Δt `[d]`: the unit vector from a neutral prompt to a target prompt.
+
+    Args:
+        model: the joint model.
+        neutral, target: prompts.
+        templates: as in `prompt_vector`.
+
+    Raises `FruganError` where both mean the same.
+    """
     start, end = (prompt_vector(model, prompt, templates) for prompt in (neutral, target))
     if float(start @ end) > SAME:
         raise FruganError(

@@ -33,7 +33,18 @@ def find_seeds(
     batch: int = 16,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Found]:
-    """All seeds, the most similar to the text `[d]` first; equal ones by number."""
+    """Seeds ordered by the similarity of their images to a text, the most similar first; equal ones by number.
+
+    Args:
+        G: the generator.
+        model: the joint model.
+        text: a unit vector `[d]` (`prompt_vector`).
+        seeds: to look at.
+        c: their label `[K]`, or None for a generator without.
+        truncation: of the images.
+        batch: images at once.
+        progress: called with (done, in all).
+    """
     scores: list[float] = []
     for i in range(0, len(seeds), batch):
         some = list(seeds[i : i + batch])

@@ -87,9 +87,21 @@ def optimise(
     *,
     progress: Advance = None,
 ) -> tuple[Tensor, FitReport]:
-    """ws `[N, num_ws, D]` → ws whose images are closer to the text `[d]`: 1 - cos(E(G(w)), t) + λ·mean ((w - w₀)/σ)².
+    """StyleCLIP's latent optimisation: minimises 1 − cos(E(G(w)), t) + λ·mean ((w − w₀)/σ)² by w.
 
-    The noise is the network's constant one.
+    Patashnik et al., "StyleCLIP", 2021. Noise is the network's constant one.
+
+    Args:
+        G: the generator.
+        model: the joint model, E.
+        ws: w₀, `[N, num_ws, D]`.
+        text: t, a unit vector `[d]`.
+        statistics: of the generator's w, for σ.
+        config: λ and the schedule.
+        progress: called with (step, steps).
+
+    Returns:
+        The ws found, and the last report.
     """
     problem = _Optimisation(G, model, ws, text, w_deviation(statistics, ws.device), config)
     target = None if config.wanted is None else 0.0
@@ -111,7 +123,14 @@ def check_groups(groups: Sequence[str]) -> None:
 
 
 class Mapper(nn.Module):
-    """ws → ws + scale·σ·M(w), with a network of its own for coarse, middle and fine levels (the thirds of them)."""
+    """StyleCLIP's latent mapper: ws → ws + scale·σ·M(w), with a network of its own for coarse, middle and fine levels
+    (a third each).
+
+    Args:
+        num_ws, w_dim: of the generator.
+        groups: the levels that it changes: some of `GROUPS`.
+        scale: of the change.
+    """
 
     def __init__(self, num_ws: int, w_dim: int, groups: Sequence[str] = GROUPS, scale: float = 0.3) -> None:
         super().__init__()
@@ -147,7 +166,7 @@ class Mapper(nn.Module):
 
 @dataclass(frozen=True)
 class MapperConfig:
-    """How to train a mapper; `keep`: weight of the mean square change."""
+    """The settings of a mapper's training; `keep`: weight of the mean square change."""
 
     steps: Annotated[int, Limits(at_least=1, at_most=1_000_000)] = 300
     batch: Annotated[int, Limits(at_least=1, at_most=1024)] = 8
@@ -195,7 +214,18 @@ def train_mapper(
     state: Path | None = None,
     progress: Advance = None,
 ) -> Mapper:
-    """A mapper for one text `[d]`, trained on the generator's own samples (of the label c `[K]`)."""
+    """Trains StyleCLIP's latent mapper for one text, on the generator's own samples.
+
+    Args:
+        G: the generator.
+        model: the joint model.
+        text: a unit vector `[d]`.
+        statistics: of the generator's w.
+        config: size and schedule.
+        c: the label `[K]` of the samples; None: all labels.
+        state: a file that the training state is kept in, for resuming; None keeps none.
+        progress: called with (step, steps).
+    """
     device = G.mapping.w_avg.device
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -211,7 +241,14 @@ def train_mapper(
 
 
 def save_mapper(mapper: Mapper, G: Generator, folder: str | Path, **facts: Any) -> Path:
-    """mapper.safetensors and mapper.json."""
+    """Writes mapper.safetensors and mapper.json into a folder.
+
+    Args:
+        mapper: its weights.
+        G: its generator, whose hash is kept.
+        folder: made if need be.
+        facts: further entries of mapper.json.
+    """
     folder, identity = Path(folder), Identity.of(G)
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors({**mapper.state_dict(), "probe": identity.probe}, folder / "mapper.safetensors")
@@ -221,7 +258,7 @@ def save_mapper(mapper: Mapper, G: Generator, folder: str | Path, **facts: Any) 
 
 
 def load_mapper(folder: str | Path, G: Generator) -> Mapper:
-    """On G's device. Raises `FruganError` where there is none, or it is another generator's."""
+    """Reads a mapper onto G's device. Raises `FruganError` where there is none, or it belongs to another generator."""
     folder = Path(folder)
     if not (folder / "mapper.safetensors").is_file() or not (folder / "mapper.json").is_file():
         raise FruganError(
@@ -243,7 +280,15 @@ def load_mapper(folder: str | Path, G: Generator) -> Mapper:
 
 @torch.no_grad()
 def sample_ws(G: Generator, n: int, stream: int, truncation: float, c: Tensor | None = None) -> Tensor:
-    """ws `[n, num_ws, D]` of a numbered random stream, on the generator's device; of all labels, or of c `[K]`."""
+    """ws `[n, num_ws, D]` of a numbered random stream, on the generator's device.
+
+    Args:
+        G: the generator.
+        n: number of samples.
+        stream: the same number gives the same ws.
+        truncation: ψ.
+        c: the label `[K]` of all; None: all labels.
+    """
     z, labels = draw_latents(G, n, stream, None if c is None else c[None])
     device = G.mapping.w_avg.device
     return G.mapping(z.to(device), None if labels is None else labels.to(device), truncation=truncation)
@@ -268,11 +313,20 @@ def relevance_by_differences(
     batch: int = 32,
     progress: Advance = None,
 ) -> Tensor:
-    """ΔI `[channels, d]` by the paper's finite differences, the reference: each channel at μ ± `step`·σ on images ws `[N, …]`.
+    """ΔI `[channels, d]`, the effect of style channels on a joint model's embedding, by the paper's finite differences.
 
-    `channels`: int64 indices of styles. `normalize`: differences of embeddings are normalised, averaged over images, and normalised
-    again, as in the paper's code, so that a channel counts by its direction alone; else they are averaged, per σ, so that it counts
-    by its effect.
+    Args:
+        G: the generator.
+        model: the joint model.
+        statistics: of the generator's styles: mean μ and deviation σ of each channel.
+        ws: of the images, `[N, num_ws, D]`.
+        channels: int64, indices of styles.
+        step: each channel is set to μ ± `step`·σ.
+        normalize: differences of embeddings are normalised, averaged over images and normalised again, as in the
+            paper's code, so that a channel counts by its direction alone; else they are averaged per σ, so that it
+            counts by its effect.
+        batch: images at once.
+        progress: called with (done, in all).
     """
     flat = flat_styles(G, ws)
     mean, std = statistics.style_mean.to(flat.device), statistics.style_std.to(flat.device)
@@ -304,8 +358,11 @@ def relevance_by_jacobian(
     normalize: bool = True,
     progress: Advance = None,
 ) -> Tensor:
-    """ΔI `[ΣC, d]` of all channels to first order: the Jacobian of the embedding by the styles, times σ, a backward pass for each
-    of the d dimensions and image; normalised as the finite differences are."""
+    """ΔI `[ΣC, d]` of all style channels, to first order: the Jacobian of the embedding by the styles, times σ.
+
+    It takes a backward pass for each image and each of the d dimensions. The arguments are those of
+    `relevance_by_differences`.
+    """
     std = statistics.style_std.to(ws.device)
     total = None
     for i, one in enumerate(ws):
@@ -334,9 +391,20 @@ def global_direction(
     levels: tuple[int, ...] | None = None,
     source: dict[str, Any] | None = None,
 ) -> Direction:
-    """The direction of a text change Δt `[d]`: Δs_c = R_c·σ_c with R = ΔI·Δt, of the `channels` largest |R| (which solves β).
+    """StyleCLIP's global direction of a text: Δs_c = R_c·σ_c with R = ΔI·Δt, for the channels with the largest |R|.
 
-    R is scaled so that its largest entry is 1, as in the paper; strength 1 moves that channel by its σ. β is in `source`.
+    R is scaled so that its largest entry is 1, as in the paper; strength 1 moves that channel by its σ. The paper's
+    threshold β follows from the number of channels, and is kept in the direction's source.
+
+    Args:
+        G: the generator.
+        statistics: of its styles, for σ.
+        relevance: ΔI, `[ΣC, d]`.
+        change: Δt, a unit vector `[d]` (`prompts.change`).
+        channels: how many change.
+        name: of the direction.
+        levels: among whose channels to choose; None: all.
+        source: further facts on its origin.
     """
     usable = (convolution_channels(G) & (statistics.style_std > 1e-6 * statistics.style_std.max())).to(relevance.device)
     if levels is not None:
@@ -371,10 +439,23 @@ def shared_direction(
     rate: float = 0.5,
     progress: Advance = None,
 ) -> Direction:
-    """One direction in style space for a text, in seconds (Kocasarı et al., "StyleMC", 2022): plain gradient steps on the loss
-    -cos(E(G(s + σ·u)), t) over samples, u shared; channels whose gradient changes sign in more than a quarter of steps are dropped.
+    """One direction u in style space for a text, the same for all images, found in seconds (Kocasarı et al., "StyleMC", 2022).
 
-    The first 4² style and all ToRGB are left out. `rate`: the length of a step in σ. c: the label `[K]` of the samples.
+    Plain gradient steps on −cos(E(G(s + σ·u)), t) over samples. Channels whose gradient changes sign in more than a
+    quarter of the steps are dropped; the first style of the base grid and those of ToRGB are left out.
+
+    Args:
+        G: the generator.
+        model: the joint model, E.
+        text: t, a unit vector `[d]`.
+        statistics: of the generator's styles, for σ.
+        name: of the direction.
+        c: the label `[K]` of the samples; None: all labels.
+        seeds: number of samples.
+        batch: samples in a step.
+        truncation: ψ of the samples.
+        rate: the length of a step in σ.
+        progress: called with (done, in all).
     """
     device = G.mapping.w_avg.device
     std = statistics.style_std.to(device)
@@ -428,8 +509,18 @@ def strength_for(
     kept: float | None = None,
     most: float = 40.0,
 ) -> float:
-    """The strength at which similarity to the text has risen by `wanted` (cosine), or images have moved the share `kept` of the
-    distance between two samples, on average over ws; `most` where that is never reached."""
+    """The strength of a direction at which a criterion is met on average over images; `most` where it never is.
+
+    Args:
+        G: the generator.
+        direction: of that generator.
+        ws: of the images, `[N, num_ws, D]`.
+        model: the joint model, for `wanted`.
+        text: a unit vector `[d]`, for `wanted`.
+        wanted: the rise of similarity to the text (cosine).
+        kept: without `wanted`: how far images move, as a share of the distance between two samples.
+        most: the largest strength to try.
+    """
     before = _render(G, ws).clamp(-1, 1)
     spread = float(pyramid_distance(before, before.roll(1, 0)).mean()) or 1.0
 

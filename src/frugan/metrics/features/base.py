@@ -1,4 +1,4 @@
-"""Feature networks: frozen, they turn images into vectors in which distances mean something."""
+"""Feature networks: frozen networks that turn images into vectors whose distances reflect perceived differences."""
 
 from __future__ import annotations
 
@@ -22,8 +22,14 @@ _CPU_BATCH = 16  # of more, the activations fall out of the caches and an image 
 
 
 class Features(Protocol):
-    """`name` says which network, `preprocessing` how it sees; `digest` hashes weights and preprocessing: all that the
-    numbers depend on. `classify`: features `[N, D]` → logits `[N, K]` of the network's own classes, None if it has none."""
+    """A feature network.
+
+    Attributes:
+        name: which network.
+        preprocessing: how images are brought to it.
+        digest: a hash of weights and preprocessing, which are all that features depend on.
+        classify: features `[N, D]` → logits `[N, K]` of the network's own classes; None if it has none.
+    """
 
     name: str
     preprocessing: str
@@ -36,12 +42,20 @@ class Features(Protocol):
 
 
 class ModuleFeatures:
-    """A torch module as a feature network. It is frozen, put into evaluation mode and moved to the device.
+    """A torch module as a feature network. It is frozen, set to evaluation mode and moved to the device.
 
-    The module sees RGB, resized to `input_size` squared (see `RESIZE`), less `mean`, over `std` (both in units of
-    [0, 1]), and gives `[N, D]`, or maps `[N, D, h, w]` that are averaged. Grey is repeated, transparency is laid on white,
-    of more channels the first three are seen. `classifier`: weight `[K, D]` and bias `[K]` of its last layer.
-    `weights_digest` stands for the weights of a module that does not show them.
+    Images reach the module as RGB: grey is repeated, transparency is laid on white, and of more channels the first
+    three are taken.
+
+    Args:
+        module: RGB `[N, 3, S, S]` → features `[N, D]`, or maps `[N, D, h, w]`, which are averaged.
+        name: for cards and messages.
+        input_size: S in pixels.
+        mean, std: normalisation of RGB in units of [0, 1]: (x − mean) / std.
+        resize: how images are brought to S, a key of `RESIZE`.
+        device: where it computes.
+        classifier: weight `[K, D]` and bias `[K]` of the network's last layer, or None.
+        weights_digest: stands for the weights of a module whose weights cannot be read, as of ONNX.
     """
 
     def __init__(
@@ -95,7 +109,11 @@ class _Classifier:
 
 
 def on_white(images: Tensor) -> Tensor:
-    """`[N, C, H, W]` of any channel count, in [-1, 1] → RGB `[N, 3, H, W]`; the last of 2 or 4 channels is alpha."""
+    """Images of any number of channels as RGB, on a white background where there is alpha.
+
+    `[N, C, H, W]` in [-1, 1] → `[N, 3, H, W]`; the last of 2 or 4 channels is alpha, and channels beyond the third are
+    left out.
+    """
     if has_alpha(images.shape[1]):
         images, alpha = images[:, :-1], images[:, -1:].add(1).div(2)
         images = 1 - (1 - images) * alpha

@@ -92,7 +92,14 @@ MIXED: dict[str, list[list[Step]]] = {
 
 
 class ConvBlock(nn.Module):
-    """Convolution without bias, batch normalisation in evaluation mode, ReLU."""
+    """Convolution without bias, batch normalisation in evaluation mode, ReLU.
+
+    Args:
+        inputs, outputs: feature maps.
+        kernel: its size.
+        stride: of the convolution.
+        padding: whether the size is kept, at stride 1.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: Kernel, stride: int = 1, padding: bool = True) -> None:
         super().__init__()

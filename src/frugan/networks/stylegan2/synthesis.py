@@ -54,12 +54,22 @@ class SynthesisConfig:
 
 
 def level_channels(level: int, channel_base: int, channel_max: int) -> int:
-    """Feature maps at level i (4·2^i pixels a side for square images)."""
+    """Feature maps at a level: min(channel_base / (4·2^level), channel_max), at least 1.
+
+    Args:
+        level: 0 for the base grid; a square image has 4·2^level pixels a side there.
+        channel_base, channel_max: of the configuration.
+    """
     return max(min(channel_base // (4 << level), channel_max), 1)
 
 
 def level_shapes(resolution: tuple[int, int], channel_base: int, channel_max: int) -> list[tuple[int, int, int]]:
-    """(feature maps, height, width) of each level, from the base grid to the full size."""
+    """(feature maps, height, width) of each level, from the base grid to the full size.
+
+    Args:
+        resolution: (height, width).
+        channel_base, channel_max: of the configuration.
+    """
     h, w, doublings = base_grid(*resolution)
     return [(level_channels(i, channel_base, channel_max), h << i, w << i) for i in range(doublings + 1)]
 
@@ -73,7 +83,7 @@ LayerKind = Literal["conv0", "conv1", "torgb"]
 
 
 class StyleLayer(NamedTuple):
-    """A layer that reads a style: where it stands, how wide its style is, and which of the ws `[N, num_ws, D]` it reads."""
+    """A layer that reads a style: its level, its style's width, and which of the ws `[N, num_ws, D]` the style comes from."""
 
     level: int
     """0 is the base grid."""
@@ -84,7 +94,7 @@ class StyleLayer(NamedTuple):
 
 
 class LevelState(NamedTuple):
-    """What one level of the synthesis network passes to the next."""
+    """The output of one level of the synthesis network, which the next one continues."""
 
     features: Tensor
     """`[N, C_i, h, w]`"""
@@ -93,7 +103,15 @@ class LevelState(NamedTuple):
 
 
 class StyledConv(Recomputable):
-    """Modulated 3×3 convolution, noise, bias and leaky ReLU."""
+    """Modulated 3×3 convolution, noise, bias and leaky ReLU.
+
+    Args:
+        in_channels, out_channels: feature maps.
+        w_dim: width of w, from which its style is computed.
+        size: (height, width) of the result.
+        up: whether it doubles the size.
+        config: noise, clamp, filter and tiling.
+    """
 
     def __init__(
         self,
@@ -126,7 +144,14 @@ class StyledConv(Recomputable):
         noise: Float[Tensor, "... H W"] | None,
         gain: float = 1.0,
     ) -> Float[Tensor, "N O H W"]:
-        """x `[N, I, h, w]`, style `[N, I]` → `[N, O, H, W]` in x's dtype."""
+        """Feature maps `[N, O, H, W]` in x's dtype.
+
+        Args:
+            x: `[N, I, h, w]`.
+            style: `[N, I]`.
+            noise: `[N, 1, H, W]` or `[H, W]`, or None.
+            gain: factor on the result.
+        """
         gain_in = gain * ACTIVATION_GAIN["lrelu"]
         y, scale = demodulated_conv2d(
             x, self.weight, style, resample_filter=self.resample_filter, gain=gain_in, tile=self.tile
@@ -138,7 +163,14 @@ class StyledConv(Recomputable):
 
 
 class ToRGB(Recomputable):
-    """Modulated 1×1 convolution to image channels, without demodulation; returns float32."""
+    """Modulated 1×1 convolution to image channels, without demodulation; returns float32.
+
+    Args:
+        in_channels: feature maps.
+        out_channels: of the image.
+        w_dim: width of w, from which its style is computed.
+        clamp: the largest modulus of the result, or None for no limit.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, w_dim: int, clamp: float | None) -> None:
         super().__init__()
@@ -155,7 +187,17 @@ class ToRGB(Recomputable):
 
 
 class SynthesisBlock(nn.Module):
-    """One resolution. The first block starts from a learned constant; later ones double the size."""
+    """One level of the synthesis network. The first one starts from a learned constant; the others double the size.
+
+    Args:
+        in_channels: feature maps from the level before; None for the first level.
+        out_channels: feature maps of the result.
+        w_dim: width of w.
+        size: (height, width) of the result.
+        image_channels: of the image.
+        is_last: whether it is the full size.
+        config: of the synthesis network.
+    """
 
     def __init__(
         self,
@@ -199,7 +241,15 @@ class SynthesisBlock(nn.Module):
         noise: Sequence[Tensor | None],
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor | None]:
-        """x `[N, I, H/2, W/2]`, image so far `[N, C, H/2, W/2]`, a style for each of `styled` → both at `[H, W]`."""
+        """Feature maps `[N, O, H, W]`, and the image so far, `[N, C, H, W]` or None.
+
+        Args:
+            x: feature maps of the level before, `[N, I, H/2, W/2]`; None for the first level.
+            image: the image so far, `[N, C, H/2, W/2]`, or None.
+            styles: one for each of `styled`, `[N, width]`.
+            noise: for each convolution, `[N, 1, H, W]` or `[H, W]`, or None.
+            dtype: that this level computes in.
+        """
         if self.const is not None:
             n = styles[0].shape[0]  # len(styles[0]) would pin the batch of an exported graph
             x = self.const.to(dtype).expand(n, *self.const.shape).contiguous(memory_format=torch.channels_last)
@@ -224,7 +274,14 @@ class SynthesisBlock(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """ws `[N, num_ws, D]` → images float32 `[N, C, H, W]`."""
+    """The synthesis network: ws `[N, num_ws, D]` → images float32 `[N, C, H, W]`.
+
+    Args:
+        resolution: (height, width).
+        channels: C.
+        w_dim: D.
+        config: the network's shape.
+    """
 
     def __init__(self, resolution: tuple[int, int], channels: int, w_dim: int, config: SynthesisConfig) -> None:
         super().__init__()
@@ -248,11 +305,11 @@ class Synthesis(nn.Module):
 
     @property
     def blocks(self) -> list[SynthesisBlock]:
-        """From the base grid to the full size."""
+        """The levels, from the base grid to the full size."""
         return [self.get_submodule(block_name(size)) for size in self.sizes]  # pyright: ignore[reportReturnType]
 
     def draw_noise(self, n: int, generator: torch.Generator) -> list[Tensor]:
-        """Fresh standard normal noise for n images, one `[N, 1, H, W]` for each convolution, on the generator's device."""
+        """Fresh standard normal noise for n images: `[n, 1, H, W]` for each convolution, on the generator's device."""
         shapes = [size for i, size in enumerate(self.sizes) for _ in range(2 if i else 1)]
         return [torch.randn(n, 1, *size, generator=generator, device=generator.device) for size in shapes]
 
@@ -264,9 +321,14 @@ class Synthesis(nn.Module):
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Float[Tensor, "N C H W"]:
-        """`noise`: drawn from `generator`, the network's constants, none, or given as from `draw_noise`.
+        """Images float32 `[N, C, H, W]`.
 
-        `dtype` is what the low-precision blocks compute in.
+        Args:
+            ws: `[N, num_ws, D]`.
+            noise: drawn from `generator` ("random"), the network's constants ("const"), "none", or given as from
+                `draw_noise`.
+            generator: for random noise; None: torch's global one.
+            dtype: that the low-precision levels compute in.
         """
         return self.render(self.styles(ws), noise=noise, generator=generator, dtype=dtype)
 
@@ -296,9 +358,13 @@ class Synthesis(nn.Module):
         start: int = 0,
         state: LevelState | None = None,
     ) -> Tensor:
-        """Styles `[N, width]`, one for each of `style_layers` → images float32 `[N, C, H, W]`.
+        """Images float32 `[N, C, H, W]` from styles.
 
-        Above 0, `start` is the level to begin at with the `state` that the level before it has left (see `levels`).
+        Args:
+            styles: one for each of `style_layers`, `[N, width]`.
+            noise, generator, dtype: as for a call.
+            start: the level to begin at; above 0, `state` is that of the level before it (see `levels`).
+            state: None at level 0.
         """
         plan = self._plan(styles, noise, generator, start, state)
         for level in range(start, len(self.sizes)):
@@ -315,7 +381,10 @@ class Synthesis(nn.Module):
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Iterator[LevelState]:
-        """As `render`, but what each level leaves, from the base grid on: its feature maps and the image so far."""
+        """The output of each level, from the base grid on: its feature maps and the image so far.
+
+        The arguments are those of `render`.
+        """
         state = None
         for level, given in enumerate(self._plan(styles, noise, generator, 0, None)):
             state = self._level(level, state, *given, dtype)

@@ -58,7 +58,7 @@ def compare_with_training(context: Context) -> Findings:
 
 
 def _show_near_duplicates(data: Dataset, found: Findings, *, named: bool) -> None:
-    """How many real images are nearly the same as another training image, by their pixels; with the names of some."""
+    """Adds the number of real images that are nearly the same as another training image, by their pixels; with some names."""
     pairs = {"training images": training_duplicates(data), "held-out images": split_duplicates(data)}
     training, held_out = pairs["training images"], pairs["held-out images"]
     counts = {

@@ -49,7 +49,7 @@ _LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "
 
 
 def describe(context: Context) -> Findings:
-    """What the report is about. Nothing in it is a judgement."""
+    """Describes the subject of the report. Nothing in it is a judgement."""
     found = Findings()
     subject = context.subject
     network, data, training = _network(subject), _data(context), _training(subject)

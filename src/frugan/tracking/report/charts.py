@@ -48,7 +48,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """What the page's script draws. `x` is kimg for curves, the bins' lower edges for a histogram."""
+    """A chart for the page's script. `x` is kimg for curves, the bins' lower edges for a histogram."""
 
     title: str
     x: Sequence[float]
@@ -193,7 +193,7 @@ def _newest(records: Sequence[Record], name: str) -> Mapping[str, Any] | None:
 
 
 def _histogram(value: Any) -> Mapping[str, Any] | None:
-    """What `Histogram.to_dict` made, or None: a record on disk may hold anything."""
+    """The output of `Histogram.to_dict`, or None: a record on disk may hold anything."""
     if not isinstance(value, Mapping):
         return None
     edges, counts = value.get("edges"), value.get("counts")

@@ -210,7 +210,7 @@ def _interval(value: Any) -> str:
 
 
 def _nearness(nearest: Any) -> str:
-    """In words, of the nearest sample."""
+    """The nearness of the nearest sample in words."""
     first = nearest[0] if isinstance(nearest, list) and nearest and isinstance(nearest[0], Mapping) else {}
     share = finite(first.get("unseen_as_near"))
     if share is None:
@@ -221,7 +221,7 @@ def _nearness(nearest: Any) -> str:
 
 
 def _facts(run: Mapping[str, Any], records: Sequence[Record]) -> Iterator[tuple[str, str]]:
-    """What the head of the page says, as (name, value)."""
+    """The facts in the head of the page, as (name, value)."""
     pace = _latest(records, "seconds_per_kimg")
     if pace:
         yield "speed", f"{number(pace)} s/kimg"
