@@ -42,7 +42,7 @@ def seed_latents(seeds: Sequence[int], z_dim: int) -> Tensor:
 
 def noise_seeds(seeds: Sequence[int]) -> list[int]:
     """The seed of each image's noise stream, from the image's seed."""
-    return [int(np.random.SeedSequence((s, _NOISE_STREAM)).generate_state(1, np.uint64)[0] >> 1) for s in seeds]
+    return [int(np.random.SeedSequence((s, _NOISE_STREAM)).generate_state(1, np.uint64)[0]) >> 1 for s in seeds]
 
 
 def stream_noise(
