@@ -39,7 +39,7 @@ def project(
     network: Network,
     images: Images,
     out: Annotated[Path, Option("--out", "-o", help="The folder to write into.")] = Path("projected"),
-    space: Annotated[Literal["w", "pn", "w+", "s"], Option(help="The last rung of the ladder: w edits best, w+ fits closest, pn lies between; s: offsets of styles.")] = "pn",
+    space: Annotated[Literal["w", "pn", "w+", "s"], Option(help="The last rung of the ladder: w edits best, pn lies between, w+ fits closer, s (offsets of styles) closest.")] = "pn",
     tune: Annotated[bool, Option(help="Tune the weights around the codes, too: a small network in OUT/tuned.")] = False,
     noise: Annotated[Literal["const", "keep"], Option(help="const: the network's own noise; keep: noise maps are fitted and kept in the code.")] = "const",
     start: Annotated[Literal["auto", "mean", "centres"], Option(help="mean of w (of the class), the best of k-means centres, or the best of these.")] = "auto",
