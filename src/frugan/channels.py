@@ -44,8 +44,10 @@ class Declared(NamedTuple):
     masks: int = 0
 
 
-def parse_channels(text: str) -> Declared:
+def parse_channels(text: str, where: str = "--channels") -> Declared:
     """ "RGB", "auto", or roles: "RGB=image,3=mask", "0-4=image,5-6=mask". Raises `FruganError` for anything else.
+
+    `where`: what messages call the place that the text stands in.
 
     A part is L or RGB (the first channel, the first three), a channel's number from 0 on, or a range of numbers. All channels of
     the files are named once, images before masks.
@@ -58,23 +60,23 @@ def parse_channels(text: str) -> Declared:
     for part in text.split(","):
         match = _PART.fullmatch(part)
         if match is None:
-            raise FruganError(f"--channels {text[:60]!r}: {wanted}")
-        where, role = match[1].upper(), match[2].lower()
-        if where in CHANNELS:
-            first, last = 0, CHANNELS[where] - 1
-            choice = cast(ChannelChoice, where) if role == "image" else choice
+            raise FruganError(f"{where} {text[:60]!r}: {wanted}")
+        place, role = match[1].upper(), match[2].lower()
+        if place in CHANNELS:
+            first, last = 0, CHANNELS[place] - 1
+            choice = cast(ChannelChoice, place) if role == "image" else choice
         else:
-            low, _, high = where.partition("-")
+            low, _, high = place.partition("-")
             first, last = int(low), int(high or low)
         if first != len(named) or last < first or last >= 4096:
             raise FruganError(
-                f"--channels {text[:60]!r}: channels are named in order, each once and from 0 on; {part.strip()} stands where "
+                f"{where} {text[:60]!r}: channels are named in order, each once and from 0 on; {part.strip()} stands where "
                 f"channel {len(named)} is due"
             )
         named += [role] * (last - first + 1)
     masks = named.count("mask")
     if not masks or "mask" in named[: len(named) - masks] or masks == len(named):
-        raise FruganError(f"--channels {text[:60]!r}: one image channel or more, then one mask or more; {wanted}")
+        raise FruganError(f"{where} {text[:60]!r}: one image channel or more, then one mask or more; {wanted}")
     images = len(named) - masks
     return Declared(choice if CHANNELS.get(choice) == images else "auto", images, masks)
 

@@ -14,6 +14,7 @@ from frugan.data.labels.read import find_labels, read_labels
 from frugan.data.shards.locate import is_shards
 from frugan.data.sources.base import Source
 from frugan.data.sources.crops import Crops, origin
+from frugan.data.sources.declared import ChannelFile, Named, find_channels
 from frugan.data.sources.masks import Masked
 from frugan.data.sources.open import open_source
 from frugan.data.streaming import open_shards
@@ -40,7 +41,7 @@ def open_dataset(
     """
     if is_shards(config.path):
         return open_shards(config, progress=progress, cache_dir=cache_dir, labels_optional=labels_optional)
-    source = open_images(config)
+    config, source = open_images(config)
     steps = per_image(progress, len(source.names), STEPS)
     cached = cached_pixels(source, config.pixels, cache_dir=cache_dir, progress=steps)
     if isinstance(source, Crops):
@@ -66,18 +67,31 @@ def regroup(dataset: Dataset, by: str) -> None:
         raise FruganError(
             f"--group {shown(by)}: {config.path} is read as {kind}, whose groups are those that the run trained with"
         )
-    dataset.groups = read_groups(open_images(config), by, dataset.names)
+    dataset.groups = read_groups(open_images(config)[1], by, dataset.names)
 
 
-def open_images(config: DataConfig) -> Source:
-    """The images at the configuration's path, with their masks, or crops of these. Raises `FruganError`."""
+def open_images(config: DataConfig) -> tuple[DataConfig, Source]:
+    """The images at the configuration's path, with their masks, or crops of these; and the configuration with the channels that a
+    data.json beside them declares. Raises `FruganError`."""
     source: Source = open_source(config.path, use_generated=config.use_generated, taken=config.taken)
+    if found := find_channels(source):
+        config, source = _declared(config, source, found)
     if count := config.pixels.masks:
         masks = open_source(config.masks, use_generated=config.use_generated) if config.masks else None
         images = parse_channels(config.channels).images
         source = Masked(source, masks, images=images, count=count, background=config.background)
     crops = config.crop_config
-    return Crops(source, headers(source), crops) if crops else source
+    return config, Crops(source, headers(source), crops) if crops else source
+
+
+def _declared(config: DataConfig, source: Source, found: ChannelFile) -> tuple[DataConfig, Source]:
+    """As a data.json says, but for channels that are asked for: these are what they are, and have names only where as many are told."""
+    if config.channels != "auto":
+        return config, Named(source, found, found.names_of(config.channels), None)
+    try:
+        return replace(config, channels=found.channels), Named(source, found, found.names, found.count)
+    except FruganError as error:
+        raise FruganError(f"{found.where}: {error}") from error
 
 
 def _cropped(config: DataConfig, source: Crops, cached: CachedPixels, *, labels_optional: bool) -> Dataset:

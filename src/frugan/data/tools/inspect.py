@@ -165,7 +165,7 @@ def inspect(
             f"{config.path} is a set of shards, which inspect does not read: look at one .tar of it on this disk, or see "
             f"what training makes of all with {command('train', config.path, '--dry-run')}"
         )
-    source = open_images(config)
+    config, source = open_images(config)
     count = len(source.names)
     steps = per_image(progress, count, _STEPS) or (lambda done, total: None)
     heads = headers(source, lambda done: steps(done, _STEPS * count))

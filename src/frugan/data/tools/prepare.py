@@ -16,6 +16,7 @@ from frugan.data.config import DataConfig
 from frugan.data.dataset import Dataset
 from frugan.data.labels.encode import one_hot
 from frugan.data.open import open_dataset
+from frugan.data.sources.declared import are_names
 from frugan.data.sources.own import INDEX, PREPARED_FROM
 from frugan.data.values import restore
 from frugan.data.workers import Progress, in_threads
@@ -67,14 +68,12 @@ def prepare(
 
     Raises `FruganError` where `out` is taken, or where PNG files cannot hold the pixels.
     """
-    if config.pixels.masks:
-        raise FruganError(
-            "a prepared copy holds no masks: prepare images and masks one after the other, each as a set of images"
-        )
+    _refuse_masks(config.pixels.masks)
     out = Path(out).expanduser()
     decoding = (lambda done, total: progress(_DECODING * done // _STEPS, total)) if progress else None
     with building(out) as target:
         dataset = open_dataset(config, progress=decoding, cache_dir=cache_dir, labels_optional=True)
+        _refuse_masks(len(dataset.masks))
 
         def written(row: int) -> np.ndarray:
             pixels = dataset.pixels[row]
@@ -91,6 +90,13 @@ def prepare(
             write(target, _files(dataset, written, _way_to_source(config.path, out), progress))
         size = sum(file.stat().st_size for file in [target, *target.rglob("*")] if file.is_file())
     return Prepared(out, len(dataset), size, dataset)
+
+
+def _refuse_masks(count: int) -> None:
+    if count:
+        raise FruganError(
+            "a prepared copy holds no masks: prepare images and masks one after the other, each as a set of images"
+        )
 
 
 def _write_folder(target: Path, files: Iterable[tuple[str, bytes]]) -> None:
@@ -124,6 +130,8 @@ def _files(
             progress((_DECODING * count + row + 1) // _STEPS, count)
     labels = [list(pair) for pair in zip(names, _labels(dataset).tolist())] if dataset.label_size else None
     index = {**origin, "labels": labels} | ({"class_names": dataset.class_names} if dataset.class_names else {})
+    called = dataset.pixel_format.names
+    index |= {"channel_names": called} if called and are_names(called) and "mask" not in called else {}
     yield INDEX, json.dumps(index).encode()
 
 

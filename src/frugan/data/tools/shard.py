@@ -24,6 +24,7 @@ from frugan.data.labels.read import find_labels, read_labels
 from frugan.data.shards.index import INDEX, INDEX_FORMAT, ShardFacts, index_row, kinds_of
 from frugan.data.sources.arrays import Arrays
 from frugan.data.sources.base import Files, Source
+from frugan.data.sources.declared import find_channels
 from frugan.data.sources.open import open_source
 from frugan.data.sources.own import OwnFiles
 from frugan.data.stats import Histograms, highest
@@ -89,6 +90,10 @@ def shard(
         raise FruganError(
             f"{shown(several[0])} holds several images, which lie too deep in it to be shuffled; write them one by one with "
             f"{command('data', 'prepare', str(path), 'images.zip')}, then shard that"
+        )
+    if found := find_channels(source):
+        raise FruganError(
+            f"{found.where} tells what channels are, which shards do not keep: train on {path} itself, or remove that file"
         )
     specification = find_labels(source, source.names) if labels == "auto" else labels
     written = _written(read_labels(source, specification, source.names))
