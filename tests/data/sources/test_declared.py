@@ -117,7 +117,9 @@ def test_a_fourth_channel_is_opacity_only_where_it_is_called_so(last, alpha, tmp
 @given(st.integers(1, 6), st.integers(0, 3), st.booleans(), st.booleans(), st.booleans(), st.data())
 def test_every_legal_declaration(tmp_path_factory, images, masks, told, counted, all_named, data):
     """Roles as text or by the names alone, names of the images or of all, a count or none."""
-    name = st.text(st.characters(codec="utf-8", categories=("L", "N", "P")), min_size=1, max_size=9).filter("mask".__ne__)
+    name = st.text(st.characters(codec="utf-8", categories=("L", "N", "P")), min_size=1, max_size=9).filter(
+        "mask".__ne__
+    )
     names = data.draw(st.lists(name, min_size=images, max_size=images))
     text = f"0-{images - 1}=image,{images}-{images + masks - 1}=mask"
     content = {"channel_names": [*names, *["mask"] * masks]}
@@ -183,7 +185,20 @@ def test_copies_that_would_lose_it_are_refused(tmp_path):
 def test_through_the_command_line(tmp_path):
     place = folder(tmp_path / "set")
     run = tmp_path / "run"
-    options = ["--preset", "tiny", "--batch", "4", "--channel-base", "64", "--channel-max", "8", "--kimg", "0.008", "--device", "cpu"]
+    options = [
+        "--preset",
+        "tiny",
+        "--batch",
+        "4",
+        "--channel-base",
+        "64",
+        "--channel-max",
+        "8",
+        "--kimg",
+        "0.008",
+        "--device",
+        "cpu",
+    ]
     code, printed = program("train", str(place), str(run), *options)
     assert code == 0, printed
     code, printed = program("generate", str(run), "--pairs", "--seeds", "0-1", "--out", str(tmp_path / "out"))

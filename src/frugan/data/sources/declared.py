@@ -83,9 +83,13 @@ def _parse(content: dict[str, Any], where: str, *, labels: bool) -> ChannelFile 
     if (labels and "labels" not in content) or not any(str(key).lower().startswith("chan") for key in content):
         return None
     if _OF_A_RUN not in content:
-        odd = next((key for key in content if key not in _KEYS and (not labels or key.lower().startswith("chan"))), None)
+        odd = next(
+            (key for key in content if key not in _KEYS and (not labels or key.lower().startswith("chan"))), None
+        )
         if odd is not None:
-            raise FruganError(f"{where}: unknown key {shown(repr(odd))}; {meant(odd, _KEYS)}its keys are {', '.join(_KEYS)}")
+            raise FruganError(
+                f"{where}: unknown key {shown(repr(odd))}; {meant(odd, _KEYS)}its keys are {', '.join(_KEYS)}"
+            )
     names, said = _names(content, where), content.get("channels", "auto")
     whole = isinstance(said, int) and not isinstance(said, bool)
     if not isinstance(said, str) and not (whole and 1 <= said <= _MOST):
