@@ -85,7 +85,7 @@ def open_images(config: DataConfig) -> tuple[DataConfig, Source]:
 
 
 def _declared(config: DataConfig, source: Source, found: ChannelFile) -> tuple[DataConfig, Source]:
-    """As a data.json says, but for channels that are asked for: these are what they are, and have names only where as many are told."""
+    """As a data.json says; channels that are asked for stay, and have names only where as many are told."""
     if config.channels != "auto":
         return config, Named(source, found, found.names_of(config.channels), None)
     try:

@@ -71,7 +71,14 @@ def of_a_run(root):
     return folder(root / "set", content=told)
 
 
-SOURCES = {"folder": lambda root: folder(root / "set"), "zip": zipped, "npy": array, "hdf5": hdf5, "labels": labels, "of a run": of_a_run}  # fmt: skip
+SOURCES = {
+    "folder": lambda root: folder(root / "set"),
+    "zip": zipped,
+    "npy": array,
+    "hdf5": hdf5,
+    "labels": labels,
+    "of a run": of_a_run,
+}
 
 
 def opened(config, root):

@@ -137,8 +137,8 @@ def _agreed(said: str | int, names: tuple[str, ...], where: str) -> ChannelFile:
         count = CHANNELS[declared.choice]
     if names and count is not None and (len(names) != count or "mask" in names):
         raise FruganError(
-            f"{where}: channels {channels} are {count} of images, and channel_names are {', '.join(names[:6])}; name these {count}, "
-            'and "mask" for each mask'
+            f"{where}: channels {channels} are {count} of images, and channel_names are {', '.join(names[:6])}; "
+            f'name these {count}, and "mask" for each mask'
         )
     return ChannelFile(where, channels, names, (count or len(names) or None) if channels == "auto" else None)
 
