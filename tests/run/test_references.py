@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ def test_references_of_every_kind_of_file(suffix: str, tmp_path: Path) -> None:
     else:
         ({**SETS, **FRAMES}[suffix])(place, images)
     G = make_generator((16, 16))
-    like = DataConfig("somewhere", frames="all" if suffix in FRAMES else "first", mirror=True, held_out=2)
+    like = DataConfig("somewhere", mirror=True, held_out=2)
     found = open_dataset(same_shape(like, str(place), G, labels=False), cache_dir=tmp_path / "cache")
     check_shape(found, G)
     judged = image_set_of(found, "all")
@@ -42,8 +41,7 @@ def test_a_network_without_its_run_knows_the_range(channels: int, dtype: str, hi
     write_pages(tmp_path / "set.tif", images)
     pixels = PixelFormat(dtype, ((0.0, high),))  # pyright: ignore[reportArgumentType]
     G = make_generator((16, 16), channels=channels, pixels=pixels)
-    config = replace(same_shape(None, str(tmp_path / "set.tif"), G, labels=False), frames="all")
-    found = open_dataset(config, cache_dir=tmp_path / "cache")
+    found = open_dataset(same_shape(None, str(tmp_path / "set.tif"), G, labels=False), cache_dir=tmp_path / "cache")
     check_shape(found, G)
     assert (found.value_range, found.alpha) == (((0.0, high),), False)
     shares = (found.images(np.arange(5))[0] + 1).permute(0, 2, 3, 1).numpy() / 2

@@ -167,7 +167,7 @@ def same_shape(like: DataConfig | None, path: str, generator: Generator, *, labe
 
     Args:
         like: the run's own, or None.
-        path: of the other images.
+        path: of the other images; a single file is read with all its frames or pages.
         generator: for size and channels.
         labels: whether labels are wanted.
     """
@@ -181,6 +181,7 @@ def same_shape(like: DataConfig | None, path: str, generator: Generator, *, labe
         "held_out": 0,
         "masks": None,
         "labels": "auto" if labels else "none",
+        **({"frames": "all"} if Path(path).expanduser().is_file() else {}),
     }
     colour = is_colour(generator.channels, alpha=generator.pixels.alpha)
     channels = CHANNEL_NAMES[generator.channels] if colour else "auto"

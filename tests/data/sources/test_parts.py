@@ -323,7 +323,8 @@ def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_allclose(np.load("floats.npz")["images"], floats, atol=float(np.ptp(floats)) / 65535)
     code, said = program("data", "prepare", "stack.tif", "nothing.npz")
     assert code == 2
-    assert "--frames all" in said
+    assert "--frames all in train and data, elsewhere from" in said
+    assert "data prepare" in said
     code, said = program("data", "shard", "odd name é.mkv", "shards")
     assert code == 2
     assert "frugan data prepare" in said

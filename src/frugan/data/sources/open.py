@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from frugan.checks import beside
+from frugan.command_line import command
 from frugan.data.sources.archives import Tar, Zip
 from frugan.data.sources.arrays import Arrays
 from frugan.data.sources.base import SUFFIXES, Files, Source
@@ -35,9 +36,10 @@ def open_source(path: str | Path, *, use_generated: bool = False, taken: Taken =
     elif path.suffix.lower() in (".npy", ".npz"):
         source = Arrays(path)
     else:
-        frames = (
-            "; or take all its frames or pages with --frames all" if suffix_of(path.name) in MAY_HAVE_FRAMES else ""
-        )
+        frames = ""
+        if suffix_of(path.name) in MAY_HAVE_FRAMES:
+            unpack = command("data", "prepare", str(path), "images.zip", "--frames", "all")
+            frames = f"; or take all its frames or pages: with --frames all in train and data, elsewhere from {unpack}"
         raise FruganError(f"{path} is a single file; give a folder of images or a {', '.join(CONTAINERS)} file{frames}")
     if isinstance(source, Files):
         source.leave_out_own(use_generated)
