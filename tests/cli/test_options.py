@@ -714,6 +714,8 @@ SWEEP = Command(
 
 def watch_video(rec: Recorder) -> None:
     watch_latent(rec)
+    rec.watch("frugan.cli.video.open_network", (generator(), torch.zeros(2)))
+    rec.watch("frugan.cli.video.read_label", torch.zeros(2))
     rec.watch("frugan.latent.blending.check_aligned")
     rec.watch("frugan.latent.blending.interpolate")
     for name in ("tour", "loop", "edit_path", "class_path", "truncation_path"):

@@ -25,6 +25,7 @@ from frugan.cli import (
     status,
     text,
     train,
+    video,
 )
 from frugan.cli.signature import short_help
 from frugan.cli.terminal import PlainFormatter, flush, outlasting, sentence
@@ -49,7 +50,7 @@ app.command("directions")(checked(latent.directions))
 app.command("edit")(checked(latent.edit))
 app.command("mix")(checked(latent.mix))
 app.command("sweep")(checked(latent.sweep))
-app.command("video")(checked(latent.video))
+app.command("video")(checked(video.video))
 app.command("blend")(checked(latent.blend))
 app.command("project")(checked(project.project))
 app.command("encode")(checked(project.encode))

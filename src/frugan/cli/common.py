@@ -64,6 +64,11 @@ def parse_points(text: str) -> list[Point]:
     return [*(parse_seeds(seeds) if seeds or not codes else []), *codes]
 
 
+def all_codes(points: Sequence[Point]) -> bool:
+    """Whether no label is needed, because there is no seed."""
+    return not any(isinstance(point, int) for point in points)
+
+
 def open_network(
     network: str, label: str | None, device: str, *, optional: bool = False
 ) -> tuple[Generator, Tensor | None]:

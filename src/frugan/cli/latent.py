@@ -1,4 +1,4 @@
-"""`frugan directions`, `edit`, `mix` and `sweep`: what one does with the latent space of a trained generator."""
+"""`frugan directions`, `edit`, `mix`, `sweep` and `blend`: the latent space of a trained generator."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typer import Option
 
 from frugan.checks import Limits
 from frugan.cli.common import (
+    all_codes,
     bar,
     check_image,
     check_out,
@@ -21,27 +22,16 @@ from frugan.cli.common import (
     say,
     tell_of_sheet,
 )
-from frugan.cli.signature import Device
+from frugan.cli.signature import Class, Device, Network
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from torch import Tensor
 
-    from frugan.latent.code import Point
-    from frugan.latent.path import Path as VideoPath
     from frugan.networks import Generator
 
-Network = Annotated[
-    str,
-    typer.Argument(
-        help="A run, one of its checkpoints, an import, a .pkl or .pt, hf:user/name, or sample: the one that comes with frugan."
-    ),
-]
 Out = Annotated[Path, Option("--out", "-o", help="The folder to write into.")]
 Psi = Annotated[float, Limits(at_least=-2, at_most=2), Option(help="ψ: below 1 more typical, less varied.")]
-Class = Annotated[str | None, Option("--class", help="Class name or number, or label values joined by commas.")]
 Levels = Annotated[str | None, Option(help="Levels by their size, for instance 8-32 or 64. \\[default: all]")]
 
 
@@ -129,7 +119,7 @@ def edit(
     from frugan.latent.sheets import table
 
     points, amounts = parse_points(seeds), parse_range("strengths", strengths)
-    G, c = open_network(network, label, device, optional=_all_codes(points))
+    G, c = open_network(network, label, device, optional=all_codes(points))
     chosen = [find_direction(text) for text in direction]
     if levels:
         chosen = [d.restricted(_levels(levels, G) or ()) for d in chosen]
@@ -184,7 +174,7 @@ def mix(
     from frugan.latent.sheets import blank, table
 
     row_points, column_points = parse_points(rows), parse_points(columns)
-    G, c = open_network(network, label, device, optional=_all_codes([*row_points, *column_points]))
+    G, c = open_network(network, label, device, optional=all_codes([*row_points, *column_points]))
     chosen = _levels(levels, G) or tuple(range(-(-len(G.synthesis.sizes) // 2)))
     check_image(out)
     own, others = (point_ws(G, points, c, Truncation(truncation)) for points in (row_points, column_points))
@@ -228,7 +218,7 @@ def sweep(
     from frugan.latent.sheets import table
 
     points, psis = parse_points(seeds), parse_range("truncation", truncation)
-    G, c = open_network(network, label, device, optional=_all_codes(points))
+    G, c = open_network(network, label, device, optional=all_codes(points))
     chosen = _levels(levels, G)
     centre = None if towards is None else _centre(network, towards, c, G)
     check_image(out)
@@ -246,78 +236,6 @@ def sweep(
     say(f"{len(points)} seeds × {len(psis)} truncations in {out}")
 
 
-def video(
-    network: Network,
-    out: Annotated[Path, Option("--out", "-o", help="The video: .mp4, .webp, .gif or .png (APNG).")] = Path("video.mp4"),
-    tour: Annotated[str | None, Option(help="From seed to seed, for instance 0,5,9,0.")] = None,
-    loop: Annotated[bool, Option(help="A closed, smooth curve through --seeds.")] = False,
-    edit: Annotated[str | None, Option(help="FOLDER:NUMBER of a direction: there and back.")] = None,
-    classes: Annotated[str | None, Option(help="Classes joined by commas: one latent through all of them.")] = None,
-    training: Annotated[bool, Option(help="Of a run: its sample grids from before the first step to now.")] = False,
-    truncation: Annotated[str, Option(help="ψ; or FIRST:LAST, which is then what the video shows.")] = "0.7",
-    morph: Annotated[str | None, Option(help="A network fine-tuned from this one (or its parent): this one turns into it and back.")] = None,
-    seeds: Annotated[str, Option(help="Seeds of --loop, --edit, --classes, --truncation and --morph.")] = "0-5",
-    strengths: Annotated[str | None, Option(help="--edit: LOW:HIGH in σ. \\[default: the direction's slider]")] = None,
-    space: Annotated[Literal["w", "z"], Option(help="--tour: straight lines in W, or great circles in Z.")] = "w",
-    easing: Annotated[Literal["linear", "smooth"], Option(help="smooth slows down at each key frame.")] = "linear",
-    even: Annotated[bool, Option(help="Equal changes of the image; without, equal steps in latent space.")] = True,
-    seconds: Annotated[float, Limits(above=0, at_most=86400), Option(help="Length.")] = 10.0,
-    fps: Annotated[float, Limits(above=0, at_most=1000), Option(help="Frames a second.")] = 30.0,
-    grid: Annotated[str | None, Option(help="COLUMNSxROWS of videos side by side, for instance 3x2; each begins with seeds of its own.")] = None,
-    scale: Annotated[int, Limits(at_least=1, at_most=64), Option(help="Enlarge by a whole factor, pixel by pixel.")] = 1,
-    label: Class = None,
-    device: Device = "auto",
-) -> None:  # fmt: skip
-    """Make a video: a tour, a loop, an edit, classes, truncation, one generator turning into another, or a training."""
-    from frugan.checks import check_number
-    from frugan.latent.path import frame_times, render_frames
-    from frugan.latent.video import check_video, tiled, write_video
-
-    check_number("--seconds", seconds, above=0, at_most=3600)
-    check_number("--fps", fps, at_least=1, at_most=120)
-    kinds = [
-        name
-        for name, given in (
-            ("tour", tour),
-            ("loop", loop),
-            ("edit", edit),
-            ("classes", classes),
-            ("morph", morph),
-            ("training", training),
-        )
-        if given
-    ]
-    swept = ":" in truncation
-    if len(kinds) + swept > 1:
-        raise FruganError(f"choose one of --{', --'.join([*kinds, 'truncation FIRST:LAST'])}")
-    columns, rows = _grid(grid)
-    if training:
-        _video_of_training(network, out, seconds, (columns, rows) if grid else None)
-        return
-    points = parse_points(seeds)
-    check_video(out)
-    frames = max(2, round(seconds * fps))
-    G, c = open_network(network, label, device, optional=bool(classes) or _all_codes(parse_points(tour or seeds)))
-    make = _path_maker(
-        network, G, c, kinds[0] if kinds else "truncation" if swept else "loop",
-        tour=tour, edit=edit, classes=classes, truncation=truncation, morph=morph, strengths=strengths, space=space, seeds=points, device=device,
-    )  # fmt: skip
-    paths = [make(1000 * i) for i in range(columns * rows)]
-    with bar("making frames") as progress:
-        times = [frame_times(path, frames, easing=easing, even=even) for path in paths]
-        done = 0
-
-        def counted():
-            nonlocal done
-            for frame in tiled([render_frames(path, t) for path, t in zip(paths, times)], columns, scale):
-                yield frame
-                done += 1
-                progress(done, frames)
-
-        count = write_video(out, counted(), fps=fps)
-    say(f"{count} frames, {count / fps:.3g} s, in {out}")
-
-
 def blend(
     first: Annotated[str, typer.Argument(help="The network that gives the mapping and the coarse levels.")],
     second: Annotated[str, typer.Argument(help="The one that gives the fine levels: fine-tuned from the first, or its parent or sibling.")],
@@ -333,7 +251,6 @@ def blend(
     """Blend two related generators: coarse levels of one with fine levels of the other, or all weights in between."""
     import torch
 
-    from frugan.checks import check_number
     from frugan.images import save_image
     from frugan.interop import save_pretrained
     from frugan.latent import blending
@@ -341,7 +258,6 @@ def blend(
     from frugan.latent.levels import level_names, parse_levels
     from frugan.latent.sheets import table
 
-    check_number("--width", width, at_least=0, at_most=100)
     if (at is None) == (interpolate is None):
         raise FruganError("give --at LEVEL (a swap of levels) or --interpolate 0:1:5 (all weights), one of them")
     shares = parse_range("interpolate", interpolate) if interpolate else []
@@ -375,106 +291,6 @@ def blend(
     say(f"levels {', '.join(level_names(big))}; look at {out / 'blend.png'}")
     if at is not None:
         print_command("Use it with", "generate", out, "--seeds", "0-15", "--grid")
-
-
-def _video_of_training(network: str, out: Path, seconds: float, shape: tuple[int, int] | None) -> None:
-    from frugan.run.directory import RunDirectory
-    from frugan.run.training_video import write_training_video
-
-    columns, rows = shape or (8, 4)
-    count = write_training_video(RunDirectory(network), out, columns=columns, rows=rows, seconds=seconds)
-    say(f"{count} frames in {out}")
-
-
-def _grid(text: str | None) -> tuple[int, int]:
-    """ "3x2" → (3, 2): columns, rows."""
-    parts = (text or "1x1").lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and 0 < int(part) <= 32 for part in parts if len(part) < 4):
-        raise FruganError(f"--grid {text!r}: give COLUMNSxROWS, from 1x1 to 32x32, for instance 3x2")
-    return int(parts[0]), int(parts[1])
-
-
-def _path_maker(
-    network: str,
-    G: Generator,
-    c: Tensor | None,
-    kind: str,
-    *,
-    tour: str | None,
-    edit: str | None,
-    classes: str | None,
-    truncation: str,
-    morph: str | None,
-    strengths: str | None,
-    space: Literal["w", "z"],
-    seeds: list[Point],
-    device: str,
-) -> Callable[[int], VideoPath]:
-    """A function that makes the path of a video, given an offset of its seeds. Raises `FruganError` before a frame is made."""
-    import torch
-
-    from frugan.latent import blending, path
-    from frugan.latent.direction import find_direction
-    from frugan.latent.edit import Truncation
-
-    if kind == "truncation":
-        psis = _two("truncation", truncation)
-        return lambda more: path.truncation_path(G, _later(seeds[0], more), *psis, c)
-    try:
-        psi = Truncation(float(truncation))
-    except ValueError:
-        raise FruganError(f"--truncation {truncation!r}: give a number, or FIRST:LAST") from None
-    if kind == "tour":
-        stops = parse_points(tour or "")
-        return lambda more: path.tour(G, [_later(stop, more) for stop in stops], c, space=space, truncation=psi)
-    if kind == "edit":
-        direction = find_direction(edit or "")
-        low, high = _two("strengths", strengths) if strengths else direction.slider
-        direction.check(G)
-        return lambda more: path.edit_path(G, _later(seeds[0], more), direction, low, high, c, truncation=psi)
-    if kind == "classes":
-        labels = torch.stack(
-            [
-                label
-                for name in (classes or "").split(",")
-                if (label := read_label(network, name.strip(), G)) is not None
-            ]
-        )
-        first = seeds[0]
-        if not isinstance(first, int):
-            raise FruganError("--classes needs a seed: a code belongs to the label that it was found with")
-        return lambda more: path.class_path(G, first + more, labels, truncation=psi)
-    if kind == "morph":
-        other, _ = open_network(morph or "", None, device, optional=True)
-        blending.check_aligned(G, other)
-        blending.interpolate(G, other, 0.5)
-        around = lambda network, more: path.loop(network, [_later(s, more) for s in seeds], c, truncation=psi)  # noqa: E731
-        return lambda more: blending.Morph(G, other, around(G, more), around(other, more))
-    return lambda more: path.loop(G, [_later(s, more) for s in seeds], c, truncation=psi)
-
-
-def _later(point: Point, more: int) -> Point:
-    """A seed so many higher; a code stays."""
-    return point + more if isinstance(point, int) else point
-
-
-def _all_codes(points: Sequence[Point]) -> bool:
-    """Whether no label is needed, because there is no seed."""
-    return not any(isinstance(point, int) for point in points)
-
-
-def _two(name: str, text: str) -> tuple[float, float]:
-    """ "-3:3" → (-3, 3)."""
-    from frugan.checks import check_number
-
-    parts = text.split(":")
-    try:
-        low, high = (float(part) for part in parts)
-    except ValueError:
-        raise FruganError(f"--{name} {text!r}: give FIRST:LAST, for instance 0:1") from None
-    for number in (low, high):
-        check_number(f"--{name}", number, at_least=-1000, at_most=1000)
-    return low, high
 
 
 def parse_range(name: str, text: str) -> list[float]:

@@ -11,7 +11,7 @@ from typer import Option
 
 from frugan.checks import Limits
 from frugan.cli.common import bar, check_out, open_network, print_command, say, tell_of_sheet
-from frugan.cli.signature import Device
+from frugan.cli.signature import Device, Network
 from frugan.command_line import command
 from frugan.errors import FruganError
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from frugan.latent.targets import Targets
     from frugan.networks import Generator
 
-Network = Annotated[
-    str, typer.Argument(help="A run, one of its checkpoints, an import, a .pkl or .pt, hf:user/name, or sample.")
-]
 Images = Annotated[list[str], typer.Argument(help="Image files, or folders of them.")]
 SAMPLES = 10_000
 EVERY = 50

@@ -134,3 +134,10 @@ Device = Annotated[
         autocompletion=completing(lambda: DEVICES),
     ),
 ]
+Network = Annotated[
+    str,
+    typer.Argument(
+        help="A run, one of its checkpoints, an import, a .pkl or .pt, hf:user/name, or sample: the one that comes with frugan."
+    ),
+]
+Class = Annotated[str | None, typer.Option("--class", help="Class name or number, or label values joined by commas.")]

@@ -20,7 +20,7 @@ from frugan.cli.common import (
     say,
     tell_of_sheet,
 )
-from frugan.cli.signature import Device
+from frugan.cli.signature import Device, Network
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
@@ -37,9 +37,6 @@ app = typer.Typer(
     help="Say what you want: edit images by words, adapt a generator to a text, find seeds.", no_args_is_help=True
 )
 
-Network = Annotated[
-    str, typer.Argument(help="A run, one of its checkpoints, an import, a .pkl or .pt, hf:user/name, or sample.")
-]
 Model = Annotated[
     str,
     Option(
