@@ -79,8 +79,9 @@ def _fid(e: Evidence) -> tuple[float]:
 
 def _fid_infinity(e: Evidence) -> Measurement:
     found, error = frechet_distance_extrapolated(e.real.moments, e.generated.features)
-    total = Measurement({"fid_infinity_error": error})
+    total = Measurement()
     total.add("fid_infinity", Estimate.of(found, error))
+    total.values["fid_infinity_error"] = error
     return total
 
 

@@ -43,6 +43,8 @@ _NOT_TRAINING = (
     "report.",
     "evaluate.",
     "generator.measured",
+    "generator.pixels",
+    "generator.masks",
     "discriminator.measured",
 )
 _LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "LICENCE.md")
