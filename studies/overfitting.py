@@ -86,7 +86,7 @@ def features_of(run: Path, samples: int) -> dict[str, np.ndarray]:
         channels = generator.channels
         sets = {"train": data.train_indices, "unseen": data.held_out_indices}
         found = {name: embed(np.asarray(data.pixels[rows])[..., :channels]) for name, rows in sets.items()}
-        np.savez(file, samples=embed(np.concatenate(made)), **found)
+        np.savez(file, samples=embed(np.concatenate(made)), allow_pickle=False, **found)
     return dict(np.load(file))
 
 
