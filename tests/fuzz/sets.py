@@ -5,6 +5,7 @@ python -m tests.fuzz.sets [SEEDS]      # also so many damaged files of each kind
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import struct
@@ -20,6 +21,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pyarrow as pa
+import pydicom
 import torch
 from pyarrow import parquet
 
@@ -221,6 +223,58 @@ def _huge_video(folder: Path) -> Path:
     return folder / "a.mkv"
 
 
+def _arrow(folder: Path) -> Path:
+    rows = pa.table({"image": [{"bytes": None, "path": SECRET}] * 4})
+    with pa.OSFile(str(folder / "a.arrow"), "wb") as file, pa.ipc.new_stream(file, rows.schema) as writer:
+        writer.write_table(rows)
+    return folder / "a.arrow"
+
+
+def _png(side: int) -> bytes:
+    """Whose header says that it is side x side."""
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(bytes(999))),
+        (b"IEND", b""),
+    ]
+    parts = [struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def _npy(array: np.ndarray) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        np.save(folder / "a.npy", array)
+        return folder / "a.npy"
+
+    return write
+
+
+def _lying(folder: Path) -> Path:
+    with open(folder / "a.npy", "wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (10**12, 8, 8)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(bytes(999))
+    return folder / "a.npy"
+
+
+def _tiff(value: float) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        containers.write_pages(folder / "a.tif", np.full((4, 8, 8, 1), value, np.float32))
+        return folder / "a.tif"
+
+    return write
+
+
+def _private(folder: Path) -> Path:
+    """One hundred elements of a maker, of 1 MB each, before the pixels."""
+    dataset = pydicom.dcmread(io.BytesIO(containers.dicom(_IMAGES[:1, ..., :1])))
+    block = dataset.private_block(0x0009, "FRUGAN TESTS", create=True)
+    for number in range(100):
+        block.add_new(number, "OB", bytes(1 << 20))
+    dataset.save_as(folder / "a.dcm")
+    return folder / "a.dcm"
+
+
 INPUTS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "HDF5: 10^12 images that are not there": (
         _hdf5(lambda f: f.create_dataset("images", (10**12, 64, 64), "u1", chunks=(1, 64, 64))), "not there as a whole"),
@@ -250,16 +304,26 @@ INPUTS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "Parquet: one megabyte of zeros in 2,000 rows": (_many, "no image"),
     "Parquet: paths that lead outside": (
         _parquet(lambda: pa.table({"image": [{"bytes": None, "path": SECRET}] * 4})), "path instead of an image|no images"),
+    "Arrow: paths that lead outside": (_arrow, "path instead of an image|no images"),
+    "Parquet: images of 30,000 pixels a side": (_parquet(lambda: pa.table({"image": [_png(30_000)] * 4})), "bomb"),
+    "NumPy: 10^12 images that are not there": (_lying, "cannot be read as a NumPy file"),
+    "NumPy: NaN": (_npy(np.full((4, 8, 8, 1), np.nan, np.float32)), "NaN"),
+    "NumPy: one value in all images": (_npy(np.ones((4, 8, 8, 1), np.float32)), "one value|the same"),
     "NumPy: pickled objects": (_objects, "cannot be read as a NumPy file"),
     "GIF: 100,000 frames of 16,000 pixels a side": (_file("a.gif", _gif(100_000, 16_000)), "the limit is|bomb"),
     "APNG: 2,000,000 frames": (_file("a.png", _apng(2_000_000)), "the limit is"),
     "TIFF: pages that name each other as the next": (_file("a.tif", _pages_in_a_ring()), ""),
+    "TIFF: NaN": (_tiff(np.nan), "NaN"),
+    "TIFF: one value in all pages": (_tiff(1), "one value|the same"),
     "video: a playlist": (_playlist, "ffmpeg|Invalid data"),
     "video: a list of files": (_concat, "ffmpeg|Invalid data"),
     "video: a size that its frames have not": (_huge_video, ""),
     "video: no video at all": (_file("a.mp4", b"\0\0\0\x18ftypmp42" + bytes(5000)), "ffmpeg"),
     "DICOM: 10^5 frames that are not there": (
         _file("a.dcm", containers.dicom(_IMAGES[:1, ..., :1], NumberOfFrames=100_000)), "cut short"),
+    "DICOM: private elements of many megabytes": (_private, ""),
+    "DICOM: one value in all frames": (
+        _file("a.dcm", containers.dicom(np.ones((4, 8, 8, 1), np.uint16), RescaleSlope="0.5")), "one value|the same"),
     "DICOM: an element of 2 GB": (_file("a.dcm", _long_element()), "damaged|without pixels"),
 }  # fmt: skip
 
