@@ -67,10 +67,10 @@ def test_twelve_bits_in_sixteen(tmp_path: Path) -> None:
     assert "values end at 4095: 12 of 16 bits" in text
     assert "(values 0 to 4095 shown from black to white)" in text
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
-    assert sheet.max() == 255
+    assert (sheet.dtype, sheet.min(), sheet.max()) == (np.uint16, 0, 65535)
     full = _told("data", "inspect", CASES / "grey12", "--sheet", tmp_path / "full.png", "--value-range", "full")
     assert "stretch them with --value-range 0,4095" in full
-    assert np.asarray(Image.open(tmp_path / "full.png")).max() == 15
+    assert np.asarray(Image.open(tmp_path / "full.png")).max() == 4095
     _told("data", "prepare", CASES / "grey12", tmp_path / "out")
     values = [np.asarray(Image.open(file)) for file in sorted((tmp_path / "out").rglob("*.png"))]
     np.testing.assert_array_equal(
