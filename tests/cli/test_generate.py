@@ -474,3 +474,12 @@ def test_what_a_code_has_no_use_for_is_refused(option: str, capsys: pytest.Captu
     assert code == 2
     assert f"leave out {option.split('=')[0]}" in " ".join(text.split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_keeps_what_an_older_network_knows_by_its_data_alone(tmp_path: Path) -> None:
+    network(tmp_path / "old", channels=1, depth=16, value_range=[0, 4095])
+    call = ["export", str(tmp_path / "old"), str(tmp_path / "new"), "--format", "pretrained"]
+    done = CliRunner().invoke(app, call)
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "new" / "config.json").read_text("utf-8"))["generator"]["pixels"]
+    assert (found["dtype"], found["value_range"]) == ("uint16", [[0, 4095]])

@@ -56,7 +56,11 @@ def load_with_notes(path: str | Path) -> tuple[Generator, list[str]]:
 
 def read_source(path: str | Path) -> Imported:
     """The networks of a run (its best by its metric, else the newest), a checkpoint, or a foreign file, to train on."""
-    return read_network(path if Path(path).is_file() else generator_folder(path))
+    if Path(path).is_file():
+        return read_network(path)
+    found = read_network(generator_folder(path))
+    _with_pixels(found.generator, path)
+    return found
 
 
 def _with_pixels(G: Generator, path: str | Path) -> Generator:
