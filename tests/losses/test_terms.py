@@ -37,8 +37,8 @@ def rotation_logits(x: Tensor) -> Tensor:
 
 def seen(seed: int) -> Seen:
     rng = torch.Generator().manual_seed(seed)
-    images, near = torch.randn(2, N, *SHAPE, generator=rng)
-    return Seen(images, judge(images), judge, rotation_logits, lambda x: 3 * x, images / 3, near)
+    images, perturbed = torch.randn(2, N, *SHAPE, generator=rng)
+    return Seen(images, judge(images), judge, rotation_logits, lambda x: 3 * x, images / 3, perturbed)
 
 
 def losses(objective: ObjectiveConfig) -> tuple[Any, Any, list[Any], Term]:
@@ -92,16 +92,18 @@ def test_consistency(name: str) -> None:
 
 
 def test_latent_consistency() -> None:
-    objective = ObjectiveConfig(near_sigma=0.3, near_generator=2.0, near_discriminator=7.0)
+    objective = ObjectiveConfig(
+        latent_consistency_sigma=0.3, latent_consistency_generator=2.0, latent_consistency_discriminator=7.0
+    )
     d, g, drawn, term = losses(objective)
     assert drawn == [None, None]
-    assert FAKE.near is not None
-    torch.testing.assert_close(d, 7 * (FAKE.logits - 3 * judge(FAKE.near)).square().mean())
-    torch.testing.assert_close(g, -2 * (FAKE.before - FAKE.near).square().mean())
+    assert FAKE.perturbed is not None
+    torch.testing.assert_close(d, 7 * (FAKE.logits - 3 * judge(FAKE.perturbed)).square().mean())
+    torch.testing.assert_close(g, -2 * (FAKE.before - FAKE.perturbed).square().mean())
     step = term.draw_step(torch.zeros(10000, 2), torch.Generator().manual_seed(0))  # pyright: ignore[reportAttributeAccessIssue]
     assert step.std().item() == pytest.approx(0.3, rel=0.03)
-    assert term.discriminator_loss(REAL, FAKE._replace(near=None), None, None, torch.zeros(2)) == 0.0
-    assert term.generator_loss(FAKE._replace(near=None), None) == 0.0
+    assert term.discriminator_loss(REAL, FAKE._replace(perturbed=None), None, None, torch.zeros(2)) == 0.0
+    assert term.generator_loss(FAKE._replace(perturbed=None), None) == 0.0
 
 
 @pytest.mark.parametrize("generator, discriminator", [(3.0, 0.0), (0.0, 4.0), (3.0, 4.0)])

@@ -116,7 +116,7 @@ def test_a_factor_acts_before_each_activation(architecture: str) -> None:
 def test_rotation_head() -> None:
     D = network(rotation_head=True)
     assert D(IMAGES).shape == (8,)
-    assert D.turns(IMAGES).shape == (8, 4)
+    assert D.rotation_logits(IMAGES).shape == (8, 4)
     for options in ({"label_size": 3}, {"resolution": (16, 32)}):
         with pytest.raises(FruganError, match="square images without labels"):
             network(rotation_head=True, **options)

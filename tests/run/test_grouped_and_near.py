@@ -73,14 +73,14 @@ def test_d_sees_training_images_near_targets_that_it_is_told(photos: Path, tmp_p
 
     monkeypatch.setattr(Vicinity, "draw", noting)
     judged: list[torch.Tensor] = []
-    judge = Phases._discriminator
+    judge = Phases._discriminator_loss
 
     def judging(self: Phases, real, c, fake, c_fake, *rest):
         judged.append(c)
         assert {tuple(row) for row in c_fake.tolist()} <= {tuple(row) for row in shown[-1][1].tolist()}
         return judge(self, real, c, fake, c_fake, *rest)
 
-    monkeypatch.setattr(Phases, "_discriminator", judging)
+    monkeypatch.setattr(Phases, "_discriminator_loss", judging)
     list(frugan.train(photos, tmp_path / "run", device="cpu", **options(kimg=0.05)))
     data = open_dataset(Run(tmp_path / "run").config.data)
     held_out = set(data.held_out_indices)

@@ -392,11 +392,11 @@ def test_accumulation_makes_the_same_batch(image_folder: Path) -> None:
     rng = torch.Generator().manual_seed(0)
     real, fake, c = torch.randn(8, 3, 16, 16), torch.randn(8, 3, 16, 16), torch.zeros(8, 0)
     views, means = phases.draw_view(8, 0.0, rng), torch.zeros(2)
-    phases.discriminator(real, c, fake, c, views, None, means)[0].backward()
+    phases.discriminator_loss(real, c, fake, c, views, None, means)[0].backward()
     whole = [p.grad.clone() for p in D.parameters()]
     D.zero_grad()
     for half in (slice(0, 4), slice(4, 8)):
-        loss = phases.discriminator(real[half], c[half], fake[half], c[half], views, None, means)[0]
+        loss = phases.discriminator_loss(real[half], c[half], fake[half], c[half], views, None, means)[0]
         (loss / 2).backward()
     for one, p in zip(whole, D.parameters()):
         torch.testing.assert_close(one, p.grad, atol=1e-6, rtol=1e-4)

@@ -292,7 +292,7 @@ class ReferenceRun:
         """Auxiliary rotation: −log of the probability that D gives to the quarter turn that was made."""
         assert shown.quarter is not None
         turned = torch.stack([image.rot90(int(k), (1, 2)) for image, k in zip(augmented, shown.quarter)])
-        outputs = self.D.turns(turned, dtype=torch.float64, extras=Extras(shown.factors, shown.bits))  # pyright: ignore[reportArgumentType]
+        outputs = self.D.rotation_logits(turned, dtype=torch.float64, extras=Extras(shown.factors, shown.bits))  # pyright: ignore[reportArgumentType]
         return -F.log_softmax(outputs, dim=1)[torch.arange(len(turned)), shown.quarter].mean()
 
     def squared_gradient(self, images: Tensor, c: Tensor, shown: Shown) -> Tensor:

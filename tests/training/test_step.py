@@ -48,13 +48,13 @@ def losses(phases: Phases, phase: str, seed: int = 0) -> tuple[Tensor, Tensor]:
     network, other = (G, D) if phase in ("generator", "path_length") else (D, G)
     with training_only(network, other):
         if phase == "generator":
-            loss = phases.generator(latents, view, real, latents.c, view_real)[0]
+            loss = phases.generator_loss(latents, view, real, latents.c, view_real)[0]
         elif phase == "path_length":
-            loss = phases.path_length(latents, y, torch.zeros(()))[0]
+            loss = phases.path_length_penalty(latents, y, torch.zeros(()))[0]
         elif phase == "discriminator":
-            loss = phases.discriminator(real, latents.c, fake, latents.c, views, None, torch.zeros(2))[0]
+            loss = phases.discriminator_loss(real, latents.c, fake, latents.c, views, None, torch.zeros(2))[0]
         else:
-            loss = phases.gradient(real, latents.c, view, 1.0)
+            loss = phases.gradient_penalty(real, latents.c, view, 1.0)
         loss.backward()
     return loss.detach(), torch.cat([_taken(p) for p in network.parameters()])
 

@@ -113,7 +113,7 @@ def near_labels(kind: str, kappa: tuple[float, ...], n: int = 5000) -> torch.Ten
     config = ObjectiveConfig(vicinity=kind, vicinity_sigma=kappa, vicinity_kappa=kappa)  # type: ignore[arg-type]
     phases = SimpleNamespace(config=config, kappa=torch.tensor(kappa))
     c = torch.full((n, len(kappa)), 7.0)
-    return Phases.draw_near(phases, c, torch.Generator().manual_seed(0)) - c  # type: ignore[arg-type]
+    return Phases.draw_vicinity(phases, c, torch.Generator().manual_seed(0)) - c  # type: ignore[arg-type]
 
 
 def test_generated_labels_fill_the_vicinity() -> None:

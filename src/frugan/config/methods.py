@@ -87,13 +87,21 @@ METHODS: dict[str, Method] = {
         "D alike, G unlike for neighbouring latents",
         f"Zhao et al. 2021; constants of {_ADA}",
         options={"precision": "fp32"},
-        objective={"near_sigma": 0.1, "near_generator": 0.02, "near_discriminator": 0.2},
+        objective={
+            "latent_consistency_sigma": 0.1,
+            "latent_consistency_generator": 0.02,
+            "latent_consistency_discriminator": 0.2,
+        },
     ),
     "zcr-authors": Method(
         "the same with its authors' constants for SNDCGAN",
         "Zhao et al. 2021, Improved Consistency Regularization",
         options={"precision": "fp32"},
-        objective={"near_sigma": 0.03, "near_generator": 0.5, "near_discriminator": 5.0},
+        objective={
+            "latent_consistency_sigma": 0.03,
+            "latent_consistency_generator": 0.5,
+            "latent_consistency_discriminator": 5.0,
+        },
     ),
     "wgan-gp": Method(
         "Wasserstein loss, gradient penalty and drift term",

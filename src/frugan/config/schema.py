@@ -13,11 +13,10 @@ import cattrs
 import yaml
 
 from frugan.augment import AugmentConfig, ControllerConfig
-from frugan.channels import CHANNEL_NAMES
 from frugan.checks import Count, NotNegative, check_fields
+from frugan.config.migrations import migrated
 from frugan.config.options import Length
 from frugan.data import DataConfig
-from frugan.data.shards.locate import is_shards
 from frugan.errors import FruganError, shown
 from frugan.files import read_yaml, write_text
 from frugan.losses import ObjectiveConfig
@@ -112,23 +111,6 @@ def _check_keys(part: dict[Any, Any], seen: set[int]) -> None:
             _check_keys(value, seen)
 
 
-def _migrated(found: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a run from before values were looked at, said outright: all stored values, and alpha as it was."""
-    data, networks = found.get("data"), found.get("generator")
-    if not isinstance(data, dict) or not isinstance(networks, dict) or "value_range" in data:
-        return found
-    changes = {"value_range": "full"}
-    path = str(data.get("path"))
-    opacity = CHANNEL_NAMES.get(networks.get("channels", 0), "")
-    if (
-        opacity.endswith("A")
-        and data.get("channels") == "auto"
-        and not (path.lower().endswith((".npy", ".npz")) or is_shards(path))
-    ):
-        changes["channels"] = opacity
-    return {**found, "data": {**data, **changes}}
-
-
 def load_config(file: Path) -> RunConfig:
     """Raises `FruganError` naming what cannot be understood."""
     try:
@@ -137,7 +119,7 @@ def load_config(file: Path) -> RunConfig:
             raise ValueError("no settings in it")
         _check_keys(found, set())
         architecture = find_architecture(found.get("architecture", DEFAULT))
-        return _reader(architecture).structure(_migrated(found), RunConfig)
+        return _reader(architecture).structure(migrated(found), RunConfig)
     except (OSError, ValueError) as error:
         reason = shown(" ".join(str(error).split()), 400)
         raise FruganError(f"{file} cannot be read: {reason}; fix it, or restore it from a copy") from error

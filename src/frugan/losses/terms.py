@@ -48,7 +48,7 @@ class Seen(NamedTuple):
     """Images → as D is shown them: measured where generated images are, then augmented as these were."""
     before: Tensor
     """`[n, C, H, W]`: the images before that."""
-    near: Tensor | None
+    perturbed: Tensor | None
     """Of generated images: those of neighbouring latents, where a term asks for them."""
 
 
@@ -115,8 +115,8 @@ class Consistency(Term):
         loss = 0.0
         for weight, seen, drawn in ((self.real_weight, real, drawn_real), (self.fake_weight, fake, drawn_fake)):
             if weight:
-                again = seen.judge(self.augment.apply(seen.images, drawn))
-                loss = loss + weight * consistency(seen.logits, again)
+                augmented = seen.judge(self.augment.apply(seen.images, drawn))
+                loss = loss + weight * consistency(seen.logits, augmented)
         return loss
 
 
@@ -128,8 +128,8 @@ class LatentConsistency(Term):
 
     @classmethod
     def of(cls, config: ObjectiveConfig, across: Callable[[], Augment]) -> Term | None:
-        weights = config.near_generator, config.near_discriminator
-        return cls(config.near_sigma, *weights) if any(weights) else None
+        weights = config.latent_consistency_generator, config.latent_consistency_discriminator
+        return cls(config.latent_consistency_sigma, *weights) if any(weights) else None
 
     def draw_step(self, z: Tensor, rng: torch.Generator) -> Tensor:
         """The difference N(0, σ²) between the neighbouring latents, shaped like z."""
@@ -138,12 +138,12 @@ class LatentConsistency(Term):
     def discriminator_loss(
         self, real: Seen, fake: Seen, drawn_real: None, drawn_fake: None, means: Tensor
     ) -> Tensor | float:
-        if fake.near is None:
+        if fake.perturbed is None:
             return 0.0
-        return self.discriminator_weight * consistency(fake.logits, fake.judge(fake.show(fake.near)))
+        return self.discriminator_weight * consistency(fake.logits, fake.judge(fake.show(fake.perturbed)))
 
     def generator_loss(self, fake: Seen, drawn: None) -> Tensor | float:
-        return 0.0 if fake.near is None else self.generator_weight * diversity(fake.before, fake.near)
+        return 0.0 if fake.perturbed is None else self.generator_weight * diversity(fake.before, fake.perturbed)
 
 
 class AuxiliaryRotation(Term):

@@ -105,7 +105,7 @@ def validate(state: TrainState, phases: Phases, dataset: Images, n: int, stats: 
     if state.step % world_size() == rank():
         picks = held_out[np.arange(state.step * n, (state.step + 1) * n) % len(held_out)]
         images, c = dataset.images(picks, device=state.device)
-        logits = phases.score(images, c, phases.draw_view(n, controller.p, state.random(VALIDATION, 0)))
+        logits = phases.logits(images, c, phases.draw_view(n, controller.p, state.random(VALIDATION, 0)))
         window += logit_sums(held_out=logits)
         stats.logits["held_out"].add(logits)
     add_up([window])

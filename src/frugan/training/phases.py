@@ -106,17 +106,17 @@ class Phases:
     ) -> None:
         self.G, self.D, self.augment, self.config = G, D, augment, config
         self.measure, self.shift, self.terms = measure, shift, tuple(terms)
-        self.near = next((term for term in terms if isinstance(term, LatentConsistency)), None)
+        self.latent_consistency = next((term for term in terms if isinstance(term, LatentConsistency)), None)
         self.loss = LOSSES[config.loss]
         self.dtype = DTYPES[precision]
         self.kappa = torch.tensor(config.vicinity_kappa, device=G.mapping.w_avg.device)
         wrap = _compiled if compiled else (lambda f: f)
-        self.generator, self.discriminator = wrap(self._generator), wrap(self._discriminator)
+        self.generator_loss, self.discriminator_loss = wrap(self._generator_loss), wrap(self._discriminator_loss)
         self.fakes = torch.no_grad()(wrap(self._fakes))
-        self.path_length, self._penalty = self._path_length, self._gradient
+        self.path_length_penalty, self._penalty = self._path_length_penalty, self._gradient_penalty
         if AUTOGRAD_TRACED:
-            self.path_length, self._penalty = wrap(self._path_length), wrap(self._gradient)
-        self.score = torch.no_grad()(wrap(self._score))
+            self.path_length_penalty, self._penalty = wrap(self._path_length_penalty), wrap(self._gradient_penalty)
+        self.logits = torch.no_grad()(wrap(self._logits))
 
     def draw_latents(self, n: int, labels: Tensor, rng: torch.Generator) -> Latents:
         """Draws the generator's inputs for n images.
@@ -133,10 +133,10 @@ class Phases:
         cutoff = torch.randint(1, num_ws, (), generator=rng, device=device)
         picks = torch.randint(len(labels), (n,), generator=rng, device=device)
         noise = self.G.synthesis.draw_noise(n, rng) if self.G.synthesis.use_noise else []
-        step = self.near.draw_step(z, rng) if self.near else None
+        step = self.latent_consistency.draw_step(z, rng) if self.latent_consistency else None
         return Latents(z, z_mix, torch.where(mix, cutoff, num_ws), labels[picks], noise, step)
 
-    def draw_near(self, c: Tensor, rng: torch.Generator) -> Tensor:
+    def draw_vicinity(self, c: Tensor, rng: torch.Generator) -> Tensor:
         """Labels in the vicinity of targets `c` `[n, K]`, drawn as the real images near a target are: uniformly in it
         (hard), or normally (soft).
         """
@@ -197,10 +197,10 @@ class Phases:
         """Logits `[n]` of images that are augmented already."""
         return self.D(shown, c, dtype=self.dtype, extras=view.extras, batches=batches)
 
-    def _score(self, images: Tensor, c: Tensor, view: View) -> Tensor:
+    def _logits(self, images: Tensor, c: Tensor, view: View) -> Tensor:
         return self._judge(self.augment.apply(images, view.augment), c, view)
 
-    def _generator(
+    def _generator_loss(
         self, latents: Latents, view: View, real: Tensor | None, c_real: Tensor | None, view_real: View | None
     ) -> tuple[Tensor, Tensor]:
         """G's loss, and the logits `[n]` of the generated images. Only a paired loss needs real images (`real`,
@@ -211,25 +211,36 @@ class Phases:
         logits = self._judge(shown, latents.c, view)
         real_logits = None
         if self.loss.paired and real is not None and c_real is not None and view_real is not None:
-            real_logits = self._score(real, c_real, view_real)
+            real_logits = self._logits(real, c_real, view_real)
         loss = self.loss.generator(logits, real_logits).mean()
-        near = self._fakes(neighbours(latents)) if self.near and self.near.generator_weight else None
-        seen = self._seen(shown, logits, latents.c, view, fakes, near)
+        perturbed = (
+            self._fakes(neighbours(latents))
+            if self.latent_consistency and self.latent_consistency.generator_weight
+            else None
+        )
+        seen = self._seen(shown, logits, latents.c, view, fakes, perturbed)
         for term, drawn in zip(self.terms, view.terms):
             loss = loss + term.generator_loss(seen, drawn)
         return loss, logits.detach()
 
-    def _path_length(self, latents: Latents, y: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    def _path_length_penalty(self, latents: Latents, y: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
         """The path-length penalty, and the new running mean."""
         lengths = path_lengths(lambda ws: self._synthesis(ws, latents), self._ws(latents), y)
         return path_length_penalty(lengths, mean, self.config.path_length_decay)
 
-    def _discriminator(
-        self, real: Tensor, c: Tensor, fake: Tensor, c_fake: Tensor, views: View, near: Tensor | None, means: Tensor
+    def _discriminator_loss(
+        self,
+        real: Tensor,
+        c: Tensor,
+        fake: Tensor,
+        c_fake: Tensor,
+        views: View,
+        perturbed: Tensor | None,
+        means: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """D's loss, and the logits of real and of generated images, `[n]` each.
 
-        `views` are of the real images, then of the generated ones; `near` are images of latents close to those of
+        `views` are of the real images, then of the generated ones; `perturbed` are images of latents close to those of
         `fake`, for zCR; `means` `[2]` are moving averages of both kinds of logits, for LeCam.
         """
         view, view_fake = views.halves()
@@ -247,25 +258,25 @@ class Phases:
             real_logits = self._judge(shown, c, view)
         loss = self.loss.discriminator(real_logits, fake_logits).mean()
         seen_real = self._seen(shown, real_logits, c, view, real)
-        seen_fake = self._seen(shown_fake, fake_logits, c_fake, view_fake, fake, near)
+        seen_fake = self._seen(shown_fake, fake_logits, c_fake, view_fake, fake, perturbed)
         for term, drawn_real, drawn_fake in zip(self.terms, view.terms, view_fake.terms):
             loss = loss + term.discriminator_loss(seen_real, seen_fake, drawn_real, drawn_fake, means)
         return loss, real_logits.detach(), fake_logits.detach()
 
     def _seen(
-        self, shown: Tensor, logits: Tensor, c: Tensor, view: View, before: Tensor, near: Tensor | None = None
+        self, shown: Tensor, logits: Tensor, c: Tensor, view: View, before: Tensor, perturbed: Tensor | None = None
     ) -> Seen:
         return Seen(
             shown,
             logits,
             judge=lambda x: self._judge(x, c, view),
-            rotation_logits=lambda x: self.D.turns(x, dtype=self.dtype, extras=view.extras),
+            rotation_logits=lambda x: self.D.rotation_logits(x, dtype=self.dtype, extras=view.extras),
             show=lambda x: self._shown(x, view),
             before=before,
-            near=near,
+            perturbed=perturbed,
         )
 
-    def gradient(self, images: Tensor, c: Tensor, view: View, gamma: float) -> Tensor:
+    def gradient_penalty(self, images: Tensor, c: Tensor, view: View, gamma: float) -> Tensor:
         """The penalty γ/2 · mean ‖∇ₓ D(augment(x))‖² on real images (R1) or generated ones (R2).
 
         Args:
@@ -276,8 +287,8 @@ class Phases:
         """
         return self._penalty(images.detach().requires_grad_(), c, view, gamma)
 
-    def _gradient(self, images: Tensor, c: Tensor, view: View, gamma: float) -> Tensor:
-        return r1_penalty(lambda x: self._score(x, c, view), images, gamma)
+    def _gradient_penalty(self, images: Tensor, c: Tensor, view: View, gamma: float) -> Tensor:
+        return r1_penalty(lambda x: self._logits(x, c, view), images, gamma)
 
 
 def _compiled(phase: Callable[P, T]) -> Callable[P, T]:

@@ -215,7 +215,7 @@ def generator_gradients(
     drawn = phases.draw_latents(n, labels, rng)
     view = phases.draw_view(n, p, rng)
     pair = (real, c_real, phases.draw_view(n, p, rng)) if phases.loss.paired else (None, None, None)
-    loss, _ = phases.generator(drawn, view, *pair)
+    loss, _ = phases.generator_loss(drawn, view, *pair)
     (loss / rounds).backward()
     return loss.detach(), _mean_w(phases, drawn)
 
@@ -235,7 +235,7 @@ def path_length_gradients(
     count = max(len(real) // objective.path_length_shrink, 1)
     drawn = phases.draw_latents(count, labels, rng)
     y = path_length_noise(torch.Size((count, *real.shape[1:])), rng)
-    penalty, moved = phases.path_length(drawn, y, mean)
+    penalty, moved = phases.path_length_penalty(drawn, y, mean)
     (penalty * (objective.path_length_weight * objective.path_length_interval / rounds)).backward()
     return penalty.detach(), moved, _mean_w(phases, drawn)
 
@@ -266,10 +266,10 @@ def discriminator_gradients(
         real, c_real, _ = pseudo
     drawn = phases.draw_latents(n, labels, rng)
     views = phases.draw_view(2 * n, p, rng)
-    targets, drawn = drawn.c, drawn._replace(c=phases.draw_near(drawn.c, rng))
+    targets, drawn = drawn.c, drawn._replace(c=phases.draw_vicinity(drawn.c, rng))
     fake = phases.fakes(drawn)
-    near = phases.fakes(neighbours(drawn)) if objective.near_discriminator else None
-    loss, *logits = phases.discriminator(real, c_real, fake, targets, views, near, logit_means)
+    perturbed = phases.fakes(neighbours(drawn)) if objective.latent_consistency_discriminator else None
+    loss, *logits = phases.discriminator_loss(real, c_real, fake, targets, views, perturbed, logit_means)
     (loss / rounds).backward()
     return loss.detach(), torch.stack(logits), _mean_w(phases, drawn), *pseudo
 
@@ -286,12 +286,12 @@ def r1_gradients(
         The penalties (0-d).
     """
     n, objective = len(real), phases.config
-    penalties = [phases.gradient(real, c_real, phases.draw_view(n, p, rng), objective.r1_gamma)]
+    penalties = [phases.gradient_penalty(real, c_real, phases.draw_view(n, p, rng), objective.r1_gamma)]
     if objective.r2:
         drawn = phases.draw_latents(n, labels, rng)
         view = phases.draw_view(n, p, rng)
         fakes = phases.measured(phases.fakes(drawn), view)
-        penalties.append(phases.gradient(fakes, drawn.c, view, objective.r1_gamma))
+        penalties.append(phases.gradient_penalty(fakes, drawn.c, view, objective.r1_gamma))
     (sum(penalties[1:], penalties[0]) * (objective.r1_interval / rounds)).backward()
     return tuple(penalty.detach() for penalty in penalties)
 

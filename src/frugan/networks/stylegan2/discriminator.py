@@ -291,7 +291,7 @@ class Discriminator(nn.Module):
             logits = outputs[:, 0].contiguous()
         return logits if extras.bits is None else logits * (1 - 2 * extras.bits).prod(dim=1)
 
-    def turns(
+    def rotation_logits(
         self, images: Float[Tensor, "N C H W"], *, dtype: torch.dtype = torch.float32, extras: Extras = NO_EXTRAS
     ) -> Float[Tensor, "N 4"]:
         """Logits `[N, 4]` of the number of quarter turns that was applied to each image; needs `rotation_head`.
