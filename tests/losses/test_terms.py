@@ -77,7 +77,9 @@ def test_each_term_comes_from_a_method() -> None:
 WEIGHTS = {
     field.name
     for field in fields(ObjectiveConfig)
-    if field.name.startswith(("consistency_r", "consistency_f", "near_", "rotation_", "gradient_", "drift"))
+    if field.name.startswith(
+        ("consistency_r", "consistency_f", "latent_consistency_", "rotation_", "gradient_", "drift")
+    )
     or field.name == "lecam"
 } - {"consistency_reach"}
 

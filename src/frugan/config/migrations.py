@@ -20,8 +20,8 @@ def stored_values(found: Settings) -> Settings:
     if not isinstance(data, dict) or not isinstance(networks, dict) or "value_range" in data:
         return found
     changes = {"value_range": "full"}
-    path = str(data.get("path"))
-    opacity = CHANNEL_NAMES.get(networks.get("channels", 0), "")
+    path, channels = str(data.get("path")), networks.get("channels")
+    opacity = CHANNEL_NAMES.get(channels, "") if isinstance(channels, int) else ""
     if (
         opacity.endswith("A")
         and data.get("channels") == "auto"

@@ -27,6 +27,7 @@ from starlette.routing import Route
 
 from frugan.checks import beside
 from frugan.command_line import command
+from frugan.config.migrations import migrated
 from frugan.errors import FruganError, shown
 from frugan.explorer.page import csp, hash_source
 from frugan.files import read_yaml
@@ -245,10 +246,12 @@ def board_page() -> tuple[str, str]:
 
 
 def _settings(home: Path) -> Any:
+    """A run's settings, by the names of today, so that runs from before a change compare with later ones."""
     try:
-        return read_yaml(home / "config.yaml")
+        found = read_yaml(home / "config.yaml")
     except (OSError, ValueError):
         return {}
+    return migrated(found) if isinstance(found, dict) else found
 
 
 def _size(file: Path) -> int:

@@ -19,9 +19,9 @@ class ObjectiveConfig:
     the published runs; False is what earlier configurations, which lack these fields, trained with. `r2` takes R1's penalty
     on generated images too, measured where real ones are. Terms of every step, in D unless said: `gradient_penalty` between
     real and generated images, `drift` · D(x)², `lecam`; `consistency_real` and `consistency_fake` with the augmentation
-    `consistency_transforms`, its translations `consistency_reach` times as far as ADA's; zCR with z + N(0, `latent_consistency_sigma`²)
-    in D and in G; the prediction of quarter turns, in both. With `pseudo` a real image is a generated one with
-    probability p (APA). `vicinity`: images of nearly the same measured label stand in for those of just that label
+    `consistency_transforms`, its translations `consistency_reach` times as far as ADA's; zCR in D and in G, with z + N(0,
+    `latent_consistency_sigma`²); the prediction of quarter turns, in both. With `pseudo` a real image is a generated one
+    with probability p (APA). `vicinity`: images of nearly the same measured label stand in for those of just that label
     (`frugan.training.vicinity`), with the widths `vicinity_sigma` and `vicinity_kappa` of each label column, 0 for classes.
     """
 
