@@ -413,3 +413,19 @@ def test_a_run_that_is_moved_while_it_trains_leaves_no_ghost_and_resumes(tmp_pat
     *_, last = Run(elsewhere).train(device="cpu")
     assert last["kimg"] >= 0.3
     assert not run.exists()
+
+
+def test_a_run_from_before_a_change_of_names_is_resumed_and_evaluated(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {**TINY, "kimg": 0.008, "method": "zcr", "augment": "ada", "held_out": 12}
+    list(frugan.train(image_folder, tmp_path / "run", device="cpu", **options))
+    file = tmp_path / "run" / "config.yaml"
+    old = file.read_text().replace("latent_consistency_", "near_")
+    file.write_text(old)
+    code, text = call(capsys, tmp_path, "resume", "run", "--kimg", 0.016, "--device", "cpu")
+    assert code == 0, text
+    assert read_stats(tmp_path / "run" / "stats.jsonl")[-1]["kimg"] == pytest.approx(0.016)
+    assert file.read_text() == old
+    code, text = call(capsys, tmp_path, "evaluate", "run", "--metrics", "kid_full", "--samples", 12, "--device", "cpu")
+    assert code == 0, text

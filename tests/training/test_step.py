@@ -128,7 +128,7 @@ def test_each_phase_is_one_graph_and_compiled_once(
     with torch._dynamo.config.patch(error_on_recompile=True):
         records = list(frugan.train(data, tmp_path / "run", device="cpu", **options))
     assert records[-1]["p"] > 0
-    phases = {"generator", "discriminator", "fakes", "scores"}
+    phases = {"generator", "discriminator", "fakes", "logits"}
     if AUTOGRAD_TRACED:
         phases |= {"r1", "path length"} if "penalty/path_length" in records[-1] else {"r1"}
     assert counters["stats"]["unique_graphs"] == len(phases)

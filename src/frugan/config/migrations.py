@@ -1,6 +1,7 @@
 """Migrations of config.yaml: settings of runs from before a change, as they are written today.
 
-Each migration is a function of all settings, which it leaves alone where they are of today. A run's file stays as it is on disk.
+Each migration is a function of all settings, which it leaves alone where they are of today. Reading a run's file changes
+nothing on disk; once a run is resumed with another place of its data or number of threads, its file has the names of today.
 """
 
 from __future__ import annotations
