@@ -102,6 +102,7 @@ WRONG = {
     "device": ("photos --device tpu", "tpu"),
     "architecture": ("photos --architecture stylegan22", "did you mean 'stylegan2'"),
     "threads": ("photos --threads few", "'few'"),
+    "tracker": ("photos --tracker wandbb", "did you mean 'wandb'"),
 }
 SMALL = "--preset tiny --channel-base 64 --channel-max 8 --latent 16"
 TEXTS = [name for name, hint in get_type_hints(train_module.train).items() if str in (hint, *get_args(hint))]
