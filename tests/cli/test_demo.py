@@ -135,3 +135,18 @@ def test_in_words_it_says_what_p_did() -> None:
     calm = seen_of_p(ticks((0.3, 0), (0.4, 0), (0.5, 0), (0.5, 0.001)), 0.6)
     assert calm == "r_t ended at 0.50, below its target of 0.6: no sign of overfitting, so p stayed at 0."
     assert "Too short" in seen_of_p(ticks((0.3, 0)), 0.6)
+
+
+def test_a_stopped_training_is_not_told_to_end_earlier(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_demo()
+    file = Path("demo/run/config.yaml")
+    text = file.read_text("utf-8")
+    assert text.startswith("kimg: 0.08\n")
+    file.write_text(text.replace("kimg: 0.08\n", "kimg: 80.0\n", 1), "utf-8")
+    monkeypatch.setattr(module, "seen_of_distance", lambda run, device: "")
+    module.show(RunDirectory("demo/run"), Path("demo"), "cpu")
+    shown = capsys.readouterr().out
+    assert "Make more" in shown
+    assert "Train longer" not in shown

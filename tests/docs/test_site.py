@@ -49,6 +49,7 @@ def test_every_page_within_two_clicks(site: Path) -> None:
 @pytest.mark.parametrize("width, scheme", [(1280, "light"), (380, "dark")])
 def test_pages_open_from_disk(site: Path, browser: Any, width: int, scheme: str) -> None:
     page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
+    page.set_default_timeout(120_000)
     asked: list[str] = []
     errors: list[str] = []
     page.on("request", lambda request: asked.append(request.url))

@@ -105,7 +105,8 @@ def show(run: Run, out: Path, device: str) -> None:
     say("")
     print_command("Make more", "generate", run.path, "--seeds", "0-63", "--grid", "--out", out / "generated")
     print_command("Steer by hand", "explore", run.path)
-    print_command("Train longer", "resume", run.path, "--kimg", f"{2 * latest.images / 1000:g}")
+    if latest.images >= 1000 * run.config.kimg:  # a training that was stopped has said how to resume it
+        print_command("Train longer", "resume", run.path, "--kimg", f"{2 * latest.images / 1000:g}")
 
 
 def seen_of_p(records: Sequence[dict[str, Any]], target: float) -> str:
