@@ -21,6 +21,7 @@ from frugan.errors import FruganError
 from frugan.latent.video import check_video
 from frugan.run.directory import RunDirectory
 from frugan.run.provenance import provenance_of
+from frugan.run.train import Run
 from frugan.run.training_video import REST_SECONDS, write_training_video
 from frugan.tracking.report.page import find_samples
 
@@ -146,7 +147,7 @@ def test_a_stopped_training_is_not_told_to_end_earlier(
     assert text.startswith("kimg: 0.08\n")
     file.write_text(text.replace("kimg: 0.08\n", "kimg: 80.0\n", 1), "utf-8")
     monkeypatch.setattr(module, "seen_of_distance", lambda run, device: "")
-    module.show(RunDirectory("demo/run"), Path("demo"), "cpu")
+    module.show(Run("demo/run"), Path("demo"), "cpu")
     shown = capsys.readouterr().out
     assert "Make more" in shown
     assert "Train longer" not in shown
