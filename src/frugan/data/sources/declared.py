@@ -50,7 +50,7 @@ class ChannelFile:
 
 
 def find_channels(source: Source) -> ChannelFile | None:
-    """What a data.json, or else a dataset.json, beside the images says of their channels; None where they say nothing.
+    """The declaration of channels in a data.json, or else a dataset.json, beside the images; None where neither has one.
 
     Raises `FruganError` for what cannot be meant.
     """
@@ -148,7 +148,13 @@ class Named(Derived):
     another name than "alpha", it is no opacity."""
 
     def __init__(self, source: Source, found: ChannelFile, names: tuple[str, ...], count: int | None) -> None:
-        """`count`: channels that each file has; None where they are converted, or others' affair."""
+        """
+        Args:
+            source: the images.
+            found: the declaration that was read beside them.
+            names: of the image channels.
+            count: channels that each file must have; None where they are converted, or checked elsewhere.
+        """
         super().__init__(source)
         self.found, self.channel_names, self.count = found, names, count
         self.kind, self.names, self.unreadable = source.kind, source.names, source.unreadable
