@@ -32,13 +32,13 @@ def phases() -> Phases:
     return make_phases(config, Generator(config.generator), Discriminator(config.discriminator))
 
 
-@pytest.mark.parametrize("phase", ["generator", "path_length", "discriminator", "gradient"])
+@pytest.mark.parametrize("phase", ["generator_loss", "path_length_penalty", "discriminator_loss", "gradient_penalty"])
 def test_a_batch_survives_if_all_its_phases_do(phases: Phases, phase: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = getattr(phases, phase)
 
     def short_of_memory(first: object, *rest: object) -> object:
         images = len(first) if isinstance(first, torch.Tensor) else len(first.z)  # pyright: ignore
-        if images > (2 if phase == "path_length" else 4):  # path length takes half
+        if images > (2 if phase == "path_length_penalty" else 4):  # path length takes half
             raise torch.OutOfMemoryError("CUDA out of memory")
         return plain(first, *rest)
 
@@ -53,7 +53,7 @@ def test_other_errors_are_not_taken_for_want_of_memory(phases: Phases, monkeypat
     def broken(*_: object) -> object:
         raise RuntimeError("not that")
 
-    monkeypatch.setattr(phases, "generator", broken)
+    monkeypatch.setattr(phases, "generator_loss", broken)
     with pytest.raises(RuntimeError, match="not that"):
         trial.survives(phases, 4)
 
