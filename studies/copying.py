@@ -83,19 +83,22 @@ def measure(samples: np.ndarray, train: np.ndarray, unseen: np.ndarray) -> Measu
     return total
 
 
+NUMBERS = (
+    "c_t",
+    "c_t_one_cell",
+    "authenticity",
+    "authenticity_unseen",
+    "fld",
+    "fld_gap",
+    "fld_copying",
+    "membership_distance",
+)
+"""What is tabulated of copying and membership."""
+
+
 def tell(label: str, found: list[Measurement]) -> str:
     """A row: means of the numbers, then how often each verdict was "it copies"."""
-    names = (
-        "memorisation",
-        "c_t",
-        "c_t_one_cell",
-        "authenticity",
-        "authenticity_unseen",
-        "fld",
-        "fld_gap",
-        "fld_copying",
-    )
-    means = [np.mean([m.values[name] for m in found]) for name in (*names, "membership_distance", "recall")]
+    means = [np.mean([m.values[name] for m in found]) for name in ("memorisation", *NUMBERS, "recall")]
     rates = [np.mean([verdict(m) for m in found]) for verdict in VERDICTS.values()]
     return f"| {label} | {' | '.join(f'{v:.3g}' for v in means)} | {' | '.join(f'{v:.0%}' for v in rates)} |"
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import frugan
-from copying import VERDICTS, embed, measure
+from copying import NUMBERS, VERDICTS, embed, measure
 from frugan.data import DataConfig
 from frugan.files import building
 from frugan.images import pil_image
@@ -32,16 +32,6 @@ from harness import arguments, finish_all, tail
 
 UNSEEN, SAMPLES = 250, 250
 """Images of each kind in a split."""
-NUMBERS = (
-    "c_t",
-    "c_t_one_cell",
-    "authenticity",
-    "authenticity_unseen",
-    "fld",
-    "fld_gap",
-    "fld_copying",
-    "membership_distance",
-)
 
 
 def digits(out: Path, count: int) -> Path:
