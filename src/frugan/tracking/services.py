@@ -45,7 +45,7 @@ class Wandb:
     """A run of Weights & Biases, with the count of images as the horizontal axis."""
 
     def __init__(self, home: Path, config: Mapping[str, Any], kept: Names | None) -> None:
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
 
         self._image: Any = wandb.Image
         self._run: Any = wandb.init(
@@ -73,8 +73,8 @@ class MLflow:
     """A run of MLflow: metrics by the count of images, sample grids as artifacts, the configuration as parameters."""
 
     def __init__(self, home: Path, config: Mapping[str, Any], kept: Names | None) -> None:
-        import mlflow
-        from mlflow.entities import Metric, Param
+        import mlflow  # pyright: ignore[reportMissingImports]
+        from mlflow.entities import Metric, Param  # pyright: ignore[reportMissingImports]
 
         self._metric: Any = Metric
         where = (kept or {}).get("uri") or os.environ.get("MLFLOW_TRACKING_URI") or mlflow.get_tracking_uri()
