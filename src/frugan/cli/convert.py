@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from typer import Option
 
 from frugan.cli.common import print_command, say
 from frugan.errors import FruganError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from frugan.interop import ExportConfig
 
 
 def import_(
@@ -50,17 +55,7 @@ def export(
     runtime: Annotated[Path | None, Option(help="page: the .tgz of onnxruntime-web, or a folder with its files. \\[default: fetched once]")] = None,
 ) -> None:  # fmt: skip
     """Write a generator for other programs: ONNX, torch.export, the community's .pt, a hub directory, or an explorer to open."""
-    from frugan.interop import (
-        ExportConfig,
-        community_state,
-        export_onnx,
-        export_program,
-        save_pretrained,
-        write_community,
-    )
-    from frugan.interop.export import OPSET
-    from frugan.run.load import load_with_notes, read_class_names, read_source
-    from frugan.run.provenance import provenance_of
+    from frugan.interop import ExportConfig
 
     config = ExportConfig(part, noise, truncation, truncation_cutoff)
     if out.exists():
@@ -77,36 +72,69 @@ def export(
     if (weights, directions, runtime, webgpu) != ("float16", None, None, False):
         raise FruganError(f"--weights, --directions, --runtime and --webgpu belong to format page, not to {format}")
     if format in ("onnx", "torch-export"):
-        G, notes = load_with_notes(source)
-        done = (export_onnx if format == "onnx" else export_program)(out, G, config)
-        sizes = ", ".join(f"{name} {['batch', *size]}" for name, size in done.inputs.items()).replace("'", "")
-        say(f"{out}: {f'opset {OPSET}; ' if format == 'onnx' else ''}{sizes} → [batch, {str(done.output)[1:-1]}]")
-        if done.difference is None:
-            say("not checked: onnxruntime is not installed; pip install 'frugan[onnx]'")
-        else:
-            say(f"read back, its output differs by {done.difference:.1e} of its range")
-        for note in notes:
-            say(note)
-        return
-    if config != ExportConfig():
+        notes = _export_program(source, out, format, config)
+    elif config != ExportConfig():
         raise FruganError(
             f"format {format} keeps whole networks: part, noise and truncation belong to onnx and torch-export"
         )
-    found = read_source(source)
-    D, notes = found.discriminator, found.notes
-    if format == "pretrained":
-        provenance = provenance_of(source, licence)
-        save_pretrained(found, out, class_names=read_class_names(source), provenance=provenance)
-        say(
-            f"{out}: read its model card, README.md, before you publish it{'' if licence else '; its licence is yours to choose'}"
-        )
     else:
-        if D is not None:
-            try:
-                community_state(D)
-            except FruganError as error:
-                D, notes = None, [*notes, f"the discriminator was left out: {error}"]
-        write_community(out, found.generator, D, found.raw_generator)
-        say(f"{out}: g_ema, g, latent_avg{', d' if D else ''}")
+        notes = _export_pretrained(source, out, licence) if format == "pretrained" else _export_community(source, out)
     for note in notes:
         say(note)
+
+
+def _export_program(source: Path, out: Path, format: str, config: ExportConfig) -> Sequence[str]:
+    """Writes an ONNX or torch.export file and tells its inputs and output; returns notes on the source."""
+    from frugan.interop import export_onnx, export_program
+    from frugan.interop.export import OPSET
+    from frugan.run.load import load_with_notes
+
+    G, notes = load_with_notes(source)
+    done = (export_onnx if format == "onnx" else export_program)(out, G, config)
+    inputs = ", ".join(f"{name} {_shape(size)}" for name, size in done.inputs.items())
+    opset = f"opset {OPSET}; " if format == "onnx" else ""
+    say(f"{out}: {opset}{inputs} → {_shape(done.output)}")
+    if done.difference is None:
+        say("not checked: onnxruntime is not installed; pip install 'frugan[onnx]'")
+    else:
+        say(f"read back, its output differs by {done.difference:.1e} of its range")
+    return notes
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    """A batch of arrays of these sizes: (3, 8, 8) → "[batch, 3, 8, 8]"."""
+    return f"[{', '.join(['batch', *map(str, sizes)])}]"
+
+
+def _export_pretrained(source: Path, out: Path, licence: str | None) -> Sequence[str]:
+    """Writes a directory as the Hugging Face hub has them; returns notes on the source."""
+    from frugan.interop import save_pretrained
+    from frugan.run.load import read_class_names, read_source
+    from frugan.run.provenance import provenance_of
+
+    found = read_source(source)
+    provenance = provenance_of(source, licence)
+    save_pretrained(found, out, class_names=read_class_names(source), provenance=provenance)
+    choose = "" if licence else "; its licence is yours to choose"
+    say(f"{out}: read its model card, README.md, before you publish it{choose}")
+    return found.notes
+
+
+def _export_community(source: Path, out: Path) -> Sequence[str]:
+    """Writes the .pt of the MIT-licensed implementation; returns notes on the source, and on a discriminator that has no
+    place there.
+    """
+    from frugan.interop import community_state, write_community
+    from frugan.run.load import read_source
+
+    found = read_source(source)
+    D, notes = found.discriminator, list(found.notes)
+    if D is not None:
+        try:
+            community_state(D)
+        except FruganError as error:
+            D = None
+            notes.append(f"the discriminator was left out: {error}")
+    write_community(out, found.generator, D, found.raw_generator)
+    say(f"{out}: g_ema, g, latent_avg{', d' if D else ''}")
+    return notes

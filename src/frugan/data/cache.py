@@ -206,58 +206,105 @@ def build_entry(
     Raises `FruganError` where no image can be read.
     """
     count = len(source.names)
-    heads = headers(source, lambda done: step(count + done))
-    rows = [i for i, head in enumerate(heads) if isinstance(head, Header)]
-    for i, reason in unusual_types([head for head in heads if isinstance(head, Header)]).items():
-        heads[rows[i]] = reason
-    lost = source.unreadable + [(source.names[i], head) for i, head in enumerate(heads) if isinstance(head, str)]
-    rows = [i for i, head in enumerate(heads) if isinstance(head, Header)]
-    names = [source.names[i] for i in rows]
-    if not rows:
-        raise _nothing_readable(source, lost)
-    found = [head for head in heads if isinstance(head, Header)]
-    alpha = source.alpha and not any(
-        has_alpha(head.channels) and head.alpha == "none" for head in found
-    )  # two or four bands
-    opaque = plan is None and alpha and _is_opaque(source, rows, found, config)
-    plan = plan or make_plan(config, names, found, alpha=alpha, opaque=opaque)
-    counted = is_counted(config.value_range)
-    _refuse_uneven(None if counted else settle_range(config.value_range, plan.dtype, None), found)
-    masks = source.learn(rows) if isinstance(source, Masked | Crops) else ()
+    images = _readable(source, lambda done: step(count + done))
+    alpha = source.alpha and not any(map(_has_two_or_four_bands, images.heads))
+    opaque = plan is None and alpha and _is_opaque(source, images.rows, images.heads, config)
+    plan = plan or make_plan(config, images.names, images.heads, alpha=alpha, opaque=opaque)
+    if not is_counted(config.value_range):
+        _refuse_uneven(settle_range(config.value_range, plan.dtype, None), images.heads)
+    masks = source.learn(images.rows) if isinstance(source, Masked | Crops) else ()
     with scratch_folder(folder.parent) as scratch:
         file = scratch / "pixels.npy"
-        count_first = counted and not is_plain(plan.dtype)  # there is nothing to write before the range is known
-        work = _count_values if count_first else _decode
-        decoded = work(file, source, rows, plan, config, alpha, lambda done: step(2 * count + done))
-        if all(decoded.reasons):
-            raise _nothing_readable(source, [*lost, *zip(names, decoded.reasons)])
-        value_range = settle_range(config.value_range, plan.dtype, decoded.counts)
-        _refuse_uneven(value_range, found)
-        plain = plan.depth == 8 and config.value_range in ("auto", "full")
-        settings = config if plain else replace(config, value_range=range_name(value_range))
-        if count_first or (counted and value_range):  # known only now, and stretched before resizing
-            decoded = _decode(file, source, rows, plan, settings, alpha, lambda done: None)
-        reasons = decoded.reasons
-        lost += [(name, reason) for name, reason in zip(names, reasons) if reason]
-        if any(reasons):
-            _keep_rows(file, [row for row, reason in enumerate(reasons) if not reason])
+        decoded, value_range = _write_pixels(
+            file, source, images, plan, config, alpha, lambda done: step(2 * count + done)
+        )
+        kept = [i for i, reason in enumerate(decoded.reasons) if not reason]
+        if len(kept) < len(images.rows):
+            _keep_rows(file, kept)
         size = file.stat().st_size
-        kept = [head for head, reason in zip(found, reasons) if not reason]
+        settings = _settled(config, plan, value_range)
+        heads = [images.heads[i] for i in kept]
         meta = {
             "format": FORMAT,
             "source": str(source.path),
             "settings": asdict(replace(settings, channels=CHANNEL_NAMES[plan.channels]) if opaque else settings),
-            "stats": _stats(decoded.counts, kept, value_range, plan, opaque=opaque, masks=masks).to_dict(),
+            "stats": _stats(decoded.counts, heads, value_range, plan, opaque=opaque, masks=masks).to_dict(),
             "alpha": plan.alpha,
             "dtype": plan.dtype,
             "channel_names": list(plan.channel_names),
-            "names": [name for name, reason in zip(names, reasons) if not reason],
-            "skipped": sorted(lost),
+            "names": [images.names[i] for i in kept],
+            "skipped": sorted([*images.lost, *_with_reasons(images.names, decoded.reasons)]),
             "bytes": size,
             "blocks": [_block_hash(file, i) for i in range(-(-size // _BLOCK))],
         }
         (scratch / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         _publish(scratch, folder)
+
+
+class _Readable(NamedTuple):
+    """The images of a source whose headers could be read, by row, and the others' names with the reason why not."""
+
+    rows: list[int]
+    names: list[str]
+    heads: list[Header]
+    lost: list[tuple[str, str]]
+
+
+def _readable(source: Source, step: Callable[[int], None]) -> _Readable:
+    """Raises `NothingReadable` where no header can be read. `step` is called with the number of headers read."""
+    found = headers(source, step)
+    rows = [i for i, head in enumerate(found) if isinstance(head, Header)]
+    for i, reason in unusual_types([head for head in found if isinstance(head, Header)]).items():
+        found[rows[i]] = reason
+    read = [(i, head) for i, head in enumerate(found) if isinstance(head, Header)]
+    lost = [(source.names[i], head) for i, head in enumerate(found) if isinstance(head, str)]
+    rows = [i for i, _ in read]
+    images = _Readable(rows, [source.names[i] for i in rows], [head for _, head in read], source.unreadable + lost)
+    if not rows:
+        raise _nothing_readable(source, images.lost)
+    return images
+
+
+def _has_two_or_four_bands(head: Header) -> bool:
+    """Whether an image has as many channels as one with alpha, none of which is alpha."""
+    return has_alpha(head.channels) and head.alpha == "none"
+
+
+def _write_pixels(
+    file: Path,
+    source: Source,
+    images: _Readable,
+    plan: Plan,
+    config: PixelConfig,
+    alpha: bool,
+    step: Callable[[int], None],
+) -> tuple[_Decoded, Range | None]:
+    """Writes all pixels to the file. A range of values that follows from the images' own is known only when all have been
+    decoded; they are then decoded once more, and stretched before they are resized.
+    """
+    counted = is_counted(config.value_range)
+    count_first = counted and not is_plain(plan.dtype)  # there is nothing to write before the range is known
+    work = _count_values if count_first else _decode
+    decoded = work(file, source, images.rows, plan, config, alpha, step)
+    if all(decoded.reasons):
+        raise _nothing_readable(source, [*images.lost, *zip(images.names, decoded.reasons)])
+    value_range = settle_range(config.value_range, plan.dtype, decoded.counts)
+    _refuse_uneven(value_range, images.heads)
+    if count_first or (counted and value_range):
+        settings = _settled(config, plan, value_range)
+        decoded = _decode(file, source, images.rows, plan, settings, alpha, lambda done: None)
+    return decoded, value_range
+
+
+def _settled(config: PixelConfig, plan: Plan, value_range: Range | None) -> PixelConfig:
+    """The settings with the range of values that was found."""
+    plain = plan.depth == 8 and config.value_range in ("auto", "full")
+    return config if plain else replace(config, value_range=range_name(value_range))
+
+
+def _with_reasons(names: Sequence[str], reasons: Sequence[str]) -> list[tuple[str, str]]:
+    """Names of images that could not be decoded, with the reason."""
+    return [(name, reason) for name, reason in zip(names, reasons) if reason]
 
 
 @contextlib.contextmanager

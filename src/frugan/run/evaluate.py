@@ -27,7 +27,8 @@ from frugan.run.load import generator_folder, load_with_notes
 from frugan.run.membership import membership_scores
 from frugan.tracking import Page
 
-Against = Literal["auto", "held-out", "train", "all"]
+Part = Literal["held-out", "train", "all"]
+Against = Literal["auto", Part]
 
 
 def evaluate(
@@ -52,10 +53,8 @@ def evaluate(
     nearest neighbours where memorisation is measured; `written` hears the path of each.
     """
     source = Path(source)
-    if out is not None and _is_card(Path(out)):
-        raise FruganError(
-            f"{out} is an evaluation card already, and cards are not overwritten: give another --out, or remove it"
-        )
+    if out is not None:
+        _refuse_card(Path(out))
     folder = source if source.is_file() else generator_folder(source)
     place = choose_device(device)
     generator, notes = load_with_notes(folder)
@@ -64,24 +63,16 @@ def evaluate(
     run = RunDirectory(source) if (source / "config.yaml").is_file() else run_of(folder)
     own = own_images(run, data, generator, group)
     if reference is not None:
-        labelled = generator.label_size and (own is None or options.get("per_class"))
-        other = same_shape(own.config if own else None, reference, generator, labels=bool(labelled))
-        judged = open_dataset(dataclasses.replace(other, use_generated=True))  # compared with, not trained on
-        if group:
-            regroup(judged, group)
-        against = "all" if against == "auto" else against
+        judged = _other_images(reference, own, generator, group, per_class=options.get("per_class", False))
     elif own is not None:
         judged = own
-        against = ("held-out" if len(own.held_out_indices) else "train") if against == "auto" else against
     else:
         raise FruganError(f"{source} does not know its images: say where they are with --data, or give a --reference")
     check_shape(judged, generator)
-    if against == "held-out" and not len(judged.held_out_indices):
-        raise FruganError("no images were held out from this run's training; give others with --reference")
-    images = image_set_of(judged, against)  # pyright: ignore[reportArgumentType]
-    unseen = own is not None and (reference is not None or against == "held-out")
-    options = {"metrics": (default_metric(len(images)),), **options}
-    config = EvaluateConfig(**options)
+    part = _part_of(judged, against, own=judged is own)
+    images = image_set_of(judged, part)
+    unseen = own is not None and (judged is not own or part == "held-out")
+    config = EvaluateConfig(**{"metrics": (default_metric(len(images)),), **options})
     for name in config.statistics:
         load_statistic(name)
     attacks, untried = membership_scores(folder, generator, place) if "membership" in config.metrics else ({}, {})
@@ -100,10 +91,8 @@ def evaluate(
         progress=progress,
     )
     card = evaluator(generator, progress)
-    card.subject.update(path=str(source), checkpoint=folder.name)
-    if notes:
-        card.subject.update(notes=notes)
-    card.conditions.update(reference=judged.config.path, against=against)
+    card.subject.update(path=str(source), checkpoint=folder.name, **({"notes": notes} if notes else {}))
+    card.conditions.update(reference=judged.config.path, against=part)
     home = run.path / "evaluations" if run else Path()
     file = Path(out) if out else _free_name(home / f"{folder.name}-{config.samples}-samples.json")
     written(card.save(file))
@@ -115,12 +104,39 @@ def evaluate(
     return card
 
 
-def _is_card(file: Path) -> bool:
+def _other_images(
+    path: str, own: Dataset | None, generator: Generator, group: str | None, *, per_class: bool
+) -> Dataset:
+    """Images in the generator's shape that it was not trained on; those that are marked as generated, too."""
+    labels = generator.label_size > 0 and (own is None or per_class)
+    config = same_shape(own.config if own else None, path, generator, labels=labels)
+    images = open_dataset(dataclasses.replace(config, use_generated=True))
+    if group:
+        regroup(images, group)
+    return images
+
+
+def _part_of(images: Dataset, against: Against, *, own: bool) -> Part:
+    """The part of the images that is measured against: "auto" means those held out of the run's own, where there are
+    any, else those trained on; and all of others. Raises `FruganError` where none were held out.
+    """
+    held_out = len(images.held_out_indices) > 0
+    if against == "auto":
+        return ("held-out" if held_out else "train") if own else "all"
+    if against == "held-out" and not held_out:
+        raise FruganError("no images were held out from this run's training; give others with --reference")
+    return against
+
+
+def _refuse_card(file: Path) -> None:
+    """Raises `FruganError` where the file is an evaluation card."""
     try:
         EvaluationCard.load(file)
     except FruganError:
-        return False
-    return True
+        return
+    raise FruganError(
+        f"{file} is an evaluation card already, and cards are not overwritten: give another --out, or remove it"
+    )
 
 
 def _free_name(file: Path) -> Path:
@@ -201,7 +217,7 @@ def check_shape(dataset: Dataset, generator: Generator) -> None:
         )
 
 
-def image_set_of(dataset: Dataset, which: Literal["train", "held-out", "all", "stream"]) -> ImageSet:
+def image_set_of(dataset: Dataset, which: Literal[Part, "stream"]) -> ImageSet:
     """Part of a data set as metrics take it; "stream" is what training sees, x-flipped copies included."""
     rows = {
         "train": dataset.train_indices,
