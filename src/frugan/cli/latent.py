@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -26,6 +27,9 @@ from frugan.cli.signature import Class, Device, Network
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
     from torch import Tensor
 
     from frugan.networks import Generator
@@ -249,14 +253,10 @@ def blend(
     device: Device = "auto",
 ) -> None:  # fmt: skip
     """Blend two related generators: coarse levels of one with fine levels of the other, or all weights in between."""
-    import torch
-
     from frugan.images import save_image
     from frugan.interop import save_pretrained
     from frugan.latent import blending
-    from frugan.latent.edit import Truncation, render_edited
     from frugan.latent.levels import level_names, parse_levels
-    from frugan.latent.sheets import table
 
     if (at is None) == (interpolate is None):
         raise FruganError("give --at LEVEL (a swap of levels) or --interpolate 0:1:5 (all weights), one of them")
@@ -277,20 +277,30 @@ def blend(
     for name, G in zip(names, made):
         save_pretrained(G.cpu(), out if at is not None else out / name)
     shown = [A.cpu(), *made, B.cpu()] if at is not None else made
-    labels = None if c is None else c.expand(len(numbers), -1)
-    columns = [render_edited(G, G.latents(numbers), labels, (), Truncation(truncation)) for G in shown]
-    if len({images.shape[2:] for images in columns}) > 1:
-        side = big.resolution
-        columns = [torch.nn.functional.interpolate(images, side) for images in columns]
     titles = ["first", f"second from {at}", "second"] if at is not None else names
-    sheet = table(
-        torch.stack(columns, 1).flatten(0, 1), len(columns), column_names=titles, row_names=[str(n) for n in numbers]
-    )
-    save_image(sheet, out / "blend.png")
+    save_image(_side_by_side(shown, titles, numbers, truncation, c), out / "blend.png")
     tell_of_sheet(big)
     say(f"levels {', '.join(level_names(big))}; look at {out / 'blend.png'}")
     if at is not None:
         print_command("Use it with", "generate", out, "--seeds", "0-15", "--grid")
+
+
+def _side_by_side(
+    networks: Sequence[Generator], titles: Sequence[str], seeds: Sequence[int], truncation: float, c: Tensor | None
+) -> np.ndarray:
+    """A sheet with a column for each network, a row for each seed; smaller images are enlarged to the size of the largest."""
+    import torch
+
+    from frugan.latent.edit import Truncation, render_edited
+    from frugan.latent.sheets import table
+
+    labels = None if c is None else c.expand(len(seeds), -1)
+    columns = [render_edited(G, G.latents(seeds), labels, (), Truncation(truncation)) for G in networks]
+    if len({images.shape[2:] for images in columns}) > 1:
+        largest = max((G.resolution for G in networks), key=math.prod)
+        columns = [torch.nn.functional.interpolate(images, largest) for images in columns]
+    images = torch.stack(columns, 1).flatten(0, 1)
+    return table(images, len(columns), column_names=titles, row_names=[str(seed) for seed in seeds])
 
 
 def parse_range(name: str, text: str) -> list[float]:

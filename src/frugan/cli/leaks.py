@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,27 +57,11 @@ def leaks(
 ) -> None:
     """Say whether augmentations leak into what is generated: exactly for each transform, or measured on runs or images."""
     if runs:
-        from frugan.run.leak_report import leaks_of_run
-
         asked = {"data": data, "function": function, "transforms": transforms, "samples": samples, "device": device}
-        with bar("generating") as progress:
-            found = [leaks_of_run(run, **asked, progress=progress) for run in runs]
-        lines = [f"{run.name}: {leak.sentence()}" for run in found for leak in run.leaks]
-        content: Any = [{"run": run.name, "p": run.p, "found": [x.to_dict() for x in run.leaks]} for run in found]
-        if plot:
-            from frugan.leaks.plots import plot_runs
-
-            plot_runs(plot, found)
+        content, lines = _of_runs(runs, asked, plot)
     elif data:
-        from dataclasses import asdict
-
-        from frugan.run.leak_report import recovery_of_images
-
         last = _numbers("p", p)[-1]
-        undone = recovery_of_images(data, function=function, transforms=transforms, p=last, samples=samples)
-        name = function or f"{transforms} at p = {last:g}"
-        content = {"augmentation": name, **asdict(undone), "leaks": undone.leaks}
-        lines: list[Any] = [f"{name}: {undone.sentence()}"]
+        content, lines = _of_images(data, function, transforms, last, samples)
     elif draw:
         content, lines = _group(_numbers("draw", draw), _numbers("p", p), condition, observed)
     else:
@@ -91,11 +76,39 @@ def leaks(
         import json
 
         typer.echo(json.dumps(content, indent=1))
-    else:
-        for line in lines:
-            console.print(line, markup=False) if isinstance(line, str) else console.print(line)
-        if plot:
-            console.print(f"drawn in {plot}", markup=False)
+        return
+    for line in lines:
+        console.print(line, markup=False) if isinstance(line, str) else console.print(line)
+    if plot:
+        console.print(f"drawn in {plot}", markup=False)
+
+
+def _of_runs(runs: Sequence[Path], asked: Mapping[str, Any], plot: Path | None) -> tuple[Any, list[Any]]:
+    """The shares of each run's samples that an augmentation changed, as JSON holds them and in sentences; drawn in `plot`."""
+    from frugan.run.leak_report import leaks_of_run
+
+    with bar("generating") as progress:
+        found = [leaks_of_run(run, **asked, progress=progress) for run in runs]
+    if plot:
+        from frugan.leaks.plots import plot_runs
+
+        plot_runs(plot, found)
+    content = [{"run": run.name, "p": run.p, "found": [x.to_dict() for x in run.leaks]} for run in found]
+    return content, [f"{run.name}: {leak.sentence()}" for run in found for leak in run.leaks]
+
+
+def _of_images(
+    data: str, function: str | None, transforms: str | None, p: float, samples: int
+) -> tuple[Any, list[Any]]:
+    """How well an augmentation of these images is undone, as JSON holds it and in a sentence."""
+    from dataclasses import asdict
+
+    from frugan.run.leak_report import recovery_of_images
+
+    undone = recovery_of_images(data, function=function, transforms=transforms, p=p, samples=samples)
+    name = function or f"{transforms} at p = {p:g}"
+    content = {"augmentation": name, **asdict(undone), "leaks": undone.leaks}
+    return content, [f"{name}: {undone.sentence()}"]
 
 
 def _numbers(name: str, text: str) -> list[float]:

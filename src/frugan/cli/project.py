@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from frugan.latent.fitting import Distance, FitReport
-    from frugan.latent.projection import Projection
+    from frugan.latent.projection import Projection, ProjectionConfig
     from frugan.latent.statistics import Statistics
     from frugan.latent.targets import Targets
+    from frugan.latent.tuning import TuningConfig
     from frugan.networks import Generator
 
 Images = Annotated[list[str], typer.Argument(help="Image files, or folders of them.")]
@@ -59,11 +61,11 @@ def project(
     """
     from frugan.latent.fitting import open_distance
     from frugan.latent.fitting.distances import Setting
-    from frugan.latent.projected import joined, write_projection
+    from frugan.latent.projected import write_projection
     from frugan.latent.projection import ProjectionConfig
-    from frugan.latent.projection import project as climb
     from frugan.latent.statistics import statistics_of
     from frugan.latent.targets import read_mask, read_targets
+    from frugan.latent.tuning import TuningConfig
 
     config = ProjectionConfig(space, noise, start, steps_w=steps_w, steps=steps, target=target, seed=seed)
     if tune and space == "s":
@@ -80,24 +82,12 @@ def project(
         say(note)
     with bar("statistics of w") as progress:
         statistics = statistics_of(G, samples=SAMPLES, progress=progress)
-    states = out / ".fits"
-    parts = []
-    for i in range(0, len(found.names), batch):
-        rows = slice(i, i + batch)
-        folder = states / f"{i:05d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        with bar(f"images {i + 1} to {min(i + batch, len(found.names))} of {len(found.names)}") as progress:
-            parts.append(
-                climb(
-                    G, found.images[rows], measure, statistics, config, labels=c, mask=keep, states=folder,
-                    encoded=None if first is None else first[rows], watch=_watch(progress, out, found.images[rows]),
-                )
-            )  # fmt: skip
-    made = joined(parts)
+    task = _Task(G, found, measure, statistics, keep, out)
+    made = _fit(task, config, labels=c, encoded=first, batch=batch)
     if home is not None:
-        _tune(G, network, home, found, made, measure, statistics, out, states, steps=tune_steps, target=target, rank=rank, mask=keep, seed=seed)  # fmt: skip
+        _tune(task, network, home, made, TuningConfig(steps=tune_steps, target=target, seed=seed), rank=rank)
     write_projection(out, made, made.codes(G, found.names), found.images, target, pixels=G.pixels)
-    _remove(states)
+    _remove(task.states)
     (out / "progress.png").unlink(missing_ok=True)
     _show(found.names, made, target, network)
     say(f"{len(found.names)} codes in {out}; look at {out / 'sheet.png'} ({made.distance}: lower is closer)")
@@ -150,6 +140,47 @@ def encode(
         say(line)
 
 
+@dataclass(frozen=True)
+class _Task:
+    """Images to find in a generator: the distance that measures, statistics of w, a mask or None, the folder to write into."""
+
+    G: Generator
+    targets: Targets
+    measure: Distance
+    statistics: Statistics
+    mask: Tensor | None
+    out: Path
+
+    @property
+    def states(self) -> Path:
+        """The folder of fits that were begun, from which the same command resumes."""
+        return self.out / ".fits"
+
+
+def _fit(
+    task: _Task, config: ProjectionConfig, *, labels: Tensor | None, encoded: Tensor | None, batch: int
+) -> Projection:
+    """The rungs of all images, `batch` of them fitted at once; `encoded`: what an encoder says of each, to start from."""
+    from frugan.latent.projected import joined
+    from frugan.latent.projection import project as climb
+
+    count = len(task.targets.names)
+    parts = []
+    for i in range(0, count, batch):
+        rows = slice(i, i + batch)
+        images = task.targets.images[rows]
+        folder = task.states / f"{i:05d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        with bar(f"images {i + 1} to {min(i + batch, count)} of {count}") as progress:
+            parts.append(
+                climb(
+                    task.G, images, task.measure, task.statistics, config, labels=labels, mask=task.mask, states=folder,
+                    encoded=None if encoded is None else encoded[rows], watch=_watch(progress, task.out, images),
+                )
+            )  # fmt: skip
+    return joined(parts)
+
+
 def _check_tuning(network: str) -> Path:
     from frugan.latent.tuning import check_home
     from frugan.run.load import generator_folder
@@ -195,39 +226,23 @@ def _watch(progress: Callable[[int, int], None], out: Path, targets: Tensor) -> 
     return watch
 
 
-def _tune(
-    G: Generator,
-    network: str,
-    home: Path,
-    found: Targets,
-    made: Projection,
-    measure: Distance,
-    statistics: Statistics,
-    out: Path,
-    states: Path,
-    *,
-    steps: int,
-    target: float | None,
-    rank: int | None,
-    mask: Tensor | None,
-    seed: int,
-) -> None:
-    """Adds the rung "tuned", and writes OUT/tuned."""
+def _tune(task: _Task, network: str, home: Path, made: Projection, config: TuningConfig, *, rank: int | None) -> None:
+    """Adds the rung "tuned" to `made`, and writes OUT/tuned beside the weights at `home`; `rank` of the differences kept."""
     import torch
 
     from frugan.latent.projection import Rung, Target
-    from frugan.latent.tuning import TuningConfig, save_tuned, tune
+    from frugan.latent.tuning import save_tuned, tune
     from frugan.networks import load_generator
     from frugan.run.load import read_class_names
 
+    G, out = task.G, task.out
     began = time.perf_counter()
-    goal = Target(found.images.to(made.last.ws.device), measure, mask)
-    config = TuningConfig(steps=steps, target=target, seed=seed)
-    facts = f"{statistics.digest} {config} {made.distance} {float(made.last.ws.double().sum())!r}"
+    goal = Target(task.targets.images.to(made.last.ws.device), task.measure, task.mask)
+    facts = f"{task.statistics.digest} {config} {made.distance} {float(made.last.ws.double().sum())!r}"
     with bar("tuning the weights") as progress:
         tuned, report = tune(
-            G, goal, made.last.ws, statistics, config, noise=made.last.noise, state=states / "tuned.fit", facts=facts,
-            watch=_watch(progress, out, found.images),
+            G, goal, made.last.ws, task.statistics, config, noise=made.last.noise, state=task.states / "tuned.fit", facts=facts,
+            watch=_watch(progress, out, task.targets.images),
         )  # fmt: skip
     seconds = time.perf_counter() - began
     names = read_class_names(network)
@@ -239,18 +254,8 @@ def _tune(
         images = torch.cat([kept.synthesis(ws[None], noise=_rows(noise, i)) for i, ws in enumerate(made.last.ws)])
         images = images.clamp(-1, 1)
         distance = goal.compare(images)
-    made.rungs.append(
-        Rung(
-            "tuned",
-            made.last.ws,
-            made.last.noise,
-            images,
-            distance.cpu(),
-            goal.psnr(images).cpu(),
-            seconds,
-            report.step,
-        )
-    )
+    psnr = goal.psnr(images).cpu()
+    made.rungs.append(Rung("tuned", made.last.ws, made.last.noise, images, distance.cpu(), psnr, seconds, report.step))
 
 
 def _rows(noise: Any, i: int) -> Any:

@@ -13,7 +13,7 @@ from frugan.cli.signature import Class, Device, Network
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from torch import Tensor
 
@@ -48,18 +48,8 @@ def video(
     from frugan.latent.path import frame_times, render_frames
     from frugan.latent.video import check_video, tiled, write_video
 
-    kinds = [
-        name
-        for name, given in (
-            ("tour", tour),
-            ("loop", loop),
-            ("edit", edit),
-            ("classes", classes),
-            ("morph", morph),
-            ("training", training),
-        )
-        if given
-    ]
+    asked = {"tour": tour, "loop": loop, "edit": edit, "classes": classes, "morph": morph, "training": training}
+    kinds = [name for name, value in asked.items() if value]
     swept = ":" in truncation
     if len(kinds) + swept > 1:
         raise FruganError(f"choose one of --{', --'.join([*kinds, 'truncation FIRST:LAST'])}")
@@ -78,17 +68,16 @@ def video(
     paths = [make(1000 * i) for i in range(columns * rows)]
     with bar("making frames") as progress:
         times = [frame_times(path, frames, easing=easing, even=even) for path in paths]
-        done = 0
-
-        def counted():
-            nonlocal done
-            for frame in tiled([render_frames(path, t) for path, t in zip(paths, times)], columns, scale):
-                yield frame
-                done += 1
-                progress(done, frames)
-
-        count = write_video(out, counted(), fps=fps)
+        made = tiled([render_frames(path, t) for path, t in zip(paths, times)], columns, scale)
+        count = write_video(out, _counted(made, frames, progress), fps=fps)
     say(f"{count} frames, {count / fps:.3g} s, in {out}")
+
+
+def _counted(frames: Iterable[Tensor], total: int, progress: Callable[[int, int], None]) -> Iterator[Tensor]:
+    """The frames; after each, `progress` hears how many there were, of how many."""
+    for done, frame in enumerate(frames, 1):
+        yield frame
+        progress(done, total)
 
 
 def _video_of_training(network: str, out: Path, seconds: float, shape: tuple[int, int] | None) -> None:

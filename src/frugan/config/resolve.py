@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from frugan.augment import AugmentConfig, ControllerConfig, Measurement, parse_transforms
 from frugan.channels import MaskChannel
@@ -466,59 +466,93 @@ def _networks(
     architecture: str, asked: _Asked, values: _Values, pick: _Derivation
 ) -> tuple[GeneratorConfig, DiscriminatorConfig]:
     """The shape of both networks: what is not asked for is that of the networks to start from, else the preset's."""
-    options, preset, facts, side = asked.options, asked.preset, asked.facts, asked.side
-    g, d = facts.generator, facts.discriminator
-    base, reason = 32768 if side >= 512 else 16384, f"side {side:g}"
-    base = pick("channel_base", options.channel_base, preset.channel_base, base, reason, g and g.synthesis.channel_base)
-    most = pick("channel_max", options.channel_max, preset.channel_max, source=g and g.synthesis.channel_max)
-    layers = pick("mapping_layers", options.mapping_layers, preset.mapping_layers, source=g and g.mapping.num_layers)
-    latent = pick("latent", options.latent, preset.latent, source=g and g.w_dim)
-    d_architecture = pick(
-        "d_architecture", options.d_architecture, preset.d_architecture, source=getattr(d, "architecture", None)
-    )
-    clamp = {"clamp": 256.0} if values.precision == "fp16" else {}
-    tile = generated_tile(options, facts.generator)
-    shared: dict[str, Any] = {
-        "resolution": facts.resolution,
-        "channels": facts.channels,
-        "label_size": facts.label_size if options.conditional else 0,
-        "measured": facts.measured if options.conditional else (),
-    }
+    facts = asked.facts
+    sizes = _sizes(asked, pick)
     chosen = find_architecture(architecture)
-    g = g or chosen.generator_config(facts.resolution)
-    d = d or _with(chosen.discriminator_config(facts.resolution), {"channel_base": base, "channel_max": most})
-    generator = replace(
-        g,
-        **shared,
-        pixels=facts.pixels,
-        masks=facts.masks,
-        z_dim=options.latent or (g.z_dim if facts.generator else latent),
-        w_dim=latent,
-        mapping=replace(g.mapping, num_layers=layers),
-        synthesis=replace(
-            g.synthesis,
-            channel_base=base,
-            channel_max=most,
-            architecture=options.g_architecture or g.synthesis.architecture,
-            tile=tile,
-            **clamp,
-        ),
-    )
-    own_base, own_max = getattr(d, "channel_base", base), getattr(d, "channel_max", most)
-    of_discriminator = shared | {
-        "channel_base": round((options.channel_base or own_base) * options.d_capacity),
-        "channel_max": round((options.channel_max or own_max) * options.d_capacity),
-        "architecture": d_architecture,
+    g = facts.generator or chosen.generator_config(facts.resolution)
+    widths = {"channel_base": sizes.channel_base, "channel_max": sizes.channel_max}
+    d = facts.discriminator or _with(chosen.discriminator_config(facts.resolution), widths)
+    clamp = {"clamp": 256.0} if values.precision == "fp16" else {}
+    tile = generated_tile(asked.options, facts.generator)
+    generator = _generator(g, asked, sizes, {"tile": tile, **clamp})
+    of_discriminator = {
+        "architecture": sizes.d_architecture,
         "mbstd_group": values.mbstd_group,
         "tile": _images_tile(asked, tile, pick),
         **clamp,
     }
-    return generator, _discriminator(d, of_discriminator, asked)
+    return generator, _discriminator(d, asked, sizes, of_discriminator)
 
 
-def _discriminator(d: DiscriminatorConfig, fields: dict[str, Any], asked: _Asked) -> DiscriminatorConfig:
-    """`d` with those fields, as far as it has them, and with what options and the method set, which it must have."""
+class _Sizes(NamedTuple):
+    """Widths and depths of both networks."""
+
+    channel_base: int
+    channel_max: int
+    mapping_layers: int
+    latent: int
+    d_architecture: str
+
+
+def _sizes(asked: _Asked, pick: _Derivation) -> _Sizes:
+    options, preset, side = asked.options, asked.preset, asked.side
+    g, d = asked.facts.generator, asked.facts.discriminator
+    base, reason = 32768 if side >= 512 else 16384, f"side {side:g}"
+    return _Sizes(
+        pick("channel_base", options.channel_base, preset.channel_base, base, reason, g and g.synthesis.channel_base),
+        pick("channel_max", options.channel_max, preset.channel_max, source=g and g.synthesis.channel_max),
+        pick("mapping_layers", options.mapping_layers, preset.mapping_layers, source=g and g.mapping.num_layers),
+        pick("latent", options.latent, preset.latent, source=g and g.w_dim),
+        pick("d_architecture", options.d_architecture, preset.d_architecture, source=getattr(d, "architecture", None)),
+    )
+
+
+def _of_images(asked: _Asked) -> dict[str, Any]:
+    """The fields of both networks that the images decide."""
+    facts, conditional = asked.facts, asked.options.conditional
+    return {
+        "resolution": facts.resolution,
+        "channels": facts.channels,
+        "label_size": facts.label_size if conditional else 0,
+        "measured": facts.measured if conditional else (),
+    }
+
+
+def _generator(g: GeneratorConfig, asked: _Asked, sizes: _Sizes, synthesis: Mapping[str, Any]) -> GeneratorConfig:
+    """`g` in these sizes, with those fields of its `synthesis`."""
+    options, facts = asked.options, asked.facts
+    return replace(
+        g,
+        **_of_images(asked),
+        pixels=facts.pixels,
+        masks=facts.masks,
+        z_dim=options.latent or (g.z_dim if facts.generator else sizes.latent),
+        w_dim=sizes.latent,
+        mapping=replace(g.mapping, num_layers=sizes.mapping_layers),
+        synthesis=replace(
+            g.synthesis,
+            channel_base=sizes.channel_base,
+            channel_max=sizes.channel_max,
+            architecture=options.g_architecture or g.synthesis.architecture,
+            **synthesis,
+        ),
+    )
+
+
+def _discriminator(
+    d: DiscriminatorConfig, asked: _Asked, sizes: _Sizes, fields: Mapping[str, Any]
+) -> DiscriminatorConfig:
+    """`d` in these sizes and with those fields, as far as it has them, and with what options and the method set, which it
+    must have.
+    """
     options = asked.options
+    own_base, own_max = getattr(d, "channel_base", sizes.channel_base), getattr(d, "channel_max", sizes.channel_max)
+    fields = {
+        **_of_images(asked),
+        "channel_base": round((options.channel_base or own_base) * options.d_capacity),
+        "channel_max": round((options.channel_max or own_max) * options.d_capacity),
+        **fields,
+    }
     if options.d_mapping_layers is not None or asked.facts.discriminator is None:
         fields = fields | {"mapping": d_mapping(options.d_mapping_layers)}
     given = {

@@ -160,11 +160,7 @@ def inspect(
     Raises `FruganError` where nothing can be read.
     """
     config = config if isinstance(config, DataConfig) else DataConfig(str(config))
-    if is_shards(config.path):
-        raise FruganError(
-            f"{config.path} is a set of shards, which inspect does not read: look at one .tar of it on this disk, or see "
-            f"what training makes of all with {command('train', config.path, '--dry-run')}"
-        )
+    _refuse_shards(config.path)
     config, source = open_images(config)
     count = len(source.names)
     steps = per_image(progress, count, _STEPS) or (lambda done, total: None)
@@ -173,12 +169,12 @@ def inspect(
     decoding: Progress = lambda done, total: steps(2 * count + (_STEPS - 2) * done, _STEPS * count)  # noqa: E731
     config, problems = _settled(config, source, heads, decoding, cache_dir)
     opened, label_problems = _opened(source, config, decoding, cache_dir)
-    pairs = [(name, head) for name, head in zip(source.names, heads) if isinstance(head, Header)]
-    told = {frozenset(group) for group in same_files}
     readable = set(opened.names)
-    known = [head for name, head in pairs if name in readable]
+    known = [head for name, head in zip(source.names, heads) if isinstance(head, Header) and name in readable]
     sizes = _counts(f"{head.height}x{head.width}" for head in known)
     looks = list(in_threads(lambda row: _look(opened, row), range(len(opened))))
+    same_pixels = _same(opened.names, [look.digest for look in looks])
+    told = {frozenset(group) for group in same_files}
     return Inspection(
         path=config.path,
         kind=source.kind,
@@ -191,9 +187,7 @@ def inspect(
         classes=_class_counts(opened),
         measured=[asdict(column) for column in opened.measured],
         same_files=same_files,
-        same_pixels=[
-            group for group in _same(opened.names, [look.digest for look in looks]) if frozenset(group) not in told
-        ],
+        same_pixels=[group for group in same_pixels if frozenset(group) not in told],
         near=_near(opened, looks),
         near_split=split_warning(opened),
         kept={size: kept_share(_size(size), opened.resolution, config.fit) for size in sizes},
@@ -207,6 +201,14 @@ def inspect(
         config=config,
         dataset=opened,
     )
+
+
+def _refuse_shards(path: str) -> None:
+    if is_shards(path):
+        raise FruganError(
+            f"{path} is a set of shards, which inspect does not read: look at one .tar of it on this disk, or see "
+            f"what training makes of all with {command('train', path, '--dry-run')}"
+        )
 
 
 def contact_sheet(
