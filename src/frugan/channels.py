@@ -26,6 +26,9 @@ def colour_channels(count: int) -> int:
     return {1: 1, 2: 1, 3: 3, 4: 3}.get(count, 0)
 
 
+AS_FILES = "files"
+"""A choice of channels: all that the files have, whatever a data.json beside them tells."""
+
 MOST_VALUES = 32
 """A mask of more different values is taken for an image."""
 
@@ -45,16 +48,18 @@ class Declared(NamedTuple):
 
 
 def parse_channels(text: str, where: str = "--channels") -> Declared:
-    """ "RGB", "auto", or roles: "RGB=image,3=mask", "0-4=image,5-6=mask". Raises `FruganError` for anything else.
+    """ "RGB", "auto", "files", or roles: "RGB=image,3=mask", "0-4=image,5-6=mask". Raises `FruganError` for anything else.
 
     `where`: what messages call the place that the text stands in.
 
     A part is L or RGB (the first channel, the first three), a channel's number from 0 on, or a range of numbers. All channels of
     the files are named once, images before masks.
     """
+    if text == AS_FILES:
+        return Declared("auto")
     if text == "auto" or text in CHANNELS:
         return Declared(cast(ChannelChoice, text))
-    wanted = "give auto, L, LA, RGB, RGBA, or what each channel is, for instance RGB=image,3=mask"
+    wanted = "give auto, L, LA, RGB, RGBA, files, or what each channel is, for instance RGB=image,3=mask"
     named: list[str] = []
     choice: ChannelChoice = "auto"
     for part in text.split(","):

@@ -204,6 +204,32 @@ def test_references(run: Path, image_folder: Path, tmp_path: Path) -> None:
     assert card.protocol["reference"] != frugan.evaluate(run, **OPTIONS, out=tmp_path / "c.json").protocol["reference"]
 
 
+@pytest.mark.parametrize("said", ["by the run", "by the reference"])
+def test_masks_of_a_reference_are_no_opacity(said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the fourth channel is declared as a mask, its zeros do not lay the background over the image."""
+    monkeypatch.setenv("FRUGAN_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(5)
+    pixels = rng.integers(0, 255, (30, 16, 16, 4), dtype=np.uint8)
+    pixels[..., 3] = rng.integers(0, 2, (30, 16, 16)) * 255
+    for name, channels in (("four", 4), ("three", 3)):
+        (tmp_path / name).mkdir()
+        for i, one in enumerate(pixels[..., :channels]):
+            Image.fromarray(one).save(tmp_path / name / f"{i:02d}.png")
+    roles = "RGB=image,3=mask"
+    options = {**TINY, "held_out": 0, "kimg": 0.008}
+    train_on = ("four", {"channels": roles}) if said == "by the run" else ("three", {})
+    list(frugan.train(tmp_path / train_on[0], tmp_path / "run", device="cpu", **options, **train_on[1]))
+    if said == "by the reference":
+        (tmp_path / "four" / "data.json").write_text(json.dumps({"channels": roles}))
+    found = {
+        name: frugan.evaluate(
+            tmp_path / "run", reference=str(tmp_path / name), **OPTIONS, out=tmp_path / f"{name}.json"
+        )
+        for name in ("three", "four")
+    }
+    assert found["four"].values == found["three"].values
+
+
 def test_memorisation_sheet_and_classes(run: Path, tmp_path: Path) -> None:
     card = frugan.evaluate(
         run,

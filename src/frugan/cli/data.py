@@ -21,7 +21,7 @@ app = typer.Typer(help="Look at images, prepare them, or draw some to try.", no_
 
 Path_ = Annotated[str, typer.Argument(help="A folder, zip, tar or array file of images, or a video.")]
 Resolution = Annotated[str | None, Option(help="R or HxW in pixels; default: from the images.")]
-Channels = Annotated[Literal["auto", "L", "LA", "RGB", "RGBA"], Option(help="Convert all images to these.")]
+Channels = Annotated[Literal["auto", "files", "L", "LA", "RGB", "RGBA"], Option(help="Convert all images to these.")]
 Fit = Annotated[Literal["crop", "letterbox"], Option(help="How images of another shape are fitted.")]
 Filter = Annotated[Literal["lanczos", "box"], Option(help="Resizing filter, antialiased.")]
 Background = Annotated[Literal["white", "black"], Option(help="Behind dropped transparency and letterboxes.")]
@@ -65,7 +65,10 @@ def inspect(
     path: Path_,
     resolution: Resolution = None,
     channels: Annotated[
-        str, Option(help="Convert all images to auto, L, LA, RGB or RGBA; or what each channel is: RGB=image,3=mask.")
+        str,
+        Option(
+            help="Convert all images to auto, files, L, LA, RGB or RGBA; or what each channel is: RGB=image,3=mask."
+        ),
     ] = "auto",
     masks: Annotated[str | None, Option(help="Masks of the images: files of the same names.")] = None,
     fit: Fit = "crop",

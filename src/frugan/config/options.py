@@ -15,7 +15,7 @@ from itertools import pairwise
 from textwrap import dedent
 from typing import Annotated, Any, Literal, NamedTuple
 
-from frugan.channels import CHANNELS
+from frugan.channels import AS_FILES, CHANNELS
 from frugan.checks import (
     Count,
     Factor,
@@ -131,9 +131,9 @@ class DataOptions:
 
     resolution: tuple[int, int] | None = option(None, DATA, basic=True, read=lambda _, text: parse_resolution(text))
     """Size of the images in pixels: R for square ones, or HEIGHTxWIDTH. [default: from the images]"""
-    channels: str = option("auto", DATA, choices=lambda: ("auto", *CHANNELS))
-    """Channels that all images are converted to: L, LA, RGB, RGBA; auto: those that they have. Or what each channel of the
-    files is, masks last: RGB=image,3=mask"""
+    channels: str = option("auto", DATA, choices=lambda: ("auto", AS_FILES, *CHANNELS))
+    """Channels that all images are converted to: L, LA, RGB, RGBA; auto: those that they have, as a data.json beside them tells;
+    files: whatever it tells. Or what each channel of the files is, masks last: RGB=image,3=mask"""
     masks: str | None = option(None, DATA)
     """Masks of the images: a folder, zip or array of files with the same names, which become the last channel. [default: none]"""
     mask_filter: Literal["nearest", "smooth"] = option("nearest", DATA)

@@ -396,7 +396,7 @@ def _decode(
     def write(slot: int, stored: np.ndarray) -> None:
         pixels[slot] = _fitted(stored, plan, config)
 
-    decoded = _each(source, rows, config, alpha, write, step)
+    decoded = _each(source, rows, plan, config, alpha, write, step)
     pixels.flush()
     return decoded
 
@@ -411,12 +411,13 @@ def _count_values(
     step: Callable[[int], None],
 ) -> _Decoded:
     """As `_decode`, but for the file."""
-    return _each(source, rows, config, alpha, lambda slot, stored: None, step)
+    return _each(source, rows, plan, config, alpha, lambda slot, stored: None, step)
 
 
 def _each(
     source: Source,
     rows: Sequence[int],
+    plan: Plan,
     config: PixelConfig,
     alpha: bool,
     use: Callable[[int, np.ndarray], None],
@@ -427,6 +428,7 @@ def _each(
         alpha=alpha or config.channels != "auto",
         images=len(rows),
         each="each" in config.value_range or ";" in config.value_range,
+        names=plan.channel_names,
     )
 
     def decode(slot: int) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frugan.channels import parse_channels
+from frugan.channels import AS_FILES, parse_channels
 from frugan.data.cache import CachedPixels
 from frugan.data.config import DataConfig
 from frugan.data.groups import Groups
@@ -55,7 +55,8 @@ class Dataset:
         groups: Groups | None = None,
     ) -> None:
         """`store`: where the pixels lie and how they are visited; by default those of `cached`, all at hand."""
-        settled = config.channels if parse_channels(config.channels).masks else cached.settings.channels
+        stays = config.channels == AS_FILES or parse_channels(config.channels).masks
+        settled = config.channels if stays else cached.settings.channels
         self.config = replace(config, channels=settled, value_range=cached.settings.value_range)
         self.stats = cached.stats
         self.own = own or OwnFiles()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from frugan.channels import parse_channels
+from frugan.channels import AS_FILES, parse_channels
 from frugan.data.cache import STEPS, CachedPixels, cached_pixels, headers, refuse_skipped
 from frugan.data.config import DataConfig
 from frugan.data.dataset import Dataset
@@ -74,7 +74,7 @@ def open_images(config: DataConfig) -> tuple[DataConfig, Source]:
     """The images at the configuration's path, with their masks, or crops of these; and the configuration with the channels that a
     data.json beside them declares. Raises `FruganError`."""
     source: Source = open_source(config.path, use_generated=config.use_generated, taken=config.taken)
-    if found := find_channels(source):
+    if config.channels != AS_FILES and (found := find_channels(source)):
         config, source = _declared(config, source, found)
     if count := config.pixels.masks:
         masks = open_source(config.masks, use_generated=config.use_generated) if config.masks else None
@@ -84,10 +84,36 @@ def open_images(config: DataConfig) -> tuple[DataConfig, Source]:
     return config, Crops(source, headers(source), crops) if crops else source
 
 
+def declared_masks(config: DataConfig) -> int:
+    """How many masks a data.json beside the images declares."""
+    if is_shards(config.path):
+        return 0
+    found = find_channels(open_source(config.path, use_generated=True, taken=config.taken))
+    return parse_channels(found.channels).masks if found else 0
+
+
+def has_channels_of(channels: str, path: str) -> bool:
+    """Whether `channels` tells of masks, and the first readable image at a path has as many channels as it tells of."""
+    declared = parse_channels(channels)
+    if declared.images is None or is_shards(path):
+        return False
+    source = open_source(path, use_generated=True)
+    for index in range(len(source.names)):
+        try:
+            return source.header(index).channels == declared.images + declared.masks
+        except Exception:  # a decoder given a broken file raises anything at all; it is told when the set is opened
+            continue
+    return False
+
+
 def _declared(config: DataConfig, source: Source, found: ChannelFile) -> tuple[DataConfig, Source]:
-    """As a data.json says; channels that are asked for stay, and have names only where as many are told."""
+    """As a data.json says; channels that are asked for stay, and have names only where as many are told. Masks that it tells of
+    are left out then, unless the channels that are asked for have some."""
     if config.channels != "auto":
-        return config, Named(source, found, found.names_of(config.channels), None)
+        told, asked = parse_channels(found.channels), parse_channels(config.channels)
+        masks = 0 if asked.masks else told.masks
+        count = (told.images or 0) + masks if masks else None
+        return config, Named(source, found, found.names_of(config.channels), count, masks)
     try:
         return replace(config, channels=found.channels), Named(source, found, found.names, found.count)
     except FruganError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -54,10 +54,11 @@ class Histograms:
     `add` may be called by several threads. A `Distribution` of the colour values.
     """
 
-    def __init__(self, *, alpha: bool, images: int = 1, each: bool = False) -> None:
+    def __init__(self, *, alpha: bool, images: int = 1, each: bool = False, names: Sequence[str] = ()) -> None:
         """`alpha`: whether a second or fourth channel is opacity. `images`: how many share the sample. `each`: channels are
-        counted by themselves, however many there are."""
+        counted by themselves, however many there are. `names`: of the channels, for images of as many."""
         self._alpha, self._images, self._each = alpha, max(images, 1), each
+        self._names = tuple(names) if len({*names}) == len(names) else ()
         self._counts: defaultdict[tuple[str, int], Any] = defaultdict(int)
         self._samples: defaultdict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
         self._layout: list[str] = []
@@ -65,7 +66,8 @@ class Histograms:
 
     def add(self, pixels: np.ndarray) -> None:
         """`[H, W, C]` of any type; numbers that are finite."""
-        names = _channel_names(pixels.shape[-1], self._alpha, together=not self._each and is_plain(pixels.dtype))
+        together = not self._each and is_plain(pixels.dtype)
+        names = _channel_names(pixels.shape[-1], self._alpha, self._names, together=together)
         parts = [pixels[..., i] if len(names) > 1 else pixels for i in range(len(names))]
         plain = is_plain(pixels.dtype)
         found = [_count(part) if plain else self._sample(part, len(names)) for part in parts]
@@ -300,11 +302,14 @@ def _frame_notes(stats: SourceStats) -> Iterable[str]:
         yield f"{files} several frames or pages: the first is used, {stats.frames} are skipped"
 
 
-def _channel_names(count: int, alpha: bool, *, together: bool) -> list[str]:
-    """A name for each channel; with `together` a single one for all where they are too many."""
+def _channel_names(count: int, alpha: bool, told: Sequence[str], *, together: bool) -> list[str]:
+    """A name for each channel, as `told` where that has as many; with `together` a single one for all where they are too many."""
     if together and count > _MOST_CHANNELS:
         return [f"all {count} channels"]
-    return list(channel_names(count, alpha=alpha and has_alpha(count)))
+    opacity = alpha and has_alpha(count)
+    if len(told) == count:
+        return [*told[:-1], "alpha"] if opacity else list(told)
+    return list(channel_names(count, alpha=opacity))
 
 
 def _count(values: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from frugan.channels import CHANNEL_NAMES
 from frugan.data import DataConfig, Dataset, open_dataset
-from frugan.data.open import regroup
+from frugan.data.open import has_channels_of, regroup
 from frugan.data.shards.locate import is_shards
 from frugan.data.values import range_name
 from frugan.device import choose_device
@@ -201,6 +201,7 @@ def same_shape(like: DataConfig | None, path: str, generator: Generator, *, labe
     }
     colour = is_colour(generator.channels, alpha=generator.pixels.alpha)
     channels = CHANNEL_NAMES[generator.channels] if colour else "auto"
+    channels = like.channels if has_channels_of(like.channels, path) else channels
     return dataclasses.replace(like, resolution=generator.resolution, channels=channels, **changes)
 
 

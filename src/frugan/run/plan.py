@@ -15,6 +15,7 @@ from frugan.config.resolve import Derived, Facts, generated_tile, resolve
 from frugan.config.schema import RunConfig
 from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.data.duplicates import split_warning
+from frugan.data.open import declared_masks
 from frugan.device import bf16_pays
 from frugan.distributed import rank, world_size
 from frugan.errors import FruganError
@@ -106,9 +107,10 @@ def plan(
 
 
 def _shaped_like(G: Generator, data: DataConfig) -> DataConfig:
-    """The data at the size and channels of a generator, where nothing else is asked for."""
+    """The data at the size and channels of a generator, where nothing else is asked for; masks that are declared beside it stay."""
     own = G.channels - len(G.config.masks)
-    channels = CHANNEL_NAMES.get(own, "auto") if data.channels == "auto" else data.channels
+    plain = data.channels == "auto" and not declared_masks(data)
+    channels = CHANNEL_NAMES.get(own, "auto") if plain else data.channels
     channels = {"LA": "L", "RGBA": "RGB"}.get(channels, channels) if data.masks else channels
     return replace(data, resolution=data.resolution or G.resolution, channels=channels)
 

@@ -16,6 +16,7 @@ from frugan.channels import MaskChannel, parse_channels
 from frugan.data import DataConfig, open_dataset
 from frugan.data.sources.declared import find_channels
 from frugan.data.sources.folder import Folder
+from frugan.data.tools.inspect import inspect
 from frugan.data.tools.prepare import prepare
 from frugan.data.tools.shard import shard
 from frugan.errors import FruganError
@@ -213,3 +214,51 @@ def test_through_the_command_line(tmp_path):
     for seed in (0, 1):
         assert set(np.unique(np.asarray(Image.open(tmp_path / "out" / "masks" / f"seed000{seed}.png")))) <= {0, 255}
     assert json.loads((run / "data.json").read_text())["channel_names"] == [*ROLES["channel_names"], "mask"]
+
+
+def test_masks_are_left_out_where_others_are_asked_for(tmp_path):
+    """They are no opacity: pixels stay as they are, instead of being laid over the background."""
+    (tmp_path / "set").mkdir()
+    for i, one in enumerate(pixels_of(4)):
+        Image.fromarray(one).save(tmp_path / "set" / f"{i}.png")
+    (tmp_path / "set" / "data.json").write_text(json.dumps(ROLES))
+    found = opened(DataConfig(str(tmp_path / "set"), channels="RGB"), tmp_path)
+    assert np.array_equal(found.pixels, pixels_of(4)[..., :3])
+
+
+def test_files_passes_it_over(tmp_path):
+    place = folder(tmp_path / "set", 5, {"channels": "0-3=image,4=mask", "channel_names": ["a", "b", "c", "d"]})
+    found = opened(DataConfig(str(place), channels="files"), tmp_path)
+    assert np.array_equal(found.pixels, pixels_of(5))
+    assert (found.masks, found.config.channels, found.pixel_format.names) == ((), "files", ())
+    again = opened(found.config, tmp_path)
+    assert again.fingerprint == found.fingerprint
+    (place / "data.json").write_text("no JSON at all")
+    assert opened(found.config, tmp_path).fingerprint == found.fingerprint
+
+
+def test_values_are_told_by_the_channels_names(tmp_path):
+    names = ["blue", "green", "red", "nir", "swir"]
+    place = folder(tmp_path / "set", 5, {"channel_names": names})
+    report = inspect(place, cache_dir=tmp_path / "cache")
+    rows = dict(report.rows())
+    assert [f"values, {name}" for name in names] == [row for row in rows if row.startswith("values")]
+    assert rows["training at"] == "16, 5 channels (blue, green, red, nir, swir), 8 bits"
+
+
+@pytest.mark.parametrize("channels, text", [(1, "1 channel L"), (3, "3 channels RGB"), (5, "5 channels")])
+def test_channels_in_a_row(channels, text, tmp_path):
+    np.save(tmp_path / "set.npy", np.random.default_rng(0).integers(0, 256, (4, 16, 16, channels), np.uint8))
+    row = dict(inspect(tmp_path / "set.npy", cache_dir=tmp_path / "cache").rows())["training at"]
+    assert row == f"16, {text}, 8 bits"
+
+
+def test_a_range_at_fault_names_the_channel(tmp_path):
+    (tmp_path / "set").mkdir()
+    for i in range(3):
+        pixels = np.random.default_rng(i).random((16, 16, 5)).astype(np.float32)
+        pixels[..., 3] = 2
+        tifffile.imwrite(tmp_path / "set" / f"{i}.tif", pixels, photometric="minisblack", planarconfig="contig")
+    (tmp_path / "set" / "data.json").write_text(json.dumps({"channel_names": ["a", "b", "c", "nir", "e"]}))
+    with pytest.raises(FruganError, match=r"^nir: the range of values from 2 to 2 holds one value"):
+        opened(DataConfig(str(tmp_path / "set")), tmp_path)

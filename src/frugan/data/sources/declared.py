@@ -147,19 +147,22 @@ class Named(Derived):
     """A source whose channels have names, see `frugan.data.sources.base.Source`. Where the last of two or four channels has
     another name than "alpha", it is no opacity."""
 
-    def __init__(self, source: Source, found: ChannelFile, names: tuple[str, ...], count: int | None) -> None:
+    def __init__(
+        self, source: Source, found: ChannelFile, names: tuple[str, ...], count: int | None, masks: int = 0
+    ) -> None:
         """
         Args:
             source: the images.
             found: the declaration that was read beside them.
             names: of the image channels.
             count: channels that each file must have; None where they are converted, or checked elsewhere.
+            masks: so many of them, the last ones, are left out.
         """
         super().__init__(source)
-        self.found, self.channel_names, self.count = found, names, count
+        self.found, self.channel_names, self.count, self.masks = found, names, count, masks
         self.kind, self.names, self.unreadable = source.kind, source.names, source.unreadable
         told = found.names
-        self.alpha = source.alpha and (not has_alpha(len(told)) or told[-1].lower() == "alpha")
+        self.alpha = source.alpha and not masks and (not has_alpha(len(told)) or told[-1].lower() == "alpha")
 
     def stamp(self) -> str:
         return hashlib.sha256(self.source.stamp().encode() + self._key()).hexdigest()
@@ -168,15 +171,18 @@ class Named(Derived):
         return hashlib.sha256(self.source.digest(index) + self._key()).digest()
 
     def _key(self) -> bytes:
-        return repr((self.channel_names, self.count, self.alpha)).encode()
+        return repr((self.channel_names, self.count, self.alpha, *([self.masks] if self.masks else []))).encode()
 
     def header(self, index: int) -> Header:
         header = self.source.header(index)
         if self.count not in (None, header.channels):
             raise FruganError(
-                f"has {header.channels} channels, and {self.found.where} tells of {self.count}; correct it, or give --channels"
+                f"has {header.channels} channels, and {self.found.where} tells of {self.count}; correct it, or pass it over with "
+                "--channels files"
             )
+        header = replace(header, channels=header.channels - self.masks)
         return replace(header, channel_names=self.channel_names) if self.channel_names else header
 
     def pixels(self, index: int) -> np.ndarray:
-        return self.source.pixels(index)
+        pixels = self.source.pixels(index)
+        return pixels[..., : pixels.shape[-1] - self.masks]

@@ -30,7 +30,7 @@ from frugan.data.workers import Progress, in_threads, per_image
 from frugan.errors import FruganError, shown
 from frugan.image_files import Kind, choose_sheet
 from frugan.images import beside_masks, grid, to_float
-from frugan.pixel_format import full_value
+from frugan.pixel_format import full_value, is_colour
 
 _SHOWN = 8  # entries of a long list that a row names
 _STEPS = 5  # for each image: its header, its hash, and three for decoding it
@@ -72,9 +72,6 @@ class Inspection:
         """(what, finding) line by line, to be shown as a table."""
         data = self.dataset
         h, w = data.resolution
-        own = data.image_channels
-        channels = CHANNEL_NAMES.get(own, "") if data.alpha or own in (1, 3) else ""
-        channels += f" and {len(data.masks)} masks" if len(data.masks) > 1 else " and a mask" if data.masks else ""
         labels = f"{self.label_size} columns from {self.label_origin}, used with --conditional"
         enlarged = sum(n for size, n in self.sizes.items() if _smaller(size, (h, w)))
         return [
@@ -93,7 +90,7 @@ class Inspection:
             ("unreadable", str(len(self.unreadable) or "none")),
             *(("  skipped", f"{shown(name)}: {reason}") for name, reason in self.unreadable),
             *([("other files", _listed(self.ignored))] if self.ignored else []),
-            ("training at", f"{size_name((h, w))}, {data.channels} channels {channels}, {data.depth} bits"),
+            ("training at", f"{size_name((h, w))}, {_channels(data)}, {data.depth} bits"),
             *([("enlarged", f"{enlarged} images are smaller than that")] if enlarged else []),
             *([("groups", data.groups.describe(data.held_out_indices))] if data.groups else []),
             ("held out", f"{len(data.held_out_indices)} of {len(data)}"),
@@ -120,8 +117,7 @@ class Inspection:
         """Images that say little, by name."""
         for what, names in (("of one colour", self.flat), ("nearly black", self.black), ("nearly white", self.white)):
             if names:
-                rest = " …" if len(names) > _SHOWN else ""
-                yield what, f"{len(names)} of {self.count}: {', '.join(map(shown, names[:_SHOWN]))}{rest}"
+                yield what, f"{len(names)} of {self.count}: {_first(names)}"
 
     def _near_row(self) -> str:
         """Pairs that are nearly the same; those of two groups first, since those of one are as they should be."""
@@ -276,6 +272,15 @@ def _opened(
     return dataset, problems
 
 
+def _channels(data: Dataset) -> str:
+    """ "3 channels RGB", "4 channels RGB and a mask", "5 channels (blue, green, red, nir, swir)"."""
+    count, own, names = len(data.masks), data.image_channels, data.pixel_format.names
+    known = f" {CHANNEL_NAMES[own]}" if is_colour(own, alpha=data.alpha) else ""
+    kind = f" ({_first(names)})" if names else known
+    masks = f" and {count} masks" if count > 1 else " and a mask" if count else ""
+    return f"{data.channels} {'channel' if data.channels == 1 else 'channels'}{kind}{masks}"
+
+
 def _class_counts(dataset: Dataset) -> dict[str, int]:
     names = dataset.class_names or [str(i) for i in range(dataset.label_size)]
     counts = zip(names, (dataset.labels != 0).sum(0))
@@ -342,6 +347,10 @@ def _size(name: str) -> tuple[int, int]:
 def _smaller(size: str, than: tuple[int, int]) -> bool:
     h, w = _size(size)
     return h < than[0] or w < than[1]
+
+
+def _first(names: Sequence[str]) -> str:
+    return f"{', '.join(map(shown, names[:_SHOWN]))}{', …' if len(names) > _SHOWN else ''}"
 
 
 def _listed(counts: dict[str, int]) -> str:
