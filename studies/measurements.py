@@ -2,7 +2,7 @@
 
 python studies/measurements.py heights heights     # 1,000 grey PNGs of 16 bits, 32x32, heights of 200 m to some 2,850 m
 python studies/measurements.py bands fields        # 1,000 TIFFs of five bands of 16 bits, 16x16, and data.json with their names
-python studies/measurements.py mixtures fields fields-run/generated
+python studies/measurements.py mixtures fields runs/fields/generated
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ def draw_bands(out: Path, side: int = 16) -> None:
         shares /= shares.sum(-1, keepdims=True)
         pixels = shares @ SPECTRA * rng.uniform(0.8, 1.2) + rng.normal(0, 20, (side, side, len(BANDS)))
         tifffile.imwrite(
-            out / f"{i:04d}.tif", pixels.clip(0, 10_000).round().astype(np.uint16), photometric="minisblack"
+            out / f"{i:04d}.tif",
+            pixels.clip(0, 10_000).round().astype(np.uint16),
+            photometric="minisblack",
+            planarconfig="contig",
         )
     (out / "data.json").write_text(json.dumps({"channel_names": BANDS}))
 

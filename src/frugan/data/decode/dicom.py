@@ -23,6 +23,7 @@ import numpy as np
 
 from frugan.data.decode.header import Space, Stored, check_frames, check_size
 from frugan.data.decode.samples import full_range, mapped
+from frugan.data.decode.segments import check_jpeg_2000
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -253,11 +254,9 @@ def _decoded(frame: bytes, facts: _Facts) -> np.ndarray:
 def _check_codestream(frame: bytes, facts: _Facts) -> None:
     """Raises where a frame says another size than the file: its decoder would take memory for that."""
     if facts.syntax in _JPEG_2000:
-        at = frame.find(b"\xff\x4f\xff\x51")
-        width, height, left, top = struct.unpack_from(">4L", frame.ljust(at + 24, b"\0"), at + 8)
-        size = (height - top, width - left) if at >= 0 else (0, 0)
-    else:
-        size = next(iter(_jpeg_sizes(frame)), (0, 0))
+        check_jpeg_2000(frame, facts.height, facts.width)
+        return
+    size = next(iter(_jpeg_sizes(frame)), (0, 0))
     if size != (facts.height, facts.width):
         raise ValueError(f"a frame of {size[0]}x{size[1]} pixels where the header says {facts.height}x{facts.width}")
 

@@ -21,6 +21,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from frugan.data.decode import segments
 from frugan.data.decode.header import AlphaKind, Space, Stored, check_frames, check_size
 from frugan.data.decode.metadata import find_orientation
 from frugan.data.decode.samples import Content, full_range, mapped
@@ -194,7 +195,7 @@ def _stored(content: Content, tiff: tifffile.TiffFile, page: tifffile.TiffPage) 
 def _layout(page: tifffile.TiffPage, *, geographic: bool) -> tuple[_Layout, Space, AlphaKind]:
     compression, bits, format = int(page.compression), page.bitspersample, page.sampleformat
     samples = int(page.samplesperpixel)
-    if compression not in _COMPRESSIONS + _CCITT_AND_JPEG:
+    if compression not in (*_COMPRESSIONS, *_CCITT_AND_JPEG, *segments.COMPRESSIONS):
         known = {int(kind): kind.name for kind in tifffile.COMPRESSION}
         raise ValueError(
             f"a TIFF of the compression {known.get(compression, compression)}; store it with LZW, Deflate or none"
@@ -215,6 +216,8 @@ def _layout(page: tifffile.TiffPage, *, geographic: bool) -> tuple[_Layout, Spac
         kinds = [_STRAIGHT]  # undeclared, but there is nothing else that it could be
     if samples < colours:
         raise ValueError(f"a TIFF of {samples} samples, where its colours need {colours}")
+    if photometric == _YCBCR and compression in segments.COMPRESSIONS:
+        raise ValueError(f"a TIFF of YCbCr pixels with the compression {page.compression.name}; store RGB")
     if number_type and photometric not in (_BLACK_IS_ZERO, _RGB):
         raise ValueError(f"{number_type} samples of other colours than grey or RGB; store them as grey")
     if (number_type and samples > colours) or _are_bands(photometric, samples - colours, kinds, geographic=geographic):
@@ -279,7 +282,10 @@ def _read(content: Content, page: tifffile.TiffPage, layout: _Layout, space: Spa
     _check_segments(content, page)
     if page.compression in (1, 32773):
         page.predictor = tifffile.PREDICTOR.NONE  # which belongs to other compressions
-    stored = page.asarray(squeeze=False, maxworkers=1)  # [planes, 1, h, w, 1] or [1, 1, h, w, samples]
+    if page.compression in segments.COMPRESSIONS:
+        stored = segments.read_segments(content, page)
+    else:
+        stored = page.asarray(squeeze=False, maxworkers=1)  # [planes, 1, h, w, 1] or [1, 1, h, w, samples]
     samples = np.moveaxis(stored[:, 0], 0, -1).reshape(*page.shaped[2:4], layout.samples)
     samples = samples.astype(np.uint8) if samples.dtype == bool else samples
     _refuse_missing(samples, page)
