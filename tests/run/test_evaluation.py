@@ -216,9 +216,9 @@ def test_masks_of_a_reference_are_no_opacity(said: str, tmp_path: Path, monkeypa
         for i, one in enumerate(pixels[..., :channels]):
             Image.fromarray(one).save(tmp_path / name / f"{i:02d}.png")
     roles = "RGB=image,3=mask"
-    options = {**TINY, "held_out": 0, "kimg": 0.008}
-    train_on = ("four", {"channels": roles}) if said == "by the run" else ("three", {})
-    list(frugan.train(tmp_path / train_on[0], tmp_path / "run", device="cpu", **options, **train_on[1]))
+    name, channels = ("four", roles) if said == "by the run" else ("three", "auto")
+    options: dict[str, Any] = {**TINY, "held_out": 0, "kimg": 0.008, "channels": channels}
+    list(frugan.train(tmp_path / name, tmp_path / "run", device="cpu", **options))
     if said == "by the reference":
         (tmp_path / "four" / "data.json").write_text(json.dumps({"channels": roles}))
     found = {

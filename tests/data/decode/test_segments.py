@@ -144,10 +144,10 @@ def test_a_packed_segment_unpacks_within_limits(packing: str) -> None:
 
 def test_the_size_within_the_boxes_of_a_jp2_file() -> None:
     """A decoy in a box before the codestream is not taken for it."""
-    whole = imagecodecs.jpeg2k_encode(np.zeros((40, 30), np.uint8), level=0, codecformat="jp2")
+    whole = bytes(imagecodecs.jpeg2k_encode(np.zeros((40, 30), np.uint8), level=0, codecformat="jp2"))
     check_jpeg_2000(whole, 40, 30)
     at = whole.index(b"jp2c") - 4
-    decoy = imagecodecs.jpeg2k_encode(np.zeros((16, 16), np.uint8), level=0, codecformat="j2k")
+    decoy = bytes(imagecodecs.jpeg2k_encode(np.zeros((16, 16), np.uint8), level=0, codecformat="j2k"))
     box = struct.pack(">I", 8 + len(decoy)) + b"xml " + decoy
     check_jpeg_2000(whole[:at] + box + whole[at:], 40, 30)
     for content in (whole[:at], whole[:30], b"", whole[1:]):

@@ -76,7 +76,7 @@ def _decode(data: bytes, page: tifffile.TiffPage, out: np.ndarray) -> None:
 def _decode_lerc(data: bytes, parameters: object, out: np.ndarray) -> None:
     packing = parameters[1] if isinstance(parameters, tuple) and len(parameters) > 1 else 0
     if packing in _UNPACK:
-        data = _UNPACK[packing](data, out=out.nbytes + _SLACK)
+        data = bytes(_UNPACK[packing](data, out=out.nbytes + _SLACK))
     _, known = imagecodecs.lerc_decode(data, masks=True, out=out)
     if known is not None and not np.all(known):
         raise _Refused(f"{int(np.sum(known == 0)):,} pixels without data; crop them away, or fill them")

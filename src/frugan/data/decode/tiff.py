@@ -217,7 +217,9 @@ def _layout(page: tifffile.TiffPage, *, geographic: bool) -> tuple[_Layout, Spac
     if samples < colours:
         raise ValueError(f"a TIFF of {samples} samples, where its colours need {colours}")
     if photometric == _YCBCR and compression in segments.COMPRESSIONS:
-        raise ValueError(f"a TIFF of YCbCr pixels with the compression {page.compression.name}; store RGB")
+        raise ValueError(
+            f"a TIFF of YCbCr pixels with the compression {tifffile.COMPRESSION(compression).name}; store RGB"
+        )
     if number_type and photometric not in (_BLACK_IS_ZERO, _RGB):
         raise ValueError(f"{number_type} samples of other colours than grey or RGB; store them as grey")
     if (number_type and samples > colours) or _are_bands(photometric, samples - colours, kinds, geographic=geographic):
