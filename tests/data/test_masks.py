@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import tifffile
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -9,6 +11,9 @@ from PIL import Image
 from frugan.channels import CHANNELS, MaskChannel, parse_channels
 from frugan.data import DataConfig, open_dataset
 from frugan.errors import FruganError
+from frugan.image_files import choose_output
+from frugan.images import mask_pixels, to_float
+from tests.fuzz.damage import program
 
 KINDS = {
     "0 and 255": (np.array([0, 255]), lambda plane: Image.fromarray(plane.astype(np.uint8)), (0, 255), 8),
@@ -134,7 +139,7 @@ BAD = {
     ),
     "depths": (
         lambda r: Image.fromarray(indices(0, 2).astype(np.uint16)).save(r / "masks" / "sub" / "0.png"),
-        "some masks.*8 bits and some 16",
+        "some masks.*8 bits and some have more",
     ),
     "two of a name": (lambda r: photo(1).save(r / "masks" / "sub" / "0.bmp"), "two masks of one name"),
     "no folder": (lambda r: (r / "masks").rename(r / "elsewhere"), "there is no file or folder"),
@@ -236,3 +241,105 @@ def test_masks_of_a_folder_go_with_grey_and_rgb(channels):
         DataConfig("photos", channels=channels, masks="masks")
     with pytest.raises(FruganError, match="sets of shards have no masks"):
         DataConfig("set-{0..3}.tar", masks="masks")
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.data())
+def test_masks_of_any_numbers_come_out_bit_for_bit(tmp_path_factory, data):
+    """Beside measured images of every type, in the same files or in others: through the set, and an identity for a generator."""
+    dtype = np.dtype(
+        data.draw(st.sampled_from(["uint8", "uint16", "int8", "int16", "int32", "float16", "float32", "float64"]))
+    )
+    values = data.draw(st.lists(st.integers(0, 127), min_size=2, max_size=5, unique=True).map(sorted))
+    channels, apart, masks = (
+        data.draw(st.sampled_from([1, 3, 5])),
+        data.draw(st.booleans()),
+        data.draw(st.integers(1, 2)),
+    )
+    masks = 1 if apart else masks
+    rng = np.random.default_rng(0)
+    images = (
+        rng.integers(-100 if dtype.kind != "u" else 0, 100, (3, 16, 24, channels)) * (0.5 if dtype.kind == "f" else 1)
+    ).astype(dtype)
+    planes = np.array(values)[rng.integers(0, len(values), (3, 16, 24, masks))]
+    planes[:, 0, : len(values)] = np.array(values)[None, :, None]
+    root = tmp_path_factory.mktemp("set")
+    if apart:
+        np.save(root / "images.npy", images)
+        np.save(
+            root / "masks.npy",
+            planes[..., 0].astype(data.draw(st.sampled_from(["uint8", "uint16", "int32", "float32"]))),
+        )
+        config = DataConfig(str(root / "images.npy"), masks=str(root / "masks.npy"))
+    else:
+        np.save(root / "images.npy", np.concatenate([images, planes.astype(dtype)], -1))
+        config = DataConfig(
+            str(root / "images.npy"),
+            channels=f"0-{channels - 1}=image,{channels}-{channels + masks - 1}=mask".replace("0-0=", "0=").replace(
+                "1-1=", "1="
+            ),
+        )
+    found = opened(config, root)
+    assert (found.skipped, found.pixel_format.dtype, len(found.masks)) == ([], str(dtype), masks)
+    assert all(mask.values == tuple(values) for mask in found.masks)
+    made = to_float(torch.from_numpy(np.array(found.pixels)))
+    for i, mask in enumerate(found.masks):
+        assert np.array_equal(mask_pixels(made[:, channels + i], mask)[..., 0], planes[..., i])
+    output = choose_output(found.pixel_format, channels)
+    written = output.values(made[:, :channels])
+    assert np.allclose(
+        written.astype(float), images.astype(float), rtol=0, atol=0 if dtype.kind != "f" else 100 * 2**-23
+    )
+
+
+@pytest.mark.parametrize("value", [0.5, -1, 70_000, np.nan])
+def test_values_that_no_mask_holds_skip_their_image(value, tmp_path):
+    images = np.random.default_rng(0).random((4, 16, 16, 4)).astype(np.float32)
+    images[..., 3] = indices(0, 2)
+    images[2, 3, 3, 3] = value
+    np.save(tmp_path / "set.npy", images)
+    config = DataConfig(str(tmp_path / "set.npy"), channels="0-2=image,3=mask")
+    found = opened(config, tmp_path)
+    ((_, why),) = found.skipped
+    assert f"its mask holds {value:g}; values of a mask are whole numbers from 0 to 65535" in why
+    assert len(found) == 3
+    images[..., 3] = value
+    np.save(tmp_path / "set.npy", images)
+    with pytest.raises(FruganError, match=r"none of the masks in .* can be read, the first is .*its mask holds"):
+        opened(config, tmp_path)
+
+
+def test_pairs_of_measured_images_through_the_command_line(tmp_path):
+    """Float TIFFs whose last channel is a mask: trained on, and generated in their own numbers with masks of theirs."""
+    (tmp_path / "set").mkdir()
+    for i in range(8):
+        image = np.random.default_rng(i).normal(300, 20, (16, 16, 3)).astype(np.float32)
+        image[..., 2] = 7 * indices(i, 2)
+        tifffile.imwrite(tmp_path / "set" / f"{i}.tif", image, photometric="minisblack", planarconfig="contig")
+    run = str(tmp_path / "run")
+    tiny = [
+        "--preset",
+        "tiny",
+        "--batch",
+        "4",
+        "--channel-base",
+        "64",
+        "--channel-max",
+        "8",
+        "--kimg",
+        "0.008",
+        "--device",
+        "cpu",
+    ]
+    for words in (
+        ["train", str(tmp_path / "set"), run, "--channels", "0-1=image,2=mask", *tiny],
+        ["generate", run, "--pairs", "--seeds", "0-1", "--out", str(tmp_path / "out")],
+    ):
+        code, printed = program(*words)
+        assert code == 0, printed
+    for seed in (0, 1):
+        image = tifffile.imread(tmp_path / "out" / "images" / f"seed000{seed}.tif")
+        mask = tifffile.imread(tmp_path / "out" / "masks" / f"seed000{seed}.tif")
+        assert (image.shape, image.dtype) == ((16, 16, 2), np.float32)
+        assert (mask.shape, mask.dtype) == ((16, 16), np.uint8)
+        assert set(np.unique(mask)) <= {0, 7}

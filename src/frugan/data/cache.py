@@ -32,7 +32,7 @@ from frugan.channels import CHANNEL_NAMES, MaskChannel, has_alpha
 from frugan.data.decode import Header, convert, resize
 from frugan.data.sources.base import Source
 from frugan.data.sources.crops import Crops
-from frugan.data.sources.masks import Masked
+from frugan.data.sources.masks import Masked, even_steps
 from frugan.data.stats import Histograms, SourceStats
 from frugan.data.target import PixelConfig, Plan, make_plan, unusual_types
 from frugan.data.values import is_counted, range_name, settle_range, stretch
@@ -393,8 +393,10 @@ def _decode(
     _require_space(file.parent, int(np.prod(shape)) * dtype.itemsize)
     pixels = np.lib.format.open_memmap(file, "w+", dtype, shape)
 
+    masks = _masks_of(source)
+
     def write(slot: int, stored: np.ndarray) -> None:
-        pixels[slot] = _fitted(stored, plan, config)
+        pixels[slot] = _fitted(stored, plan, config, masks)
 
     decoded = _each(source, rows, plan, config, alpha, write, step)
     pixels.flush()
@@ -449,16 +451,27 @@ def _each(
     return _Decoded(reasons, counts)
 
 
-def _fitted(pixels: np.ndarray, plan: Plan, config: PixelConfig) -> np.ndarray:
+def _masks_of(source: Source) -> tuple[MaskChannel, ...]:
+    """The masks behind the images of a source, after it has learnt them."""
+    source = source.source if isinstance(source, Crops) else source
+    return source.channels if isinstance(source, Masked) else ()
+
+
+def _fitted(pixels: np.ndarray, plan: Plan, config: PixelConfig, masks: Sequence[MaskChannel]) -> np.ndarray:
     """`[h, w, C']` → `[H, W, C]` as planned; masks behind the image become of its size and depth, and nothing else."""
     if not config.masks:
         return _fitted_image(pixels, plan, config)
-    image, masks = pixels[..., : -config.masks], pixels[..., -config.masks :]
-    if plan.depth == 16 and masks.dtype == np.uint8:
-        masks = masks.astype(np.uint16) * 257
+    image = _fitted_image(pixels[..., : -config.masks], plan, config)
+    planes = pixels[..., -config.masks :]
+    if not is_plain(planes.dtype):  # places in the order of the values
+        steps = [even_steps(len(mask.values), image.dtype) for mask in masks]
+        planes = np.stack([known[planes[..., i].astype(np.intp)] for i, known in enumerate(steps)], -1)
+    elif plan.depth == 16 and planes.dtype == np.uint8:
+        planes = planes.astype(np.uint16) * 257
     filter = "nearest" if config.mask_filter == "nearest" else config.filter
-    masks = resize(masks, plan.resolution, fit=config.fit, filter=filter, background="black")
-    return np.concatenate([_fitted_image(image, plan, config), masks], -1)
+    return np.concatenate(
+        [image, resize(planes, plan.resolution, fit=config.fit, filter=filter, background="black")], -1
+    )
 
 
 def _fitted_image(pixels: np.ndarray, plan: Plan, config: PixelConfig) -> np.ndarray:

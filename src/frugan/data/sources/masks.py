@@ -1,7 +1,8 @@
 """Masks beside images: the last channels of the files themselves, or a folder of files of the same names.
 
 A mask holds few different values, which mean something: 0 and 255, 0 and 1, classes, or colours. They become even steps over the
-range of the images' type, in ascending order, and are remembered for the way out.
+range of the images' type, in ascending order, and are remembered for the way out. Beside images of other numbers than uint8 and
+uint16, whose range is not known yet, they become places in that order.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from frugan.data.decode import Background, Header, convert
 from frugan.data.sources.base import Derived, Source
 from frugan.data.workers import in_threads
 from frugan.errors import FruganError, shown
+from frugan.pixel_format import full_value, is_plain
+
+_WHOLE = 0
+"""Stands for the bits of mask values that are stored in another type than uint8 and uint16."""
 
 _GREY = 0x010101
 """A grey value times this is the colour that looks like it."""
@@ -95,15 +100,13 @@ class Masked(Derived):
         return replace(header, channels=header.channels - drops)
 
     def pixels(self, index: int) -> np.ndarray:
-        """uint8 or uint16 `[H, W, C + masks]`."""
+        """`[H, W, C + masks]` of the images' type."""
         image, _ = self._rows[index]
         pixels = self.source.pixels(image)
         if self.masks is None:
             pixels = pixels[..., : self.images]
         elif has_alpha(pixels.shape[-1]) and self.source.alpha:
             pixels = convert(pixels, pixels.shape[-1] - 1, self.background)
-        if pixels.dtype not in (np.uint8, np.uint16):
-            raise FruganError(f"its pixels are {pixels.dtype}; masks go with images of 8 or 16 bits")
         planes = [_steps(plane, codes, pixels.dtype) for plane, codes in zip(self._planes(index)[0], self._codes)]
         return np.concatenate([pixels, np.stack(planes, -1)], -1)
 
@@ -115,16 +118,19 @@ class Masked(Derived):
         where = (self.masks or self.source).path
         codes: list[set[int]] = [set() for _ in range(self.count)]
         depths: set[int] = set()
+        first = ""
 
-        def look(row: int) -> tuple[int, list[set[int]], int | None]:
+        def look(row: int) -> tuple[int, list[set[int]], int | str]:
             try:
                 planes, depth = self._planes(row)
-            except Exception:  # is told when the image is decoded
-                return row, [], None
+            except Exception as error:  # is told when the image is decoded
+                return row, [], f"{shown(self.names[row])}: {error}"
             return row, [set(np.unique(plane)[: MOST_VALUES + 1].tolist()) for plane in planes], depth
 
         for row, values, depth in in_threads(look, rows, at_once):
-            if depth is not None:
+            if isinstance(depth, str):
+                first = first or depth
+            else:
                 depths.add(depth)
             for known, new in zip(codes, values):
                 known |= new
@@ -135,36 +141,43 @@ class Masked(Derived):
                         "channel as image"
                     )
         if len(depths) > 1:
-            raise FruganError(f"some masks in {where} have 8 bits and some 16; save all alike")
+            raise FruganError(f"some masks in {where} have 8 bits and some have more; save all alike")
+        if not depths:
+            raise FruganError(f"none of the masks in {where} can be read, the first is {first}")
         for known in codes:
             if len(known) < 2:
-                value = f"all hold one value only, {_as_grey(known)}" if known else "none can be read"
-                raise FruganError(f"the masks in {where} say nothing: {value}")
+                raise FruganError(f"the masks in {where} say nothing: all hold one value only, {_as_grey(known)}")
         self._codes = [np.array(sorted(known)) for known in codes]
-        coloured = self.masks is not None and depths == {8} and any((known % _GREY).any() for known in self._codes)
-        bits = 24 if coloured else depths.pop()
-        factor = _GREY if self.masks is not None and bits == 8 else 1
-        self.channels = tuple(MaskChannel(tuple((known // factor).tolist()), bits) for known in self._codes)
+        self.channels = self._described(depths.pop())
         return self.channels
+
+    def _described(self, depth: int) -> tuple[MaskChannel, ...]:
+        colours = self.masks is not None and depth == 8
+        if colours and any((known % _GREY).any() for known in self._codes):
+            return tuple(MaskChannel(tuple(known.tolist()), 24) for known in self._codes)
+        factor, found = _GREY if colours else 1, []
+        for known in self._codes:
+            bits = depth or (8 if known[-1] < 256 else 16)
+            found.append(MaskChannel(tuple((known // factor).tolist()), bits))
+        return tuple(found)
 
     def _planes(self, index: int) -> tuple[list[np.ndarray], int]:
         """The masks of an image and their bits: `[H, W]` each of stored values, those of 8 bits from files of their own as colours
         0xRRGGBB, because what is grey in one may stand beside colours in another."""
         image, mask = self._rows[index]
         if self.masks is None:
-            pixels = self.source.pixels(image)[..., self.images :]
-            return [pixels[..., i] for i in range(self.count)], 8 * pixels.dtype.itemsize
-        pixels = self.masks.pixels(mask)
-        depth = 8 * pixels.dtype.itemsize
+            pixels, depth = _whole(self.source.pixels(image)[..., self.images :])
+            return [pixels[..., i] for i in range(self.count)], depth
+        pixels, depth = _whole(self.masks.pixels(mask))
         if has_alpha(pixels.shape[-1]) and self.masks.alpha:
             if (pixels[..., -1] != np.iinfo(pixels.dtype).max).any():
                 raise FruganError("its mask has transparent pixels; save it as grey values or colours")
             pixels = pixels[..., :-1]
         if pixels.shape[-1] not in (1, 3):
             raise FruganError(f"its mask has {pixels.shape[-1]} channels; one of grey values, or RGB, is expected")
-        if depth == 16:
+        if depth != 8:
             if (pixels != pixels[..., :1]).any():
-                raise FruganError("its mask has colours of 16 bits; save it with 8 bits, or as grey values")
+                raise FruganError("its mask has colours of more than 8 bits; save it with 8 bits, or as grey values")
             return [pixels[..., 0]], depth
         red, green, blue = (pixels[..., i % pixels.shape[-1]].astype(np.uint32) for i in range(3))
         return [red << 16 | green << 8 | blue], depth
@@ -174,12 +187,28 @@ def _joined(*hashes: str) -> bytes:
     return hashlib.sha256("\0".join(hashes).encode()).digest()
 
 
+def _whole(pixels: np.ndarray) -> tuple[np.ndarray, int]:
+    """Values of a mask and their bits; those of other types as uint16. Raises `FruganError` where that cannot hold them."""
+    if is_plain(pixels.dtype):
+        return pixels, 8 * pixels.dtype.itemsize
+    odd = ~((pixels >= 0) & (pixels <= 65535) & (pixels == np.rint(pixels)))
+    if odd.any():
+        raise FruganError(f"its mask holds {pixels[odd][0]:g}; values of a mask are whole numbers from 0 to 65535")
+    return pixels.astype(np.uint16), _WHOLE
+
+
 def _as_grey(codes: set[int]) -> int:
     (code,) = codes
     return code // _GREY if code and code % _GREY == 0 else code
 
 
 def _steps(plane: np.ndarray, codes: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Stored values `[H, W]` → even steps over the range of `dtype`."""
-    steps = np.rint(np.arange(len(codes)) * (np.iinfo(dtype).max / (len(codes) - 1))).astype(dtype)
-    return steps[np.searchsorted(codes, plane)]
+    """Stored values `[H, W]` → even steps over the range of uint8 or uint16, of another `dtype` their places 0, 1, 2 …"""
+    places = np.searchsorted(codes, plane)
+    return even_steps(len(codes), dtype)[places] if is_plain(dtype) else places.astype(dtype)
+
+
+def even_steps(count: int, dtype: np.dtype) -> np.ndarray:
+    """So many numbers from 0 to what stands for 1 in pixels that are held as uint8, uint16 or float32."""
+    steps = np.arange(count) * (full_value(dtype) / (count - 1))
+    return (steps if dtype.kind == "f" else np.rint(steps)).astype(dtype)
