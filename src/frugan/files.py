@@ -162,7 +162,13 @@ def sync(path: Path) -> None:
 
 
 def write_text(path: str | Path, text: str, *, durable: bool = True) -> None:
-    """Replaces a text file in one step (see `replacing`), as UTF-8."""
+    """Replaces a text file in one step (see `replacing`), as UTF-8.
+
+    Args:
+        path: of the file.
+        text: its new content.
+        durable: whether to wait until the disk has it.
+    """
     # file names need not be text: what UTF-8 cannot say becomes an escape, which JSON reads back
     with replacing(path, durable=durable) as unfinished:
         unfinished.write_text(text, "utf-8", "backslashreplace", newline="")

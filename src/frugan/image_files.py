@@ -108,7 +108,16 @@ class Output:
     def save(
         self, images: Tensor, stems: Sequence[Path], texts: Sequence[Mapping[str, str]] | None = None
     ) -> list[Path]:
-        """Writes images float `[N, C, H, W]`, a file each: `stems` are their paths without the ending."""
+        """Writes images, a file each.
+
+        Args:
+            images: float `[N, C, H, W]` in [-1, 1].
+            stems: the N paths without their ending.
+            texts: the N dictionaries of texts that the files keep; None: none.
+
+        Returns:
+            The paths written.
+        """
         files = [stem.with_name(stem.name + self.suffix) for stem in stems]
         for i, (values, file) in enumerate(zip(self.values(images), files)):
             save(values, file, alpha=self.pixels.alpha, names=self.names, text=texts[i] if texts else None)

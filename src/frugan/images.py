@@ -106,9 +106,15 @@ def grid(pixels: np.ndarray, *, columns: int | None = None, background: int | np
 
 
 def beside_masks(images: Tensor, masks: int, *, alpha: bool = False) -> Tensor:
-    """`[N, C, H, W]`, the last `masks` of the channels masks → `[N, C - masks, H, (1 + masks)·W]`: each mask beside its image.
+    """Images with each of their masks beside them, as images.
 
-    `alpha`: the last image channel is opacity, which is full where masks are shown.
+    Args:
+        images: `[N, C, H, W]`, masks behind the image's channels.
+        masks: number of channels that are masks.
+        alpha: whether the last image channel is opacity, which is full where masks are shown.
+
+    Returns:
+        `[N, C − masks, H, (1 + masks)·W]`
     """
     if not masks:
         return images

@@ -61,7 +61,13 @@ class Palette:
         return image.shape[-1] == 3 or (image.shape[-1] == 4 and len(self.colours) < MOST)
 
     def save(self, image: np.ndarray, path: Path, text: Mapping[str, str]) -> None:
-        """Writes a painted image RGB or RGBA as a PNG with this palette, whole or not at all."""
+        """Writes an image as a PNG with this palette, whole or not at all.
+
+        Args:
+            image: RGB or RGBA, uint8 `[H, W, 3]` or `[H, W, 4]`; pixels whose opacity is 0 become transparent.
+            path: of the file.
+            text: the texts that the file keeps, by key.
+        """
         indices = _nearest(image[..., :3], self.colours).astype(np.uint8)
         clear: dict[str, int] = {}
         if image.shape[-1] == 4:

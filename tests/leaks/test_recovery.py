@@ -12,7 +12,7 @@ from torch import Tensor
 from frugan.augment import AugmentConfig, AugmentPipeline
 from frugan.errors import FruganError
 from frugan.leaks import recovery
-from frugan.leaks.looks import FEWEST
+from frugan.leaks.features import FEWEST
 from frugan.leaks.recovery import _squared_mean
 from frugan.ops.rotations import quarter_turns
 
@@ -102,7 +102,7 @@ def test_the_squared_norm_of_a_mean_is_not_biased() -> None:
 
 
 class Pixels:
-    """In the place of `Look`: the mean embedding is the mean of pixels."""
+    """In the place of `ImageFeatures`: the mean embedding is the mean of pixels."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -111,9 +111,9 @@ class Pixels:
 
 
 def test_the_interval_of_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two deviations to either side: with the means of pixels as the look, and a T that blackens images with probability ½."""
+    """Two deviations to either side: with the means of pixels as features, and a T that blackens images with probability ½."""
 
-    monkeypatch.setattr(MODULE, "Look", Pixels)
+    monkeypatch.setattr(MODULE, "ImageFeatures", Pixels)
     monkeypatch.setattr(MODULE, "small", lambda x: x.flatten(1).double().numpy())
 
     def blacken(x: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ def test_the_interval_of_recovery(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_effect_is_one_from_two_standard_errors_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """The square of the mean shift, over all pairs, against its jackknife error, both written out: T stretches and shifts."""
-    monkeypatch.setattr(MODULE, "Look", Pixels)
+    monkeypatch.setattr(MODULE, "ImageFeatures", Pixels)
     monkeypatch.setattr(MODULE, "small", lambda x: x.flatten(1).double().numpy())
     images = torch.randn(FEWEST, 1, 1, 2, generator=torch.Generator().manual_seed(0)).double()
     found = []

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from frugan.ops import warp, warp_cpu
-from frugan.ops.rings import reflect
+from frugan.ops.periodic import reflect
 from frugan.ops.tiling import TILES, Tile, tiles_along
 from frugan.ops.warp import AffineWarp
 
@@ -142,12 +142,12 @@ def test_a_large_batch_in_parts_equals_the_whole(on_cpu: bool, monkeypatch: pyte
     for module in (warp, warp_cpu):
         own = module.bilinear
         monkeypatch.setattr(
-            module, "bilinear", lambda rings, grid, own=own: (sampled.append(len(grid)), own(rings, grid))[1]
+            module, "bilinear", lambda extended, grid, own=own: (sampled.append(len(grid)), own(extended, grid))[1]
         )
     for at_once in (5, 2):
         for module in (warp, warp_cpu):
             monkeypatch.setattr(module, "_WORKSPACE", at_once * 3 * 32**2)
-        out = warp_cpu.warp(x, inverse) if on_cpu else AffineWarp((8, 8)).by_rings(x, inverse)
+        out = warp_cpu.warp(x, inverse) if on_cpu else AffineWarp((8, 8)).in_parts(x, inverse)
         results.append([out, torch.autograd.grad(out, x, x)[0]])
     assert sampled == [5, 2, 2, 1]
     torch.testing.assert_close(*results, atol=1e-5, rtol=0)

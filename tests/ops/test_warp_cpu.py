@@ -89,10 +89,10 @@ def test_upright_warps_equal_the_whole_way(size: tuple[int, int], tile: Tile) ->
     ids=["inside", "around", "beyond", "one beyond"],
 )
 @pytest.mark.parametrize("tile", TILES)
-def test_windows_of_the_rings_equal_the_whole_rings(
+def test_windows_equal_the_whole_period(
     tile: Tile, size: tuple[int, int], zooms: tuple[float, ...], shift: float
 ) -> None:
-    """Values and gradients; where less than a ring is seen, more than one, and more than there is."""
+    """Values and gradients; where less than a period is seen, more than one, and more than there is."""
     x, up = images(3, 2, *size).requires_grad_(), images(3, 2, *size).flip(0)
     shifts = shift * size[1], -shift * size[0]
     inverse = torch.cat([affine(1, angle=a, zoom=zoom, shift=shifts) for a, zoom in zip((0.3, 2, 4), zooms)])
@@ -103,9 +103,9 @@ def test_windows_of_the_rings_equal_the_whole_rings(
     torch.testing.assert_close(*gradients, atol=2e-4, rtol=0)
 
 
-def test_windows_hold_what_is_seen_and_no_more_than_a_ring() -> None:
+def test_windows_hold_what_is_seen_and_no_more_than_a_period() -> None:
     assert warp_cpu._window(16, False, -7.5, 7.5) == (-1, 48)  # pixels 0 to 15 are samples 0 to 30
-    assert warp_cpu._window(16, False, -20, 20) is None  # more than a ring
+    assert warp_cpu._window(16, False, -20, 20) is None  # more than a period
     assert warp_cpu._window(16, False, 10, 23.5) is None  # beyond the reflection
     assert warp_cpu._window(16, True, 10, 23.5) is not None  # no end
 

@@ -22,7 +22,7 @@ from frugan.run.load import read_source
 from frugan.run.plan import plan
 from frugan.run.train import Run
 from frugan.training import StartReport, TransferConfig
-from frugan.training.transfer import freeze, layers_from_image, take_over
+from frugan.training.transfer import freeze, layers_from_image, transfer
 
 from .conftest import TINY
 
@@ -47,7 +47,7 @@ def networks(
 
 def start(target: tuple[Generator, Discriminator], source: tuple[Generator, Discriminator]) -> StartReport:
     report = StartReport("source")
-    ema = take_over(target, Imported(source[0], source[0], source[1]), report)
+    ema = transfer(target, Imported(source[0], source[0], source[1]), report)
     for a, b in zip(ema.state_dict().values(), target[0].state_dict().values(), strict=True):
         assert torch.equal(a, b)
     return report
@@ -128,7 +128,7 @@ def test_no_discriminator_starts_fresh() -> None:
     source, target = networks(0), networks(1)
     before = {k: v.clone() for k, v in target[1].state_dict().items()}
     report = StartReport("source")
-    take_over(target, Imported(source[0]), report)
+    transfer(target, Imported(source[0]), report)
     assert {d.network for d in report.differences} == {"discriminator"}
     assert all(torch.equal(before[k], v) for k, v in target[1].state_dict().items())
     assert "EMA" in report.notes[0]

@@ -56,7 +56,16 @@ class DiffAugment:
 
     @torch.no_grad()
     def draw(self, n: int, p: float | Tensor, *, generator: torch.Generator) -> Drawn:
-        """Uniform variates `[n, k]` for each part of the policy. It is always on: p counts for nothing."""
+        """Draws the transforms of n images.
+
+        Args:
+            n: number of images.
+            p: has no effect, since the policy is always on.
+            generator: on the device of the images.
+
+        Returns:
+            Uniform variates `[n, k]` for each part of the policy.
+        """
         device = generator.device
         return {k: torch.rand(n, len(POLICIES[k]), generator=generator, device=device) for k in self.policy}
 

@@ -193,7 +193,16 @@ class Measurement:
 
     @torch.no_grad()
     def draw(self, n: int, channels: int, *, generator: torch.Generator) -> Drawn:
-        """Random tensors `[n, …]` for the measurement of n images, on the generator's device."""
+        """Draws the measurement of n images.
+
+        Args:
+            n: number of images.
+            channels: C of the images.
+            generator: on the device of the images.
+
+        Returns:
+            Random tensors `[n, …]`, for `apply`.
+        """
         return self.kind.draw((n, channels - self.masks, *self.resolution), generator, *self.parameters)
 
     def apply(self, images: Tensor, draw: Drawn) -> Tensor:

@@ -60,7 +60,18 @@ class AugmentConfig:
 class Augmentation(Protocol):
     """A random transform of images, drawn in one step and applied, differentiably, in another."""
 
-    def draw(self, n: int, p: float | Tensor, *, generator: torch.Generator) -> Any: ...
+    def draw(self, n: int, p: float | Tensor, *, generator: torch.Generator) -> Any:
+        """Draws the transform of n images.
+
+        Args:
+            n: number of images.
+            p: the probability of the transform, a number in [0, 1] or a 0-d tensor.
+            generator: on the device of the images.
+
+        Returns:
+            Random tensors `[n, …]`, for `apply`.
+        """
+        ...
 
     def apply(self, images: Tensor, draw: Any) -> Tensor: ...
 
@@ -72,6 +83,7 @@ class Chain:
         self.parts = parts
 
     def draw(self, n: int, p: float | Tensor, *, generator: torch.Generator) -> list[Any]:
+        """The draws of all parts. See `Augmentation`."""
         return [part.draw(n, p, generator=generator) for part in self.parts]
 
     def apply(self, images: Tensor, draw: list[Any]) -> Tensor:

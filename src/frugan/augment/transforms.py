@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from frugan.checks import check_choice
-from frugan.ops.rings import reflect, wrap
+from frugan.ops.periodic import reflect, wrap
 
 Group = Literal["blit", "geometry", "color", "filter", "noise", "cutout"]
 

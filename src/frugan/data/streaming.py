@@ -166,6 +166,11 @@ class StreamedPixels:
 
     Held-out images lie in as few shards as can be, and those stay. A shard that is lost while training is named in
     `skipped`, and images of the shards after it take the places of its own; with `strict` it ends the run.
+
+    Args:
+        config: of the data set.
+        pixels: the shards' pixels.
+        skipped: (name, reason) of images that cannot be had, to which lost shards are added.
     """
 
     at_hand = False

@@ -145,7 +145,13 @@ class Answers(Protocol):
 
 
 class Service:
-    """The answers: facts of the networks, w of latents, images of ws."""
+    """The explorer's answers: facts of the networks, w of latents, images of ws.
+
+    Args:
+        networks: the generators that can be explored.
+        text_model: joins images and texts, for edits by words; None: there are none.
+        queue: does work that takes long; None: one of its own.
+    """
 
     def __init__(
         self, networks: Sequence[Network], *, text_model: JointModel | None = None, queue: JobQueue | None = None

@@ -98,13 +98,25 @@ class Baseline:
         return cls(z, c, truncation, images, max(float(pairs.mean()), 1e-6), stds)
 
     def edited(self, G: Generator, edits: Sequence[Edit], rows: slice = slice(None)) -> Tensor:
-        """The images of those `rows` with edits."""
+        """The edited images `[n, C, H, W]` of some of the baseline's latents.
+
+        Args:
+            G: the generator.
+            edits: what is changed, all at once.
+            rows: of the latents; all of them by default.
+        """
         c = None if self.c is None else self.c[rows]
         return render_edited(G, self.z[rows], c, edits, self.truncation)
 
 
 def measure(G: Generator, direction: Direction, baseline: Baseline) -> Effect:
-    """Measures the effect of a direction on the baseline's images, at strength 1."""
+    """Measures the effect of a direction, at strength 1.
+
+    Args:
+        G: the generator.
+        direction: to move along.
+        baseline: the images that are edited, and their scores before.
+    """
     after = baseline.edited(G, [Edit(direction, 1.0)])
     before = baseline.images
     change = (after - before).abs().amax(dim=1)

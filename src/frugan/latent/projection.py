@@ -136,7 +136,13 @@ class Projection:
 
 
 class Target:
-    """Images to come close to, embedded once; where there is a mask, only what it keeps counts."""
+    """Images to come close to, embedded once.
+
+    Args:
+        images: `[N, C, H, W]` in [-1, 1].
+        distance: that measures how close generated images come.
+        mask: bool `[H, W]` or `[N, H, W]`, true where the image counts; None: everywhere.
+    """
 
     def __init__(self, images: Tensor, distance: Distance, mask: Tensor | None = None) -> None:
         self.distance = distance

@@ -14,16 +14,17 @@ import torch
 from torch import Tensor
 
 from frugan.errors import FruganError
-from frugan.leaks.looks import FEWEST, Array, Function, Look, applied, small
+from frugan.leaks.features import FEWEST, Array, Function, ImageFeatures, applied, small
 
 UNRECOVERABLE = 0.15
-"""Below this share (p ≈ 0.85 for a group) generators were seen to leak (Karras et al. 2020, Fig. 3)."""
+"""The share `remains` below which generators leak in practice: 1 − p at p = 0.85 for a group (Karras et al. 2020, Fig. 3)."""
 _DRAWS = 4
+"""Augmented versions of each image, whose features are averaged."""
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """How much of an augmentation's effect can be recovered.
+    """The part of an augmentation's effect that a second application still changes, and that can therefore be recovered.
 
     Attributes:
         effect: ‖TP − P‖, the distance of mean embeddings, √2 at most.
@@ -70,27 +71,33 @@ def recovery(images: Tensor, augment: Function, *, seed: int = 0) -> Recovery:
         once = [applied(augment, images) for _ in range(_DRAWS)]
         twice = [applied(augment, applied(augment, images)) for _ in range(_DRAWS)]
     clean = small(images)
-    look = Look(np.concatenate([clean, *map(small, once)]), np.random.default_rng(seed))
-    p, tp, ttp = look.kernel(clean), _mean(look, once), _mean(look, twice)
+    features = ImageFeatures(np.concatenate([clean, *map(small, once)]), np.random.default_rng(seed))
+    p, tp, ttp = features.kernel(clean), _mean(features, once), _mean(features, twice)
     effect, error, without = _squared_mean(tp - p)
     if effect <= 2 * error:
         return Recovery(max(effect, 0) ** 0.5)
     again, _, again_without = _squared_mean(ttp - tp)
     ratio, error = again / effect, _jackknife_error(again_without / without)
-    remains, low, high = (float(max(square, 0) ** 0.5) for square in (ratio, ratio - 2 * error, ratio + 2 * error))
+    squares = (ratio, ratio - 2 * error, ratio + 2 * error)
+    remains, low, high = (float(max(square, 0) ** 0.5) for square in squares)
     return Recovery(effect**0.5, remains, low, high)
 
 
-def _mean(look: Look, draws: list[Tensor]) -> Array:
-    return np.mean([look.kernel(small(x)) for x in draws], axis=0)
+def _mean(features: ImageFeatures, draws: list[Tensor]) -> Array:
+    """The mean features `[N, D]` of each image over its draws."""
+    return np.mean([features.kernel(small(x)) for x in draws], axis=0)
 
 
 def _squared_mean(x: Array) -> tuple[float, float, Array]:
-    """‖E x‖² from independent rows `[N, D]`, unbiased (the mean over pairs), its standard error, and itself without each row."""
+    """An estimate of ‖E x‖² from independent rows `[N, D]`, its standard error, and the estimate without each row, `[N]`.
+
+    It is the mean of ⟨x_i, x_j⟩ over all pairs of different rows, which is unbiased: (‖Σ x_i‖² − Σ ‖x_i‖²) / (N·(N − 1)).
+    """
     n, total, own = len(x), x.sum(0), np.square(x).sum(1)
     without = (np.square(total - x).sum(1) - (own.sum() - own)) / ((n - 1) * (n - 2))
     return float((total @ total - own.sum()) / (n * (n - 1))), _jackknife_error(without), without
 
 
 def _jackknife_error(without: Array) -> float:
+    """The standard error of an estimate, from its values without each of N rows: √((N − 1)·variance)."""
     return float(np.sqrt((len(without) - 1) * without.var()))

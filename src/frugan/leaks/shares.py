@@ -23,21 +23,25 @@ from torch import Tensor
 
 from frugan.augment import AugmentConfig, AugmentPipeline
 from frugan.errors import FruganError
-from frugan.leaks.looks import FEWEST, Array, Function, Look, applied, small
+from frugan.leaks.features import FEWEST, Array, Function, ImageFeatures, applied, small
 from frugan.ops.rotations import quarter_turns
 
 Answers = NDArray[np.int64]
 
 SIGNIFICANCE = 0.01
+"""Largest p-value of a leak."""
 NEGLIGIBLE = 0.02
+"""Share of samples up to which there is no leak, however significant it is."""
 _SYMMETRIC = 0.5
+"""`visible` up to which images count as symmetric, so that a question has no answer."""
 _VAGUE = 0.3
+"""Upper end of the interval from which on "no leak" cannot be said."""
 
-_FOLDS = 5
-_LEVELS = 4
-_REPLICATES = 1000
-_STEPS = 300
-_RIDGE = 1e-3
+_FOLDS = 5  # of cross-fitting
+_LEVELS = 4  # into which the classifier's lead is divided
+_REPLICATES = 1000  # of the bootstrap
+_STEPS = 300  # of expectation maximisation
+_RIDGE = 1e-3  # as a share of the mean eigenvalue
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,7 @@ def measure_leaks(
     owner = np.array([i for i, question in enumerate(questions.values()) for _ in question.states[1:]])
     fit = _Mixture(answers, seen, len(owner) + 1, rng)
     shares, replicates = fit.shares[1:], fit.replicates[:, 1:]  # but for the images as they are
-    elsewhere, halfway = np.split(shares, 2)
+    elsewhere, halfway = np.split(shares, 2)  # in each other state; between the first state and that one
     found = []
     for i, (name, question) in enumerate(questions.items()):
         mine = np.flatnonzero(owner == i)
@@ -207,7 +211,7 @@ def measure_leaks(
         visible = min(abs(fit.parts[j + 1] - fit.parts[0]).sum() / 2 for j in mine)
         low, high = np.quantile(replicates[:, mine].sum(1), (0.025, 0.975))
         undecided = float(halfway[mine].sum())
-        doubt = fit.unexplained / max(visible, 1e-9)
+        doubt = fit.unexplained / max(visible, 1e-9)  # widens the interval, see above
         p_value = (np.sum(chance >= share) + 1) / (_REPLICATES + 1) * len(questions)
         found.append(
             Leak(
@@ -228,7 +232,7 @@ def measure_leaks(
 def _classify(states: Array, between: Array, samples: Array, rng: np.random.Generator) -> tuple[Answers, Answers]:
     """The states that a classifier sees in images: answers on real images, and on samples.
 
-    The classifier is a ridge regression on the features of `Look`, cross-fitted: it never judges an image that it
+    The classifier is a ridge regression on the features of `ImageFeatures`, cross-fitted: it never judges an image that it
     learned in any state. An answer is one integer below 4·K: the winning state, and in which quartile its lead over the
     second one lies.
 
@@ -242,7 +246,7 @@ def _classify(states: Array, between: Array, samples: Array, rng: np.random.Gene
         Integers `[N, 2·K − 1]` and `[M]`.
     """
     n, k, _ = states.shape
-    features = Look(states.reshape(n * k, -1), rng).everything
+    features = ImageFeatures(states.reshape(n * k, -1), rng).for_classifier
     x, y = features(states), features(np.concatenate([states, between], axis=1))
     z = features(samples)
     fold, sample_fold = (rng.permutation(np.arange(len(part)) % _FOLDS) for part in (states, samples))
@@ -260,6 +264,7 @@ def _classify(states: Array, between: Array, samples: Array, rng: np.random.Gene
 
 
 def _lead(scores: Array) -> Array:
+    """The difference of the best score and the second one: `[…, K]` → `[…]`."""
     best = np.partition(scores, -2, axis=-1)
     return best[..., -1] - best[..., -2]
 
@@ -280,10 +285,11 @@ class _Mixture:
         self.parts = self._histograms(np.arange(len(answers)))
         observed = np.bincount(seen, minlength=self.bins) / len(seen)
         self.shares = _unmix(self.parts[None], observed[None])[0]
-        self.replicates = _unmix(*self._again(observed))
+        self.replicates = _unmix(*self._resampled(observed))
         fitted = self.shares @ self.parts
-        parts, drawn = self._again(fitted)
-        usual = abs(drawn - np.einsum("rp,rpb->rb", _unmix(parts, drawn), parts)).sum(1).mean()
+        parts, drawn = self._resampled(fitted)
+        refitted = np.einsum("rp,rpb->rb", _unmix(parts, drawn), parts)
+        usual = abs(drawn - refitted).sum(1).mean()  # the difference that chance alone causes
         self.unexplained = max(float(abs(observed - fitted).sum() - usual), 0) / 2
 
     def without(self, parts: NDArray[np.int64]) -> Array:
@@ -294,9 +300,9 @@ class _Mixture:
         shares[parts] = 0
         if shares.sum() < 1e-9:
             shares[0] = 1
-        return _unmix(*self._again(shares / shares.sum() @ self.parts))
+        return _unmix(*self._resampled(shares / shares.sum() @ self.parts))
 
-    def _again(self, distribution: Array) -> tuple[Array, Array]:
+    def _resampled(self, distribution: Array) -> tuple[Array, Array]:
         """A bootstrap: histograms `[R, P, B]` of resampled images, and frequencies `[R, B]` of samples drawn from
         `distribution`.
         """
@@ -305,7 +311,9 @@ class _Mixture:
         return parts, self.rng.multinomial(self.samples, distribution, size=_REPLICATES) / self.samples
 
     def _histograms(self, rows: NDArray[np.int64]) -> Array:
-        """Histograms of the answers on those rows of images: `[P, B]`, each of sum 1 and, smoothed, without a zero."""
+        """Histograms of the answers on those rows of images: `[P, B]`, each of sum 1. Half an answer is spread over all
+        bins, so that none is 0.
+        """
         count = self.answers.shape[1]
         flat = (np.arange(count) * self.bins + self.answers[rows]).ravel()
         histograms = np.bincount(flat, minlength=count * self.bins).reshape(count, self.bins) + 0.5 / self.bins

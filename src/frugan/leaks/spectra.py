@@ -1,8 +1,9 @@
 """Leaks of augmentations that draw from a continuous group: their multiplier at each frequency that an image resolves.
 
-Applied with probability p, such a transform convolves the distribution along the group with a mixture of "nothing" and
-its draw. In the frequency domain it therefore multiplies by 1 − p + p·φ(ω), φ being the characteristic function of the
-draw. A zero of the multiplier is a leak; where it is small, the lost difference is hard to recover.
+Applied with probability p, such a transform convolves the distribution of images along the group with the mixture
+(1 − p)·δ₀ + p·(distribution of the drawn parameter). In the frequency domain it multiplies by 1 − p + p·φ(ω), φ being the
+characteristic function of the draw (Karras et al. 2020, appendix C). Where the multiplier is 0, distributions that differ
+at that frequency are augmented to the same one: a leak. Where it is small, the difference is hard to recover.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import numpy as np
 
 from frugan.errors import FruganError
 
-_LEVELS = 255
-_POINTS = 2001
+_LEVELS = 255  # steps of 8 bits
+_POINTS = 2001  # at which a continuous spectrum is evaluated
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Spectrum:
 
 
 def _normal(sigma: Callable[[int], float]) -> Callable[[np.ndarray, int], np.ndarray]:
+    """The characteristic function exp(−σ²ω²/2) of N(0, σ²), `sigma` being a function of the image's side."""
     return lambda omega, side: np.exp(-((sigma(side) * omega) ** 2) / 2)
 
 

@@ -1,4 +1,4 @@
-"""Adversarial losses: what the two networks play for."""
+"""Adversarial losses of D and of G as functions of logits: non-saturating, Wasserstein, hinge, relativistic."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 class AdversarialLoss(Protocol):
-    """Losses per sample `[N]` from logits `[N]`; both are minimised."""
+    """Losses per sample `[N]` from logits `[N]`, `real` of real images and `fake` of generated ones; both are minimised."""
 
     paired: bool
     """Whether the generator's loss needs the logits of as many real images."""
     centred: bool
-    """Whether a logit of 0 divides real from generated, as the heuristic r_t takes for granted."""
+    """Whether positive logits mean "real" and negative ones "generated", as the heuristic r_t = E[sign D(x)] assumes."""
 
     def discriminator(self, real: Float[Tensor, " N"], fake: Float[Tensor, " N"]) -> Float[Tensor, " N"]: ...
 

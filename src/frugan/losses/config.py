@@ -12,17 +12,34 @@ from frugan.losses.adversarial import LOSSES
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """The objective. Intervals are in steps; a lazy penalty is scaled by its interval (StyleGAN2, appendix B).
+    """The objective. A term of weight 0 is not computed.
 
-    `path_length_shrink` divides the batch of the path-length penalty; weight 0 switches a term off. With
-    `keep_path_length_phase` or `keep_r1_phase` a penalty of weight 0 still counts as a phase for Adam's lazy correction, as in
-    the published runs; False is what earlier configurations, which lack these fields, trained with. `r2` takes R1's penalty
-    on generated images too, measured where real ones are. Terms of every step, in D unless said: `gradient_penalty` between
-    real and generated images, `drift` · D(x)², `lecam`; `consistency_real` and `consistency_fake` with the augmentation
-    `consistency_transforms`, its translations `consistency_reach` times as far as ADA's; zCR in D and in G, with z + N(0,
-    `latent_consistency_sigma`²); the prediction of quarter turns, in both. With `pseudo` a real image is a generated one
-    with probability p (APA). `vicinity`: images of nearly the same measured label stand in for those of just that label
-    (`frugan.training.vicinity`), with the widths `vicinity_sigma` and `vicinity_kappa` of each label column, 0 for classes.
+    Attributes:
+        loss: the adversarial loss, a key of `LOSSES`.
+        r1_gamma: γ of R1, a lazy penalty of D.
+        r1_interval: it is computed every so many steps, and scaled by that (Karras et al. 2020, StyleGAN2, appendix B).
+        path_length_weight: weight of path-length regularisation, a lazy penalty of G.
+        path_length_interval: likewise.
+        path_length_decay: by which the running mean of path lengths moves in a step.
+        path_length_shrink: divides the number of images of that penalty.
+        style_mixing: probability that a second latent gives the styles from a random layer on.
+        keep_path_length_phase, keep_r1_phase: whether a penalty of weight 0 still counts for the correction of Adam's
+            rates (`training.state.lazy_adam`), as in the published runs. Configurations without these fields were
+            trained with False.
+        r2: whether R1's penalty is computed on generated images, too.
+        gradient_penalty: weight of WGAN-GP's penalty in D, in every step as all of the following.
+        drift: ε of ε·mean D(x)², with the gradient penalty.
+        lecam: weight of LeCam's penalty in D.
+        lecam_decay: of its moving averages of logits.
+        consistency_real, consistency_fake: weights of D's consistency on real and on generated images (bCR).
+        consistency_transforms: the transforms across which D is to be consistent.
+        consistency_reach: how far these translate images, as a multiple of ADA's.
+        latent_consistency_sigma: σ of the step N(0, σ²) in z (zCR).
+        latent_consistency_generator, latent_consistency_discriminator: its weights in G and in D.
+        rotation_generator, rotation_discriminator: weights of the auxiliary rotation loss.
+        pseudo: whether a real image is replaced by a generated one with probability p (APA).
+        vicinity: of measured labels (`frugan.training.vicinity`).
+        vicinity_sigma, vicinity_kappa: its widths σ and κ for each column of the labels in its unit, 0 for classes.
     """
 
     loss: str = "non-saturating"

@@ -28,7 +28,18 @@ Drawn: TypeAlias = "Tensor | Sequence[Drawn] | Mapping[str, Drawn] | None"
 class Augment(Protocol):
     """A random transform of images, drawn and applied in separate steps (`frugan.augment`)."""
 
-    def draw(self, n: int, p: float | Tensor, *, generator: torch.Generator) -> Drawn: ...
+    def draw(self, n: int, p: float | Tensor, *, generator: torch.Generator) -> Drawn:
+        """Draws the transform of n images.
+
+        Args:
+            n: number of images.
+            p: the probability of the transform, a number in [0, 1] or a 0-d tensor.
+            generator: on the device of the images.
+
+        Returns:
+            Random tensors `[n, …]`, for `apply`.
+        """
+        ...
 
     def apply(self, images: Tensor, draw: Any) -> Tensor: ...
 
@@ -45,11 +56,11 @@ class Seen(NamedTuple):
     rotation_logits: Critic
     """Augmented images → logits `[n, 4]` of D's rotation head."""
     show: Callable[[Tensor], Tensor]
-    """Images → as D is shown them: measured where generated images are, then augmented as these were."""
+    """Generated images → images for `judge`, by the same random draws: corrupted as real ones are (AmbientGAN), then augmented."""
     before: Tensor
-    """`[n, C, H, W]`: the images before that."""
+    """`[n, C, H, W]`: the images before corruption and augmentation."""
     perturbed: Tensor | None
-    """Of generated images: those of neighbouring latents, where a term asks for them."""
+    """`[n, C, H, W]`: G(z + Δz) for the generated images G(z), before corruption and augmentation (zCR); else None."""
 
 
 class Term:
@@ -93,9 +104,13 @@ class Term:
 
 
 class Consistency(Term):
-    """CR and bCR: D's logits are to be the same for an image and for its augmented version.
+    """CR and bCR: D is trained to give equal logits to an image and to its augmented version.
 
-    w · mean (D(T(x)) − D(x))², with a weight each for real and generated images (`losses/consistency.py`).
+    w · mean (D(T(x)) − D(x))² (`losses/consistency.py`).
+
+    Args:
+        real_weight, fake_weight: w for real and for generated images.
+        augment: T.
     """
 
     def __init__(self, real_weight: float, fake_weight: float, augment: Augment) -> None:
@@ -121,7 +136,12 @@ class Consistency(Term):
 
 
 class LatentConsistency(Term):
-    """zCR: D is to judge the images of z and of z + N(0, σ²) alike, while G is to make them differ (`losses/consistency.py`)."""
+    """zCR: D is trained to give equal logits to G(z) and G(z + Δz), and G to make these images differ (`losses/consistency.py`).
+
+    Args:
+        sigma: σ of Δz ~ N(0, σ²).
+        generator_weight, discriminator_weight: of the term in either loss.
+    """
 
     def __init__(self, sigma: float, generator_weight: float, discriminator_weight: float) -> None:
         self.sigma, self.generator_weight, self.discriminator_weight = sigma, generator_weight, discriminator_weight

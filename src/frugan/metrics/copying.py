@@ -213,12 +213,18 @@ def nearest_distances(
 def memorisation(
     generated: Array, unseen: Array, *, unseen_groups: np.ndarray | None = None
 ) -> tuple[Estimate, Estimate]:
-    """Do samples lie nearer to training images than unseen images do? Takes distances `[m]`, `[n]` to the nearest one.
+    """Whether samples lie nearer to training images than unseen images do.
 
-    First, the probability that a sample is nearer than an unseen image, ties counting half: above ½, the generator
-    copies; below, its samples are merely off (the Mann–Whitney statistic of Meehan et al., "A Non-Parametric Test to
-    Detect Data-Copying", 2020). Second, the share of samples nearer than all but `COPY_QUANTILE` of the unseen images:
-    that share is expected, more are copies, few or many. `unseen_groups` `[n]`: as for `data_copying`.
+    Args:
+        generated: the distance of each sample to the nearest training image, `[m]`.
+        unseen: the same of each unseen image, `[n]`.
+        unseen_groups: `[n]`, as for `data_copying`.
+
+    Returns:
+        First, the probability that a sample is nearer than an unseen image, ties counting half: above ½ the generator
+        copies, below ½ its samples lie further from the data than real images do (the Mann–Whitney statistic of Meehan
+        et al., "A Non-Parametric Test to Detect Data-Copying", 2020). Second, the share of samples that are nearer than
+        the `COPY_QUANTILE` quantile of the unseen images: without copies it equals that quantile's level.
     """
     return auc_estimate(-generated, -unseen, negative_groups=unseen_groups), copied_share(generated, unseen)
 

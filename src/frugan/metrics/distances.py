@@ -206,7 +206,12 @@ def inception_score(logits: Features2D, splits: int = 10) -> tuple[float, float]
 
 
 def checked(real: Features2D, generated: Features2D, k: int = 1) -> tuple[Array, Array]:
-    """Both sets as float64, after a check: `[N, D]` and `[M, D]`, finite, more than k of each. Raises `FruganError` otherwise."""
+    """Both sets as float64, after a check that raises `FruganError`.
+
+    Args:
+        real, generated: features `[N, D]` and `[M, D]`, all finite.
+        k: there are more than so many of each.
+    """
     real, generated = np.asarray(real, np.float64), np.asarray(generated, np.float64)
     if real.ndim != 2 or real.shape[1:] != generated.shape[1:]:
         raise FruganError(f"features {real.shape} and {generated.shape} cannot be compared: give [N, D] and [M, D]")

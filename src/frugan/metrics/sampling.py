@@ -78,9 +78,14 @@ def draw(
 
 @torch.no_grad()
 def synthesise(generator: GeneratorLike, ws: Tensor, noise_seeds: Sequence[int]) -> Tensor:
-    """Images `[N, C, H, W]` from ws `[N, …]`, each with noise of its own seed.
+    """Images `[N, C, H, W]`, each with noise of its own seed.
 
     Noise is the same on all devices if synthesis has `draw_noise`; without it images are made one at a time.
+
+    Args:
+        generator: whose synthesis makes them.
+        ws: `[N, …]`, as its mapping gives them.
+        noise_seeds: one for each image.
     """
     draw_noise = getattr(generator.synthesis, "draw_noise", None)
     if draw_noise is None:

@@ -23,6 +23,11 @@ class MeasuredEmbedding(nn.Module):
     t = 4·asinh(x' / 4), so that outliers stay apart; then φ(t) = √2·(cos ω_k·t, sin ω_k·t), which is equally long for all
     x and differs for any two (Fourier features, Tancik et al. 2020). The other columns (classes) are normalised together.
     All parts are scaled to the same length, so that a number weighs as much as a class, however many classes there are.
+
+    Args:
+        label_size: K.
+        measured: the columns that are numbers, with their mean and standard deviation.
+        out_features: of the embedding.
     """
 
     columns: Tensor

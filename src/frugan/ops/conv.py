@@ -1,7 +1,9 @@
 """2-D convolutions with cheap second derivatives, for penalties on gradients.
 
-PyTorch takes a second derivative with respect to a weight by a convolution with kernels as large as the image. But a
-convolution and its gradients are bilinear, and each is the derivative of another: all can be computed as a first one is.
+For an image x, a weight w and a gradient u of the result let L(u, x, w) = ⟨u, x ∗ w⟩. The convolution is x ∗ w = ∂L/∂u, and
+its backward pass computes the gradients ∂L/∂x and ∂L/∂w. Since L is linear in each argument, each of the three has
+derivatives among the three: a second derivative costs as much as a first one. PyTorch's own second derivative with
+respect to a weight is a convolution whose kernel is as large as the image.
 """
 
 from __future__ import annotations
@@ -114,6 +116,9 @@ def conv_transpose2d(
 
 
 def _built_in() -> bool:
+    """Whether PyTorch's own convolution serves: outside of `image_gradients`, where no gradient is taken, and under
+    `torch.func`, where a custom operator has no derivative.
+    """
     return transformed() or current() is None or not torch.is_grad_enabled()
 
 
@@ -127,9 +132,7 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, paddin
 
 
 def _gradient(by: int) -> Callable[..., Tensor]:
-    """A function for the convolution's gradient with respect to its image (`by` 0) or its weight (`by` 1), given the
-    output's gradient `up`.
-    """
+    """A function that computes ∂L/∂x (`by` 0) or ∂L/∂w (`by` 1) from `up` (u), x and w."""
 
     def compute(up: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int, transposed: bool) -> Tensor:
         how, wanted = _how(stride, padding, transposed), [by == 0, by == 1, False]
@@ -139,12 +142,14 @@ def _gradient(by: int) -> Callable[..., Tensor]:
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    """Saves the operator's tensors and numbers, and the `image_gradients` block that it was called in."""
     *tensors, stride, padding, transposed = inputs
     ctx.save_for_backward(*tensors)
     ctx.how, ctx.inner = (stride, padding, transposed), current()
 
 
 def _forward_backward(ctx: Any, up: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradients of x ∗ w + bias; of x only, while the `image_gradients` block of the forward pass lasts."""
     x, weight, _ = ctx.saved_tensors
     image, *parameters = ctx.needs_input_grad[:3]
     left_out = ctx.inner is not None and ctx.inner.active
@@ -157,18 +162,20 @@ def _forward_backward(ctx: Any, up: Tensor) -> tuple[Tensor | None, ...]:
     )
 
 
-def _by_image_backward(ctx: Any, by: Tensor) -> tuple[Tensor | None, ...]:
+def _image_gradient_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradients of ∂L/∂x by u and w: those of ⟨g, ∂L/∂x⟩ = L(u, g, w), with g in x's place."""
     up, _, weight = ctx.saved_tensors
-    for_weight = _weight_gradient(up, by, weight, *ctx.how) if ctx.needs_input_grad[2] else None
-    return _convolution(by, weight, None, *ctx.how), None, for_weight, *[None] * 3
+    for_weight = _weight_gradient(up, g, weight, *ctx.how) if ctx.needs_input_grad[2] else None
+    return _convolution(g, weight, None, *ctx.how), None, for_weight, *[None] * 3
 
 
-def _by_weight_backward(ctx: Any, by: Tensor) -> tuple[Tensor | None, ...]:
+def _weight_gradient_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradients of ∂L/∂w by u and x: those of ⟨g, ∂L/∂w⟩ = L(u, x, g), with g in w's place."""
     up, x, _ = ctx.saved_tensors
-    for_x = _image_gradient(up, x, by, *ctx.how) if ctx.needs_input_grad[1] else None
-    return _convolution(x, by, None, *ctx.how), for_x, *[None] * 4
+    for_x = _image_gradient(up, x, g, *ctx.how) if ctx.needs_input_grad[1] else None
+    return _convolution(x, g, None, *ctx.how), for_x, *[None] * 4
 
 
 _convolution = operator("convolution", _forward, _forward_backward, _keep)
-_image_gradient = operator("image_gradient", _gradient(0), _by_image_backward, _keep)
-_weight_gradient = operator("weight_gradient", _gradient(1), _by_weight_backward, _keep)
+_image_gradient = operator("image_gradient", _gradient(0), _image_gradient_backward, _keep)
+_weight_gradient = operator("weight_gradient", _gradient(1), _weight_gradient_backward, _keep)

@@ -2,9 +2,9 @@
 
     y = clamp(leaky_relu(x·scale + noise + bias), ±clamp)
 
-On a GPU with Triton one kernel computes y, and another one all four gradients. Elsewhere PyTorch's operations do, in
-place of the feature map, which is new anyway. A gradient that will be differentiated again consists of PyTorch's
-operations everywhere.
+On a GPU with Triton one kernel computes y, and another one all four gradients. Elsewhere PyTorch's operations compute y
+in x's memory; x is the fresh result of a convolution, which nothing else needs. A gradient that will be differentiated
+again (R1, path length) is computed by PyTorch's operations everywhere.
 """
 
 from __future__ import annotations
@@ -103,7 +103,10 @@ def _by_operations(
     by_noise: bool,
     by_bias: bool,
 ) -> tuple[Tensor | None, ...]:
-    """Gradients by x, scale, noise and bias, differentiable once more."""
+    """The gradients of x, scale, noise and bias by operations that autograd can differentiate again.
+
+    The arguments are those of `epilogue_triton.backward`.
+    """
     wide = torch.promote_types(up.dtype, torch.float32)
     inner = torch.ops.aten.leaky_relu_backward(up, y, SLOPE, True)
     if clamp != float("inf"):

@@ -11,10 +11,11 @@ from torch import Tensor
 from frugan.ops.kernels import runs
 
 MOST_CHANNELS = 1024
-"""All channels of some pixels are one tile of the backward kernel."""
+"""Largest number of channels that the kernels serve, since a tile of the backward kernel holds all channels of its pixels."""
 
 _BLOCK, _TILE, _TILES = 1024, 4096, 8
-"""Outputs of a forward program; feature map elements of a tile of the backward one, and tiles of a program."""
+"""Elements that a program of the forward kernel computes; elements in a tile of the backward kernel, and tiles that one of
+its programs works through."""
 
 
 @cache
@@ -101,9 +102,7 @@ def forward(x: Tensor, scale: Tensor | None, noise: Tensor | None, bias: Tensor,
     y = torch.empty_like(x)
     n, channels, h, w = x.shape
     expected = ((scale, (n, channels)), (noise, (n, 1, h, w)), (bias, (channels,)))
-    if any(
-        t is not None and t.shape != shape for t, shape in expected
-    ):  # the kernel reads so much memory, whatever is there
+    if any(t is not None and t.shape != shape for t, shape in expected):
         raise ValueError(
             f"feature maps {tuple(x.shape)} with {[None if t is None else tuple(t.shape) for t, _ in expected]}"
         )
@@ -135,7 +134,7 @@ def backward(
         by_scale, by_noise, by_bias: which gradients are wanted besides that of x.
 
     Returns:
-        Gradients of x (in `up`'s dtype), of scale, noise and bias (float32); of those not wanted, None may be.
+        Gradients of x (in `up`'s dtype), of scale, noise and bias (float32). A gradient that is not wanted may be None.
     """
     up, y = (t.contiguous(memory_format=torch.channels_last) for t in (up, y))
     n, channels, h, w = y.shape
@@ -155,7 +154,7 @@ def backward(
 
 
 def _or(tensor: Tensor | None, stand_in: Tensor) -> Tensor:
-    """The tensor, or in its absence another one, as the kernel takes a pointer in any case and does not read from this one."""
+    """The tensor; without one `stand_in`, since the kernel takes a pointer in any case, from which it then does not read."""
     return stand_in if tensor is None else tensor.contiguous()
 
 

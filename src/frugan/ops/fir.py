@@ -64,14 +64,15 @@ def upfirdn(
         return _in_one(x, weight, list(up), list(down), list(padding))
     if f.requires_grad:
         return _upfirdn(x, weight, up, down, padding)
-    # PyTorch's own derivative keeps the image for one that nobody asks for, the filter's, and a second derivative makes
-    # that one too, channel by channel.
-    there = partial(_upfirdn, up=up, down=down, padding=padding)
-    back = partial(_adjoint, up=up, down=down, padding=padding, size=x.shape[2:])
-    return linear(x, there, back, weight)
+    # PyTorch's own derivative would keep x for the gradient of the filter, which is not needed here, and a second
+    # derivative would compute that gradient for each channel.
+    forward = partial(_upfirdn, up=up, down=down, padding=padding)
+    adjoint = partial(_adjoint, up=up, down=down, padding=padding, size=x.shape[2:])
+    return linear(x, forward, adjoint, weight)
 
 
 def _in_one_kernel(x: Tensor) -> bool:
+    """Whether the Triton kernel filters x, as it does on GPUs that run it, but for exports and under `torch.func`."""
     return x.is_cuda and not transformed() and not torch.compiler.is_exporting() and fir_triton.usable(x.device)
 
 
@@ -83,7 +84,7 @@ def _adjoint(
     padding: tuple[int, int, int, int],
     size: torch.Size,
 ) -> Tensor:
-    """The adjoint of `_upfirdn` for images of `size` (H, W), which is a resampling too: up and down change places, the
+    """The adjoint of `_upfirdn` for images of `size` (H, W): a resampling in which `up` and `down` change places and the
     filter is mirrored.
     """
     return _upfirdn(y, weight.flip(0, 1), down, up, _adjoint_padding(y, weight, up, down, padding, size))
@@ -92,6 +93,11 @@ def _adjoint(
 def _adjoint_padding(
     y: Tensor, weight: Tensor, up: Sequence[int], down: Sequence[int], padding: Sequence[int], size: Sequence[int]
 ) -> tuple[int, int, int, int]:
+    """The padding of the adjoint, at (left, right, top, bottom).
+
+    Along an axis y[o] = Σ_k f[k] · x↑[o·down + k − left], x↑ being x with zeros inserted. In the adjoint with the mirrored
+    filter, tap k therefore reads y↑[i·up + k − (taps − 1 − left)]; the other end is padded so that `size` pixels result.
+    """
     h, w = size
     out_h, out_w = y.shape[2:]
     taps_y, taps_x = weight.shape
@@ -128,9 +134,10 @@ _in_one = operator("upfirdn", _resampled, _resampled_backward, _resampled_inputs
 def _upfirdn(
     x: Tensor, weight: Tensor, up: tuple[int, int], down: tuple[int, int], padding: tuple[int, int, int, int]
 ) -> Tensor:
-    """Correlates with `weight` `[taps_y, taps_x]`, of x's dtype, and in it, also under `torch.autocast`.
+    """Zero-insertion, padding, correlation with `weight` `[taps_y, taps_x]` and decimation by PyTorch's convolutions.
 
-    (The result's derivative would otherwise come in autocast's dtype, to a weight that has x's.)
+    `weight` has x's dtype, in which everything is computed: `torch.autocast` is switched off, since it would give the
+    backward pass a gradient of another dtype than the weight's.
     """
     if torch.is_autocast_enabled(x.device.type):
         with torch.autocast(x.device.type, enabled=False):
@@ -157,7 +164,7 @@ def _upfirdn(
         else:
             x, inner = F.pad(x, (left, right, top, bottom)), (0, 0)
         if x.device.type == "cpu" and torch.compiler.is_compiling():
-            # there PyTorch's gradient is taken, and oneDNN's of a strided depthwise convolution is up to 10 times slower
+            # Compiled code takes PyTorch's gradient; oneDNN's is up to 10 times slower where a depthwise convolution has strides.
             return F.conv2d(x, weight, padding=inner, groups=channels)[:, :, ::down_y, ::down_x]
         return F.conv2d(x, weight, padding=inner, stride=(down_y, down_x), groups=channels)
 
@@ -216,11 +223,17 @@ def downsample(
 
 
 def _continued(x: Tensor, before: int, after: int, up: int, tile: Tile) -> tuple[Tensor, int, int]:
-    """x extended by its own other end, so that the filter finds there what it would find in zeros' place.
+    """Replaces zero padding by pixels of the opposite border, along the axes of `tile`.
 
-    `before` and `after` are the zeros wanted at each border of the image once `up − 1` zeros stand after every pixel.
-    Returned are the extended image and the padding that remains to be done: zero, or negative, to crop what was
-    extended too far.
+    Args:
+        x: `[N, C, H, W]`.
+        before, after: the zeros that would be added at either border of the zero-inserted image.
+        up: x is to be zero-inserted by this factor, so that a pixel extends it by `up`.
+        tile: axes along which images repeat.
+
+    Returns:
+        The extended image, and the padding (before, after) that remains: 0, or negative to crop what whole pixels
+        extended too far.
     """
     first, last = max(-(-before // up), 0), max(-(-after // up), 0)
     return extend(x, (first, last, first, last), tile), before - up * first, after - up * last

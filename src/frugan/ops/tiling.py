@@ -1,7 +1,7 @@
 """Circular padding, so that networks make and judge images that repeat seamlessly, along one axis or both.
 
-An operation with zeros beyond the border has a periodic counterpart: its input is extended by what lies at the other end, as far as
-its kernel reaches, and nothing is padded.
+An operation that pads with zeros has a periodic counterpart: its input is first extended by pixels of the opposite border, as
+many as its kernel reaches over, and no zeros are added.
 """
 
 from __future__ import annotations

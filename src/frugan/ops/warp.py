@@ -1,11 +1,12 @@
 """Affine warps of images through an orthonormal wavelet filter: band-limited, of fixed cost, twice differentiable.
 
-The image is extended by reflection, or by itself where it repeats, upsampled twofold with the sym6 low-pass, sampled
+The image is extended by reflection, or periodically where it repeats, upsampled twofold with the sym6 low-pass, sampled
 bilinearly, and downsampled with the time-reversed filter (Karras et al., "Training Generative Adversarial Networks with
 Limited Data", 2020, appendix B). The identity warp returns the image up to rounding.
 
-The cost is fixed: the upsampled extension is a ring, whatever the transform, and nothing depends on the drawn values. On a
-CPU, where values can be looked at for nothing, each image is warped the cheapest way instead (`warp_cpu`).
+The cost is fixed: one period of the upsampled extension is computed whatever the transform, so nothing depends on the drawn
+values, which a GPU would have to wait for. On a CPU, where reading values is free, each image is warped by the cheapest
+method that its matrix allows instead (`warp_cpu`).
 """
 
 from __future__ import annotations
@@ -18,23 +19,23 @@ from torch import Tensor
 
 from frugan.ops import warp_cpu
 from frugan.ops.operator import transformed
-from frugan.ops.rings import bilinear, downsampling_matrix, fold, sample_places, upsampling_matrix
+from frugan.ops.periodic import bilinear, downsampling_matrix, fold, sample_places, upsampling_matrix
 from frugan.ops.tiling import Tile, tiles_along
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 _DENSE_UP_TO, _BLOCK = 160, 32
-"""Axes of more inputs than this use the band of their matrix, in blocks of so many outputs."""
+"""Most inputs with which a matrix is multiplied whole; larger ones are multiplied in blocks of so many outputs."""
 
 _WORKSPACE = 2**26
-"""Ring samples held at once; a larger batch is warped in parts."""
+"""Samples of upsampled extensions that are held at once; a larger batch is warped in parts."""
 
 
 class AxisMap:
-    """A fixed linear map along one axis of `[N, C, H, W]`, given as a banded matrix.
+    """A fixed linear map along one axis of `[N, C, H, W]`, given as a banded matrix `[outputs, inputs]`.
 
-    Large matrices are multiplied in blocks of outputs, each with the inputs that it touches only.
+    A large matrix is multiplied in blocks of outputs, each with only those inputs that its rows have entries for.
     """
 
     def __init__(self, matrix: np.ndarray, device: torch.device | str | None = None) -> None:
@@ -97,24 +98,25 @@ class AffineWarp:
         """
         if images.device.type == "cpu" and not transformed():
             return warp_cpu.warp(images, inverse, self.tile)
-        return self.by_rings(images, inverse)
+        return self.in_parts(images, inverse)
 
-    def by_rings(self, images: Tensor, inverse: Tensor) -> Tensor:
-        """The warp by interpolation in the whole periodic extension, on any device; large batches in parts that fit the
-        workspace.
-        """
+    def in_parts(self, images: Tensor, inverse: Tensor) -> Tensor:
+        """The warp on any device, in parts that fit the workspace. The arguments are those of `__call__`."""
         some = max(1, _WORKSPACE // (16 * images.shape[1:].numel()))
         parts = [self.whole(*part) for part in zip(images.split(some), inverse.split(some))]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def whole(self, images: Tensor, inverse: Tensor) -> Tensor:
-        """The warp of all images at once, by interpolation in the whole periodic extension of each."""
-        rings, grid = self.up[1](self.up[0](images, -2), -1), self._grid(inverse).to(images.dtype)
-        return self.down[0](self.down[1](bilinear(rings, grid), -1), -2)
+        """The warp of all images at once, by interpolation in one period of the upsampled extension of each. The arguments
+        are those of `__call__`.
+        """
+        extended = self.up[1](self.up[0](images, -2), -1)
+        samples = bilinear(extended, self._grid(inverse).to(images.dtype))
+        return self.down[0](self.down[1](samples, -1), -2)
 
     def _grid(self, inverse: Tensor) -> Tensor:
-        """Sampling positions (x, y) `[N, 2H + 10, 2W + 10, 2]` in the periodic extension, in [−1, 1]; 2, which is
-        outside, where nothing shows.
+        """Sampling positions (x, y) `[N, 2H + 10, 2W + 10, 2]` in one period, in [−1, 1]; beyond the extension 2, which is
+        outside, where `bilinear` gives 0.
         """
         coordinates = []
         for row, (size, repeats) in enumerate(zip(self.resolution[::-1], self.repeats[::-1])):

@@ -1,8 +1,8 @@
 """The affine warp on a CPU, each image by the cheapest method that its matrix allows.
 
-Values of matrices can be read at no cost there. An image under the identity is copied. Where rows remain rows (scaling,
-translation, rotation by 90°), upsampling, sampling and downsampling combine to one small matrix along each axis. For
-other images only the part of the upsampled extension that the output shows is computed.
+Values of matrices can be read there without waiting for a device. An image under the identity is copied. Where rows remain
+rows (scaling, translation, and rotation by 90° after a transposition), upsampling, sampling and downsampling combine to
+one matrix along each axis. For other images a window of the upsampled extension is computed, that which the output shows.
 """
 
 from __future__ import annotations
@@ -17,21 +17,25 @@ import torch
 from torch import Tensor
 
 from frugan.ops.linear import linear, linear_operator
-from frugan.ops.rings import bilinear, downsampling_matrix, fold, period, sample_places, spread, upsampling_matrix
+from frugan.ops.periodic import bilinear, downsampling_matrix, fold, period, sample_places, spread, upsampling_matrix
 from frugan.ops.tiling import TILES, Tile, tiles_along
 
 _DENSE_UP_TO, _BLOCK = {-2: 160, -1: 48}, 32
-"""By axis: matrices of more inputs than this are multiplied in blocks of so many outputs, each with what it touches only."""
+"""By axis, most inputs with which a matrix is multiplied whole; larger ones are multiplied in blocks of so many outputs."""
 
 _WORKSPACE = 2**20
-"""Ring samples held at once; more turned images are warped in parts, each with windows of its own."""
+"""Samples of upsampled extensions that are held at once; a larger batch is sampled in parts, each with windows of its own."""
 
 _LANES = 16
-"""Windows are a multiple of so many samples long."""
+"""The length of a window is a multiple of so many samples."""
 
 
 class WindowMap:
-    """A fixed linear map along an axis of `[N, C, H, W]` of which any range of outputs can be computed, and its adjoint."""
+    """A fixed linear map along an axis of `[N, C, H, W]` of which any range of outputs can be computed, and its adjoint.
+
+    Args:
+        matrix: `[outputs, inputs]`, banded.
+    """
 
     def __init__(self, matrix: np.ndarray) -> None:
         self.size, self.inputs = len(matrix), matrix.shape[1]
@@ -79,16 +83,22 @@ class WindowMap:
 
 
 class Window(NamedTuple):
-    """`length` samples of an upsampled axis extended without end, from `start` on; sample 0 lies on the first pixel."""
+    """A range of an upsampled, infinitely extended axis: `length` samples from `start` on. Sample 0 lies on the first pixel."""
 
     start: int
     length: int
 
 
 def _window(size: int, repeats: bool, lowest: float, highest: float) -> Window | None:
-    """The range of the upsampled extension that holds the positions from `lowest` to `highest`, in pixels from the centre.
+    """The range of the upsampled extension in which an axis is sampled.
 
-    None if that is more than a period, or where positions beyond the extension's end are among them.
+    Args:
+        size: pixels of the axis.
+        repeats: whether it is extended periodically instead of by reflection.
+        lowest, highest: the first and the last position sampled, in pixels from the centre.
+
+    Returns:
+        The window; None where it would be longer than a period, or where positions lie beyond the extension.
     """
     start, end = math.floor(2 * lowest - 1e-3) + size - 1, math.ceil(2 * highest + 1e-3) + size - 1
     length = -(-(end - start + 1) // _LANES) * _LANES
@@ -103,8 +113,10 @@ class CheapestWarp:
         self.resolution, self.repeats = resolution, tiles_along(tile)
         axes = list(zip(resolution, self.repeats))
         self.periods = [period(size, repeats=repeats) for size, repeats in axes]
-        around = [np.arange(8 * size) % n for size, n in zip(resolution, self.periods)]  # any window is rows of these
-        self.up = [WindowMap(upsampling_matrix(n, repeats=r)[turns]) for (n, r), turns in zip(axes, around)]
+        self.up = []
+        for (size, repeats), length in zip(axes, self.periods):
+            rows = np.arange(8 * size) % length  # two periods or more: every window is a range of these
+            self.up.append(WindowMap(upsampling_matrix(size, repeats=repeats)[rows]))
         self.down = [WindowMap(downsampling_matrix(size)) for size in resolution]
         self.places = [sample_places(size) for size in resolution]
         self.y, self.x = (torch.as_tensor(places, dtype=torch.float32) for places in self.places)
@@ -119,20 +131,26 @@ class CheapestWarp:
         return self.resolution[0] == self.resolution[1] and self.repeats[0] == self.repeats[1]
 
     def plan(self, images: Tensor, matrices: Tensor) -> tuple[Callable[..., Tensor], list[Tensor]]:
-        """`_move` for these matrices and images like these, and the tensors that it needs."""
-        dtype, some = images.dtype, max(1, _WORKSPACE // (16 * images.shape[1:].numel()))
+        """`_move` for these matrices and images like these, and the tensors that it needs.
+
+        Args:
+            images: `[N, C, H, W]`, of which only dtype and size matter.
+            matrices: `[N, 3, 3]`, as in `AffineWarp`.
+        """
+        dtype, at_once = images.dtype, max(1, _WORKSPACE // (16 * images.shape[1:].numel()))
         inverse = np.array(matrices.tolist())
-        turns, moves = (inverse[:, (0, 1), (1, 0)] != 0).any(1), (inverse != np.eye(3)).any((1, 2))
-        quarter = (inverse[:, (0, 1), (0, 1)] == 0).all(1)
-        if not self._alike:
-            quarter[:] = False
-        if swaps := quarter.any():  # after a transposition, their rows are rows again
-            inverse, turns = np.where(quarter[:, None, None], inverse[:, (1, 0, 2)], inverse), turns & ~quarter
+        moves = (inverse != np.eye(3)).any((1, 2))
+        turns = (inverse[:, (0, 1), (1, 0)] != 0).any(1)  # x depends on y, or y on x: rows do not remain rows
+        quarter = (inverse[:, (0, 1), (0, 1)] == 0).all(1) & self._alike  # x depends on y alone, and y on x
+        any_quarter = bool(quarter.any())
+        if any_quarter:  # the rows of a transposed image remain rows
+            inverse = np.where(quarter[:, None, None], inverse[:, (1, 0, 2)], inverse)
+            turns &= ~quarter
         upright, turned = np.flatnonzero(moves & ~turns), np.flatnonzero(turns)
-        quarter = quarter[upright if swaps else upright[:0], None, None, None]
-        views = [self._view(inverse[turned[i : i + some]], dtype) for i in range(0, len(turned), some)]
+        transposed = quarter[upright] if any_quarter else quarter[:0]
+        views = [self._view(inverse[turned[i : i + at_once]], dtype) for i in range(0, len(turned), at_once)]
         along = [matrix.to(dtype) for matrix in self._along(inverse[upright])]
-        which = [torch.from_numpy(t) for t in (upright, quarter, turned)]
+        which = [torch.from_numpy(t) for t in (upright, transposed[:, None, None, None], turned)]
         move = partial(self._move, windows=[windows for windows, _ in views])
         return move, [*which, *along, *(grid for _, grid in views)]
 
@@ -140,7 +158,7 @@ class CheapestWarp:
         self,
         images: Tensor,
         upright: Tensor,
-        quarter: Tensor,
+        transposed: Tensor,
         turned: Tensor,
         along_h: Tensor,
         along_w: Tensor,
@@ -148,16 +166,27 @@ class CheapestWarp:
         windows: Sequence[tuple[Window, Window]],
         adjoint: bool = False,
     ) -> Tensor:
-        """Warps the `upright` images, `quarter` of these transposed, by matrices, and the `turned` ones by sampling."""
+        """Warps images; those that are neither `upright` nor `turned` are copied.
+
+        Args:
+            images: `[N, C, H, W]`.
+            upright: int64 `[n]`, numbers of the images that are warped by a matrix along each axis.
+            transposed: bool `[n, 1, 1, 1]`, those among them that are transposed first; empty where none is.
+            turned: int64 `[m]`, numbers of the images that are warped by sampling.
+            along_h, along_w: the matrices of the upright images, see `_along`.
+            grids: sampling positions of the turned images, see `_view`.
+            windows: for each grid, the ranges of the upsampled extension (along y, x) that it samples.
+            adjoint: whether the adjoint is computed.
+        """
         out = images.clone()
         if len(upright):
             some = images.index_select(0, upright)
-            if len(quarter) and not adjoint:
-                some = torch.where(quarter, some.mT, some)
+            if len(transposed) and not adjoint:
+                some = torch.where(transposed, some.mT, some)
             left, right = (along_h.mT, along_w) if adjoint else (along_h, along_w.mT)
             some = left @ torch.bmm(some.flatten(1, 2), right).view_as(some)
-            if len(quarter) and adjoint:
-                some = torch.where(quarter, some.mT, some)
+            if len(transposed) and adjoint:
+                some = torch.where(transposed, some.mT, some)
             out.index_copy_(0, upright, some)
         for which, seen, grid in zip(turned.split([len(grid) for grid in grids]), windows, grids):
             out.index_copy_(0, which, self._resample(images.index_select(0, which), seen, grid, adjoint=adjoint))
@@ -188,6 +217,7 @@ class CheapestWarp:
         """The ranges of the upsampled extension (along y, x) that these matrices show, and sampling positions within
         them, in [−1, 1].
         """
+        # The positions a·x + b·y + c along (y, x): from c − reach to c + reach, as the places lie around 0.
         centre = inverse[:, 1::-1, 2]
         reach = np.abs(inverse[:, 1::-1, 1::-1]) @ [places[-1] for places in self.places]
         lowest, highest = centre - reach, centre + reach
@@ -198,7 +228,8 @@ class CheapestWarp:
             windows = [Window(0, length + 1) for length in self.periods]
         y, x = windows
 
-        # −1 to 1 on each window, x and y at once as complex numbers
+        # Positions are scaled to [−1, 1] on each window. Both coordinates are computed at once, x as the real and y as the
+        # imaginary part, in half as many passes over memory.
         rows, size = inverse[:, :2].copy(), np.array(self.resolution[::-1])
         rows[:, :, 2] += (size - 1 - (x.start, y.start)) / 2
         rows *= 4 / (np.array([[x.length], [y.length]]) - 1)
@@ -208,9 +239,11 @@ class CheapestWarp:
         if whole:
             limit = np.where(self.repeats[::-1], np.inf, 1.5 * size - 1)
             far = np.flatnonzero((np.maximum(-lowest, highest)[:, ::-1] > limit).any(1))
-            limit = torch.from_numpy(limit / (size - 1)).to(dtype)  # half a ring is 1, the image's centre −½
+            limit = torch.from_numpy(limit / (size - 1)).to(
+                dtype
+            )  # half a period has length 1, and the centre lies at −½
             beyond = (grid[far] + 0.5).abs() > limit
-            grid.sub_((grid / 2).round_(), alpha=2)
+            grid.sub_((grid / 2).round_(), alpha=2)  # modulo the period, into [−1, 1]
             grid[far] = grid[far].masked_fill_(beyond, 2)
         return (y, x), grid
 
@@ -220,8 +253,8 @@ class CheapestWarp:
         parts = [(window.start % length, window.length) for window, length in zip(windows, self.periods)]
         if adjoint:
             samples = down[1](down[0](images, -2, adjoint=True), -1, adjoint=True)
-            rings = spread(samples, grid, (windows[0].length, windows[1].length))
-            return up[0](up[1](rings, -1, *parts[1], adjoint=True), -2, *parts[0], adjoint=True)
+            extended = spread(samples, grid, (windows[0].length, windows[1].length))
+            return up[0](up[1](extended, -1, *parts[1], adjoint=True), -2, *parts[0], adjoint=True)
         samples = bilinear(up[1](up[0](images, -2, *parts[0]), -1, *parts[1]), grid)
         return down[0](down[1](samples, -1), -2)
 

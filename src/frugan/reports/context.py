@@ -141,5 +141,11 @@ def _kept(file: Path) -> EvaluationCard | None:
 
 
 def some_of(images: ImageSet, count: int, seed: int = 0) -> np.ndarray:
-    """Positions of up to `count` of the images, drawn without replacement, sorted: int64 `[n]`."""
+    """Positions of some of the images, drawn without replacement, sorted: int64 `[n]`.
+
+    Args:
+        images: to draw from.
+        count: at most so many.
+        seed: of the draw.
+    """
     return np.sort(np.random.default_rng(seed).permutation(len(images))[:count])

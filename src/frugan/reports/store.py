@@ -45,7 +45,13 @@ class Store:
             return None
 
     def write(self, name: str, key: str, found: Findings) -> None:
-        """Keeps it, in the place of what was found under another key."""
+        """Keeps findings, in the place of those under another key.
+
+        Args:
+            name: of the section.
+            key: the hash of all that they depend on.
+            found: the findings.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(plain({"key": key, **asdict(found)}), ensure_ascii=False, allow_nan=False)
         write_text(self._file(name), text)

@@ -28,7 +28,14 @@ from frugan.training.transfer import freeze
 
 
 def build(config: RunConfig, dataset: Dataset, device: torch.device) -> tuple[TrainState, Phases]:
-    """A new training state and its losses, on a device. Raises anything at all where the configuration makes no sense."""
+    """A new training state and its losses.
+
+    Args:
+        config: the run's; a contradiction in it may raise any error, since `config.resolve` refuses those that a user
+            can make.
+        dataset: the images, for the sampler.
+        device: where everything is kept.
+    """
     state = TrainState.create(
         config.generator,
         config.discriminator,
@@ -64,7 +71,13 @@ def build_networks(config: RunConfig, device: torch.device | str = "cpu") -> tup
 
 
 def build_phases(config: RunConfig, device: torch.device, *, compiled: bool = False) -> Phases:
-    """The losses of a run on new networks, for trials."""
+    """The losses of a run on new networks, for trials.
+
+    Args:
+        config: the run's.
+        device: of the networks.
+        compiled: whether the losses are compiled by `torch.compile`.
+    """
     return make_phases(config, *build_networks(config, device), compiled=compiled)
 
 

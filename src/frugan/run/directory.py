@@ -271,7 +271,13 @@ def _is_locked(path: Path) -> bool:
 
 
 def lock(path: Path, stack: ExitStack, name: str = ".lock") -> None:
-    """Locks a run's directory until the stack ends. Raises `FruganError` where another process has it."""
+    """Locks a run's directory until a stack of contexts ends. Raises `FruganError` where another process holds the lock.
+
+    Args:
+        path: the directory.
+        stack: which releases the lock.
+        name: of the lock's file.
+    """
     try:
         # Who only looks whether there is a run already has it for a moment; who trains keeps it.
         stack.enter_context(filelock.FileLock(path / name, timeout=1, thread_local=False))

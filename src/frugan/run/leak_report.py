@@ -15,7 +15,7 @@ from frugan.device import choose_device
 from frugan.errors import FruganError
 from frugan.images import grid, to_uint8
 from frugan.leaks import Question, Recovery, fitting, measure_leaks, question_about, recovery
-from frugan.leaks.looks import Function
+from frugan.leaks.features import Function
 from frugan.leaks.plots import RunLeaks
 from frugan.run.directory import Advance, RunDirectory
 from frugan.run.load import load

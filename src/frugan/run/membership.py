@@ -25,7 +25,16 @@ RECONSTRUCTION = ProjectionConfig(space="w+", start="mean", steps_w=40, steps=40
 def membership_scores(
     folder: Path, generator: Generator, device: torch.device
 ) -> tuple[dict[str, ImageScore], dict[str, str]]:
-    """The scores that the networks in a folder or file allow, by the attack's name; and why others cannot be had."""
+    """The scores for membership inference that some networks allow.
+
+    Args:
+        folder: a checkpoint, or a file of networks, which may hold the discriminator.
+        generator: the one that is attacked.
+        device: where the discriminator computes.
+
+    Returns:
+        Scores by the attack's name, and the reasons why other attacks have none, by theirs.
+    """
     scores = {"reconstruction": ImageScore(_Reconstruction(generator), MOST_RECONSTRUCTED, RECONSTRUCTED_AT_ONCE)}
     untried = {}
     try:

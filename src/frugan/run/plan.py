@@ -31,7 +31,7 @@ from frugan.run.paths import absolute
 from frugan.run.periodic_evaluation import make_evaluator
 from frugan.training import StartReport, threads
 from frugan.training.pacing import seconds_per_kimg
-from frugan.training.transfer import take_over
+from frugan.training.transfer import transfer
 from frugan.training.trial import compiling_pays, fitting_batch
 from frugan.training.vicinity import largest_gap
 
@@ -137,7 +137,7 @@ def _facts(dataset: Dataset, device: torch.device, processes: int, source: Impor
 def _start(config: RunConfig, source: Imported) -> StartReport:
     """The weights taken from other networks. Raises `FruganError` where they do not fit, unless that is allowed."""
     start = StartReport(str(config.transfer.init_from))
-    take_over(build_networks(config), source, start)
+    transfer(build_networks(config), source, start)
     if not (start.complete or config.transfer.allow_partial):
         raise FruganError(
             f"{start.source} does not fit this run:\n" + "\n".join(start.lines()) + "\n"

@@ -28,7 +28,7 @@ from frugan.run.reporting import Reporter, samples_name
 from frugan.run.rollback import Rollback
 from frugan.training import StartReport, TrainingConfig, checkpoint
 from frugan.training import train as training_steps
-from frugan.training.transfer import take_over
+from frugan.training.transfer import transfer
 from frugan.training.vicinity import Vicinity
 
 EARLY_SECONDS = 30.0
@@ -106,15 +106,15 @@ class TrainingSession:
             for problem in problems:
                 self.reporter.event(f"went on from {self.state.kimg:g} kimg: {problem}")
         elif self.config.transfer.init_from:
-            self._take_over(self.config.transfer.init_from)
+            self._transfer(self.config.transfer.init_from)
         self._check_agreement()
         self.reporter.open(resumed=found is not None)
         self.early = math.inf if self.reporter.has_samples else EARLY_SECONDS
 
-    def _take_over(self, path: str) -> None:
+    def _transfer(self, path: str) -> None:
         """Starts from other networks. From the first checkpoint on, they are not needed any more."""
         report = StartReport(path)
-        self.state.ema.load_state_dict(take_over((self.state.G, self.state.D), read_source(path), report).state_dict())
+        self.state.ema.load_state_dict(transfer((self.state.G, self.state.D), read_source(path), report).state_dict())
         if rank() == 0:
             self.run.write("start.json", asdict(report))
 

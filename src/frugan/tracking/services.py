@@ -30,19 +30,31 @@ Names = Mapping[str, str]
 
 
 class Service(Protocol):
-    """A run as another program has it."""
+    """A run as another program has it. The arguments of its class are:
+
+    Args:
+        home: the run's directory.
+        config: the run's configuration, as plain values.
+        kept: the names of the run there, where it was tracked before; else None.
+    """
 
     names: Names
 
     def send(self, values: Mapping[str, float], grids: Sequence[Path], images: int) -> None:
-        """Scalars by name and sample grids (PNG files), after so many images of training."""
+        """Sends a record.
+
+        Args:
+            values: scalars by name.
+            grids: PNG files of sample grids.
+            images: the number of images that training has seen.
+        """
         ...
 
     def close(self) -> None: ...
 
 
 class Wandb:
-    """A run of Weights & Biases, with the count of images as the horizontal axis."""
+    """A run of Weights & Biases, with the count of images as the horizontal axis. See `Service`."""
 
     def __init__(self, home: Path, config: Mapping[str, Any], kept: Names | None) -> None:
         import wandb  # pyright: ignore[reportMissingImports]
@@ -70,7 +82,10 @@ class Wandb:
 
 
 class MLflow:
-    """A run of MLflow: metrics by the count of images, sample grids as artifacts, the configuration as parameters."""
+    """A run of MLflow: metrics by the count of images, sample grids as artifacts, the configuration as parameters.
+
+    See `Service`.
+    """
 
     def __init__(self, home: Path, config: Mapping[str, Any], kept: Names | None) -> None:
         import mlflow  # pyright: ignore[reportMissingImports]
@@ -107,7 +122,7 @@ class MLflow:
 
 
 class Aim:
-    """A run of Aim, in the repository that AIM_REPO names, or in the working directory's."""
+    """A run of Aim, in the repository that AIM_REPO names, or in the working directory's. See `Service`."""
 
     def __init__(self, home: Path, config: Mapping[str, Any], kept: Names | None) -> None:
         import aim  # pyright: ignore[reportMissingImports]

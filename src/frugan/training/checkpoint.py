@@ -109,12 +109,12 @@ def save(directory: Path, state: TrainState, metrics: Mapping[str, float] | None
             shutil.rmtree(final)
     temporary = directory / f".{final.name}.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
-    directory.mkdir(exist_ok=True)  # not its parents: a run that was moved away is to leave nothing where it was
+    directory.mkdir(exist_ok=True)  # without parents, so that a run that was moved away meanwhile is not made anew
     temporary.mkdir()
     try:
         _fill(temporary, state, metrics or {})
         temporary.rename(final)
-    except BaseException:  # a full disk is not to stay full of what nobody can use
+    except BaseException:  # an unfinished checkpoint is of no use, and a full disk stays full of it
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync(directory)
@@ -204,7 +204,7 @@ def is_finite(state: TrainState) -> bool:
     tensors = [
         tensor
         for name, tensor in state.state_dict()[0].items()
-        if tensor.is_floating_point() and not name.startswith("controller/")  # where nan says: not observed
+        if tensor.is_floating_point() and not name.startswith("controller/")  # its nan means "not observed"
     ]
     return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
 

@@ -70,11 +70,11 @@ class Cuda:
 
     def capture(self, rng: torch.Generator | None, work: Callable[[], Any]) -> tuple[Graph, Any]:
         torch.cuda.synchronize()
-        torch.cuda.empty_cache()  # what eager work has left over, the graph's pool cannot use
+        torch.cuda.empty_cache()  # memory that eager work has freed is not available to the graph's pool
         graph = torch.cuda.CUDAGraph()
         if rng is not None:
             graph.register_generator_state(rng)
-        # "thread_local": threads that load data may set memory aside meanwhile
+        # "thread_local": threads that load data may allocate pinned memory during the capture
         with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
             made = work()
         return graph, made
@@ -108,7 +108,7 @@ class Graphs:
         trained = [p for p in self.parameters if p.requires_grad]
         key = work, rounds, tuple((t.shape, t.dtype) for t in tensors), tuple(map(id, trained))
         self.seen[key] += 1
-        if self.seen[key] == 1:  # what is chosen, compiled or set aside at first use must not be in the graph
+        if self.seen[key] == 1:  # chooses algorithms, compiles and allocates, none of which may be captured
             return work(*given)
         if key not in self.captured:
             self.captured[key] = self._capture(trained, work, *given)
@@ -134,6 +134,7 @@ class Graphs:
 
     @torch.no_grad()
     def _give_gradients(self, trained: list[Tensor], grads: list[Tensor | None], *, alone: bool) -> None:
+        """Adds the graph's gradients to `p.grad`; `alone`: this is the step's only round, so that its memory can be `p.grad`."""
         pairs = [(p, grad) for p, grad in zip(trained, grads) if grad is not None]
         more = [(p.grad, grad) for p, grad in pairs if p.grad is not None]
         for p, grad in pairs:
@@ -145,7 +146,9 @@ class Graphs:
     def in_place(self, change: Callable[[Sequence[Tensor]], Tensor], tensors: Sequence[Tensor]) -> Tensor:
         key = change, tuple((t.data_ptr(), t.shape, t.stride()) for t in tensors)
         self.seen[key] += 1
-        if self.seen[key] < 3:  # gradients that are a graph's memory lie in the same place from the second step on
+        if (
+            self.seen[key] < 3
+        ):  # only gradients in a graph's memory, where they lie from the second step on, come so often
             return change(tensors)
         if key not in self.changes:
             self.changes[key] = self.backend.capture(None, lambda: change(tensors))

@@ -16,7 +16,7 @@ from frugan.training.graphs import runner_for, search_algorithms
 from frugan.training.phases import Phases
 from frugan.training.state import TrainingConfig, TrainState
 from frugan.training.stats import Stats
-from frugan.training.step import VALIDATION, VICINITY, own_parts, train_step
+from frugan.training.step import VALIDATION, VICINITY, own_micro_batches, train_step
 from frugan.training.vicinity import Vicinity
 
 
@@ -66,7 +66,7 @@ def train(
         if vicinity:
             rng = np.random.default_rng([state.seed, state.step, VICINITY])
             indices, targets = vicinity.draw(indices, rng)
-        own = np.arange(config.batch).reshape(-1, config.batch_per_device)[own_parts(config)].ravel()
+        own = np.arange(config.batch).reshape(-1, config.batch_per_device)[own_micro_batches(config)].ravel()
         images, c = dataset.images(indices[own], device=state.device)
         if targets is not None:
             labels = torch.from_numpy(targets).to(state.device)

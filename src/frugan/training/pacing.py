@@ -12,20 +12,23 @@ from frugan.training.phases import Phases, training_only
 from frugan.training.trial import passes, seconds_per_image
 
 _SLOW_PASS = 1.0
-"""Seconds for an image: one is then told enough by a single pass."""
+"""Seconds of one image's pass from which on that pass alone is the estimate."""
 
 _STEP_PASSES = 2.5
-"""A step's work, as a multiple of the generator's pass: the discriminator's, R1 and path length in their turns."""
+"""The time of a step as a multiple of the generator's pass: all phases, each by the share of steps that have it."""
 
 _SOON = 2.0
-"""Seconds for a micro-batch, up to which all of it is timed: its images take less time together than a few of them do."""
+"""Seconds of a micro-batch up to which all of it is timed, which is more exact: an image takes less time in a larger batch."""
 
 
 def seconds_per_kimg(phases: Phases, group: int, micro_batch: int) -> float:
     """Seconds of training for a thousand images, from a trial.
 
-    All phases are timed with `group` images at once, or with `micro_batch` of them where that is done soon; where a single
-    image is slow, the time is estimated from one image's first pass.
+    Args:
+        phases: the losses.
+        group: number of images with which all phases are timed. Where a single image is slow, its first pass of the
+            generator is the estimate instead.
+        micro_batch: number of images in training, with which the phases are timed once more where that is soon done.
     """
     one = passes(phases, 1, torch.Generator(phases.G.mapping.w_avg.device).manual_seed(0))[0]
     started = time.perf_counter()

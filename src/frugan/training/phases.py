@@ -41,7 +41,8 @@ Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _AT_ONCE = 2**22
-"""Real and generated images go through D at once while its largest feature maps have no more elements (measured on a CPU)."""
+"""Most elements of D's largest feature map with which real and generated images pass through it in one batch (by
+measurements on a CPU)."""
 
 
 class Latents(NamedTuple):
@@ -52,7 +53,7 @@ class Latents(NamedTuple):
     cutoff: Tensor  # 0-d int64: layers from here on use z_mix
     c: Tensor  # [n, K]
     noise: list[Tensor]  # [n, 1, h, w] each
-    step: Tensor | None  # [n, z_dim]: to a neighbouring z, for zCR
+    step: Tensor | None  # [n, z_dim]: Δz of zCR
 
 
 class View(NamedTuple):
@@ -194,7 +195,9 @@ class Phases:
         return self.augment.apply(self.measured(fakes, view), view.augment)
 
     def _judge(self, shown: Tensor, c: Tensor, view: View, batches: int = 1) -> Tensor:
-        """Logits `[n]` of images that are augmented already."""
+        """Logits `[n]` of images that are augmented already; `batches`: equal parts of them with minibatch statistics of
+        their own.
+        """
         return self.D(shown, c, dtype=self.dtype, extras=view.extras, batches=batches)
 
     def _logits(self, images: Tensor, c: Tensor, view: View) -> Tensor:
@@ -203,8 +206,12 @@ class Phases:
     def _generator_loss(
         self, latents: Latents, view: View, real: Tensor | None, c_real: Tensor | None, view_real: View | None
     ) -> tuple[Tensor, Tensor]:
-        """G's loss, and the logits `[n]` of the generated images. Only a paired loss needs real images (`real`,
-        `c_real`, `view_real`).
+        """G's loss, and the logits `[n]` of the generated images.
+
+        Args:
+            latents: the generator's inputs.
+            view: of the generated images.
+            real, c_real, view_real: as many real images, their labels and their view, for a paired loss; else None.
         """
         fakes = self._fakes(latents)
         shown = self._shown(fakes, view)
@@ -240,8 +247,12 @@ class Phases:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """D's loss, and the logits of real and of generated images, `[n]` each.
 
-        `views` are of the real images, then of the generated ones; `perturbed` are images of latents close to those of
-        `fake`, for zCR; `means` `[2]` are moving averages of both kinds of logits, for LeCam.
+        Args:
+            real, c: real images `[n, C, H, W]` and their labels `[n, K]`.
+            fake, c_fake: generated images and the labels that D is given with them.
+            views: of the n real images, then of the n generated ones.
+            perturbed: G(z + Δz) where `fake` is G(z), for zCR; else None.
+            means: `[2]`, moving averages of the logits of real and of generated images, for LeCam.
         """
         view, view_fake = views.halves()
         measured = self.measured(fake, view_fake)
@@ -292,6 +303,7 @@ class Phases:
 
 
 def _compiled(phase: Callable[P, T]) -> Callable[P, T]:
+    """The phase as `torch.compile` makes it at the first call with each shape; where it fails, a `FruganError` says why."""
     from torch._dynamo.exc import TorchDynamoException  # imports the compiler, which takes a second
 
     for usable in (fir_triton.usable, epilogue_triton.usable):
@@ -312,7 +324,7 @@ def _compiled(phase: Callable[P, T]) -> Callable[P, T]:
 
 
 def neighbours(latents: Latents) -> Latents:
-    """The same inputs of the generator, but for a small step in z (zCR); unchanged where no step was drawn."""
+    """The generator's inputs with z + Δz in place of z (zCR), or unchanged where no Δz was drawn."""
     return latents if latents.step is None else latents._replace(z=latents.z + latents.step)
 
 

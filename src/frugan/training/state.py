@@ -36,8 +36,8 @@ class TrainingConfig:
         compile: whether the losses are compiled by `torch.compile`.
         cuda_graphs: whether the work of micro-batches is replayed as CUDA graphs, on a CUDA device.
         activation_checkpointing: whether activations are recomputed in the backward pass instead of kept.
-        max_bad_steps: after so many steps in a row with a non-finite gradient training goes back to its last checkpoint.
-        rollback_lr: factor on learning rates after that; below 1, training also goes back where D's logits diverge.
+        max_bad_steps: after so many steps in a row with a non-finite gradient the run is rolled back to its last checkpoint.
+        rollback_lr: factor on learning rates after that; below 1, a run is also rolled back where D's logits diverge.
     """
 
     batch: Count = 32
@@ -69,9 +69,9 @@ class TrainingConfig:
 
 
 def lazy_adam(network: nn.Module, lr: float, config: TrainingConfig, interval: int | None) -> torch.optim.Adam:
-    """Adam for a network with a lazily applied penalty: lr·c, β₁ᶜ, β₂ᶜ with c = k/(k + 1), for the additional step in every k.
+    """Adam for a network with a penalty that is a step of its own in every k-th step: lr·c, β₁ᶜ, β₂ᶜ with c = k/(k + 1).
 
-    Karras et al. 2020 (StyleGAN2), appendix B.
+    The k + 1 updates then do what k updates with uncorrected rates would (Karras et al. 2020, StyleGAN2, appendix B).
 
     Args:
         network: whose parameters are optimised.
@@ -192,7 +192,7 @@ class TrainState:
                 slots: dict[int, dict[str, Tensor]] = {}
                 for key, value in groups.get(f"optimizer_{name}", {}).items():
                     i, slot = key.split("/")
-                    if value.ndim:  # the fused step goes through memory: strides must be the parameter's
+                    if value.ndim:  # the fused step runs through memory in order, so strides must be the parameter's
                         value = torch.empty_like(parameters[int(i)]).copy_(value)
                     slots.setdefault(int(i), {})[slot] = value
                 optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
@@ -207,16 +207,16 @@ class TrainState:
         self.sampler.load_state_dict(facts["sampler"])
         self.seed = facts["seed"]
 
-    def random(self, phase: int, part: int) -> torch.Generator:
+    def random(self, phase: int, micro_batch: int) -> torch.Generator:
         """The state's random generator, set to the start of the stream of this step, phase and micro-batch.
 
         A micro-batch therefore draws the same numbers whichever process works on it, and whatever was drawn before.
 
         Args:
             phase: the phase's number (`training.step`).
-            part: the micro-batch's number.
+            micro_batch: its number within the minibatch.
         """
-        stream = np.random.SeedSequence([self.seed, self.step, phase, part]).generate_state(1, np.uint64)
+        stream = np.random.SeedSequence([self.seed, self.step, phase, micro_batch]).generate_state(1, np.uint64)
         return self.rng.manual_seed(int(stream[0]) % 2**63)
 
     def scale_rates(self, factor: float) -> None:

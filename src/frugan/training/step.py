@@ -29,7 +29,7 @@ MicroBatch = tuple[int, Tensor, Tensor]
 """(its number within the minibatch, real images `[n, C, H, W]`, their labels `[n, K]`)."""
 
 
-def own_parts(config: TrainingConfig) -> range:
+def own_micro_batches(config: TrainingConfig) -> range:
     """The numbers of the micro-batches of a minibatch, of `batch_per_device` images each, that this process works on.
 
     Raises `FruganError` where the processes cannot share them evenly.
@@ -114,7 +114,7 @@ def train_step(
     """
     n, objective = config.batch_per_device, phases.config
     batch = Minibatch(
-        state, phases, config, stats, labels, list(zip(own_parts(config), images.split(n), c.split(n))), run
+        state, phases, config, stats, labels, list(zip(own_micro_batches(config), images.split(n), c.split(n))), run
     )
     with training_only(state.G, state.D):
         generator_step(batch)
@@ -347,9 +347,12 @@ def update(
 
 
 def finite(grads: Sequence[Tensor]) -> Tensor:
-    """Replaces numbers in the gradients that are not finite, in place; returns the gradients' norm before that."""
+    """Replaces numbers in the gradients that are not finite, in place; returns the gradients' norm before that.
+
+    On a CPU, where reading the norm needs no synchronisation, finite gradients are left alone.
+    """
     norm = torch.nn.utils.get_total_norm(grads)
-    if norm.device.type != "cpu" or not torch.isfinite(norm):  # looking costs nothing on a CPU
+    if norm.device.type != "cpu" or not torch.isfinite(norm):
         for grad in grads:
             torch.nan_to_num_(grad, nan=0.0, posinf=1e5, neginf=-1e5)
     return norm

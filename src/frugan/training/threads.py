@@ -1,6 +1,7 @@
-"""The number of CPU threads for training, found by trial: beside other programs fewer threads are often many times as fast.
+"""The number of CPU threads for training, found by trial.
 
-The threads of an operation wait for one another, so that one core that another program takes stops them all.
+The threads of an operation wait for one another. A core that another program uses delays all of them, so that fewer
+threads are often several times as fast on a busy machine.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from frugan.training.phases import Phases, training_only
 from frugan.training.trial import passes
 
 MOST = 4096
+"""Most threads that can be asked for."""
 SECONDS = 2.5
-"""That choosing takes, about."""
+"""About how long `choose_threads` takes."""
 
 _SMALL_NETWORK, _SMALL_IMAGE = 2048, 128**2
-_WORTH = 0.95  # of the time with fewer threads: more of them must save at least 5 %
+_WORTH = 0.95
+"""More threads are chosen if they take less than this share of the time with fewer."""
 
 
 def usable_cores() -> int:
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -50,6 +54,7 @@ def work_of(phases: Phases) -> Callable[[], None]:
 
 
 def convolutions() -> None:
+    """A forward and backward pass of one convolution, in place of a network that would take too long."""
     x = torch.ones(4, 64, 32, 32).contiguous(memory_format=torch.channels_last)
     w = torch.ones(64, 64, 3, 3, requires_grad=True)
     F.leaky_relu(F.conv2d(x, w, padding=1)).sum().backward()

@@ -68,9 +68,9 @@ class StartReport:
 
     source: str
     kept: dict[str, int] = field(default_factory=dict)
-    """Numbers of weights transferred as they are, by network …"""
+    """Number of weights that were transferred as they are, by network."""
     total: dict[str, int] = field(default_factory=dict)
-    """… of so many."""
+    """Number of all weights, by network."""
     differences: list[Difference] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -107,7 +107,7 @@ class Source(Protocol):
     def discriminator(self) -> Discriminator | None: ...
 
 
-def take_over(target: tuple[Generator, Discriminator], source: Source, report: StartReport) -> Generator:
+def transfer(target: tuple[Generator, Discriminator], source: Source, report: StartReport) -> Generator:
     """Fills new networks from a source.
 
     Without a generator in training, training starts from the EMA generator; without a discriminator, D stays fresh.
@@ -137,6 +137,7 @@ def take_over(target: tuple[Generator, Discriminator], source: Source, report: S
 
 @torch.no_grad()
 def _copy(target: Network, source: Network, network: str, report: StartReport) -> None:
+    """Fills a network's weights from the source's, and reports on each; `network` is its name in the report."""
     own, given = _by_place(target), _by_place(source)
     new = _converted(target, source)
     report.total[network], report.kept[network] = sum(v.numel() for _, v in own.values()), 0
@@ -159,7 +160,9 @@ def _copy(target: Network, source: Network, network: str, report: StartReport) -
 
 
 def _by_place(net: Generator | Discriminator) -> dict[str, tuple[str, Tensor]]:
-    """The weights by a name in which blocks are numbered from the base grid: (own name, tensor)."""
+    """The weights by place: their names with each block's size replaced by its level, counted from the base grid. The
+    values are (own name, tensor).
+    """
     sizes = net.synthesis.sizes if isinstance(net, Generator) else net.sizes[::-1]
     levels = {block_name(size): f"level{i}" for i, size in enumerate(sizes)}
     return {
@@ -169,6 +172,7 @@ def _by_place(net: Generator | Discriminator) -> dict[str, tuple[str, Tensor]]:
 
 
 Converted = dict[str, tuple[Tensor, str]]
+"""Converted weights by place, with the reason for converting them."""
 
 
 def _converted(target: Network, source: Network) -> Converted:
@@ -200,8 +204,13 @@ def _converted(target: Network, source: Network) -> Converted:
 
 
 def _channels(given: Tensor, own: Tensor, before: int, after: int, *, mean: bool) -> Tensor:
-    """The rows of a layer for other image channels: RGB from grey or grey from RGB, further channels kept; those
-    without a source keep their own.
+    """The weights of a layer for another number of image channels.
+
+    Args:
+        given: the source's weights, a row for each of its channels.
+        own: fresh weights, a row for each channel of the new network; channels without a source keep them.
+        before, after: the numbers of channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha, others as they are.
+        mean: of the three rows of RGB, whether grey has their mean (outputs) or their sum (inputs); and the reverse.
     """
     rows = own.clone()
     colour, mine = (3 if n in (3, 4) else 1 if n in (1, 2) else 0 for n in (before, after))

@@ -22,10 +22,10 @@ from frugan.training.step import (
 )
 
 _USABLE = 0.8
-"""Share of the free host memory that training may plan with: what autograd keeps is not all that it takes."""
+"""Share of the free host memory that the estimate may use, since activations for autograd are not all that training needs."""
 
 _COMPILING, _LONG = 300.0, 20
-"""Seconds that compiling all phases takes, about; and how many times as long a run must be to try it."""
+"""Seconds that compiling all phases takes, about; compiling is tried for runs that take so many times that."""
 
 
 class Pass(NamedTuple):
@@ -134,7 +134,10 @@ def compiling_pays(make: Callable[[bool], Phases], n: int, group: int, kimg: flo
 
 
 class _Holdings:
-    """The bytes of storage that autograd keeps, at present and at most."""
+    """The bytes of storage that autograd keeps for the backward pass, at present (`now`) and at most (`most`).
+
+    Several tensors may share a storage, which counts once: `times` has the number of tensors by the storage's address.
+    """
 
     def __init__(self) -> None:
         self.times: Counter[int] = Counter()
@@ -145,6 +148,8 @@ class _Holdings:
 
 
 class _Held:
+    """A tensor that autograd keeps; it is no longer counted once autograd frees it."""
+
     def __init__(self, holdings: _Holdings, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         self.holdings, self.tensor, self.at, self.size = holdings, tensor, storage.data_ptr(), storage.nbytes()

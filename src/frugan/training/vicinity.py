@@ -22,10 +22,11 @@ import numpy as np
 from frugan.label_parts import Measured
 
 NEIGHBOURS = 2
-"""How many of the largest gap between labels κ is."""
+"""κ as a multiple of the largest gap between labels."""
 CUT = 1e-3
-"""Weights below which soft vicinity ends."""
+"""Smallest weight of soft vicinity; images with less are not drawn."""
 _REDRAWS = 32
+"""Targets drawn for one label before its own value is taken, near which its image lies."""
 
 
 def silverman_width(images: int, numbers: int) -> float:

@@ -97,7 +97,11 @@ class Stored:
 
 def check_size(width: int, height: int, bytes_per_pixel: int = 1) -> None:
     """Raises `ValueError` for an image without pixels, and Pillow's `DecompressionBombError` above its limit against
-    decompression bombs.
+    decompression bombs, a number of pixels of 8 bytes.
+
+    Args:
+        width, height: in pixels, as a file claims them.
+        bytes_per_pixel: of all channels together, decoded.
     """
     if width < 1 or height < 1:
         raise ValueError(f"an image of {height}x{width} pixels")
@@ -112,7 +116,12 @@ def check_size(width: int, height: int, bytes_per_pixel: int = 1) -> None:
 
 
 def check_frames(count: int, width: int, height: int) -> None:
-    """Raises `ValueError` where a file claims no frames, or more than the limit on a file's frames and pixels."""
+    """Raises `ValueError` where a file claims no frames, or more than the limit on a file's frames and pixels.
+
+    Args:
+        count: number of frames.
+        width, height: of each, in pixels.
+    """
     if count < 1:
         raise ValueError("a file of no frames")
     if count > _MOST_FRAMES or count * width * height > _MOST_PIXELS_A_FILE:

@@ -31,10 +31,14 @@ class ShardPixels:
 
     A shard is opened when it is first asked for, and fetched again where it is not here. `keep_within` limits how many
     are on disk; then the ones unused for longest are removed, but never those last named to `want`.
+
+    Args:
+        store: where shards are decoded and kept.
+        shards: in the order of their images.
+        value_range: the stored values that are stretched to all that the type holds; None: none are.
     """
 
     def __init__(self, store: Store, shards: Sequence[Shard], value_range: Range | None = None) -> None:
-        """`value_range`: the stored values that are stretched to all that the type holds."""
         self._store, self._shards, self._range = store, shards, value_range
         self.starts = np.cumsum([0, *(len(facts_of(shard).names) for shard in shards)])
         plan = store.plan

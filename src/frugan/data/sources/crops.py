@@ -50,11 +50,15 @@ class Crop(NamedTuple):
 class Crops(Derived):
     """A `Source` of crops. `origins`: the images that they are cut from, by name, one for each crop.
 
+    Args:
+        source: the images to cut from.
+        heads: of each image its header, or the reason why it has none.
+        config: size, number and places of the crops.
+
     Raises `FruganError` where images are too small, or crops too many.
     """
 
     def __init__(self, source: Source, heads: Sequence[Header | str], config: CropConfig) -> None:
-        """`heads`: of each image its header, or why it has none."""
         super().__init__(source)
         self.heads, self.config = heads, config
         self.kind = f"crops of {len(source.names)} images in {source.kind}"

@@ -64,7 +64,13 @@ def words_of(text: str) -> list[str]:
 
 
 class ImageTower(nn.Module):
-    """RGB images of `side` pixels → `[N, dim]`."""
+    """RGB images `[N, 3, side, side]` → `[N, dim]`, by convolutions.
+
+    Args:
+        width: feature maps at full size; they double with each halving, up to 8 times as many.
+        dim: of the result.
+        side: of the images in pixels.
+    """
 
     def __init__(self, width: int, dim: int, side: int) -> None:
         super().__init__()
@@ -82,7 +88,13 @@ class ImageTower(nn.Module):
 
 
 class Captioner(nn.Module):
-    """The joint model; see `frugan.latent.text.models.JointModel`. Texts are bags of words and of neighbouring words."""
+    """The joint model; see `frugan.latent.text.models.JointModel`. Texts are bags of words and of neighbouring words.
+
+    Args:
+        vocabulary: the words, and pairs of neighbouring words, that it knows.
+        config: sizes of both towers.
+        name: in reports and codes.
+    """
 
     templates: Sequence[str] = ("{}",)
 

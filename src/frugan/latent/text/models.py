@@ -47,7 +47,13 @@ class JointModel(Protocol):
 
 
 class Transformer:
-    """CLIP or SigLIP through transformers: any model with image and text features, from a folder or the hub."""
+    """CLIP or SigLIP through transformers: any model with image and text features, from a folder or the hub.
+
+    Args:
+        kind: "clip" or "siglip".
+        source: a folder, or a name on the hub; empty: the kind's usual one.
+        device: where it computes.
+    """
 
     def __init__(self, kind: str, source: str, device: torch.device | str) -> None:
         try:

@@ -1,8 +1,8 @@
-"""An axis of an image extended without end and upsampled twofold, as a ring: what the affine warp samples.
+"""One period of an infinitely extended axis of an image, upsampled twofold by the sym6 wavelet: what the affine warp samples.
 
-A signal of W samples extended by reflection has the period 2(W − 1), so all of its upsampled extension is a ring of
-4(W − 1) samples; where images repeat, the period is W and the ring has 2·W samples. "Extend and upsample" and
-"downsample and crop" by the sym6 wavelet are matrices along one axis. sym6 is orthonormal: the second undoes the first.
+An axis of W pixels extended by reflection has the period 2(W − 1), so that 4(W − 1) samples hold all of its upsampled
+extension; where images repeat, the period is W, which gives 2·W samples. "Extend and upsample" and "downsample and crop"
+are matrices along one axis. sym6 is orthonormal, so the second undoes the first.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ SYM6 = (
 """Orthonormal low-pass analysis filter of the symlet with 6 vanishing moments (Daubechies 1992)."""
 
 _REACH = 5
-"""Index of the filter's largest tap, which counts as its middle: so many taps lie before it, and one more behind it."""
+"""Index of the filter's largest tap, which counts as its centre: 5 taps lie before it and 6 behind it."""
 
 
 def reflect(index: np.ndarray, size: int) -> np.ndarray:
-    """The positions on an axis of `size` pixels that integer positions in its extension by repeated reflection show.
+    """The pixels of an axis that stand at integer positions of its extension by repeated reflection.
 
     Args:
         index: integers of any shape; 0 is the first pixel, `size − 1` the last.
@@ -56,8 +56,14 @@ def reflect(index: np.ndarray, size: int) -> np.ndarray:
 
 
 def wrap(index: np.ndarray, size: int) -> np.ndarray:
-    """The positions on an axis of `size` pixels that integer positions in its periodic extension show: the remainder,
-    in [0, size).
+    """The pixels of an axis that stand at integer positions of its periodic extension: `index` mod `size`.
+
+    Args:
+        index: integers of any shape; 0 is the first pixel, `size − 1` the last.
+        size: pixels of the axis, 1 or more.
+
+    Returns:
+        Integers in [0, size), of the same shape.
     """
     return index % size
 
@@ -70,14 +76,14 @@ def period(size: int, *, repeats: bool = False) -> int:
 
 
 def upsampling_matrix(size: int, *, repeats: bool = False) -> np.ndarray:
-    """The matrix that extends an axis and upsamples it twofold, by sym6: one period, and its first row once more at the end.
+    """The matrix that extends an axis and upsamples it twofold by sym6: the rows of one period, and the first row once more.
 
     Args:
         size: pixels of the axis, 2 or more.
         repeats: whether it is extended periodically instead of by reflection.
 
     Returns:
-        float64 `[period + 1, size]`. Row m lies at pixel m/2, as the filter's largest tap counts as its centre.
+        float64 `[period + 1, size]`. Row m lies at pixel m/2, the filter's largest tap being its centre.
     """
     length, extended = period(size, repeats=repeats), wrap if repeats else reflect
     matrix = np.zeros((length + 1, size))
@@ -106,7 +112,7 @@ def sample_places(size: int) -> np.ndarray:
 
 
 def fold(pixels: Tensor, size: int, *, repeats: bool = False) -> tuple[Tensor, Tensor]:
-    """Positions on an infinitely extended axis as fractions of its period.
+    """Positions on an infinitely extended axis, as fractions of its period.
 
     Args:
         pixels: positions in pixels from the centre of the axis, float, of any shape.
@@ -114,9 +120,8 @@ def fold(pixels: Tensor, size: int, *, repeats: bool = False) -> tuple[Tensor, T
         repeats: whether the axis is extended periodically instead of by reflection.
 
     Returns:
-        Fractions in [0, 1), counted from the first pixel, and a boolean mask of the positions that show nothing.
-        Extended by reflection, an axis ends after one reflection at either side; extended periodically, nowhere, and
-        the mask is all False.
+        Fractions in [0, 1) from the first pixel on, and a boolean mask of the positions beyond the extension, where the
+        warped image is 0: more than one reflection away. A periodic extension does not end, and the mask is all False.
     """
     if repeats:
         turns = pixels / size + (size - 1) / (2 * size)

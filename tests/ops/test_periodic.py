@@ -7,7 +7,7 @@ import pytest
 import pywt
 
 from conftest import load_golden
-from frugan.ops.rings import SYM6, downsampling_matrix, reflect, upsampling_matrix
+from frugan.ops.periodic import SYM6, downsampling_matrix, reflect, upsampling_matrix
 
 
 def test_filter_is_sym6() -> None:

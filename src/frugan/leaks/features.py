@@ -19,9 +19,11 @@ Function = Callable[[Tensor], Tensor]
 """Images `[N, C, H, W]` in [-1, 1] → as many alike; may draw from torch's global generator."""
 
 FEWEST = 100
-"""Images that can be compared."""
+"""Fewest images that can be compared."""
 _SIDE = 16
+"""Largest side in pixels of small images."""
 _COMPONENTS, _WAVES = 64, 512
+"""Most principal components; number of random cosines."""
 
 
 def applied(function: Function, images: Tensor) -> Tensor:
@@ -36,8 +38,9 @@ def applied(function: Function, images: Tensor) -> Tensor:
 
 
 def small(images: Tensor) -> Array:
-    """Small versions of images: area averages of 16 pixels a side at most, since generators hardly err at that size,
-    and channel covariances.
+    """Small versions of images, of 16 pixels a side at most, by area averages, and the covariances of their channels.
+
+    At that size generated images differ least from real ones.
 
     Args:
         images: `[N, C, H, W]` in [-1, 1].
@@ -53,7 +56,7 @@ def small(images: Tensor) -> Array:
     return torch.cat([pixels.flatten(1), pixels.shape[2] ** 0.5 * covariances], dim=1).double().numpy()
 
 
-class Look:
+class ImageFeatures:
     """Features of small images: principal components, and random cosines of these whose inner products approximate a
     Gaussian kernel.
 
@@ -81,7 +84,7 @@ class Look:
         """Random cosine features `[…, 512]` of `[…, D]`, of mean squared norm 1."""
         return np.cos(self.components(pixels) @ self.waves + self.phases) * (2 / _WAVES) ** 0.5
 
-    def everything(self, pixels: Array) -> Array:
-        """A constant 1, the components, and the cosines in [−1, 1]: `[…, 577]` at most, for a linear classifier."""
+    def for_classifier(self, pixels: Array) -> Array:
+        """The inputs of a linear classifier: a constant 1, the components, and the cosines in [−1, 1], `[…, 577]` at most."""
         one = np.ones((*pixels.shape[:-1], 1))
         return np.concatenate([one, self.components(pixels), (_WAVES / 2) ** 0.5 * self.kernel(pixels)], axis=-1)
