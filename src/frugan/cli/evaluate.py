@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Option
 
-from frugan.checks import Limits, Seed, Truncation
+from frugan.checks import Limits, Seed
 from frugan.cli.common import bar, console, say
-from frugan.cli.signature import Device, completing_as
+from frugan.cli.signature import Device, Psi, completing_as
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def evaluate(
     metrics: Annotated[str | None, Option(help="kid, kid_full, fid, fid_infinity, is, precision, recall, density, coverage, memorisation, c_t, authenticity, fld, membership, utility, ppl_w_full, ppl_w_end, ppl_z_full, ppl_z_end; joined by commas. \\[default: kid below 10,000 images, else fid]", autocompletion=completing_as("metrics"))] = None,
     samples: Annotated[int, Limits(at_least=10, at_most=10_000_000), Option(help="Images generated.")] = 5000,
     seed: Annotated[Seed, Option(help="Which ones: image i follows from seed and i.")] = 0,
-    truncation: Annotated[Truncation, Option(help="ψ: below 1 more typical, less varied.")] = 1.0,
+    truncation: Psi = 1.0,
     per_class: Annotated[bool, Option(help="The metrics for each class, too.")] = False,
     intervals: Annotated[bool, Option(help="95 % intervals, and the same metrics of two halves of the real images; many times slower.")] = False,
     statistic: Annotated[str | None, Option(help="Your own numbers of an image, package.module:callable, compared as distributions; joined by commas.")] = None,

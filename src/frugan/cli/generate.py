@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Option
 
-from frugan.checks import Limits, Truncation
+from frugan.checks import Limits
 from frugan.cli.common import bar, open_network, parse_seeds, say
 from frugan.cli.output import seed_ranges
-from frugan.cli.signature import Device
+from frugan.cli.signature import Device, Psi
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def generate(
         Path | None, Option("--out", "-o", help="Folder for the images. \\[default: generated in the run]")
     ] = None,
     seeds: Annotated[str, Option(help="Numbers and ranges: a seed always makes the same image.")] = "0-15",
-    truncation: Annotated[Truncation, Option(help="ψ: below 1 more typical, less varied.")] = 1.0,
+    truncation: Psi = 1.0,
     truncation_cutoff: Annotated[
         int | None, Limits(at_least=0, at_most=64), Option(help="Truncate only this many of the first layers.")
     ] = None,

@@ -23,7 +23,7 @@ from frugan.cli.common import (
     say,
     tell_of_sheet,
 )
-from frugan.cli.signature import Class, Device, Network
+from frugan.cli.signature import Class, Device, Network, Out, Psi
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
     from frugan.networks import Generator
 
-Out = Annotated[Path, Option("--out", "-o", help="The folder to write into.")]
-Psi = Annotated[float, Limits(at_least=-2, at_most=2), Option(help="ψ: below 1 more typical, less varied.")]
 Levels = Annotated[str | None, Option(help="Levels by their size, for instance 8-32 or 64. \\[default: all]")]
 
 

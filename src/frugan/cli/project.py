@@ -12,7 +12,7 @@ from typer import Option
 
 from frugan.checks import Limits
 from frugan.cli.common import bar, check_out, open_network, print_command, say, tell_of_sheet
-from frugan.cli.signature import Device, Network
+from frugan.cli.signature import Device, Network, Out
 from frugan.command_line import command
 from frugan.errors import FruganError
 
@@ -37,7 +37,7 @@ EVERY = 50
 def project(
     network: Network,
     images: Images,
-    out: Annotated[Path, Option("--out", "-o", help="The folder to write into.")] = Path("projected"),
+    out: Out = Path("projected"),
     space: Annotated[Literal["w", "pn", "w+", "s"], Option(help="The last rung of the ladder: w edits best, pn lies between, w+ fits closer, s (offsets of styles) closest.")] = "pn",
     tune: Annotated[bool, Option(help="Tune the weights around the codes, too: a small network in OUT/tuned.")] = False,
     noise: Annotated[Literal["const", "keep"], Option(help="const: the network's own noise; keep: noise maps are fitted and kept in the code.")] = "const",
@@ -103,7 +103,7 @@ def encode(
     images: Annotated[list[str] | None, typer.Argument(help="Image files, or folders of them.")] = None,
     train: Annotated[bool, Option(help="Train an encoder on the generator's own samples, and write it into OUT.")] = False,
     encoder: Annotated[Path | None, Option(help="The folder that --train wrote.")] = None,
-    out: Annotated[Path, Option("--out", "-o", help="The folder to write into.")] = Path("encoder"),
+    out: Out = Path("encoder"),
     steps: Annotated[int, Limits(at_least=1, at_most=10_000_000), Option(help="--train: steps.")] = 2000,
     batch: Annotated[int, Limits(at_least=2, at_most=4096), Option(help="--train: images a step.")] = 16,
     seed: Annotated[int, Limits(at_least=0, at_most=2**32 - 1), Option(help="--train.")] = 0,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 from rich.markup import escape
 from typer.core import TyperCommand
 
-from frugan.checks import as_option
+from frugan.checks import Truncation, as_option
 from frugan.config.options import Display, Options, descriptions, displays
 
 Given = dict[str, Any]
@@ -140,4 +141,6 @@ Network = Annotated[
         help="A run, one of its checkpoints, an import, a .pkl or .pt, hf:user/name, or sample: the one that comes with frugan."
     ),
 ]
+Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to write into.")]
+Psi = Annotated[Truncation, typer.Option(help="ψ: below 1 more typical, less varied.")]
 Class = Annotated[str | None, typer.Option("--class", help="Class name or number, or label values joined by commas.")]

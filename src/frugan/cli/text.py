@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Option
 
-from frugan.checks import Limits, checked
+from frugan.checks import Limits, Truncation, checked
 from frugan.cli.common import (
     bar,
     check_image,
@@ -20,7 +20,7 @@ from frugan.cli.common import (
     say,
     tell_of_sheet,
 )
-from frugan.cli.signature import Device, Network
+from frugan.cli.signature import Device, Network, Out
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
@@ -43,10 +43,9 @@ Model = Annotated[
         help="captions:FOLDER, clip or clip:FOLDER, siglip or siglip:FOLDER, classes or classes:FILE, or package.module:callable."
     ),
 ]
-Out = Annotated[Path, Option("--out", "-o", help="The folder to write into.")]
 Text = "a text, or @FILE or @FOLDER: what these images have in common"
 Class = Annotated[str | None, Option("--class", help="Class of the samples. \\[default: all]")]
-Psi = Annotated[float, Limits(at_least=-2, at_most=2), Option(help="ψ of samples.")]
+Psi = Annotated[Truncation, Option(help="ψ of samples.")]
 SAMPLES = 20_000
 
 

@@ -284,8 +284,7 @@ def _write_pixels(
     """
     counted = is_counted(config.value_range)
     count_first = counted and not is_plain(plan.dtype)  # there is nothing to write before the range is known
-    work = _count_values if count_first else _decode
-    decoded = work(file, source, images.rows, plan, config, alpha, step)
+    decoded = _decode(None if count_first else file, source, images.rows, plan, config, alpha, step)
     if all(decoded.reasons):
         raise _nothing_readable(source, [*images.lost, *zip(images.names, decoded.reasons)])
     value_range = settle_range(config.value_range, plan.dtype, decoded.counts)
@@ -378,7 +377,7 @@ class _Decoded(NamedTuple):
 
 
 def _decode(
-    file: Path,
+    file: Path | None,
     source: Source,
     rows: Sequence[int],
     plan: Plan,
@@ -386,46 +385,8 @@ def _decode(
     alpha: bool,
     step: Callable[[int], None],
 ) -> _Decoded:
-    """Writes the images' pixels to the file, in order."""
-    shape = (len(rows), *plan.resolution, plan.channels + config.masks)
-    value_range = None if is_counted(config.value_range) else settle_range(config.value_range, plan.dtype, None)
-    dtype = np.dtype(held_type(plan.dtype, value_range))
-    _require_space(file.parent, int(np.prod(shape)) * dtype.itemsize)
-    pixels = np.lib.format.open_memmap(file, "w+", dtype, shape)
-
-    masks = _masks_of(source)
-
-    def write(slot: int, stored: np.ndarray) -> None:
-        pixels[slot] = _fitted(stored, plan, config, masks)
-
-    decoded = _each(source, rows, plan, config, alpha, write, step)
-    pixels.flush()
-    return decoded
-
-
-def _count_values(
-    file: Path,
-    source: Source,
-    rows: Sequence[int],
-    plan: Plan,
-    config: PixelConfig,
-    alpha: bool,
-    step: Callable[[int], None],
-) -> _Decoded:
-    """As `_decode`, but for the file."""
-    return _each(source, rows, plan, config, alpha, lambda slot, stored: None, step)
-
-
-def _each(
-    source: Source,
-    rows: Sequence[int],
-    plan: Plan,
-    config: PixelConfig,
-    alpha: bool,
-    use: Callable[[int, np.ndarray], None],
-    step: Callable[[int], None],
-) -> _Decoded:
-    """Decodes all images, counts their values and hands them over."""
+    """Decodes all images and counts their values. Where there is a file, it takes their pixels, in order."""
+    pixels, masks = None if file is None else _empty_array(file, len(rows), plan, config), _masks_of(source)
     counts = Histograms(
         alpha=alpha or config.channels != "auto",
         images=len(rows),
@@ -438,7 +399,8 @@ def _each(
             stored = source.pixels(rows[slot])
             if stored.dtype.kind == "f" and (lost := int((~np.isfinite(stored)).sum())):
                 return f"{lost:,} of its {stored.size:,} values are not finite (NaN or infinite); fill them in first"
-            use(slot, stored)
+            if pixels is not None:
+                pixels[slot] = _fitted(stored, plan, config, masks)
         except Exception as error:  # as in `headers`
             return _reason(error)
         counts.add(stored[..., : stored.shape[-1] - config.masks])
@@ -448,7 +410,18 @@ def _each(
     for reason in in_threads(decode, range(len(rows))):
         reasons.append(reason)
         step(len(reasons))
+    if pixels is not None:
+        pixels.flush()
     return _Decoded(reasons, counts)
+
+
+def _empty_array(file: Path, count: int, plan: Plan, config: PixelConfig) -> np.memmap:
+    """A new file for the pixels of so many images as planned. Raises `FruganError` where the disk has no room for it."""
+    shape = (count, *plan.resolution, plan.channels + config.masks)
+    value_range = None if is_counted(config.value_range) else settle_range(config.value_range, plan.dtype, None)
+    dtype = np.dtype(held_type(plan.dtype, value_range))
+    _require_space(file.parent, int(np.prod(shape)) * dtype.itemsize)
+    return np.lib.format.open_memmap(file, "w+", dtype, shape)
 
 
 def _masks_of(source: Source) -> tuple[MaskChannel, ...]:

@@ -83,7 +83,12 @@ def _decode_lerc(data: bytes, parameters: object, out: np.ndarray) -> None:
 
 
 def check_jpeg_2000(data: bytes, height: int, width: int) -> None:
-    """Raises `ValueError` where a JPEG 2000 image has another size: its decoder would take memory for that."""
+    """Raises `ValueError` where a JPEG 2000 image has another size than its file's header says, before a decoder allocates it.
+
+    Args:
+        data: a codestream, or a JP2 file.
+        height, width: in pixels, by the header.
+    """
     at = _codestream(data)
     right, bottom, left, top = struct.unpack_from(">4L", data.ljust(at + 24, b"\0"), at + 8) if at >= 0 else (0,) * 4
     if (bottom - top, right - left) != (height, width):

@@ -123,12 +123,9 @@ def adapt(
     """Adapts a copy of a generator along the change Δt of a text; yields a snapshot after every `every` steps, and
     after the last.
 
+    The further arguments are those of `AdaptProblem`.
+
     Args:
-        G: the generator, which is not changed.
-        model: the joint model.
-        change: Δt, a unit vector `[d]`.
-        target: the target's own vector `[d]`, which chooses layers.
-        config: weights and schedule.
         every: steps between snapshots.
         progress: called with (step, steps).
     """
