@@ -55,5 +55,13 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Images are loaded when they are near."""
-    return re.sub(r"<img (?![^>]*loading=)", '<img loading="lazy" ', html)
+    """Images are loaded when they are near; an option such as `--seeds` is not broken at its hyphens."""
+    lazy = re.sub(r"<img (?![^>]*loading=)", '<img loading="lazy" ', html)
+    return re.sub(r"<code\b[^>]*>.*?</code>", lambda code: unbroken_options(code[0]), lazy, flags=re.DOTALL)
+
+
+def unbroken_options(html: str) -> str:
+    """HTML whose options stand in `<span class="option">`, which site.css keeps on one line; tags are left alone."""
+    pieces = re.split(r"(<[^>]*>)", html)
+    pieces[::2] = [re.sub(r"(?<![\w-])--[a-z][\w-]*", r'<span class="option">\g<0></span>', text) for text in pieces[::2]]
+    return "".join(pieces)

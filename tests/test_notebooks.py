@@ -56,7 +56,7 @@ def test_quickstart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = run("edit", tmp_path, monkeypatch)
     assert names["mixtures"].shape[-3:] == (3, 64, 64)
-    assert {path.name for path in (tmp_path / "edit").iterdir()} == {"wide.png", "sefa.png", "loop.webp"}
+    assert {path.name for path in (tmp_path / "edit").iterdir()} == {"wide.png", "sefa.png", "mixed.png", "loop.webp"}
 
 
 @pytest.mark.slow
