@@ -63,5 +63,7 @@ def on_page_content(html: str, **_: Any) -> str:
 def unbroken_options(html: str) -> str:
     """HTML whose options stand in `<span class="option">`, which site.css keeps on one line; tags are left alone."""
     pieces = re.split(r"(<[^>]*>)", html)
-    pieces[::2] = [re.sub(r"(?<![\w-])--[a-z][\w-]*", r'<span class="option">\g<0></span>', text) for text in pieces[::2]]
+    pieces[::2] = [
+        re.sub(r"(?<![\w-])--[a-z][\w-]*", r'<span class="option">\g<0></span>', text) for text in pieces[::2]
+    ]
     return "".join(pieces)
