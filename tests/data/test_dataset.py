@@ -197,6 +197,8 @@ def test_too_few_images(config: DataConfig) -> None:
 
 CONFIG_MISTAKES = {
     "resolution 100x101 is not": {"resolution": (100, 101)},
+    "--resolution 64: give a pair": {"resolution": 64},
+    r"--resolution \(64,\): give a pair": {"resolution": (64,)},
     "--channels 'CMYK': give auto, L": {"channels": "CMYK"},
     "--fit 'stretch'": {"fit": "stretch"},
     "--filter 'nearest'": {"filter": "nearest"},

@@ -16,6 +16,7 @@ from docsite.links import DOCS
 from docsite.pages import generated
 from frugan.augment import CONTROLLERS, TRANSFORMS
 from frugan.cli.app import app
+from frugan.metrics import METRICS
 from frugan.tracking.monitors import MONITORS
 
 
@@ -35,6 +36,17 @@ def test_strips_show_the_image_and_its_changes(name: str) -> None:
     first, *others = np.split(transform_strip(name, image), 6, axis=1)
     assert np.abs(first / 127.5 - 1 - image.permute(1, 2, 0).numpy()).max() < 0.005
     assert any((other != first).any() for other in others)
+
+
+def test_metrics_have_a_row_and_stand_in_the_help() -> None:
+    """(`recall` may stand in the row of a metric that is computed with it.)"""
+    page = (DOCS / "reference" / "metrics.md").read_text("utf-8")
+    rows = "\n".join(re.findall(r"^\| `.*\|$", page, re.M))
+    evaluate = dict(command_line._commands(typer.main.get_command(app)))["frugan evaluate"]
+    told = next(p.help for p in evaluate.params if p.name == "metrics")  # pyright: ignore[reportAttributeAccessIssue]
+    assert told
+    assert told.partition(";")[0].split(", ") == list(METRICS)
+    assert [name for name in METRICS if f"`{name}`" not in rows] == []
 
 
 def test_monitors_are_explained_twice() -> None:

@@ -75,6 +75,8 @@ class DataConfig:
         check_fields(self, as_option)
         self._refuse_masks(parse_channels(self.channels))
         if self.resolution is not None:
+            if not isinstance(self.resolution, tuple | list) or len(self.resolution) != 2:
+                raise FruganError(f"--resolution {self.resolution}: give a pair (height, width), for instance (64, 64)")
             base_grid(*self.resolution)
         parse_range(self.value_range)
         if self.held_out > 1:

@@ -37,7 +37,9 @@ from frugan.networks.serialization import weights_digest
 from frugan.tracking import environment
 
 NEAREST_SAMPLES, NEAREST_NEIGHBOURS = 8, 5
-HALF_SAMPLES = 25  # for an interval
+"""Samples on the sheet of nearest neighbours, and the neighbours of each."""
+HALF_SAMPLES = 25
+"""Random halves of both sets from which an interval is taken."""
 
 Advance = Callable[[int, int], None]
 
@@ -93,7 +95,8 @@ class Evaluator:
         self.reference, self.config, self.labels, self.device = reference, config, labels, torch.device(device)
         self.parts, self.attacks, self.untried, self.partial = parts, attacks or {}, untried or {}, partial
         self.pairs = pairs
-        self.cache, self.control = cache, np.arange(len(reference))
+        self.cache = cache
+        self.control = np.arange(len(reference))  # the reference images that samples are compared with for copying
         self.metrics, self.missing = list(config.metrics), dict[str, str]()
         if self._any("needs_train"):
             try:
@@ -131,7 +134,7 @@ class Evaluator:
         self.missing |= dict.fromkeys(out, reason)
 
     def _any(self, what: str) -> bool:
-        """Whether some metric has that flag of `Metric`."""
+        """Whether one of the metrics has a flag of `Metric`, for instance "needs_train"."""
         return any(getattr(METRICS[name], what) for name in self.metrics)
 
     def __call__(self, generator: GeneratorLike, progress: Advance | None = None) -> EvaluationCard:
@@ -315,10 +318,11 @@ class Evaluator:
     def _generated(
         self, generator: GeneratorLike, progress: Advance | None, stop: Callable[[], bool]
     ) -> tuple[FeatureSet, np.ndarray] | None:
-        """Features of the samples (their moments, where no metric needs more), and the rows of `labels` `[N]` that they
-        were made for.
+        """Makes samples and computes their features.
 
-        None where it was stopped.
+        Returns:
+            The features of all processes' samples, their moments where no metric needs more, or nothing where no metric
+            needs either; and int64 `[N]`, the row of `labels` of each sample. None where `stop` returned true.
         """
         config = self.config
         numbers = own_share(config.samples, config.batch)
@@ -401,6 +405,7 @@ class Evaluator:
         ]
 
     def _path_lengths(self, generator: GeneratorLike, space: Space, sampling: Sampling) -> np.ndarray:
+        """The perceptual path lengths of all processes' samples, `[N]`."""
         config = self.config
         own = perceptual_path_length(
             generator,
@@ -416,7 +421,7 @@ class Evaluator:
         return np.concatenate(gather(own))
 
     def _real_features(self, image_set: ImageSet, progress: Advance | None) -> Features2D:
-        """float32 `[N, D]`, memory-mapped where they come from the cache."""
+        """Features of real images, float32 `[N, D]`, memory-mapped where they come from the cache."""
         file = None
         if self.cache is not None:
             key = hashlib.sha256(f"{self.features.digest} {image_set.digest}".encode()).hexdigest()
@@ -452,11 +457,13 @@ def control_in(reference: ImageSet, train: ImageSet | None) -> np.ndarray:
 
 
 def _add_statistic(name: str, evidence: Evidence, total: Measurement) -> None:
+    """Adds the comparison of a user's statistic of images to the details."""
     assert evidence.images is not None
     total.details.setdefault("statistics", {})[name] = asdict(evidence.images.statistic(name))
 
 
 def _join(parts: list[np.ndarray]) -> np.ndarray:
+    """The parts `[n, D]` one below another; `[0, 0]` where all are empty."""
     parts = [part for part in parts if len(part)]
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
