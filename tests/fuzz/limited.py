@@ -182,6 +182,12 @@ def read_set(path: Path) -> None:
     np.asarray(dataset.pixels).sum()
 
 
+def read_masked(path: Path) -> None:
+    """A folder of images and masks, none of which may be missing."""
+    config = DataConfig(str(path / "images"), masks=str(path / "masks"), strict=True)
+    np.asarray(open_dataset(config, cache_dir=path.parent / "cache").pixels).sum()
+
+
 def _read_run(path: Path) -> None:
     records = tracking.read_stats(path / "stats.jsonl")
     health.check([health.digest(r) for r in records], health.Setting(0.5, "fid"))

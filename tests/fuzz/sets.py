@@ -19,9 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import imagecodecs
+import numcodecs
 import numpy as np
 import pyarrow as pa
 import pydicom
+import tifffile
 import torch
 from pyarrow import parquet
 
@@ -96,6 +99,47 @@ def _zarr(
         return folder / "a.zarr"
 
     return write
+
+
+def _zarr_of(value: float) -> Callable[[Path], Path]:
+    """Images of ones, a pixel of which is `value`."""
+
+    def write(folder: Path) -> Path:
+        images = np.ones((4, 12, 16, 1), np.float32)
+        images[:, 3, 4] = value
+        containers.write_zarr(folder / "a.zarr", images)
+        return folder / "a.zarr"
+
+    return write
+
+
+def _bomb(compressor: Any) -> Callable[[Path], Path]:
+    """Zarr whose blocks of some hundred bytes unpack to 2 GB."""
+
+    def write(folder: Path) -> Path:
+        containers.write_zarr(folder / "a.zarr", _IMAGES, version=2, compressors=compressor)
+        packed = _packed(type(compressor).__name__)
+        for block in (folder / "a.zarr/images").glob("[0-9]*"):
+            block.write_bytes(packed)
+        return folder / "a.zarr"
+
+    return write
+
+
+def _packed(kind: str) -> bytes:
+    """2 GB of zeros, packed."""
+    if kind == "Zstd":
+        return bytes(imagecodecs.zstd_encode(bytes(1 << 31)))
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31 if kind == "GZip" else 15)
+    return b"".join([*(packer.compress(bytes(1 << 24)) for _ in range(128)), packer.flush()])
+
+
+def _hdf5_bomb(folder: Path) -> Path:
+    """HDF5 whose only block unpacks to 2 GB instead of 4 kB."""
+    with h5py.File(folder / "a.h5", "w") as file:
+        images = file.create_dataset("images", _IMAGES.shape, "u1", chunks=_IMAGES.shape, compression="gzip")
+        images.id.write_direct_chunk((0, 0, 0, 0), _packed("Zlib"))
+    return folder / "a.h5"
 
 
 def _brackets(folder: Path) -> Path:
@@ -230,6 +274,68 @@ def _arrow(folder: Path) -> Path:
     return folder / "a.arrow"
 
 
+def _rows(folder: Path) -> Path:
+    """Parquet that tells of 8,191 rows, and holds 4,097."""
+    cells = pa.array([containers.png(_IMAGES[0])] * 4097)
+    parquet.write_table(pa.table({"image": cells}), folder / "a.parquet")
+    content = (folder / "a.parquet").read_bytes()
+    size = int.from_bytes(content[-8:-4], "little")
+    footer = content[-8 - size : -8]
+    assert footer.count(b"\x82\x40") >= 2  # 4097 as Thrift writes it
+    (folder / "a.parquet").write_bytes(content[: -8 - size] + footer.replace(b"\x82\x40", b"\xfe\x7f") + content[-8:])
+    return folder / "a.parquet"
+
+
+def _constant(name: str) -> Callable[[Path], Path]:
+    """An animation or a video of one colour."""
+
+    def write(folder: Path) -> Path:
+        images = np.full((4, 16, 16, 3), 77, np.uint8)
+        write = containers.write_video if name.endswith(".mkv") else containers.write_animation
+        write(folder / name, images)
+        return folder / name
+
+    return write
+
+
+def _tags(*tags: tuple[int, Any]) -> Callable[[Path], Path]:
+    """A GeoTIFF some of whose tags lie."""
+
+    def write(folder: Path) -> Path:
+        pixels = np.arange(8 * 8 * 3, dtype=np.float32).reshape(8, 8, 3)
+        geographic = [(33550, "d", 3, (1.0, 1.0, 0.0), True), (34735, "H", 4, (1, 1, 0, 0), True)]
+        texts = [(code, "s", 0, value, True) for code, value in tags if isinstance(value, str)]
+        tifffile.imwrite(
+            folder / "a.tif", pixels, photometric="minisblack", planarconfig="contig", extratags=geographic + texts
+        )
+        content = bytearray((folder / "a.tif").read_bytes())
+        with tifffile.TiffFile(folder / "a.tif") as file:
+            for code, value in tags:
+                if not isinstance(value, str):
+                    tag = file.pages.first.tags[code]
+                    content[tag.offset + 2 : tag.offset + 12] = struct.pack("<HII", 4, 1, value)
+        (folder / "a.tif").write_bytes(content)
+        return folder / "a.tif"
+
+    return write
+
+
+def _masked(mask: Callable[[Path], object]) -> Callable[[Path], Path]:
+    """Images and their masks, of which the first is made to harm."""
+
+    def write(folder: Path) -> Path:
+        top = folder / "pairs"
+        for name in ("images", "masks"):
+            (top / name).mkdir(parents=True)
+        for i, image in enumerate(_IMAGES[:4]):
+            (top / "images" / f"{i}.png").write_bytes(containers.png(image))
+            (top / "masks" / f"{i}.png").write_bytes(containers.png(image[..., :1] % 2))
+        mask(top / "masks" / "0.png")
+        return top
+
+    return write
+
+
 def _png(side: int) -> bytes:
     """Whose header says that it is side x side."""
     chunks = [
@@ -301,9 +407,18 @@ INPUTS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "Zarr: a codec within shards": (
         _zarr(lambda f: f["codecs"].append({"name": "numcodecs.pickle"}), 3, "zarr.json"), "packed by numcodecs.pickle"),
     "Zarr: metadata of 100,000 brackets": (_brackets, "deep"),
+    "Zarr: NaN": (_zarr_of(np.nan), "NaN"),
+    "Zarr: infinity": (_zarr_of(np.inf), "infinite"),
+    "Zarr: one value in all images": (_zarr_of(1), "one value|the same"),
+    "Zarr: blocks that unpack to gigabytes, Zstandard": (_bomb(numcodecs.Zstd()), "unpacks to more"),
+    "Zarr: blocks that unpack to gigabytes, gzip": (_bomb(numcodecs.GZip()), "unpacks to more"),
+    "Zarr: blocks that unpack to gigabytes, zlib": (_bomb(numcodecs.Zlib()), "unpacks to more"),
+    "HDF5: a block that unpacks to gigabytes": (_hdf5_bomb, "unpacks to more"),
     "Parquet: one megabyte of zeros in 2,000 rows": (_many, "no image"),
     "Parquet: paths that lead outside": (
         _parquet(lambda: pa.table({"image": [{"bytes": None, "path": SECRET}] * 4})), "path instead of an image|no images"),
+    "Parquet: more rows than there are": (_rows, ""),
+    "Parquet: 10^8 rows of nothing": (_parquet(lambda: pa.table({"image": pa.nulls(10**8, pa.binary())})), "no image|the limit"),
     "Arrow: paths that lead outside": (_arrow, "path instead of an image|no images"),
     "Parquet: images of 30,000 pixels a side": (_parquet(lambda: pa.table({"image": [_png(30_000)] * 4})), "bomb"),
     "NumPy: 10^12 images that are not there": (_lying, "cannot be read as a NumPy file"),
@@ -311,6 +426,18 @@ INPUTS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "NumPy: one value in all images": (_npy(np.ones((4, 8, 8, 1), np.float32)), "one value|the same"),
     "NumPy: pickled objects": (_objects, "cannot be read as a NumPy file"),
     "GIF: 100,000 frames of 16,000 pixels a side": (_file("a.gif", _gif(100_000, 16_000)), "the limit is|bomb"),
+    "GIF: one colour": (_constant("a.gif"), ""),
+    "WebP: one colour": (_constant("a.webp"), ""),
+    "video: one colour": (_constant("a.mkv"), ""),
+    "GeoTIFF: no-data that is no number": (_tags((42113, "many")), ""),
+    "GeoTIFF: no-data beyond all numbers": (_tags((42113, "1e999")), ""),
+    "GeoTIFF: no-data in all pixels but none": (_tags((42113, "nan")), ""),
+    "GeoTIFF: 60,000 samples": (_tags((277, 60_000)), "60000 channels"),
+    "GeoTIFF: no sample at all": (_tags((277, 0)), ""),
+    "GeoTIFF: rows of strips beyond all": (_tags((278, 2**32 - 1)), ""),
+    "mask: a decompression bomb": (_masked(lambda p: p.write_bytes(_png(30_000))), "its mask cannot be read.*bomb"),
+    "mask: another size": (_masked(lambda p: p.write_bytes(_png(64))), "its mask 64x64"),
+    "mask: no image": (_masked(lambda p: p.write_bytes(b"mask")), "its mask cannot be read"),
     "APNG: 2,000,000 frames": (_file("a.png", _apng(2_000_000)), "the limit is"),
     "TIFF: pages that name each other as the next": (_file("a.tif", _pages_in_a_ring()), ""),
     "TIFF: NaN": (_tiff(np.nan), "NaN"),
@@ -342,7 +469,8 @@ def measure(seeds: int) -> list[tuple[str, str, str]]:
             folder = home / str(len(found))
             folder.mkdir()
             path = make(folder)
-            found.append((name, *limited.batch(limited.Kind(path, limited.read_set), [limited.HONEST], scratch)[-1]))
+            read = limited.read_masked if name.startswith("mask") else limited.read_set
+            found.append((name, *limited.batch(limited.Kind(path, read), [limited.HONEST], scratch)[-1]))
         for name, kind in limited.sets(home).items():
             for at in range(-1, seeds, limited.AT_ONCE):
                 for seed, told in limited.batch(

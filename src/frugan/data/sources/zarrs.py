@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from frugan.data.sources.packing import PACKERS, check_block, limit_of
 from frugan.data.sources.parts import NoImages
 from frugan.data.sources.stacks import Stack, find_arrays
 from frugan.errors import fault, shown
@@ -54,12 +58,84 @@ class Zarr(Stack):
         opened = {name: zarr.open_array(str(path / name), mode="r") for name in (images, labels) if name is not None}
         array = opened[images]
         _check_chunks(path / images, arrays[images])
-        super().__init__(
-            array,
-            lambda number: np.asarray(array[...] if array.ndim == 2 else array[number]),
-            np.asarray(opened[labels][...]) if labels and arrays[labels].is_small else None,
-            "Zarr",
-        )
+        blocks = _Blocks(path / images, arrays[images], array)
+
+        def read(number: int) -> np.ndarray:
+            blocks.check(None if array.ndim == 2 else number)
+            return np.asarray(array[...] if array.ndim == 2 else array[number])
+
+        found = None
+        if labels and arrays[labels].is_small:
+            _Blocks(path / labels, arrays[labels], opened[labels]).check(None)
+            found = np.asarray(opened[labels][...])
+        super().__init__(array, read, found, "Zarr")
+
+
+class _Blocks:
+    """The blocks of an array, each looked at before it is first unpacked. Not for several threads at once."""
+
+    def __init__(self, path: Path, array: _Array, opened: Any) -> None:
+        self._path, self._array, self._key = path, array, opened.metadata.encode_chunk_key
+        self._seen: set[str] = set()
+
+    def check(self, number: int | None) -> None:
+        """Raises `ValueError` where a block of image `number`, or of all, would unpack to far more than its size."""
+        counts = [range(-(-n // m)) for n, m in zip(self._array.shape, self._array.chunks)]
+        if number is not None:
+            first = number // self._array.chunks[0]
+            counts[0] = range(first, first + 1)
+        for place in itertools.product(*counts):
+            key = self._key(place)
+            if key not in self._seen and (self._path / key).is_file():
+                self._array.packing.check((self._path / key).read_bytes())
+                self._seen.add(key)
+
+
+@dataclass(frozen=True)
+class _Packing:
+    """How blocks are packed: by one packer or none; as they are, or `inner` ones of a shard with an index."""
+
+    packer: str | None
+    checksum: int  # bytes behind what is packed
+    size: int  # bytes of a block, unpacked
+    inner: int = 0  # blocks in a shard; 0: there are no shards
+    index_checksum: int = 0
+    index_first: bool = False
+
+    def check(self, data: bytes) -> None:
+        if self.packer is None:
+            return
+        for block in self._inner(data) if self.inner else [data]:
+            check_block(self.packer, block[: len(block) - self.checksum], limit_of(self.size))
+
+    def _inner(self, data: bytes) -> Iterator[bytes]:
+        size = 16 * self.inner
+        at = 0 if self.index_first else len(data) - size - self.index_checksum
+        if at < 0 or len(data) < size:
+            raise ValueError("a shard without its index: cut short")
+        for begin, length in np.frombuffer(data, "<u8", 2 * self.inner, at).reshape(-1, 2).tolist():
+            if begin + length <= len(data):  # an empty one tells the highest number twice
+                yield data[begin : begin + length]
+
+
+def _packing_of(codecs: list[Any], shape: tuple[int, ...], itemsize: int) -> _Packing:
+    """The packing that a list of codecs of version 3 describes. Raises `ValueError` for others than are looked through."""
+    names = [str(codec["name"]).removeprefix("numcodecs.") for codec in codecs]
+    if "sharding_indexed" in names:
+        facts = codecs[0]["configuration"]
+        inner_shape = tuple(map(int, facts["chunk_shape"]))
+        inside = _packing_of(facts["codecs"], inner_shape, itemsize)
+        index = [str(codec["name"]) for codec in facts.get("index_codecs", [{"name": "bytes"}, {"name": "crc32c"}])]
+        if len(names) > 1 or inside.inner or index not in (["bytes"], ["bytes", "crc32c"]):
+            raise ValueError("shards within shards, packed, or with a packed index; write plain shards")
+        count = math.prod(-(-n // m) for n, m in zip(shape, inner_shape))
+        first = facts.get("index_location", "end") == "start"
+        return replace(inside, inner=count, index_checksum=4 * (len(index) - 1), index_first=first)
+    packers = [i for i, name in enumerate(names) if name in PACKERS]
+    behind = names[packers[0] + 1 :] if packers else []
+    if len(packers) > 1 or behind not in ([], ["crc32c"]):
+        raise ValueError(f"blocks packed by {' and then '.join(names[-3:])}; pack them once")
+    return _Packing(names[packers[0]] if packers else None, 4 * len(behind), math.prod(shape) * itemsize)
 
 
 class _Array:
@@ -74,10 +150,13 @@ class _Array:
             self.chunks: tuple[int, ...] = tuple(map(int, grid))
             if three:
                 codecs = list(_names(facts["codecs"]))
+                packing = facts["codecs"]
                 if facts["chunk_grid"]["name"] != "regular" or facts.get("storage_transformers"):
                     raise ValueError("irregular blocks")
             else:
-                codecs = [part["id"] for part in [facts.get("compressor"), *(facts.get("filters") or [])] if part]
+                parts = [part for part in [*(facts.get("filters") or []), facts.get("compressor")] if part]
+                codecs = [part["id"] for part in parts]
+                packing = [{"name": name} for name in codecs]
         except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(
                 f"{path.name} describes no array that is read: {fault(error, 'its entries are of other types')}"
@@ -88,6 +167,10 @@ class _Array:
             raise ValueError(f"an array of {self.dtype} in blocks of {self.chunks}; store numbers")
         if math.prod(self.chunks) * self.dtype.itemsize > _LARGEST_CHUNK:
             raise ValueError(f"blocks of {self.chunks}; the limit is {_LARGEST_CHUNK:,} bytes a block")
+        try:
+            self.packing = _packing_of(packing, self.chunks, self.dtype.itemsize)
+        except (KeyError, TypeError, IndexError, OverflowError, ZeroDivisionError) as error:
+            raise ValueError(f"{path.name} describes blocks that are not read") from error
 
     @property
     def is_small(self) -> bool:
