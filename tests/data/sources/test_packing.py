@@ -14,6 +14,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numcodecs.checksum32 import CRC32C
+from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
 
 from frugan.data import DataConfig, open_dataset
 from frugan.data.sources.packing import PACKERS, check_block, limit_of
@@ -75,12 +76,12 @@ def test_damaged_blocks_are_left_to_their_unpacker(packer: str) -> None:
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (5, 12, 16, 3), dtype=np.uint8)
 LAYOUTS: dict[str, dict[str, Any]] = {
-    "blosc": {"compressors": zarr.codecs.BloscCodec()},
-    "zstd with a checksum behind": {"compressors": [zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec()]},
-    "gzip": {"compressors": zarr.codecs.GzipCodec()},
+    "blosc": {"compressors": BloscCodec()},
+    "zstd with a checksum behind": {"compressors": [ZstdCodec(), Crc32cCodec()]},
+    "gzip": {"compressors": GzipCodec()},
     "as they are": {"compressors": None},
     "shards": {"chunks": (1, 12, 16, 3), "shards": (2, 12, 16, 3)},
-    "shards of many": {"chunks": (1, 4, 8, 3), "shards": (5, 12, 16, 3), "compressors": zarr.codecs.GzipCodec()},
+    "shards of many": {"chunks": (1, 4, 8, 3), "shards": (5, 12, 16, 3), "compressors": GzipCodec()},
 }
 
 
@@ -97,7 +98,7 @@ def test_a_block_in_a_shard_that_unpacks_to_more_is_refused(tmp_path: Path) -> N
     options: dict[str, Any] = {
         "chunks": (1, 12, 16, 3),
         "shards": (5, 12, 16, 3),
-        "compressors": zarr.codecs.GzipCodec(),
+        "compressors": GzipCodec(),
     }
     zarr.open_group(str(tmp_path / "a.zarr"), mode="w").create_array("images", data=IMAGES, **options)
     (block,) = (tmp_path / "a.zarr/images/c").rglob("0/0/0/0")
