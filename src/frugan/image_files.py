@@ -207,7 +207,7 @@ class Sheet:
         """A sentence where channels are left out."""
         if self.output.channels == self.channels:
             return None
-        shown = ", ".join(self.output.names)
+        shown = ", ".join(name.removeprefix("channel ") for name in self.output.names)
         plural = "s" if self.output.channels > 1 else ""
         return f"sheets to look at show channel{plural} {shown} of {self.channels} (TIFF files hold all)"
 

@@ -17,6 +17,7 @@ from frugan.data.duplicates import near_duplicates
 from frugan.data.tools import prepare, shard
 from frugan.data.values import explicit_range, parse_range, range_name, restore, settle_range, stretch
 from frugan.errors import FruganError
+from frugan.image_files import png16
 from frugan.images import to_bytes, to_pixels
 from frugan.pixel_format import NumberType
 
@@ -274,10 +275,43 @@ def test_ranges_that_do_not_fit_are_refused(value_range: str, says: str, tmp_pat
         _saved(tmp_path, np.random.default_rng(0).normal(size=(4, 8, 8, 5)).astype(np.float32), value_range)
 
 
-def test_shards_know_their_highest_value_alone(tmp_path: Path) -> None:
-    config = _as("shards", tmp_path)
-    with pytest.raises(FruganError, match="of shards only the highest value is known"):
-        open_dataset(replace(config, value_range="p1,p99"))
+@pytest.mark.parametrize("asked", ["p1,p99", "0,p90", "each:p5,p95", "p0,p100"])
+@pytest.mark.parametrize("limit", [None, 6])
+def test_percentiles_of_shards_are_those_of_their_images(asked: str, limit: int | None, tmp_path: Path) -> None:
+    """As of a folder of the same images; within a limit of the cache, too, which counting does not pass for long."""
+    images = np.random.default_rng(0).integers(0, 3000, (60, 8, 8, 3), np.uint16)
+    images[..., 1] //= 2
+    (tmp_path / "set").mkdir()
+    for i, image in enumerate(images):
+        (tmp_path / "set" / f"{i:02d}.png").write_bytes(png16(image))
+    shard(tmp_path / "set", tmp_path / "shards", per_shard=5)
+    whole = open_dataset(DataConfig(str(tmp_path / "set"), value_range=asked))
+    limit_gb = None if limit is None else limit * 5 * 8 * 8 * 3 * 2 / 1e9
+    found = open_dataset(DataConfig(str(tmp_path / "shards"), value_range=asked, cache_limit=limit_gb))
+    assert found.value_range == whole.value_range
+    assert found.config.value_range == whole.config.value_range
+    again = open_dataset(replace(found.config, value_range=found.config.value_range))
+    assert again.fingerprint == found.fingerprint
+    assert again.value_range == found.value_range
+    as_stored = {image.tobytes() for image in np.array(whole.pixels)}
+    assert {image.tobytes() for image in found.pixels[np.arange(60)]} == as_stored
+    if limit:
+        kept = [entry for entry in (found.cache_folder.parent).iterdir() if (entry / "pixels.npy").is_file()]
+        assert len(kept) <= limit
+
+
+def test_each_channels_range_tells_sets_of_shards_apart(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
+    np.save(tmp_path / "set.npy", images)
+    shard(tmp_path / "set.npy", tmp_path / "shards")
+    found = {
+        open_dataset(DataConfig(str(tmp_path / "shards"), value_range=f"0,200;0,{top};0,200")).fingerprint
+        for top in (200, 210)
+    }
+    assert len(found) == 2
+
+
+def test_shards_hold_no_measured_numbers(tmp_path: Path) -> None:
     np.save(tmp_path / "float.npy", np.random.default_rng(0).normal(size=(4, 8, 8)))
     with pytest.raises(FruganError, match="cannot be written as PNG"):
         shard(tmp_path / "float.npy", tmp_path / "float")

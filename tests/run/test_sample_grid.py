@@ -69,7 +69,7 @@ def test_a_sample_grid_has_the_bits_and_colours_of_the_data(
     first = found.reshape(*found.shape[:2], -1)[:16, :16]
     held = np.asarray(grid.reals[0, :shown].permute(1, 2, 0), np.float64)
     assert abs(first / np.iinfo(found.dtype).max * 2 - 1 - held).max() <= 1.01 / np.iinfo(found.dtype).max
-    names = {2: "channel channel 0", 5: "channels channel 0, channel 1, channel 2"}
+    names = {2: "channel 0", 5: "channels 0, 1, 2"}
     told = [note for note in data.notes if "sheets to look at show" in note]
     assert told == [f"sheets to look at show {names.get(channels)} of {channels} (TIFF files hold all)"] * (
         channels in names

@@ -26,15 +26,15 @@ from frugan.data.labels.encode import Labels
 from frugan.data.labels.read import find_labels, read_labels, stored_labels
 from frugan.data.sampler import Sampler
 from frugan.data.shards import remote
-from frugan.data.shards.index import Shard, ShardFacts, facts_of
+from frugan.data.shards.index import Shard, facts_of
 from frugan.data.shards.locate import GIVE_UP_AFTER, locate
 from frugan.data.shards.pixels import FETCHERS, ShardPixels
 from frugan.data.shards.sampler import ShardSampler
 from frugan.data.shards.store import ShardLost, Store, survey
+from frugan.data.shards.values import ShardValues
 from frugan.data.sources.base import LARGEST_TEXT, Source
 from frugan.data.stats import SourceStats
 from frugan.data.store import split, split_key
-from frugan.data.target import Plan
 from frugan.data.values import range_name, settle_range
 from frugan.data.workers import Progress
 from frugan.distributed import rank
@@ -74,7 +74,7 @@ def open_shards(
     skipped = [*lost, *((f"{s.stem}/{name}", why) for s in shards for name, why in facts_of(s).skipped)]
     if config.strict:
         refuse_skipped(skipped, len(names))
-    stats = _stats(config.value_range, store.plan, [facts_of(shard) for shard in shards])
+    stats = _stats(config.value_range, store, shards)
     digest = _digest(config, store, shards, stats)
     pixels = ShardPixels(store, shards, stats.value_range)
     known = range_name(stats.value_range) if store.plan.depth == 16 else config.value_range
@@ -129,15 +129,18 @@ def _digest(config: DataConfig, store: Store, shards: Sequence[Shard], stats: So
     drawn = {key: value for key, value in config.pixels.to_dict().items() if key != "value_range"}
     plan = {key: value for key, value in asdict(store.plan).items() if key not in ("dtype", "channel_names")}
     content = [drawn, plan, [facts_of(shard).sha256 for shard in shards]]
-    content += [[int(end) for end in stats.value_range[0]]] if stats.value_range else []
+    content += [[int(end) for end in pair] for pair in stats.value_range or ()]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _stats(asked: str, plan: Plan, facts: Sequence[ShardFacts]) -> SourceStats:
-    """The range of values in use, from the highest of every shard; "full" where one is not known. Sizes without counts."""
+def _stats(asked: str, store: Store, shards: Sequence[Shard]) -> SourceStats:
+    """The range of values in use, from the highest of every shard ("full" where one is not known), or, by percentiles, from those
+    of their images. Sizes without counts."""
+    facts = [facts_of(shard) for shard in shards]
     highest = [fact.highest for fact in facts]
     known = max(value for value in highest if value is not None) if None not in highest else 0
-    value_range = settle_range(asked, plan.dtype, _Highest(known, plan.channels - plan.alpha))
+    values = _Highest(known, store.plan.channels - store.plan.alpha) if asked == "auto" else ShardValues(store, shards)
+    value_range = settle_range(asked, store.plan.dtype, values)
     return SourceStats(
         value_range=value_range, sizes={f"{kind.height}x{kind.width}": 0 for fact in facts for kind in fact.kinds}
     )
@@ -145,16 +148,14 @@ def _stats(asked: str, plan: Plan, facts: Sequence[ShardFacts]) -> SourceStats:
 
 @dataclass(frozen=True)
 class _Highest:
-    """The part of a `Distribution` that is known of shards."""
+    """A `Distribution` whose highest value alone is known, which is what "auto" asks for."""
 
     highest: int
     channels: int
 
     def quantile(self, share: float, channel: int | None = None) -> float:
-        if share < 1 or channel is not None:
-            raise FruganError(
-                "--value-range with percentiles: of shards only the highest value is known; give two numbers LOW,HIGH"
-            )
+        assert share == 1, "auto asks for the highest value"
+        assert channel is None, "of all channels together"
         return self.highest
 
     def name(self, channel: int) -> str:
