@@ -56,6 +56,7 @@ _COMPRESSIONS = (1, 5, 8, 32773, 32946, 34925, 50000, 50001)  # none, LZW, Defla
 _UNSIGNED, _SIGNED, _FLOAT, _UNKNOWN = range(1, 5)
 _ASSOCIATED, _STRAIGHT = 1, 2
 _CMYK_INKS = 1
+_MOST_CHANNELS = 4096
 _REDUCED = 1  # bit of the kind of a page that is a smaller copy of another one
 _NO_DATA = 42113  # GDAL's tag: the value of pixels that are not known
 _FOR_PIXELS = (
@@ -85,7 +86,9 @@ def open_tiff(file: BinaryIO, *, pages_are_channels: bool = False) -> Stored:
     content = file.read()
     tiff = tifffile.TiffFile(io.BytesIO(content), _multifile=False)
     if pages_are_channels:
-        return _stacked([_stored(content, tiff, page) for page in _full_pages(tiff)])
+        if len(tiff.pages) > _MOST_CHANNELS:
+            raise ValueError(f"{len(tiff.pages):,} pages, which are too many channels; the limit is {_MOST_CHANNELS:,}")
+        return _stacked([_stored(content, tiff, page) for _, page in _full_pages(tiff)])
     return replace(_stored(content, tiff, tiff.pages.first), frames=_count_pages(tiff))
 
 
@@ -100,13 +103,16 @@ class Pages:
         self._lock = threading.Lock()
         first = self._tiff.pages.first
         check_frames(len(self._tiff.pages), int(first.imagewidth), int(first.imagelength))
-        self._pages = list(_full_pages(self._tiff))
+        self._pages = np.array(
+            [number for number, _ in _full_pages(self._tiff)], np.intp
+        )  # a page itself takes kilobytes
         self._groups = _channels_of(self._tiff, len(self._pages)) or [(number,) for number in range(len(self._pages))]
         self.count = len(self._groups)
 
     def stored(self, number: int) -> Stored:
         with self._lock:
-            pages = [_stored(self._content, self._tiff, self._pages[i]) for i in self._groups[number]]
+            numbers = self._pages[list(self._groups[number])].tolist()
+            pages = [_stored(self._content, self._tiff, self._tiff.pages[i].aspage()) for i in numbers]
             found = pages[0] if len(pages) == 1 else _stacked(pages)
         return replace(found, read=partial(self._read, found), frames=1)
 
@@ -115,12 +121,13 @@ class Pages:
             return stored.read()
 
 
-def _full_pages(tiff: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
-    for page in tiff.pages:
+def _full_pages(tiff: tifffile.TiffFile) -> Iterator[tuple[int, tifffile.TiffPage]]:
+    """Pages with their numbers, without those that are smaller copies of others."""
+    for number, page in enumerate(tiff.pages):
         page = page.aspage()
         kind = page.tags.valueof(254, 0)
         if not (isinstance(kind, int) and kind & _REDUCED):
-            yield page
+            yield number, page
 
 
 def _channels_of(tiff: tifffile.TiffFile, count: int) -> list[tuple[int, ...]] | None:
