@@ -288,7 +288,7 @@ def test_a_missing_package(
 ) -> None:
     """One sentence, before images are read and anything is written."""
     without(SERVICES[name].package, monkeypatch)
-    with pytest.raises(FruganError, match=f"pip install {name}"):
+    with pytest.raises(FruganError, match=rf"pip install 'frugan\[{name}\]'"):
         check_trackers([name])
     code, text = call(
         capsys,
@@ -304,9 +304,8 @@ def test_a_missing_package(
         f"tensorboard,{name}",
     )
     assert code == 2
-    assert (
-        f"tracker {name} needs the package {SERVICES[name].package}: pip install {SERVICES[name].package}"
-        in " ".join(text.split())
+    assert f"tracker {name} needs the package {SERVICES[name].package}: pip install 'frugan[{name}]'" in " ".join(
+        text.split()
     )
     assert [*tmp_path.iterdir()] == []
 

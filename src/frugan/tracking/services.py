@@ -153,7 +153,7 @@ class Aim:
 
 
 class _Row(NamedTuple):
-    """A service: the package that it needs, and how a run of it is opened or continued."""
+    """A service: the package that it needs (of the extra of its name), and how a run of it is opened or continued."""
 
     package: str
     open: Callable[[Path, Mapping[str, Any], Names | None], Service]
@@ -227,7 +227,7 @@ def check_trackers(names: Sequence[str]) -> None:
         check_choice("tracker", name, TRACKERS)
         if name in SERVICES and find_spec(SERVICES[name].package) is None:
             raise FruganError(
-                f"tracker {name} needs the package {SERVICES[name].package}: pip install {SERVICES[name].package}"
+                f"tracker {name} needs the package {SERVICES[name].package}: pip install 'frugan[{name}]'"
             )
 
 
