@@ -456,6 +456,7 @@ EXPORT = Command(
         "directions": Case("--directions=there", {"write_page.directions": ["there"]}, PAGE),
         "runtime": Case("--runtime=ort.tgz", {"write_page.runtime": "ort.tgz"}, PAGE),
         "webgpu": Case("--webgpu", {"write_page.webgpu": True}, PAGE),
+        "beside": Case("--beside=other", {"write_page.sources": ["a-run", "other"]}, PAGE),
         "licence": Case(
             "--licence=cc0-1.0",
             {"provenance_of.licence": "cc0-1.0"},

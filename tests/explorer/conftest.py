@@ -106,8 +106,8 @@ def onnx(network: Network) -> dict[str, bytes]:
     return onnx_parts(network)
 
 
-def exported(path: Path, network: Network, onnx: dict[str, bytes], *, webgpu: bool = False) -> Path:
-    """The network as one file, from parts that were exported before."""
+def exported(path: Path, parts: dict[Network, dict[str, bytes]], *, webgpu: bool = False) -> Path:
+    """Networks as one file, from parts that were exported before."""
     from frugan.explorer import export
     from frugan.explorer.runtime import read_runtime
 
@@ -116,11 +116,11 @@ def exported(path: Path, network: Network, onnx: dict[str, bytes], *, webgpu: bo
     except FruganError as error:
         pytest.skip(f"onnxruntime-web is not at hand: {error}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "onnx_parts", lambda _: onnx)
-        return export.export_page(path, network, runtime).page
+        patch.setattr(export, "onnx_parts", parts.__getitem__)
+        return export.export_page(path, [*parts], runtime).page
 
 
 @pytest.fixture(scope="session")
 def page_file(network: Network, onnx: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The network exported as one file."""
-    return exported(tmp_path_factory.mktemp("page") / "a page.html", network, onnx)
+    return exported(tmp_path_factory.mktemp("page") / "a page.html", {network: onnx})

@@ -31,10 +31,12 @@ from tests.explorer.conftest import HOSTILE
 from tests.explorer.test_server import ask
 
 
-def make_run(home: Path, *, seed: int = 0, kimg: float = 2, warning: str = "mind the gap") -> Path:
+def make_run(
+    home: Path, *, seed: int = 0, kimg: float = 2, warning: str = "mind the gap", status: str = "finished"
+) -> Path:
     home.mkdir(parents=True)
     save_config(dataclasses.replace(CONFIG, kimg=10.0 + seed), home / "config.yaml")
-    write_json(home / "run.json", {"status": "finished", "kimg": kimg, "total_kimg": 4, "warnings": [warning]})
+    write_json(home / "run.json", {"status": status, "kimg": kimg, "total_kimg": 4, "warnings": [warning]})
     log = JsonLines(home / "stats.jsonl")
     for i in range(1, int(kimg) + 1):
         log.log({"kimg": float(i), "images": 1000 * i, "p": 0.1 * i, "r_t": None, "loss/generator": 1.0 / i})
@@ -47,7 +49,8 @@ def make_run(home: Path, *, seed: int = 0, kimg: float = 2, warning: str = "mind
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     for i, name in enumerate(("first", "second & third")):
-        make_run(tmp_path / "runs" / name, seed=i, kimg=2 + i, warning=HOSTILE)
+        status = ("stopped", "finished")[i]
+        make_run(tmp_path / "runs" / name, seed=i, kimg=2 + i, warning=HOSTILE, status=status)
     return tmp_path / "runs"
 
 
@@ -89,7 +92,7 @@ def test_what_the_page_is_told(open_board: Callable[..., Place], runs: Path) -> 
     first, second = told["runs"]
     assert {k for k in first["settings"] if first["settings"][k] != second["settings"].get(k)} == {"kimg"}
     assert first["name"] == "first"
-    assert (first["status"], first["kimg"], first["total_kimg"]) == ("finished", 2, 4)
+    assert (first["status"], first["kimg"], first["total_kimg"]) == ("stopped", 2, 4)
     assert first["curves"] == {"p": [[1.0, 2.0], [0.1, 0.2]], "loss/generator": [[1.0, 2.0], [1.0, 0.5]]}
     assert [s["kimg"] for s in second["samples"]] == [-1, 3]
     assert (first["settings"]["kimg"], second["settings"]["kimg"]) == ("10.0", "11.0")
@@ -146,15 +149,26 @@ def test_control_only_where_it_was_asked_for(open_board: Callable[..., Place], m
     assert ask(place, "/runs/0/stop", b"")[0] == 403
     assert ask(place, "/runs/0/resume", b"")[0] == 403
     place = open_board(control=True)
-    status, content, _ = ask(place, "/runs/0/stop", b"")
-    assert status == 409
+    status, content, headers = ask(place, "/runs/0/stop", b"")
+    assert (status, headers.get("x-refused")) == (200, "1")
     assert b"no process on this machine" in content
     assert ask(place, "/runs/0/remove", b"")[0] == 404
     started: list[list[str]] = []
-    monkeypatch.setattr(module.subprocess, "Popen", lambda command, **_: started.append(command))
+
+    class Failing:
+        def __init__(self, command: list[str], stderr: Any, **_: Any) -> None:
+            started.append(command)
+            stderr.write(b"frugan: no images\n")
+
+        def poll(self) -> int:
+            return 2
+
+    monkeypatch.setattr(module.subprocess, "Popen", Failing)
     assert ask(place, "/runs/1/resume", b"")[0] == 200
     assert started[0][1:4] == ["-m", "frugan", "resume"]
     assert started[0][4].endswith("second & third")
+    told = json.loads(ask(place, "/runs")[1])["runs"]
+    assert [run["warnings"][0] for run in told] == [HOSTILE, "could not be resumed: frugan: no images"]
 
 
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="this system does not tell who holds a lock")
@@ -196,6 +210,7 @@ def test_in_a_browser(browser: Any, open_board: Callable[..., Place], runs: Path
     page.locator("#kimg").fill("1000")
     assert "3 kimg" in page.inner_text("#samples")
     assert page.get_by_role("button", name="Resume first").is_visible()
+    assert page.get_by_role("button", name="Resume second").count() == 0  # it has finished
     assert "MB" in page.locator("#runs tbody tr").first.inner_text()
     assert page.locator("#curves canvas").count() == 1
     page.get_by_label("Show first").check()

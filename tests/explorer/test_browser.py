@@ -30,10 +30,16 @@ from frugan.latent.levels import ws_of_levels
 from frugan.latent.text import JointModel, prompt_vector
 from frugan.latent.text.search import find_seeds
 from frugan.pixel_format import PixelFormat
-from tests.explorer.conftest import HOSTILE, MARKED_UP, make_network
+from tests.explorer.conftest import HOSTILE, MARKED_UP, exported, make_network
 
 NEAR = {"server": 1, "page": 2}
 """Steps of 8 bits that an engine's image may differ from the one that frugan.latent makes; the page has float16 weights."""
+
+
+def near(address: str) -> int:
+    return NEAR["page" if address.startswith("file:") else "server"]
+
+
 ENGINES = ("server", pytest.param("page", marks=pytest.mark.slow))
 
 
@@ -77,7 +83,7 @@ class Explorer:
 
     def hears(self, text: str) -> None:
         """Waits until the status line says so."""
-        self.page.locator("#status").filter(has_text=text).wait_for(timeout=60_000)
+        self.page.locator("#status").filter(has_text=text).wait_for(timeout=150_000)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -88,6 +94,7 @@ class Explorer:
 def opened(browser: Any, address: str, near: int, *, width: int = 1280, **options: Any) -> Iterator[Explorer]:
     """A page with every panel open; at the end there must have been no error."""
     context = browser.new_context(viewport={"width": width, "height": 900}, accept_downloads=True, **options)
+    context.set_default_timeout(120_000)  # of a busy machine
     page, wrong = context.new_page(), []
     page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda e: wrong.append(str(e)))
@@ -114,7 +121,7 @@ def address(request: pytest.FixtureRequest, serving: Callable[..., Any], network
 
 @pytest.fixture(scope="module")
 def explorer(browser: Any, address: str) -> Iterator[Explorer]:
-    yield from opened(browser, address, NEAR["page" if address.startswith("file:") else "server"])
+    yield from opened(browser, address, near(address))
 
 
 class Reference:
@@ -190,6 +197,7 @@ def ticked(explorer: Explorer) -> None:
     explorer.page.get_by_label("16", exact=True).check()
 
 
+CORNERS = ("upper left", "upper right", "lower left", "lower right")
 CONTROLS: dict[str, tuple[Callable[[Explorer], object], Callable[[Reference], np.ndarray]]] = {
     "start": (lambda e: None, lambda r: r.seed()),
     "seed typed": (lambda e: e.set("Seed", 4294967295), lambda r: r.seed(4294967295)),
@@ -234,6 +242,14 @@ CONTROLS: dict[str, tuple[Callable[[Explorer], object], Callable[[Reference], np
         lambda e: (e.click("New noise"), e.set("Seed of the noise", 17)),
         lambda r: r.drawn_noise(17),
     ),
+    "drawn noise": (
+        lambda e: (e.page.get_by_label("drawn", exact=True).check(), e.set("Seed of the noise", 17)),
+        lambda r: r.drawn_noise(17),
+    ),
+    "constant noise": (
+        lambda e: (e.click("New noise"), e.page.get_by_label("constant", exact=True).check()),
+        lambda r: r.seed(),
+    ),
     "levels from B": (ticked, lambda r: r.mixed((0, 2))),
     "coarse from B": (lambda e: e.click("Coarse from B"), lambda r: r.mixed((0, 1))),
     "fine from B": (lambda e: e.click("Fine from B"), lambda r: r.mixed((2,))),
@@ -250,6 +266,10 @@ CONTROLS: dict[str, tuple[Callable[[Explorer], object], Callable[[Reference], np
     "pad": (
         lambda e: (e.set("Left to right", 0.3), e.set("Top to bottom", 0.9), e.set("Seed lower left", 8)),
         lambda r: r.pad((0, 1, 8, 3), 0.3, 0.9),
+    ),
+    "corners": (
+        lambda e: [e.set(f"Seed {corner}", 4 + i) for i, corner in enumerate(CORNERS)],
+        lambda r: r.pad((4, 5, 6, 7), 0.5, 0.5),
     ),
     "scrubbing": (framed, lambda r: r.of_w(torch.lerp(r.w(0), r.w(7), 0.25))),
     "key frame": (
@@ -440,6 +460,12 @@ def test_save_video(explorer: Explorer) -> None:
     assert name in ("frames.webm", "frames.mp4")
     assert content[:4] == b"\x1a\x45\xdf\xa3" or content[4:8] == b"ftyp"
     assert len(content) > 1000
+    explorer.set("Seconds between frames", 10)
+    explorer.click("Save video")
+    explorer.hears("of 241 images")
+    panel = explorer.page.locator("details", has=explorer.page.get_by_role("heading", name="Key frames"))
+    panel.get_by_role("button", name="Stop").click()
+    panel.get_by_role("button", name="Save video").wait_for()
 
 
 def test_every_control_has_a_name_and_can_be_reached_by_keyboard(explorer: Explorer) -> None:
@@ -479,8 +505,7 @@ def test_images_of_the_newest_state_win(explorer: Explorer, reference: Reference
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_narrow(browser: Any, address: str, scheme: str) -> None:
     """At 380 pixels nothing is cut off, in both colour schemes; without motion where that is asked for."""
-    near = NEAR["page" if address.startswith("file:") else "server"]
-    for explorer in opened(browser, address, near, width=380, color_scheme=scheme, reduced_motion="reduce"):
+    for explorer in opened(browser, address, near(address), width=380, color_scheme=scheme, reduced_motion="reduce"):
         wide = explorer.page.evaluate(
             """() => [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1
                && getComputedStyle(e).display !== "none").map(e => e.outerHTML.slice(0, 80))"""
@@ -508,21 +533,57 @@ def test_a_page_in_a_folder(
     monkeypatch.setattr(export, "onnx_parts", lambda _: onnx)
     monkeypatch.setattr(export, "LARGEST_FILE", 1000)
     runtime = read_runtime(os.environ.get("FRUGAN_TEST_RUNTIME"))
-    done = export.export_page(tmp_path / "x.html", network, runtime)
+    done = export.export_page(tmp_path / "x.html", [network], runtime)
     assert done.page.name == "index.html"
     for explorer in opened(browser, done.page.as_uri(), NEAR["page"]):
         explorer.click("Seed 5")
         explorer.shows(Reference(network).seed(5))
 
 
-def test_two_networks_side_by_side(browser: Any, serving: Callable[..., Any], network: Network) -> None:
-    other = make_network("other", seed=3)
-    for explorer in opened(browser, serving([network, other]).address, NEAR["server"]):
+@pytest.fixture(scope="module")
+def other() -> Network:
+    return make_network("other", seed=3)
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def pair(request: pytest.FixtureRequest, serving: Callable[..., Any], network: Network, other: Network) -> str:
+    """The address of a page with two networks."""
+    if request.param == "server":
+        return serving([network, other]).address
+    from frugan.explorer.export import onnx_parts
+
+    parts = {network: request.getfixturevalue("onnx"), other: onnx_parts(other)}
+    folder = request.getfixturevalue("tmp_path_factory").mktemp("pair")
+    return exported(folder / "page.html", parts).as_uri()
+
+
+def test_two_networks_side_by_side(browser: Any, pair: str, network: Network, other: Network) -> None:
+    for explorer in opened(browser, pair, near(pair)):
         explorer.click("Seed 5")
         explorer.shows(Reference(network).seed(5), "figure:nth-of-type(1) canvas")
         explorer.shows(Reference(other).seed(5), "figure:nth-of-type(2) canvas")
         explorer.set("smile", 1.5)
         explorer.shows(Reference(other).seed(5, smile=1.5), "figure:nth-of-type(2) canvas")
+
+
+def test_a_second_network_of_another_shape(browser: Any, serving: Callable[..., Any], network: Network) -> None:
+    """It shows the same seeds at its own size and label; a code of the first is none of its own, and it says so."""
+    from tests.latent.conftest import make_generator
+
+    G = make_generator((8, 8), channels=1)
+    for explorer in opened(browser, serving([network, Network("small", G)]).address, NEAR["server"]):
+        explorer.click("Seed 5")
+        for act in (ticked, lambda e: labelled(e, "First class", "dog"), lambda e: e.set("ψ of level 16", 0.1)):
+            act(explorer)
+        explorer.reset({"a": {"seed": 5}})
+        (expected,) = to_uint8(G.sample([5], truncation=0.7))
+        explorer.shows(expected.repeat(3, axis=-1), "figure:nth-of-type(2) canvas")
+        _, content = saved(explorer, "Save code")
+        explorer.page.get_by_label("Open a code").set_input_files(
+            {"name": "a.safetensors", "mimeType": "", "buffer": content}
+        )
+        explorer.hears("small has other ws than the code a.safetensors")
+        explorer.shows(Reference(network).seed(5), "figure:nth-of-type(1) canvas")
 
 
 def test_a_code_keeps_its_noise(explorer: Explorer, network: Network, tmp_path: Path) -> None:
@@ -531,11 +592,37 @@ def test_a_code_keeps_its_noise(explorer: Explorer, network: Network, tmp_path: 
     (tmp_path / name).write_bytes(content)
     code = load_code(tmp_path / name)
     made = network.G.synthesis(code.ws[None], noise=[m[None] for m in code.noise])
-    assert np.abs(to_uint8(made)[0].astype(int) - explorer.image()[..., :3]).max() <= explorer.near
+    shown = explorer.image()
+    assert np.abs(to_uint8(made)[0].astype(int) - shown[..., :3]).max() <= explorer.near
+    explorer.reset()
+    explorer.page.get_by_label("Open a code").set_input_files(tmp_path / name)
+    explorer.hears("code is open")
+    assert explorer.state["noise"] == 17
+    assert np.abs(explorer.image().astype(int) - shown).max() <= explorer.near
 
 
+def test_an_upload_that_is_refused(browser: Any, serving: Callable[..., Any], network: Network, tmp_path: Path) -> None:
+    """A sentence on the page, and nothing on the console."""
+    (tmp_path / "zip.png").write_bytes(b"PK\3\4" * 9)
+    with (tmp_path / "large.png").open("wb") as file:
+        file.truncate(33 << 20)
+    for explorer in opened(browser, serving([network]).address, NEAR["server"]):
+        before = explorer.image()
+        panel = explorer.page.locator("details", has=explorer.page.get_by_role("heading", name="Own image"))
+        for name, reason in (("zip.png", "cannot be read as an image"), ("large.png", "large.png has more than 32 MB")):
+            explorer.page.get_by_label("Image to project").set_input_files(tmp_path / name)
+            panel.get_by_text(reason).wait_for()
+        assert np.array_equal(explorer.image(), before)
+
+
+@pytest.mark.parametrize("space", ["w: edits best", "s: moves styles too"])
 def test_an_own_image_is_projected(
-    browser: Any, serving: Callable[..., Any], network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    space: str,
+    browser: Any,
+    serving: Callable[..., Any],
+    network: Network,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from frugan.explorer import fitting
     from frugan.latent.fitting import open_distance
@@ -547,8 +634,13 @@ def test_an_own_image_is_projected(
     Image.fromarray(to_uint8(network.G.sample([3], c=torch.eye(3)[0]))[0]).save(tmp_path / f"{MARKED_UP[:3]}own.png")
     for explorer in opened(browser, serving([network]).address, NEAR["server"]):
         before = explorer.image()
+        labelled(explorer, "Space", space)
         explorer.page.get_by_label("Image to project").set_input_files(tmp_path / f"{MARKED_UP[:3]}own.png")
         explorer.hears("new code")
+        shown = explorer.image("[aria-label='projection so far']")
+        assert np.abs(explorer.image().astype(int) - shown).max() <= 1
+        _, content = saved(explorer, "Save code")
+        assert ("offset" in safetensors.torch.load(content)) == space.startswith("s")
         assert not np.array_equal(explorer.image(), before)
         assert "code <s>own.png" in explorer.page.locator("#stage canvas").get_attribute("aria-label")
         explorer.set("smile", 1.5)
@@ -692,7 +784,7 @@ def test_an_image_that_is_dropped_is_projected_paused_and_stopped(
     Image.fromarray(to_uint8(network.G.sample([3], c=torch.eye(3)[0]))[0]).save(made, "PNG")
     for explorer in opened(browser, serving([network]).address, NEAR["server"]):
         before = explorer.image()
-        labelled(explorer, "Space", "w+: fits closest")
+        labelled(explorer, "Space", "w+: fits closer")
         explorer.page.evaluate(
             """content => { const given = new DataTransfer();
                given.items.add(new File([new Uint8Array(content)], "own.png", {type: "image/png"}));

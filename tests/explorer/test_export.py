@@ -83,7 +83,7 @@ def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_export")
 def test_one_file(network: Network, tmp_path: Path) -> None:
     """Everything is inside, the policy allows no connection, and nothing names an address but the licence."""
-    done = export_page(tmp_path / "new" / "x.html", network, RUNTIME)
+    done = export_page(tmp_path / "new" / "x.html", [network], RUNTIME)
     html = done.page.read_text("utf-8")
     assert done.size == done.page.stat().st_size
     assert [f.name for f in done.page.parent.iterdir()] == ["x.html"]
@@ -102,21 +102,21 @@ def test_a_folder_where_one_file_were_too_large(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LARGEST_FILE", 1000)
-    done = export_page(tmp_path / "x.html", network, RUNTIME)
+    done = export_page(tmp_path / "x.html", [network], RUNTIME)
     assert done.page == tmp_path / "x" / "index.html"
-    assert {f.name for f in done.page.parent.iterdir()} >= {"index.html", "render.js", "wasm.js", "worker.js"}
+    assert {f.name for f in done.page.parent.iterdir()} >= {"index.html", "0-render.js", "wasm.js", "worker.js"}
     assert done.size == sum(f.stat().st_size for f in done.page.parent.iterdir())
     with pytest.raises(FruganError, match="exists"):
-        export_page(tmp_path / "x.html", network, RUNTIME)
+        export_page(tmp_path / "x.html", [network], RUNTIME)
 
 
 @pytest.mark.usefixtures("no_export")
 def test_images_too_far_are_refused(network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "distances", lambda *_: (9.0, 200.0))
     with pytest.raises(FruganError, match=r"int8 weights .* 9\.00 steps of 8 bits .* another --weights"):
-        export_page(tmp_path / "x.html", network, RUNTIME, "int8")
+        export_page(tmp_path / "x.html", [network], RUNTIME, "int8")
     with pytest.raises(FruganError, match=r"ends in \.html"):
-        export_page(tmp_path / "x.onnx", network, RUNTIME)
+        export_page(tmp_path / "x.onnx", [network], RUNTIME)
     assert not [*tmp_path.iterdir()]
 
 

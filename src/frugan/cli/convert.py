@@ -51,6 +51,7 @@ def export(
     weights: Annotated[Literal["float16", "int8", "float32"], Option(help="page: how the weights are kept in it.")] = "float16",
     directions: Annotated[list[Path] | None, Option(help="page: a folder of directions; may be repeated. \\[default: as frugan explore]")] = None,
     licence: Annotated[str | None, Option(help="pretrained: the licence of the weights for the model card, as SPDX names it, for instance cc0-1.0.")] = None,
+    beside: Annotated[Path | None, Option(help="page: another network, shown beside it on the same latents.")] = None,
     webgpu: Annotated[bool, Option(help="page: compute with WebGPU where a browser has it; 4 MB more.")] = False,
     runtime: Annotated[Path | None, Option(help="page: the .tgz of onnxruntime-web, or a folder with its files. \\[default: fetched once]")] = None,
 ) -> None:  # fmt: skip
@@ -65,12 +66,15 @@ def export(
             raise FruganError("format page decides part, noise and truncation itself: leave those options out")
         from frugan.cli.explore import write_page
 
-        write_page(source, out, directions or [], weights, runtime, webgpu=webgpu)
+        sources = [source] if beside is None else [source, beside]
+        write_page(sources, out, directions or [], weights, runtime, webgpu=webgpu)
         return
     if licence and format != "pretrained":
         raise FruganError(f"--licence belongs to format pretrained, whose model card tells it, not to {format}")
-    if (weights, directions, runtime, webgpu) != ("float16", None, None, False):
-        raise FruganError(f"--weights, --directions, --runtime and --webgpu belong to format page, not to {format}")
+    if (weights, directions, beside, runtime, webgpu) != ("float16", None, None, None, False):
+        raise FruganError(
+            f"--weights, --directions, --beside, --runtime and --webgpu belong to format page, not to {format}"
+        )
     if format in ("onnx", "torch-export"):
         notes = _export_program(source, out, format, config)
     elif config != ExportConfig():

@@ -16,7 +16,7 @@ from frugan.cli.signature import Device
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from frugan.explorer.copies import TrainingImages
     from frugan.explorer.network import Network
@@ -48,7 +48,7 @@ def explore(
         from frugan.explorer.server import Service
 
         model = open_text_model(text_model, device) if text_model else None
-        return Service([open_network(source, directions or (), device) for source in networks], text_model=model)
+        return Service(open_networks(networks, directions or [], device), text_model=model)
 
     offer(service, host, port, share=share, browser=browser)
 
@@ -75,7 +75,7 @@ def offer(make: Callable[[], Any], host: str, port: int, *, share: bool, browser
 
 
 def write_page(
-    source: Path, out: Path, directions: list[Path], weights: Weights, runtime: Path | None, *, webgpu: bool
+    sources: Sequence[Path], out: Path, directions: list[Path], weights: Weights, runtime: Path | None, *, webgpu: bool
 ) -> None:
     """`frugan export --format page`."""
     from importlib.util import find_spec
@@ -87,13 +87,13 @@ def write_page(
         raise FruganError(f"format page needs {' and '.join(missing)}: pip install 'frugan[onnx]'")
     with bar("fetching onnxruntime-web"):
         files = read_runtime(runtime, webgpu=webgpu)
-    network = open_network(str(source), directions, "cpu")
-    done = export_page(out, network, files, weights)
+    networks = open_networks([str(source) for source in sources], directions, "cpu")
+    done = export_page(out, networks, files, weights)
     say(f"{done.page}: {done.size / 1e6:.1f} MB; open it in a browser, it needs no network")
     say(
         f"its images are {done.mean_distance:.2f} steps of 8 bits from the network's on average, {done.largest_distance:.0f} at most"
     )
-    for warning in network.warnings:
+    for warning in (text for network in networks for text in network.warnings):
         say(warning)
 
 
@@ -120,8 +120,13 @@ def open_text_model(text: str, device: str) -> JointModel:
     return open_model(text, choose_device(device))
 
 
-def open_network(source: str, folders: list[Path] | tuple[Path, ...], device: str) -> Network:
-    """A generator with its directions, as the page shows it."""
+def open_networks(sources: Sequence[str], folders: list[Path], device: str) -> list[Network]:
+    """Generators as the page shows them; the directions of `folders` are the first one's, and those of others that they belong to."""
+    return [open_network(source, folders, device, is_first=i == 0) for i, source in enumerate(sources)]
+
+
+def open_network(source: str, folders: list[Path], device: str, *, is_first: bool = True) -> Network:
+    """A generator with its directions; those of `folders` that are not its own are refused, or left out where it is not the first."""
     from frugan.device import choose_device
     from frugan.explorer.network import Network
     from frugan.run.load import load_with_notes, read_class_names
@@ -131,7 +136,7 @@ def open_network(source: str, folders: list[Path] | tuple[Path, ...], device: st
     return Network(
         Path(source).name,
         G,
-        _directions(G, source, list(folders)),
+        _directions(G, source, folders, is_first=is_first),
         read_class_names(source),
         notes,
         _training_images(source, device),
@@ -156,7 +161,7 @@ def _training_images(source: str, device: str) -> Callable[[], TrainingImages] |
     return opened
 
 
-def _directions(G: Generator, source: str, folders: list[Path]) -> list[Direction]:
+def _directions(G: Generator, source: str, folders: list[Path], *, is_first: bool) -> list[Direction]:
     from frugan.latent.direction import FACTS, load_directions
     from frugan.latent.explore import Request, find
 
@@ -169,6 +174,11 @@ def _directions(G: Generator, source: str, folders: list[Path]) -> list[Directio
     found: dict[str, Direction] = {}
     for folder in folders:
         for direction in load_directions(folder):
+            if not is_first:
+                try:
+                    direction.check(G)
+                except FruganError:
+                    continue
             name = direction.name if direction.name not in found else f"{folder.name}/{direction.name}"
             found[name] = direction
     return _named(found)

@@ -11,12 +11,13 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from starlette.concurrency import run_in_threadpool
@@ -30,6 +31,7 @@ from frugan.command_line import command
 from frugan.config.migrations import migrated
 from frugan.errors import FruganError, shown
 from frugan.explorer.page import csp, hash_source
+from frugan.explorer.server import Refused
 from frugan.files import read_yaml
 from frugan.metrics import EvaluationCard, compare
 from frugan.run.directory import LAUNCHER_LOCK, RunDirectory
@@ -66,7 +68,7 @@ class Board:
         find_runs(paths)
         self.paths, self.control = list(paths), control
         self._sizes: dict[Path, tuple[float, int]] = {}
-        self._resumed: list[subprocess.Popen[bytes]] = []
+        self._resumed: dict[Path, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
 
     def routes(self) -> list[Route]:
         return [
@@ -102,7 +104,7 @@ class Board:
             else:
                 raise HTTPException(404, "stop or resume")
         except FruganError as error:
-            raise HTTPException(409, str(error)) from None
+            raise Refused(str(error)) from None
         return JSONResponse({})
 
     def told(self) -> dict[str, Any]:
@@ -131,7 +133,10 @@ class Board:
             "sentence": status.sentence,
             "kimg": status.kimg,
             "total_kimg": status.total_kimg,
-            "warnings": [shown(w, 1000) for w in facts.get("warnings", []) if isinstance(w, str)],
+            "warnings": [
+                *self._failure(home),
+                *(shown(w, 1000) for w in facts.get("warnings", []) if isinstance(w, str)),
+            ],
             "curves": curves(read_stats(home / "stats.jsonl")),
             "samples": [{"src": image.src, "label": image.label, "kimg": image.kimg} for image in find_samples(home)],
             "settings": dict(flat(_settings(home))),
@@ -148,16 +153,23 @@ class Board:
     def _resume(self, home: Path) -> None:
         if RunDirectory(home).status().name == "running":
             raise FruganError(f"{home.name} is running")
-        self._resumed = [process for process in self._resumed if process.poll() is None]
-        self._resumed.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "frugan", "resume", str(home.resolve())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        said = tempfile.TemporaryFile()  # noqa: SIM115
+        process = subprocess.Popen(
+            [sys.executable, "-m", "frugan", "resume", str(home.resolve())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            start_new_session=True,
         )
+        self._resumed[home] = process, said
+
+    def _failure(self, home: Path) -> list[str]:
+        """A sentence on a resume from here that has failed."""
+        process, said = self._resumed.get(home, (None, None))
+        if process is None or said is None or not process.poll():
+            return []
+        said.seek(0)
+        return [f"could not be resumed: {shown(said.read().decode('utf-8', 'replace').strip(), 1000)}"]
 
 
 def curves(records: Sequence[Mapping[str, Any]]) -> dict[str, list[list[float]]]:

@@ -6,10 +6,9 @@ import gzip
 import json
 import tempfile
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -42,13 +41,13 @@ class ExportedPage:
 
 
 def export_page(
-    path: Path, network: Network, runtime: Mapping[str, bytes], weights: Weights = "float16"
+    path: Path, networks: Sequence[Network], runtime: Mapping[str, bytes], weights: Weights = "float16"
 ) -> ExportedPage:
-    """Writes the explorer of a network as one page or, above `LARGEST_FILE`, as a folder of that name without the ending.
+    """Writes the explorer of networks as one page or, above `LARGEST_FILE`, as a folder of that name without the ending.
 
     Args:
         path: ends in .html.
-        network: the generator with its statistics and directions.
+        networks: the generators with their statistics and directions; the first is edited, the others are shown beside it.
         runtime: files of the browser's ONNX runtime, by name (`read_runtime`).
         weights: how they are stored.
 
@@ -56,14 +55,15 @@ def export_page(
     """
     if path.suffix.lower() not in (".html", ".htm"):
         raise FruganError(f"{path}: name a file that ends in .html")
-    parts = shrunk(onnx_parts(network), weights)
-    mean, largest = distances(network, parts)
+    parts = [shrunk(onnx_parts(network), weights) for network in networks]
+    apart = [distances(*pair) for pair in zip(networks, parts)]
+    mean, largest = (max(values) for values in zip(*apart))
     if mean > LIMITS[weights]:
         raise FruganError(
             f"with {weights} weights the page's images are on average {mean:.2f} steps of 8 bits from the network's, "
             f"above {LIMITS[weights]:g}: choose another --weights"
         )
-    blocks = _blocks(network, parts, runtime)
+    blocks = _blocks(networks, parts, runtime)
     total = sum(map(len, blocks.values()))
     if total <= LARGEST_FILE:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,10 +125,15 @@ def distances(network: Network, parts: Mapping[str, bytes]) -> tuple[float, floa
     return float(apart.mean()), float(apart.max())
 
 
-def _blocks(network: Network, parts: Mapping[str, bytes], runtime: Mapping[str, bytes]) -> dict[str, str]:
-    """The page's data by name, each base64 of gzip."""
+def _blocks(
+    networks: Sequence[Network], parts: Sequence[Mapping[str, bytes]], runtime: Mapping[str, bytes]
+) -> dict[str, str]:
+    """The page's data by name, each base64 of gzip; those of network i begin with i."""
     module, wasm = runtime.values()
-    noise = [m.numpy().astype("<f4").tobytes() for m in constant_noise(network.G)]
-    facts: dict[str, Any] = {**network.facts(), "webgpu": {*runtime} == {*WEBGPU_FILES}}
-    contents = {"facts": json.dumps(facts).encode(), "runtime": module, "wasm": wasm, "noise": b"".join(noise), **parts}
+    settings = {"webgpu": {*runtime} == {*WEBGPU_FILES}}
+    contents = {"settings": json.dumps(settings).encode(), "runtime": module, "wasm": wasm}
+    for i, (network, files) in enumerate(zip(networks, parts)):
+        noise = b"".join(m.numpy().astype("<f4").tobytes() for m in constant_noise(network.G))
+        own = {"facts": json.dumps(network.facts()).encode(), "noise": noise, **files}
+        contents |= {f"{i}-{name}": content for name, content in own.items()}
     return {name: b64encode(gzip.compress(content, 9, mtime=0)).decode("ascii") for name, content in contents.items()}

@@ -26,7 +26,7 @@ from frugan.latent.drag import DragConfig, Point, drag
 from frugan.latent.edit import Truncation
 from frugan.latent.fitting import FitReport, open_distance
 from frugan.latent.fitting.distances import Setting
-from frugan.latent.projection import ProjectionConfig, project
+from frugan.latent.projection import ProjectionConfig, Space, project
 from frugan.latent.statistics import statistics_of
 from frugan.latent.targets import Targets, read_targets
 from frugan.latent.text import JointModel, prompt_vector
@@ -39,7 +39,6 @@ State = Literal["running", "paused", "done", "failed", "cancelled"]
 MOST_BYTES = 32 << 20
 MOST_PIXELS = 40_000_000
 """Of an uploaded image."""
-SPACES = ("w", "pn", "w+")
 _SAMPLES = 10_000
 _KEPT = 0.25
 """How far an edit by words moves images, in distances between two samples."""
@@ -89,8 +88,8 @@ class Fit:
         self.rung, self.step, self.steps = "start", 0, 0
         self.distance: float | None = None
         self.image = torch.zeros(1, 1, 1) if image is None else image
-        self.ws = torch.zeros(0)
-        """`[C, H, W]` so far; in the end `[num_ws, w_dim]`."""
+        self.ws = self.offset = torch.zeros(0)
+        """In the end `[num_ws, w_dim]`, and what is added to its styles, `[ΣC]`, or nothing."""
         self.result: Any = None
         """What else was found in the end, as JSON."""
         self.notes, self.error = list(notes), ""
@@ -170,7 +169,7 @@ class Fit:
             raise _Ended
 
 
-def start_projection(G: Generator, found: Targets, space: Literal["w", "pn", "w+"], device: threading.Lock) -> Fit:
+def start_projection(G: Generator, found: Targets, space: Space, device: threading.Lock) -> Fit:
     """Begins to find an image in the latent space of a generator, in a thread.
 
     Args:
@@ -188,6 +187,8 @@ def start_projection(G: Generator, found: Targets, space: Literal["w", "pn", "w+
         distance = open_distance("auto", Setting(G.mapping.w_avg.device))
         last = project(G, found.images, distance, statistics, ProjectionConfig(space), watch=watch).last
         fit.ws, fit.image, fit.distance = last.ws[0].cpu(), last.images[0].cpu(), float(last.distance[0])
+        if last.offset is not None:
+            fit.offset = last.offset[0].cpu()
 
     return Fit(work, device, found.images[0], found.notes)
 

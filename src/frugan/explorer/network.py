@@ -38,7 +38,7 @@ LARGEST_VALUE = 1e4
 """Magnitude of a coordinate of z, ws or styles that is computed with."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Network:
     """A generator, its directions, and in which units files hold its images."""
 

@@ -33,7 +33,6 @@ from frugan.errors import FruganError
 from frugan.explorer.copies import TrainingImages
 from frugan.explorer.fitting import (
     MOST_BYTES,
-    SPACES,
     Fit,
     read_upload,
     start_drag,
@@ -46,6 +45,7 @@ from frugan.explorer.network import LARGEST_VALUE, Network, NoiseChoice
 from frugan.explorer.page import MODULES, asset, server_page
 from frugan.images import to_uint8
 from frugan.latent.direction import Direction
+from frugan.latent.projection import SPACES
 from frugan.latent.text import JointModel
 from frugan.networks.sampling import LARGEST_SEED
 
@@ -133,6 +133,10 @@ class Guard:
         if not secrets.compare_digest(given.encode("utf-8", "replace"), self.place.token.encode()):
             return PlainTextResponse("wrong address: open the one that was printed in the terminal", 404)
         return None
+
+
+class Refused(Exception):
+    """A user's choice that cannot be had, in a sentence for the page; not an error of the protocol, which a browser would log."""
 
 
 class Answers(Protocol):
@@ -282,14 +286,15 @@ class Service:
         return network.slider(added)
 
     async def fit(self, request: Request) -> Response:
-        """How the fit stands; its image so far; its ws or what else it found in the end; or to pause, resume or cancel it."""
+        """How the fit stands; its image, its code (ws, then an offset of styles) or other result; or pauses, resumes or ends it."""
         going, what = self._fit, request.path_params["what"]
-        if going is None or what not in ("state", "image", "ws", "result", "pause", "resume", "cancel"):
+        if going is None or what not in ("state", "image", "code", "result", "pause", "resume", "cancel"):
             raise HTTPException(404, "nothing is being fitted")
         if what == "image":
             return _images(going.image[None])
-        if what == "ws":
-            return Response(going.ws.numpy().astype("<f4").tobytes(), media_type="application/octet-stream")
+        if what == "code":
+            content = b"".join(part.numpy().astype("<f4").tobytes() for part in (going.ws, going.offset))
+            return Response(content, media_type="application/octet-stream")
         if what == "result":
             return JSONResponse(going.result)
         if what != "state":
@@ -298,7 +303,7 @@ class Service:
 
     def _check_free(self) -> None:
         if self._fit and self._fit.is_going:
-            raise HTTPException(503, "an image is being fitted; stop that first")
+            raise Refused("one fit at a time: another one is under way; stop that first, on this page or another one")
 
     def close(self) -> None:
         """Ends what is under way."""
@@ -310,6 +315,7 @@ class Service:
     def _told(self, network: Network) -> dict[str, Any]:
         can = {
             "project": network.G.channels <= 4,
+            "upload": MOST_BYTES,
             "drag": True,
             "nearest": network.training_images is not None,
             "words": self.text_model is not None,
@@ -334,20 +340,24 @@ class Service:
         except QueueFull:
             raise HTTPException(503, "too many requests at once", {"Retry-After": "1"}) from None
         except FruganError as error:
-            raise HTTPException(400, str(error)) from None
+            raise Refused(str(error)) from None
 
 
 def make_app(service: Answers, place: Place) -> ASGIApp:
     """The whole application, guarded."""
     app = Starlette(
         routes=[Mount(f"/{place.token}", routes=service.routes())],
-        exception_handlers={ClientDisconnect: _gone_away},
+        exception_handlers={ClientDisconnect: _gone_away, Refused: _refused},
     )
     return Guard(app, place)
 
 
 async def _gone_away(request: Request, error: Exception) -> Response:
     return PlainTextResponse("", 499)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    return PlainTextResponse(str(error), headers={"X-Refused": "1"})
 
 
 async def _unless_gone(request: Request, job: Coroutine[Any, Any, T]) -> T:

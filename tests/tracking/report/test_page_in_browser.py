@@ -6,7 +6,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from frugan.files import write_json
+from frugan.images import save_image
+from frugan.metrics import EvaluationCard
 from frugan.tracking import Page
 from tests.tracking.report.test_page import fill
 
@@ -19,8 +23,11 @@ def test_the_page_in_a_browser(browser: Any, tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         write_json(folder / "training.json", {"images": int(1000 * kimg), "metrics": metrics})
     write_json(home / "best.json", {"checkpoint": "checkpoint-000020.500"})
+    EvaluationCard({"memorisation": 0.0}, {"samples": 60}).save(home / "evaluations" / "one.json")
+    save_image(np.zeros((16, 48, 3), np.uint8), home / "evaluations" / "one.nearest.png")
     file = Page(home).write()
     page, wrong = browser.new_page(), []
+    page.set_default_timeout(120_000)  # of a busy machine
     page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda e: wrong.append(str(e)))
     page.goto(file.as_uri())
@@ -41,5 +48,16 @@ def test_the_page_in_a_browser(browser: Any, tmp_path: Path) -> None:
     assert large.bounding_box()["width"] < before
     page.keyboard.press("Escape")
     assert not dialog.is_visible()
+    nearest = page.locator(".nearest img")
+    nearest.scroll_into_view_if_needed()
+    page.locator(".nearest img.enlarged").wait_for()
+    assert nearest.bounding_box()["width"] > 10 * 48
+    nearest.click()
+    assert dialog.is_visible()
+    assert large.get_attribute("alt") == "Samples beside their nearest training images"
+    page.keyboard.press("Escape")
+    page.set_viewport_size({"width": 380, "height": 800})
+    cell = page.locator("details", has_text="Checkpoints").get_by_role("cell", name="no metric")
+    assert cell.bounding_box()["height"] < 60  # not a letter a line
     page.close()
     assert wrong == []

@@ -109,7 +109,7 @@ export function safetensors(tensors, about = {}) {
   return bytes(packed(true, [padded.length, 8]), padded, ...data);
 }
 
-/** The float32 tensors of a safetensors file, by name. Throws where it is none. */
+/** The float32 tensors of a safetensors file, by name, and its own words on them. Throws where it is none. */
 export function readSafetensors(buffer) {
   const view = new DataView(buffer), size = Number(view.getBigUint64(0, true));
   if (size > buffer.byteLength - 8) throw new Error("no safetensors file");
@@ -119,7 +119,7 @@ export function readSafetensors(buffer) {
     const [from, to] = entry.data_offsets;
     found[name] = {shape: entry.shape, values: new Float32Array(buffer.slice(8 + size + from, 8 + size + to))};
   }
-  return found;
+  return {tensors: found, about: header.__metadata__ ?? {}};
 }
 
 /** {path: bytes} → an uncompressed zip. */

@@ -53,7 +53,8 @@ export function fitControls(app, what, {image = true} = {}) {
 
 /** What to do at the end of a fit of ws: its code, under a name, becomes the current image. */
 export const takeCode = (app, name) => async (fitting) => {
-  app.codes.set(name, {ws: await fitting.ws()});
+  const found = await fitting.code(), size = app.facts.num_ws * app.facts.w_dim;
+  app.codes.set(name, {ws: found.subarray(0, size), ...(found.length > size && {offset: found.subarray(size)})});
   app.store.change({a: {code: name}, psi: 1, psis: null, edits: {}, mixed: []});
   app.say("Done. The new code is not part of the link: save it under “Save and open”.");
 };

@@ -1,30 +1,42 @@
 /** The engine that computes in this page: the generator as ONNX and onnxruntime-web, both inside the file. */
 import { RandomState } from "frugan/random.js";
 
+/** A string of codes below 256 → bytes. */
+function bytesOf(text) {
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
 /** Bytes of a block of the page, which is base64 of gzip. */
 async function block(name) {
   const text = document.getElementById(name).textContent;
   document.getElementById(name).remove();
-  const packed = Uint8Array.fromBase64?.(text) ?? Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const packed = Uint8Array.fromBase64?.(text) ?? bytesOf(atob(text));
   return new Uint8Array(await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer());
 }
 
 const text = async (name) => new TextDecoder().decode(await block(name));
 
-/** A function (task, given) → the worker's answer. */
-async function startWorker() {
+/** A function (task, given, buffers that are handed over) → the worker's answer; `notice` hears why WebGPU is not used. */
+async function startWorker(notice) {
   const source = new Blob([await text("worker")], {type: "text/javascript"}), waiting = new Map();
   const worker = new Worker(URL.createObjectURL(source)); // Chromium starts no module worker from a file
   let count = 0;
-  worker.onmessage = ({data: {id, result, error}}) => {
+  worker.onmessage = ({data: {id, result, error, engine, reason}}) => {
+    if (engine) {
+      document.body.dataset.engine = engine;
+      if (reason) notice(reason);
+      return;
+    }
     const {resolve, reject} = waiting.get(id);
     waiting.delete(id);
     error === undefined ? resolve(result) : reject(new Error(error));
   };
   worker.onerror = (event) => waiting.forEach(({reject}) => reject(new Error(event.message || "this browser runs no worker from a file")));
-  return (task, given) => new Promise((resolve, reject) => {
+  return (task, given, handed = []) => new Promise((resolve, reject) => {
     waiting.set(++count, {resolve, reject});
-    worker.postMessage({id: count, task, given});
+    worker.postMessage({id: count, task, given}, handed);
   });
 }
 
@@ -43,16 +55,26 @@ function pixels(values, n, channels, [h, w], floats) {
   return {data, n, h, w, channels};
 }
 
-/** A list of the one engine. */
+/** One engine for each network of the page. The worker compiles the runtime while this thread unpacks the networks. */
 export async function pageEngines() {
-  const facts = JSON.parse(await text("facts")), names = ["mapping", "styles", "render"];
-  const files = await Promise.all(["wasm", "noise", ...names].map(block));
-  const [wasm, noise, ...onnx] = files, constant = new Float32Array(noise.buffer);
-  const ask = await startWorker();
-  const parts = Object.fromEntries(names.map((name, i) => [name, onnx[i]]));
-  const {engine, reason} = await ask("open", {runtime: await text("runtime"), wasm, parts, webgpu: facts.webgpu});
-  document.body.dataset.engine = engine;
-  if (reason) facts.warnings.push(`Computed with WebAssembly, not WebGPU: ${reason}.`);
+  const notices = [], status = document.getElementById("status");
+  const ask = await startWorker((reason) => { notices.push(reason); status.textContent = reason; });
+  const [settings, runtime, wasm] = await Promise.all([text("settings"), text("runtime"), block("wasm")]);
+  const opening = ask("open", {runtime, wasm, ...JSON.parse(settings)}, [wasm.buffer]), engines = [];
+  for (let i = 0; document.getElementById(`${i}-facts`); i++) engines.push(pageEngine(i, ask));
+  const [, ...opened] = await Promise.all([opening, ...engines]);
+  opened[0].facts.warnings.push(...notices);
+  return opened;
+}
+
+async function pageEngine(i, ask) {
+  const facts = JSON.parse(await text(`${i}-facts`));
+  const loading = ["mapping", "styles", "render"].map(async (name) => {
+    const part = `${i}-${name}`, file = await block(part);
+    await ask("load", {part, file}, [file.buffer]);
+  });
+  const constant = new Float32Array((await block(`${i}-noise`)).buffer);
+  await Promise.all(loading);
 
   let drawn = {seed: null, values: null};
   const noiseValues = (choice) => {
@@ -72,19 +94,19 @@ export async function pageEngines() {
     });
     return inputs;
   };
-  return [{
+  return {
     facts,
     async map(z, c, n) {
       const inputs = {z: {values: z, shape: [n, facts.z_dim]}, ...(c && {c: {values: c, shape: [n, facts.label_size]}})};
-      const ws = await ask("run", {part: "mapping", inputs}), each = facts.num_ws * facts.w_dim, w = new Float32Array(n * facts.w_dim);
-      for (let i = 0; i < n; i++) w.set(ws.subarray(i * each, i * each + facts.w_dim), i * facts.w_dim);
+      const ws = await ask("run", {part: `${i}-mapping`, inputs}), each = facts.num_ws * facts.w_dim, w = new Float32Array(n * facts.w_dim);
+      for (let k = 0; k < n; k++) w.set(ws.subarray(k * each, k * each + facts.w_dim), k * facts.w_dim);
       return w;
     },
     async render({n, ws, offset, noise, floats = false}) {
-      const styles = await ask("run", {part: "styles", inputs: {ws: {values: ws, shape: [n, facts.num_ws, facts.w_dim]}}});
+      const styles = await ask("run", {part: `${i}-styles`, inputs: {ws: {values: ws, shape: [n, facts.num_ws, facts.w_dim]}}});
       if (offset) offset.forEach((x, i) => { styles[i] += x; });
       const inputs = {styles: {values: styles, shape: [n, facts.style_size]}, ...noiseInputs(noise, n)};
-      return pixels(await ask("run", {part: "render", inputs}), n, facts.channels, facts.resolution, floats);
+      return pixels(await ask("run", {part: `${i}-render`, inputs}), n, facts.channels, facts.resolution, floats);
     },
-  }];
+  };
 }

@@ -29,6 +29,17 @@ function seedsOf(point) {
   return [...own, ...(point.steps ?? []).flatMap(([n]) => pair(n))];
 }
 
+/** The first label of a network, one value for each column: class 0, numbers in the middle of their range. */
+export function firstLabel(facts) {
+  if (!facts.label_size) return null;
+  const label = Array(facts.label_size).fill(0);
+  for (const part of facts.labels) {
+    if (part.range) label[part.columns[0]] = (part.range[0] + part.range[1]) / 2;
+    else if (!part.flag) label[part.columns[0]] = 1;
+  }
+  return label;
+}
+
 export class Latents {
   #found = new Map();
 
@@ -36,6 +47,7 @@ export class Latents {
   constructor(engine, codes = new Map()) {
     [this.engine, this.facts, this.codes] = [engine, engine.facts, codes];
     this.average = decoded(this.facts.w_avg);
+    this.ownLabel = firstLabel(this.facts);
     this.directions = new Map();
     this.facts.directions.forEach((d) => this.add(d));
   }
@@ -85,8 +97,9 @@ export class Latents {
   }
 
   #labels(state) {
-    if (!this.facts.label_size) return [null];
-    return state.blend ? [state.label, state.label2] : [state.label];
+    const {label_size} = this.facts, labels = state.blend ? [state.label, state.label2] : [state.label];
+    if (!label_size) return [null];
+    return state.label?.length === label_size ? labels : [this.ownLabel]; // the state's are of the network that is edited
   }
 
   /** Directions of a space (and order) with the strengths that are not 0. */
@@ -111,6 +124,7 @@ export class Latents {
     let ws;
     if (point.code) {
       ws = Float32Array.from(this.codes.get(point.code).ws);
+      if (ws.length !== this.facts.num_ws * this.facts.w_dim) throw new Error(`${this.facts.name} has other ws than the code ${point.code}`);
     } else if (point.pad) {
       const {x, y} = point.pad, [p, q, r, s] = point.pad.seeds.map((seed) => this.#w(seed, state));
       ws = this.#broadcast(lerp(lerp(p, q, x), lerp(r, s, x), y));
@@ -137,15 +151,15 @@ export class Latents {
     const {w_dim: D, style_size} = this.facts;
     const ws = this.#ws(state.a, state);
     if (state.mixed.length) {
-      const other = this.#ws(state.b, state);
-      for (const level of state.mixed) {
+      const other = this.#ws(state.b, state), levels = this.facts.num_ws / 2;
+      for (const level of state.mixed.filter((l) => l < levels)) {
         const [from, to] = [2 * level * D, 2 * (level + 1) * D];
         ws.set(other.subarray(from, to), from);
       }
     }
     for (const [d, strength] of this.#active(state, "w", "before")) add(ws, d.displacement, strength);
     for (let i = 0; i < ws.length; i++) {
-      const psi = state.psis ? state.psis[Math.floor(i / (2 * D))] : state.psi, mean = this.average[i % D];
+      const psi = state.psis?.[Math.floor(i / (2 * D))] ?? state.psi, mean = this.average[i % D];
       ws[i] = mean + psi * (ws[i] - mean);
     }
     for (const [d, strength] of this.#active(state, "w", "after")) add(ws, d.displacement, strength);

@@ -2,13 +2,16 @@
 import { choice, element } from "frugan/dom.js";
 import { fitControls, takeCode } from "frugan/fit.js";
 
-const SPACES = [["w", "w: edits best"], ["pn", "pn: between"], ["w+", "w+: fits closest"]];
+const SPACES = [["w", "w: edits best"], ["pn", "pn: between"], ["w+", "w+: fits closer"], ["s", "s: moves styles too"]];
 
 export function projectPanel(app) {
   if (!app.facts.can?.project) return null;
   const {body, run} = fitControls(app, "projection"), space = choice("Space", SPACES, () => {});
   space.show("pn");
-  const begin = (chosen) => chosen && run((fitting) => fitting.project(chosen, space.input.value), takeCode(app, chosen.name));
+  const begin = (chosen) => chosen && run((fitting) => {
+    if (chosen.size > app.facts.can.upload) throw new Error(`${chosen.name} has more than ${app.facts.can.upload >> 20} MB`);
+    return fitting.project(chosen, space.input.value);
+  }, takeCode(app, chosen.name));
   const file = element("input", {type: "file", accept: "image/*", "aria-label": "Image to project", onchange: () => {
     begin(file.files[0]);
     file.value = "";

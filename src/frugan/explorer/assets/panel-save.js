@@ -52,7 +52,7 @@ export function savePanel(app) {
     if (label) tensors.label = {shape: [label.length], values: Float32Array.from(label, (x, i) => x + blend * (label2[i] - x))};
     if (noise !== "const") noiseMaps(facts, noise).forEach((map, i) => { tensors[`noise.${i}`] = map; });
     if (offset) tensors.offset = {shape: [facts.style_size], values: offset};
-    const code = {name: fileName(app), digest: facts.digest, levels: facts.levels, facts: {source: "explorer", description: describe(app.state, facts), truncation: 1}};
+    const code = {name: fileName(app), digest: facts.digest, levels: facts.levels, facts: {source: "explorer", description: describe(app.state, facts), noise, truncation: 1}};
     download(safetensors(tensors, {format: "frugan code 1", code: JSON.stringify(code)}), `${fileName(app)}.safetensors`);
   };
   const name = element("input", {type: "text", value: "my-edit", "aria-label": "Name of the direction", maxlength: "40"});
@@ -66,11 +66,12 @@ export function savePanel(app) {
     if (!chosen) return;
     try {
       if (chosen.size > 64e6) throw new Error("it is larger than 64 MB");
-      const {ws, offset} = readSafetensors(await chosen.arrayBuffer()), wanted = facts.num_ws * facts.w_dim;
+      const {tensors: {ws, offset, ...others}, about} = readSafetensors(await chosen.arrayBuffer()), wanted = facts.num_ws * facts.w_dim;
       if (ws?.values.length !== wanted || (offset && offset.values.length !== facts.style_size)) throw new Error(`it holds no ws of ${facts.num_ws} × ${facts.w_dim}`);
       app.codes.set(chosen.name, {ws: ws.values, offset: offset?.values});
-      store.change({a: {code: chosen.name}, psi: 1, psis: null, edits: {}, mixed: []});
-      app.say("The code is open. It is not part of the link; keep its file.");
+      const noise = JSON.parse(about.code ?? "{}").facts?.noise, known = noise === "none" || Number.isInteger(noise);
+      store.change({a: {code: chosen.name}, psi: 1, psis: null, edits: {}, mixed: [], noise: known ? noise : "const"});
+      app.say(`The code is open. It is not part of the link; keep its file.${"noise.0" in others && !known ? " Its own noise maps are left out: the constant noise is shown." : ""}`);
     } catch (error) {
       app.say(`${chosen.name} cannot be opened as a code: ${error.message}`);
     }

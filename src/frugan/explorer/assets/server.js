@@ -4,7 +4,7 @@ const page = crypto.randomUUID();
 
 async function post(path, query, ...arrays) {
   const answer = await fetch(`${path}?${new URLSearchParams({page, ...query})}`, {method: "POST", body: new Blob(arrays)});
-  if (!answer.ok) throw Object.assign(new Error(await answer.text()), {status: answer.status});
+  if (!answer.ok || answer.headers.has("X-Refused")) throw Object.assign(new Error(await answer.text()), {status: answer.status});
   return answer;
 }
 
@@ -22,7 +22,7 @@ const fitting = (network) => ({
   words: async (text, label, query) => (await post("words", {network, text, ...query}, ...(label ? [Float32Array.from(label)] : []))).json(),
   result: async () => (await post("fit/result", {})).json(),
   image: async () => images(await post("fit/image", {})),
-  ws: async () => new Float32Array(await (await post("fit/ws", {})).arrayBuffer()),
+  code: async () => new Float32Array(await (await post("fit/code", {})).arrayBuffer()),
 });
 
 /** One engine for each network of the server. */

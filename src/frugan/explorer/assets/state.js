@@ -5,7 +5,7 @@
  * mixed: levels that come from b · psi, psis: truncation, of all levels or of each · edits: strengths by direction
  * label, label2, blend: labels and how much of the second · noise: "const", "none" or a seed · frames, time: key frames
  */
-import { isMoving } from "frugan/latent.js";
+import { firstLabel, isMoving } from "frugan/latent.js";
 
 const START = {
   a: {seed: 0}, b: {seed: 1}, mixed: [], psi: 0.7, psis: null, edits: {}, locked: [],
@@ -20,17 +20,6 @@ const number = (value, low, high, otherwise) =>
   typeof value === "number" && Number.isFinite(value) ? Math.min(Math.max(value, low), high) : otherwise;
 const seed = (value, otherwise = 0) => Math.floor(number(value, 0, LARGEST_SEED, otherwise));
 const list = (value) => (Array.isArray(value) ? value : []);
-
-/** The first label of a network, one value for each column: class 0, numbers in the middle of their range. */
-export function firstLabel(facts) {
-  if (!facts.label_size) return null;
-  const label = Array(facts.label_size).fill(0);
-  for (const part of facts.labels) {
-    if (part.range) label[part.columns[0]] = (part.range[0] + part.range[1]) / 2;
-    else if (!part.flag) label[part.columns[0]] = 1;
-  }
-  return label;
-}
 
 /** A state from whatever an address or a file says: unknown things are left out, numbers brought into their ranges. */
 export function checked(given, facts, codes = new Map()) {

@@ -1,40 +1,62 @@
 /** Runs the parts of a generator with onnxruntime-web in a thread of its own; in-page.js starts it and talks to it. */
-let ort;
-const sessions = {};
+let ort, provider;
+const files = {}, sessions = {};
+
+async function create(part) {
+  const options = {executionProviders: [provider], logSeverityLevel: 3}; // that parts of a graph stay on the CPU is no news
+  sessions[part] = await ort.InferenceSession.create(files[part], options);
+}
+
+/** Does what WebGPU may fail at; if it does, all goes on with WebAssembly. */
+async function surely(work) {
+  try {
+    return await work();
+  } catch (error) {
+    if (provider === "wasm") throw error;
+    compute("wasm", `Computed with WebAssembly, not WebGPU: ${error?.message ?? error}.`);
+    for (const part of Object.keys(files)) await create(part);
+    return work();
+  }
+}
+
+function compute(engine, reason = "") {
+  provider = engine;
+  postMessage({engine, reason});
+}
 
 const tasks = {
-  /**
-   * runtime: onnxruntime-web's module as text; wasm: its WebAssembly; parts: ONNX files by name; webgpu: whether to use WebGPU
-   * where there is an adapter. → "webgpu" or "wasm", and why it is the latter.
-   */
-  async open({runtime, wasm, parts, webgpu}) {
+  /** runtime: onnxruntime-web's module as text; wasm: its WebAssembly; webgpu: whether to use WebGPU where there is an adapter. */
+  async open({runtime, wasm, webgpu}) {
     ort = await import(URL.createObjectURL(new Blob([runtime], {type: "text/javascript"})));
     Object.assign(ort.env.wasm, {wasmBinary: wasm, numThreads: 1});
-    const start = async (provider) => {
-      const options = {executionProviders: [provider], logSeverityLevel: 3}; // that parts of a graph stay on the CPU is no news
-      for (const [name, file] of Object.entries(parts)) sessions[name] = await ort.InferenceSession.create(file, options);
-      return provider;
-    };
-    if (!webgpu) return {engine: await start("wasm"), reason: null};
-    try {
-      if (!await navigator.gpu?.requestAdapter()) throw new Error("this browser offers no WebGPU adapter");
-      return {engine: await start("webgpu"), reason: null};
-    } catch (error) {
-      return {engine: await start("wasm"), reason: String(error?.message ?? error)};
-    }
+    compute(webgpu ? "webgpu" : "wasm");
+    await surely(async () => {
+      if (provider === "webgpu" && !await navigator.gpu?.requestAdapter()) throw new Error("this browser offers no WebGPU adapter");
+    });
+  },
+  /** part: its name; file: its ONNX file. */
+  async load({part, file}) {
+    files[part] = file;
+    await surely(() => create(part));
+    if (provider === "wasm") files[part] = null; // it is in the runtime's memory
   },
   /** inputs: {name: {values, shape}} → the values of the only output. */
-  async run({part, inputs}) {
-    const session = sessions[part];
-    const given = Object.fromEntries(Object.entries(inputs).map(([name, {values, shape}]) => [name, new ort.Tensor("float32", values, shape)]));
-    return (await session.run(given))[session.outputNames[0]].data;
+  run({part, inputs}) {
+    return surely(async () => {
+      const session = sessions[part];
+      const given = Object.fromEntries(Object.entries(inputs).map(([name, {values, shape}]) => [name, new ort.Tensor("float32", values, shape)]));
+      return (await session.run(given))[session.outputNames[0]].data;
+    });
   },
 };
 
-onmessage = async ({data: {id, task, given}}) => {
-  try {
-    postMessage({id, result: await tasks[task](given)});
-  } catch (error) {
-    postMessage({id, error: String(error?.message ?? error)});
-  }
+let last = Promise.resolve();
+onmessage = ({data: {id, task, given}}) => {
+  last = last.then(async () => { // in the order of asking
+    try {
+      postMessage({id, result: await tasks[task](given)});
+    } catch (error) {
+      postMessage({id, error: String(error?.message ?? error)});
+    }
+  });
 };

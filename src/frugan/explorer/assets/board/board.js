@@ -26,7 +26,7 @@ function swatch(i) {
 
 async function act(i, what) {
   const answer = await fetch(`runs/${i}/${what}`, {method: "POST"});
-  $("status").textContent = answer.ok ? `${told.runs[i].name}: asked to ${what}` : await answer.text();
+  $("status").textContent = answer.ok && !answer.headers.has("X-Refused") ? `${told.runs[i].name}: asked to ${what}` : await answer.text();
 }
 
 function table() {
@@ -35,10 +35,10 @@ function table() {
       show.checked ? hidden.delete(run.name) : hidden.add(run.name);
       draw();
     }});
-    const buttons = !told.control ? [] : run.status === "running"
+    const buttons = !told.control || run.status === "finished" ? [] : run.status === "running"
       ? [element("button", {type: "button", "aria-label": `Stop ${run.name}`, onclick: () => act(i, "stop")}, "Stop")]
       : [element("button", {type: "button", "aria-label": `Resume ${run.name}`, onclick: () => act(i, "resume")}, "Resume")];
-    const progress = run.total_kimg ? `${+run.kimg.toFixed(1)} of ${run.total_kimg}` : `${run.kimg ?? "–"}`;
+    const progress = run.total_kimg ? `${+run.kimg.toFixed(run.kimg < 10 ? 3 : 1)} of ${run.total_kimg}` : `${run.kimg ?? "–"}`;
     return element("tr", {}, element("td", {}, show), element("td", {}, swatch(i), run.name), element("td", {}, run.sentence), element("td", {}, progress), element("td", {}, run.disk === undefined ? "–" : size(run.disk)), element("td", {}, ...buttons));
   }));
   $("warnings").replaceChildren(...visible().flatMap((run) => (run.warnings ?? []).map((text) => element("p", {class: "warning"}, `${run.name}: ${text}`))));
@@ -58,6 +58,9 @@ function samples() {
   });
   $("samples").replaceChildren(...figures); // cells at one place are of one seed in every run
 }
+
+/** The range of a vertical axis; what does not change is in its middle. */
+const range = (_, low, high) => (low === high ? [low - 0.5, high + 0.5] : uPlot.rangeNum(low, high, 0.1, true));
 
 function curves() {
   const runs = visible(), names = [...new Set(runs.flatMap((run) => Object.keys(run.curves ?? {})))];
@@ -84,7 +87,7 @@ function curves() {
     $("curves").append(box);
     const dim = getComputedStyle($("status")).color, axis = {stroke: dim, grid: {stroke: "#8884", width: 1}, ticks: {show: false}};
     const series = having.map((run) => ({label: run.name, stroke: color(run.i), width: 1.5, spanGaps: true, points: {show: run.curves[name][0].length < 30, size: 5}}));
-    const chart = new uPlot({width: box.clientWidth - 22, height: 200, scales: {x: {time: false}}, axes: [axis, {...axis, size: 58}], series: [{label: "kimg"}, ...series], cursor: {sync: {key: "kimg"}}}, data, box);
+    const chart = new uPlot({width: box.clientWidth - 22, height: 200, scales: {x: {time: false}, y: {range}}, axes: [axis, {...axis, size: 58}], series: [{label: "kimg"}, ...series], cursor: {sync: {key: "kimg"}}}, data, box);
     charts.set(name, {box, chart, key});
   }
 }

@@ -140,7 +140,7 @@ if (slider) {
 }
 // Small images keep their pixels when they are enlarged; large ones are shrunk smoothly.
 const sharpen = (img) => img.classList.toggle("enlarged", img.naturalWidth < img.clientWidth);
-for (const img of document.querySelectorAll(".images img")) {
+for (const img of document.querySelectorAll(":is(.images, .nearest) img")) {
   img.addEventListener("load", () => sharpen(img));
   if (img.complete) sharpen(img);
 }
@@ -153,7 +153,7 @@ function zoom(to) {
   large.style.width = `${large.naturalWidth * times}px`;
   factor.textContent = `${times}×`;
 }
-for (const link of document.querySelectorAll(".images figure > a")) {
+for (const link of document.querySelectorAll("figure > a")) {
   link.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
