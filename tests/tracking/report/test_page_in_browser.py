@@ -23,7 +23,8 @@ def test_the_page_in_a_browser(browser: Any, tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         write_json(folder / "training.json", {"images": int(1000 * kimg), "metrics": metrics})
     write_json(home / "best.json", {"checkpoint": "checkpoint-000020.500"})
-    EvaluationCard({"memorisation": 0.0}, {"samples": 60}).save(home / "evaluations" / "one.json")
+    for name in ("a", "one", "z"):  # the pairs are seen whether or not their evaluation is the last
+        EvaluationCard({"memorisation": 0.0}, {"samples": 60}).save(home / "evaluations" / f"{name}.json")
     save_image(np.zeros((16, 48, 3), np.uint8), home / "evaluations" / "one.nearest.png")
     file = Page(home).write()
     page, wrong = browser.new_page(), []
