@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from frugan.cli.app import app
+from frugan.cli.explore import open_networks
 from frugan.errors import FruganError
 from frugan.interop import Imported, write_directory
 from frugan.latent.direction import save_directions
@@ -53,6 +54,17 @@ def test_explore_prints_an_address_that_answers(source: Path) -> None:
             running.kill()
 
 
+def test_directions_that_are_named_are_those_of_the_first_network(source: Path, tmp_path: Path) -> None:
+    """The second shows those of them that belong to it; where none does to the first, that is said."""
+    write_directory(tmp_path / "other", Imported(make_network(seed=3).G))
+    sources, folders = [str(source), str(tmp_path / "other")], [source / "directions"]
+    first, other = open_networks(sources, folders, "cpu")
+    assert [d.name for d in first.directions] == [d.name for d in make_directions(first.G)]
+    assert other.directions == []
+    with pytest.raises(FruganError, match="another generator"):
+        open_networks(sources[::-1], folders, "cpu")
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.1", "example.org", "::"])
 def test_other_machines_are_let_in_only_where_that_is_said_twice(source: Path, host: str) -> None:
     with pytest.raises(FruganError, match="--share"):
@@ -64,6 +76,8 @@ def test_export_refuses_what_does_not_belong_together(source: Path, tmp_path: Pa
         run("export", source, tmp_path / "x.html", "--format", "page", "--noise", "none")
     with pytest.raises(FruganError, match="belong to format page"):
         run("export", source, tmp_path / "x.onnx", "--format", "onnx", "--weights", "int8")
+    with pytest.raises(FruganError, match="belong to format page"):
+        run("export", source, tmp_path / "x.onnx", "--format", "onnx", "--beside", source)
     with pytest.raises(FruganError, match="no such file"):
         run("export", source, tmp_path / "x.html", "--format", "page", "--runtime", tmp_path / "none.tgz")
     assert not [*tmp_path.iterdir()]
