@@ -115,16 +115,16 @@ class _Loader(yaml.SafeLoader):
             raise yaml.YAMLError("it merges mappings (<<), which no file of frugan does")
 
 
-def plain(value: Any) -> Any:
-    """Numbers, tensors, arrays and containers as strict JSON values: nan and ±inf become None."""
+def plain(value: Any, *, finite: bool = True) -> Any:
+    """Numbers, tensors, arrays and containers as strict JSON values: nan and ±inf become None, unless `finite` is false."""
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): plain(v, finite=finite) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
+        return [plain(v, finite=finite) for v in value]
     if isinstance(value, float):  # also numpy.float64
-        return float(value) if math.isfinite(value) else None
+        return float(value) if math.isfinite(value) or not finite else None
     if hasattr(value, "tolist"):  # NumPy's and PyTorch's arrays and scalars
-        return plain(value.tolist())
+        return plain(value.tolist(), finite=finite)
     return str(value) if isinstance(value, os.PathLike) else value
 
 

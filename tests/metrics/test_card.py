@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from frugan.errors import FruganError
@@ -24,6 +25,21 @@ CARD = EvaluationCard(
 def test_a_card_round_trips(tmp_path: Path) -> None:
     assert EvaluationCard.load(CARD.save(tmp_path / "card.json")) == CARD
     assert ("class cat", "kid", "0.3") in set(CARD.rows())
+
+
+def test_values_are_plain_numbers() -> None:
+    measured = EvaluationCard(
+        values={"kid": np.float64(0.12), "fid": np.float32(3), "is": float("inf")},
+        protocol={"resolution": (np.int64(16), 16)},
+        per_class={"cat": {"kid": np.float64(0.3)}},
+        intervals={"kid": (np.float64(0.1), np.float64(0.2))},  # pyright: ignore[reportArgumentType]
+        details={"c_t": {"cells": np.zeros((1, 2), np.float32), "sure": np.bool_(True)}},
+    )
+    assert repr(measured.values) == "{'kid': 0.12, 'fid': 3.0, 'is': inf}"
+    assert repr((measured.per_class, measured.intervals)) == "({'cat': {'kid': 0.3}}, {'kid': [0.1, 0.2]})"
+    assert repr((measured.protocol, measured.details)) == (
+        "({'resolution': [16, 16]}, {'c_t': {'cells': [[0.0, 0.0]], 'sure': True}})"
+    )
 
 
 def test_cards_measured_alike_are_compared() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from frugan.errors import FruganError, shown
-from frugan.files import read_json, write_text
+from frugan.files import plain, read_json, write_text
 
 FORMAT = 1
 
@@ -41,6 +41,11 @@ class EvaluationCard:
     floor: dict[str, list[float]] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Keeps plain Python values: NumPy's numbers and arrays become numbers and lists."""
+        for one in fields(self):
+            object.__setattr__(self, one.name, plain(getattr(self, one.name), finite=False))
 
     def save(self, file: Path) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
