@@ -16,6 +16,7 @@ from frugan.metrics.distances import (
     Moments,
     frechet_distance,
     frechet_distance_extrapolated,
+    frechet_distance_of_sets,
     inception_score,
     kernel_distance,
     kernel_distance_full,
@@ -161,6 +162,18 @@ def test_frechet_distance_of_small_variances_is_exact(samples: int) -> None:
     one, other = Moments.of([x]), Moments.of([y])
     found = frechet_distance(one.mean, one.covariance, other.mean, other.covariance)
     assert found == pytest.approx(expected, abs=1e-13)
+
+
+@pytest.mark.parametrize(("n", "m"), [(8, 12), (12, 60), (60, 8), (60, 70)])
+def test_frechet_distance_of_sets_is_that_of_their_moments(n: int, m: int) -> None:
+    rng = RNG(5)
+    x, y = rng.normal(size=(n, 20)), rng.normal(1, 2, size=(m, 20)).astype(np.float32)
+    one, other = Moments.of([x]), Moments.of([y])
+    expected = frechet_distance(one.mean, one.covariance, other.mean, other.covariance)
+    assert frechet_distance_of_sets(x, y) == pytest.approx(expected, rel=1e-9)
+    y[0, 0] = np.nan
+    with pytest.raises(FruganError, match="not finite"):
+        frechet_distance_of_sets(x, y)
 
 
 def test_extrapolation_takes_away_the_bias_of_few_samples() -> None:

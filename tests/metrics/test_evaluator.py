@@ -533,7 +533,8 @@ def test_groups_on_both_sides_are_no_control() -> None:
     assert all("hold out whole groups" in why for why in found.missing.values())
     halves = held_out_evaluator(all_seen, grouped[1], intervals=True)(small_generator(2))
     assert "cannot be halved" in halves.missing["interval of kid"]
-    assert not halves.intervals
+    assert "cannot be halved" in halves.missing["floor of kid"]
+    assert not halves.intervals and not halves.floor
 
 
 def test_mirrored_copies_are_one_image() -> None:
@@ -551,18 +552,17 @@ def test_mirrored_copies_are_one_image() -> None:
 
 
 def test_intervals_and_floors_are_on_the_card(tmp_path: Path) -> None:
-    names = ("kid", "recall", "coverage", "fid")
+    names = ("kid", "recall", "coverage", "fid", "fid_infinity")
     card = evaluator(metrics=names, intervals=True)(small_generator())
-    numbers = {"kid", "precision", "recall", "density", "coverage"}
-    assert set(card.intervals) == set(card.floor) == numbers
-    for name in numbers:
-        low, high = card.intervals[name]
-        assert low <= high
-        median, lowest, highest = card.floor[name]
-        assert lowest <= median <= highest
+    numbers = {"kid", "precision", "recall", "density", "coverage", "fid_infinity"}
+    assert set(card.intervals) == numbers
+    assert set(card.floor) == numbers | {"fid"}
+    for name, (median, lowest, highest) in card.floor.items():
+        assert lowest <= median <= highest, name
+    assert 0 < card.floor["fid"][2] < card.values["fid"]
     assert card.intervals["kid"][0] < card.values["kid"] < card.intervals["kid"][1]
     assert abs(card.floor["kid"][0]) < abs(card.values["kid"])
-    assert evaluator(metrics=names)(small_generator()).intervals == {}
+    assert evaluator(metrics=names[:4])(small_generator()).intervals == {}
     assert EvaluationCard.load(card.save(tmp_path / "card.json")) == card
 
 

@@ -147,6 +147,12 @@ def frechet_distance(mean: Array, covariance: Array, other_mean: Array, other_co
     return _frechet(mean, _root(covariance), other_mean, _root(other_covariance))
 
 
+def frechet_distance_of_sets(real: Features2D, generated: Features2D) -> float:
+    """FID of two sets of features `[N, D]` and `[M, D]`: `frechet_distance` of their moments, faster where images are few."""
+    real, generated = checked(real, generated)
+    return _frechet(*_mean_and_root(real), *_mean_and_root(generated))
+
+
 def frechet_distance_extrapolated(
     real: Moments, generated: Features2D, *, points: int = 15, seed: int = 0
 ) -> tuple[float, float]:
@@ -170,8 +176,7 @@ def frechet_distance_extrapolated(
 
     def distance(count: int) -> float:
         x = np.asarray(generated[np.sort(rng.choice(n, count, replace=False))], np.float64)
-        own = Moments.of([x])
-        return _frechet(real.mean, root, own.mean, _root(own.covariance))
+        return _frechet(real.mean, root, *_mean_and_root(x))
 
     line = np.stack([np.ones(len(counts)), 1 / counts], axis=1)
     values = np.array([distance(count) for count in counts])
@@ -255,6 +260,17 @@ def _frechet(mean: Array, root: Array, other_mean: Array, other_root: Array) -> 
     cross = np.linalg.svd(root.T @ other_root, compute_uv=False).sum()
     trace = np.square(root).sum() + np.square(other_root).sum()
     return float(np.square(mean - other_mean).sum() + trace - 2 * cross)
+
+
+def _mean_and_root(x: Array) -> tuple[Array, Array]:
+    """Mean `[D]` of features `[n, D]`, and R with R Rᵀ their covariance: `[D, rank]`, or `[D, n]` where these are fewer."""
+    if len(x) > x.shape[1]:
+        own = Moments.of([x])
+        return own.mean, _root(own.covariance)
+    if not np.isfinite(x).all():
+        raise FruganError(NOT_FINITE)
+    mean = x.mean(axis=0)
+    return mean, (x - mean).T / np.sqrt(len(x) - 1)
 
 
 def _root(covariance: Array) -> Array:

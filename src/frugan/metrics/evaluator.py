@@ -250,19 +250,25 @@ class Evaluator:
         floors: dict[str, list[float]] = {}
         groups, real = evidence.real_groups, evidence.real.features
 
-        def add(metric: Metric, statistic: SetStatistic) -> None:
+        def add_interval(metric: Metric, statistic: SetStatistic) -> None:
             generated, limits = evidence.generated.features, metric.limits
             found = half_sample_intervals(
                 statistic, real, generated, repeats=HALF_SAMPLES, real_groups=groups, limits=limits
             )
-            lowest = floor(statistic, real, groups=groups)
             measured.intervals.update((name, (e.low, e.high)) for name, e in zip(metric.names, found))
-            floors.update((name, [e.value, e.low, e.high]) for name, e in zip(metric.names, lowest))
+
+        def add_floor(metric: Metric, statistic: SetStatistic) -> None:
+            found = floor(statistic, real, repeats=metric.floor_repeats, groups=groups)
+            floors.update((name, [e.value, e.low, e.high]) for name, e in zip(metric.names, found))
 
         for name in self.metrics:
-            metric = METRICS[name]
-            if metric.statistic is not None and metric.names[0] not in measured.intervals:
-                self._try(f"interval of {name}", measured, partial(add, metric, metric.statistic))
+            metric, first = METRICS[name], METRICS[name].names[0]
+            if metric.statistic is None or first not in measured.values:
+                continue
+            if first not in measured.intervals and first not in NO_INTERVAL:
+                self._try(f"interval of {name}", measured, partial(add_interval, metric, metric.statistic))
+            if first not in floors:
+                self._try(f"floor of {name}", measured, partial(add_floor, metric, metric.statistic))
         measured.missing |= {f"interval of {k}": why for k, why in NO_INTERVAL.items() if k in measured.values}
         return floors
 

@@ -11,8 +11,10 @@ import numpy as np
 
 from frugan.metrics.distances import (
     Features2D,
+    Moments,
     frechet_distance,
     frechet_distance_extrapolated,
+    frechet_distance_of_sets,
     inception_score,
     kernel_distance,
     kernel_distance_full,
@@ -45,6 +47,7 @@ class Metric:
         needs_train: whether training images are needed, apart from the reference.
         needs_classifier: whether the feature network must have classes.
         statistic: the first of its numbers from two sets of features, for intervals and floors; None: it has none.
+        floor_repeats: divisions of the real images for its floor; few where each takes seconds.
         limits: the range that intervals cannot leave.
     """
 
@@ -56,6 +59,7 @@ class Metric:
     needs_train: bool = False
     needs_classifier: bool = False
     statistic: SetStatistic | None = None
+    floor_repeats: int = 20
     limits: tuple[float, float] = (-np.inf, np.inf)
 
     def measure(self, evidence: Evidence) -> Measurement:
@@ -119,6 +123,14 @@ def _kid_statistic(real: Features2D, generated: Features2D) -> tuple[float]:
     return (kernel_distance_full(real, generated),)
 
 
+def _fid_statistic(real: Features2D, generated: Features2D) -> tuple[float]:
+    return (frechet_distance_of_sets(real, generated),)
+
+
+def _fid_infinity_statistic(real: Features2D, generated: Features2D) -> tuple[float]:
+    return (frechet_distance_extrapolated(Moments.of([real]), generated)[0],)
+
+
 _LOWER: dict[str, Any] = {"higher_is_better": False, "of_sets": False, "needs_train": True}
 _HIGHER: dict[str, Any] = {**_LOWER, "higher_is_better": True}
 _SHARES: dict[str, Any] = {"higher_is_better": True, "limits": (0, 1)}
@@ -132,8 +144,8 @@ _ATTACKS = tuple(
 METRICS: dict[str, Metric] = {
     "kid":          Metric(_kid, ("kid", "kid_std"), higher_is_better=False, statistic=_kid_statistic),
     "kid_full":     Metric(_kid_full, ("kid_full",), higher_is_better=False, statistic=_kid_statistic),
-    "fid":          Metric(_fid, ("fid",), higher_is_better=False, holds_features=False),
-    "fid_infinity": Metric(_fid_infinity, ("fid_infinity", "fid_infinity_error"), higher_is_better=False),
+    "fid":          Metric(_fid, ("fid",), higher_is_better=False, holds_features=False, statistic=_fid_statistic, floor_repeats=5),
+    "fid_infinity": Metric(_fid_infinity, ("fid_infinity", "fid_infinity_error"), higher_is_better=False, statistic=_fid_infinity_statistic, floor_repeats=3),
     "is":           Metric(_is, ("is", "is_std"), higher_is_better=True, needs_classifier=True),
     "precision":    Metric(_precision_recall, ("precision", "recall"), **_SHARES, statistic=precision_recall),
     "recall":       Metric(_precision_recall, ("precision", "recall"), **_SHARES, statistic=precision_recall),
