@@ -2,17 +2,22 @@
 
 python -m benchmarks.report                         # all of them
 python -m benchmarks.report --counts 2000 --sizes 128 --only fld
+python -m benchmarks.report --whole --counts 1000 --sizes 64      # a whole report, by section
 
 Parts that look at features get random ones, [N, 1280] as EfficientNet-Lite0's, N samples beside N training and N unseen images.
 Parts that look at images get 200 random ones of each kind; the generator is untrained, of preset tiny: times do not depend on its
 weights. Each part runs in a process of its own, on one thread. CPU seconds hold on a machine that is busy, too; the peak of
 memory is the process's, what is imported and the images included.
+
+Whole reports are of a run of two classes, preset tiny, that has made a few steps: 1,000 random images to train on and 1,000
+held out. Features of real images are computed in it.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -23,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import frugan
 from frugan.leaks import fitting, measure_leaks
 from frugan.metrics import METRICS, Evidence, Examples, FeatureSet, load_features, sample_images, utility
 from frugan.metrics.resampling import floor, half_sample_intervals
@@ -30,7 +36,7 @@ from frugan.networks import Generator, GeneratorConfig, SynthesisConfig
 from frugan.reports.looks import histograms, sharpness, spectra
 from frugan.run.membership import RECONSTRUCTED_AT_ONCE, membership_scores
 
-IMAGES = 200
+IMAGES, WHOLE_IMAGES = 200, 1000
 OF_FEATURES = (
     "kid_full",
     "fid",
@@ -103,12 +109,61 @@ def _measured(make: Callable[[], Callable[[], object]], out: Any) -> None:
     out.put((time.process_time() - used, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6))
 
 
+def _train(out: Path, size: int) -> None:
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (2 * WHOLE_IMAGES, size // 8, size // 8, 3), dtype=np.uint8)
+    pixels = coarse.repeat(8, axis=1).repeat(8, axis=2)
+    labels = np.arange(len(pixels)) % 2
+    np.savez(out / "images.npz", images=pixels, labels=labels, allow_pickle=False)
+    options: dict[str, Any] = {"preset": "tiny", "kimg": 0.064, "batch": 16, "labels": "auto"}
+    for _ in frugan.train(out / "images.npz", out / "run", conditional=True, held_out=WHOLE_IMAGES, **options):
+        pass
+
+
+def _report(run: Path, samples: int, out: Any) -> None:
+    """Puts (section, processor seconds until its end), then the peak of memory."""
+    torch.set_num_threads(1)
+
+    def told(sentence: str) -> None:
+        out.put((sentence, time.process_time()))
+
+    frugan.report(run, run.parent / f"report-{samples}", samples=samples, features=("efficientnet-lite0",), told=told)
+    out.put(("memory", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6))
+
+
+def measure_whole(size: int, samples: int) -> None:
+    context = get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        for target, args in (
+            (_train, (Path(folder), size)),
+            (_report, (Path(folder) / "run", samples, out := context.Queue())),
+        ):
+            process = context.Process(target=target, args=args)
+            process.start()
+            process.join()
+            assert process.exitcode == 0
+        before = total = 0.0
+        while (found := out.get(timeout=60))[0] != "memory":
+            total = found[1]
+            print(f"| {size}, {samples:,} | {found[0]} (clock) | {total - before:.1f} | |", flush=True)
+            before = total
+        print(f"| {size}, {samples:,} | all | {total:.1f} | {found[1]:.2f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--counts", type=int, nargs="*", default=[1000, 2000, 5000])
     parser.add_argument("--sizes", type=int, nargs="*", default=[64, 128, 256])
     parser.add_argument("--only", nargs="+", help="names of parts")
+    parser.add_argument("--whole", action="store_true", help="whole reports in place of their parts")
     args = parser.parse_args()
+    if args.whole:
+        print("| size, samples | section | processor, s | memory, GB |\n|---|---|--:|--:|")
+        for size in args.sizes:
+            for count in args.counts:
+                measure_whole(size, count)
+        return
     jobs: list[tuple[str, int, Callable[[], Callable[[], object]]]] = [
         *((name, n, partial(of_features, name, n)) for n in args.counts for name in OF_FEATURES),
         *((f"interval of {name}", n, partial(intervals, name, n)) for n in args.counts for name in WITH_FLOOR),

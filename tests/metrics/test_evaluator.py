@@ -534,7 +534,7 @@ def test_groups_on_both_sides_are_no_control() -> None:
     halves = held_out_evaluator(all_seen, grouped[1], intervals=True)(small_generator(2))
     assert "cannot be halved" in halves.missing["interval of kid"]
     assert "cannot be halved" in halves.missing["floor of kid"]
-    assert not halves.intervals and not halves.floor
+    assert halves.intervals == halves.floor == {}
 
 
 def test_mirrored_copies_are_one_image() -> None:

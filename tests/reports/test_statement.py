@@ -133,6 +133,26 @@ CASES: list[tuple[str, dict[str, Any], str | None]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("rule", "numbers"),
+    [
+        ("distance", two(kid_full=3.0)),
+        ("variety", two(recall=0.1)),
+        ("near copies", {"distances": {"copied": estimate(0.3, 0.1)}}),
+        ("authenticity", {"authenticity": {"generated": estimate(0.2, 0.1), "unseen": estimate(0.6, 0.1)}}),
+        ("generalisation gap", gap(1.0)),
+        ("membership", attacked(0.6, 0.001)),
+        ("usefulness", task(-0.2, -0.1)),
+        ("own statistics", statistic(0.5)),
+        ("sharpness", {"sharpness": {**sharp(0.9)["sharpness"], "chance_sharper_interval": [0.8, 0.95]}}),
+    ],
+)
+def test_sentences_give_the_interval_of_their_number(rule: str, numbers: dict[str, Any]) -> None:
+    (found,) = [r for r in RULES if r.name == rule]
+    ((_, sentence),) = found.judge(numbers)
+    assert re.search(r"[-+\d.]+%? to [-+\d.]+", sentence)
+
+
 @pytest.mark.parametrize(("rule", "numbers", "verdict"), CASES)
 def test_a_rule_turns_at_its_threshold(rule: str, numbers: dict[str, Any], verdict: str | None) -> None:
     (found,) = [r for r in RULES if r.name == rule]

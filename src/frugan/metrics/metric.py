@@ -133,6 +133,7 @@ def _fid_infinity_statistic(real: Features2D, generated: Features2D) -> tuple[fl
 
 _LOWER: dict[str, Any] = {"higher_is_better": False, "of_sets": False, "needs_train": True}
 _HIGHER: dict[str, Any] = {**_LOWER, "higher_is_better": True}
+_FRECHET: dict[str, Any] = {"higher_is_better": False, "floor_repeats": 3}
 _SHARES: dict[str, Any] = {"higher_is_better": True, "limits": (0, 1)}
 _DENSITIES: dict[str, Any] = {"higher_is_better": True, "limits": (0, np.inf)}
 _UTILITY = ("utility", "utility_real", "utility_synthetic", "utility_both")
@@ -144,8 +145,8 @@ _ATTACKS = tuple(
 METRICS: dict[str, Metric] = {
     "kid":          Metric(_kid, ("kid", "kid_std"), higher_is_better=False, statistic=_kid_statistic),
     "kid_full":     Metric(_kid_full, ("kid_full",), higher_is_better=False, statistic=_kid_statistic),
-    "fid":          Metric(_fid, ("fid",), higher_is_better=False, holds_features=False, statistic=_fid_statistic, floor_repeats=5),
-    "fid_infinity": Metric(_fid_infinity, ("fid_infinity", "fid_infinity_error"), higher_is_better=False, statistic=_fid_infinity_statistic, floor_repeats=3),
+    "fid":          Metric(_fid, ("fid",), holds_features=False, **_FRECHET, statistic=_fid_statistic),
+    "fid_infinity": Metric(_fid_infinity, ("fid_infinity", "fid_infinity_error"), **_FRECHET, statistic=_fid_infinity_statistic),
     "is":           Metric(_is, ("is", "is_std"), higher_is_better=True, needs_classifier=True),
     "precision":    Metric(_precision_recall, ("precision", "recall"), **_SHARES, statistic=precision_recall),
     "recall":       Metric(_precision_recall, ("precision", "recall"), **_SHARES, statistic=precision_recall),

@@ -45,19 +45,27 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], 
     return {"kind": "table", "title": title, "columns": [*map(shown, columns)], "rows": cells, "note": note}
 
 
-def image(title: str, pixels: np.ndarray, *, note: str = "") -> Block:
+def image(title: str, pixels: np.ndarray, *, note: str = "", row_names: Sequence[str] = ()) -> Block:
     """A block with an image, as PNG within it.
 
     Args:
         title: above it.
         pixels: uint8 `[H, W, C]`.
         note: below it.
+        row_names: captions of rows of equal height, from the top; none by default.
     """
     buffer = io.BytesIO()
     picked: Image.Image = pil_image(pixels)
     picked.save(buffer, "PNG", optimize=True)
     data = b64encode(buffer.getvalue()).decode("ascii")
-    return {"kind": "image", "title": title, "png": data, "size": list(picked.size), "note": shown(note, LONGEST)}
+    return {
+        "kind": "image",
+        "title": title,
+        "png": data,
+        "size": list(picked.size),
+        "note": shown(note, LONGEST),
+        "row_names": [*map(shown, row_names)],
+    }
 
 
 def chart(made: Chart) -> Block:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 LONGEST_WORD = 24
 """Characters that a cell of a table shows unbroken."""
+LONG_TEXT = 40
+"""Characters from which on a cell keeps some width on a narrow screen, where the table then scrolls sideways."""
 
 
 def render(header: Mapping[str, Any], titles: Mapping[str, str], sections: Mapping[str, Findings]) -> str:
@@ -43,14 +45,16 @@ def _template() -> Template:
     style = (assets / "report.css").read_text("utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["svg"] = lambda block: Markup(draw(block))
-    environment.filters["breaking"] = lambda text: Markup(' class="breaks"' if _has_long_word(text) else "")
+    environment.filters["width"] = lambda text: Markup(_width_class(text))
     environment.globals |= {"style": Markup(style), "policy": policy(style)}
     return environment.from_string((assets / "report.html.j2").read_text("utf-8"))
 
 
-def _has_long_word(text: str) -> bool:
-    """Whether a cell needs to be broken within a word, lest it be wider than the page; others never are."""
-    return any(len(word) > LONGEST_WORD for word in text.split())
+def _width_class(text: str) -> str:
+    """The class attribute of a cell: "breaks" where a word must be broken lest it be wider than the page; "long" for sentences."""
+    if any(len(word) > LONGEST_WORD for word in text.split()):
+        return ' class="breaks"'
+    return ' class="long"' if len(text) >= LONG_TEXT else ""
 
 
 def policy(style: str) -> str:

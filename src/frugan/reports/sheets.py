@@ -23,10 +23,10 @@ def sheet(title: str, images: Tensor, columns: int, *, note: str = "", row_names
         images: `[N, C, H, W]` in [-1, 1].
         columns: number of columns.
         note: below it.
-        row_names: captions, none by default.
+        row_names: captions, as text beside the image; none by default.
     """
     side = max(images.shape[2:])
     if side > LARGEST_CELL:
         size = [max(1, round(n * LARGEST_CELL / side)) for n in images.shape[2:]]
         images = F.interpolate(images, size=size, mode="area")
-    return blocks.image(title, table(images.cpu(), columns, row_names=row_names), note=note)
+    return blocks.image(title, table(images.cpu(), columns), note=note, row_names=row_names)

@@ -11,7 +11,7 @@ from typing import Any
 from frugan.files import plain, read_json, write_text
 from frugan.reports.blocks import Block
 
-FORMAT = 1
+FORMAT = 2
 MAX_SECTION = 128 << 20
 """Bytes of a stored section, its images included."""
 

@@ -7,7 +7,7 @@ that it found one; "open" that nothing was measured, or too little. No rule conc
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from frugan.reports import blocks
@@ -56,14 +56,20 @@ class Rule(NamedTuple):
     judge: Callable[[Numbers], Judgement]
 
 
+def _span(interval: Sequence[float] | None, digits: str = ".3g") -> str:
+    """A 95 % interval as text that follows its number; empty without one."""
+    return f" ({interval[0]:{digits}} to {interval[1]:{digits}})" if interval else ""
+
+
 def _distance(n: Numbers) -> Judgement:
     for network, measured in n["networks"].items():
         name = next((k for k in UNBIASED if k in measured["values"]), None)
         if name is None or name not in measured.get("floor", {}):
             continue
         value, high = measured["values"][name], measured["floor"][name][2]
-        low = measured.get("intervals", {}).get(name, [value])[0]
-        said = f"{name} {value:.3g} by {network}, where halves of the real images lie up to {high:.3g} apart"
+        span = measured.get("intervals", {}).get(name)
+        low = span[0] if span else value
+        said = f"{name} {value:.3g}{_span(span)}, by {network}; halves of the real images lie up to {high:.3g} apart"
         if low > high:
             yield "against", f"The samples differ from real images as a set ({said})."
         elif value <= high:
@@ -78,13 +84,11 @@ def _variety(n: Numbers) -> Judgement:
             if name not in measured["values"] or name not in measured.get("floor", {}):
                 continue
             value, floor = measured["values"][name], measured["floor"][name][1]
-            high = measured.get("intervals", {}).get(name, [value, value])[1]
-            if high < floor:
+            span = measured.get("intervals", {}).get(name)
+            if (span[1] if span else value) < floor:
                 less = "Fewer samples " if name in ("precision", "density") else "Less "
-                yield (
-                    "against",
-                    f"{less}{_MEANS[name]} than halves of the real images show of each other ({name} {value:.3g}, floor {floor:.3g}, by {network}).",
-                )
+                said = f"{name} {value:.3g}{_span(span)}, floor from {floor:.3g} on, by {network}"
+                yield "against", f"{less}{_MEANS[name]} than halves of the real images show of each other ({said})."
 
 
 def _one_network(n: Numbers) -> Judgement:
@@ -146,7 +150,8 @@ def _authentic(n: Numbers) -> Judgement:
     if (found := n.get("authenticity")) is None:
         return
     ours, control = found["generated"], found["unseen"]
-    said = f"authenticity {ours['value']:.1%}, of unseen images {control['value']:.1%}"
+    ours_said, control_said = (f"{e['value']:.1%}{_span((e['low'], e['high']), '.1%')}" for e in (ours, control))
+    said = f"authenticity {ours_said}, of unseen images {control_said}"
     if ours["high"] < control["low"]:
         yield "against", f"Fewer samples than unseen images keep their distance from training images ({said})."
     elif ours["low"] > control["high"]:
@@ -229,7 +234,8 @@ def _utility(n: Numbers) -> Judgement:
 
 def _statistics(n: Numbers) -> Judgement:
     for name, found in n["statistics"].items():
-        said = f"means {found['real_mean']:.4g} real, {found['generated_mean']:.4g} generated, KS distance {found['ks']['value']:.3g}"
+        ks = found["ks"]
+        said = f"means {found['real_mean']:.4g} real, {found['generated_mean']:.4g} generated, KS distance {ks['value']:.3g}{_span((ks['low'], ks['high']))}"
         if found["p"] < MEMBERSHIP_P:
             yield "against", f"The statistic {name} is distributed otherwise in samples ({said})."
         else:
@@ -271,7 +277,8 @@ def _values(n: Numbers) -> Judgement:
 def _sharp(n: Numbers) -> Judgement:
     if found := n.get("sharpness"):
         chance = found["chance_sharper"]
-        said = f"a sample is sharper than a real image with chance {chance:.2f}"
+        span = _span(found.get("chance_sharper_interval"), ".2f")
+        said = f"a sample is sharper than a real image with chance {chance:.2f}{span}"
         if found["distance"] <= found["floor"] or abs(chance - 0.5) <= SHARPNESS:
             yield "supported", f"Samples are about as sharp as real images ({said})."
         else:

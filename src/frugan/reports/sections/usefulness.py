@@ -46,8 +46,9 @@ def _task(name: str, task: dict[str, Any]) -> Block:
     rows.append(("samples less real images", interval(task["difference"])))
     rows.append(("guessing", f"{task['chance']:.3g}"))
     note = (
-        f"{task['score']} of a small network on {task['test']:,} real images that nothing was trained on, after training on "
-        f"{task['count']:,} images (both: twice as many). It says what a small network learns, not the best there is."
+        f"The score, {task['score']}, is that of a small network on {task['test']:,} real images that nothing was trained on, "
+        f"after training on {task['count']:,} images (both: twice as many). It says what a small network learns, not the best "
+        "there is."
     )
     return blocks.table(f"Task: {name}", ("trained on", f"{task['score']} (95 % interval)"), rows, note=note)
 
