@@ -30,7 +30,7 @@ def test_the_report_in_a_browser(browser: Any, run: Path, tmp_path: Path) -> Non
             assert abs(names["height"] - sheet["height"]) < 2
             assert names["x"] + names["width"] < sheet["x"]
     assert page.locator(".rows li").all_inner_texts()[:3] == ["1.0", "0.8", "0.6"]
-    assert min(cell.bounding_box()["width"] for cell in page.locator("td.long").all()) > 200
+    assert min(cell.bounding_box()["width"] for cell in page.locator("td.long").all()) >= 13 * 15
     for image in page.locator("img").all():
         assert image.evaluate("i => i.naturalWidth") > 0
     line = page.locator("svg .line").first
