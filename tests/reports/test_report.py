@@ -202,7 +202,9 @@ def test_a_section_that_cannot_be_computed_says_why(run: Path, tmp_path: Path) -
     network = shutil.copytree(next((run / "checkpoints").iterdir()), tmp_path / "alone")
     heard: list[str] = []
     made = frugan.report(network, tmp_path / "out", **QUICK, told=heard.append)
-    assert "say where they are with --data" in made.sections["artefacts"].empty
+    assert made.sections["artefacts"].empty.endswith(
+        "say where they are with --data, or give others of the same kind with --reference"
+    )
     assert made.sections["description"].blocks
     assert f"This section is empty: {made.sections['artefacts'].empty}" in " ".join(Reader(made.page.read_text()).text)
     assert any("empty, since" in text for text in heard)
@@ -215,6 +217,7 @@ def test_images_that_are_gone_leave_sections_empty(run: Path, tmp_path: Path, im
     (copy / "config.yaml").write_text(re.sub(r"(?m)^relative_paths:\n(  .*\n)+", "relative_paths: {}\n", config))
     made = frugan.report(copy, tmp_path / "out", **QUICK)
     assert "gone" in made.sections["artefacts"].empty
+    assert "--reference" in made.sections["artefacts"].empty
     with pytest.raises(FruganError):
         frugan.report(copy, tmp_path / "none", **QUICK, data=str(tmp_path / "gone"))
     assert not (tmp_path / "none").exists()

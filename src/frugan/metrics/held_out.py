@@ -29,8 +29,9 @@ def measure_memorisation(e: Evidence) -> Measurement:
 def measure_c_t(e: Evidence) -> Measurement:
     assert e.train is not None
     found = data_copying(e.generated.features, e.unseen, e.train.features, unseen_groups=e.unseen_groups)
-    total = Measurement({"c_t_error": found.error}, details={"c_t": asdict(found)})
+    total = Measurement(details={"c_t": asdict(found)})
     total.add("c_t", Estimate.of(found.c_t, found.error))
+    total.values["c_t_error"] = found.error
     total.add("c_t_one_cell", Estimate.of(found.z, 1.0))
     return total
 

@@ -173,6 +173,9 @@ NO_INTERVAL: dict[str, str] = {
 }
 """Why a number comes without an interval; besides these only numbers that are a scatter themselves do."""
 
+NO_DIRECTION = ("c_t",)
+"""Metrics that are best near 0, bad on either side."""
+
 MEANINGS: dict[str, str] = {
     "kid": "distance of the two sets of features; 0 (give or take kid_std) for equal distributions, unbiased for few images",
     "kid_std": "scatter of kid over its subsets of images",
@@ -216,6 +219,7 @@ MEANINGS: dict[str, str] = {
 
 
 def explain_value(name: str) -> str:
-    """The direction in which a number is better, where it is a metric of its own, and its meaning."""
-    better = f"{'higher' if METRICS[name].higher_is_better else 'lower'} is better; " if name in METRICS else ""
-    return better + MEANINGS[name]
+    """The direction in which a number is better, where it is a metric of its own and has one, and its meaning."""
+    if name not in METRICS or name in NO_DIRECTION:
+        return MEANINGS[name]
+    return f"{'higher' if METRICS[name].higher_is_better else 'lower'} is better; {MEANINGS[name]}"

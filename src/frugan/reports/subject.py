@@ -81,13 +81,17 @@ class Subject:
         known = self.data or self.reference
         return known.depth if known else 8
 
+    @property
+    def _unknown(self) -> str:
+        """Why there are no training images."""
+        return (
+            self.missing or f"{self.source} does not know the images it was trained on: say where they are with --data"
+        )
+
     def require_train(self) -> ImageSet:
         """The training images. Raises `FruganError` where they are not known."""
         if self.train is None:
-            raise FruganError(
-                self.missing
-                or f"{self.source} does not know the images it was trained on: say where they are with --data"
-            )
+            raise FruganError(self._unknown)
         return self.train
 
     def require_stream(self) -> ImageSet:
@@ -107,7 +111,9 @@ class Subject:
 
     def require_real(self) -> ImageSet:
         """Real images of either kind. Raises `FruganError` where there are none."""
-        return self.real or self.require_train()
+        if self.real is None:
+            raise FruganError(f"{self._unknown}, or give others of the same kind with --reference")
+        return self.real
 
 
 def open_subject(
