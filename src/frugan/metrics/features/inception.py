@@ -185,7 +185,7 @@ def load_inception(path: Path, *, verify: bool = True) -> Inception:
     if not path.is_file():
         raise FruganError(
             f"the Inception weights are not at {path}: put the file {WEIGHTS} there (the FID weights as converted for "
-            "PyTorch, 95 MB), name it with frugan evaluate --weights, or choose --features efficientnet-lite0"
+            "PyTorch, 95 MB), name it with --weights (evaluate has it), or choose --features efficientnet-lite0"
         )
     expected = WEIGHTS.removesuffix(".pth").rsplit("-", 1)[1]
     if verify:
