@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,13 +29,14 @@ def test_a_card_round_trips(tmp_path: Path) -> None:
 
 
 def test_values_are_plain_numbers() -> None:
-    measured = EvaluationCard(
-        values={"kid": np.float64(0.12), "fid": np.float32(3), "is": float("inf")},
-        protocol={"resolution": (np.int64(16), 16)},
-        per_class={"cat": {"kid": np.float64(0.3)}},
-        intervals={"kid": (np.float64(0.1), np.float64(0.2))},  # pyright: ignore[reportArgumentType]
-        details={"c_t": {"cells": np.zeros((1, 2), np.float32), "sure": np.bool_(True)}},
-    )
+    parts: dict[str, Any] = {
+        "values": {"kid": np.float64(0.12), "fid": np.float32(3), "is": float("inf")},
+        "protocol": {"resolution": (np.int64(16), 16)},
+        "per_class": {"cat": {"kid": np.float64(0.3)}},
+        "intervals": {"kid": (np.float64(0.1), np.float64(0.2))},
+        "details": {"c_t": {"cells": np.zeros((1, 2), np.float32), "sure": np.bool_(True)}},
+    }
+    measured = EvaluationCard(**parts)
     assert repr(measured.values) == "{'kid': 0.12, 'fid': 3.0, 'is': inf}"
     assert repr((measured.per_class, measured.intervals)) == "({'cat': {'kid': 0.3}}, {'kid': [0.1, 0.2]})"
     assert repr((measured.protocol, measured.details)) == (

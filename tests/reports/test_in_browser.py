@@ -29,6 +29,8 @@ def test_the_report_in_a_browser(browser: Any, run: Path, tmp_path: Path) -> Non
             names, sheet = rows.locator("ol").bounding_box(), rows.locator("img").bounding_box()
             assert abs(names["height"] - sheet["height"]) < 2
             assert names["x"] + names["width"] < sheet["x"]
+            for name in rows.locator("li").all():
+                assert name.evaluate("e => e.scrollWidth <= e.clientWidth"), name.inner_text()
     assert page.locator(".rows li").all_inner_texts()[:3] == ["1.0", "0.8", "0.6"]
     assert min(cell.bounding_box()["width"] for cell in page.locator("td.long").all()) >= 13 * 15
     for image in page.locator("img").all():
