@@ -37,7 +37,7 @@ from harness import arguments, finish_all, tail
 
 UNSEEN, SAMPLES = 250, 250
 """Images of each kind in a split."""
-BY_HEART_KIMG = 20
+BY_HEART_KIMG = 40
 SETS = ("precision", "recall", "density", "coverage")
 RUNS = ("overfitted", "well-fitted", "conditional", "sample", "memorised")
 
