@@ -18,14 +18,16 @@ from torch import nn
 
 import frugan
 from frugan.data import DataConfig, open_dataset
+from frugan.images import to_float
 from frugan.metrics import EvaluationCard, held_out
 from frugan.metrics.features import networks
 from frugan.metrics.features.base import ModuleFeatures
 from frugan.metrics.features.registry import FEATURES
 from frugan.metrics.utility import UtilityConfig
 from frugan.reports import measures
+from frugan.reports.context import Context
 from frugan.reports.report import Report
-from frugan.reports.sections.copying import _show_near_duplicates
+from frugan.reports.sections.copying import _show_copies_in_pixels, _show_near_duplicates
 from frugan.reports.store import Findings
 from frugan.run import membership
 from tests.tracking.report.test_page import Reader
@@ -142,6 +144,24 @@ def test_copying_beside_its_control(made: Report) -> None:
         "Control: unseen images nearest to training images",
         "Training images nearest to each other",
     ]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_blurred_copies_are_seen_in_pixels(share: float, context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of another brightness and contrast, with noise, flipped."""
+    rng = np.random.default_rng(0)
+    train = context.subject.require_train()
+    copies = train[np.arange(round(share * 120))][:, :, ::-1]
+    made = rng.integers(0, 256, (120, *train.pixels.shape[1:])).astype(np.float64)
+    made[: len(copies)] = 40 + 0.6 * copies + rng.normal(0, 4, copies.shape)
+    images = to_float(torch.from_numpy(made.round().astype(np.uint8)))
+    monkeypatch.setattr(Context, "samples", lambda self, count: images[:count])
+    found = Findings()
+    _show_copies_in_pixels(context, found)
+    ours, control = (found.numbers["copies_in_pixels"][name] for name in ("samples", "unseen"))
+    assert (ours["count"], ours["of"], control["of"]) == (len(copies), 120, 20)
+    assert ours["low"] <= ours["value"] <= ours["high"]
+    assert (ours["low"] > 0.04) == (share > 0)
 
 
 def test_privacy_and_usefulness(made: Report) -> None:

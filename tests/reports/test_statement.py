@@ -31,6 +31,10 @@ def c_t(value: float) -> dict[str, Any]:
     return {"c_t": {"c_t": value, "error": 0.5}}
 
 
+def pixels(low: float) -> dict[str, Any]:
+    return {"copies_in_pixels": {"samples": estimate(low + 0.1, 0.1), "unseen": estimate(0.1, 0.1)}}
+
+
 def gap(high: float) -> dict[str, Any]:
     return {"fld": {"copying": estimate(high - 1, 1)}}
 
@@ -108,6 +112,11 @@ CASES: list[tuple[str, dict[str, Any], str | None]] = [
     ("groups", {"unseen_left_out": 0}, None),
     ("near-duplicates", {"near_duplicates": {"training": 9, "held_out": 1}}, "open"),
     ("near-duplicates", {"near_duplicates": {"training": 9, "held_out": 0}}, None),
+    ("copies in pixels", pixels(0.2 + NEAR), "against"),
+    ("copies in pixels", pixels(0.2 - NEAR), "supported"),
+    ("copies in pixels", pixels(0.2 + NEAR) | c_t(1.5 + NEAR), "against"),
+    ("copies in pixels", pixels(0.2 - NEAR) | c_t(1.5 + NEAR), "open"),
+    ("copies in pixels", {}, None),
     ("membership", attacked(0.5 + NEAR, 0.01 - NEAR), "against"),
     ("membership", attacked(0.5 - NEAR, 0.01 - NEAR, half=0.04), "supported"),
     ("membership", attacked(0.5 + NEAR, 0.01 + NEAR, half=0.04), "supported"),
@@ -141,6 +150,7 @@ CASES: list[tuple[str, dict[str, Any], str | None]] = [
         ("near copies", {"distances": {"copied": estimate(0.3, 0.1)}}),
         ("authenticity", {"authenticity": {"generated": estimate(0.2, 0.1), "unseen": estimate(0.6, 0.1)}}),
         ("generalisation gap", gap(1.0)),
+        ("copies in pixels", pixels(0.3)),
         ("membership", attacked(0.6, 0.001)),
         ("usefulness", task(-0.2, -0.1)),
         ("own statistics", statistic(0.5)),

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from frugan.data import Dataset
-from frugan.data.duplicates import describe_pair, split_duplicates, training_duplicates
-from frugan.metrics import EvaluationCard
+from frugan.data.duplicates import Images, describe_pair, near_duplicates, split_duplicates, training_duplicates
+from frugan.images import to_pixels
+from frugan.metrics import EvaluationCard, ImageSet
 from frugan.reports import blocks
 from frugan.reports.blocks import Block
-from frugan.reports.context import Context
+from frugan.reports.context import MOST_COMPARED, Context
 from frugan.reports.measures import OF_COPYING, between, interval, measured, networks
 from frugan.reports.nearest_pairs import show_pairs
 from frugan.reports.store import Findings
 
+_MOST_PAIRS = 1_000_000
 _PARTS = ("c_t", "authenticity", "fld", "distances")
 _KINDS = (("samples", "generated"), ("unseen images", "unseen"), ("training images, to another one", "train"))
 
@@ -53,6 +57,7 @@ def compare_with_training(context: Context) -> Findings:
         found.blocks += [blocks.paragraph(f"{key}: {reason}", kind="note") for key, reason in missing.items()]
     if subject.data and subject.data.store.at_hand:
         _show_near_duplicates(subject.data, found, named=context.settings.real_images)
+        _show_copies_in_pixels(context, found)
     show_pairs(context, names[0], measured(context, names[0]), found)
     return found
 
@@ -74,6 +79,51 @@ def _show_near_duplicates(data: Dataset, found: Findings, *, named: bool) -> Non
     ]
     note = "By their pixels at 16×16, whatever their size, brightness and contrast; correlations in parentheses."
     found.blocks.append(blocks.table("Near-duplicates among real images", columns, rows, note=note))
+
+
+def _show_copies_in_pixels(context: Context, found: Findings) -> None:
+    """Adds how many samples are near-duplicates of training images by their pixels, and how many unseen images are."""
+    subject = context.subject
+    train = _OneByOne(subject.require_train())
+    count = min(context.settings.samples, MOST_COMPARED)
+    made = to_pixels(context.samples(count), subject.depth)
+    shares = {
+        "samples": _share_like(made, train),
+        "unseen": _share_like(_OneByOne(subject.require_unseen()), train),
+    }
+    found.numbers["copies_in_pixels"] = shares
+    rows = [
+        (name, one["count"], f"{one['of']:,}", interval(one, ".2%"))
+        for name, one in zip(("samples", "unseen images"), shares.values())
+    ]
+    note = (
+        "By the same measure, which sees through blur, noise, brightness and contrast where distances of features do not; "
+        "an image counts that is like a training image, or like one flipped left to right."
+    )
+    columns = ("near-duplicates of training images", "count", "of", "share (95 % interval)")
+    found.blocks.append(blocks.table("Copies in pixels", columns, rows, note=note))
+
+
+def _share_like(images: Images, train: Images) -> dict[str, float]:
+    """The share of images with a near-duplicate among training images, with its exact interval (Clopper & Pearson 1934)."""
+    from scipy.stats import binomtest
+
+    count = len({pair.first for pair in near_duplicates(images, train, most=_MOST_PAIRS)})
+    span = binomtest(count, len(images)).proportion_ci(0.95, "exact")
+    return {"count": count, "of": len(images), "value": count / len(images), "low": span.low, "high": span.high}
+
+
+@dataclass(frozen=True)
+class _OneByOne:
+    """Images by number, read as they are asked for."""
+
+    images: ImageSet
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int, /) -> np.ndarray:
+        return self.images[[i]][0]
 
 
 def _tables(network: str, card: EvaluationCard, details: Mapping[str, Any]) -> Iterator[Block]:

@@ -194,6 +194,29 @@ def _near_duplicates(n: Numbers) -> Judgement:
         )
 
 
+def _copies_in_pixels(n: Numbers) -> Judgement:
+    if (found := n.get("copies_in_pixels")) is None:
+        return
+    ours, control = found["samples"], found["unseen"]
+    ours_said, control_said = (f"{e['value']:.2%}{_span((e['low'], e['high']), '.2%')}" for e in (ours, control))
+    said = f"{ours_said} of the samples, {control_said} of unseen images"
+    if ours["low"] > control["high"]:
+        yield (
+            "against",
+            f"Samples are near-duplicates of training images in their pixels: the generator copies ({said}).",
+        )
+    elif _is_off(n):
+        yield (
+            "open",
+            f"Samples are no more often near-duplicates of training images in pixels, but far from them ({said}).",
+        )
+    else:
+        yield (
+            "supported",
+            f"Samples are near-duplicates of training images in pixels no more often than unseen images ({said}).",
+        )
+
+
 def _membership(n: Numbers) -> Judgement:
     for name, attack in n["attacks"].items():
         auc, by = attack["auc"], ATTACKS.get(name, name)
@@ -301,6 +324,7 @@ RULES: tuple[Rule, ...] = (
     Rule("few unseen images", "copying", f"open: fewer than {FEW_UNSEEN}", _few_unseen),
     Rule("groups", "copying", "open: unseen images share a group (patient, film, slide) with training images", _divided_groups),
     Rule("near-duplicates", "copying", "open: held-out images are near-duplicates of training images", _near_duplicates),
+    Rule("copies in pixels", "copying", "against: the interval of the samples' share lies above that of unseen images; open: C_T is above its noise; else supported", _copies_in_pixels),
     Rule("membership", "privacy", f"against: AUC's interval above 0.5 and p below {MEMBERSHIP_P:g}; open: it reaches beyond {MEMBERSHIP_WEAK:g}; else supported", _membership),
     Rule("usefulness", "usefulness", "against or supported: the interval of the difference in score does not hold 0; else open", _utility),
     Rule("own statistics", "usefulness", f"against: p below {MEMBERSHIP_P:g}; else supported", _statistics),
