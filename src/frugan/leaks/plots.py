@@ -67,7 +67,8 @@ def plot_transforms(path: str | Path, *, side: int, names: Sequence[str] = (*GRO
     figure = _figure(7, 4)
     axes = figure.add_subplot()
     ps = np.linspace(0, 1, 101)
-    for i, (label, values) in enumerate(_distinct({n: [smallest(n, p, side) for p in ps] for n in names}).items()):
+    curves = _distinct({name: [smallest(name, p, side) for p in ps] for name in names})
+    for i, (label, values) in enumerate(curves.items()):
         axes.plot(ps, values, label=label, linestyle=("-", "--", ":", "-.")[i % 4], linewidth=1.8)
     axes.axhspan(0, UNRECOVERABLE, color="tab:red", alpha=0.12)
     axes.annotate("leaks in practice", (0.02, UNRECOVERABLE / 3), color="tab:red", fontsize=9)

@@ -314,7 +314,7 @@ class Evaluator:
         config, rows = self.config, []
         for entry in card.nearest:
             options = {"seed": config.seed, "truncation": config.truncation, "device": self.device}
-            ((image, _),) = sample_images(generator, [entry["sample"]], labels=self.labels, **options)
+            image, _ = next(sample_images(generator, [entry["sample"]], labels=self.labels, **options))
             shown = to_bytes(self.train[np.array(entry["positions"])])
             rows.append(np.concatenate([to_uint8(image), shown]))
         n, h, w, c = rows[0].shape

@@ -151,13 +151,12 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _forward_backward(ctx: Any, up: Tensor) -> tuple[Tensor | None, ...]:
     """The gradients of x ∗ w + bias; of x only, while the `image_gradients` block of the forward pass lasts."""
     x, weight, _ = ctx.saved_tensors
-    image, *parameters = ctx.needs_input_grad[:3]
-    left_out = ctx.inner is not None and ctx.inner.active
-    by_weight, by_bias = (needs and not left_out for needs in parameters)
+    by_image, by_weight, by_bias = ctx.needs_input_grad[:3]
+    of_parameters = ctx.inner is None or not ctx.inner.active
     return (
-        _image_gradient(up, x, weight, *ctx.how) if image else None,
-        _weight_gradient(up, x, weight, *ctx.how) if by_weight else None,
-        up.sum((0, 2, 3)) if by_bias else None,
+        _image_gradient(up, x, weight, *ctx.how) if by_image else None,
+        _weight_gradient(up, x, weight, *ctx.how) if by_weight and of_parameters else None,
+        up.sum((0, 2, 3)) if by_bias and of_parameters else None,
         *[None] * 3,
     )
 

@@ -220,11 +220,9 @@ class Phases:
         if self.loss.paired and real is not None and c_real is not None and view_real is not None:
             real_logits = self._logits(real, c_real, view_real)
         loss = self.loss.generator(logits, real_logits).mean()
-        perturbed = (
-            self._fakes(neighbours(latents))
-            if self.latent_consistency and self.latent_consistency.generator_weight
-            else None
-        )
+        perturbed = None
+        if self.latent_consistency and self.latent_consistency.generator_weight:
+            perturbed = self._fakes(neighbours(latents))
         seen = self._seen(shown, logits, latents.c, view, fakes, perturbed)
         for term, drawn in zip(self.terms, view.terms):
             loss = loss + term.generator_loss(seen, drawn)
@@ -262,9 +260,8 @@ class Phases:
             shown, shown_fake = both.chunk(2)
             real_logits, fake_logits = logits.chunk(2)
         else:
-            shown, shown_fake = (
-                self.augment.apply(*one) for one in ((real, view.augment), (measured, view_fake.augment))
-            )
+            shown = self.augment.apply(real, view.augment)
+            shown_fake = self.augment.apply(measured, view_fake.augment)
             fake_logits = self._judge(shown_fake, c_fake, view_fake)
             real_logits = self._judge(shown, c, view)
         loss = self.loss.discriminator(real_logits, fake_logits).mean()

@@ -163,8 +163,11 @@ def discriminator_step(batch: Minibatch) -> Minibatch:
     window = torch.zeros_like(controller.sums)
     taken: list[MicroBatch] = []
     results = batch.each(DISCRIMINATOR, discriminator_gradients, controller.p, state.logit_means)
-    for (number, real, c), (loss, logits, mean_w, *pseudo) in zip(batch.micro_batches, results):
-        real, c, among = pseudo or (real, c, None)
+    for (number, real, c), result in zip(batch.micro_batches, results):
+        loss, logits, mean_w, *pseudo = result
+        among = None
+        if pseudo:
+            real, c, among = pseudo
         taken.append((number, real, c))
         w += mean_w / batch.rounds
         window += logit_sums(real=logits[0], generated=logits[1], among=among)
