@@ -149,6 +149,104 @@ def test_every_container_round_trips_through_a_set(dtype: NumberType, channels: 
     assert held == (4 if channels in (1, 3) and dtype in ("uint8", "uint16") else 3)
 
 
+def write_foreign(images: np.ndarray, place: Path, kind: str, alpha: bool) -> Path:
+    """Images as Pillow, imagecodecs, tifffile and NumPy write them: a folder of files, or one array."""
+    if kind == "npy":
+        np.save(place / "set.npy", images)
+        return place / "set.npy"
+    if kind == "npz":
+        np.savez(place / "set.npz", images=images)
+        return place / "set.npz"
+    (place / "set").mkdir()
+    for i, image in enumerate(images):
+        flat, file = image[..., 0] if image.shape[-1] == 1 else image, place / "set" / f"{i}.{kind}"
+        if kind == "tif":
+            rgb = image.shape[-1] == 3 and image.dtype.kind == "u"
+            options = {"planarconfig": "contig"} if image.shape[-1] > 1 else {}
+            options |= {"extrasamples": ["unassalpha"]} if alpha else {}
+            tifffile.imwrite(
+                file, flat, photometric="rgb" if rgb or (alpha and image.shape[-1] == 4) else "minisblack", **options
+            )
+        elif image.dtype == np.uint8:
+            Image.fromarray(flat).save(file)
+        else:
+            file.write_bytes(imagecodecs.png_encode(flat))
+    return place / "set"
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("kind", ["png", "tif", "npy", "npz"])
+def test_foreign_files_come_out_for_foreign_readers(
+    kind: str, dtype: NumberType, channels: int, tmp_path: Path
+) -> None:
+    """Every depth, number of channels and container, in and out: bit for bit, of floats as fine as a float32 in [-1, 1]."""
+    if kind == "png" and (channels == 5 or dtype == "float32"):
+        return  # there are no such files
+    rng = np.random.default_rng(0)
+    if dtype == "float32":
+        stored = rng.normal(300, 40, (4, 8, 12, channels)).astype(np.float32)
+    else:
+        stored = rng.integers(0, np.iinfo(dtype).max, (4, 8, 12, channels), dtype, endpoint=True)
+    alpha = channels in (2, 4) and kind in ("png", "tif") and dtype != "float32"
+    data = open_dataset(DataConfig(str(write_foreign(stored, tmp_path, kind, alpha))))
+    assert (data.skipped, data.pixel_format.dtype, data.channels) == ([], dtype, channels)
+    opaque = data.alpha or not alpha
+    assert opaque
+    spans = np.array([hi - lo for lo, hi in data.value_range or ()]) if dtype == "float32" else np.zeros(1)
+    for out in ("auto", "tiff", "npy", "npz"):
+        output = choose_output(data.pixel_format, channels, out)
+        assert output.notes() == []
+        if output.kind == "npz":
+            save_npz([output.values(identity(data))], stored.shape, output.dtype, tmp_path / "all.npz")
+            found = np.load(tmp_path / "all.npz")["images"]
+        else:
+            files = output.save(identity(data), [tmp_path / out / f"{i}" for i in range(4)])
+            found = np.stack([read_by_others(file.read_bytes(), output.kind) for file in files])
+        assert found.dtype == dtype
+        assert (
+            np.abs(found.astype(float) - stored) <= spans * 2**-24 + np.where(spans, np.spacing(np.float32(400)), 0)
+        ).all()
+
+
+DICOM: dict[str, tuple[str, dict[str, object]]] = {
+    "8 bits": ("uint8", {}),
+    "16 bits": ("uint16", {}),
+    "signed": ("int16", {}),
+    "Hounsfield units": ("uint16", {"BitsStored": 12, "HighBit": 11, "RescaleSlope": "1", "RescaleIntercept": "-1024"}),
+}
+
+
+@pytest.mark.parametrize("name", DICOM)
+def test_dicom_comes_out_in_its_own_numbers(name: str, tmp_path: Path) -> None:
+    """As pydicom reads the pixels, slope and intercept applied, tifffile and libpng read what is written."""
+    pydicom = pytest.importorskip("pydicom")
+    from tests import containers
+
+    dtype, tags = DICOM[name]
+    top = 4095 if "BitsStored" in tags else np.iinfo(dtype).max
+    frames = np.random.default_rng(0).integers(np.iinfo(dtype).min, top, (3, 8, 12, 1), dtype, endpoint=True)
+    (tmp_path / "set").mkdir()
+    expected = []
+    for i, frame in enumerate(frames):
+        file = tmp_path / "set" / f"{i}.dcm"
+        file.write_bytes(containers.dicom(frame[None], **tags))
+        content = pydicom.dcmread(file)
+        expected.append(
+            content.pixel_array * float(content.get("RescaleSlope", 1)) + float(content.get("RescaleIntercept", 0))
+        )
+    data = open_dataset(DataConfig(str(tmp_path / "set")))
+    assert data.skipped == []
+    output = choose_output(data.pixel_format, 1)
+    files = output.save(identity(data), [tmp_path / "out" / f"{i}" for i in range(3)])
+    for file, stored in zip(files, expected, strict=True):
+        found = read_by_others(file.read_bytes(), output.kind)[..., 0]
+        span = float(np.ptp(np.stack(expected)))
+        measured = output.dtype == "float32"
+        np.testing.assert_allclose(found.astype(float), stored, rtol=0, atol=span * 2**-24 + 2**-9 if measured else 0)
+        np.testing.assert_array_equal(np.rint(found.astype(float)), stored)
+
+
 DEPTHS = [("uint8", np.uint8), ("uint16", np.uint16)]
 
 

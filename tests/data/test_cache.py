@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from frugan.data import DataConfig, open_dataset
 from frugan.data import cache as cache_module
 from frugan.data.cache import CachedPixels, cached_pixels
 from frugan.data.sources.open import open_source
@@ -397,3 +398,13 @@ def test_building_is_all_or_nothing(tmp_path: Path) -> None:
     assert out.read_text() == "whole"
     with pytest.raises(FruganError, match="exists already"), building(out):
         pass
+
+
+def test_arrays_of_the_same_bytes_are_other_sets(tmp_path: Path) -> None:
+    """A type of half the bits and twice the channels, or other sides: an array is more than its bytes."""
+    images = np.random.default_rng(0).integers(0, 65536, (4, 16, 32, 1), np.uint16)
+    for kind in (images, images.view(np.uint8), images.reshape(4, 32, 16, 1), images.view(np.int16)):
+        np.save(tmp_path / "set.npy", kind)
+        found = open_dataset(DataConfig(str(tmp_path / "set.npy"), value_range="full"), cache_dir=tmp_path / "cache")
+        assert found.pixels.shape == kind.shape
+        assert found.pixel_format.dtype == str(kind.dtype)

@@ -42,7 +42,8 @@ class Arrays:
         return stamp_of(self.path)
 
     def digest(self, index: int) -> bytes:
-        return hashlib.sha256(self.pixels(index).tobytes()).digest()
+        pixels = self.pixels(index)
+        return hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode() + pixels.tobytes()).digest()
 
     def header(self, index: int) -> Header:
         h, w, c = self._pixels.shape[1:]
