@@ -200,21 +200,13 @@ def _copies_in_pixels(n: Numbers) -> Judgement:
     ours, control = found["samples"], found["unseen"]
     ours_said, control_said = (f"{e['value']:.2%}{_span((e['low'], e['high']), '.2%')}" for e in (ours, control))
     said = f"{ours_said} of the samples, {control_said} of unseen images"
+    no_more = "Samples are near-duplicates of training images in pixels no more often than unseen images are"
     if ours["low"] > control["high"]:
-        yield (
-            "against",
-            f"Samples are near-duplicates of training images in their pixels: the generator copies ({said}).",
-        )
+        yield "against", f"Samples are near-duplicates of training images in pixels: it copies ({said})."
     elif _is_off(n):
-        yield (
-            "open",
-            f"Samples are no more often near-duplicates of training images in pixels, but far from them ({said}).",
-        )
+        yield "open", f"{no_more}, but they are far from any real image ({said})."
     else:
-        yield (
-            "supported",
-            f"Samples are near-duplicates of training images in pixels no more often than unseen images ({said}).",
-        )
+        yield "supported", f"{no_more} ({said})."
 
 
 def _membership(n: Numbers) -> Judgement:
