@@ -202,7 +202,8 @@ def _copies_in_pixels(n: Numbers) -> Judgement:
     said = f"{ours_said} of the samples, {control_said} of unseen images"
     no_more = "Samples are near-duplicates of training images in pixels no more often than unseen images are"
     if ours["low"] > control["high"]:
-        yield "against", f"Samples are near-duplicates of training images in pixels: it copies ({said})."
+        more = no_more.replace("no more", "more")
+        yield "against", f"{more}: the generator copies ({said})."
     elif _is_off(n):
         yield "open", f"{no_more}, but they are far from any real image ({said})."
     else:
