@@ -3,6 +3,7 @@
 A caption names some attributes of an image ("mouth sad, eyes wink", or "sad, wink" where a value belongs to one attribute only).
 An image and a caption belong together where the image has all that the caption names; which do is known for every pair, so the
 pairwise sigmoid loss (Zhai et al., "Sigmoid Loss for Language Image Pre-Training", 2023) is summed over true and false pairs alike.
+Besides, each image is compared with the phrases of all values of each attribute, of which one is its own (cross-entropy).
 Words it was not trained on are refused.
 """
 
@@ -64,24 +65,25 @@ def words_of(text: str) -> list[str]:
 
 
 class ImageTower(nn.Module):
-    """RGB images `[N, 3, side, side]` → `[N, dim]`, by convolutions.
+    """RGB images `[N, 3, side, side]` → `[N, dim]`: strided convolutions down to 4x4, and two linear layers.
 
     Args:
-        width: feature maps at full size; they double with each halving, up to 8 times as many.
+        width: feature maps at half size; each halving adds as many, up to 8 times.
         dim: of the result.
         side: of the images in pixels.
     """
 
     def __init__(self, width: int, dim: int, side: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1), nn.LeakyReLU(0.2)]
-        maps = width
+        layers: list[nn.Module] = []
+        maps, wider = 3, width
         while side > 4:
-            wider = min(2 * maps, 8 * width)
-            layers += [nn.Conv2d(maps, wider, 3, stride=2, padding=1), nn.GroupNorm(4, wider), nn.LeakyReLU(0.2)]
-            maps, side = wider, -(-side // 2)
+            layers += [nn.Conv2d(maps, wider, 4, stride=2, padding=1), nn.BatchNorm2d(wider), nn.LeakyReLU(0.2)]
+            maps, wider, side = wider, min(wider + width, 8 * width), side // 2
         self.trunk = nn.Sequential(*layers)
-        self.head = nn.Linear(maps * side * side, dim)
+        self.head = nn.Sequential(
+            nn.Linear(maps * side * side, 16 * width), nn.LeakyReLU(0.2), nn.Linear(16 * width, dim)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.trunk(x).flatten(1))
@@ -105,7 +107,7 @@ class Captioner(nn.Module):
         self.image_tower = ImageTower(config.width, config.dim, config.side)
         self.words = nn.EmbeddingBag(len(self.vocabulary), config.dim, mode="sum")
         self.subject = nn.Parameter(torch.zeros(config.dim))
-        self.scale = nn.Parameter(torch.tensor(10.0).log())
+        self.scale = nn.Parameter(torch.tensor(20.0).log())
         self.bias = nn.Parameter(torch.tensor(-5.0))
 
     def images(self, images: Tensor) -> Tensor:
@@ -187,14 +189,10 @@ def train_captioner(
     batch = min(config.batch, len(values))
     for step in range(total):
         rows = rng.choice(len(values), batch, replace=False)
-        wanted = [_named(values[row], rng) for row in rows]
-        texts = [_caption(row, names, attributes, rng, config.subject) for row, names in zip(values[rows], wanted)]
-        truth = _belongs(values[rows], wanted)
-        x = images(rows).to(device)
-        x = _softened(x, rng)
-        logits = model.images(x) @ model.texts(texts).T * model.scale.exp() + model.bias
-        signs = torch.from_numpy(truth).to(logits) * 2 - 1
-        loss = -F.logsigmoid(signs * logits).sum() / batch
+        vectors = model.images(_varied(images(rows).to(device), rng))
+        loss = _pairwise_loss(model, vectors, values[rows], attributes, rng) + _value_loss(
+            model, vectors, values[rows], attributes
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -204,13 +202,36 @@ def train_captioner(
     return model.eval().requires_grad_(False)
 
 
-def _softened(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Half of the batches blurred, all with a little noise: generated images are softer than drawn ones, and mean the same."""
+def _pairwise_loss(
+    model: Captioner, vectors: Tensor, values: np.ndarray, attributes: Attributes, rng: np.random.Generator
+) -> Tensor:
+    """Which captions, one made from each image, are true of which images: a sigmoid for each pair, summed over captions."""
+    wanted = [_named(row, rng) for row in values]
+    texts = [_caption(row, names, attributes, rng, model.config.subject) for row, names in zip(values, wanted)]
+    logits = vectors @ model.texts(texts).T * model.scale.exp() + model.bias
+    signs = torch.from_numpy(_belongs(values, wanted)).to(logits) * 2 - 1
+    return -F.logsigmoid(signs * logits).sum() / len(values)
+
+
+def _value_loss(model: Captioner, vectors: Tensor, values: np.ndarray, attributes: Attributes) -> Tensor:
+    """Cross-entropy of each attribute's own value among the phrases of all its values, summed over attributes."""
+    phrases = [phrase(name, value) for name, choices in attributes.items() for value in choices]
+    logits = (vectors @ model.texts(phrases).T * model.scale.exp()).split([len(v) for v in attributes.values()], dim=1)
+    truth = torch.from_numpy(values.astype(np.int64)).to(vectors.device)
+    return torch.stack([F.cross_entropy(part, truth[:, a]) for a, part in enumerate(logits)]).sum()
+
+
+def _varied(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """Batches moved by up to a 32nd of a side, half of them blurred, all with a little noise: generated images are softer than
+    drawn ones, and mean the same."""
+    side = x.shape[-1]
+    down, right = rng.integers(-(side // 32), side // 32 + 1, 2).tolist()
+    x = x.roll((down, right), (2, 3))
     if rng.random() < 0.5:
-        side = max(8, round(x.shape[-1] * rng.uniform(0.25, 1)))
-        small = F.interpolate(x, size=(side, side), mode="area")
+        smaller = max(8, round(side * rng.uniform(0.5, 1)))
+        small = F.interpolate(x, size=(smaller, smaller), mode="area")
         x = F.interpolate(small, size=x.shape[2:], mode="bilinear", align_corners=False)
-    return x + torch.from_numpy(rng.normal(0, rng.uniform(0, 0.15), x.shape).astype(np.float32)).to(x.device)
+    return x + torch.from_numpy(rng.normal(0, rng.uniform(0, 0.1), x.shape).astype(np.float32)).to(x.device)
 
 
 def _named(row: np.ndarray, rng: np.random.Generator) -> np.ndarray:
