@@ -48,7 +48,7 @@ def own_images(
         images = G.synthesis(ws, noise="const").clamp(-1, 1)
     sigma = w_deviation(statistics, "cpu")
     for space in ("w", "pn", "w+"):
-        config = ProjectionConfig(space, steps_w=args.steps, steps=args.steps // 2, start="mean")  # pyright: ignore[reportArgumentType]
+        config = ProjectionConfig(space, steps_w=args.steps, steps=args.steps // 2)  # pyright: ignore[reportArgumentType]
         made = project(G, images, distance, statistics, config)
         error = ((made.last.ws - ws) / sigma).square().mean(dim=(1, 2)).sqrt()
         apart = ((made.rungs[0].ws - ws) / sigma).square().mean(dim=(1, 2)).sqrt()

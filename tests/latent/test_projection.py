@@ -93,7 +93,7 @@ def test_a_target_ends_the_climb_early(G: Generator, statistics: Statistics) -> 
     made = project(G, images, Pixels(), statistics, ProjectionConfig(steps_w=300, target=0.1, start="mean"))
     assert made.last.name == "w"
     assert made.last.steps < 300
-    assert float(made.last.distance) < 0.15
+    assert float(made.last.distance) <= 0.1 + 1e-6
 
 
 def test_pn_coordinates_are_standardised_and_go_back(G: Generator, statistics: Statistics) -> None:
@@ -274,7 +274,8 @@ def test_an_encoder_learns_from_own_samples(G: Generator, tmp_path: Path, make: 
 def test_exploration_fades_and_is_one_draw_for_all(G: Generator, statistics: Statistics) -> None:
     _, images = own(G, [3, 3])
     ws = statistics.mean.float().expand(2, G.num_ws, -1)
-    problem = LatentProblem(G, "w", Target(images, Pixels()), statistics, ws, ProjectionConfig())
+    config = ProjectionConfig(exploration=0.05)
+    problem = LatentProblem(G, "w", Target(images, Pixels()), statistics, ws, config)
     rng = torch.Generator().manual_seed(0)
     early, late = (problem(torch.arange(2), progress, rng).images for progress in (0.0, 0.8))
     plain = G.synthesis(ws, noise="const")
@@ -282,3 +283,5 @@ def test_exploration_fades_and_is_one_draw_for_all(G: Generator, statistics: Sta
     assert not torch.allclose(early, plain, atol=1e-2)
     assert torch.allclose(late, plain, atol=1e-5)
     assert next(fit(problem, Schedule(2))).images.shape == images.shape
+    still = LatentProblem(G, "w", Target(images, Pixels()), statistics, ws, ProjectionConfig())
+    assert torch.allclose(still(torch.arange(2), 0.0, rng).images, plain, atol=1e-5)  # by default there is none

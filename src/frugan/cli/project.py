@@ -52,7 +52,7 @@ def project(
     tune_steps: Annotated[int, Limits(at_least=1, at_most=1_000_000), Option(help="Steps of --tune, at most.")] = 350,
     rank: Annotated[int | None, Limits(at_least=1, at_most=65536), Option(help="--tune: keep weight differences of this rank. \\[default: whole, in half precision]")] = None,
     batch: Annotated[int, Limits(at_least=1, at_most=4096), Option(help="Images fitted at once.")] = 8,
-    seed: Annotated[int, Limits(at_least=0, at_most=2**32 - 1), Option(help="Of the exploration noise.")] = 0,
+    seed: Annotated[int, Limits(at_least=0, at_most=2**32 - 1), Option(help="Of the samples that tuning compares with.")] = 0,
     device: Device = "auto",
 ) -> None:  # fmt: skip
     """Find images in a generator: a code for each, which everything that takes seeds takes, and a sheet that compares.

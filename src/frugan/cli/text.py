@@ -108,7 +108,7 @@ def edit(
     levels: Annotated[str | None, Option(help="global: levels by their size, for instance 8-32. \\[default: all]")] = None,
     groups: Annotated[str, Option(help="mapper: some of coarse,middle,fine.")] = "coarse,middle,fine",
     steps: Annotated[int | None, Limits(at_least=1, at_most=1_000_000), Option(help="optimise and mapper. \\[default: 150 and 300]")] = None,
-    keep: Annotated[float | None, Limits(at_least=0, at_most=1e6), Option(help="optimise and mapper: weight of staying close. \\[default: 0.02 and 0.05]")] = None,
+    keep: Annotated[float | None, Limits(at_least=0, at_most=1e6), Option(help="optimise and mapper: weight of staying close. \\[default: 1.5 and 0.05]")] = None,
     wanted: Annotated[float | None, Limits(above=0, at_most=2), Option(help="Strength by a wanted rise of the similarity (cosine).")] = None,
     kept: Annotated[float | None, Limits(above=0, at_most=10), Option(help="Strength by how far images may move, in distances between two samples. \\[default: 0.25]")] = None,
     mapper: Annotated[Path | None, Option(help="mapper: one that was trained before, instead of training.")] = None,
@@ -356,7 +356,7 @@ def _edited(
 
     ws = point_ws(G, points, labels_for(G, c, len(points)), truncation)
     if method == "optimise":
-        config = styleclip.OptimiseConfig(steps=steps or 150, keep=0.02 if keep is None else keep, wanted=wanted)
+        config = styleclip.OptimiseConfig(steps=steps or 150, keep=1.5 if keep is None else keep, wanted=wanted)
         with bar("optimising") as progress:
             return styleclip.optimise(G, joint, ws, end, statistics, config, progress=progress)[0]
     if mapper is not None:

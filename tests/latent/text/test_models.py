@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from frugan.errors import FruganError
@@ -128,6 +130,29 @@ def test_captions_learn_what_drawings_show(captioner: str, tmp_path: Path) -> No
     assert (on_left @ left > on_left @ right).all()
 
 
+def test_captions_tell_colours_and_small_marks_apart_in_few_steps() -> None:
+    """Ten greys that fill the image but for a corner, and a bright spot of two pixels a side at one of nine places."""
+    rng = np.random.default_rng(0)
+    values = np.stack([rng.integers(0, 10, 400), rng.integers(0, 9, 400)], 1)
+    images = torch.from_numpy(values[:, 0].astype(np.float32) / 6 - 1)[:, None, None, None].repeat(1, 3, 16, 16)
+    for image, place in zip(images, values[:, 1]):
+        y, x = 3 + 4 * int(place // 3), 3 + 4 * int(place % 3)
+        image[:, y : y + 2, x : x + 2] = 1.0
+    attributes = {"grey": [f"g{i}" for i in range(10)], "spot": [f"s{i}" for i in range(9)]}
+    config = CaptionConfig(steps=250, batch=32, dim=32, width=8, side=16)
+    model = train_captioner(lambda rows: images[rows], values, attributes, config)
+    found = attribute_accuracy(model, images[:200], values[:200], attributes)
+    assert min(found.values()) > 0.85, found
+
+
+def test_captions_of_another_format_are_refused(captioner: str, tmp_path: Path) -> None:
+    shutil.copytree(captioner.removeprefix("captions:"), tmp_path / "old")
+    file = tmp_path / "old" / "captions.json"
+    file.write_text(file.read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(FruganError, match="is of format 1, and this frugan reads 2: train it again"):
+        load_captioner(tmp_path / "old")
+
+
 def test_words_of_attributes() -> None:
     assert words_of("bodyColor: the #7DD3FC") == ["body", "color", "#7dd3fc"]
     assert phrase("eyes", "closedLine") == "eyes closed line"
@@ -150,6 +175,26 @@ def test_words_of_attributes() -> None:
 def test_models_that_cannot_be_had(model: str, message: str) -> None:
     with pytest.raises(FruganError, match=message):
         open_model(model)
+
+
+@pytest.mark.parametrize("harm", ["lacking", "cut", "other shape"])
+def test_wrong_weights_are_refused(transformers_home: Path, tmp_path: Path, harm: str) -> None:
+    """None is used with random weights in place of what it lacks."""
+    shutil.copytree(transformers_home / "clip", tmp_path / "clip")
+    file = tmp_path / "clip" / "model.safetensors"
+    tensors = load_file(file)
+    if harm == "lacking":
+        del tensors["visual_projection.weight"]
+    elif harm == "other shape":
+        tensors["visual_projection.weight"] = torch.zeros(3, 5)
+    save_file(tensors, file, metadata={"format": "pt"})
+    if harm == "cut":
+        file.write_bytes(file.read_bytes()[:500])
+    message = (
+        "lacks 1 of the weights .* such as visual_projection.weight" if harm == "lacking" else "cannot be loaded from"
+    )
+    with pytest.raises(FruganError, match=message):
+        open_model(f"clip:{tmp_path / 'clip'}")
 
 
 def test_prompts_that_say_nothing(captioner: str, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from frugan.metrics.features.base import on_white
 from frugan.networks.serialization import load_weights, save_tensors
 
 WEIGHTS, FACTS = "captions.safetensors", "captions.json"
+FORMAT = 2
 STOP = frozenset(["a", "an", "the", "of", "with", "and", "in", "on", "its", "has", "having", "is"])
 """Words without meaning to the model, in any prompt."""
 
@@ -264,7 +265,7 @@ def save_captioner(model: Captioner, folder: str | Path, attributes: Attributes,
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors(model.state_dict(), folder / WEIGHTS)
     about = {
-        "format": 1,
+        "format": FORMAT,
         "vocabulary": model.vocabulary,
         "config": vars(model.config),
         "attributes": attributes,
@@ -284,6 +285,11 @@ def load_captioner(folder: str | Path, device: torch.device | str = "cpu") -> Ca
     tensors = load_weights(path / WEIGHTS)
     try:
         facts = read_json(path / FACTS)
+        if facts["format"] != FORMAT:
+            raise FruganError(
+                f"captions:{folder} is of format {shown(facts['format'])}, and this frugan reads {FORMAT}: train it again with "
+                f"{command('text', 'train', 'DATA', '--out', folder)}"
+            )
         vocabulary = [str(word) for word in facts["vocabulary"]]
         model = Captioner(vocabulary, CaptionConfig(**facts["config"]), f"captions:{folder}")
         model.load_state_dict(tensors)

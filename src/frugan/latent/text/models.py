@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor
 
 from frugan.checks import beside, meant
@@ -63,14 +64,20 @@ class Transformer:
         row = _TRANSFORMERS[kind]
         source = source or row.source
         try:
-            model: Any = transformers.AutoModel.from_pretrained(source)
+            loaded: Any = transformers.AutoModel.from_pretrained(source, output_loading_info=True)
             self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(source)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             reason = shown(str(error).strip().splitlines()[0])
             raise FruganError(
                 f"{kind} cannot be loaded from {source} ({reason}); name a folder with its weights and tokenizer, {kind}:FOLDER, "
                 f"or train a small model on labelled images of your own: {command('text', 'train', 'DATA')}"
             ) from error
+        model, facts = loaded
+        if missing := sorted(facts["missing_keys"]):
+            raise FruganError(
+                f"{source} lacks {len(missing)} of the weights that its configuration names, such as {missing[0]}: give "
+                "the folder of a whole model"
+            )
         if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
             raise FruganError(f"{source} is a {type(model).__name__}, which has no joint space of images and text")
         self.model = model.eval().requires_grad_(False).to(device)
