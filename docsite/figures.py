@@ -48,7 +48,7 @@ def draw_curves(run: Path, out: Path = IMAGES / "ada-curves.png") -> None:
     for axes, name, title in ((left, "r_t", "r_t"), (middle, "p", "p")):
         axes.plot([r["kimg"] for r in records], [r[name] for r in records], color="tab:blue")
         axes.set(title=title, xlabel="kimg", ylim=(0, None))
-    left.axhline(0.6, color="gray", linestyle=":")
+    left.axhline(frugan.Run(run).config.controller.target or 0.6, color="gray", linestyle=":")
     for name, colour in (("real", "tab:green"), ("held_out", "tab:orange"), ("generated", "tab:red")):
         kept = [(r["kimg"], r[f"logits/{name}"]["mean"]) for r in records if r.get(f"logits/{name}")]
         right.plot(*zip(*kept, strict=True), color=colour, label=name.replace("_", " "))

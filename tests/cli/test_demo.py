@@ -83,7 +83,7 @@ def test_with_extras_and_a_folder_whose_name_needs_quotes() -> None:
     run = RunDirectory("my demo/run")
     grids = len(find_samples(run.path))
     assert frames == grids + round(REST_SECONDS * max(grids / 6, 1))
-    assert run.config.controller.kind == "rt"
+    assert (run.config.controller.kind, run.config.controller.target) == ("rt", module.TARGET)
     told = provenance_of("my demo/run", "cc0-1.0")
     assert told.licence == "cc0-1.0"
     assert told.rows["Data"].startswith("16 images, 24 more held out; fingerprint ")
@@ -133,6 +133,8 @@ def test_in_words_it_says_what_p_did() -> None:
     )
     rising = seen_of_p(ticks((0.3, 0), (0.7, 0.1), (0.8, 0.3), (0.85, 0.5), (0.9, 0.7)), 0.6)
     assert "has not settled yet: at the end r_t is 0.88 and p 0.60" in rising
+    sinking = seen_of_p(ticks((0.3, 0), (0.7, 0.1), (0.8, 0.4), (0.45, 0.35), (0.45, 0.3)), 0.6)
+    assert "p rose from 0 to 0.40; that was enough, and p sinks again: at the end r_t is 0.45 and p 0.32" in sinking
     calm = seen_of_p(ticks((0.3, 0), (0.4, 0), (0.5, 0), (0.5, 0.001)), 0.6)
     assert calm == "r_t ended at 0.50, below its target of 0.6: no sign of overfitting, so p stayed at 0."
     assert "Too short" in seen_of_p(ticks((0.3, 0)), 0.6)

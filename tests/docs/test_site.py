@@ -63,6 +63,7 @@ def test_pages_open_from_disk(site: Path, browser: Any, width: int, scheme: str)
 
 def test_search_from_disk(site: Path, browser: Any) -> None:
     page = browser.new_page()
+    page.set_default_timeout(120_000)
     page.goto((site / "index.html").as_uri())
     page.fill("[data-md-component=search-query]", "memorisation")
     page.locator(".md-search-result__item").first.wait_for(timeout=60_000)
@@ -71,6 +72,7 @@ def test_search_from_disk(site: Path, browser: Any) -> None:
 
 def test_the_explorer_in_its_page(site: Path, browser: Any) -> None:
     page = browser.new_page()
+    page.set_default_timeout(120_000)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto((site / "tutorials" / "edit-and-animate.html").as_uri())
