@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 IMAGES, HELD_OUT = 100, 500
 KIMG, GAMMA, TARGET = 80.0, 0.5, 0.3
-"""Few images and a small R1 weight: r_t passes its target within half a minute. Half the usual target: p rises far enough to be seen
-(docs/project/notebook/results.md)."""
+"""Few images and a small R1 weight: r_t passes its target within half a minute. Half the usual target: p rises far
+enough to be seen (docs/project/notebook/results.md)."""
 FRAMES = 50
 """Sample grids that the video is made of."""
 SAMPLES = 1000
