@@ -6,7 +6,7 @@ tuning and an encoder come to held-out images, how well can their codes still be
     python studies/projection.py --network runs/critters --images held-out --count 8
 
 Editability is the latent editing consistency (Tov et al. 2021): project, edit along a GANSpace component by 2 σ, render, project
-again in the same way, undo the edit, and compare both codes (RMS, in σ of w); lower is better. The result stands in
+again in the same way, undo the edit, and compare both codes (RMS of their styles, in σ); lower is better. The result stands in
 docs/project/notebook/projection.md.
 """
 
@@ -15,8 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,8 +28,8 @@ from frugan.latent.directions import ganspace_directions
 from frugan.latent.encoder import Encoder, EncoderConfig, train_encoder
 from frugan.latent.fitting import Distance, open_distance
 from frugan.latent.projected import comparison
-from frugan.latent.projection import Projection, ProjectionConfig, Rung, Target, project
-from frugan.latent.statistics import Statistics, statistics_of
+from frugan.latent.projection import Projection, ProjectionConfig, Rung, Target, project, render_offset
+from frugan.latent.statistics import Statistics, flat_styles, statistics_of
 from frugan.latent.targets import read_targets
 from frugan.latent.text.styleclip import w_deviation
 from frugan.latent.tuning import TuningConfig, tune
@@ -62,16 +63,36 @@ def own_images(
     return found
 
 
-def consistency(
-    G: Generator, distance: Distance, statistics: Statistics, ws: Tensor, again: Any, strength: float = 2.0
-) -> float:
-    """Latent editing consistency of codes; `again`: images → ws by the same method."""
-    direction = ganspace_directions(G, statistics, 1)[0]
-    move = strength * direction.displacement(G)
+class Found(NamedTuple):
+    """Codes, and the generator whose they are."""
+
+    G: Generator
+    ws: Tensor
+    offset: Tensor | None = None
+
+    @property
+    def styles(self) -> Tensor:
+        """`[N, ΣC]`."""
+        styles = flat_styles(self.G, self.ws)
+        return styles if self.offset is None else styles + self.offset
+
+    def moved(self, by: Tensor) -> Found:
+        """With another ws."""
+        return self._replace(ws=self.ws + by)
+
+    @torch.no_grad()
+    def images(self) -> Tensor:
+        """Rendered, in [-1, 1]."""
+        return render_offset(self.G, self.ws, self.offset, "const").clamp(-1, 1)
+
+
+def consistency(found: Found, statistics: Statistics, again: Callable[[Tensor], Found], strength: float = 2.0) -> float:
+    """Latent editing consistency of codes; `again`: images → codes by the same method."""
+    direction = ganspace_directions(found.G, statistics, 1)[0]
+    move = strength * direction.displacement(found.G)
+    back = again(found.moved(move).images()).moved(-move)
     with torch.no_grad():
-        edited = G.synthesis(ws + move, noise="const").clamp(-1, 1)
-    back = again(edited) - move
-    return float(((back - ws) / w_deviation(statistics, "cpu")).square().mean().sqrt())
+        return float(((back.styles - found.styles) / statistics.style_std.clamp_min(1e-6)).square().mean().sqrt())
 
 
 def held_out(
@@ -89,43 +110,47 @@ def held_out(
         seconds.setdefault(space.upper(), time.process_time() - began)
         return found
 
-    made = {space: climb(space, images) for space in ("w", "pn", "w+")}
-    rungs = {"W": made["pn"].rungs[1], "PN": made["pn"].last, "W+": made["w+"].last}
+    def code(space: str, given: Tensor) -> Found:
+        last = climb(space, given).last
+        return Found(G, last.ws, last.offset)
+
+    made = {space: climb(space, images) for space in ("w", "pn", "w+", "s")}
+    found = {space.upper(): Found(G, m.last.ws, m.last.offset) for space, m in made.items()}
     began = time.process_time()
-    codes = encoder.encode(images)
+    found["encoder"] = Found(G, encoder.encode(images))
     seconds["encoder"] = time.process_time() - began
-    rungs["encoder"] = _rung(G, target, "encoder", codes)
     began = time.process_time()
-    tuned, _ = tune(G, target, rungs["PN"].ws, statistics, TuningConfig(steps=args.steps // 2, lr=1e-3))
+    pivots = found["PN"].ws
+    tuned, _ = tune(G, target, pivots, statistics, TuningConfig(steps=args.steps // 2, lr=1e-3))
     seconds["tuned"] = seconds["PN"] + time.process_time() - began
-    rungs["tuned"] = _rung(tuned, target, "tuned", rungs["PN"].ws)
+    found["tuned"] = Found(tuned, pivots)
     moved = (tuned.sample(range(50, 82)) - G.sample(range(50, 82))).square().mean().sqrt()
     print(f"tuning moved other seeds by {float(moved):.3f} (RMS, of a range of 2)", flush=True)
-    ways = {
-        "W": lambda x: climb("w", x).last.ws,
-        "PN": lambda x: climb("pn", x).last.ws,
-        "W+": lambda x: climb("w+", x).last.ws,
-        "encoder": encoder.encode,
+    ways: dict[str, Callable[[Tensor], Found]] = {
+        space.upper(): lambda x, space=space: code(space, x) for space in made
     }
-    some = slice(0, args.edited)
-    found = {}
-    for name in ("encoder", "W", "PN", "W+", "tuned"):
-        rung = rungs[name]
-        found[name] = {
+    ways["encoder"] = lambda x: Found(G, encoder.encode(x))
+    some, rows, rungs = slice(0, args.edited), dict[str, dict[str, float]](), [made["pn"].rungs[0]]
+    for name in ("encoder", "W", "PN", "W+", "S", "tuned"):
+        each = found[name]
+        rung = _rung(target, name, each)
+        rungs.append(rung)
+        rows[name] = {
             "distance": float(rung.distance.mean()),
             "psnr": float(rung.psnr.mean()),
             "seconds": seconds[name] / len(images),
         }
         if name in ways:
-            found[name]["lec"] = consistency(G, distance, statistics, rung.ws[some], ways[name])
-        print("held-out", name, {k: round(v, 3) for k, v in found[name].items()}, flush=True)
-    return found, [made["pn"].rungs[0], *(rungs[name] for name in ("encoder", "W", "PN", "W+", "tuned"))]
+            part = Found(G, each.ws[some], None if each.offset is None else each.offset[some])
+            rows[name]["lec"] = consistency(part, statistics, ways[name])
+        print("held-out", name, {k: round(v, 3) for k, v in rows[name].items()}, flush=True)
+    return rows, rungs
 
 
 @torch.no_grad()
-def _rung(G: Generator, target: Target, name: str, ws: Tensor) -> Rung:
-    images = G.synthesis(ws, noise="const").clamp(-1, 1)
-    return Rung(name, ws, (), images, target.compare(images), target.psnr(images), 0.0, 0)
+def _rung(target: Target, name: str, found: Found) -> Rung:
+    images = found.images()
+    return Rung(name, found.ws, (), images, target.compare(images), target.psnr(images), 0.0, 0)
 
 
 def early_stop(
@@ -141,9 +166,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", required=True)
     parser.add_argument("--images", required=True, help="a folder of images that the generator has not seen")
-    parser.add_argument("--count", type=int, default=8)
+    parser.add_argument("--count", type=int, default=16)
     parser.add_argument("--own", type=int, default=32)
-    parser.add_argument("--edited", type=int, default=4, help="images whose codes are edited")
+    parser.add_argument("--edited", type=int, default=16, help="images whose codes are edited")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--encoder-steps", type=int, default=600)
     parser.add_argument("--distance", default="auto")
