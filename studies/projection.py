@@ -103,18 +103,18 @@ def held_out(
 
     seconds: dict[str, float] = {}
 
-    def climb(space: str, given: Tensor) -> Projection:
+    def climb(network: Generator, space: str, given: Tensor) -> Projection:
         config = ProjectionConfig(space, steps_w=args.steps, steps=args.steps)  # pyright: ignore[reportArgumentType]
         began = time.process_time()
-        found = project(G, given, distance, statistics, config)
+        found = project(network, given, distance, statistics, config)
         seconds.setdefault(space.upper(), time.process_time() - began)
         return found
 
-    def code(space: str, given: Tensor) -> Found:
-        last = climb(space, given).last
-        return Found(G, last.ws, last.offset)
+    def code(network: Generator, space: str, given: Tensor) -> Found:
+        last = climb(network, space, given).last
+        return Found(network, last.ws, last.offset)
 
-    made = {space: climb(space, images) for space in ("w", "pn", "w+", "s")}
+    made = {space: climb(G, space, images) for space in ("w", "pn", "w+", "s")}
     found = {space.upper(): Found(G, m.last.ws, m.last.offset) for space, m in made.items()}
     began = time.process_time()
     found["encoder"] = Found(G, encoder.encode(images))
@@ -127,9 +127,10 @@ def held_out(
     moved = (tuned.sample(range(50, 82)) - G.sample(range(50, 82))).square().mean().sqrt()
     print(f"tuning moved other seeds by {float(moved):.3f} (RMS, of a range of 2)", flush=True)
     ways: dict[str, Callable[[Tensor], Found]] = {
-        space.upper(): lambda x, space=space: code(space, x) for space in made
+        space.upper(): lambda x, space=space: code(G, space, x) for space in made
     }
     ways["encoder"] = lambda x: Found(G, encoder.encode(x))
+    ways["tuned"] = lambda x: code(tuned, "pn", x)
     some, rows, rungs = slice(0, args.edited), dict[str, dict[str, float]](), [made["pn"].rungs[0]]
     for name in ("encoder", "W", "PN", "W+", "S", "tuned"):
         each = found[name]
@@ -140,9 +141,8 @@ def held_out(
             "psnr": float(rung.psnr.mean()),
             "seconds": seconds[name] / len(images),
         }
-        if name in ways:
-            part = Found(G, each.ws[some], None if each.offset is None else each.offset[some])
-            rows[name]["lec"] = consistency(part, statistics, ways[name])
+        part = each._replace(ws=each.ws[some], offset=None if each.offset is None else each.offset[some])
+        rows[name]["lec"] = consistency(part, statistics, ways[name])
         print("held-out", name, {k: round(v, 3) for k, v in rows[name].items()}, flush=True)
     return rows, rungs
 
@@ -193,8 +193,7 @@ def main() -> None:
     (args.out / "projection.json").write_text(json.dumps(report, indent=1))
     print(f"\n| rung | {distance.name} | PSNR | CPU seconds an image | LEC |\n|---|--:|--:|--:|--:|")
     for name, row in rows.items():
-        lec = f"{row['lec']:.2f}" if "lec" in row else "as PN"
-        print(f"| {name} | {row['distance']:.3f} | {row['psnr']:.1f} | {row['seconds']:.1f} | {lec} |")
+        print(f"| {name} | {row['distance']:.3f} | {row['psnr']:.1f} | {row['seconds']:.1f} | {row['lec']:.2f} |")
     print(f"early stop at 1.2 times the W rung's distance saves {facts['early stop saves']:.0%} of its steps")
 
 

@@ -299,7 +299,7 @@ def test_whatever_is_lost_is_told(tmp_path: Path) -> None:
     assert "0 to 65535 stand for the stored values -2 to 6" in said
     many = network(tmp_path / "many", 6)
     said = made(many, "--seeds", "0-3", "--grid", "--format", "png", "--out", tmp_path / "grid")
-    assert "show channels channel 0, channel 1, channel 2 of 6 (TIFF files hold all)" in " ".join(said.split())
+    assert "show channels 0, 1, 2 of 6 (TIFF files hold all)" in " ".join(said.split())
     assert "of 6" not in made(many, "--seeds", "0-3", "--grid", "--out", tmp_path / "grid")
     sixteen = network(tmp_path / "sixteen", 3, pixels=PixelFormat("uint16"))
     assert "8 bits per channel instead of the data's 16" in made(sixteen, "--bits", 8, "--seeds", 1)

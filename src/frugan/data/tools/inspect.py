@@ -94,7 +94,7 @@ class Inspection:
             *([("enlarged", f"{enlarged} images are smaller than that")] if enlarged else []),
             *([("groups", data.groups.describe(data.held_out_indices))] if data.groups else []),
             ("held out", f"{len(data.held_out_indices)} of {len(data)}"),
-            ("one epoch", f"{len(data.stream_indices)} images{', x-flips included' if self.config.mirror else ''}"),
+            ("images of an epoch", f"{len(data.stream_indices)}{', x-flips included' if self.config.mirror else ''}"),
             ("decoded", f"{data.pixels.nbytes / 1e6:,.1f} MB in {data.cache_folder}"),
             *(("note", note) for note in data.notes),
             *([("problem", self.near_split)] if self.near_split else []),
