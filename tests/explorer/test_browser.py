@@ -50,8 +50,13 @@ class Explorer:
         self.page, self.near = page, near
 
     def reset(self, state: dict[str, Any] | None = None) -> None:
-        """Back to the start, or to a state by its address."""
-        self.page.evaluate("s => { location.hash = encodeURIComponent(JSON.stringify(s)) }", state or {})
+        """Back to the start, or to a state by its address, also where that has not followed the last changes yet."""
+        script = """s => {
+            const old = location.hash;
+            location.hash = encodeURIComponent(JSON.stringify(s));
+            if (location.hash === old) dispatchEvent(new HashChangeEvent("hashchange"));
+        }"""
+        self.page.evaluate(script, state or {})
         self.page.evaluate("window.getSelection().empty()")
         self.settle()
 
