@@ -19,7 +19,7 @@ import { wordsPanel } from "frugan/panel-words.js";
 import { describe } from "frugan/words.js";
 
 const PANELS = [seedsPanel, truncationPanel, directionsPanel, labelsPanel, mixingPanel, padPanel, breedPanel, framesPanel, wordsPanel, projectPanel, dragPanel, copiesPanel, savePanel];
-const CHUNK = 8, THUMBNAIL = 128;
+const CHUNK = 8, PATIENCE = 250, THUMBNAIL = 128;  // small images at once; milliseconds that a slider may wait for them
 
 /** What the panels see. */
 class App {
@@ -27,6 +27,7 @@ class App {
     this.codes = new Map();
     this.engines = engines;
     this.facts = engines[0].facts;
+    this.chunk = 1;
     this.latents = engines.map((engine) => new Latents(engine, this.codes));
     this.store = new Store(fromFragment(location.hash, this.facts, this.codes));
     this.scheduler = new Scheduler(["image", "second", "result", "children", "frames", "mixing", "pad", "grid", "words"], {
@@ -51,11 +52,12 @@ class App {
     return this.engines[network].render({...(await this.latents[network].resolve(states)), ...options});
   }
 
-  /** Draws small images of states into canvases, a few at a time, where the lane is asked for nothing newer. */
+  /** Draws small images of states into canvases, as many at a time as are made soon, where the lane is asked for nothing newer. */
   thumbnails(lane, items) {
-    const some = items.slice(0, CHUNK), rest = items.slice(CHUNK);
+    const some = items.slice(0, this.chunk), rest = items.slice(some.length);
     this.scheduler.request(lane, async () => {
-      const made = await this.render(some.map(({state}) => state), {lane, side: THUMBNAIL});
+      const began = performance.now(), made = await this.render(some.map(({state}) => state), {lane, side: THUMBNAIL});
+      this.chunk = Math.max(1, Math.min(CHUNK, Math.floor(PATIENCE * some.length / (performance.now() - began))));
       some.forEach(({canvas}, i) => draw(canvas, made, i));
       if (rest.length) this.thumbnails(lane, rest);
     });

@@ -285,16 +285,18 @@ def load_captioner(folder: str | Path, device: torch.device | str = "cpu") -> Ca
     tensors = load_weights(path / WEIGHTS)
     try:
         facts = read_json(path / FACTS)
-        if facts["format"] != FORMAT:
-            raise FruganError(
-                f"captions:{folder} is of format {shown(facts['format'])}, and this frugan reads {FORMAT}: train it again with "
-                f"{command('text', 'train', 'DATA', '--out', folder)}"
-            )
-        vocabulary = [str(word) for word in facts["vocabulary"]]
-        model = Captioner(vocabulary, CaptionConfig(**facts["config"]), f"captions:{folder}")
-        model.load_state_dict(tensors)
+        format, model = facts["format"], None
+        if format == FORMAT:
+            vocabulary = [str(word) for word in facts["vocabulary"]]
+            model = Captioner(vocabulary, CaptionConfig(**facts["config"]), f"captions:{folder}")
+            model.load_state_dict(tensors)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise FruganError(f"captions:{folder} is damaged ({shown(error)}); train it again") from error
+    if model is None:
+        raise FruganError(
+            f"captions:{folder} is of format {shown(format)}, and this frugan reads {FORMAT}: train it again with "
+            f"{command('text', 'train', 'DATA', '--out', folder)}"
+        )
     return model.eval().requires_grad_(False).to(device)
 
 
