@@ -58,7 +58,7 @@ class Shades:
     """A joint model in closed form: an image stands on a quarter of a circle by its mean, from "bright" to "dark"."""
 
     name = "shades"
-    templates = ("{}",)
+    templates: Sequence[str] = ("{}",)
 
     def images(self, images: torch.Tensor) -> torch.Tensor:
         angles = (1 - images.mean(dim=(1, 2, 3))) * torch.pi / 4
