@@ -13,7 +13,7 @@ from frugan.data import DataConfig, open_dataset
 from frugan.errors import FruganError
 from frugan.image_files import choose_output
 from frugan.images import mask_pixels, to_float
-from tests.fuzz.damage import program
+from tests.fuzz.damage import SMALL_RUN, program
 
 KINDS = {
     "0 and 255": (np.array([0, 255]), lambda plane: Image.fromarray(plane.astype(np.uint8)), (0, 255), 8),
@@ -317,22 +317,8 @@ def test_pairs_of_measured_images_through_the_command_line(tmp_path):
         image[..., 2] = 7 * indices(i, 2)
         tifffile.imwrite(tmp_path / "set" / f"{i}.tif", image, photometric="minisblack", planarconfig="contig")
     run = str(tmp_path / "run")
-    tiny = [
-        "--preset",
-        "tiny",
-        "--batch",
-        "4",
-        "--channel-base",
-        "64",
-        "--channel-max",
-        "8",
-        "--kimg",
-        "0.008",
-        "--device",
-        "cpu",
-    ]
     for words in (
-        ["train", str(tmp_path / "set"), run, "--channels", "0-1=image,2=mask", *tiny],
+        ["train", str(tmp_path / "set"), run, "--channels", "0-1=image,2=mask", *SMALL_RUN],
         ["generate", run, "--pairs", "--seeds", "0-1", "--out", str(tmp_path / "out")],
     ):
         code, printed = program(*words)

@@ -43,6 +43,13 @@ def damaged(draw: st.DrawFn, contents: list[bytes]) -> bytes:
     return bytes(data)
 
 
+SMALL_RUN = (
+    "--preset", "tiny", "--batch", "4", "--channel-base", "64", "--channel-max", "8",
+    "--kimg", "0.008", "--device", "cpu",
+)  # fmt: skip
+"""Options of a training of two steps."""
+
+
 def program(*arguments: str) -> tuple[int, str]:
     """(exit code, what it printed) of `frugan …`; an exception that it lets through is raised here."""
     printed = io.StringIO()

@@ -34,7 +34,7 @@ def operator(
             `compute` itself is traced, which must then not depend on values.
     """
     qualified = f"frugan::{name}"
-    # `torch.library.custom_op` does the same, but checks every call, which doubles the cost of small operators.
+    # PyTorch's `custom_op` does the same, but checks every call, which doubles the cost of small operators.
     library.define(qualified, library.infer_schema(compute, mutates_args=()))
     library.impl(qualified, "CompositeExplicitAutograd", compute)
     library.register_fake(qualified, shape or compute)

@@ -20,7 +20,7 @@ from frugan.data.tools.inspect import inspect
 from frugan.data.tools.prepare import prepare
 from frugan.data.tools.shard import shard
 from frugan.errors import FruganError
-from tests.fuzz.damage import program
+from tests.fuzz.damage import SMALL_RUN, program
 
 ROLES = {"channels": "RGB=image,3=mask", "channel_names": ["cy5", "dapi", "gfp"]}
 
@@ -193,21 +193,7 @@ def test_copies_that_would_lose_it_are_refused(tmp_path):
 def test_through_the_command_line(tmp_path):
     place = folder(tmp_path / "set")
     run = tmp_path / "run"
-    options = [
-        "--preset",
-        "tiny",
-        "--batch",
-        "4",
-        "--channel-base",
-        "64",
-        "--channel-max",
-        "8",
-        "--kimg",
-        "0.008",
-        "--device",
-        "cpu",
-    ]
-    code, printed = program("train", str(place), str(run), *options)
+    code, printed = program("train", str(place), str(run), *SMALL_RUN)
     assert code == 0, printed
     code, printed = program("generate", str(run), "--pairs", "--seeds", "0-1", "--out", str(tmp_path / "out"))
     assert code == 0, printed
