@@ -60,17 +60,19 @@ def open_board(runs: Path) -> Iterator[Callable[..., Place]]:
 
     def start(**options: Any) -> Place:
         bound, place = listen("127.0.0.1", 0)
-        server = uvicorn.Server(make_config(Board([runs], **options), place))
+        board = Board([runs], **options)
+        server = uvicorn.Server(make_config(board, place))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
         thread.start()
-        running.append((server, thread, bound))
+        running.append((board, server, thread, bound))
         return place
 
     yield start
-    for server, thread, bound in running:
+    for board, server, thread, bound in running:
         server.should_exit = True
         thread.join(10)
         bound.close()
+        board.close()
 
 
 def test_finding_runs(runs: Path, tmp_path: Path) -> None:
@@ -164,7 +166,9 @@ def test_control_only_where_it_was_asked_for(open_board: Callable[..., Place], m
             return 2
 
     monkeypatch.setattr(module.subprocess, "Popen", Failing)
-    assert ask(place, "/runs/1/resume", b"")[0] == 200
+    for _ in range(2):  # again: what the first one said goes
+        assert ask(place, "/runs/1/resume", b"")[0] == 200
+    assert len(started) == 2
     assert started[0][1:4] == ["-m", "frugan", "resume"]
     assert started[0][4].endswith("second & third")
     told = json.loads(ask(place, "/runs")[1])["runs"]

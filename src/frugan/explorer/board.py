@@ -114,6 +114,9 @@ class Board:
 
     def close(self) -> None:
         """Runs that were resumed from here go on."""
+        for _, said in self._resumed.values():
+            said.close()
+        self._resumed.clear()
 
     def _run(self, request: Request) -> Path:
         homes, number = find_runs(self.paths), request.path_params["run"]
@@ -153,6 +156,8 @@ class Board:
     def _resume(self, home: Path) -> None:
         if RunDirectory(home).status().name == "running":
             raise FruganError(f"{home.name} is running")
+        if home in self._resumed:
+            self._resumed.pop(home)[1].close()
         said = tempfile.TemporaryFile()  # noqa: SIM115
         process = subprocess.Popen(
             [sys.executable, "-m", "frugan", "resume", str(home.resolve())],
