@@ -96,8 +96,11 @@ def as_option(name: str) -> str:
 
 
 def checked(function: F) -> F:
-    """The function with its arguments checked before it runs, as `check_fields` does, named as options are."""
-    signature = inspect.signature(function)
+    """The function with its arguments checked before it runs, as `check_fields` does, named as options are.
+
+    Its annotations are evaluated once, here: Typer asks for them several times, and compiles texts each time.
+    """
+    signature = inspect.signature(function, eval_str=True)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -107,6 +110,8 @@ def checked(function: F) -> F:
                 given.arguments[name] = allowed.check(as_option(name), given.arguments[name])
         return function(*given.args, **given.kwargs)
 
+    call.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]
+    call.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
     return call  # pyright: ignore[reportReturnType]
 
 
