@@ -18,7 +18,7 @@ demo: $(DEMO_STAMP)
 	$(BIN)/frugan demo demo
 
 test: $(STAMP) lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" -n 3 --dist worksteal
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -q -m slow
