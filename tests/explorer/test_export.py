@@ -16,10 +16,10 @@ from hypothesis.extra import numpy as hnp
 from frugan.errors import FruganError
 from frugan.explorer import export as module
 from frugan.explorer import runtime
-from frugan.explorer.export import distances, export_page, shrunk
+from frugan.explorer.export import distances, export_page, packed
 from frugan.explorer.network import Network
 from frugan.explorer.page import MODULES, asset, file_page, folder_page, server_page
-from frugan.explorer.weights import WEIGHTS, Weights, quantised, shrink
+from frugan.explorer.weights import WEIGHTS, Weights, pack, quantised, unpack
 
 RUNTIME = {"module": b"export {}", "wasm": b"\0asm"}
 
@@ -35,23 +35,48 @@ def test_quantised(values: np.ndarray) -> None:
     assert scale.size in {*values.shape}
 
 
-@pytest.mark.parametrize("weights, error", [("float32", 0), ("float16", 1e-3), ("int8", 1e-2)])
-def test_a_shrunk_file_computes_the_same(weights: Weights, error: float) -> None:
-    onnx, ort = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
-    rng = np.random.default_rng(0)
-    W, x = rng.standard_normal((64, 32)).astype(np.float32), rng.standard_normal((3, 64)).astype(np.float32)
+def products(rng: np.random.Generator, shapes: list[tuple[int, int]]) -> tuple[bytes, list[np.ndarray]]:
+    """x W₁ W₂ … as an ONNX file, and the W."""
+    onnx = pytest.importorskip("onnx")
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    W = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
     graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "W"], ["y"])],
+        [helper.make_node("MatMul", [f"x{i}", f"W{i}"], [f"x{i + 1}"]) for i in range(len(W))],
         "product",
-        [helper.make_tensor_value_info("x", kind, ["n", 64])],
-        [helper.make_tensor_value_info("y", kind, ["n", 32])],
-        [onnx.numpy_helper.from_array(W, "W")],
+        [helper.make_tensor_value_info("x0", kind, ["n", shapes[0][0]])],
+        [helper.make_tensor_value_info(f"x{len(W)}", kind, ["n", shapes[-1][1]])],
+        [onnx.numpy_helper.from_array(w, f"W{i}") for i, w in enumerate(W)],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    whole = model.SerializeToString()
-    small = shrink(whole, weights)
-    (y,) = ort.InferenceSession(small, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10).SerializeToString(), W
+
+
+@given(st.lists(st.integers(1, 90), min_size=2, max_size=5), st.sampled_from(WEIGHTS), st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_an_unpacked_file_is_the_file_with_rounded_weights(sizes: list[int], weights: Weights, seed: int) -> None:
+    """Nothing but the numbers of large tensors is another; small ones are exact."""
+    onnx = pytest.importorskip("onnx")
+    content, W = products(np.random.default_rng(seed), [*zip(sizes, sizes[1:])])
+    found = unpack(pack(content, weights))
+    assert len(found) == len(content)
+    model, original = onnx.load_from_string(found), onnx.load_from_string(content)
+    for tensor, values in zip(model.graph.initializer, W):
+        error = {"float32": 0, "float16": 2e-3, "int8": 0.5 / 126 * np.abs(values).max()}[weights]
+        apart = np.abs(onnx.numpy_helper.to_array(tensor) - values).max()
+        assert apart <= (error if values.size >= 1024 else 0)
+        assert (apart > 0) == (values.size >= 1024 and weights != "float32")
+    for each in (model, original):
+        del each.graph.initializer[:]
+    assert model == original
+
+
+@pytest.mark.parametrize("weights, error", [("float32", 0), ("float16", 1e-3), ("int8", 1e-2)])
+def test_a_packed_file_is_small_and_computes_the_same(weights: Weights, error: float) -> None:
+    ort = pytest.importorskip("onnxruntime")
+    rng = np.random.default_rng(0)
+    whole, (W,) = products(rng, [(64, 32)])
+    x = rng.standard_normal((3, 64)).astype(np.float32)
+    small = pack(whole, weights)
+    (y,) = ort.InferenceSession(unpack(small), providers=["CPUExecutionProvider"]).run(None, {"x0": x})
     assert np.abs(y - x @ W).max() <= error * np.abs(x @ W).max() + 1e-6
     assert len(small) < {"float32": 1.01, "float16": 0.6, "int8": 0.35}[weights] * len(whole)
 
@@ -60,7 +85,7 @@ def test_a_shrunk_file_computes_the_same(weights: Weights, error: float) -> None
 def parts(onnx: dict[str, bytes]) -> dict[Weights, dict[str, bytes]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("frugan.explorer.weights._SMALLEST", 64)  # this network is small
-        return {weights: shrunk(onnx, weights) for weights in WEIGHTS}
+        return {weights: packed(onnx, weights) for weights in WEIGHTS}
 
 
 @pytest.mark.slow
@@ -76,7 +101,7 @@ def test_smaller_weights_are_smaller_and_near(network: Network, parts: dict[Weig
 @pytest.fixture
 def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "onnx_parts", lambda _: dict.fromkeys(module.PARTS, bytes(1000)))
-    monkeypatch.setattr(module, "shrunk", lambda parts, _: parts)
+    monkeypatch.setattr(module, "packed", lambda parts, _: parts)
     monkeypatch.setattr(module, "distances", lambda *_: (0.1, 1.0))
 
 

@@ -46,13 +46,12 @@ def test_webgpu_that_fails_later(
     G, facts = network.G, network.facts()
     sizes = [G.num_ws * G.w_dim, facts["style_size"], 3 * 16 * 16]
     monkeypatch.setattr(export, "onnx_parts", lambda _: {part: bytes([i]) for i, part in enumerate(export.PARTS)})
-    monkeypatch.setattr(export, "shrunk", lambda parts, _: parts)
     monkeypatch.setattr(export, "distances", lambda *_: (0.0, 0.0))
     module = FAILS.replace("SIZES", json.dumps(sizes))
     if fails == "no shader":
         module = module.replace("=> ({\n", '=> provider === "webgpu" ? Promise.reject(new Error("no shader")) : ({\n')
     runtime = dict(zip(WEBGPU_FILES, (module.encode(), b"")))
-    done = export.export_page(tmp_path / "page.html", [network], runtime)
+    done = export.export_page(tmp_path / "page.html", [network], runtime, "float32")
     for explorer in opened(browser, done.page.as_uri(), 0):
         explorer.shows(np.full((16, 16, 3), 128, np.uint8))
         assert explorer.page.evaluate("document.body.dataset.engine") == "wasm"

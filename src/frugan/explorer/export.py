@@ -17,7 +17,7 @@ from frugan.errors import FruganError
 from frugan.explorer.network import Network, constant_noise
 from frugan.explorer.page import file_page, folder_page
 from frugan.explorer.runtime import WEBGPU_FILES
-from frugan.explorer.weights import Weights, shrink
+from frugan.explorer.weights import Weights, pack, unpack
 from frugan.files import write_text
 from frugan.interop.export import ExportConfig, Part, export_onnx
 from frugan.networks import typical_labels
@@ -55,7 +55,7 @@ def export_page(
     """
     if path.suffix.lower() not in (".html", ".htm"):
         raise FruganError(f"{path}: name a file that ends in .html")
-    parts = [shrunk(onnx_parts(network), weights) for network in networks]
+    parts = [packed(onnx_parts(network), weights) for network in networks]
     apart = [distances(*pair) for pair in zip(networks, parts)]
     mean, largest = (max(values) for values in zip(*apart))
     if mean > LIMITS[weights]:
@@ -93,19 +93,19 @@ def onnx_parts(network: Network) -> dict[str, bytes]:
     return found
 
 
-def shrunk(parts: Mapping[str, bytes], weights: Weights) -> dict[str, bytes]:
-    """The parts with smaller weights. With int8 the mapping network stays float16: an error in w is one in everything."""
+def packed(parts: Mapping[str, bytes], weights: Weights) -> dict[str, bytes]:
+    """The parts as the page stores them. With int8 the mapping network stays float16: an error in w is one in everything."""
     kinds: dict[str, Weights] = {"mapping": "float16"} if weights == "int8" else {}
-    return {part: shrink(content, kinds.get(part, weights)) for part, content in parts.items()}
+    return {part: pack(content, kinds.get(part, weights)) for part, content in parts.items()}
 
 
 def distances(network: Network, parts: Mapping[str, bytes]) -> tuple[float, float]:
-    """Mean and largest difference of images made by the parts from the network's own, over a few seeds, in steps of 8 bits."""
+    """Mean and largest difference of images made by the packed parts from the network's own, over a few seeds, in steps of 8 bits."""
     import onnxruntime
 
     G = network.G
     sessions = {
-        name: onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        name: onnxruntime.InferenceSession(unpack(content), providers=["CPUExecutionProvider"])
         for name, content in parts.items()
     }
 

@@ -147,8 +147,9 @@ export async function start(opening) {
     };
     store.listen(refresh);
     addEventListener("hashchange", () => store.change(fromFragment(location.hash, facts, app.codes)));
-    app.say(facts.warnings.join(" "));
     refresh(app.state);
+    await Promise.all(app.engines.map((engine) => engine.ready));
+    app.say(facts.warnings.join(" "));
   } catch (error) {
     document.getElementById("status").textContent = `The network could not be opened: ${error.message}`;
     throw error;

@@ -55,26 +55,34 @@ function pixels(values, n, channels, [h, w], floats) {
   return {data, n, h, w, channels};
 }
 
-/** One engine for each network of the page. The worker compiles the runtime while this thread unpacks the networks. */
+/**
+ * One engine for each network of the page, as soon as its facts are known, so that the page is built while the worker loads;
+ * `ready` settles when everything is loaded, and what is asked of an engine before waits for it.
+ */
 export async function pageEngines() {
   const notices = [], status = document.getElementById("status");
   const ask = await startWorker((reason) => { notices.push(reason); status.textContent = reason; });
-  const [settings, runtime, wasm] = await Promise.all([text("settings"), text("runtime"), block("wasm")]);
-  const opening = ask("open", {runtime, wasm, ...JSON.parse(settings)}, [wasm.buffer]), engines = [];
-  for (let i = 0; document.getElementById(`${i}-facts`); i++) engines.push(pageEngine(i, ask));
-  const [, ...opened] = await Promise.all([opening, ...engines]);
-  opened[0].facts.warnings.push(...notices);
-  return opened;
+  const engines = [], opening = openRuntime(ask);
+  for (let i = 0; document.getElementById(`${i}-facts`); i++) engines.push(pageEngine(i, ask, opening));
+  const [first, ...others] = await Promise.all(engines);
+  first.ready = first.ready.then(() => { first.facts.warnings.push(...notices); });
+  return [first, ...others];
 }
 
-async function pageEngine(i, ask) {
+async function openRuntime(ask) {
+  const [settings, runtime, wasm] = await Promise.all([text("settings"), text("runtime"), block("wasm")]);
+  await ask("open", {runtime, wasm, ...JSON.parse(settings)}, [wasm.buffer]);
+}
+
+async function pageEngine(i, ask, opening) {
   const facts = JSON.parse(await text(`${i}-facts`));
   const loading = ["mapping", "styles", "render"].map(async (name) => {
-    const part = `${i}-${name}`, file = await block(part);
-    await ask("load", {part, file}, [file.buffer]);
+    const part = `${i}-${name}`, packed = await block(part);
+    await opening;
+    await ask("load", {part, packed}, [packed.buffer]);
   });
-  const constant = new Float32Array((await block(`${i}-noise`)).buffer);
-  await Promise.all(loading);
+  let constant;
+  const ready = Promise.all([block(`${i}-noise`), ...loading]).then(([noise]) => { constant = new Float32Array(noise.buffer); });
 
   let drawn = {seed: null, values: null};
   const noiseValues = (choice) => {
@@ -95,14 +103,16 @@ async function pageEngine(i, ask) {
     return inputs;
   };
   return {
-    facts,
+    facts, ready,
     async map(z, c, n) {
+      await ready;
       const inputs = {z: {values: z, shape: [n, facts.z_dim]}, ...(c && {c: {values: c, shape: [n, facts.label_size]}})};
       const ws = await ask("run", {part: `${i}-mapping`, inputs}), each = facts.num_ws * facts.w_dim, w = new Float32Array(n * facts.w_dim);
       for (let k = 0; k < n; k++) w.set(ws.subarray(k * each, k * each + facts.w_dim), k * facts.w_dim);
       return w;
     },
     async render({n, ws, offset, noise, floats = false}) {
+      await ready;
       const styles = await ask("run", {part: `${i}-styles`, inputs: {ws: {values: ws, shape: [n, facts.num_ws, facts.w_dim]}}});
       if (offset) offset.forEach((x, i) => { styles[i] += x; });
       const inputs = {styles: {values: styles, shape: [n, facts.style_size]}, ...noiseInputs(noise, n)};
