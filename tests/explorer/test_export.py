@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import tarfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def products(rng: np.random.Generator, shapes: list[tuple[int, int]]) -> tuple[b
 def test_an_unpacked_file_is_the_file_with_rounded_weights(sizes: list[int], weights: Weights, seed: int) -> None:
     """Nothing but the numbers of large tensors is another; small ones are exact."""
     onnx = pytest.importorskip("onnx")
-    content, W = products(np.random.default_rng(seed), [*zip(sizes, sizes[1:])])
+    content, W = products(np.random.default_rng(seed), [*pairwise(sizes)])
     found = unpack(pack(content, weights))
     assert len(found) == len(content)
     model, original = onnx.load_from_string(found), onnx.load_from_string(content)

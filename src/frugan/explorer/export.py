@@ -100,7 +100,7 @@ def packed(parts: Mapping[str, bytes], weights: Weights) -> dict[str, bytes]:
 
 
 def distances(network: Network, parts: Mapping[str, bytes]) -> tuple[float, float]:
-    """Mean and largest difference of images made by the packed parts from the network's own, over a few seeds, in steps of 8 bits."""
+    """Mean and largest difference of the packed parts' images from the network's own, over a few seeds, in steps of 8 bits."""
     import onnxruntime
 
     G = network.G

@@ -19,6 +19,8 @@ from typing import Literal
 
 import numpy as np
 
+from frugan.files import parse_json
+
 Weights = Literal["float16", "int8", "float32"]
 WEIGHTS: tuple[Weights, ...] = ("float16", "int8", "float32")
 
@@ -48,7 +50,7 @@ def unpack(packed: bytes) -> bytes:
         at += size
         return packed[at - size : at]
 
-    for tensor in json.loads(packed[4:start])["tensors"]:
+    for tensor in parse_json(packed[4:start])["tensors"]:
         parts.append(take(tensor["at"] - end))
         count, scales = tensor["count"], tensor["scales"]
         if scales:
