@@ -24,7 +24,6 @@ from frugan.networks import Generator
 from frugan.pixel_format import is_colour
 from frugan.run.directory import Advance, RunDirectory
 from frugan.run.load import generator_folder, load_with_notes
-from frugan.run.membership import membership_scores
 from frugan.tracking import Page
 
 Part = Literal["held-out", "train", "all"]
@@ -75,7 +74,11 @@ def evaluate(
     config = EvaluateConfig(**{"metrics": (default_metric(len(images)),), **options})
     for name in config.statistics:
         load_statistic(name)
-    attacks, untried = membership_scores(folder, generator, place) if "membership" in config.metrics else ({}, {})
+    attacks, untried = {}, {}
+    if "membership" in config.metrics:
+        from frugan.run.membership import membership_scores  # loads projection, for which training has no use
+
+        attacks, untried = membership_scores(folder, generator, place)
     evaluator = Evaluator(
         images,
         config,
