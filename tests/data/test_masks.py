@@ -239,7 +239,7 @@ def test_plain_names_stay():
 def test_masks_of_a_folder_go_with_grey_and_rgb(channels):
     with pytest.raises(FruganError, match="give --channels L, RGB or auto"):
         DataConfig("photos", channels=channels, masks="masks")
-    with pytest.raises(FruganError, match="sets of shards have no masks"):
+    with pytest.raises(FruganError, match="masks in shards are channels of the images"):
         DataConfig("set-{0..3}.tar", masks="masks")
 
 

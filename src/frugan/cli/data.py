@@ -271,13 +271,17 @@ def shard(
     out: Annotated[Path, typer.Argument(help="The folder to make.")],
     per_shard: Annotated[int, Limits(at_least=1, at_most=10_000_000), Option(help="Images in a shard.")] = 1000,
     labels: Labels = "auto",
+    channels: Annotated[
+        str, Option(help="Channels of the files that are masks, RGB=image,3=mask; files: pass over a data.json.")
+    ] = "auto",
     seed: Annotated[Seed, Option(help="Seed of the order of images.")] = 0,
 ) -> None:
     """Write the images as shards (WebDataset tars) with an index, to train on from a server or past one disk."""
     from frugan.data import tools
 
     with bar("writing shards") as progress:
-        done = tools.shard(path, out, per_shard=per_shard, labels=labels, seed=seed, progress=progress)
+        settings = {"per_shard": per_shard, "labels": labels, "channels": channels, "seed": seed}
+        done = tools.shard(path, out, progress=progress, **settings)
     for name, reason in done.skipped:
         say(f"skipped {shown(name)}: {shown(reason)}")
     if done.own.count:

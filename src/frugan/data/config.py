@@ -144,7 +144,8 @@ class DataConfig:
                 f"--masks {self.masks} with --channels {self.channels}: masks from a folder go with images of grey values or RGB; "
                 "give --channels L, RGB or auto"
             )
-        if (self.masks or declared.masks) and is_shards(self.path):
+        if self.masks is not None and is_shards(self.path):
             raise FruganError(
-                f"{self.path}: sets of shards have no masks; train on a folder, zip or array file instead"
+                f"--masks {self.masks} with {self.path}: masks in shards are channels of the images themselves, which --channels "
+                "tells (RGB=image,3=mask); train on a folder, zip or array file for masks in files of their own"
             )

@@ -14,10 +14,10 @@ from frugan.data.labels.read import find_labels, read_labels
 from frugan.data.shards.locate import is_shards
 from frugan.data.sources.base import Source
 from frugan.data.sources.crops import Crops, origin
-from frugan.data.sources.declared import ChannelFile, Named, find_channels
+from frugan.data.sources.declared import Declaration, find_channels
 from frugan.data.sources.masks import Masked
 from frugan.data.sources.open import open_source
-from frugan.data.streaming import open_shards
+from frugan.data.streaming import channels_of_shards, declared_in, open_shards, shards_beside
 from frugan.data.workers import Progress, per_image
 from frugan.errors import FruganError, shown
 
@@ -74,8 +74,8 @@ def open_images(config: DataConfig) -> tuple[DataConfig, Source]:
     """The images at the configuration's path, with their masks, or crops of these; and the configuration with the channels that a
     data.json beside them declares. Raises `FruganError`."""
     source: Source = open_source(config.path, use_generated=config.use_generated, taken=config.taken)
-    if config.channels != AS_FILES and (found := find_channels(source)):
-        config, source = _declared(config, source, found)
+    declared = Declaration.of(config.channels, None if config.channels == AS_FILES else find_channels(source))
+    config, source = declared_in(config, declared), declared.named(source)
     if count := config.pixels.masks:
         masks = open_source(config.masks, use_generated=config.use_generated) if config.masks else None
         images = parse_channels(config.channels).images
@@ -86,17 +86,18 @@ def open_images(config: DataConfig) -> tuple[DataConfig, Source]:
 
 def declared_masks(config: DataConfig) -> int:
     """How many masks a data.json beside the images declares."""
-    if is_shards(config.path):
-        return 0
-    found = find_channels(open_source(config.path, use_generated=True, taken=config.taken))
+    beside = shards_beside(config.path) if is_shards(config.path) else None
+    found = find_channels(beside or open_source(config.path, use_generated=True, taken=config.taken))
     return parse_channels(found.channels).masks if found else 0
 
 
 def has_channels_of(channels: str, path: str) -> bool:
     """Whether `channels` tells of masks, and the first readable image at a path has as many channels as it tells of."""
     declared = parse_channels(channels)
-    if declared.images is None or is_shards(path):
+    if declared.images is None:
         return False
+    if is_shards(path):
+        return channels_of_shards(path) == declared.images + declared.masks
     source = open_source(path, use_generated=True)
     for index in range(len(source.names)):
         try:
@@ -104,20 +105,6 @@ def has_channels_of(channels: str, path: str) -> bool:
         except Exception:  # a decoder given a broken file raises anything at all; it is told when the set is opened
             continue
     return False
-
-
-def _declared(config: DataConfig, source: Source, found: ChannelFile) -> tuple[DataConfig, Source]:
-    """As a data.json says; channels that are asked for stay, and have names only where as many are told. Masks that it tells of
-    are left out then, unless the channels that are asked for have some."""
-    if config.channels != "auto":
-        told, asked = parse_channels(found.channels), parse_channels(config.channels)
-        masks = 0 if asked.masks else told.masks
-        count = (told.images or 0) + masks if masks else None
-        return config, Named(source, found, found.names_of(config.channels), count, masks)
-    try:
-        return replace(config, channels=found.channels), Named(source, found, found.names, found.count)
-    except FruganError as error:
-        raise FruganError(f"{found.where}: {error}") from error
 
 
 def _cropped(config: DataConfig, source: Crops, cached: CachedPixels, *, labels_optional: bool) -> Dataset:

@@ -9,18 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
+from frugan.channels import AS_FILES
 from frugan.command_line import command
-from frugan.data.cache import CachedPixels, cache_root, refuse_skipped, remove_abandoned
+from frugan.data.cache import CachedPixels, cache_root, headers, refuse_skipped, remove_abandoned
 from frugan.data.config import DataConfig
 from frugan.data.dataset import Dataset
+from frugan.data.decode import Header
 from frugan.data.groups import Groups, read_groups
 from frugan.data.labels.encode import Labels
 from frugan.data.labels.read import find_labels, read_labels, stored_labels
@@ -32,7 +35,9 @@ from frugan.data.shards.pixels import FETCHERS, ShardPixels
 from frugan.data.shards.sampler import ShardSampler
 from frugan.data.shards.store import ShardLost, Store, survey
 from frugan.data.shards.values import ShardValues
+from frugan.data.sources.archives import Tar
 from frugan.data.sources.base import LARGEST_TEXT, Source
+from frugan.data.sources.declared import ChannelFile, Declaration, find_channels
 from frugan.data.stats import SourceStats
 from frugan.data.store import split, split_key
 from frugan.data.values import range_name, settle_range
@@ -67,14 +72,24 @@ def open_shards(
     own = f"-{rank()}" if rank() else ""  # within a limit, each process keeps its own shards
     root = cache_root(cache_dir) / ("shards" if limit is None else f"streams{own}")
     remove_abandoned(root)
-    store, shards, lost = _surveyed(config, root, limit, progress)
+    urls = remote.find(config.path)
+    declared = Declaration.of(config.channels, _found_beside(config, remote.parent(urls[0])))
+    config = declared_in(config, declared)
+    store, shards, lost = _surveyed(
+        config, locate(urls, config.without, root, declared), root, limit, declared, progress
+    )
+    masks = store.join_masks(shards, config.path)
+    if masks and limit is None:  # decoded with the values of their own until now, which most have in common
+        shards, more = survey(store, shards, progress)
+        lost += more
+        _refuse_none(config, shards, lost)
     if limit is not None and store.bytes_of(shards) <= limit:  # streaming would gain nothing
         limit = None
     names = [f"{shard.stem}/{name}" for shard in shards for name in facts_of(shard).names]
     skipped = [*lost, *((f"{s.stem}/{name}", why) for s in shards for name, why in facts_of(s).skipped)]
     if config.strict:
         refuse_skipped(skipped, len(names))
-    stats = _stats(config.value_range, store, shards)
+    stats = replace(_stats(config.value_range, store, shards), masks=list(masks))
     digest = _digest(config, store, shards, stats)
     pixels = ShardPixels(store, shards, stats.value_range)
     known = range_name(stats.value_range) if store.plan.depth == 16 else config.value_range
@@ -99,23 +114,28 @@ def open_shards(
 
 
 def _surveyed(
-    config: DataConfig, root: Path, limit: int | None, progress: Progress
+    config: DataConfig,
+    located: tuple[list[Shard], list[tuple[str, str]]],
+    root: Path,
+    limit: int | None,
+    declared: Declaration,
+    progress: Progress,
 ) -> tuple[Store, list[Shard], list[tuple[str, str]]]:
     """The store, the shards with all that is known of them, and (url, reason) of those that cannot be had.
 
-    With a `limit` of the store, in bytes, only shards of which nothing is known yet are read.
+    With a `limit` of the store, in bytes, or masks, only shards of which nothing is known yet are read.
     """
-    shards, lost = locate(config.path, config.without, root)
-    store = Store(root, config.pixels, [kind for shard in shards if shard.facts for kind in shard.facts.kinds], limit)
-    if limit is None:
+    shards, lost = located
+    kinds = [kind for shard in shards if shard.facts for kind in shard.facts.kinds]
+    store = Store(root, config.pixels, kinds, limit, declared)
+    if limit is None and not declared.masks:
         shards, more = survey(store, shards, progress)
     else:
         read, more = survey(store, [shard for shard in shards if not shard.facts], progress)
         known = {shard.url: shard for shard in (*shards, *read) if shard.facts}
         shards = [known[shard.url] for shard in shards if shard.url in known]
     lost += more
-    if not shards:
-        raise FruganError(f"none of the {len(lost)} shards of {config.path} can be had, the first is {_told(lost[0])}")
+    _refuse_none(config, shards, lost)
     if config.strict and lost:
         raise FruganError(
             f"{len(lost)} of {len(lost) + len(shards)} shards cannot be had, the first is {_told(lost[0])}; fix them, "
@@ -124,12 +144,18 @@ def _surveyed(
     return store, shards, lost
 
 
+def _refuse_none(config: DataConfig, shards: Sequence[Shard], lost: Sequence[tuple[str, str]]) -> None:
+    if not shards:
+        raise FruganError(f"none of the {len(lost)} shards of {config.path} can be had, the first is {_told(lost[0])}")
+
+
 def _digest(config: DataConfig, store: Store, shards: Sequence[Shard], stats: SourceStats) -> str:
     """A hash of the shards' contents and of all that decides what becomes of them."""
     drawn = {key: value for key, value in config.pixels.to_dict().items() if key != "value_range"}
     plan = {key: value for key, value in asdict(store.plan).items() if key not in ("dtype", "channel_names")}
-    content = [drawn, plan, [facts_of(shard).sha256 for shard in shards]]
+    content: list[Any] = [drawn, plan, [facts_of(shard).sha256 for shard in shards]]
     content += [[int(end) for end in pair] for pair in stats.value_range or ()]
+    content += [asdict(mask) for mask in stats.masks]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -265,7 +291,11 @@ class StreamedPixels:
 def _beside(config: DataConfig, shards: Sequence[Shard]) -> Source:
     """The images as their shards name them, and the tables beside the shards."""
     members = [name for shard in shards for name in facts_of(shard).names]
-    folder = remote.parent(shards[0].url)
+    return _texts(config.path, remote.parent(shards[0].url), members)
+
+
+def _texts(path: str, folder: str, names: Sequence[str] = ()) -> Source:
+    """The text files in a folder of shards as those of a source."""
 
     def text(name: str) -> str | None:
         content = remote.read(f"{folder}/{name}", LARGEST_TEXT)
@@ -275,8 +305,38 @@ def _beside(config: DataConfig, shards: Sequence[Shard]) -> Source:
         return [name] if text(name) is not None else []
 
     return cast(
-        Source, SimpleNamespace(path=config.path, names=members, text=text, places=places, stored_labels=lambda: None)
+        Source, SimpleNamespace(path=path, names=[*names], text=text, places=places, stored_labels=lambda: None)
     )
+
+
+def shards_beside(path: str) -> Source:
+    """The text files beside the shards that a path names."""
+    return _texts(path, remote.parent(remote.find(path)[0]))
+
+
+def _found_beside(config: DataConfig, folder: str) -> ChannelFile | None:
+    return None if config.channels == AS_FILES else find_channels(_texts(config.path, folder))
+
+
+def declared_in(config: DataConfig, declared: Declaration) -> DataConfig:
+    """The configuration with channels as declared. Raises `FruganError` where others of its settings do not go with them."""
+    try:
+        return replace(config, channels=declared.channels)
+    except FruganError as error:
+        where = declared.found.where if declared.found else config.path
+        raise FruganError(f"{where}: {error}") from error
+
+
+def channels_of_shards(path: str) -> int | None:
+    """The number of channels of the first readable image in the first shard that a path names; None where none can be read."""
+    url = remote.find(path)[0]
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            with remote.local_copy(url, Path(scratch), size=None, sha256=None) as (file, _):
+                found = [head.channels for head in headers(Tar(file)) if isinstance(head, Header)]
+        except Exception:  # is told when the set is opened
+            return None
+    return found[0] if found else None
 
 
 def _labels(

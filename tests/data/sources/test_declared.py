@@ -18,7 +18,6 @@ from frugan.data.sources.declared import find_channels
 from frugan.data.sources.folder import Folder
 from frugan.data.tools.inspect import inspect
 from frugan.data.tools.prepare import prepare
-from frugan.data.tools.shard import shard
 from frugan.errors import FruganError
 from tests.fuzz.damage import SMALL_RUN, program
 
@@ -180,13 +179,10 @@ def test_a_broken_file_is_named(tmp_path):
         opened(DataConfig(str(tmp_path / "set")), tmp_path)
 
 
-def test_copies_that_would_lose_it_are_refused(tmp_path):
+def test_a_copy_that_would_lose_it_is_refused(tmp_path):
     place = folder(tmp_path / "set")
-    with pytest.raises(FruganError, match="which shards do not keep"):
-        shard(place, tmp_path / "shards")
     with pytest.raises(FruganError, match="a prepared copy holds no masks"):
         prepare(DataConfig(str(place)), tmp_path / "copy", cache_dir=tmp_path / "cache")
-    assert not list(tmp_path.glob("shards*"))
     assert not list(tmp_path.glob("copy*"))
 
 

@@ -82,6 +82,7 @@ class Stored:
     extra_samples: int = 0
     number_type: NumberType | Literal[""] = ""  # of the pixels, where that is not uint8 or uint16 by `bits`
     bands: int = 0  # channels of the space "bands", which have no meaning as colours
+    channel_names: tuple[str, ...] = ()  # as the file calls them, where it has a name for each
 
     @property
     def channels(self) -> int:

@@ -125,4 +125,5 @@ def _header(stored: Stored, profile: Profile) -> Header:
         profile_use=profile.use,
         extra_samples=stored.extra_samples,
         number_type=stored.number_type,
+        channel_names=stored.channel_names,
     )

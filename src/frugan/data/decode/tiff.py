@@ -22,6 +22,7 @@ import tifffile
 from PIL import Image
 
 from frugan.data.decode import segments
+from frugan.data.decode.channel_names import names_of_pages, names_of_samples
 from frugan.data.decode.header import AlphaKind, Space, Stored, check_frames, check_size
 from frugan.data.decode.metadata import find_orientation
 from frugan.data.decode.samples import Content, full_range, mapped
@@ -88,7 +89,8 @@ def open_tiff(file: BinaryIO, *, pages_are_channels: bool = False) -> Stored:
     if pages_are_channels:
         if len(tiff.pages) > _MOST_CHANNELS:
             raise ValueError(f"{len(tiff.pages):,} pages, which are too many channels; the limit is {_MOST_CHANNELS:,}")
-        return _stacked([_stored(content, tiff, page) for _, page in _full_pages(tiff)])
+        pages = [_stored(content, tiff, page) for _, page in _full_pages(tiff)]
+        return _stacked(pages, names_of_pages(tiff, len(pages)))
     return replace(_stored(content, tiff, tiff.pages.first), frames=_count_pages(tiff))
 
 
@@ -108,12 +110,13 @@ class Pages:
         )  # a page itself takes kilobytes
         self._groups = _channels_of(self._tiff, len(self._pages)) or [(number,) for number in range(len(self._pages))]
         self.count = len(self._groups)
+        self._names = names_of_pages(self._tiff, len(self._groups[0])) if len(self._groups[0]) > 1 else ()
 
     def stored(self, number: int) -> Stored:
         with self._lock:
             numbers = self._pages[list(self._groups[number])].tolist()
             pages = [_stored(self._content, self._tiff, self._tiff.pages[i].aspage()) for i in numbers]
-            found = pages[0] if len(pages) == 1 else _stacked(pages)
+            found = pages[0] if len(pages) == 1 else _stacked(pages, self._names)
         return replace(found, read=partial(self._read, found), frames=1)
 
     def _read(self, stored: Stored) -> np.ndarray:
@@ -145,8 +148,8 @@ def _channels_of(tiff: tifffile.TiffFile, count: int) -> list[tuple[int, ...]] |
     return [tuple(row) for row in order.reshape(-1, order.shape[-1]).tolist()]
 
 
-def _stacked(pages: Sequence[Stored]) -> Stored:
-    """Pages of one size and depth as the channels of one image."""
+def _stacked(pages: Sequence[Stored], names: tuple[str, ...]) -> Stored:
+    """Pages of one size and depth as the channels of one image, with their names, if any."""
     first = pages[0]
     odd = next((i for i, page in enumerate(pages) if _kind(page) != _kind(first)), None)
     if odd is not None:
@@ -161,6 +164,7 @@ def _stacked(pages: Sequence[Stored]) -> Stored:
         bands=channels,
         alpha="none",
         profile=None,
+        channel_names=names if len(names) == channels else (),
         read=lambda: np.concatenate([page.read() for page in pages], -1),
     )
 
@@ -182,7 +186,7 @@ def _stored(content: Content, tiff: tifffile.TiffFile, page: tifffile.TiffPage) 
         check_size(int(page.tilewidth), int(page.tilelength), int(page.tiledepth) * size)
     tag, xmp = page.tags.valueof(274), page.tags.valueof(700)
     turned = int(tag) if isinstance(tag, int) and 1 <= tag <= 8 else find_orientation(None, _as_bytes(xmp))
-    return Stored(
+    found = Stored(
         height,
         width,
         space,
@@ -197,6 +201,8 @@ def _stored(content: Content, tiff: tifffile.TiffFile, page: tifffile.TiffPage) 
         bands=layout.colours if space == "bands" else 0,
         number_type=layout.number_type,
     )
+    alike = found.channels == layout.samples  # as many are read as there are
+    return replace(found, channel_names=names_of_samples(page, found.channels, alpha=alpha != "none") if alike else ())
 
 
 def _layout(page: tifffile.TiffPage, *, geographic: bool) -> tuple[_Layout, Space, AlphaKind]:

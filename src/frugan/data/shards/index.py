@@ -9,9 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from frugan.channels import MOST_VALUES, has_alpha
 from frugan.data.cache import FORMAT
 from frugan.data.decode import Header
 from frugan.data.shards import remote
+from frugan.data.sources.declared import MOST_CHANNELS, are_names
+from frugan.data.sources.masks import MaskValues
 from frugan.data.values import LARGEST
 from frugan.errors import FruganError, shown
 from frugan.files import parse_json, read_json, write_text
@@ -30,13 +33,17 @@ class Kind(NamedTuple):
     width: int
     channels: int
     depth: int
+    bands: bool = False
+    """Whether the last of two or four channels is no opacity."""
+    channel_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ShardFacts:
     """A shard without its pixels: its readable images by name, their labels as written, kinds of images.
 
-    `highest`: the highest colour value, as 16 bits hold it; None where it is not known.
+    `highest`: the highest colour value, as 16 bits hold it; None where it is not known. `masks`: the values in the last channels
+    of the images, where these were declared as masks; `kinds` and `highest` are without them.
     """
 
     names: list[str]
@@ -45,6 +52,7 @@ class ShardFacts:
     sha256: str
     skipped: list[tuple[str, str]]
     highest: int | None = None
+    masks: MaskValues | None = None
 
 
 @dataclass(frozen=True)
@@ -65,8 +73,11 @@ def facts_of(shard: Shard) -> Any:
     return shard.facts
 
 
-def read_index(folder: str) -> dict[str, Shard]:
-    """The shards by URL that an index.json of ours lists; nothing where there is none."""
+def read_index(folder: str, masks: int = 0) -> dict[str, Shard]:
+    """The shards by URL that an index.json of ours lists; nothing where there is none.
+
+    Facts of other mask channels than the last `masks` are left out: they were counted for another declaration.
+    """
     content = remote.read(f"{folder}/{INDEX}", MOST_INDEX)
     try:
         index = parse_json(content or b"{}")
@@ -75,11 +86,12 @@ def read_index(folder: str) -> dict[str, Shard]:
         found = {}
         for row in index["shards"]:
             _check_row(row)
-            kinds = [Kind(*kind) for kind in row["kinds"]]
-            facts = ShardFacts(row["names"], row["labels"], kinds, row["sha256"], [], _known_highest(row))
-            shard = Shard(f"{folder}/{row['file']}", {"size": row["bytes"], "sha256": row["sha256"]}, facts)
+            seen = _mask_values(row)
+            facts = ShardFacts(row["names"], row["labels"], _kinds(row), row["sha256"], [], _known_highest(row), seen)
             if not facts.names or len(facts.names) != len(facts.labels):
                 raise ValueError(f"{row['file']} has {len(facts.names)} names and {len(facts.labels)} labels")
+            known = facts if masks == (len(seen.codes) if seen else 0) else None
+            shard = Shard(f"{folder}/{row['file']}", {"size": row["bytes"], "sha256": row["sha256"]}, known)
             found[shard.url] = shard
         return found
     except (ValueError, KeyError, TypeError) as error:
@@ -96,6 +108,24 @@ def _known_highest(row: dict[str, Any]) -> int | None:
     return value
 
 
+def _kinds(row: dict[str, Any]) -> list[Kind]:
+    return [Kind(*kind[:6], *map(tuple, kind[6:])) for kind in row["kinds"]]
+
+
+def _mask_values(row: dict[str, Any]) -> MaskValues | None:
+    """The values of masks that a line of index.json tells, if any."""
+    if row.get("masks") is None:
+        return None
+    codes, depth = row["masks"]
+    sound = isinstance(codes, list) and 1 <= len(codes) < MOST_CHANNELS and type(depth) is int and depth in (8, 16)
+    for known in codes if sound else ():
+        whole = isinstance(known, list) and all(type(code) is int and 0 <= code < 1 << depth for code in known)
+        sound = sound and whole and 1 <= len(known) <= MOST_VALUES and known == sorted({*known})
+    if not sound:
+        raise ValueError(f"the entry of {shown(row.get('file'))} has values of masks that cannot be")
+    return MaskValues(tuple(map(tuple, codes)), depth)
+
+
 def _check_row(row: Any) -> None:
     """Raises `ValueError` unless a line of index.json has all its fields, each of its own type and in range."""
     kinds, size = row["kinds"], row["bytes"]
@@ -109,9 +139,10 @@ def _check_row(row: Any) -> None:
         and bool(kinds)
     )
     for kind in kinds if sound else ():
-        name, height, width, channels, depth = kind
-        sizes = whole(height, 1, 1 << 20) and whole(width, 1, 1 << 20) and whole(channels, 1, 4)
+        name, height, width, channels, depth, bands, called = (*kind, *(False, [])[len(kind) - 5 :])
+        sizes = whole(height, 1, 1 << 20) and whole(width, 1, 1 << 20) and whole(channels, 1, MOST_CHANNELS)
         sound = sound and isinstance(name, str) and sizes and type(depth) is int and depth in (8, 16)
+        sound = sound and type(bands) is bool and isinstance(called, list) and are_names(called)
     if not sound:
         raise ValueError(f"the entry of {shown(row.get('file'))} has a field that is not what it should be")
 
@@ -125,27 +156,29 @@ def index_row(tar: Path, facts: ShardFacts) -> dict[str, Any]:
 
 def kinds_of(pairs: Iterable[tuple[str, Header | str]]) -> list[Kind]:
     """The distinct kinds among (name, header) pairs; what has no header counts as none."""
-    kinds: dict[tuple[int, ...], Kind] = {}
+    kinds: dict[tuple[Any, ...], Kind] = {}
     for name, head in pairs:
         if isinstance(head, Header):
             if not is_plain(head.dtype):
                 raise FruganError(
                     f"{shown(name)} holds {head.dtype} numbers; shards hold images of 8 or 16 bits: train on the files themselves"
                 )
-            shape = (head.height, head.width, head.channels, head.depth)
+            bands = has_alpha(head.channels) and head.alpha == "none"
+            shape = (head.height, head.width, head.channels, head.depth, bands, head.channel_names)
             kinds.setdefault(shape, Kind(name, *shape))
     return list(kinds.values())
 
 
-def facts_file(root: Path, shard: Shard) -> Path:
-    return root / f"{hash_of([FORMAT, shard.url, shard.version])}.json"
+def facts_file(root: Path, shard: Shard, declared: str = "") -> Path:
+    """Where the facts of a shard are kept, read as is `declared` (see `Declaration.key`)."""
+    return root / f"{hash_of([FORMAT, shard.url, shard.version, *([declared] if declared else [])])}.json"
 
 
 def read_facts(file: Path) -> ShardFacts | None:
     try:
         facts = read_json(file, MOST_INDEX)
         _check_row({"file": "", "bytes": 0, **facts})
-        facts["kinds"] = [Kind(*kind) for kind in facts["kinds"]]
+        facts["kinds"], facts["masks"] = _kinds(facts), _mask_values(facts)
         facts["skipped"] = [(name, reason) for name, reason in facts["skipped"]]
         return ShardFacts(**facts)
     except (OSError, ValueError, KeyError, TypeError):

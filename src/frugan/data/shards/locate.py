@@ -9,6 +9,7 @@ from typing import Any
 from frugan.data.shards import remote
 from frugan.data.shards.index import Shard, facts_file, read_facts, read_index
 from frugan.data.sources.base import SUFFIXES
+from frugan.data.sources.declared import Declaration
 from frugan.data.workers import in_threads
 from frugan.errors import FruganError
 
@@ -31,27 +32,29 @@ def is_shards(path: str | Path) -> bool:
     return ".tar" in suffixes and not suffixes & set(SUFFIXES)
 
 
-def locate(path: str, without: Sequence[str], root: Path) -> tuple[list[Shard], list[tuple[str, str]]]:
-    """The shards that a path names, with what is known of each; and (url, reason) of those that cannot be reached.
+def locate(
+    urls: Sequence[str], without: Sequence[str], root: Path, declared: Declaration
+) -> tuple[list[Shard], list[tuple[str, str]]]:
+    """The shards, with what is known of each; and (url, reason) of those that cannot be reached.
 
     Args:
-        path: a folder, pattern or URL.
-        without: URLs that are left out.
+        urls: as `remote.find` finds them.
+        without: those that are left out.
         root: the cache, which remembers the shards' contents.
+        declared: of their channels.
     """
-    urls = remote.find(path)
-    indexed = read_index(remote.parent(urls[0]))
+    indexed = read_index(remote.parent(urls[0]), declared.masks)
 
     def look(url: str) -> Shard | str:
-        if (shard := indexed.get(url)) is not None:
+        if (shard := indexed.get(url)) is not None and shard.facts:
             return shard
         try:
-            shard = Shard(url, remote.version(url))
+            shard = shard or Shard(url, remote.version(url))
         except FruganError:
             raise
         except Exception as error:
             return remote.reason(error, url)
-        return Shard(url, shard.version, read_facts(facts_file(root, shard)))
+        return Shard(url, shard.version, read_facts(facts_file(root, shard, declared.key)))
 
     wanted = [url for url in urls if url not in without]
     found, lost = sort_out(wanted, in_threads(look, wanted, AT_ONCE))

@@ -42,7 +42,7 @@ class ShardPixels:
         self._store, self._shards, self._range = store, shards, value_range
         self.starts = np.cumsum([0, *(len(facts_of(shard).names) for shard in shards)])
         plan = store.plan
-        self.shape = (int(self.starts[-1]), *plan.resolution, plan.channels)
+        self.shape = (int(self.starts[-1]), *plan.resolution, store.channels)
         self.dtype = np.dtype(np.uint8 if plan.depth == 8 else np.uint16)
         self._open: dict[int, Future[CachedPixels]] = {}
         self._here: OrderedDict[int, None] = OrderedDict()  # on disk or about to be; the one unused for longest first
@@ -71,7 +71,9 @@ class ShardPixels:
                 stored = self.shard(int(k))[rows[mine] - self.starts[k]]
             except ShardLost as error:
                 raise FruganError(f"{self.url(k)} cannot be had any more: {error}; check network and access") from error
-            out[mine] = stretch(stored, self._range, alpha=self._store.plan.alpha)
+            plan = self._store.plan
+            out[mine, ..., : plan.channels] = stretch(stored[..., : plan.channels], self._range, alpha=plan.alpha)
+            out[mine, ..., plan.channels :] = stored[..., plan.channels :]  # masks
         return out
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

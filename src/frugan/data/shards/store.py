@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
+from frugan.channels import MaskChannel
 from frugan.command_line import command
 from frugan.data.cache import (
     FORMAT,
@@ -25,6 +26,9 @@ from frugan.data.shards import remote
 from frugan.data.shards.index import INDEX, Kind, Shard, ShardFacts, facts_file, hash_of, kinds_of, write_facts
 from frugan.data.shards.locate import AT_ONCE, sort_out
 from frugan.data.sources.archives import Tar
+from frugan.data.sources.base import Source
+from frugan.data.sources.declared import Declaration
+from frugan.data.sources.masks import Masked, MaskValues, UnreadableMasks
 from frugan.data.stats import highest
 from frugan.data.target import PixelConfig, Plan, make_plan
 from frugan.data.workers import Progress, in_threads
@@ -43,16 +47,26 @@ class Store:
         config: size and channels.
         kinds: kinds of images that are known already; without any, those of the first shard that is read.
         limit: bytes of decoded shards that stay on disk while shards are surveyed; None: no limit.
+        declared: of the images' channels. Masks in them are counted in steps of the values of all shards once `join_masks` has been
+            called, of each shard's own before.
     """
 
-    def __init__(self, root: Path, config: PixelConfig, kinds: Sequence[Kind], limit: int | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        config: PixelConfig,
+        kinds: Sequence[Kind],
+        limit: int | None = None,
+        declared: Declaration = Declaration(),  # noqa: B008 — frozen
+    ) -> None:
         """While shards are surveyed, only those stay on disk that fit within `limit` bytes.
 
         Pixels are held as stored: the range of values in use is known only when all shards are.
         """
         self.root, self.config, self.limit = root, replace(config, value_range="full"), limit
-        self._first = list(kinds)
-        self.planned = _planned(config, kinds) if kinds else None
+        self._first, self._declared = list(kinds), declared
+        self.planned = self._planned(kinds) if kinds else None
+        self._masks: MaskValues | None = None
         self._kept = 0
         root.mkdir(parents=True, exist_ok=True)
 
@@ -61,14 +75,36 @@ class Store:
         assert self.planned is not None, "a shard has been read"
         return self.planned
 
+    @property
+    def channels(self) -> int:
+        """Of decoded pixels, masks included."""
+        return self.plan.channels + self.config.masks
+
+    def join_masks(self, shards: Sequence[Shard], where: str) -> tuple[MaskChannel, ...]:
+        """What the masks of all shards hold. From here on a shard is decoded with these values; where it has been decoded with
+        fewer, those pixels are removed. Raises `FruganError` as `Masked.learn`."""
+        own = [shard.facts.masks for shard in shards if shard.facts and shard.facts.masks]
+        if not own:
+            return ()
+        joined = MaskValues.joined(own, where)
+        for shard in shards:
+            if shard.facts and shard.facts.masks != joined:
+                shutil.rmtree(self.folder(shard), ignore_errors=True)
+        self._masks = joined
+        return joined.channels(where)
+
     def bytes_of(self, shards: Sequence[Shard]) -> int:
         """The bytes that surveyed shards take when decoded."""
         images = sum(len(shard.facts.names) for shard in shards if shard.facts)
-        return images * math.prod(self.plan.resolution) * self.plan.channels * self.plan.depth // 8
+        return images * math.prod(self.plan.resolution) * self.channels * self.plan.depth // 8
 
     def folder(self, shard: Shard) -> Path:
         """The folder of a decoded shard, which need not exist."""
-        return self.root / hash_of([FORMAT, shard.url, shard.version, asdict(self.config), asdict(self.plan)])
+        return self._folder(shard, self._masks or (shard.facts.masks if shard.facts else None))
+
+    def _folder(self, shard: Shard, masks: MaskValues | None) -> Path:
+        parts = [FORMAT, shard.url, shard.version, asdict(self.config), asdict(self.plan)]
+        return self.root / hash_of([*parts, *([masks] if masks else []), *filter(None, [self._declared.key])])
 
     def load(self, shard: Shard) -> CachedPixels:
         """The decoded shard, fetched and built where it is not there. Raises `ShardLost`."""
@@ -99,7 +135,7 @@ class Store:
         return shard
 
     def _build(self, shard: Shard) -> ShardFacts:
-        expected = shard.facts.sha256 if shard.facts else None
+        expected = shard.facts.sha256 if shard.facts else shard.version.get("sha256")
         with ExitStack() as stack:
             scratch = stack.enter_context(scratch_folder(self.root))
             try:
@@ -115,30 +151,48 @@ class Store:
                     ) from error
                 raise ShardLost(remote.reason(error, shard.url)) from error
             try:
-                source = Tar(file)
-                labels = dict(zip(source.names, source.labels()))
+                tar = Tar(file)
+                labels = dict(zip(tar.names, tar.labels()))
             except FruganError as error:
                 raise ShardLost(str(error).replace(f"{file}", shard.stem)) from error
+            source = self._declared.of_files(tar)
             heads = headers(source)
             kinds = kinds_of((f"{shard.stem}/{name}", head) for name, head in zip(source.names, heads))
             if not kinds:
                 raise ShardLost("holds no images that can be read")
             self._settle(kinds)
             try:
-                build_entry(self.folder(shard), source, self.config, lambda done: None, self.plan)
-            except NothingReadable as error:
+                masks = self._masks_in(source, heads, shard)
+                folder = self._folder(shard, self._masks or masks)
+                build_entry(folder, source, self.config, lambda done: None, self.plan)
+            except (NothingReadable, UnreadableMasks) as error:
                 raise ShardLost("holds no images that can be read") from error
-        entry = load_entry(self.folder(shard), 1)
+        entry = load_entry(folder, 1)
         if entry is None:
-            raise ShardLost(f"its decoded images in {self.folder(shard)} were damaged at once")
+            raise ShardLost(f"its decoded images in {folder} were damaged at once")
         found = [labels[name] for name in entry.names]
-        facts = ShardFacts(entry.names, found, kinds, sha256, entry.skipped, highest(entry.stats.values, 16))
-        write_facts(facts_file(self.root, shard), facts)
+        facts = ShardFacts(entry.names, found, kinds, sha256, entry.skipped, highest(entry.stats.values, 16), masks)
+        write_facts(facts_file(self.root, shard, self._declared.key), facts)
         return facts
+
+    def _masks_in(self, source: Source, heads: Sequence[Header | str], shard: Shard) -> MaskValues | None:
+        """The values of the masks in a shard, after the source has been told which ones to count in."""
+        if not isinstance(source, Masked):
+            return None
+        rows = [i for i, head in enumerate(heads) if isinstance(head, Header)]
+        known = shard.facts.masks if shard.facts else None
+        try:
+            own = known or source.observe(rows)
+        except UnreadableMasks:
+            raise
+        except FruganError as error:
+            raise FruganError(str(error).replace(str(source.path), shard.url)) from error
+        source.use(self._masks or own)
+        return own
 
     def _settle(self, kinds: list[Kind]) -> None:
         """Makes the plan from these images, or raises `FruganError` where they do not fit the one there is."""
-        plan = _planned(self.config, self._first + kinds)
+        plan = self._planned(self._first + kinds)
         if self.planned is None:
             self.planned, self._first = plan, kinds
         elif plan.depth > self.planned.depth:
@@ -147,6 +201,14 @@ class Store:
                 f"{deep.name} has {deep.depth} bits per channel, the images of the shards before it {self.planned.depth}; "
                 f"name its shard first in a .txt list, or write the set anew with {command('data', 'shard')}"
             )
+
+    def _planned(self, kinds: Sequence[Kind]) -> Plan:
+        heads = [
+            Header(k.height, k.width, k.channels, cast(Any, k.depth), "", "", channel_names=k.channel_names)
+            for k in kinds
+        ]
+        alpha = self._declared.alpha and not any(kind.bands for kind in kinds)
+        return make_plan(self.config, [kind.name for kind in kinds], heads, alpha=alpha)
 
 
 def survey(store: Store, shards: Sequence[Shard], progress: Progress) -> tuple[list[Shard], list[tuple[str, str]]]:
@@ -180,8 +242,3 @@ def survey(store: Store, shards: Sequence[Shard], progress: Progress) -> tuple[l
             yield result
 
     return sort_out([shard.url for shard in shards], counted())
-
-
-def _planned(config: PixelConfig, kinds: Sequence[Kind]) -> Plan:
-    heads = [Header(k.height, k.width, k.channels, cast(Any, k.depth), "", "") for k in kinds]
-    return make_plan(config, [kind.name for kind in kinds], heads)

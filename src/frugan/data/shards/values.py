@@ -43,7 +43,7 @@ class ShardValues:
             )  # only what is here already stays within the limit
             try:
                 for image in self._store.load(shard).pixels:
-                    counts.add(image)
+                    counts.add(image[..., : self._store.plan.channels])
             except ShardLost as error:
                 reason = f"{shard.url}: {error}"
             if passing:

@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from frugan.channels import CHANNELS, has_alpha, parse_channels
+from frugan.channels import AS_FILES, CHANNELS, has_alpha, parse_channels
 from frugan.checks import meant
 from frugan.data.decode import Header
+from frugan.data.decode.channel_names import LONGEST
 from frugan.data.sources.arrays import Arrays
 from frugan.data.sources.base import LARGEST_TEXT, Derived, Source, read_text
 from frugan.data.sources.folder import SingleFile
+from frugan.data.sources.masks import Masked
 from frugan.data.sources.own import INDEX, RUN_CONFIG
 from frugan.errors import FruganError, shown
 from frugan.files import parse_json
@@ -28,8 +30,7 @@ DATA_FILE = "data.json"
 _KEYS = ("channels", "channel_names")
 _OF_A_RUN = "fingerprint"
 _MENTIONED = re.compile(r'"chan\w*"\s*:', re.IGNORECASE)
-_MOST = 4096
-_LONGEST = 100
+MOST_CHANNELS = 4096
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class ChannelFile:
         declared = parse_channels(channels)
         count = declared.images or CHANNELS.get(declared.choice, len(self.names))
         return self.names if len(self.names) == count else ()
+
+    @property
+    def alpha(self) -> bool:
+        """Whether the last of two or four channels may be opacity: where it has a name, "alpha"."""
+        return not has_alpha(len(self.names)) or self.names[-1].lower() == "alpha"
 
 
 def find_channels(source: Source) -> ChannelFile | None:
@@ -92,17 +98,18 @@ def _parse(content: dict[str, Any], where: str, *, labels: bool) -> ChannelFile 
             )
     names, said = _names(content, where), content.get("channels", "auto")
     whole = isinstance(said, int) and not isinstance(said, bool)
-    if not isinstance(said, str) and not (whole and 1 <= said <= _MOST):
+    if not isinstance(said, str) and not (whole and 1 <= said <= MOST_CHANNELS):
         raise FruganError(
-            f"{where}: channels {shown(repr(said)[:60])}; give a text such as RGB=image,3=mask, or their count from 1 to {_MOST}"
+            f"{where}: channels {shown(repr(said)[:60])}; give a text such as RGB=image,3=mask, or their count from 1 to "
+            f"{MOST_CHANNELS}"
         )
     return _agreed(said, names, where)
 
 
 def are_names(names: Sequence[Any]) -> bool:
     """Whether `channel_names` may hold these."""
-    return len(names) <= _MOST and all(
-        isinstance(name, str) and name.isprintable() and 0 < len(name) <= _LONGEST for name in names
+    return len(names) <= MOST_CHANNELS and all(
+        isinstance(name, str) and name.isprintable() and 0 < len(name) <= LONGEST for name in names
     )
 
 
@@ -110,7 +117,7 @@ def _names(content: dict[str, Any], where: str) -> tuple[str, ...]:
     names = content.get("channel_names", [])
     if not (isinstance(names, list) and are_names(names)):
         raise FruganError(
-            f"{where}: channel_names are a list of up to {_MOST} texts, each of 1 to {_LONGEST} printable characters"
+            f"{where}: channel_names are a list of up to {MOST_CHANNELS} texts, each of 1 to {LONGEST} printable characters"
         )
     return tuple(names)
 
@@ -143,6 +150,64 @@ def _agreed(said: str | int, names: tuple[str, ...], where: str) -> ChannelFile:
     return ChannelFile(where, channels, names, (count or len(names) or None) if channels == "auto" else None)
 
 
+@dataclass(frozen=True)
+class Declaration:
+    """What a choice of channels, and a declaration `found` beside the images, make of their sources.
+
+    `channels`: the choice, "auto" settled. `names` of the image channels; `count` of channels that each file must have; `left_out`:
+    so many masks that were declared, and are not asked for.
+    """
+
+    channels: str = "auto"
+    found: ChannelFile | None = None
+    names: tuple[str, ...] = ()
+    count: int | None = None
+    left_out: int = 0
+
+    @classmethod
+    def of(cls, channels: str, found: ChannelFile | None) -> Declaration:
+        """Channels that are asked for stay, and have names only where as many are told. Masks that are told of are left out then,
+        unless the channels that are asked for have some."""
+        if found is None or channels == AS_FILES:
+            return cls(channels)
+        if channels == "auto":
+            return cls(found.channels, found, found.names, found.count)
+        told, asked = parse_channels(found.channels), parse_channels(channels)
+        masks = 0 if asked.masks else told.masks
+        count = (told.images or 0) + masks if masks else None
+        return cls(channels, found, found.names_of(channels), count, masks)
+
+    @property
+    def masks(self) -> int:
+        return parse_channels(self.channels).masks
+
+    @property
+    def alpha(self) -> bool:
+        return not (self.masks or self.left_out) and (self.found is None or self.found.alpha)
+
+    @property
+    def key(self) -> str:
+        """Tells declarations apart; "" where nothing is declared."""
+        asked = parse_channels(self.channels)
+        settings = (self.names, self.count, self.left_out, asked.images, asked.masks)
+        return repr((*settings, self.found.names if self.found else ())) if self.found or asked.masks else ""
+
+    def named(self, source: Source) -> Source:
+        """The source with what is declared beside it, masks aside."""
+        return Named(source, self.found, self.names, self.count, self.left_out) if self.found else source
+
+    def of_files(self, source: Source) -> Source:
+        """The source with what is declared, masks in its own files among it."""
+        asked = parse_channels(self.channels)
+        source = self.named(source)
+        return Masked(source, None, images=asked.images, count=asked.masks) if asked.masks else source
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of a data.json that declares the same; nothing where there is nothing to declare."""
+        channels: str | int | None = self.channels if self.channels not in ("auto", AS_FILES) else self.count
+        return ({"channels": channels} if channels else {}) | ({"channel_names": [*self.names]} if self.names else {})
+
+
 class Named(Derived):
     """A source whose channels have names, see `frugan.data.sources.base.Source`. Where the last of two or four channels has
     another name than "alpha", it is no opacity."""
@@ -161,8 +226,7 @@ class Named(Derived):
         super().__init__(source)
         self.found, self.channel_names, self.count, self.masks = found, names, count, masks
         self.kind, self.names, self.unreadable = source.kind, source.names, source.unreadable
-        told = found.names
-        self.alpha = source.alpha and not masks and (not has_alpha(len(told)) or told[-1].lower() == "alpha")
+        self.alpha = source.alpha and not masks and found.alpha
 
     def stamp(self) -> str:
         return hashlib.sha256(self.source.stamp().encode() + self._key()).hexdigest()
@@ -180,8 +244,8 @@ class Named(Derived):
                 f"has {header.channels} channels, and {self.found.where} tells of {self.count}; correct it, or pass it over with "
                 "--channels files"
             )
-        header = replace(header, channels=header.channels - self.masks)
-        return replace(header, channel_names=self.channel_names) if self.channel_names else header
+        channels = header.channels - self.masks
+        return replace(header, channels=channels, channel_names=self.channel_names or header.channel_names[:channels])
 
     def pixels(self, index: int) -> np.ndarray:
         pixels = self.source.pixels(index)

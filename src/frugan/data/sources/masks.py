@@ -8,9 +8,10 @@ uint16, whose range is not known yet, they become places in that order.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,43 @@ _WHOLE = 0
 
 _GREY = 0x010101
 """A grey value times this is the colour that looks like it."""
+
+
+class MaskValues(NamedTuple):
+    """The values stored in masks: of each mask channel, in ascending order, and their bits (8, 16, or 0 for another type)."""
+
+    codes: tuple[tuple[int, ...], ...]
+    depth: int
+
+    @classmethod
+    def joined(cls, parts: Iterable[MaskValues], where: object) -> MaskValues:
+        """The values of all masks. Raises `FruganError` where they are too many to mean something, or their bits differ."""
+        found = list(parts)
+        if len({part.depth for part in found}) > 1:
+            raise FruganError(f"some masks in {where} have 8 bits and some have more; save all alike")
+        codes = tuple(tuple(sorted(set().union(*same))) for same in zip(*(part.codes for part in found)))
+        if any(len(known) > MOST_VALUES for known in codes):
+            raise FruganError(
+                f"the masks in {where} have more than {MOST_VALUES} different values: a mask has few, which mean something; save "
+                "masks as PNG without smooth edges, or declare that channel as image"
+            )
+        return cls(codes, found[0].depth)
+
+    def channels(self, where: object, *, colours: bool = False) -> tuple[MaskChannel, ...]:
+        """What the masks hold. `colours`: codes of 8 bits are 0xRRGGBB. Raises `FruganError` where all hold one value only."""
+        for known in self.codes:
+            if len(known) < 2:
+                raise FruganError(f"the masks in {where} say nothing: all hold one value only, {_as_grey(known[0])}")
+        colours = colours and self.depth == 8
+        if colours and any(code % _GREY for known in self.codes for code in known):
+            return tuple(MaskChannel(known, 24) for known in self.codes)
+        factor = _GREY if colours else 1
+        bits = [self.depth or (8 if known[-1] < 256 else 16) for known in self.codes]
+        return tuple(MaskChannel(tuple(code // factor for code in known), n) for known, n in zip(self.codes, bits))
+
+
+class UnreadableMasks(FruganError):
+    """Images none of whose masks can be read."""
 
 
 class Masked(Derived):
@@ -87,7 +125,7 @@ class Masked(Derived):
             assert self.images is not None
             if header.channels != self.images + self.count:
                 raise FruganError(f"has {header.channels} channels, and --channels names {self.images + self.count}")
-            return replace(header, channels=self.images)
+            return replace(header, channels=self.images, channel_names=header.channel_names[: self.images])
         try:
             other = self.masks.header(mask)
         except Exception as error:  # a decoder given a broken file raises anything at all
@@ -115,51 +153,39 @@ class Masked(Derived):
 
         Raises `FruganError` where the values are too many to mean something, or only one.
         """
-        where = (self.masks or self.source).path
-        codes: list[set[int]] = [set() for _ in range(self.count)]
-        depths: set[int] = set()
-        first = ""
-
-        def look(row: int) -> tuple[int, list[set[int]], int | str]:
-            try:
-                planes, depth = self._planes(row)
-            except Exception as error:  # is told when the image is decoded
-                return row, [], f"{shown(self.names[row])}: {error}"
-            return row, [set(np.unique(plane)[: MOST_VALUES + 1].tolist()) for plane in planes], depth
-
-        for row, values, depth in in_threads(look, rows, at_once):
-            if isinstance(depth, str):
-                first = first or depth
-            else:
-                depths.add(depth)
-            for known, new in zip(codes, values):
-                known |= new
-                if len(known) > MOST_VALUES:
-                    raise FruganError(
-                        f"the masks in {where} have more than {MOST_VALUES} different values (up to {shown(self.names[row])}): "
-                        "a mask has few, which mean something; save masks as PNG without smooth edges, or declare that "
-                        "channel as image"
-                    )
-        if len(depths) > 1:
-            raise FruganError(f"some masks in {where} have 8 bits and some have more; save all alike")
-        if not depths:
-            raise FruganError(f"none of the masks in {where} can be read, the first is {first}")
-        for known in codes:
-            if len(known) < 2:
-                raise FruganError(f"the masks in {where} say nothing: all hold one value only, {_as_grey(known)}")
-        self._codes = [np.array(sorted(known)) for known in codes]
-        self.channels = self._described(depths.pop())
+        if not self._codes:
+            found = self.observe(rows, at_once=at_once)
+            self.channels = found.channels((self.masks or self.source).path, colours=self.masks is not None)
+            self.use(found)
         return self.channels
 
-    def _described(self, depth: int) -> tuple[MaskChannel, ...]:
-        colours = self.masks is not None and depth == 8
-        if colours and any((known % _GREY).any() for known in self._codes):
-            return tuple(MaskChannel(tuple(known.tolist()), 24) for known in self._codes)
-        factor, found = _GREY if colours else 1, []
-        for known in self._codes:
-            bits = depth or (8 if known[-1] < 256 else 16)
-            found.append(MaskChannel(tuple((known // factor).tolist()), bits))
-        return tuple(found)
+    def observe(self, rows: Sequence[int], *, at_once: int | None = None) -> MaskValues:
+        """The values in the masks of these images. Raises `FruganError` as `learn`, but not of a single value."""
+        where, found, first = (self.masks or self.source).path, None, ""
+
+        def look(row: int) -> MaskValues | str:
+            try:
+                return self.values(row)
+            except Exception as error:  # is told when the image is decoded
+                return f"{shown(self.names[row])}: {error}"
+
+        for row, new in zip(rows, in_threads(look, rows, at_once)):
+            if isinstance(new, str):
+                first = first or new
+            else:
+                found = MaskValues.joined([found, new] if found else [new], f"{where} (up to {shown(self.names[row])})")
+        if found is None:
+            raise UnreadableMasks(f"none of the masks in {where} can be read, the first is {first}")
+        return found
+
+    def values(self, index: int) -> MaskValues:
+        """Those of one image, of each mask at most one more than a mask may have."""
+        planes, depth = self._planes(index)
+        return MaskValues(tuple(tuple(np.unique(plane)[: MOST_VALUES + 1].tolist()) for plane in planes), depth)
+
+    def use(self, values: MaskValues) -> None:
+        """Has the masks counted in steps of these values, which are known from elsewhere, instead of learning them."""
+        self._codes = [np.array(known) for known in values.codes]
 
     def _planes(self, index: int) -> tuple[list[np.ndarray], int]:
         """The masks of an image and their bits: `[H, W]` each of stored values, those of 8 bits from files of their own as colours
@@ -197,8 +223,7 @@ def _whole(pixels: np.ndarray) -> tuple[np.ndarray, int]:
     return pixels.astype(np.uint16), _WHOLE
 
 
-def _as_grey(codes: set[int]) -> int:
-    (code,) = codes
+def _as_grey(code: int) -> int:
     return code // _GREY if code and code % _GREY == 0 else code
 
 
@@ -210,5 +235,5 @@ def _steps(plane: np.ndarray, codes: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def even_steps(count: int, dtype: np.dtype) -> np.ndarray:
     """So many numbers from 0 to what stands for 1 in pixels that are held as uint8, uint16 or float32."""
-    steps = np.arange(count) * (full_value(dtype) / (count - 1))
+    steps = np.arange(count) * (full_value(dtype) / max(count - 1, 1))
     return (steps if dtype.kind == "f" else np.rint(steps)).astype(dtype)

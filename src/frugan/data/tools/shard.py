@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import numpy as np
+import tifffile
 
+from frugan.channels import AS_FILES, CHANNEL_NAMES, CHANNELS
 from frugan.checks import Limits, Seed, checked
 from frugan.command_line import command
 from frugan.data.decode import Header, read_header, read_pixels
@@ -24,14 +26,16 @@ from frugan.data.labels.read import find_labels, read_labels
 from frugan.data.shards.index import INDEX, INDEX_FORMAT, ShardFacts, index_row, kinds_of
 from frugan.data.sources.arrays import Arrays
 from frugan.data.sources.base import Files, Source
-from frugan.data.sources.declared import find_channels
+from frugan.data.sources.declared import DATA_FILE, Declaration, find_channels
+from frugan.data.sources.masks import Masked, MaskValues
 from frugan.data.sources.open import open_source
 from frugan.data.sources.own import OwnFiles
 from frugan.data.stats import Histograms, highest
-from frugan.data.tools.prepare import encode_png, refuse_what_png_cannot_hold
+from frugan.data.tools.prepare import encode_png
 from frugan.data.workers import Progress, in_threads
 from frugan.errors import FruganError, fault, shown
 from frugan.files import building
+from frugan.pixel_format import is_plain
 
 _LONGEST_NAME = 60  # characters of an image's own name that its key keeps
 
@@ -57,6 +61,7 @@ class _Sample:
     header: Header
     label: Any  # a whole number, a word, a list of numbers, or None
     highest: int  # colour value, as 16 bits hold it
+    masks: MaskValues | None
 
 
 @checked
@@ -66,19 +71,22 @@ def shard(
     *,
     per_shard: Annotated[int, Limits(at_least=1, hint="some hundred to some thousand are usual")] = 1000,
     labels: str = "auto",
+    channels: str = "auto",
     seed: Seed = 0,
     progress: Progress = None,
 ) -> Sharded:
     """Writes a folder, zip, tar or array file as shards into a new folder, whole or not at all.
 
-    Images are shuffled, so that every shard resembles the set; files are copied byte for byte, arrays become PNG. What cannot
-    be decoded is left out and named. Memory stays bounded.
+    Images are shuffled, so that every shard resembles the set; files are copied byte for byte, arrays become PNG, of more than
+    four channels TIFF. What cannot be decoded is left out and named. Memory stays bounded. What channels are, as is asked for or a
+    data.json beside the images declares, is declared beside the shards.
 
     Args:
         path: of the images.
         out: the folder.
         per_shard: images in a shard, at most.
         labels: as in `DataConfig`.
+        channels: "auto", "files", or what each channel is, as in `DataConfig`.
         seed: of the order.
         progress: called with (done, total) images.
 
@@ -91,10 +99,10 @@ def shard(
             f"{shown(several[0])} holds several images, which lie too deep in it to be shuffled; write them one by one with "
             f"{command('data', 'prepare', str(path), 'images.zip')}, then shard that"
         )
-    if found := find_channels(source):
-        raise FruganError(
-            f"{found.where} tells what channels are, which shards do not keep: train on {path} itself, or remove that file"
-        )
+    if channels in CHANNELS:
+        raise FruganError(f"--channels {channels}: files are copied as they are; convert them when they are trained on")
+    declared = Declaration.of(channels, None if channels == AS_FILES else find_channels(source))
+    images = declared.of_files(source)
     specification = find_labels(source, source.names) if labels == "auto" else labels
     written = _written(read_labels(source, specification, source.names))
     order = np.random.default_rng(seed).permutation(len(source.names)).tolist()
@@ -102,7 +110,7 @@ def shard(
 
     def samples() -> Iterator[_Sample]:
         for done, found in enumerate(
-            in_threads(lambda numbered: _read(source, written, *numbered), enumerate(order)), 1
+            in_threads(lambda numbered: _read(source, images, written, *numbered), enumerate(order)), 1
         ):
             if progress:
                 progress(done, len(order))
@@ -113,35 +121,48 @@ def shard(
 
     with building(out) as folder:
         folder.mkdir()
-        rows, remaining = [], samples()
-        while (row := _write(folder / f"{out.name}-{len(rows):06d}.tar", islice(remaining, per_shard))) is not None:
-            rows.append(row)
+        rows, remaining, masks = [], samples(), []
+        while shard := _write(folder / f"{out.name}-{len(rows):06d}.tar", islice(remaining, per_shard), path):
+            rows.append(shard[0])
+            masks += [shard[1]] if shard[1] else []
         if not rows:
             raise FruganError(f"none of the {len(order)} images in {path} can be read; check that they open elsewhere")
+        if masks:
+            MaskValues.joined(masks, path).channels(path)  # or a sentence
+        if told := declared.to_dict():
+            (folder / DATA_FILE).write_text(json.dumps(told), encoding="utf-8")
         index = {"frugan_shards": INDEX_FORMAT, "shards": rows}
         (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
     return Sharded(out, sum(len(row["names"]) for row in rows), len(rows), skipped, source.own)
 
 
-def _read(source: Source, labels: Sequence[Any] | None, number: int, i: int) -> _Sample | tuple[str, str]:
-    """Image i of a source as the sample of that number, or its name and why it cannot be decoded."""
+def _read(
+    source: Source, images: Source, labels: Sequence[Any] | None, number: int, i: int
+) -> _Sample | tuple[str, str]:
+    """Image i of a source as the sample of that number, or its name and why it cannot be decoded. `images`: the source with its
+    channels as declared."""
     stem, suffix = os.path.splitext(source.names[i])
     key = f"{number:08d}-{re.sub(r'[^A-Za-z0-9]+', '-', stem)[-_LONGEST_NAME:].strip('-')}"
     try:
         content = _content(source, i)
-        counts = Histograms(alpha=True)
-        counts.add(read_pixels(io.BytesIO(content)))
+        declared = images.header(i)
         header = read_header(io.BytesIO(content))
-    except FruganError:
-        raise
+        header = replace(header, channels=declared.channels, channel_names=declared.channel_names)
+        counts = Histograms(alpha=images.alpha and header.alpha != "none")
+        counts.add(read_pixels(io.BytesIO(content))[..., : header.channels])
+        masks = images.values(i) if isinstance(images, Masked) else None
     except Exception as error:  # a decoder given a broken file raises anything at all
-        return source.names[i], fault(error)
-    name, label = f"{key}{suffix.lower() or '.png'}", labels[i] if labels else None
-    return _Sample(name, content, header, label, highest(counts.values(), 16))
+        return source.names[i], str(error) if isinstance(error, FruganError) else fault(error)
+    suffix = suffix.lower() or {"TIFF": ".tif"}.get(header.format, ".png")
+    name, label = f"{key}{suffix}", labels[i] if labels else None
+    return _Sample(name, content, header, label, highest(counts.values(), 16), masks)
 
 
-def _write(file: Path, samples: Iterable[_Sample]) -> dict[str, Any] | None:
-    """One shard and its line of the index; None, and no file, where there are no more samples."""
+def _write(file: Path, samples: Iterable[_Sample], where: object) -> tuple[dict[str, Any], MaskValues | None] | None:
+    """One shard: its line of the index and the values of its masks. None, and no file, where there are no more samples.
+
+    Raises `FruganError` where the masks, which are those of `where`, have too many values.
+    """
     written: list[_Sample] = []
     with tarfile.open(file, "w") as archive:
         for sample in samples:
@@ -160,8 +181,9 @@ def _write(file: Path, samples: Iterable[_Sample]) -> dict[str, Any] | None:
     written.sort(key=lambda sample: sample.name)  # as `Tar` reads them
     kinds = kinds_of((f"{file.stem}/{sample.name}", sample.header) for sample in written)
     names, labels, values = zip(*((sample.name, sample.label, sample.highest) for sample in written))
-    facts = ShardFacts(list(names), list(labels), kinds, sha256, [], max(values))
-    return index_row(file, facts)
+    seen = [sample.masks for sample in written if sample.masks]
+    masks = MaskValues.joined(seen, where) if seen else None
+    return index_row(file, ShardFacts(list(names), list(labels), kinds, sha256, [], max(values), masks)), masks
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -173,10 +195,18 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 def _content(source: Source, i: int) -> bytes:
     if isinstance(source, Arrays):
         pixels = source.pixels(i)
-        refuse_what_png_cannot_hold(pixels.dtype, pixels.shape[-1], str(source.path))
-        return encode_png(pixels)
+        in_png = is_plain(pixels.dtype) and pixels.shape[-1] in CHANNEL_NAMES
+        return encode_png(pixels) if in_png else _tiff(pixels)
     with cast(Files, source).open(source.names[i]) as file:
         return file.read()
+
+
+def _tiff(pixels: np.ndarray) -> bytes:
+    """An image of any number of channels as a TIFF file of bands, which does not say that frugan made it."""
+    file = io.BytesIO()
+    options = {"photometric": "minisblack", "planarconfig": "contig", "compression": "zlib"}
+    tifffile.imwrite(file, pixels, metadata=None, software=False, **options)
+    return file.getvalue()
 
 
 def _written(labels: Labels) -> list[Any] | None:
