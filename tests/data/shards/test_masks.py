@@ -72,7 +72,7 @@ def test_shards_are_the_set_that_they_were_made_of(
     top = int(np.iinfo(dtype).max)
     values = draw(st.lists(st.integers(0, top), min_size=2, max_size=7, unique=True).map(sorted))
     png_may = images + masks <= 4 and (images + masks, dtype) in [(2, np.uint8), (3, np.uint8), (4, np.uint8)]
-    kind = draw(st.sampled_from(["tif", "npy", *(["png"] if png_may else [])]))
+    kind: Any = draw(st.sampled_from(["tif", "npy", *(["png"] if png_may else [])]))
     root = tmp_path_factory.mktemp("set")
     count, size = draw(st.integers(len(values), 9)), (12, 16)
     pixels = np.random.default_rng(1).integers(0, top + 1, (count, *size, images))

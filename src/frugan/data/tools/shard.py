@@ -204,7 +204,7 @@ def _content(source: Source, i: int) -> bytes:
 def _tiff(pixels: np.ndarray) -> bytes:
     """An image of any number of channels as a TIFF file of bands, which does not say that frugan made it."""
     file = io.BytesIO()
-    options = {"photometric": "minisblack", "planarconfig": "contig", "compression": "zlib"}
+    options: dict[str, Any] = {"photometric": "minisblack", "planarconfig": "contig", "compression": "zlib"}
     tifffile.imwrite(file, pixels, metadata=None, software=False, **options)
     return file.getvalue()
 
