@@ -52,8 +52,9 @@ class MaskValues(NamedTuple):
     def channels(self, where: object, *, colours: bool = False) -> tuple[MaskChannel, ...]:
         """What the masks hold. `colours`: codes of 8 bits are 0xRRGGBB. Raises `FruganError` where all hold one value only."""
         for known in self.codes:
-            if len(known) < 2:
-                raise FruganError(f"the masks in {where} say nothing: all hold one value only, {_as_grey(known[0])}")
+            lowest, *others = known
+            if not others:
+                raise FruganError(f"the masks in {where} say nothing: all hold one value only, {_as_grey(lowest)}")
         colours = colours and self.depth == 8
         if colours and any(code % _GREY for known in self.codes for code in known):
             return tuple(MaskChannel(known, 24) for known in self.codes)
