@@ -12,15 +12,20 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
+from torch import Tensor
 from typer.testing import CliRunner
 
+from frugan.cli import project
 from frugan.cli.app import app
 from frugan.errors import FruganError
 from frugan.images import to_uint8
 from frugan.interop import save_pretrained
 from frugan.latent.code import Code, load_code, render_points, save_code
 from frugan.latent.direction import Direction, Identity, save_directions
+from frugan.latent.fitting import FitReport
 from frugan.networks import Generator
+from frugan.networks.serialization import weights_digest
+from frugan.run.load import load
 from tests.latent.conftest import make_generator
 
 Run = Callable[..., str]
@@ -34,6 +39,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     G = make_generator((16, 16))
     save_pretrained(G, top / "net")
     save_pretrained(make_generator((16, 16), seed=5), top / "stranger")
+    many = make_generator((16, 16), label_size=3)
+    save_pretrained(many, top / "classes", class_names=["ant", "cat", "dog"])
+    w = many.mapping.features(many.latents(list(range(50))), torch.eye(3)[1].expand(50, -1)).mean(0)
+    own = many.synthesis(w.expand(1, many.num_ws, -1), noise="const")
+    Image.fromarray(to_uint8(own.clamp(-1, 1))[0]).save(top / "own.png")
     save_directions([Direction("d", "w", torch.eye(G.w_dim)[0], 0.5, Identity.of(G))], top / "found")
     save_directions([Direction("z", "z", torch.eye(G.z_dim)[0], 0.5, Identity.of(G))], top / "in-z")
     save_code(Code("mine", torch.zeros(G.num_ws, G.w_dim), Identity.of(G)), top / "mine.safetensors")
@@ -155,6 +165,89 @@ def test_a_tuned_network_is_used_like_any(run: Run, home: Path) -> None:
     run("blend", "@net", "p/tuned", "--interpolate", "0:1:2", "--seeds", "0", "--out", "b")
     with pytest.raises(FruganError, match="kept as differences from a run"):
         run("project", "p/tuned", "@images/alpha.png", "--out", "q", *QUICK, "--tune")
+
+
+class Killed(Exception):
+    pass
+
+
+def test_the_same_command_goes_on_with_what_was_stopped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped in the second of two batches, then in the tuning: the same codes and weights as of one that was not."""
+    steps = ("--steps-w", 2, "--steps", 60, "--tune-steps", 60, "--distance", "pixels", "--start", "mean")
+    command = ("project", "@net", "@images/alpha.png", "@own.png", *steps, "--tune", "--batch", 1, "--noise", "keep")
+    run(*command, "--out", "whole")
+    watch, seen, stops = project._watch, list[tuple[str, int]](), ["pn", "tuned"]
+
+    def watched(progress: Callable[[int, int], None], out: Path, targets: Tensor) -> Callable[[str, FitReport], None]:
+        show = watch(progress, out, targets)
+
+        def told(name: str, report: FitReport) -> None:
+            show(name, report)
+            seen.append((name, report.step))
+            times = {"pn": 2, "tuned": 1}.get(name)
+            if stops[:1] == [name] and report.step == 57 and seen.count((name, 57)) == times:
+                raise Killed
+
+        return told
+
+    monkeypatch.setattr(project, "_watch", watched)
+    begun = list[list[tuple[str, int]]]()
+    while stops:
+        with pytest.raises(Killed):
+            run(*command, "--out", "p")
+        assert pixels("p/progress.png").ndim == 3
+        assert not list(Path("p").glob("*.safetensors"))
+        begun.append([*seen])
+        seen.clear()
+        stops.pop(0)
+    run(*command, "--out", "p")
+    assert begun[1][:4] == [("w", 2), ("pn", 60), ("w", 2), ("pn", 50)]  # the first image is not fitted again
+    assert seen[:5] == [("w", 2), ("pn", 60), ("w", 2), ("pn", 60), ("tuned", 50)]
+    names = sorted(p.relative_to("whole") for p in Path("whole").rglob("*.*"))
+    assert names == sorted(p.relative_to("p") for p in Path("p").rglob("*.*"))
+    for name in names:
+        if name.suffix == ".png":
+            assert np.array_equal(pixels(Path("whole") / name), pixels(Path("p") / name)), name
+    for name in ("alpha", "own"):
+        assert torch.equal(load_code(f"whole/{name}.safetensors").ws, load_code(f"p/{name}.safetensors").ws)
+    whole, again = (weights_digest(load(folder)) for folder in ("whole/tuned", "p/tuned"))
+    assert whole == again
+
+
+def test_images_do_not_depend_on_the_batch(run: Run) -> None:
+    for batch in (1, 2, 8):
+        run("project", "@net", "@images", *QUICK, "--batch", batch, "--out", f"b{batch}")
+    for name in ("alpha", "deep", "small"):
+        one, two, eight = (load_code(f"b{batch}/{name}.safetensors").ws for batch in (1, 2, 8))
+        assert torch.allclose(one, eight, atol=1e-3)
+        assert torch.allclose(two, eight, atol=1e-3)
+
+
+def test_a_tuned_network_is_exported_whole(run: Run, home: Path) -> None:
+    run("project", "@net", "@images/alpha.png", "--out", "p", *QUICK, "--tune", "--tune-steps", 3, "--rank", 2)
+    run("export", "p/tuned", "whole", "--format", "pretrained")
+    ws = load_code("p/alpha.safetensors").ws[None]
+    tuned, whole = (load(folder).synthesis(ws, noise="const") for folder in ("p/tuned", "whole"))
+    assert torch.equal(tuned, whole)
+    assert not torch.equal(tuned, load(home / "net").synthesis(ws, noise="const"))
+    assert {p.name for p in Path("whole").iterdir()} >= {"config.json", "model.safetensors"}
+    assert "difference" not in Path("whole/config.json").read_text()
+
+
+@pytest.mark.parametrize("label", [None, "dog"])
+def test_classes_are_estimated_or_given(run: Run, home: Path, label: str | None) -> None:
+    """The report, the code and the table say which; a code keeps it for edits and videos."""
+    chosen = () if label is None else ("--class", label)
+    text = run("project", "@classes", "@own.png", "--out", "p", *QUICK, *chosen)
+    wanted = label or "cat"
+    assert f"own [{wanted}]" in " ".join(text.split())
+    hot = [float(name == wanted) for name in ("ant", "cat", "dog")]
+    assert json.loads(Path("p/projection.json").read_text())["images"]["own"]["label"] == hot
+    c = load_code("p/own.safetensors").c
+    assert c is not None
+    assert c.tolist() == hot
+    with pytest.raises(FruganError, match="give one of ant, cat, dog"):
+        run("project", "@classes", "@own.png", "--out", "q", *QUICK, "--class", "cow")
 
 
 def test_an_encoder_is_trained_and_used(run: Run) -> None:

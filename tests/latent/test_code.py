@@ -60,6 +60,10 @@ def test_videos_go_through_codes(G: Generator) -> None:
     assert torch.allclose(truncation_path(G, code, 0.0, 1.0).ws(end)[0], code.ws, atol=1e-5)
     direction = Direction("d", "w", torch.eye(G.w_dim)[0], 0.5, Identity.of(G))
     assert torch.allclose(edit_path(G, code, direction, -1, 1).render(end * 0), render_points(G, [code]), atol=1e-5)
+    noisy = make_code(G, noise=True)  # videos have the network's own noise
+    assert not torch.allclose(render_points(G, [noisy]), render_points(G, [code]), atol=1e-5)
+    for path in (tour(G, [7, noisy]), edit_path(G, noisy, direction, 0, 0), loop(G, [7, noisy, 9])):
+        assert torch.allclose(path.render(end), render_points(G, [code]), atol=1e-4)
     with pytest.raises(FruganError, match="no z"):
         tour(G, [7, code], space="z")
 

@@ -13,7 +13,7 @@ from frugan.errors import FruganError
 from frugan.latent.code import render_points
 from frugan.latent.encoder import EncoderConfig, load_encoder, save_encoder, train_encoder
 from frugan.latent.fitting import Schedule, fit
-from frugan.latent.fitting.distances import Pixels
+from frugan.latent.fitting.distances import Embedding, Pixels
 from frugan.latent.projection import (
     SPACES,
     LatentProblem,
@@ -25,6 +25,7 @@ from frugan.latent.projection import (
     estimate_labels,
     noise_penalty,
     project,
+    reduced,
 )
 from frugan.latent.statistics import Statistics, compute_statistics, to_p
 from frugan.latent.tuning import TuningConfig, save_tuned, tune
@@ -158,6 +159,40 @@ def test_labels_are_estimated_and_starts_chosen(make: Make) -> None:
     nearer = [target.compare(G.synthesis(start, noise="const")) for start in (from_mean, from_any)]
     assert (nearer[1] <= nearer[0] + 1e-6).all()
     assert torch.allclose(choose_start(G, target, statistics, labels, "auto", ws), ws)
+
+
+def test_an_image_that_a_rung_makes_worse_stays_as_it_was(G: Generator, statistics: Statistics) -> None:
+    """Rates that throw PN and W+ far away: codes, images and distances of the W rung remain; an offset of styles is 0."""
+    _, images = own(G, [3, 8])
+    for space in ("pn", "w+", "s"):
+        config = ProjectionConfig(space, steps_w=60, steps=1, lr_levels=50.0, start="mean", noise="keep")  # pyright: ignore[reportArgumentType]
+        made = project(G, images, Pixels(), statistics, config)
+        w, last = made.rungs[1:]
+        assert last.name == space
+        assert torch.equal(last.distance, w.distance)
+        assert torch.equal(last.ws, w.ws)
+        assert torch.equal(last.images, w.images)
+        assert all(torch.equal(a, b) for a, b in zip(last.noise, w.noise))
+        assert last.offset is None or not last.offset.any()
+
+
+@pytest.mark.parametrize(
+    ("size", "seen"), [((256, 200), (256, 200)), ((512, 384), (256, 192)), ((260, 1024), (65, 256))]
+)
+def test_images_above_256_pixels_are_compared_at_256(size: tuple[int, int], seen: tuple[int, int]) -> None:
+    """By the mean of areas, the targets and what is made alike."""
+    sizes = []
+
+    class Watched(Pixels):
+        def embed(self, images: Tensor) -> Embedding:
+            sizes.append(tuple(images.shape[2:]))
+            return super().embed(images)
+
+    images = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    target = Target(images, Watched())
+    assert float(target.compare(images)) == pytest.approx(0, abs=1e-6)
+    assert sizes == [seen, seen]
+    assert float(reduced(images).mean()) == pytest.approx(float(images.mean()), abs=1e-5)
 
 
 def test_a_projection_does_not_depend_on_its_company(G: Generator, statistics: Statistics) -> None:
