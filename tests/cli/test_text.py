@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = CliRunner().invoke(app, [*arguments, "--subject", "square", "--held-out", "4"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "color: " in done.output
+    assert "--target 'a square color red'" in " ".join(done.output.split())
     facts = json.loads((top / "captions" / "captions.json").read_text())
     assert facts["attributes"] == {"color": ["blue", "red"], "side": ["left", "right"]}
     return top
@@ -108,6 +110,24 @@ def test_samples_are_of_the_class(run: Run, monkeypatch: pytest.MonkeyPatch, met
         "0-3",
     )
     assert set.union(*drawn) == ({0, 1, 2} if label is None else {2})
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_classes_without_a_name_are_captioned_as_a_kind(run: Run, tmp_path: Path, table: bool) -> None:
+    """A table of one column, and folders; the prompt that is printed is understood."""
+    for i, pixels in enumerate(to_uint8(drawings(np.array([[i % 2, 0] for i in range(8)])))):
+        file = tmp_path / "kinds" / (f"{i}.png" if table else f"{('red', 'blue')[i % 2]}/{i}.png")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(file)
+    if table:
+        rows = [f"{i}.png,{('red', 'blue')[i % 2]}" for i in range(8)]
+        (tmp_path / "kinds" / "labels.csv").write_text("\n".join(["name,color", *rows]))
+    text = run(
+        "text", "train", "kinds", "--out", "kind", "--steps", 3, "--side", 16, "--subject", "square", "--batch", 4
+    )
+    assert "the model in kind knows kind" in text
+    assert "--target 'a square kind red'" in " ".join(text.split())
+    run("text", "find", "net", "a square kind red", "--model", "captions:kind", "--seeds", "0-3", "--count", 1)
 
 
 def test_finite_differences_and_image_prompts(run: Run) -> None:
@@ -175,6 +195,43 @@ def test_finding(run: Run) -> None:
     assert len(lines) == 3
     assert scores == sorted(scores, reverse=True)
     assert Path("found.png").exists()
+
+
+@pytest.mark.parametrize("options", [["net"], ["classes", "--class", "2", "--truncation", "0.5"]])
+def test_the_command_that_is_printed_makes_what_was_found(run: Run, options: list[str]) -> None:
+    network, *rest = options
+    text = run("text", "find", network, "a red square", *MODEL, *rest, "--seeds", "0-9", "--count", 2)
+    (line,) = [line for line in text.splitlines() if line.startswith("Make them with: ")]
+    words = shlex.split(line)
+    arguments = words[words.index("generate") :]
+    assert arguments[4:] == rest
+    run(*arguments, "--out", "made")
+    G, seeds = load(network), [int(seed) for seed in arguments[3].split(",")]
+    c = torch.eye(3)[[2, 2]] if rest else None
+    expected = to_uint8(G.sample(seeds, c=c, truncation=0.5 if rest else 1.0))
+    for seed, pixels in zip(seeds, expected):
+        with Image.open(f"made/seed{seed:04d}.png") as image:
+            assert np.abs(np.asarray(image).astype(int) - pixels).max() <= 1
+
+
+@pytest.mark.parametrize("label", ["", "2"])
+def test_printed_commands_name_a_class_where_one_is_needed(run: Run, label: str) -> None:
+    """Those of a direction and of a child: taken as they are where --class was given, else with CLASS to be replaced."""
+    words = ("--neutral", "a square", "--target", "a red square")
+    chosen = ("--class", label) if label else ()
+    said = run("text", "edit", "classes", *MODEL, *words, *chosen, "--channels", 2, "--images", 1, "--out", "d")
+    lines = [line for line in said.splitlines() if line.startswith("Edit with: ")]
+    if not label:
+        child = run(
+            "text", "adapt", "classes", *MODEL, "--source", "a square", "--target", "red", "--steps", 1, "--out", "c"
+        )
+        lines += [line for line in child.splitlines() if line.startswith("Go part of the way with: ")]
+    assert len(lines) == 2 - bool(label)
+    for line in lines:
+        words = shlex.split(line)
+        arguments = words[next(i for i, word in enumerate(words) if word in ("edit", "blend")) :]
+        assert arguments[-2:] == ["--class", label or "CLASS"]
+        run(*arguments[:-1], label or "1", "--seeds", 0, "--out", f"made-{arguments[0]}")
 
 
 WORDS = ("--neutral", "a square", "--target", "a red square")

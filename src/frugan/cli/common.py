@@ -35,6 +35,11 @@ def print_command(label: str, *arguments: object) -> None:
     say(f"{label}: {command(*arguments)}")
 
 
+def class_option(G: Generator, label: str | None) -> tuple[str, ...]:
+    """What a printed command needs to make samples of a generator with labels: "--class" and the one given, or CLASS."""
+    return ("--class", label or "CLASS") if G.label_size else ()
+
+
 def parse_seeds(text: str) -> list[int]:
     """ "0-3,8" → [0, 1, 2, 3, 8]."""
     seeds: list[int] = []

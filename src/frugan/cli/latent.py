@@ -15,6 +15,7 @@ from frugan.cli.common import (
     bar,
     check_image,
     check_out,
+    class_option,
     open_network,
     parse_points,
     parse_seeds,
@@ -95,7 +96,8 @@ def directions(
     _show(found)
     say(f"{len(found)} directions in {out}; look at {out / 'all.png'}")
     tell_of_sheet(G)
-    print_command("Edit with", "edit", network, "--direction", f"{out}:0", "--strengths", "-3:3:7")
+    to_edit = ("edit", network, "--direction", f"{out}:0", "--strengths", "-3:3:7")
+    print_command("Edit with", *to_edit, *class_option(G, label))
 
 
 def edit(
@@ -280,7 +282,7 @@ def blend(
     tell_of_sheet(big)
     say(f"levels {', '.join(level_names(big))}; look at {out / 'blend.png'}")
     if at is not None:
-        print_command("Use it with", "generate", out, "--seeds", "0-15", "--grid")
+        print_command("Use it with", "generate", out, "--seeds", "0-15", "--grid", *class_option(big, label))
 
 
 def _side_by_side(

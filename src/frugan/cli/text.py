@@ -13,6 +13,7 @@ from frugan.cli.common import (
     bar,
     check_image,
     check_out,
+    class_option,
     open_network,
     parse_points,
     parse_seeds,
@@ -64,7 +65,7 @@ def train(
     """Fit a small joint model of images and words to your own labelled images."""
     from frugan.device import choose_device
     from frugan.latent.text.attributes import read_attributes
-    from frugan.latent.text.captions import CaptionConfig, attribute_accuracy, save_captioner, train_captioner
+    from frugan.latent.text.captions import CaptionConfig, attribute_accuracy, phrase, save_captioner, train_captioner
 
     found = read_attributes(data, labels, held_out)
     config = CaptionConfig(steps=steps, batch=batch, side=side, seed=seed, subject=subject)
@@ -80,6 +81,7 @@ def train(
             say(f"{name}: {share:.0%} of held-out images are named right (of {len(found.attributes[name])} values)")
     save_captioner(model, out, found.attributes, **facts)
     say(f"the model in {out} knows {', '.join(found.attributes)}")
+    attribute, values = next(iter(found.attributes.items()))
     print_command(
         "Use it with",
         "text",
@@ -90,7 +92,7 @@ def train(
         "--neutral",
         f"a {subject}",
         "--target",
-        "…",
+        f"a {subject} {phrase(attribute, values[-1])}",
     )
 
 
@@ -147,7 +149,11 @@ def edit(
                 found = shared_direction(
                     G, joint, end, statistics, name=_name(target), c=c, truncation=truncation, progress=progress
                 )
-        _save_direction(G, found, joint, end if way is None else way, points, c, truncation, wanted, kept, out, network)
+        strength = _save_direction(
+            G, found, joint, end if way is None else way, points, c, truncation, wanted, kept, out
+        )
+        to_edit = ("edit", network, "--direction", f"{out}:0", "--strengths", f"0:{strength:g}:5")
+        print_command("Edit with", *to_edit, *class_option(G, label))
         return
     ws = _edited(
         G, joint, statistics, end, points, c, Truncation(truncation), method, out, groups=groups, steps=steps, keep=keep,
@@ -214,7 +220,7 @@ def adapt(
     top = sorted(trained.items(), key=lambda item: -item[1])
     say(f"convolutions trained most: {', '.join(f'{name} ({count})' for name, count in top[:5])}")
     say(f"{len(shown) - 1} snapshots in {out}; choose one by {out / 'strip.png'}")
-    print_command("Go part of the way with", "blend", network, folder, "--interpolate", "0:1:5")
+    print_command("Go part of the way with", "blend", network, folder, "--interpolate", "0:1:5", *class_option(G, None))
 
 
 def find(
@@ -252,7 +258,8 @@ def find(
     save_image(sheet, out)
     tell_of_sheet(G)
     say("\n".join(names))
-    print_command("Make them with", "generate", network, "--seeds", ",".join(str(f.seed) for f in found))
+    again = (*class_option(G, label), *(("--truncation", f"{truncation:g}") if truncation != 1 else ()))
+    print_command("Make them with", "generate", network, "--seeds", ",".join(str(f.seed) for f in found), *again)
 
 
 for _command in (train, edit, adapt, find):
@@ -285,9 +292,9 @@ def _global(
 
 def _save_direction(
     G: Generator, found: Direction, joint: JointModel, text: Tensor, points: Sequence[Point], c: Tensor | None,
-    truncation: float, wanted: float | None, kept: float | None, out: Path, network: str,
-) -> None:  # fmt: skip
-    """Writes the direction, its slider ending at the strength that is asked for, and a sheet."""
+    truncation: float, wanted: float | None, kept: float | None, out: Path,
+) -> float:  # fmt: skip
+    """Writes the direction, its slider ending at the strength that is asked for and returned, and a sheet."""
     from dataclasses import replace
 
     import torch
@@ -320,7 +327,7 @@ def _save_direction(
     facts = f"{found.source.get('channels')} style channels"
     say(f"{facts}, strength {strength:g}: similarity to the text rises by {gain:.3f} over {len(points)} images")
     say(f"a direction in {out}; look at {out / f'{found.name}.png'}")
-    print_command("Edit with", "edit", network, "--direction", f"{out}:0", "--strengths", f"0:{strength:g}:5")
+    return strength
 
 
 def _check_points(G: Generator, points: Sequence[Point], method: str, groups: str, mapper: Path | None) -> None:
