@@ -107,6 +107,19 @@ def test_a_function_of_ones_own(real: Tensor) -> None:
     assert "leaks solarisation" in found.sentence()
 
 
+def test_few_images_are_carried_at_once(real: Tensor) -> None:
+    """Large images in all states would need many times the memory of the set."""
+    seen: list[int] = []
+
+    def count(x: Tensor) -> Tensor:
+        seen.append(len(x))
+        return -x
+
+    measure_leaks(real[:200], real[200:], {"negative": question_about("negatives", count)})
+    assert sum(seen) == 400
+    assert max(seen) <= 64
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -56,3 +56,17 @@ def test_white_noise_has_a_flat_spectrum_of_known_height() -> None:
     expected = 10 * np.log10((np.outer(window, window) ** 2).sum())
     power = 10 * np.log10((10 ** (spectra(noise)[1] / 10)).mean(0))
     assert np.abs(power[1:] - expected).max() < 0.4
+
+
+def test_many_images_are_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each as by itself, and no more at once than fit into memory when they are large."""
+    images = torch.rand(130, 3, 9, 11, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    powers, sharp = spectra(images)[1], sharpness(images)
+    assert np.allclose(powers, np.concatenate([spectra(one)[1] for one in images.split(1)]))
+    assert np.allclose(sharp, np.concatenate([sharpness(one) for one in images.split(1)]))
+    seen: list[int] = []
+    transform = torch.fft.fft2
+    monkeypatch.setattr(torch.fft, "fft2", lambda x: seen.append(len(x)) or transform(x))
+    spectra(images)
+    assert sum(seen) == 130
+    assert max(seen) <= 64

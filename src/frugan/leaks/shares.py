@@ -37,6 +37,7 @@ _SYMMETRIC = 0.5
 _VAGUE = 0.3
 """Upper end of the interval from which on "no leak" cannot be said."""
 
+_AT_ONCE = 64  # images that are carried into all states at once
 _FOLDS = 5  # of cross-fitting
 _LEVELS = 4  # into which the classifier's lead is divided
 _REPLICATES = 1000  # of the bootstrap
@@ -194,9 +195,7 @@ def measure_leaks(
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        others = [state for question in questions.values() for state in question.carry(real)[1:]]
-    states = np.stack([small(x) for x in (real, *others)], axis=1)
-    between = np.stack([small((real + x) / 2) for x in others], axis=1)
+        states, between = _in_states(real, questions)
     answers, seen = _classify(states, between, small(samples), rng)
 
     owner = np.array([i for i, question in enumerate(questions.values()) for _ in question.states[1:]])
@@ -227,6 +226,16 @@ def measure_leaks(
             )
         )
     return found
+
+
+def _in_states(images: Tensor, questions: Mapping[str, Question]) -> tuple[Array, Array]:
+    """Small versions of images in each state, `[N, S, D]`, unchanged first; and of images halfway there, `[N, S - 1, D]`."""
+    states, between = [], []
+    for some in images.split(_AT_ONCE):
+        others = [state for question in questions.values() for state in question.carry(some)[1:]]
+        states.append(np.stack([small(x) for x in (some, *others)], axis=1))
+        between.append(np.stack([small((some + x) / 2) for x in others], axis=1))
+    return np.concatenate(states), np.concatenate(between)
 
 
 def _classify(states: Array, between: Array, samples: Array, rng: np.random.Generator) -> tuple[Answers, Answers]:

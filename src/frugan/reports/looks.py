@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Array = NDArray[np.float64]
+_AT_ONCE = 64
+"""Images that are computed at once: double precision and Fourier transforms take many times their memory."""
 
 
 def spectra(images: Tensor) -> tuple[Array, Array]:
@@ -21,29 +23,40 @@ def spectra(images: Tensor) -> tuple[Array, Array]:
     The mean is taken off and a Hann window applied, so that borders that do not meet add no lines. Bins are rings of one
     frequency step of the shorter side, up to 0.5.
     """
-    grey = images.double().mean(1)
-    h, w = grey.shape[1:]
-    window = torch.hann_window(h, periodic=False, dtype=torch.float64)[:, None] * torch.hann_window(
-        w, periodic=False, dtype=torch.float64
-    )
-    power = torch.fft.fft2((grey - grey.mean((1, 2), keepdim=True)) * window).abs().square()
+    h, w = images.shape[2:]
     frequency = torch.hypot(
         torch.fft.fftfreq(h, dtype=torch.float64)[:, None], torch.fft.fftfreq(w, dtype=torch.float64)
     )
     bins = (frequency * min(h, w)).round().long().flatten()
     last = min(h, w) // 2
     keep = (bins >= 1) & (bins <= last)
-    sums = torch.zeros(len(images), last + 1, dtype=torch.float64).index_add_(1, bins[keep], power.flatten(1)[:, keep])
     counts = torch.bincount(bins[keep], minlength=last + 1)
+    sums = torch.cat(
+        [
+            torch.zeros(len(some), last + 1, dtype=torch.float64).index_add_(1, bins[keep], _power(some)[:, keep])
+            for some in images.split(_AT_ONCE)
+        ]
+    )
     mean = sums[:, 1:] / counts[1:]
     return np.arange(1, last + 1) / min(h, w), (10 * torch.log10(mean + 1e-12)).numpy()
+
+
+def _power(images: Tensor) -> Tensor:
+    """Squared magnitudes of the windowed Fourier transform of each image's channel mean, `[N, H·W]`."""
+    grey = images.double().mean(1)
+    rows, columns = (torch.hann_window(n, periodic=False, dtype=torch.float64) for n in grey.shape[1:])
+    windowed = (grey - grey.mean((1, 2), keepdim=True)) * (rows[:, None] * columns)
+    return torch.fft.fft2(windowed).abs().square().flatten(1)
 
 
 def sharpness(images: Tensor) -> Array:
     """Standard deviation of the discrete Laplacian of each image's channel mean, `[N]`: larger is sharper, or noisier."""
     kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]], dtype=torch.float64)[None, None]
-    grey = images.double().mean(1, keepdim=True)
-    return F.conv2d(grey, kernel).flatten(1).std(1).numpy()
+
+    def of(some: Tensor) -> Tensor:
+        return F.conv2d(some.double().mean(1, keepdim=True), kernel).flatten(1).std(1)
+
+    return torch.cat([of(some) for some in images.split(_AT_ONCE)]).numpy()
 
 
 def wasserstein(a: Array, b: Array) -> float:
