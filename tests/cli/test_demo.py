@@ -83,7 +83,8 @@ def test_with_extras_and_a_folder_whose_name_needs_quotes() -> None:
     run = RunDirectory("my demo/run")
     grids = len(find_samples(run.path))
     assert frames == grids + round(REST_SECONDS * max(grids / 6, 1))
-    assert (run.config.controller.kind, run.config.controller.target) == ("rt", module.TARGET)
+    steered = run.config.controller
+    assert (steered.kind, steered.target, steered.speed_kimg) == ("rt", module.TARGET, module.SPEED)
     told = provenance_of("my demo/run", "cc0-1.0")
     assert told.licence == "cc0-1.0"
     assert told.rows["Data"].startswith("16 images, 24 more held out; fingerprint ")
