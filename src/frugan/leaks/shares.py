@@ -37,7 +37,7 @@ _SYMMETRIC = 0.5
 _VAGUE = 0.3
 """Upper end of the interval from which on "no leak" cannot be said."""
 
-_AT_ONCE = 64  # images that are carried into all states at once
+_AT_ONCE = 32  # images that are carried into other states at once
 _FOLDS = 5  # of cross-fitting
 _LEVELS = 4  # into which the classifier's lead is divided
 _REPLICATES = 1000  # of the bootstrap
@@ -232,9 +232,13 @@ def _in_states(images: Tensor, questions: Mapping[str, Question]) -> tuple[Array
     """Small versions of images in each state, `[N, S, D]`, unchanged first; and of images halfway there, `[N, S - 1, D]`."""
     states, between = [], []
     for some in images.split(_AT_ONCE):
-        others = [state for question in questions.values() for state in question.carry(some)[1:]]
-        states.append(np.stack([small(x) for x in (some, *others)], axis=1))
-        between.append(np.stack([small((some + x) / 2) for x in others], axis=1))
+        carried, halfway = [small(some)], []
+        for question in questions.values():
+            for state in question.carry(some)[1:]:
+                carried.append(small(state))
+                halfway.append(small((some + state) / 2))
+        states.append(np.stack(carried, axis=1))
+        between.append(np.stack(halfway, axis=1))
     return np.concatenate(states), np.concatenate(between)
 
 
