@@ -173,6 +173,12 @@ def test_control_only_where_it_was_asked_for(open_board: Callable[..., Place], m
     assert started[0][4].endswith("second & third")
     told = json.loads(ask(place, "/runs")[1])["runs"]
     assert [run["warnings"][0] for run in told] == [HOSTILE, "could not be resumed: frugan: no images"]
+    monkeypatch.setattr(Failing, "poll", lambda _: None)  # it goes on
+    told = json.loads(ask(place, "/runs")[1])["runs"]
+    assert (told[1]["status"], told[1]["sentence"]) == ("turning", "its process is starting or ending")
+    assert not any("resumed" in warning for warning in told[1]["warnings"])
+    assert b"wait a moment" in ask(place, "/runs/1/resume", b"")[1]
+    assert len(started) == 2
 
 
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="this system does not tell who holds a lock")
