@@ -18,6 +18,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from frugan.data import DataConfig, open_dataset
+from frugan.data.sources import base, parts, rows
 from frugan.data.sources.base import Source
 from frugan.data.sources.open import open_source
 from frugan.data.sources.parts import Taken
@@ -340,6 +341,58 @@ def test_prepared_from_a_set_is_a_set(tmp_path: Path) -> None:
     assert shard(tmp_path / "out.zip", tmp_path / "shards").count == 6
     with pytest.raises(FruganError, match="holds several images"):
         shard(tmp_path / "a.parquet", tmp_path / "more")
+
+
+@pytest.mark.parametrize("told", [8191, 1_000_000, 2_000_000])
+def test_a_table_that_tells_of_more_rows_than_it_holds(
+    told: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that are there are read, and the others told, up to the limit of a file; beyond it the file is refused."""
+    most = 9000
+    for module in (parts, rows, base):
+        monkeypatch.setattr(module, "MOST", most)
+    cells = pa.array([containers.png(drawn((8, 8, 1)))] * 4097)
+    parquet.write_table(pa.table({"image": cells}), tmp_path / "a.parquet")
+    content = (tmp_path / "a.parquet").read_bytes()
+    at = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    footer = content[at:-8].replace(varint(2 * 4097), varint(2 * told))
+    lies = content[:at] + footer + len(footer).to_bytes(4, "little") + content[-4:]
+    (tmp_path / "a.parquet").write_bytes(lies)
+    (tmp_path / "b.png").write_bytes(containers.png(drawn((8, 8, 1))))
+    data = open_dataset(DataConfig(str(tmp_path)))
+    if told > most:
+        assert data.names == ["b.png"]
+        assert data.skipped == [
+            ("a.parquet", f"holds {most + 1:,} images; the limit is {most:,} a file: cut it into several")
+        ]
+        return
+    assert len(data) == 4097 + 1
+    assert [name for name, _ in data.skipped] == [f"a.parquet#{i:06d}" for i in range(4097, told)]
+    assert {why for _, why in data.skipped} == {
+        f"ends at frame 4097: the table tells of {told:,} rows and holds 4,097; write it anew"
+    }
+
+
+def varint(value: int) -> bytes:
+    """As Thrift writes whole numbers."""
+    found = []
+    while value > 127:
+        found.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*found, value])
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".h5"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.95])
+def test_a_table_that_was_cut_short_is_told(suffix: str, share: float, tmp_path: Path) -> None:
+    SETS[suffix](tmp_path / f"a{suffix}", drawn((40, 8, 8, 3)))
+    content = (tmp_path / f"a{suffix}").read_bytes()
+    (tmp_path / f"a{suffix}").write_bytes(content[: int(share * len(content))])
+    (tmp_path / "b.png").write_bytes(containers.png(drawn((8, 8, 3))))
+    data = open_dataset(DataConfig(str(tmp_path)))
+    assert "b.png" in data.names
+    assert {name.partition("#")[0] for name, _ in data.skipped} == {f"a{suffix}"}
+    assert all(why for _, why in data.skipped)
 
 
 def test_a_frame_that_cannot_be_read_costs_itself_only(tmp_path: Path) -> None:

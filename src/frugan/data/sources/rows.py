@@ -94,10 +94,14 @@ class Rows:
         return content
 
     def _images(self, block: int) -> Iterator[np.ndarray]:
-        """The encoded images of a block, empty where there is none."""
+        """The encoded images of a block, empty where there is none. Raises `ValueError` where there are fewer than it tells of."""
+        count = 0
         for cell in self._table.cells(block, self._image):
+            count += 1
             content = cell.get("bytes") if self._nested and cell is not None else cell
             yield np.frombuffer(content if isinstance(content, bytes) else b"", np.uint8)
+        if count < self._table.sizes[block]:
+            raise ValueError(f"the table tells of {self._table.sizes[block]:,} rows and holds {count:,}; write it anew")
 
 
 class _Parquet:
