@@ -6,7 +6,7 @@ whose labels are scattered over both ranges. `tiny` is trained on them without v
     python studies/ellipses.py --kimg 12 --seeds 0
 
 Kernel ridge regression from pixels to both labels, fitted on 3,000 other drawn images, recovers them from 2,000 samples of labels
-drawn from both ranges. The result stands in docs/data.md.
+drawn from both ranges. The result stands in docs/project/notebook/crops-and-labels.md.
 """
 
 from __future__ import annotations

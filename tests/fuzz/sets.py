@@ -274,6 +274,41 @@ def _arrow(folder: Path) -> Path:
     return folder / "a.arrow"
 
 
+def _arrow_of(content: bytes) -> Callable[[Path], Path]:
+    """As Hugging Face saves a data set, each image of these bytes."""
+
+    def write(folder: Path) -> Path:
+        rows = pa.table({"image": [{"bytes": content, "path": "a.png"}] * 4})
+        with pa.OSFile(str(folder / "a.arrow"), "wb") as file, pa.ipc.new_stream(file, rows.schema) as writer:
+            writer.write_table(rows)
+        return folder / "a.arrow"
+
+    return write
+
+
+def _deflated() -> bytes:
+    """DICOM whose elements are packed, 1 GB of them zeros."""
+    content = containers.dicom(_IMAGES[:1, ..., :1])
+    head = content[: 132 + 12 + int.from_bytes(content[140:144], "little")]
+    begun = head.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99"[:20])
+    length = len(head) - 144 + 2
+    packed = zlib.compressobj(1, zlib.DEFLATED, -15)
+    zeros = b"\x09\0\x10\0UN\0\0" + (1 << 30).to_bytes(4, "little")
+    body = [packed.compress(zeros), *(packed.compress(bytes(1 << 24)) for _ in range(64))]
+    body += [packed.compress(content[len(head) :]), packed.flush()]
+    begun = head[:140] + length.to_bytes(4, "little") + head[144:]
+    at = begun.index(b"1.2.840.10008.1.2.1\0")
+    begun = begun[: at - 2] + (22).to_bytes(2, "little") + b"1.2.840.10008.1.2.1.99" + begun[at + 20 :]
+    return begun + b"".join(body)
+
+
+def _webp(side: int) -> bytes:
+    """An animation on a canvas of so many pixels a side, whose only frame is missing."""
+    size = struct.pack("<I", side - 1)[:3] * 2
+    chunks = b"VP8X" + struct.pack("<I", 10) + b"\x02\0\0\0" + size + b"ANIM" + struct.pack("<I", 6) + bytes(6)
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
+
+
 def _rows(folder: Path) -> Path:
     """Parquet that tells of 8,191 rows, and holds 4,097."""
     cells = pa.array([containers.png(_IMAGES[0])] * 4097)
@@ -421,6 +456,11 @@ INPUTS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "Parquet: 10^8 rows of nothing": (_parquet(lambda: pa.table({"image": pa.nulls(10**8, pa.binary())})), "no image|the limit"),
     "Arrow: paths that lead outside": (_arrow, "path instead of an image|no images"),
     "Parquet: images of 30,000 pixels a side": (_parquet(lambda: pa.table({"image": [_png(30_000)] * 4})), "bomb"),
+    "Parquet: one colour": (
+        _parquet(lambda: pa.table({"image": [containers.png(np.full((16, 16, 3), 77, np.uint8))] * 4})), ""),
+    "Arrow: images of 30,000 pixels a side": (_arrow_of(_png(30_000)), "bomb"),
+    "Arrow: no image in its rows": (_arrow_of(b"row"), "no image"),
+    "Arrow: one colour": (_arrow_of(containers.png(np.full((16, 16, 3), 77, np.uint8))), ""),
     "NumPy: 10^12 images that are not there": (_lying, "cannot be read as a NumPy file"),
     "NumPy: NaN": (_npy(np.full((4, 8, 8, 1), np.nan, np.float32)), "NaN"),
     "NumPy: one value in all images": (_npy(np.ones((4, 8, 8, 1), np.float32)), "one value|the same"),
@@ -428,6 +468,8 @@ INPUTS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "GIF: 100,000 frames of 16,000 pixels a side": (_file("a.gif", _gif(100_000, 16_000)), "the limit is|bomb"),
     "GIF: one colour": (_constant("a.gif"), ""),
     "WebP: one colour": (_constant("a.webp"), ""),
+    "APNG: one colour": (_constant("a.png"), ""),
+    "WebP: a canvas of 16,000,000 pixels a side": (_file("a.webp", _webp(16_000_000)), "bomb|cannot be|damaged|image"),
     "video: one colour": (_constant("a.mkv"), ""),
     "GeoTIFF: no-data that is no number": (_tags((42113, "many")), ""),
     "GeoTIFF: no-data beyond all numbers": (_tags((42113, "1e999")), ""),
@@ -451,6 +493,11 @@ INPUTS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "DICOM: private elements of many megabytes": (_private, ""),
     "DICOM: one value in all frames": (
         _file("a.dcm", containers.dicom(np.ones((4, 8, 8, 1), np.uint16), RescaleSlope="0.5")), "one value|the same"),
+    "DICOM: 65,535 pixels a side that are not there": (
+        _file("a.dcm", containers.dicom(_IMAGES[:1, ..., :1], Rows=65_535, Columns=65_535)), "bomb|cut short"),
+    "DICOM: a slope that is no number": (
+        _file("a.dcm", containers.dicom(_IMAGES[:, ..., :1], RescaleSlope="NaN")), "finite|NaN|slope"),
+    "DICOM: elements that unpack to a gigabyte": (_file("a.dcm", _deflated()), "unpack|packed|compress"),
     "DICOM: an element of 2 GB": (_file("a.dcm", _long_element()), "damaged|without pixels"),
 }  # fmt: skip
 
