@@ -496,7 +496,7 @@ INPUTS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "DICOM: 65,535 pixels a side that are not there": (
         _file("a.dcm", containers.dicom(_IMAGES[:1, ..., :1], Rows=65_535, Columns=65_535)), "bomb|cut short"),
     "DICOM: a slope that is no number": (
-        _file("a.dcm", containers.dicom(_IMAGES[:, ..., :1], RescaleSlope="NaN")), "finite|NaN|slope"),
+        _file("a.dcm", containers.dicom(_IMAGES[:, ..., :1], RescaleSlope="1.5").replace(b"1.5 ", b"NaN ")), "slope"),
     "DICOM: elements that unpack to a gigabyte": (_file("a.dcm", _deflated()), "unpack|packed|compress"),
     "DICOM: an element of 2 GB": (_file("a.dcm", _long_element()), "damaged|without pixels"),
 }  # fmt: skip
