@@ -36,7 +36,7 @@ def print_command(label: str, *arguments: object) -> None:
 
 
 def class_option(G: Generator, label: str | None) -> tuple[str, ...]:
-    """What a printed command needs to make samples of a generator with labels: "--class" and the one given, or CLASS."""
+    """The option that a printed command needs for samples of a generator with labels: "--class" and the one given, or CLASS."""
     return ("--class", label or "CLASS") if G.label_size else ()
 
 
