@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,11 @@ from frugan.cli.app import app
 from frugan.errors import FruganError
 from frugan.images import to_uint8
 from frugan.interop import save_pretrained
+from frugan.latent import tuning
+from frugan.latent.code import load_code
 from frugan.latent.direction import load_directions
+from frugan.latent.fitting.loop import FitReport, fit
+from frugan.latent.text import styleclip
 from frugan.networks.mapping import Mapping
 from frugan.run.load import load
 from tests.latent.conftest import make_generator
@@ -162,6 +166,67 @@ def test_images_from_words(run: Run, method: str) -> None:
         again = ("--mapper", "said/mapper", "--method", "mapper", "--target", "a red square")
         run("text", "edit", "net", *MODEL, *again, "--seeds", "said/seed0000.safetensors", "--out", "again")
         assert Path("again/seed0000.safetensors").exists()
+
+
+@pytest.mark.parametrize("method", ["optimise", "mapper"])
+def test_a_stopped_edit_is_resumed(run: Run, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = (
+        "text",
+        "edit",
+        "net",
+        *MODEL,
+        "--method",
+        method,
+        "--target",
+        "a red square",
+        "--steps",
+        60,
+        "--seeds",
+        "0-1",
+    )
+    run(*command, "--out", "whole")
+    seen: list[int] = []
+
+    def stopped(*arguments: Any, **options: Any) -> Iterator[FitReport]:
+        for report in fit(*arguments, **options):
+            seen.append(report.step)
+            if report.step == 55 and 0 in seen:
+                raise KeyboardInterrupt
+            yield report
+
+    monkeypatch.setattr(styleclip, "fit", stopped)
+    assert CliRunner().invoke(app, list(map(str, [*command, "--out", "said"]))).exit_code != 0
+    seen.clear()
+    run(*command, "--out", "said")
+    assert seen == [*range(50, 61)]
+    assert not Path("said/.fit").exists()
+    assert torch.equal(load_code("said/seed0000.safetensors").ws, load_code("whole/seed0000.safetensors").ws)
+    assert Path("said/seed0001.png").read_bytes() == Path("whole/seed0001.png").read_bytes()
+
+
+def test_a_stopped_adaptation_is_resumed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("--source", "a square", "--target", "a red square", "--steps", 6, "--every", 2, "--seeds", "0-1")
+    command = ("text", "adapt", "net", *MODEL, *words)
+    run(*command, "--out", "whole")
+    save = tuning.save_tuned
+
+    def stopped(child: Any, parent: Any, home: Path, folder: Path, **options: Any) -> Path:
+        if folder.name == "step00004":
+            raise KeyboardInterrupt
+        return save(child, parent, home, folder, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tuning, "save_tuned", stopped)
+        assert CliRunner().invoke(app, list(map(str, [*command, "--out", "a"]))).exit_code != 0
+    assert {p.name for p in Path("a").iterdir()} == {".fit", "step00002"}
+    run(*command, "--out", "a")
+    assert {p.name for p in Path("a").iterdir()} == {"strip.png", "step00002", "step00004", "step00006"}
+    found, expected = load("a/step00006").state_dict(), load("whole/step00006").state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    with Image.open("a/strip.png") as strip, Image.open("whole/strip.png") as whole:
+        assert (
+            np.abs(np.asarray(strip).astype(int) - np.asarray(whole)).max() <= 2
+        )  # step 2 as it was saved: in float16
 
 
 @pytest.mark.parametrize("towards", [["--source", "a square", "--target", "a red square"], ["--images", "data/1.png"]])

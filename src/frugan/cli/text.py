@@ -48,6 +48,7 @@ Text = "a text, or @FILE or @FOLDER: what these images have in common"
 Class = Annotated[str | None, Option("--class", help="Class of the samples. \\[default: all]")]
 Psi = Annotated[Truncation, Option(help="ψ of samples.")]
 SAMPLES = 20_000
+_STEP = "step{:05d}"
 
 
 def train(
@@ -120,7 +121,10 @@ def edit(
     seed: Annotated[int, Limits(at_least=0, at_most=2**32 - 1), Option(help="mapper: of its weights and samples.")] = 0,
     device: Device = "auto",
 ) -> None:  # fmt: skip
-    """Edit images by words (StyleCLIP): a direction, a mapper, or each image by itself."""
+    """Edit images by words (StyleCLIP): a direction, a mapper, or each image by itself.
+
+    A mapper or an optimisation that was stopped is resumed by the same command.
+    """
     from frugan.latent.edit import Truncation
     from frugan.latent.levels import parse_levels
     from frugan.latent.statistics import statistics_of
@@ -180,7 +184,10 @@ def adapt(
     seed: Annotated[int, Limits(at_least=0, at_most=2**32 - 1), Option(help="Of the latents.")] = 0,
     device: Device = "auto",
 ) -> None:  # fmt: skip
-    """Adapt a generator to a text, or to a few images, without a data set (StyleGAN-NADA): snapshots, and a strip to choose from."""
+    """Adapt a generator to a text, or to a few images, without a data set (StyleGAN-NADA): snapshots, and a strip to choose from.
+
+    One that was stopped is resumed by the same command.
+    """
     import torch
 
     from frugan.images import save_image
@@ -206,12 +213,20 @@ def adapt(
     check_out(out)
     shown, titles, trained, folder = [_samples(G, numbers)], ["parent"], dict[str, int](), out
     with bar("adapting") as progress:
-        for snapshot in nada.adapt(G, joint, way, end, config, every=every, progress=progress):
-            folder = out / f"step{snapshot.step:05d}"
+        state = out / ".fit"
+        for snapshot in nada.adapt(G, joint, way, end, config, every=every, state=state, progress=progress):
+            if not trained:  # the first, or, of one that was stopped and is resumed, the last before
+                for step in range(every, snapshot.step, every):
+                    shown.append(
+                        _samples(open_network(f"{out / _STEP.format(step)}", None, device, optional=True)[0], numbers)
+                    )
+                    titles.append(str(step))
+            folder = out / _STEP.format(snapshot.step)
             save_tuned(snapshot.child, G, home, folder, class_names=read_class_names(network))
             shown.append(_samples(snapshot.child, numbers))
             titles.append(str(snapshot.step))
             trained = snapshot.chosen
+        state.unlink()
     strip = table(
         torch.stack(shown, 1).flatten(0, 1), len(shown), column_names=titles, row_names=[str(n) for n in numbers]
     )
@@ -365,7 +380,9 @@ def _edited(
     if method == "optimise":
         config = styleclip.OptimiseConfig(steps=steps or 150, keep=1.5 if keep is None else keep, wanted=wanted)
         with bar("optimising") as progress:
-            return styleclip.optimise(G, joint, ws, end, statistics, config, progress=progress)[0]
+            ws = styleclip.optimise(G, joint, ws, end, statistics, config, state=out / ".fit", progress=progress)[0]
+        (out / ".fit").unlink()
+        return ws
     if mapper is not None:
         made = styleclip.load_mapper(mapper, G)
     else:

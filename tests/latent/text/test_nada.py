@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -53,6 +55,31 @@ def test_layers_are_chosen_by_the_w_that_they_read(G: Generator) -> None:
     name = f"{4 << layer.level}-{layer.kind}"
     assert last.chosen[name] >= 2
     assert sum(last.chosen.values()) == 4
+
+
+def test_resumed(G: Generator, tmp_path: Path) -> None:
+    """One that was left between two snapshots goes on from the last, bit for bit, counts included; another one begins anew."""
+    model = Colours()
+    change = F.normalize(torch.eye(13)[0] - torch.eye(13)[4], dim=0)
+    target, config, state = model.texts(["red"])[0], AdaptConfig(steps=8, layers=2), tmp_path / "state"
+    (*_, whole) = adapt(G, model, change, target, config, every=3)
+
+    def stop(step: int, steps: int) -> None:
+        if step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(adapt(G, model, change, target, config, every=3, state=state, progress=stop))
+    steps: list[int] = []
+    for snapshot in adapt(G, model, change, target, config, every=3, state=state):
+        steps.append(snapshot.step)
+        last = snapshot
+    assert steps == [3, 6, 8]
+    assert last.chosen == whole.chosen
+    assert last.loss == whole.loss
+    assert all(torch.equal(v, last.child.state_dict()[k]) for k, v in whole.child.state_dict().items())
+    first = next(adapt(G, model, -change, target, config, every=1, state=state))
+    assert first.step == 1
 
 
 def test_towards_images(G: Generator) -> None:

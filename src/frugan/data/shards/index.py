@@ -170,7 +170,7 @@ def kinds_of(pairs: Iterable[tuple[str, Header | str]]) -> list[Kind]:
 
 
 def facts_file(root: Path, shard: Shard, declared: str = "") -> Path:
-    """Where the facts of a shard are kept, read as is `declared` (see `Declaration.key`)."""
+    """The file of the cache `root` that keeps the facts of a shard, read as is `declared` (see `Declaration.key`)."""
     return root / f"{hash_of([FORMAT, shard.url, shard.version, *([declared] if declared else [])])}.json"
 
 

@@ -77,12 +77,12 @@ class Store:
 
     @property
     def channels(self) -> int:
-        """Of decoded pixels, masks included."""
+        """The number of channels of decoded pixels, masks included."""
         return self.plan.channels + self.config.masks
 
     def join_masks(self, shards: Sequence[Shard], where: str) -> tuple[MaskChannel, ...]:
-        """What the masks of all shards hold. From here on a shard is decoded with these values; where it has been decoded with
-        fewer, those pixels are removed. Raises `FruganError` as `Masked.learn`."""
+        """The masks of all shards, with the values that they hold. From here on a shard is decoded with these values; where it has
+        been decoded with fewer, those pixels are removed. Raises `FruganError` as `Masked.learn`."""
         own = [shard.facts.masks for shard in shards if shard.facts and shard.facts.masks]
         if not own:
             return ()

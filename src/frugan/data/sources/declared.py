@@ -152,7 +152,7 @@ def _agreed(said: str | int, names: tuple[str, ...], where: str) -> ChannelFile:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a choice of channels, and a declaration `found` beside the images, make of their sources.
+    """A choice of channels, and a declaration `found` beside the images: with both, sources are read as images and masks.
 
     `channels`: the choice, "auto" settled. `names` of the image channels; `count` of channels that each file must have; `left_out`:
     so many masks that were declared, and are not asked for.

@@ -50,7 +50,7 @@ class MaskValues(NamedTuple):
         return cls(codes, found[0].depth)
 
     def channels(self, where: object, *, colours: bool = False) -> tuple[MaskChannel, ...]:
-        """What the masks hold. `colours`: codes of 8 bits are 0xRRGGBB. Raises `FruganError` where all hold one value only."""
+        """The masks with their values. `colours`: codes of 8 bits are 0xRRGGBB. Raises `FruganError` where all hold one value."""
         for known in self.codes:
             lowest, *others = known
             if not others:
@@ -180,7 +180,7 @@ class Masked(Derived):
         return found
 
     def values(self, index: int) -> MaskValues:
-        """Those of one image, of each mask at most one more than a mask may have."""
+        """The values in one image, of each mask at most one more than a mask may have."""
         planes, depth = self._planes(index)
         return MaskValues(tuple(tuple(np.unique(plane)[: MOST_VALUES + 1].tolist()) for plane in planes), depth)
 

@@ -11,9 +11,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, NamedTuple, Protocol
 
 import safetensors
@@ -99,6 +100,7 @@ def fit(
     state: Path | None = None,
     state_every: int = 50,
     facts: str = "",
+    kept: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> Iterator[FitReport]:
     """Fits `problem` in place, a report after each step; ends early when every image's distance is `target` or less.
 
@@ -106,9 +108,10 @@ def fit(
         state: a file that the fit is kept in every `state_every` steps and at its end, and resumed from where it was begun by
             the same `facts`, schedule and seed; its caller removes it.
         facts: whatever else the numbers depend on, for instance hashes of the images and the weights.
+        kept: further tensors that the problem writes to in place; they are saved with the state, and taken up from it.
     """
-    loop = _Loop(problem, schedule, seed, target)
-    key = hashlib.sha256(json.dumps([facts, asdict(schedule), seed, target]).encode()).hexdigest()
+    loop = _Loop(problem, schedule, seed, target, kept)
+    key = hashlib.sha256(json.dumps([2, facts, asdict(schedule), seed, target]).encode()).hexdigest()
     if state is not None:
         loop.load(state, key)
         yield loop.report()
@@ -120,8 +123,10 @@ def fit(
 
 
 class _Loop:
-    def __init__(self, problem: Problem, schedule: Schedule, seed: int, target: float | None) -> None:
-        self.problem, self.schedule, self.seed, self.target = problem, schedule, seed, target
+    def __init__(
+        self, problem: Problem, schedule: Schedule, seed: int, target: float | None, kept: Mapping[str, Tensor]
+    ) -> None:
+        self.problem, self.schedule, self.seed, self.target, self.kept = problem, schedule, seed, target, kept
         self.leaves = {k: v.requires_grad_() for k, v in problem.variables.items()}
         self.adam = torch.optim.Adam(list(self.leaves.values()), betas=schedule.betas)
         self.device = next(iter(self.leaves.values())).device
@@ -184,8 +189,8 @@ class _Loop:
     def save(self, file: Path, key: str) -> None:
         tensors = {f"variable.{k}": v for k, v in self.leaves.items()}
         for name, leaf in self.leaves.items():
-            for moment in ("exp_avg", "exp_avg_sq"):
-                tensors[f"{moment}.{name}"] = self.adam.state[leaf][moment]
+            tensors |= {f"adam.{part}.{name}": value for part, value in self.adam.state[leaf].items()}
+        tensors |= {f"kept.{name}": tensor for name, tensor in self.kept.items()}
         tensors |= {"distance": self.distance, "reached": self.reached, "images": self.images}
         scratch = file.with_name(f"{file.name}.{os.getpid()}.tmp")
         save_tensors(tensors, scratch, metadata={"key": key, "step": str(self.step)})
@@ -205,7 +210,10 @@ class _Loop:
         with torch.no_grad():
             for name, leaf in self.leaves.items():
                 leaf.copy_(tensors[f"variable.{name}"])
-                moments = {m: tensors[f"{m}.{name}"].to(leaf.device) for m in ("exp_avg", "exp_avg_sq")}
-                self.adam.state[leaf] = {"step": torch.tensor(float(step)), **moments}
+                if (count := tensors.get(f"adam.step.{name}")) is not None:  # none: it has not been moved yet
+                    moments = {m: tensors[f"adam.{m}.{name}"].to(leaf.device) for m in ("exp_avg", "exp_avg_sq")}
+                    self.adam.state[leaf] = {"step": count, **moments}
+            for name, tensor in self.kept.items():
+                tensor.copy_(tensors[f"kept.{name}"])
         self.step, self.distance, self.reached = step, tensors["distance"], tensors["reached"].bool()
         self.images = tensors["images"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from torch.func import functional_call
 
 from frugan.checks import Limits, Seed, check_fields
 from frugan.errors import FruganError
+from frugan.latent.direction import Identity
 from frugan.latent.fitting.loop import Schedule, Terms, fit
 from frugan.latent.levels import level_names
 from frugan.latent.projection import leaky_clip
@@ -75,7 +77,8 @@ class AdaptProblem:
         self.titles = {key: f"{names[level]}-{kind}" for key, (level, kind, _, _) in self.layers.items()}
         self.variables = {name: p for _, _, _, some in self.layers.values() for name, p in some.items()}
         self.shared = frozenset(self.variables)
-        self.chosen = dict.fromkeys(self.titles.values(), 0)
+        self.counts = torch.zeros(len(self.titles), dtype=torch.int64)
+        """How often each convolution was trained, in the order of `titles`."""
         if config.layers is not None and config.layers > G.num_ws:
             raise FruganError(f"layers {config.layers}: this generator has {G.num_ws} ws to choose from")
 
@@ -102,8 +105,7 @@ class AdaptProblem:
             moved = gradient.abs().mean(dim=(0, 2))
             best = set(moved.topk(k).indices.tolist())
             chosen = {key for key, (_, _, index, _) in self.layers.items() if index in best}
-        for key in chosen:
-            self.chosen[self.titles[key]] += 1
+        self.counts += torch.tensor([key in chosen for key in self.titles])
         return {name for key in chosen for name in self.layers[key][3]}
 
     def settle(self) -> None:
@@ -118,25 +120,30 @@ def adapt(
     config: AdaptConfig = AdaptConfig(),
     *,
     every: int = 50,
+    state: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Snapshot]:
     """Adapts a copy of a generator along the change Δt of a text; yields a snapshot after every `every` steps, and
-    after the last.
+    after the last. One that is resumed begins with its last snapshot.
 
     The further arguments are those of `AdaptProblem`.
 
     Args:
         every: steps between snapshots.
+        state: a file that the training state is kept in at each snapshot, for resuming; None keeps none.
         progress: called with (step, steps).
     """
     problem = AdaptProblem(G, model, change, target, config)
     schedule = Schedule(config.steps, config.lr * 0.8, ramp_up=0.0, ramp_down=0.0, betas=(0.0, 0.99**0.8))
-    for report in fit(problem, schedule, seed=config.seed):
+    facts = f"{Identity.of(G).digest} {model.name} {change.tolist()} {target.tolist()} {config}"
+    kept = {"counts": problem.counts}
+    for report in fit(problem, schedule, seed=config.seed, state=state, state_every=every, facts=facts, kept=kept):
         if progress:
             progress(report.step, report.steps)
-        if report.step % every == 0 or report.step == report.steps:
+        if report.step and (report.step % every == 0 or report.step == report.steps):
             loss = float(report.distance.sum())
-            yield Snapshot(report.step, problem.child.requires_grad_(False), loss, dict(problem.chosen))
+            chosen = dict(zip(problem.titles.values(), problem.counts.tolist()))
+            yield Snapshot(report.step, problem.child.requires_grad_(False), loss, chosen)
             if report.step < report.steps:
                 for weight in problem.variables.values():
                     weight.requires_grad_(True)

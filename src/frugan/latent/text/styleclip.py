@@ -86,6 +86,7 @@ def optimise(
     statistics: Statistics,
     config: OptimiseConfig = OptimiseConfig(),
     *,
+    state: Path | None = None,
     progress: Advance = None,
 ) -> tuple[Tensor, FitReport]:
     """StyleCLIP's latent optimisation: minimises 1 − cos(E(G(w)), t) + λ·mean ((w − w₀)/σ)² by w.
@@ -99,6 +100,7 @@ def optimise(
         text: t, a unit vector `[d]`.
         statistics: of the generator's w, for σ.
         config: λ and the schedule.
+        state: a file that the fit is kept in, for resuming; None keeps none.
         progress: called with (step, steps).
 
     Returns:
@@ -107,7 +109,8 @@ def optimise(
     problem = _Optimisation(G, model, ws, text, w_deviation(statistics, ws.device), config)
     target = None if config.wanted is None else 0.0
     report = None
-    for report in fit(problem, Schedule(config.steps, config.lr), target=target):
+    facts = f"{statistics.digest} {model.name} {text.tolist()} {ws.tolist()} {config}"
+    for report in fit(problem, Schedule(config.steps, config.lr), target=target, state=state, facts=facts):
         if progress:
             progress(report.step, report.steps)
     assert report is not None
