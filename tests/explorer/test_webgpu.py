@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -39,9 +38,7 @@ export const InferenceSession = {create: async (file, {executionProviders: [prov
 
 
 @pytest.mark.parametrize("fails", ["device lost", "no shader"])
-def test_webgpu_that_fails_later(
-    fails: str, browser: Any, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_webgpu_that_fails_later(fails: str, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When a part is loaded, or when it runs: the page goes on with WebAssembly, and says why."""
     G, facts = network.G, network.facts()
     sizes = [G.num_ws * G.w_dim, facts["style_size"], 3 * 16 * 16]
@@ -52,13 +49,14 @@ def test_webgpu_that_fails_later(
         module = module.replace("=> ({\n", '=> provider === "webgpu" ? Promise.reject(new Error("no shader")) : ({\n')
     runtime = dict(zip(WEBGPU_FILES, (module.encode(), b"")))
     done = export.export_page(tmp_path / "page.html", [network], runtime, "float32")
-    for explorer in opened(browser, done.page.as_uri(), 0):
-        explorer.shows(np.full((16, 16, 3), 128, np.uint8))
-        assert explorer.page.evaluate("document.body.dataset.engine") == "wasm"
-        assert f"Computed with WebAssembly, not WebGPU: {fails}." in explorer.page.inner_text("#status")
-        explorer.click("Seed 5")
-        explorer.settle()
-        assert "seed 5" in explorer.page.locator("#stage canvas").get_attribute("aria-label")
+    with launched() as browser:  # not the module's, beside which no other can be launched
+        for explorer in opened(browser, done.page.as_uri(), 0):
+            explorer.shows(np.full((16, 16, 3), 128, np.uint8))
+            assert explorer.page.evaluate("document.body.dataset.engine") == "wasm"
+            assert f"Computed with WebAssembly, not WebGPU: {fails}." in explorer.page.inner_text("#status")
+            explorer.click("Seed 5")
+            explorer.settle()
+            assert "seed 5" in explorer.page.locator("#stage canvas").get_attribute("aria-label")
 
 
 def first_image(arguments: tuple[str, ...], address: str, network: Network) -> tuple[str, str]:
