@@ -1073,7 +1073,7 @@ TEXT_EDIT = Command(
             ),
             Case(
                 "--method=mapper",
-                dict.fromkeys(call("optimise", config=OptimiseConfig()))
+                dict.fromkeys(call("optimise", config=OptimiseConfig(), state="said/.fit"))
                 | TRAINED
                 | {f"{name}.facts.method": "mapper" for name in ("save_code.code", "render_points.points.0")},
                 OPTIMISED,
@@ -1086,7 +1086,8 @@ TEXT_EDIT = Command(
             ),
             Case(
                 "--out=there",
-                {"check_out.out": "there", "save_code.file": "there/seed0000.safetensors", "save_image.path": "there/sheet.png"},
+                {"check_out.out": "there", "save_code.file": "there/seed0000.safetensors", "save_image.path": "there/sheet.png"}
+                | {"optimise.state": "there/.fit"},
                 OPTIMISED,
             ),
             Case(
@@ -1190,7 +1191,8 @@ ADAPT = Command(
         ),
         "out": Case(
             "--out=there",
-            {"check_out.out": "there", "save_tuned.out": "there/step00050", "save_image.path": "there/strip.png"},
+            {"check_out.out": "there", "save_tuned.out": "there/step00050", "save_image.path": "there/strip.png"}
+            | {"adapt.state": "there/.fit"},
         ),
         "every": Case("--every=7", {"adapt.every": 7}),
         "seeds": Case(

@@ -217,16 +217,16 @@ def adapt(
         for snapshot in nada.adapt(G, joint, way, end, config, every=every, state=state, progress=progress):
             if not trained:  # the first, or, of one that was stopped and is resumed, the last before
                 for step in range(every, snapshot.step, every):
-                    shown.append(
-                        _samples(open_network(f"{out / _STEP.format(step)}", None, device, optional=True)[0], numbers)
-                    )
-                    titles.append(str(step))
+                    if (before := out / _STEP.format(step)).is_dir():
+                        child, _ = open_network(str(before), None, device, optional=True)
+                        shown.append(_samples(child, numbers))
+                        titles.append(str(step))
             folder = out / _STEP.format(snapshot.step)
             save_tuned(snapshot.child, G, home, folder, class_names=read_class_names(network))
             shown.append(_samples(snapshot.child, numbers))
             titles.append(str(snapshot.step))
             trained = snapshot.chosen
-        state.unlink()
+        state.unlink(missing_ok=True)
     strip = table(
         torch.stack(shown, 1).flatten(0, 1), len(shown), column_names=titles, row_names=[str(n) for n in numbers]
     )
@@ -381,7 +381,7 @@ def _edited(
         config = styleclip.OptimiseConfig(steps=steps or 150, keep=1.5 if keep is None else keep, wanted=wanted)
         with bar("optimising") as progress:
             ws = styleclip.optimise(G, joint, ws, end, statistics, config, state=out / ".fit", progress=progress)[0]
-        (out / ".fit").unlink()
+        (out / ".fit").unlink(missing_ok=True)
         return ws
     if mapper is not None:
         made = styleclip.load_mapper(mapper, G)

@@ -159,14 +159,19 @@ def kinds_of(pairs: Iterable[tuple[str, Header | str]]) -> list[Kind]:
     kinds: dict[tuple[Any, ...], Kind] = {}
     for name, head in pairs:
         if isinstance(head, Header):
-            if not is_plain(head.dtype):
-                raise FruganError(
-                    f"{shown(name)} holds {head.dtype} numbers; shards hold images of 8 or 16 bits: train on the files themselves"
-                )
+            check_plain(name, head)
             bands = has_alpha(head.channels) and head.alpha == "none"
             shape = (head.height, head.width, head.channels, head.depth, bands, head.channel_names)
             kinds.setdefault(shape, Kind(name, *shape))
     return list(kinds.values())
+
+
+def check_plain(name: str, header: Header) -> None:
+    """Raises `FruganError` for an image of other numbers than shards hold."""
+    if not is_plain(header.dtype):
+        raise FruganError(
+            f"{shown(name)} holds {header.dtype} numbers; shards hold images of 8 or 16 bits: train on the files themselves"
+        )
 
 
 def facts_file(root: Path, shard: Shard, declared: str = "") -> Path:

@@ -23,7 +23,7 @@ from frugan.command_line import command
 from frugan.data.decode import Header, read_header, read_pixels
 from frugan.data.labels.encode import Labels, one_hot
 from frugan.data.labels.read import find_labels, read_labels
-from frugan.data.shards.index import INDEX, INDEX_FORMAT, ShardFacts, index_row, kinds_of
+from frugan.data.shards.index import INDEX, INDEX_FORMAT, ShardFacts, check_plain, index_row, kinds_of
 from frugan.data.sources.arrays import Arrays
 from frugan.data.sources.base import Files, Source
 from frugan.data.sources.declared import DATA_FILE, Declaration, find_channels
@@ -99,6 +99,8 @@ def shard(
             f"{shown(several[0])} holds several images, which lie too deep in it to be shuffled; write them one by one with "
             f"{command('data', 'prepare', str(path), 'images.zip')}, then shard that"
         )
+    if isinstance(source, Arrays):
+        check_plain(str(path), source.header(0))
     if channels in CHANNELS:
         raise FruganError(f"--channels {channels}: files are copied as they are; convert them when they are trained on")
     declared = Declaration.of(channels, None if channels == AS_FILES else find_channels(source))
@@ -126,7 +128,11 @@ def shard(
             rows.append(shard[0])
             masks += [shard[1]] if shard[1] else []
         if not rows:
-            raise FruganError(f"none of the {len(order)} images in {path} can be read; check that they open elsewhere")
+            name, reason = skipped[0]
+            first = f"{shown(name)}: {shown(reason)}"
+            raise FruganError(
+                f"none of the {len(order)} images in {path} can be read ({first}); check that they open elsewhere"
+            )
         if masks:
             MaskValues.joined(masks, path).channels(path)  # or a sentence
         if told := declared.to_dict():
@@ -149,10 +155,12 @@ def _read(
         header = read_header(io.BytesIO(content))
         header = replace(header, channels=declared.channels, channel_names=declared.channel_names)
         counts = Histograms(alpha=images.alpha and header.alpha != "none")
-        counts.add(read_pixels(io.BytesIO(content))[..., : header.channels])
+        if is_plain(header.dtype):
+            counts.add(read_pixels(io.BytesIO(content))[..., : header.channels])
         masks = images.values(i) if isinstance(images, Masked) else None
     except Exception as error:  # a decoder given a broken file raises anything at all
         return source.names[i], str(error) if isinstance(error, FruganError) else fault(error)
+    check_plain(source.names[i], header)
     suffix = suffix.lower() or {"TIFF": ".tif"}.get(header.format, ".png")
     name, label = f"{key}{suffix}", labels[i] if labels else None
     return _Sample(name, content, header, label, highest(counts.values(), 16), masks)
