@@ -175,7 +175,7 @@ def test_control_only_where_it_was_asked_for(open_board: Callable[..., Place], m
     assert [run["warnings"][0] for run in told] == [HOSTILE, "could not be resumed: frugan: no images"]
     monkeypatch.setattr(Failing, "poll", lambda _: None)  # it goes on
     told = json.loads(ask(place, "/runs")[1])["runs"]
-    assert (told[1]["status"], told[1]["sentence"]) == ("turning", "its process is starting or ending")
+    assert (told[1]["status"], told[1]["sentence"]) == ("pending", "its process is starting or ending")
     assert not any("resumed" in warning for warning in told[1]["warnings"])
     assert b"wait a moment" in ask(place, "/runs/1/resume", b"")[1]
     assert len(started) == 2

@@ -130,11 +130,11 @@ class Board:
             status, facts = run.status(), run.report("run.json")
         except FruganError as error:  # half written, or damaged
             return {"name": home.name, "status": "unreadable", "sentence": str(error)}
-        turning = status.name != "running" and self._lives(home)
+        pending = status.name != "running" and self._is_alive(home)
         return {
             "name": home.name,
-            "status": "turning" if turning else status.name,
-            "sentence": "its process is starting or ending" if turning else status.sentence,
+            "status": "pending" if pending else status.name,
+            "sentence": "its process is starting or ending" if pending else status.sentence,
             "kimg": status.kimg,
             "total_kimg": status.total_kimg,
             "warnings": [
@@ -157,7 +157,7 @@ class Board:
     def _resume(self, home: Path) -> None:
         if RunDirectory(home).status().name == "running":
             raise FruganError(f"{home.name} is running")
-        if self._lives(home):
+        if self._is_alive(home):
             raise FruganError(f"{home.name} is starting or ending: wait a moment")
         if home in self._resumed:
             self._resumed.pop(home)[1].close()
@@ -171,7 +171,7 @@ class Board:
         )
         self._resumed[home] = process, said
 
-    def _lives(self, home: Path) -> bool:
+    def _is_alive(self, home: Path) -> bool:
         """Whether the process of a resume from here goes on: before it trains, while it does, and until it has ended."""
         return home in self._resumed and self._resumed[home][0].poll() is None
 

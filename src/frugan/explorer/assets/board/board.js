@@ -35,7 +35,7 @@ function table() {
       show.checked ? hidden.delete(run.name) : hidden.add(run.name);
       draw();
     }});
-    const buttons = !told.control || ["finished", "turning"].includes(run.status) ? [] : run.status === "running"
+    const buttons = !told.control || ["finished", "pending"].includes(run.status) ? [] : run.status === "running"
       ? [element("button", {type: "button", "aria-label": `Stop ${run.name}`, onclick: () => act(i, "stop")}, "Stop")]
       : [element("button", {type: "button", "aria-label": `Resume ${run.name}`, onclick: () => act(i, "resume")}, "Resume")];
     const progress = run.total_kimg ? `${+run.kimg.toFixed(run.kimg < 10 ? 3 : 1)} of ${run.total_kimg}` : `${run.kimg ?? "–"}`;
