@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from frugan.run.train import Run
 
 IMAGES, HELD_OUT = 100, 500
-KIMG, GAMMA, TARGET, SPEED = 60.0, 0.5, 0.3, 125.0
+KIMG, GAMMA, TARGET, SPEED = 50.0, 0.5, 0.3, 125.0
 """Few images and a small R1 weight: r_t passes its target within half a minute. Half the usual target: p rises far
 enough to be seen. Slower steps of p than the preset's: p meets what the target needs instead of passing it, and rests there
 (docs/project/notebook/results.md)."""
