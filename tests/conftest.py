@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,9 @@ from tests.browser import browser
 from tests.fake_device import introduce
 
 __all__ = ["browser"]
+
+sys.dont_write_bytecode = False  # tests start hundreds of processes, each of which would compile the package anew
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 introduce()
 shapes.install()

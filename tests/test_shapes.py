@@ -46,3 +46,24 @@ def test_a_wrong_result_is_refused() -> None:
     half.__annotations__ = {"x": 'Float[Tensor, "N C"]', "return": 'Float[Tensor, "N C"]'}
     with pytest.raises(TypeError):
         shapes._checked(half)(torch.zeros(2, 3))  # pyright: ignore[reportArgumentType]
+
+
+def test_a_result_that_is_another_for_the_same_arguments_is_looked_at() -> None:
+    sizes = iter([2, 2, 1])
+
+    def first(x: object) -> object:
+        return x[: next(sizes)]  # pyright: ignore[reportIndexIssue]
+
+    first.__annotations__ = {"x": 'Float[Tensor, "N C"]', "return": 'Float[Tensor, "N C"]'}
+    checked = shapes._checked(first)  # pyright: ignore[reportArgumentType]
+    for _ in range(2):
+        assert checked(torch.zeros(2, 3)).shape == (2, 3)
+    with pytest.raises(TypeError):
+        checked(torch.zeros(2, 3))
+
+
+def test_numbers_that_a_shape_depends_on_are_looked_at() -> None:
+    x = torch.zeros(1, 2, 4, 4)
+    taps = fir.normalized_filter((1, 3, 3, 1))
+    for factor in (2, 4, 2):
+        assert fir.upsample(x, taps, factor=factor).shape == (1, 2, 4 * factor, 4 * factor)

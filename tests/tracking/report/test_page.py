@@ -234,6 +234,16 @@ def test_only_sample_sheets_are_shown_in_order_of_training(tmp_path: Path) -> No
     ]
 
 
+def test_a_configuration_that_was_edited_is_shown_by_the_next_page(tmp_path: Path) -> None:
+    page = Page(fill(tmp_path))
+    for path, shown in (("first", True), ("other", True), (None, False)):
+        file = tmp_path / "config.yaml"
+        file.write_text(yaml.safe_dump({"data": {"path": path}})) if path else file.unlink()
+        text = " ".join(Reader(page.write().read_text("utf-8")).text)
+        assert ("data.path" in text) == shown
+        assert path is None or path in text
+
+
 def test_a_long_run_is_a_small_page_quickly_written(tmp_path: Path) -> None:
     page = Page(fill(tmp_path, count=2000))
     page.write()

@@ -7,7 +7,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -74,6 +74,7 @@ class Page:
 
     def __init__(self, run_dir: str | Path) -> None:
         self.run_dir = Path(run_dir)
+        self._config: tuple[object, Any] = (None, None)
 
     def log(self, record: Record) -> None:
         """Rewrites the page; what it shows is read from disk."""
@@ -92,11 +93,11 @@ class Page:
         """The page as HTML, as it would be written now."""
         records = read_stats(self.run_dir / "stats.jsonl")
         run = _read_json(self.run_dir / "run.json")
-        config = _read_config(self.run_dir / "config.yaml")
+        config = self._read_config()
         controller = config.get("controller") if isinstance(config, Mapping) else None
         drawn = charts(records, controller if isinstance(controller, Mapping) else None)
         samples = find_samples(self.run_dir)
-        return self._template.render(
+        return _template().render(
             name=shown(run.get("name") or self.run_dir.resolve().name),
             status=shown(run.get("status") or ""),
             kimg=max(_latest(records, "kimg") or 0, finite(run.get("kimg")) or 0),
@@ -116,16 +117,29 @@ class Page:
             environment=list(flat(_read_json(self.run_dir / "environment.json"))),
         )
 
-    @cached_property
-    def _template(self) -> Template:
-        from jinja2 import Environment, StrictUndefined
+    def _read_config(self) -> Any:
+        """The configuration as plain values, read anew where the file is another one; None without a readable one."""
+        file = self.run_dir / "config.yaml"
+        try:
+            found = file.stat()
+            version = found.st_ino, found.st_mtime_ns, found.st_size
+            if version != self._config[0]:
+                self._config = version, read_yaml(file)
+        except (OSError, ValueError):
+            self._config = None, None
+        return self._config[1]
 
-        assets = files("frugan.tracking.report") / "assets"
-        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        environment.filters["number"] = number
-        environment.policies["json.dumps_kwargs"] = {"default": vars, "separators": (",", ":"), "allow_nan": False}
-        environment.globals |= _inline(lambda name: (assets / name).read_text("utf-8"))
-        return environment.from_string((assets / "page.html.j2").read_text("utf-8"))
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    assets = files("frugan.tracking.report") / "assets"
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["number"] = number
+    environment.policies["json.dumps_kwargs"] = {"default": vars, "separators": (",", ":"), "allow_nan": False}
+    environment.globals |= _inline(lambda name: (assets / name).read_text("utf-8"))
+    return environment.from_string((assets / "page.html.j2").read_text("utf-8"))
 
 
 def _inline(asset: Callable[[str], str]) -> dict[str, Any]:
@@ -268,13 +282,6 @@ def _read_json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _read_config(file: Path) -> Any:
-    try:
-        return read_yaml(file)
-    except (OSError, ValueError):
-        return None
 
 
 def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
