@@ -129,6 +129,22 @@ def test_a_sheet_overwrites_nothing_of_the_users(photos: Path) -> None:
         assert "20 readable" in _told("data", "inspect", photos, "--sheet", photos / "sheet.jpg")
 
 
+def test_every_data_set_has_a_sheet_of_its_own(photos: Path, tmp_path: Path) -> None:
+    """Of one stem, of one name in two folders, of a name as long as names may be; the same set again writes the same file."""
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
+    (tmp_path / "b").mkdir()
+    sets = [tmp_path / "a.npy", tmp_path / "a.npz", tmp_path / "b" / "a.npy", tmp_path / f"{'é' * 125}.npy", photos]
+    for place in sets[:-1]:
+        np.save(place, pixels) if place.suffix == ".npy" else np.savez(place, images=pixels)
+    for _ in range(2):
+        for place in sets:
+            _told("data", "inspect", place, cwd=tmp_path)
+    found = {file.name for file in tmp_path.glob("contact-sheet-*")}
+    assert len(found) == len(sets)
+    names = {"a.npy", "a.npz", "a.npy-2", photos.name, "é" * 100}
+    assert {name.removeprefix("contact-sheet-").removesuffix(".png") for name in found} == names
+
+
 @pytest.mark.parametrize("command", [("prepare",), ("corrupt", "--measurement", "drop-pixels:0.1")])
 def test_sets_without_labels(command: tuple[str, ...], photos: Path, tmp_path: Path) -> None:
     (photos / "zero.png").touch()

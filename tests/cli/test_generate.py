@@ -483,3 +483,11 @@ def test_an_export_keeps_what_an_older_network_knows_by_its_data_alone(tmp_path:
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "new" / "config.json").read_text("utf-8"))["generator"]["pixels"]
     assert (found["dtype"], found["value_range"]) == ("uint16", [[0, 4095]])
+
+
+@pytest.mark.parametrize(("name", "suffix"), [("tif", ".tif"), ("tiff", ".tif"), ("jpg", ".jpg"), ("jpeg", ".jpg")])
+def test_formats_by_either_name(name: str, suffix: str, tmp_path: Path) -> None:
+    made(network(tmp_path / "net"), "--seeds", 3, "--format", name, "--out", tmp_path / "out")
+    assert [file.name for file in (tmp_path / "out").iterdir()] == [f"seed0003{suffix}"]
+    refused = generate(tmp_path / "net", "--grid", "--format", name, "--out", tmp_path / "grid")
+    assert (refused.exit_code == 0) == (suffix == ".tif")

@@ -1271,6 +1271,7 @@ CAPTIONS = Command(
 
 
 def watch_data(rec: Recorder) -> None:
+    rec.monkeypatch.setattr("frugan.cli.data._about", lambda path: {"Data": path})
     report = MagicMock()
     report.rows = rec.noting("rows", [])
     report.to_dict = rec.noting("to_dict", {})
@@ -1313,7 +1314,9 @@ INSPECT = Command(
     {"path": "photos"},
     {
         **config("inspect.config", **PIXELS, **SOURCE, group="regex:(a)", held_out=0.25, masks="there"),
-        "path": Case("other", {"inspect.config.path": "other", "save.path": "contact-sheet-other.png"}),
+        "path": Case(
+            "other", {"inspect.config.path": "other", "save.path": "contact-sheet-other.png", "save.text.Data": "other"}
+        ),
         **crop_options("inspect.config", {"path": "photos", "": "--crops=grid --crop-size=64"}),
         "sheet": Case("--sheet=sheet.png", {"save.path": "sheet.png"}),
         "as_json": Case("--json", {"rows": None, "to_dict": True}),

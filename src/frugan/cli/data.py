@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,6 +17,9 @@ from frugan.resolution import parse_resolution
 
 if TYPE_CHECKING:
     from frugan.data import Dataset
+
+_LONGEST_NAME = 200
+"""Bytes of a data set's name that the name of its contact sheet keeps: file systems take 255 in all."""
 
 app = typer.Typer(help="Look at images, prepare them, or draw some to try.", no_args_is_help=True)
 
@@ -107,7 +111,8 @@ def inspect(
     from frugan.data import tools
     from frugan.image_files import SUFFIXES, save
 
-    where = sheet or Path(f"contact-sheet-{_name(path)}.png")
+    about = _about(path)
+    where = sheet or _default_sheet(path, about)
     _refuse_sheet(where)
     settings = {"channels": channels, "fit": fit, "filter": filter, "background": background, "labels": labels}
     settings |= {"value_range": value_range, "use_generated": use_generated, "group": group, "held_out": held_out}
@@ -117,7 +122,7 @@ def inspect(
     with bar("reading images") as progress:
         report = tools.inspect(_config(path, resolution, **settings), progress=progress)
     contact_sheet = tools.contact_sheet(report.dataset, kind=SUFFIXES[where.suffix.lower()])
-    save(contact_sheet, where, alpha=report.dataset.alpha)
+    save(contact_sheet, where, alpha=report.dataset.alpha, text=about)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=1, default=str))
         return
@@ -134,10 +139,20 @@ def inspect(
     say(f"contact sheet: {where}{shown}")
 
 
-def _name(path: str) -> str:
-    """The data set's part of the name of its contact sheet."""
-    place = Path(path).expanduser().resolve()
-    return place.name if place.is_dir() else place.stem
+def _about(path: str) -> dict[str, str]:
+    """The text in a contact sheet that tells whose it is, without the path itself."""
+    import hashlib
+    import os
+
+    return {"Data": hashlib.sha256(os.fsencode(Path(path).expanduser().resolve())).hexdigest()}
+
+
+def _default_sheet(path: str, about: Mapping[str, str]) -> Path:
+    """The name of a contact sheet: that of the data set, its suffix included, with a number where such a file is another's."""
+    from frugan.cli.output import free
+
+    name = Path(path).expanduser().resolve().name.encode()[:_LONGEST_NAME].decode(errors="ignore")
+    return free([Path(f"contact-sheet-{name}.png")], [about])[0]
 
 
 def _refuse_sheet(where: Path) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from frugan.networks import Generator
 
 MOST_GRID_PIXELS = 400_000_000
+_OTHER_NAMES: dict[str, Any] = {"tif": "tiff", "jpeg": "jpg"}
 LEGIBLE = 128
 """Pixels a side below which `--scale auto` enlarges the images of a grid."""
 
@@ -67,7 +68,7 @@ def generate(
         str, Option(help="ROWSxCOLUMNS copies side by side of each image, by a generator trained with --tile.")
     ] = "1x1",
     format: Annotated[
-        Literal["auto", "png", "tiff", "npy", "npz", "webp", "jpg"],
+        Literal["auto", "png", "tiff", "tif", "npy", "npz", "webp", "jpg", "jpeg"],
         Option(
             help="Kind of file; auto: PNG where that holds the data's channels and numbers, else TIFF. npz: all in one."
         ),
@@ -94,6 +95,7 @@ def generate(
     What they were made from stands in the files. Nothing is overwritten but by the same image again: other images of the
     same name get a number.
     """
+    format = _OTHER_NAMES.get(format, format)
     asked = dict(locals())
     from frugan.latent import label_lines, outside, parse_label, sweep_labels
     from frugan.run.load import load_with_notes, read_class_names
