@@ -78,21 +78,28 @@ def make_plan(
 
 def plan_dtype(names: Sequence[str], headers: Sequence[Header]) -> NumberType:
     """The type that all images have; uint16 where some have 8 bits and others 16. Raises `FruganError` for other mixtures."""
-    types: list[NumberType] = list(dict.fromkeys(header.dtype for header in headers))
+    kinds: list[NumberType] = _number_types(headers)
+    types = list(dict.fromkeys(kinds))
     if set(types) == {"uint8", "uint16"}:
         return "uint16"
     if len(types) > 1:
-        kinds: list[str] = [header.dtype for header in headers]
         raise FruganError(
             f"the images differ in their type of numbers: {_differing(kinds, names)}; convert them to one type"
         )
     return types[0]
 
 
+def _number_types(headers: Sequence[Header]) -> list[NumberType]:
+    """The type of each image's numbers: whole ones of DICOM files count as float32 beside such, which holds them all."""
+    floats = any(header.dtype == "float32" for header in headers)
+    whole = [floats and (header.format, header.dtype) == ("DICOM", "int32") for header in headers]
+    return ["float32" if of_scan else header.dtype for header, of_scan in zip(headers, whole)]
+
+
 def unusual_types(headers: Sequence[Header]) -> dict[int, str]:
     """Images whose type of numbers is not that of most, by position, each with a reason to skip it; 8 and 16 bits go together."""
     ordinary = "8 or 16 bits"
-    kinds = [ordinary if header.dtype in ("uint8", "uint16") else header.dtype for header in headers]
+    kinds = [ordinary if kind in ("uint8", "uint16") else kind for kind in _number_types(headers)]
     counts = Counter(kinds)
     usual = max(counts, key=lambda kind: (counts[kind], kind == ordinary), default=ordinary)
     return {i: f"its numbers are {kind}, those of most images {usual}" for i, kind in enumerate(kinds) if kind != usual}

@@ -17,9 +17,11 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
+from frugan.data import DataConfig, open_dataset
 from frugan.data.decode import read_header, read_pixels
 from frugan.data.decode.reading import open_frames, pixels_of
 from frugan.data.sources.open import open_source
+from frugan.data.values import restore
 from tests.containers import dicom
 from tests.fuzz.damage import program
 from tests.program import SMALL_NETWORKS
@@ -44,7 +46,7 @@ def full(samples: np.ndarray, bits: int) -> np.ndarray:
     signed=st.booleans(),
     count=st.integers(1, 4),
     white=st.booleans(),
-    rescale=st.sampled_from([None, ("1", "0"), ("1", "-1024"), ("0.25", "7.5")]),
+    rescale=st.sampled_from([None, ("1", "0"), ("1", "-1024"), ("-2", "3"), ("1", "0.5"), ("0.25", "7.5")]),
     syntax=st.sampled_from([uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.RLELossless]),
     junk=st.booleans(),
     seed=st.integers(0, 99),
@@ -84,7 +86,9 @@ def test_grey_of_any_bits(
     values = low + high - 1 - values if white else values
     slope, intercept = map(float, rescale or (1, 0))
     plain = not signed and (slope, intercept) == (1, 0)
-    expected = full(values, bits) if plain else (values * slope + intercept).astype(np.float32)
+    whole = slope.is_integer() and intercept.is_integer()
+    rescaled = (values * slope + intercept).astype(np.int32 if whole else np.float32)
+    expected = full(values, bits) if plain else rescaled
     np.testing.assert_array_equal(frames_of(content), expected)
     np.testing.assert_array_equal(read_pixels(io.BytesIO(content)), expected[0])
     header = read_header(io.BytesIO(content))
@@ -146,6 +150,22 @@ def test_the_rescale_of_every_frame(noise) -> None:
     np.testing.assert_array_equal(shared, images * np.float32(0.5) - 10)
     each = frames_of(dicom(images, PerFrameFunctionalGroupsSequence=[group(0.5), group(2)]))
     np.testing.assert_array_equal(each, images * np.array([0.5, 2], np.float32)[:, None, None, None] - 10)
+
+
+@pytest.mark.parametrize("slopes", [("1", "1"), ("1", "0.5"), ("0.5", "0.25")])
+def test_scans_of_whole_numbers_and_others_are_one_set(slopes: tuple[str, str], tmp_path: Path, cache: Path) -> None:
+    """Whole numbers come back exactly and are held with 16 bits, where all of the set are; else all count as float32."""
+    stored = np.arange(0, 4096, 4, dtype=np.uint16).reshape(4, 1, 16, 16, 1)
+    for i, image in enumerate(stored):
+        (tmp_path / f"{i}.dcm").write_bytes(dicom(image, RescaleSlope=slopes[i % 2], RescaleIntercept="-1024"))
+    data = open_dataset(DataConfig(str(tmp_path)), cache_dir=cache)
+    assert (len(data), data.skipped) == (4, [])
+    whole = slopes == ("1", "1")
+    assert (data.pixel_format.dtype, str(data.pixels.dtype)) == (("int32", "uint16") if whole else ("float32",) * 2)
+    slope = np.array(slopes * 2, np.float64)[:, None, None, None]
+    expected = stored[:, 0] * slope - 1024
+    found = restore(data.pixels[:], data.value_range, alpha=False, dtype=data.pixel_format.dtype)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0 if whole else 1e-3)
 
 
 SMALL = np.arange(64, dtype=np.uint16).reshape(1, 8, 8, 1)

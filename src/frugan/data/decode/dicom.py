@@ -1,8 +1,9 @@
 """DICOM: pydicom reads the elements that pixels need, and no others; names of patients and institutions are never looked at.
 
-Stored values become the modality's own (rescale slope and intercept, for instance Hounsfield units) as float32; unsigned
-ones without a rescale are a sample's declared range, as in other formats. The window of a file is not applied, since files
-differ in it: --value-range does that for a whole set. Compressed frames are decoded by imagecodecs, RLE by pydicom.
+Stored values become the modality's own (rescale slope and intercept, for instance Hounsfield units), whole numbers as int32 and
+others as float32; unsigned ones without a rescale are a sample's declared range, as in other formats. The window of a file is not
+applied, since files differ in it: --value-range does that for a whole set. Compressed frames are decoded by imagecodecs, RLE by
+pydicom.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import imagecodecs
 import numpy as np
@@ -24,6 +25,7 @@ import numpy as np
 from frugan.data.decode.header import Space, Stored, check_frames, check_size
 from frugan.data.decode.samples import full_range, mapped
 from frugan.data.decode.segments import check_jpeg_2000
+from frugan.pixel_format import NumberType
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -60,6 +62,7 @@ _JPEG_2000 = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91))
 _SPACES: dict[str, Space] = {"MONOCHROME1": "L", "MONOCHROME2": "L"}
 _SPACES |= dict.fromkeys(("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"), "RGB")
 _FRAME_MARKERS = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7)
+_EXACT = 1 << 24  # whole numbers below it are the same in float32, which other files of the set may need
 _ONE_AT_A_TIME = threading.Lock()  # warnings are caught for the whole process
 
 
@@ -80,6 +83,8 @@ class _Facts:
 
 class Dicom:
     """The frames of a DICOM file."""
+
+    lost = ""
 
     def __init__(self, file: BinaryIO) -> None:
         """Raises `ValueError` with the reason for a kind that is not read. No reason quotes what the file holds as text."""
@@ -107,7 +112,7 @@ class Dicom:
             "DICOM",
             facts.photometric,
             partial(self._read, number, slope, intercept),
-            number_type="float32" if facts.signed or (slope, intercept) != (1, 0) else "",
+            number_type=_number_type(facts, slope, intercept),
         )
 
     def _read(self, number: int, slope: float, intercept: float) -> np.ndarray:
@@ -116,9 +121,9 @@ class Dicom:
         if facts.photometric == "MONOCHROME1":  # whose lowest value is white
             top = (1 << facts.bits) - 1
             samples = (-1 if facts.signed else top) - samples if facts.signed else (top - samples).astype(samples.dtype)
-        if facts.signed or (slope, intercept) != (1, 0):
-            return (samples.astype(np.float64) * slope + intercept).astype(np.float32)
-        return full_range(samples, facts.bits)
+        if not (kind := _number_type(facts, slope, intercept)):
+            return full_range(samples, facts.bits)
+        return (samples.astype(np.float64) * slope + intercept).astype(kind)
 
     def _samples(self, number: int) -> np.ndarray:
         """`[H, W, C]` as stored."""
@@ -134,6 +139,15 @@ class Dicom:
         if found.size != facts.height * facts.width * facts.samples:
             raise ValueError(f"a frame of shape {found.shape} where the header says {shape}")
         return found.reshape(shape)
+
+
+def _number_type(facts: _Facts, slope: float, intercept: float) -> NumberType | Literal[""]:
+    """The type of rescaled numbers: int32 for whole ones, so that files of a set agree whatever their bits and intercepts are.
+    Empty for unsigned samples without a rescale."""
+    if not facts.signed and (slope, intercept) == (1, 0):
+        return ""
+    whole = slope.is_integer() and intercept.is_integer() and (abs(slope) * 65536 + abs(intercept)) < _EXACT
+    return "int32" if whole else "float32"
 
 
 def open_dicom(file: BinaryIO) -> Stored:
