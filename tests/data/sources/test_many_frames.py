@@ -18,6 +18,7 @@ from PIL import Image
 from frugan.data import DataConfig, open_dataset
 from frugan.data.decode import header, read_header
 from frugan.data.decode import tiff as tiff_module
+from frugan.data.decode.reading import open_frames, pixels_of
 from frugan.data.decode.tiff import Pages
 from frugan.errors import FruganError
 from tests import containers
@@ -82,6 +83,48 @@ def test_frames_put_together_by_hand_are_those_of_pillow(tmp_path: Path) -> None
     ]
     np.testing.assert_array_equal(found[0], IMAGES)
     np.testing.assert_array_equal(found[1], IMAGES)
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.tif"])
+def test_files_that_are_cut_short_say_so(name: str, tmp_path: Path) -> None:
+    """Wherever a file is cut, its whole frames are those of the whole file, and the loss of the others is told."""
+    file = io.BytesIO()
+    if name == "a.gif":
+        first, *others = map(Image.fromarray, IMAGES)
+        first.save(file, "GIF", save_all=True, append_images=others)
+    else:
+        with tifffile.TiffWriter(file) as writer:
+            for image in IMAGES:
+                writer.write(image, photometric="rgb", contiguous=False)
+    content = file.getvalue()
+    whole = _frames(content)
+    assert len(whole) == len(IMAGES)
+    counts = set()
+    for size in range(len(content) // 6, len(content), 61):
+        try:
+            frames = open_frames(io.BytesIO(content[:size]))
+        except tifffile.TiffFileError:  # is told, too
+            continue
+        assert frames is not None
+        counts.add(frames.count)
+        whole_ones = frames.count if name == "a.gif" else frames.count - 1  # a page's pixels may lie behind its tags
+        assert frames.lost or frames.count == len(IMAGES)
+        for i in range(whole_ones):
+            np.testing.assert_array_equal(pixels_of(frames.stored(i)), whole[i])
+    assert len(counts) > 5
+    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    data = open_dataset(DataConfig(str(tmp_path / name), frames="all"), cache_dir=tmp_path / "cache")
+    assert 0 < len(data) < len(IMAGES)
+    assert any("is cut short or damaged behind its first" in reason for _, reason in data.skipped)
+    with pytest.raises(FruganError, match="is cut short or damaged"):
+        open_dataset(DataConfig(str(tmp_path / name), frames="all", strict=True), cache_dir=tmp_path / "cache")
+
+
+def _frames(content: bytes) -> list[np.ndarray]:
+    frames = open_frames(io.BytesIO(content))
+    assert frames is not None
+    assert not frames.lost
+    return [pixels_of(frames.stored(i)) for i in range(frames.count)]
 
 
 def test_too_many_pages_are_no_channels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,3 +130,9 @@ def check_frames(count: int, width: int, height: int) -> None:
             f"{count:,} frames of {height}x{width} pixels; the limit is {_MOST_FRAMES:,} frames and {_MOST_PIXELS_A_FILE:,} "
             "pixels a file: cut it into several"
         )
+
+
+def cut_short(count: int) -> str:
+    """The sentence about a file that ends, cut short or damaged, behind its frame number `count`."""
+    frames = f"{count:,} {'frame' if count == 1 else 'frames'}"
+    return f"is cut short or damaged behind its first {frames}: what comes before is read, the rest is lost"

@@ -27,6 +27,7 @@ class Frames(Protocol):
     """Images of one file, by number. `stored` may be asked by several threads at once."""
 
     count: int
+    lost: str  # why there are no more, where the file is known to have held some; or ""
 
     def stored(self, number: int) -> Stored: ...
 

@@ -23,7 +23,7 @@ from PIL import Image
 
 from frugan.data.decode import segments
 from frugan.data.decode.channel_names import names_of_pages, names_of_samples
-from frugan.data.decode.header import AlphaKind, Space, Stored, check_frames, check_size
+from frugan.data.decode.header import AlphaKind, Space, Stored, check_frames, check_size, cut_short
 from frugan.data.decode.metadata import find_orientation
 from frugan.data.decode.samples import Content, full_range, mapped
 from frugan.pixel_format import NumberType
@@ -110,6 +110,7 @@ class Pages:
         )  # a page itself takes kilobytes
         self._groups = _channels_of(self._tiff, len(self._pages)) or [(number,) for number in range(len(self._pages))]
         self.count = len(self._groups)
+        self.lost = "" if _ends(self._content, self._tiff) else cut_short(self.count)
         self._names = names_of_pages(self._tiff, len(self._groups[0])) if len(self._groups[0]) > 1 else ()
 
     def stored(self, number: int) -> Stored:
@@ -122,6 +123,15 @@ class Pages:
     def _read(self, stored: Stored) -> np.ndarray:
         with self._lock:  # pages share one place in the file
             return stored.read()
+
+
+def _ends(content: Content, tiff: tifffile.TiffFile) -> bool:
+    """Whether the last page that is read says that no other follows it."""
+    form = tiff.tiff
+    at = tiff.pages[-1].aspage().offset
+    (tags,) = struct.unpack_from(form.tagnoformat, content, at)
+    at += form.tagnosize + tags * form.tagsize
+    return not any(content[at : at + form.offsetsize])
 
 
 def _full_pages(tiff: tifffile.TiffFile) -> Iterator[tuple[int, tifffile.TiffPage]]:

@@ -156,10 +156,12 @@ class Files(ABC):
         """Puts images in the place of the files that hold several of them, and tells those that cannot be opened."""
         self._taken = taken
         names: list[str] = []
-        for file, found in zip(self.names, in_threads(self._numbers, self.names)):
-            if isinstance(found, str):
-                self.unreadable.append((file, found))
-            elif found is None:
+        for file, (found, lost) in zip(self.names, in_threads(self._numbers, self.names)):
+            if lost:
+                self.unreadable.append((file, lost))
+            if found is None and lost:
+                continue
+            if found is None:
                 names.append(file)
             elif not found:
                 self.ignored[suffix_of(file)] += 1
@@ -168,21 +170,21 @@ class Files(ABC):
                 names += [part_name(file, number) for number in found]
         self.names = names
 
-    def _numbers(self, file: str) -> range | str | None:
-        """The numbers of the images in a file, none if it is no set of images; None for a single image; or why it
-        cannot be opened.
+    def _numbers(self, file: str) -> tuple[range | None, str]:
+        """The numbers of the images in a file, none if it is no set of images; None for a single image. And why it, or what follows
+        these images, cannot be read, or "".
         """
         try:
             parts = open_parts(file, self._place(file), self._taken)
             if parts is None:
-                return None
+                return None, ""
             if len(parts.numbers) > MOST:
-                return f"holds {len(parts.numbers):,} images; the limit is {MOST:,} a file: cut it into several"
-            return parts.numbers
+                return None, f"holds {len(parts.numbers):,} images; the limit is {MOST:,} a file: cut it into several"
+            return parts.numbers, parts.lost
         except NoImages:
-            return range(0)
+            return range(0), ""
         except Exception as error:  # a reader given a broken file raises anything at all
-            return str(error) if isinstance(error, FruganError) else fault(error)
+            return None, str(error) if isinstance(error, FruganError) else fault(error)
 
     def _opened(self, file: str) -> Parts:
         parts = open_parts(file, self._place(file), self._taken)

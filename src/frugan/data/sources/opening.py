@@ -20,7 +20,7 @@ class FrameParts:
     """Frames of an animation or a DICOM file, or pages of a TIFF, every `stride`-th."""
 
     def __init__(self, frames: Frames, stride: int) -> None:
-        self._frames, self.numbers = frames, range(0, frames.count, stride)
+        self._frames, self.numbers, self.lost = frames, range(0, frames.count, stride), frames.lost
 
     def header(self, number: int) -> Header:
         return header_of(self._frames.stored(number))

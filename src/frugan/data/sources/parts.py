@@ -56,6 +56,7 @@ class Parts(Protocol):
     """An open file of several images, which several threads may ask at once."""
 
     numbers: range  # of the images that are taken
+    lost: str  # why there are no more, where the file is known to have held some; or ""
 
     def header(self, number: int) -> Header: ...
     def pixels(self, number: int) -> np.ndarray: ...

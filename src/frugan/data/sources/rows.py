@@ -45,6 +45,8 @@ class _Table(Protocol):
 class Rows:
     """The images of a table."""
 
+    lost = ""
+
     def __init__(self, file: BinaryIO, suffix: str) -> None:
         try:
             import pyarrow

@@ -91,6 +91,8 @@ class Stack:
         format: its name, for messages.
     """
 
+    lost = ""
+
     def __init__(
         self,
         images: Array,

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from frugan.data.decode import Header
-from frugan.data.decode.header import check_frames, check_size
+from frugan.data.decode.header import check_frames, check_size, cut_short
 from frugan.data.decode.reel import Reel
 from frugan.errors import shown
 
@@ -38,7 +38,7 @@ class Video:
         if first is None:
             raise ValueError("a video without images")
         self._shape, self._type = first.shape, first.dtype
-        count = self._count()
+        count, self.lost = self._count()
         check_frames(-(-count // stride), first.shape[1], first.shape[0])
         self.numbers = range(0, count, stride)
         self._reel = Reel(self._decode)
@@ -73,14 +73,15 @@ class Video:
             "0:v:0",
         ]
 
-    def _count(self) -> int:
-        """The number of frames, counted through the video without decoding it."""
+    def _count(self) -> tuple[int, str]:
+        """The number of frames, counted through the video without decoding it; and a sentence where it is seen to be cut short."""
         command = [self._program, *self._input, "-c", "copy", "-f", "null", "-stats", "-"]
         done = subprocess.run(command, capture_output=True, timeout=_COUNTING_SECONDS, check=False)
         found = _FRAMES.findall(done.stderr)
         if not found:
             raise ValueError(_reason(done.stderr))
-        return int(found[-1])
+        complaint = any(line.strip() and not line.startswith(b"frame=") for line in done.stderr.splitlines())
+        return int(found[-1]), cut_short(int(found[-1])) if complaint else ""
 
     def _decode(self, frames: int | None = None) -> Iterator[np.ndarray]:
         """Frames uint8 or uint16 `[H, W, C]`, each with the channels and bits that the video has."""
