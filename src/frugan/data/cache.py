@@ -326,14 +326,17 @@ def _is_opaque(source: Source, rows: Sequence[int], heads: Sequence[Header], con
     if config.channels != "auto" or not with_alpha:
         return False
 
-    def opaque(row: int) -> bool:
-        try:
-            alpha = source.pixels(row)[..., -1]
-        except Exception:  # is told when the images are decoded
-            return True
-        return bool((alpha == np.iinfo(alpha.dtype).max).all())
+    return all(in_threads(lambda row: has_full_opacity(source, row), with_alpha))
 
-    return all(in_threads(opaque, with_alpha))
+
+def has_full_opacity(source: Source, row: int) -> bool:
+    """Whether no pixel of an image, whose last channel is opacity, is transparent; also where it cannot be decoded, which is told
+    when it should be."""
+    try:
+        alpha = source.pixels(row)[..., -1]
+    except Exception:  # a decoder given a broken file raises anything at all
+        return True
+    return bool((alpha == np.iinfo(alpha.dtype).max).all())
 
 
 def _stats(
@@ -397,6 +400,8 @@ def _decode(
     def decode(slot: int) -> str:
         try:
             stored = source.pixels(rows[slot])
+            if not is_plain(plan.dtype):
+                stored = stored.astype(plan.dtype, copy=False)
             if stored.dtype.kind == "f" and (lost := int((~np.isfinite(stored)).sum())):
                 return f"{lost:,} of its {stored.size:,} values are not finite (NaN or infinite); fill them in first"
             if pixels is not None:

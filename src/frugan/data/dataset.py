@@ -121,7 +121,8 @@ class Dataset:
     @property
     def notes(self) -> list[str]:
         """Sentences for the user about values, alpha, what the crop cuts away, frames, and files of frugan's own."""
-        found = stats_notes(self.stats, depth=self.depth, resolution=self.resolution, fit=self.config.fit)
+        shape: dict[str, Any] = {"channels": self.image_channels, "resolution": self.resolution}
+        found = stats_notes(self.stats, depth=self.depth, fit=self.config.fit, **shape)
         if reduction := choose_sheet(self.pixel_format, self.image_channels, "png").reduction:
             found.append(reduction)
         if self.config.crops:

@@ -208,18 +208,19 @@ def kept_share(size: tuple[int, int], resolution: tuple[int, int], fit: Fit) -> 
     return min(across, down) / max(across, down)
 
 
-def stats_notes(stats: SourceStats, *, depth: int, resolution: tuple[int, int], fit: Fit) -> list[str]:
+def stats_notes(stats: SourceStats, *, depth: int, channels: int, resolution: tuple[int, int], fit: Fit) -> list[str]:
     """Sentences for the user: the values in use, alpha that is constant, the part that is cropped, frames that are skipped.
 
     Args:
         stats: of the source.
         depth: bits per channel.
+        channels: of the images, masks aside.
         resolution: (height, width) of training.
         fit: "crop" or "letterbox".
     """
     return [
         *_value_notes(stats, depth),
-        *_alpha_notes(stats),
+        *_alpha_notes(stats, channels),
         *_crop_notes(stats, resolution, fit),
         *_frame_notes(stats),
         *(f"mask values: {mask}" for mask in stats.masks),
@@ -273,9 +274,9 @@ def spans(value_range: Range) -> str:
     return shown if len(value_range) == 1 else f"{shown}{more} ({len(value_range)} channels)"
 
 
-def _alpha_notes(stats: SourceStats) -> Iterable[str]:
+def _alpha_notes(stats: SourceStats, channels: int) -> Iterable[str]:
     alpha = [value for value in stats.values if value.channel == "alpha"]
-    plain = "RGB" if any(value.channel == "red" for value in stats.values) else "L"
+    plain = "RGB" if channels >= 3 else "L"
     if stats.opaque:
         yield f"alpha is opaque in every image, so it is left out, as with --channels {plain} (--channels {plain}A keeps it)"
     elif alpha and all(value.low == (1 << value.depth) - 1 for value in alpha):

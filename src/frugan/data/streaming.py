@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from frugan.channels import AS_FILES
+from frugan.channels import AS_FILES, CHANNEL_NAMES
 from frugan.command_line import command
 from frugan.data.cache import CachedPixels, cache_root, headers, refuse_skipped, remove_abandoned
 from frugan.data.config import DataConfig
@@ -40,6 +40,7 @@ from frugan.data.sources.base import LARGEST_TEXT, Source
 from frugan.data.sources.declared import ChannelFile, Declaration, find_channels
 from frugan.data.stats import SourceStats
 from frugan.data.store import split, split_key
+from frugan.data.target import PixelConfig, Plan
 from frugan.data.values import range_name, settle_range
 from frugan.data.workers import Progress
 from frugan.distributed import rank
@@ -89,21 +90,28 @@ def open_shards(
     skipped = [*lost, *((f"{s.stem}/{name}", why) for s in shards for name, why in facts_of(s).skipped)]
     if config.strict:
         refuse_skipped(skipped, len(names))
-    stats = replace(_stats(config.value_range, store, shards), masks=list(masks))
-    digest = _digest(config, store, shards, stats)
-    pixels = ShardPixels(store, shards, stats.value_range)
-    known = range_name(stats.value_range) if store.plan.depth == 16 else config.value_range
+    kinds = [kind for shard in shards for kind in facts_of(shard).kinds]
+    if not (opaque := store.is_opaque(kinds)):
+        store.refuse_mixtures(kinds)
+    plan, settings = store.plan, config.pixels
+    if opaque:
+        plan = replace(plan, channels=plan.channels - plan.alpha, alpha=False)
+        settings = replace(settings, channels=CHANNEL_NAMES[plan.channels])
+    stats = replace(_stats(config.value_range, store, shards), masks=list(masks), opaque=opaque)
+    digest = _digest(settings, plan, shards, stats)
+    pixels = ShardPixels(store, shards, stats.value_range, opaque=plan != store.plan)
+    known = range_name(stats.value_range) if plan.depth == 16 else config.value_range
     cached = CachedPixels(
         pixels,
         names,
         skipped,
-        store.plan.alpha,
+        plan.alpha,
         digest,
         root / f"set-{digest[:32]}",
-        replace(config.pixels, value_range=known),
+        replace(settings, value_range=known),
         stats,
-        store.plan.dtype,
-        store.plan.channel_names,
+        plan.dtype,
+        plan.channel_names,
     )
     config = replace(config, without=tuple(sorted(url for url, _ in lost)))
     streamed = None if limit is None else StreamedPixels(config, pixels, skipped)
@@ -149,11 +157,11 @@ def _refuse_none(config: DataConfig, shards: Sequence[Shard], lost: Sequence[tup
         raise FruganError(f"none of the {len(lost)} shards of {config.path} can be had, the first is {_told(lost[0])}")
 
 
-def _digest(config: DataConfig, store: Store, shards: Sequence[Shard], stats: SourceStats) -> str:
+def _digest(settings: PixelConfig, plan: Plan, shards: Sequence[Shard], stats: SourceStats) -> str:
     """A hash of the shards' contents and of all that decides what becomes of them."""
-    drawn = {key: value for key, value in config.pixels.to_dict().items() if key != "value_range"}
-    plan = {key: value for key, value in asdict(store.plan).items() if key not in ("dtype", "channel_names")}
-    content: list[Any] = [drawn, plan, [facts_of(shard).sha256 for shard in shards]]
+    drawn = {key: value for key, value in settings.to_dict().items() if key != "value_range"}
+    planned = {key: value for key, value in asdict(plan).items() if key not in ("dtype", "channel_names")}
+    content: list[Any] = [drawn, planned, [facts_of(shard).sha256 for shard in shards]]
     content += [[int(end) for end in pair] for pair in stats.value_range or ()]
     content += [asdict(mask) for mask in stats.masks]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

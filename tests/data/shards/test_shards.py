@@ -11,6 +11,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +21,7 @@ import torch
 from fsspec.registry import _registry
 
 from data.shards.served import Server, check, flip, foreign, pil_image, png, tar
-from frugan.data import DataConfig, open_dataset, streaming
+from frugan.data import DataConfig, Dataset, open_dataset, streaming
 from frugan.data.shards import index as index_module
 from frugan.data.shards import remote
 from frugan.data.sources.open import open_source
@@ -38,6 +39,45 @@ def test_images_are_held_out_and_gathered_as_from_a_folder(tmp_path: Path) -> No
     assert data.resident("cpu", limit_bytes=10**6)
     again, _ = data.images(np.array([7, 27, 3]))
     torch.testing.assert_close(again, images)
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+@pytest.mark.parametrize("kind", ["opaque", "opaque and without", "transparent", "transparent and without"])
+def test_opacity_that_says_nothing_is_left_out_as_from_a_folder(kind: str, indexed: bool, tmp_path: Path) -> None:
+    """Opacity is left out where it is full in all images, also if some have none; what is transparent in one shard keeps it."""
+    for i in range(12):
+        pixels = np.dstack([pil_image(i), np.full(pil_image(i).shape[:2], 255, np.uint8)])
+        pixels[0, 0, 3] = 0 if kind.startswith("transparent") and i == 6 else 255
+        kept = pixels[..., :3] if kind.endswith("without") and i % 2 else pixels
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        (tmp_path / "photos" / f"{i:02d}.png").write_bytes(png(np.ascontiguousarray(kept)))
+    shard(tmp_path / "photos", tmp_path / "set", per_shard=3)
+    if not indexed:
+        (tmp_path / "set" / "index.json").unlink()
+
+    def opened(name: str) -> Dataset | str:
+        try:
+            return open_dataset(DataConfig(str(tmp_path / name)))
+        except FruganError as error:
+            return str(error)
+
+    folder, data = opened("photos"), opened("set")
+    if kind == "transparent and without":
+        assert all(isinstance(found, str) and "differ in channels" in found for found in (folder, data))
+        return
+    assert isinstance(folder, Dataset)
+    assert isinstance(data, Dataset)
+    assert (
+        (data.channels, data.alpha)
+        == (folder.channels, folder.alpha)
+        == ((4, True) if kind == "transparent" else (3, False))
+    )
+    order = [int(name.rpartition("-")[2].split(".")[0]) for name in data.names]
+    np.testing.assert_array_equal(data.pixels[:], folder.pixels[order])
+    assert any("so it is left out" in note for note in data.notes) == kind.startswith("opaque")
+    again = open_dataset(replace(data.config))  # as a run that is resumed
+    np.testing.assert_array_equal(again.pixels[:], data.pixels[:])
+    assert again.cache_folder == data.cache_folder
 
 
 @pytest.mark.parametrize("out", ["out", "out.npz"])

@@ -36,6 +36,8 @@ class Kind(NamedTuple):
     bands: bool = False
     """Whether the last of two or four channels is no opacity."""
     channel_names: tuple[str, ...] = ()
+    opaque: bool = False
+    """Whether there is opacity, and it is full in all these images; the first index.json did not tell."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def _known_highest(row: dict[str, Any]) -> int | None:
 
 
 def _kinds(row: dict[str, Any]) -> list[Kind]:
-    return [Kind(*kind[:6], *map(tuple, kind[6:])) for kind in row["kinds"]]
+    return [Kind(*kind[:6], *map(tuple, kind[6:7]), *kind[7:]) for kind in row["kinds"]]
 
 
 def _mask_values(row: dict[str, Any]) -> MaskValues | None:
@@ -139,10 +141,10 @@ def _check_row(row: Any) -> None:
         and bool(kinds)
     )
     for kind in kinds if sound else ():
-        name, height, width, channels, depth, bands, called = (*kind, *(False, [])[len(kind) - 5 :])
+        name, height, width, channels, depth, bands, called, opaque = (*kind, *(False, [], False)[len(kind) - 5 :])
         sizes = whole(height, 1, 1 << 20) and whole(width, 1, 1 << 20) and whole(channels, 1, MOST_CHANNELS)
         sound = sound and isinstance(name, str) and sizes and type(depth) is int and depth in (8, 16)
-        sound = sound and type(bands) is bool and isinstance(called, list) and are_names(called)
+        sound = sound and type(bands) is type(opaque) is bool and isinstance(called, list) and are_names(called)
     if not sound:
         raise ValueError(f"the entry of {shown(row.get('file'))} has a field that is not what it should be")
 
@@ -154,14 +156,14 @@ def index_row(tar: Path, facts: ShardFacts) -> dict[str, Any]:
     return {"file": tar.name, "bytes": tar.stat().st_size, **row}
 
 
-def kinds_of(pairs: Iterable[tuple[str, Header | str]]) -> list[Kind]:
-    """The distinct kinds among (name, header) pairs; what has no header counts as none."""
+def kinds_of(images: Iterable[tuple[str, Header | str, bool]]) -> list[Kind]:
+    """The distinct kinds among images by (name, header, whether their opacity is full); what has no header counts as none."""
     kinds: dict[tuple[Any, ...], Kind] = {}
-    for name, head in pairs:
+    for name, head, opaque in images:
         if isinstance(head, Header):
             check_plain(name, head)
             bands = has_alpha(head.channels) and head.alpha == "none"
-            shape = (head.height, head.width, head.channels, head.depth, bands, head.channel_names)
+            shape = (head.height, head.width, head.channels, head.depth, bands, head.channel_names, opaque)
             kinds.setdefault(shape, Kind(name, *shape))
     return list(kinds.values())
 

@@ -36,13 +36,16 @@ class ShardPixels:
         store: where shards are decoded and kept.
         shards: in the order of their images.
         value_range: the stored values that are stretched to all that the type holds; None: none are.
+        opaque: whether the last channel, opacity that is full everywhere, is left out.
     """
 
-    def __init__(self, store: Store, shards: Sequence[Shard], value_range: Range | None = None) -> None:
-        self._store, self._shards, self._range = store, shards, value_range
+    def __init__(
+        self, store: Store, shards: Sequence[Shard], value_range: Range | None = None, *, opaque: bool = False
+    ) -> None:
+        self._store, self._shards, self._range, self._opaque = store, shards, value_range, opaque
         self.starts = np.cumsum([0, *(len(facts_of(shard).names) for shard in shards)])
         plan = store.plan
-        self.shape = (int(self.starts[-1]), *plan.resolution, store.channels)
+        self.shape = (int(self.starts[-1]), *plan.resolution, store.channels - opaque)
         self.dtype = np.dtype(np.uint8 if plan.depth == 8 else np.uint16)
         self._open: dict[int, Future[CachedPixels]] = {}
         self._here: OrderedDict[int, None] = OrderedDict()  # on disk or about to be; the one unused for longest first
@@ -57,7 +60,8 @@ class ShardPixels:
 
     @property
     def nbytes(self) -> int:
-        return int(np.prod(self.shape)) * self.dtype.itemsize
+        """Bytes that all of them take on the disk."""
+        return int(np.prod(self.shape[:3])) * self._store.channels * self.dtype.itemsize
 
     def __getitem__(self, rows: Any) -> np.ndarray:
         if isinstance(rows, (int, np.integer)):
@@ -72,8 +76,12 @@ class ShardPixels:
             except ShardLost as error:
                 raise FruganError(f"{self.url(k)} cannot be had any more: {error}; check network and access") from error
             plan = self._store.plan
-            out[mine, ..., : plan.channels] = stretch(stored[..., : plan.channels], self._range, alpha=plan.alpha)
-            out[mine, ..., plan.channels :] = stored[..., plan.channels :]  # masks
+            image, kept = (
+                stretch(stored[..., : plan.channels], self._range, alpha=plan.alpha),
+                plan.channels - self._opaque,
+            )
+            out[mine, ..., :kept] = image[..., :kept]
+            out[mine, ..., kept:] = stored[..., plan.channels :]  # masks
         return out
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

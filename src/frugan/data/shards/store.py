@@ -10,13 +10,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
-from frugan.channels import MaskChannel
+from frugan.channels import MaskChannel, has_alpha
 from frugan.command_line import command
 from frugan.data.cache import (
     FORMAT,
     CachedPixels,
     NothingReadable,
     build_entry,
+    has_full_opacity,
     headers,
     load_entry,
     scratch_folder,
@@ -30,7 +31,7 @@ from frugan.data.sources.base import Source
 from frugan.data.sources.declared import Declaration
 from frugan.data.sources.masks import Masked, MaskValues, UnreadableMasks
 from frugan.data.stats import highest
-from frugan.data.target import PixelConfig, Plan, make_plan
+from frugan.data.target import PixelConfig, Plan, make_plan, refuse_mixtures
 from frugan.data.workers import Progress, in_threads
 from frugan.errors import FruganError
 
@@ -157,7 +158,8 @@ class Store:
                 raise ShardLost(str(error).replace(f"{file}", shard.stem)) from error
             source = self._declared.of_files(tar)
             heads = headers(source)
-            kinds = kinds_of((f"{shard.stem}/{name}", head) for name, head in zip(source.names, heads))
+            full = in_threads(lambda numbered: _is_opaque(source, *numbered), enumerate(heads))
+            kinds = kinds_of((f"{shard.stem}/{name}", *of) for name, of in zip(source.names, zip(heads, full)))
             if not kinds:
                 raise ShardLost("holds no images that can be read")
             self._settle(kinds)
@@ -202,13 +204,31 @@ class Store:
                 f"name its shard first in a .txt list, or write the set anew with {command('data', 'shard')}"
             )
 
+    def is_opaque(self, kinds: Sequence[Kind]) -> bool:
+        """Whether channels are "auto", some images of these kinds have opacity, and it is full in all of them."""
+        full = [kind.opaque for kind in kinds if has_alpha(kind.channels)]
+        return self.config.channels == "auto" and self._declared.alpha and bool(full) and all(full)
+
+    def refuse_mixtures(self, kinds: Sequence[Kind]) -> None:
+        """Raises `FruganError` where images of these kinds differ in size or channels and nothing says what to do."""
+        refuse_mixtures(self.config, [kind.name for kind in kinds], _heads(kinds))
+
     def _planned(self, kinds: Sequence[Kind]) -> Plan:
-        heads = [
-            Header(k.height, k.width, k.channels, cast(Any, k.depth), "", "", channel_names=k.channel_names)
-            for k in kinds
-        ]
+        """Opacity that is full so far is kept in the store, unless other images have none: more may be known later."""
         alpha = self._declared.alpha and not any(kind.bands for kind in kinds)
-        return make_plan(self.config, [kind.name for kind in kinds], heads, alpha=alpha)
+        opaque = alpha and len({kind.channels for kind in kinds}) > 1 and self.is_opaque(kinds)
+        return make_plan(self.config, [kind.name for kind in kinds], _heads(kinds), alpha=alpha, opaque=opaque)
+
+
+def _heads(kinds: Sequence[Kind]) -> list[Header]:
+    return [
+        Header(k.height, k.width, k.channels, cast(Any, k.depth), "", "", channel_names=k.channel_names) for k in kinds
+    ]
+
+
+def _is_opaque(source: Source, row: int, head: Header | str) -> bool:
+    alpha = isinstance(head, Header) and source.alpha and has_alpha(head.channels) and head.alpha != "none"
+    return alpha and has_full_opacity(source, row)
 
 
 def survey(store: Store, shards: Sequence[Shard], progress: Progress) -> tuple[list[Shard], list[tuple[str, str]]]:

@@ -62,6 +62,7 @@ class _Sample:
     label: Any  # a whole number, a word, a list of numbers, or None
     highest: int  # colour value, as 16 bits hold it
     masks: MaskValues | None
+    opaque: bool  # whether it has opacity, which is full everywhere
 
 
 @checked
@@ -154,16 +155,19 @@ def _read(
         declared = images.header(i)
         header = read_header(io.BytesIO(content))
         header = replace(header, channels=declared.channels, channel_names=declared.channel_names)
-        counts = Histograms(alpha=images.alpha and header.alpha != "none")
+        alpha = images.alpha and header.alpha != "none"
+        counts, opaque = Histograms(alpha=alpha), False
         if is_plain(header.dtype):
-            counts.add(read_pixels(io.BytesIO(content))[..., : header.channels])
+            pixels = read_pixels(io.BytesIO(content))[..., : header.channels]
+            counts.add(pixels)
+            opaque = alpha and bool((pixels[..., -1] == np.iinfo(pixels.dtype).max).all())
         masks = images.values(i) if isinstance(images, Masked) else None
     except Exception as error:  # a decoder given a broken file raises anything at all
         return source.names[i], str(error) if isinstance(error, FruganError) else fault(error)
     check_plain(source.names[i], header)
     suffix = suffix.lower() or {"TIFF": ".tif"}.get(header.format, ".png")
     name, label = f"{key}{suffix}", labels[i] if labels else None
-    return _Sample(name, content, header, label, highest(counts.values(), 16), masks)
+    return _Sample(name, content, header, label, highest(counts.values(), 16), masks, opaque)
 
 
 def _write(file: Path, samples: Iterable[_Sample], where: object) -> tuple[dict[str, Any], MaskValues | None] | None:
@@ -187,7 +191,7 @@ def _write(file: Path, samples: Iterable[_Sample], where: object) -> tuple[dict[
     with open(file, "rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     written.sort(key=lambda sample: sample.name)  # as `Tar` reads them
-    kinds = kinds_of((f"{file.stem}/{sample.name}", sample.header) for sample in written)
+    kinds = kinds_of((f"{file.stem}/{sample.name}", sample.header, sample.opaque) for sample in written)
     names, labels, values = zip(*((sample.name, sample.label, sample.highest) for sample in written))
     seen = [sample.masks for sample in written if sample.masks]
     masks = MaskValues.joined(seen, where) if seen else None
