@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from frugan.cli import explore as module
 from frugan.cli.app import app
-from frugan.cli.explore import open_networks
+from frugan.cli.explore import network_name, open_networks
 from frugan.errors import FruganError
 from frugan.interop import Imported, write_directory
 from frugan.latent.direction import save_directions
@@ -69,6 +71,36 @@ def test_directions_that_are_named_are_those_of_the_first_network(source: Path, 
 def test_other_machines_are_let_in_only_where_that_is_said_twice(source: Path, host: str) -> None:
     with pytest.raises(FruganError, match="--share"):
         run("explore", source, "--host", host)
+
+
+def test_what_cannot_be_had_is_refused_before_networks_are_opened(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "open_networks", lambda *_: pytest.fail("the networks were opened"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(FruganError, match=f"--port {port}"):
+            run("explore", source, "--port", port, "--no-browser")
+    with pytest.raises(FruganError, match=r"ends in \.html"):
+        run("export", source, tmp_path / "page", "--format", "page")
+
+
+def test_a_port_is_free_again_where_no_network_could_be_opened(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    for _ in range(2):
+        with pytest.raises(FruganError, match="nowhere"):
+            run("explore", tmp_path / "nowhere", "--port", port, "--no-browser")
+
+
+def test_names_of_networks(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never empty, and checkpoints of two runs are told apart."""
+    checkpoint = tmp_path / "photos" / "checkpoints" / "00000200"
+    checkpoint.mkdir(parents=True)
+    assert network_name(str(checkpoint)) == "photos/00000200"
+    assert network_name("hf:user/name") == "name"
+    monkeypatch.chdir(source)
+    assert network_name(".") == "small"
 
 
 def test_export_refuses_what_does_not_belong_together(source: Path, tmp_path: Path) -> None:

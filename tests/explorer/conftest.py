@@ -78,15 +78,16 @@ def text_model() -> JointModel:
 
 @pytest.fixture(scope="session")
 def serving() -> Iterator[Callable[..., Any]]:
-    """Starts servers: serving(networks) → its `Place`."""
+    """Starts servers: serving(networks) → its `Place`, under another host name where one is given."""
     import uvicorn
 
     from frugan.explorer.server import Service, listen, make_config
 
     running = []
 
-    def start(networks: list[Network], **options: Any) -> Any:
+    def start(networks: list[Network], *, host: str = "127.0.0.1", **options: Any) -> Any:
         bound, place = listen("127.0.0.1", 0)
+        place = replace(place, host=host)
         server = uvicorn.Server(make_config(Service(networks, **options), place))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
         thread.start()

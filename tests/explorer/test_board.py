@@ -20,7 +20,7 @@ import uvicorn
 from frugan.config.schema import save_config
 from frugan.errors import FruganError
 from frugan.explorer import board as module
-from frugan.explorer.board import Board, card_tables, curves, find_runs, stop_run, training_process
+from frugan.explorer.board import Board, card_tables, curves, find_runs, run_names, stop_run, training_process
 from frugan.explorer.server import Place, listen, make_config
 from frugan.files import write_json
 from frugan.images import save_image
@@ -111,6 +111,36 @@ def test_what_the_page_is_told(open_board: Callable[..., Place], runs: Path) -> 
     assert told["runs"][0]["status"] == "unreadable"
 
 
+def test_a_run_keeps_its_number(open_board: Callable[..., Place], runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A button pressed on a page that has not heard of a newer run yet stops the run that it names."""
+    place, stopped = open_board(control=True), []
+    monkeypatch.setattr("frugan.explorer.board.stop_run", stopped.append)
+    numbers = {run["name"]: run["id"] for run in json.loads(ask(place, "/runs")[1])["runs"]}
+    make_run(runs / "a newer one")
+    after = {run["name"]: run["id"] for run in json.loads(ask(place, "/runs")[1])["runs"]}
+    assert [*after] == ["a newer one", "first", "second & third"]
+    assert {name: after[name] for name in numbers} == numbers
+    ask(place, f"/runs/{numbers['first']}/stop", b"")
+    assert stopped == [runs / "first"]
+
+
+def test_a_folder_that_goes(open_board: Callable[..., Place], runs: Path) -> None:
+    place = open_board()
+    runs.rename(runs.with_name("elsewhere"))
+    status, content, headers = ask(place, "/runs")
+    assert (status, headers.get("x-refused")) == (200, "1")
+    assert b"no such directory" in content
+
+
+def test_names_of_runs(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is named even where it is the working directory, and runs of one name are told apart."""
+    make_run(tmp_path / "others" / "first")
+    monkeypatch.chdir(runs / "first")
+    assert [*run_names(find_runs([Path(".")])).values()] == ["first"]
+    names = run_names(find_runs([runs, tmp_path / "others", Path(".")]))
+    assert [*names.values()] == [str(runs / "first"), "second & third", str(tmp_path / "others" / "first")]
+
+
 @pytest.mark.parametrize("name", ["../run.json", "..%2frun.json", "samples-00000001.png", "%2fetc%2fpasswd", "x.png"])
 def test_only_sample_grids_are_served(open_board: Callable[..., Place], runs: Path, name: str) -> None:
     (runs / "first" / "samples" / "x.png").write_bytes(b"secret")
@@ -129,7 +159,7 @@ def test_cards_in_tables_of_those_measured_alike(runs: Path) -> None:
     for i, (home, protocol) in enumerate(zip([homes[0], homes[1], homes[1]], protocols)):
         EvaluationCard({"kid": i / 3}, protocol).save(home / "evaluations" / f"{i}.json")
     (homes[0] / "evaluations" / "broken.json").write_text("{")
-    alike, other = card_tables(homes)
+    alike, other = card_tables(run_names(homes))
     assert [(row["run"], row["values"]) for row in alike["rows"]] == [
         ("first", {"kid": 0.0}),
         ("second & third", {"kid": 0.33333}),

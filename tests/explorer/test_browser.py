@@ -793,7 +793,7 @@ def test_an_image_that_is_dropped_is_projected_paused_and_stopped(
         explorer.page.evaluate(
             """content => { const given = new DataTransfer();
                given.items.add(new File([new Uint8Array(content)], "own.png", {type: "image/png"}));
-               document.querySelector(".drop").dispatchEvent(new DragEvent("drop", {dataTransfer: given})); }""",
+               document.querySelector("h1").dispatchEvent(new DragEvent("drop", {dataTransfer: given, bubbles: true})); }""",
             list(made.getvalue()),
         )
         panel = explorer.page.locator("details", has=explorer.page.get_by_role("heading", name="Own image"))

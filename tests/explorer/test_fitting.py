@@ -175,10 +175,25 @@ def test_pause_resume_and_stop(place: Place, own_image: bytes, monkeypatch: pyte
     told(place, "cancel")
 
 
+def test_a_fit_of_another_page_is_not_taken_for_the_own(
+    place: Place, own_image: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ProjectionConfig", lambda space: ProjectionConfig(space, steps_w=100_000))
+    first = json.loads(ask(place, "/project?space=w", own_image)[1])["number"]
+    assert "ends within 20 seconds" in refused(place, "/project?space=w", own_image)
+    assert told(place, f"state?fit={first}")["number"] == first
+    assert told(place, f"cancel?fit={first}")["state"] == "cancelled"
+    second = json.loads(ask(place, "/project?space=w", own_image)[1])["number"]
+    for what in ("state", "code", "cancel"):
+        assert "another fit was begun" in refused(place, f"/fit/{what}?fit={first}", b"")
+    assert told(place, f"state?fit={second}")["state"] == "running"
+    told(place, "cancel")
+
+
 def test_a_projection_that_nobody_asks_after_ends(
     network: Network, own_image: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_FORGOTTEN", 0.2)
+    monkeypatch.setattr(module, "FORGOTTEN", 0.2)
     monkeypatch.setattr(module, "ProjectionConfig", lambda space: ProjectionConfig(space, steps_w=100_000))
     going = start_projection(network.G, read_upload(own_image, network.G), "w", threading.Lock())
     going.join()

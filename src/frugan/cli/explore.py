@@ -62,8 +62,12 @@ def offer(make: Callable[[], Any], host: str, port: int, *, share: bool, browser
     from frugan.explorer.server import listen, serve
 
     check_host(host, share)
-    service = make()
     bound, place = listen(host, port)
+    try:
+        service = make()
+    except BaseException:
+        bound.close()
+        raise
     say(f"{place.address}\nOpen it in a browser on this machine; Ctrl-C ends it.")
     if not is_loopback(host):
         say(f"{host} is reachable from other machines: whoever has the address above can use this page and this device")
@@ -80,11 +84,12 @@ def write_page(
     """`frugan export --format page`."""
     from importlib.util import find_spec
 
-    from frugan.explorer.export import export_page
+    from frugan.explorer.export import check_name, export_page
     from frugan.explorer.runtime import read_runtime
 
     if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]:
         raise FruganError(f"format page needs {' and '.join(missing)}: pip install 'frugan[onnx]'")
+    check_name(out)
     with bar("fetching onnxruntime-web"):
         files = read_runtime(runtime, webgpu=webgpu)
     networks = open_networks([str(source) for source in sources], directions, "cpu")
@@ -134,13 +139,22 @@ def open_network(source: str, folders: list[Path], device: str, *, is_first: boo
     G, notes = load_with_notes(source)
     G = G.without_masks().to(choose_device(device))
     return Network(
-        Path(source).name,
+        network_name(source),
         G,
         _directions(G, source, folders, is_first=is_first),
         read_class_names(source),
         notes,
         _training_images(source, device),
     )
+
+
+def network_name(source: str) -> str:
+    """The page's name of a network: its file or directory, with the run where that is one of a run's checkpoints."""
+    path = Path(source)
+    if not path.exists():
+        return path.name
+    path = path.resolve()
+    return f"{path.parent.parent.name}/{path.name}" if path.parent.name == "checkpoints" else path.name
 
 
 def _training_images(source: str, device: str) -> Callable[[], TrainingImages] | None:

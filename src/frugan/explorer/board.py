@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -47,7 +48,7 @@ _DISK_EVERY = 60.0
 def find_runs(paths: Sequence[Path]) -> list[Path]:
     """Run directories among the paths, and directly within those that are folders of runs. Raises `FruganError` for none."""
     found: list[Path] = []
-    for path in paths:
+    for path in (Path(os.path.abspath(path)) for path in paths):
         if not path.is_dir():
             raise FruganError(f"{path} is neither a run nor a folder of runs: no such directory{beside(path)}")
         inside = [path] if (path / "config.yaml").is_file() else sorted(f.parent for f in path.glob("*/config.yaml"))
@@ -61,11 +62,18 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
+def run_names(homes: Sequence[Path]) -> dict[Path, str]:
+    """A name for each run: that of its directory, or its whole path where several have that name."""
+    counts = Counter(home.name for home in homes)
+    return {home: home.name if counts[home.name] == 1 else str(home) for home in homes}
+
+
 class Board:
     """The answers: all runs as JSON, their sample grids, and stopping and resuming where that is allowed."""
 
     def __init__(self, paths: Sequence[Path], *, control: bool = False) -> None:
-        find_runs(paths)
+        self._known = find_runs(paths)
+        """Runs by the number in their address, which stays the same when others come or go."""
         self.paths, self.control = list(paths), control
         self._sizes: dict[Path, tuple[float, int]] = {}
         self._resumed: dict[Path, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
@@ -83,7 +91,10 @@ class Board:
         return Response(html, media_type="text/html", headers={"Content-Security-Policy": policy})
 
     async def runs(self, request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(self.told))
+        try:
+            return JSONResponse(await run_in_threadpool(self.told))
+        except FruganError as error:  # the folder was moved, or all runs were
+            raise Refused(str(error)) from None
 
     async def sample(self, request: Request) -> Response:
         home, name = self._run(request), request.path_params["name"]
@@ -109,8 +120,10 @@ class Board:
 
     def told(self) -> dict[str, Any]:
         """The content of the page."""
-        homes = find_runs(self.paths)
-        return {"control": self.control, "runs": [self._told(home) for home in homes], "cards": card_tables(homes)}
+        names = run_names(find_runs(self.paths))
+        self._known += [home for home in names if home not in self._known]
+        runs = [{"id": self._known.index(home), **self._told(home), "name": name} for home, name in names.items()]
+        return {"control": self.control, "runs": runs, "cards": card_tables(names)}
 
     def close(self) -> None:
         """Runs that were resumed from here go on."""
@@ -119,20 +132,19 @@ class Board:
         self._resumed.clear()
 
     def _run(self, request: Request) -> Path:
-        homes, number = find_runs(self.paths), request.path_params["run"]
-        if number >= len(homes):
+        number = request.path_params["run"]
+        if number >= len(self._known):
             raise HTTPException(404, "no such run")
-        return homes[number]
+        return self._known[number]
 
     def _told(self, home: Path) -> dict[str, Any]:
         try:
             run = RunDirectory(home)
             status, facts = run.status(), run.report("run.json")
         except FruganError as error:  # half written, or damaged
-            return {"name": home.name, "status": "unreadable", "sentence": str(error)}
+            return {"status": "unreadable", "sentence": str(error)}
         pending = status.name != "running" and self._is_alive(home)
         return {
-            "name": home.name,
             "status": "pending" if pending else status.name,
             "sentence": "its process is starting or ending" if pending else status.sentence,
             "kimg": status.kimg,
@@ -197,11 +209,11 @@ def curves(records: Sequence[Mapping[str, Any]]) -> dict[str, list[list[float]]]
     return found
 
 
-def card_tables(homes: Sequence[Path]) -> list[dict[str, Any]]:
+def card_tables(names: Mapping[Path, str]) -> list[dict[str, Any]]:
     """Evaluation cards in tables of those that were measured alike; `differs` says why a table is not the first one's."""
     tables: list[tuple[EvaluationCard, list[dict[str, Any]]]] = []
-    for home, card, name in _cards(homes):
-        row = {"run": home.name, "card": name, "values": {k: float(f"{v:.5g}") for k, v in card.values.items()}}
+    for home, card, name in _cards(names):
+        row = {"run": names[home], "card": name, "values": {k: float(f"{v:.5g}") for k, v in card.values.items()}}
         for first, rows in tables:
             if first.protocol == card.protocol:
                 rows.append(row)
@@ -211,7 +223,7 @@ def card_tables(homes: Sequence[Path]) -> list[dict[str, Any]]:
     return [{"rows": rows, "differs": _difference(tables[0][0], first)} for first, rows in tables]
 
 
-def _cards(homes: Sequence[Path]) -> Iterator[tuple[Path, EvaluationCard, str]]:
+def _cards(homes: Iterable[Path]) -> Iterator[tuple[Path, EvaluationCard, str]]:
     for home in homes:
         for file in sorted((home / "evaluations").glob("*.json"))[:50]:
             try:

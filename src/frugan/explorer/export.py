@@ -53,8 +53,7 @@ def export_page(
 
     Raises `FruganError`, before anything is written, where the page's images would differ too much from the network's.
     """
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise FruganError(f"{path}: name a file that ends in .html")
+    check_name(path)
     parts = [packed(onnx_parts(network), weights) for network in networks]
     apart = [distances(*pair) for pair in zip(networks, parts)]
     mean, largest = (max(values) for values in zip(*apart))
@@ -79,6 +78,12 @@ def export_page(
     for name, content in {"index.html": html, **scripts}.items():
         write_text(folder / name, content)
     return ExportedPage(folder / "index.html", sum(f.stat().st_size for f in folder.iterdir()), mean, largest)
+
+
+def check_name(path: Path) -> None:
+    """Raises `FruganError` where a page cannot be called so."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise FruganError(f"{path}: name a file that ends in .html")
 
 
 def onnx_parts(network: Network) -> dict[str, bytes]:

@@ -43,7 +43,7 @@ _SAMPLES = 10_000
 _KEPT = 0.25
 """How far an edit by words moves images, in distances between two samples."""
 _BEST = 16
-_FORGOTTEN = 20.0
+FORGOTTEN = 20.0
 """Seconds after which a fit ends that nobody has asked after."""
 
 
@@ -165,7 +165,7 @@ class Fit:
             self.state, self.error = "failed", explain(error) or shown(error)
 
     def _look(self) -> None:
-        if self.state == "cancelled" or time.monotonic() - self._asked > _FORGOTTEN:
+        if self.state == "cancelled" or time.monotonic() - self._asked > FORGOTTEN:
             raise _Ended
 
 

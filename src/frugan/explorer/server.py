@@ -32,6 +32,7 @@ from torch import Tensor
 from frugan.errors import FruganError
 from frugan.explorer.copies import TrainingImages
 from frugan.explorer.fitting import (
+    FORGOTTEN,
     MOST_BYTES,
     Fit,
     read_upload,
@@ -165,6 +166,7 @@ class Service:
         self._facts: list[dict[str, Any]] | None = None
         self._device = threading.Lock()
         self._fit: Fit | None = None
+        self._begun = 0
         self._training: dict[int, TrainingImages] = {}
 
     def routes(self) -> list[Route]:
@@ -245,8 +247,7 @@ class Service:
         content = await read_body(request, MOST_BYTES)
         self._check_free()
         found = await self._job(request, lambda: read_upload(content, network.G))
-        self._fit = start_projection(network.G, found, space, self._device)  # pyright: ignore[reportArgumentType]
-        return JSONResponse(self._fit.told())
+        return self._begin(start_projection(network.G, found, space, self._device))  # pyright: ignore[reportArgumentType]
 
     async def drag(self, request: Request) -> Response:
         """ws `[num_ws, w_dim]`, then handles and targets `[points, 2]` as (x, y) in pixels → dragging begins."""
@@ -257,8 +258,7 @@ class Service:
         points = values[G.num_ws * G.w_dim :].view(2, count, 2).tolist()
         handles, targets = ([(x, y) for x, y in some] for some in points)
         self._check_free()
-        self._fit = await self._job(request, lambda: start_drag(G, ws, handles, targets, self._device))
-        return JSONResponse(self._fit.told())
+        return self._begin(await self._job(request, lambda: start_drag(G, ws, handles, targets, self._device)))
 
     async def words(self, request: Request) -> Response:
         """A label `[K]` → with `seeds=N` the seeds from `first` on that fit `text` are looked for, else a direction towards it."""
@@ -274,10 +274,8 @@ class Service:
         label = await _floats(request, G.label_size) if G.label_size else None
         self._check_free()
         if seeds:
-            self._fit = start_search(G, model, text, range(first, first + seeds), label, psi, self._device)
-        else:
-            self._fit = start_words(G, model, text, self._device, partial(self._added, network))
-        return JSONResponse(self._fit.told())
+            return self._begin(start_search(G, model, text, range(first, first + seeds), label, psi, self._device))
+        return self._begin(start_words(G, model, text, self._device, partial(self._added, network)))
 
     def _added(self, network: Network, direction: Direction) -> dict[str, Any]:
         """Takes a direction up, for pages that are opened from now on too."""
@@ -286,8 +284,13 @@ class Service:
         return network.slider(added)
 
     async def fit(self, request: Request) -> Response:
-        """How the fit stands; its image, its code (ws, then an offset of styles) or other result; or pauses, resumes or ends it."""
-        going, what = self._fit, request.path_params["what"]
+        """How the fit stands; its image, its code (ws, then an offset of styles) or other result; or pauses, resumes or ends it.
+
+        `fit`: its number; one that another page has begun meanwhile is not taken for it.
+        """
+        going, what, number = self._fit, request.path_params["what"], request.query_params.get("fit")
+        if number is not None and number != str(self._begun):
+            raise Refused("another fit was begun on another page meanwhile: start this one again after it")
         if going is None or what not in ("state", "image", "code", "result", "pause", "resume", "cancel"):
             raise HTTPException(404, "nothing is being fitted")
         if what == "image":
@@ -299,11 +302,22 @@ class Service:
             return JSONResponse(going.result)
         if what != "state":
             getattr(going, what)()
-        return JSONResponse(going.told())
+        return self._standing(going)
 
     def _check_free(self) -> None:
         if self._fit and self._fit.is_going:
-            raise Refused("one fit at a time: another one is under way; stop that first, on this page or another one")
+            raise Refused(
+                "one fit at a time: another one is under way; stop that first, on this page or another one. "
+                f"Where its page was closed, it ends within {FORGOTTEN:.0f} seconds"
+            )
+
+    def _begin(self, fit: Fit) -> Response:
+        self._fit = fit
+        self._begun += 1
+        return self._standing(fit)
+
+    def _standing(self, fit: Fit) -> Response:
+        return JSONResponse({**fit.told(), "number": self._begun})
 
     def close(self) -> None:
         """Ends what is under way."""

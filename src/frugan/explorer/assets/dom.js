@@ -35,7 +35,7 @@ export function slider(label, {min, max, step = 0.01, value, tell, attributes = 
 export function numberField(label, {min = 0, max = 2 ** 32 - 1, step = 1, value, tell}) {
   const id = `control-${count++}`;
   const input = element("input", {type: "number", id, min: String(min), max: String(max), step: String(step), value: String(value)});
-  input.addEventListener("change", () => { if (input.value !== "" && input.checkValidity()) tell(+input.value); });
+  input.addEventListener("change", () => { if (input.value !== "" && input.reportValidity()) tell(+input.value); });
   return {row: element("span", {class: "field"}, element("label", {for: id}, label), input), input, show: (x) => { if (document.activeElement !== input) input.value = String(x); }};
 }
 

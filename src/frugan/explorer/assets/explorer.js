@@ -2,7 +2,7 @@
 import { draw, button, element } from "frugan/dom.js";
 import { Latents } from "frugan/latent.js";
 import { Scheduler } from "frugan/scheduler.js";
-import { Store, fromFragment, toFragment } from "frugan/state.js";
+import { Store, fromFragment, missingCodes, toFragment } from "frugan/state.js";
 import { breedPanel } from "frugan/panel-breed.js";
 import { copiesPanel } from "frugan/panel-copies.js";
 import { directionsPanel } from "frugan/panel-directions.js";
@@ -30,7 +30,7 @@ class App {
     this.chunk = 1;
     this.latents = engines.map((engine) => new Latents(engine, this.codes));
     this.store = new Store(fromFragment(location.hash, this.facts, this.codes));
-    this.scheduler = new Scheduler(["image", "second", "result", "children", "frames", "mixing", "pad", "grid", "words"], {
+    this.scheduler = new Scheduler([...engines.map((_, network) => `image${network}`), "result", "children", "frames", "mixing", "pad", "grid", "words"], {
       failed: (error) => this.say(error.status === 409 || error.status === 503 ? "" : `Failed: ${error.message}`),
       idle: (is) => document.body.setAttribute("aria-busy", String(!is)),
     });
@@ -38,8 +38,22 @@ class App {
 
   get state() { return this.store.state; }
 
-  /** Tells what happened, to screen readers too. */
-  say(text) { document.getElementById("status").textContent = text; }
+  /** Tells what happened, to screen readers too; without a text what holds of the network anyway. */
+  say(text) {
+    const status = document.getElementById("status"), said = text || this.facts.warnings.join(" ");
+    if (status.textContent !== said) status.textContent = said;
+  }
+
+  /** The address that restores the current state. */
+  get link() { return location.href.replace(/#.*|$/, toFragment(this.state, this.facts)); }
+
+  /** Keeps latents {ws, offset} under a name that no others have, so that earlier states keep theirs; returns the name. */
+  addCode(name, code) {
+    let free = name;
+    for (let count = 2; this.codes.has(free); count++) free = `${name} (${count})`;
+    this.codes.set(free, code);
+    return free;
+  }
 
   /** Takes up one more direction of the first network. */
   addDirection(direction) {
@@ -84,7 +98,7 @@ function stage(app) {
   return (state) => {
     const words = describe(state, app.facts);
     canvases.forEach((canvas, network) => {
-      app.scheduler.request(network ? "second" : "image", async () => {
+      app.scheduler.request(`image${network}`, async () => {
         draw(canvas, await app.render([state], {}, network));
         canvas.classList.toggle("enlarged", canvas.width < canvas.clientWidth);
         canvas.setAttribute("aria-label", words);
@@ -100,7 +114,7 @@ function history(app) {
   const redo = button("Redo", () => store.redo(), {"aria-keyshortcuts": "Control+Shift+Z"});
   const link = button("Copy link", async () => {
     try {
-      await navigator.clipboard.writeText(location.href);
+      await navigator.clipboard.writeText(app.link);
       app.say("The link to this image is in the clipboard.");
     } catch {
       app.say("The address of this page is the link; copy it from the address bar.");
@@ -132,6 +146,21 @@ function panels(app) {
   return () => made.forEach((refresh) => refresh());
 }
 
+/** What the page does in cases that no control thinks of: a promise that nobody waits for fails, a file is dropped beside its place. */
+function catchAll(app) {
+  addEventListener("unhandledrejection", (event) => {
+    app.say(`Failed: ${event.reason?.message ?? event.reason}`);
+    event.preventDefault();
+  });
+  for (const kind of ["dragover", "drop"]) {
+    addEventListener(kind, (event) => { if (event.dataTransfer.types.includes("Files")) event.preventDefault(); }); // else the browser leaves the page for the file
+  }
+  addEventListener("drop", (event) => {
+    const [file] = event.dataTransfer.files;
+    if (file) app.drop(file);
+  });
+}
+
 /** Opens the page over engines (a promise of them): the first is edited, the others show the same latents. */
 export async function start(opening) {
   try {
@@ -145,11 +174,24 @@ export async function start(opening) {
       clearTimeout(saving);
       saving = setTimeout(() => window.history.replaceState(null, "", toFragment(state, facts)), 150);
     };
-    store.listen(refresh);
-    addEventListener("hashchange", () => store.change(fromFragment(location.hash, facts, app.codes)));
+    store.listen((state) => {
+      app.say("");
+      refresh(state);
+    });
+    const missing = () => {
+      const names = missingCodes(location.hash, app.codes);
+      return names.length ? `The link shows the code ${names.join(", ")}, which is not part of it: open its file under “Save and open”.` : "";
+    };
+    addEventListener("hashchange", () => {
+      const lost = missing();
+      store.change(fromFragment(location.hash, facts, app.codes));
+      app.say(lost);
+    });
+    catchAll(app);
+    const lost = missing();
     refresh(app.state);
     await Promise.all(app.engines.map((engine) => engine.ready));
-    app.say(facts.warnings.join(" "));
+    app.say([lost, ...facts.warnings].filter(Boolean).join(" "));
   } catch (error) {
     document.getElementById("status").textContent = `The network could not be opened: ${error.message}`;
     throw error;

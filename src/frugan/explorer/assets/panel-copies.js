@@ -16,8 +16,8 @@ export function copiesPanel(app) {
     look.disabled = true;
     try {
       const image = await app.still(), {usual, nearest} = await app.engines[0].nearest(image);
-      const share = nearest[0].distance / usual;
-      answer.textContent = `The nearest is at ${nearest[0].distance}; training images have another one at ${usual} (median). ${share < 0.5 ? "That is very near: compare the two." : "It is no copy by this measure."}`;
+      const isNear = nearest[0].distance <= usual / 2;
+      answer.textContent = `The nearest is at ${nearest[0].distance}; training images have another one at ${usual} (median). ${isNear ? "That is very near: compare the two." : "It is no copy by this measure."}`;
       list.replaceChildren(...nearest.map(({name, distance, pixels}) => element("figure", {class: "cell"}, thumbnail(pixels), element("span", {title: name}, `${distance} · ${name}`))));
     } catch (error) {
       answer.textContent = error.message;

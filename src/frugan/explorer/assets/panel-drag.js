@@ -10,6 +10,7 @@ export function dragPanel(app) {
   const list = element("div"), marks = element("div", {class: "marks", "aria-hidden": "true"});
   let points = [], started = null, count = 0;
   image.parentElement.append(marks);
+  new ResizeObserver(showMarks).observe(image);
 
   function mark([x, y], kind) {
     const dot = element("span", {class: `dot ${kind}`});
@@ -18,8 +19,12 @@ export function dragPanel(app) {
     return dot;
   }
 
-  function show() {
+  function showMarks() {
     marks.replaceChildren(...points.flatMap((p) => [mark(p.slice(0, 2), "handle"), mark(p.slice(2), "target")]), ...(started ? [mark(started, "handle")] : []));
+  }
+
+  function show() {
+    showMarks();
     list.replaceChildren(...points.map((point, i) => element("div", {class: "bar"},
       ...ENDS.map((name, k) => numberField(`${name} of point ${i + 1}`, {max: (k % 2 ? h : w) - 1, value: point[k], tell: (x) => { point[k] = x; show(); }}).row),
       button("×", () => { points.splice(i, 1); show(); }, {"aria-label": `Remove point ${i + 1}`}))));

@@ -16,8 +16,7 @@ export function projectPanel(app) {
     begin(file.files[0]);
     file.value = "";
   }});
-  const drop = element("div", {class: "drop"}, "Drop an image here, or choose one: ", file);
-  drop.addEventListener("dragover", (event) => event.preventDefault());
-  drop.addEventListener("drop", (event) => { event.preventDefault(); begin(event.dataTransfer.files[0]); });
+  const drop = element("div", {class: "drop"}, "Drop an image onto this page, or choose one: ", file);
+  app.project = begin;
   return {title: "Own image", body: [drop, space.row, ...body], update() {}};
 }

@@ -39,7 +39,7 @@ function noiseMaps(facts, noise) {
 
 export function savePanel(app) {
   const {facts, store} = app;
-  const about = () => ({Software: `frugan ${facts.version}`, Explorer: location.hash, ...(app.state.a.seed !== undefined && {Seed: String(app.state.a.seed)})});
+  const about = () => ({Software: `frugan ${facts.version}`, Explorer: new URL(app.link).hash, ...(app.state.a.seed !== undefined && {Seed: String(app.state.a.seed)})});
   const {pixels, channels} = facts, needsArray = !fitsPng(pixels, channels);
   const saveImage = async () => {
     download(await png(await app.still(), {pixels, about: about()}), `${fileName(app)}.png`, "image/png");
@@ -61,22 +61,24 @@ export function savePanel(app) {
     if (!files) return app.say("There is no edit in w to save: move a slider of a direction of w first.");
     return download(zip(files), `${name.value || "my-edit"}.zip`, "application/zip");
   };
-  const file = element("input", {type: "file", accept: ".safetensors", "aria-label": "Open a code", onchange: async () => {
-    const [chosen] = file.files;
-    if (!chosen) return;
+  const openCode = async (chosen) => {
     try {
       if (chosen.size > 64e6) throw new Error("it is larger than 64 MB");
       const {tensors: {ws, offset, ...others}, about} = readSafetensors(await chosen.arrayBuffer()), wanted = facts.num_ws * facts.w_dim;
       if (ws?.values.length !== wanted || (offset && offset.values.length !== facts.style_size)) throw new Error(`it holds no ws of ${facts.num_ws} × ${facts.w_dim}`);
-      app.codes.set(chosen.name, {ws: ws.values, offset: offset?.values});
+      const code = app.addCode(chosen.name, {ws: ws.values, offset: offset?.values});
       const noise = JSON.parse(about.code ?? "{}").facts?.noise, known = noise === "none" || Number.isInteger(noise);
-      store.change({a: {code: chosen.name}, psi: 1, psis: null, edits: {}, mixed: [], noise: known ? noise : "const"});
+      store.change({a: {code}, psi: 1, psis: null, edits: {}, mixed: [], noise: known ? noise : "const"});
       app.say(`The code is open. It is not part of the link; keep its file.${"noise.0" in others && !known ? " Its own noise maps are left out: the constant noise is shown." : ""}`);
     } catch (error) {
       app.say(`${chosen.name} cannot be opened as a code: ${error.message}`);
     }
+  };
+  const file = element("input", {type: "file", accept: ".safetensors", "aria-label": "Open a code", onchange: async () => {
+    if (file.files.length) await openCode(file.files[0]);
     file.value = "";
   }});
+  app.drop = (dropped) => (app.project && !dropped.name.endsWith(".safetensors") ? app.project(dropped) : openCode(dropped));
   return {title: "Save and open", open: true, body: [
     element("div", {class: "bar"}, button("Save PNG", saveImage), needsArray ? button("Save all as .npy", saveArray) : null, button("Save code", saveCode)),
     element("div", {class: "bar"}, name, button("Save edit as direction", saveDirection)),

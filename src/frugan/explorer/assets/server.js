@@ -1,9 +1,19 @@
 /** Engines that compute on the server from which this page came. */
 
-const page = crypto.randomUUID();
+/** This page's own name; `crypto.randomUUID` is missing where the address is not this machine's own. */
+const page = [...crypto.getRandomValues(new Uint32Array(4))].join("-");
+
+/** An answer; where there is none, a sentence for that. */
+async function ask(...request) {
+  try {
+    return await fetch(...request);
+  } catch {
+    throw new Error("the server does not answer. If it has ended, start it again, and open the address that it prints");
+  }
+}
 
 async function post(path, query, ...arrays) {
-  const answer = await fetch(`${path}?${new URLSearchParams({page, ...query})}`, {method: "POST", body: new Blob(arrays)});
+  const answer = await ask(`${path}?${new URLSearchParams({page, ...query})}`, {method: "POST", body: new Blob(arrays)});
   if (!answer.ok || answer.headers.has("X-Refused")) throw Object.assign(new Error(await answer.text()), {status: answer.status});
   return answer;
 }
@@ -14,20 +24,22 @@ async function images(answer, Kind = Uint8Array) {
   return {data: new Kind(await answer.arrayBuffer()), n, h, w, channels};
 }
 
-/** Projection of an own image, dragging of points and words, of which the server does one at a time. */
+/** Projection of an own image, dragging of points and words, of which the server does one at a time; `of` a fit's number asks after it. */
 const fitting = (network) => ({
   project: async (file, space) => (await post("project", {network, space}, file)).json(),
   drag: async (ws, handles, targets) => (await post("drag", {network, points: handles.length}, ws, Float32Array.from([...handles, ...targets].flat()))).json(),
-  tell: async (what) => (await post(`fit/${what}`, {})).json(),
   words: async (text, label, query) => (await post("words", {network, text, ...query}, ...(label ? [Float32Array.from(label)] : []))).json(),
-  result: async () => (await post("fit/result", {})).json(),
-  image: async () => images(await post("fit/image", {})),
-  code: async () => new Float32Array(await (await post("fit/code", {})).arrayBuffer()),
+  of: (fit) => ({
+    tell: async (what) => (await post(`fit/${what}`, {fit})).json(),
+    result: async () => (await post("fit/result", {fit})).json(),
+    image: async () => images(await post("fit/image", {fit})),
+    code: async () => new Float32Array(await (await post("fit/code", {fit})).arrayBuffer()),
+  }),
 });
 
 /** One engine for each network of the server. */
 export async function serverEngines() {
-  const answer = await fetch("networks");
+  const answer = await ask("networks");
   if (!answer.ok) throw new Error(await answer.text());
   return (await answer.json()).map((facts, network) => ({
     facts,

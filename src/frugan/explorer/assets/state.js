@@ -74,14 +74,22 @@ export function toFragment(state, facts) {
   return changed.length ? `#${encodeURIComponent(JSON.stringify(Object.fromEntries(changed)))}` : "#";
 }
 
-export function fromFragment(fragment, facts, codes) {
-  let given = {};
+export const fromFragment = (fragment, facts, codes) => checked(parsed(fragment), facts, codes);
+
+/** What a fragment says, whatever that is; nothing where it is damaged. */
+function parsed(fragment) {
   try {
-    given = JSON.parse(decodeURIComponent(fragment.replace(/^#/, "")) || "{}");
+    return JSON.parse(decodeURIComponent(fragment.replace(/^#/, "")) || "{}") ?? {};
   } catch {
-    // a damaged address opens the start
+    return {};
   }
-  return checked(given, facts, codes);
+}
+
+/** Names of the codes that an address shows and that are not open. */
+export function missingCodes(fragment, codes) {
+  const {a, b, frames} = parsed(fragment), states = [{a, b}, ...list(frames)];
+  const named = states.flatMap((state) => [state?.a?.code, state?.b?.code]);
+  return [...new Set(named)].filter((name) => typeof name === "string" && !codes.has(name));
 }
 
 /** The state with its history. Listeners hear of each change; `done: false` is a change in the midst of a drag. */

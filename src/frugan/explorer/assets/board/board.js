@@ -25,7 +25,7 @@ function swatch(i) {
 }
 
 async function act(i, what) {
-  const answer = await fetch(`runs/${i}/${what}`, {method: "POST"});
+  const answer = await fetch(`runs/${told.runs[i].id}/${what}`, {method: "POST"});
   $("status").textContent = answer.ok && !answer.headers.has("X-Refused") ? `${told.runs[i].name}: asked to ${what}` : await answer.text();
 }
 
@@ -51,7 +51,7 @@ function samples() {
   $("at").textContent = at.toFixed(1);
   const figures = runs.map((run) => {
     const shown = run.samples.filter((s) => s.kimg <= at + 1e-9).at(-1) ?? run.samples[0];
-    const old = document.querySelector(`#samples img[data-run="${run.i}"]`), src = `runs/${run.i}/${shown.src}`;
+    const old = document.querySelector(`#samples img[data-run="${run.i}"]`), src = `runs/${run.id}/${shown.src}`;
     if (old?.getAttribute("src") === src) return old.closest("figure");
     const image = element("img", {src, alt: `Samples of ${run.name}, ${shown.label}`, "data-run": String(run.i)});
     return element("figure", {}, element("figcaption", {}, swatch(run.i), `${run.name}, ${shown.label}`), image);
@@ -119,12 +119,12 @@ function draw() {
 async function refresh() {
   try {
     const answer = await fetch("runs");
-    if (!answer.ok) throw new Error(await answer.text());
+    if (!answer.ok || answer.headers.has("X-Refused")) throw new Error(await answer.text());
     told = await answer.json();
     $("status").textContent = `as of ${new Date().toLocaleTimeString()}`;
     draw();
   } catch (error) {
-    $("status").textContent = `The board's server does not answer: ${error.message}`;
+    $("status").textContent = `The runs cannot be shown: ${error.message}`;
   }
 }
 
