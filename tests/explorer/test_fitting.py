@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import struct
+import tempfile
 import threading
 import time
 import zipfile
@@ -116,6 +117,7 @@ def own_image(network: Network) -> bytes:
 def test_hostile_uploads(place: Place, network: Network, kind: str) -> None:
     content = refused(place, "/project", HOSTILE_UPLOADS[kind])
     assert "Traceback" not in content
+    assert tempfile.gettempdir() not in content
     with pytest.raises(FruganError):
         read_upload(HOSTILE_UPLOADS[kind], network.G)
 

@@ -1,4 +1,4 @@
-"""What happens around the page: a server that ends, an address of another machine, files dropped beside their place, broken links."""
+"""What happens around the page: a server that ends, an address of another machine, dropped files, links that are not whole."""
 
 from __future__ import annotations
 

@@ -64,7 +64,10 @@ def read_upload(content: bytes, G: Generator) -> Targets:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "image"
         file.write_bytes(content)
-        return read_targets([file], G)
+        try:
+            return read_targets([file], G)
+        except FruganError as error:  # the page's user knows no file of the server
+            raise FruganError(str(error).replace(str(file), "the file")) from error
 
 
 class Fit:
