@@ -42,6 +42,7 @@ _FOLDS = 5  # of cross-fitting
 _LEVELS = 4  # into which the classifier's lead is divided
 _REPLICATES = 1000  # of the bootstrap
 _STEPS = 300  # of expectation maximisation
+_IN_CACHE = 32  # replicates that are worked on at once: their histograms stay near the processor
 _RIDGE = 1e-3  # as a share of the mean eigenvalue
 
 
@@ -335,8 +336,11 @@ class _Mixture:
 
 def _unmix(parts: Array, frequencies: Array) -> Array:
     """Most likely shares `[R, P]` of parts `[R, P, B]` behind frequencies `[R, B]`, by expectation maximisation."""
-    shares = np.full(parts.shape[:2], 1 / parts.shape[1])
-    for _ in range(_STEPS):
-        mixture = np.einsum("rp,rpb->rb", shares, parts)
-        shares = shares * np.einsum("rb,rpb->rp", frequencies / mixture, parts)
-    return shares
+    found = []
+    for i in range(0, len(parts), _IN_CACHE):
+        some, answers = parts[i : i + _IN_CACHE], frequencies[i : i + _IN_CACHE, None]
+        shares = np.full((len(some), 1, some.shape[1]), 1 / some.shape[1])
+        for _ in range(_STEPS):
+            shares = shares * ((answers / (shares @ some)) @ some.transpose(0, 2, 1))
+        found.append(shares[:, 0])
+    return np.concatenate(found)
