@@ -7,7 +7,7 @@ depend on values, a copy to the device from memory that is not page-locked.
 
 from __future__ import annotations
 
-import traceback
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -139,8 +139,10 @@ def _each(kind: type, change: Callable[[Any], Any], x: Any) -> Any:
 
 
 def _line() -> str:
-    frames = [f for f in traceback.extract_stack() if "/src/frugan/" in f.filename]
-    return f"{frames[-1].filename.split('/src/')[1]}:{frames[-1].lineno}" if frames else "no line of the package"
+    frame = sys._getframe()
+    while frame and "/src/frugan/" not in frame.f_code.co_filename:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename.split('/src/')[1]}:{frame.f_lineno}" if frame else "no line of the package"
 
 
 class _Generator(torch.Generator):

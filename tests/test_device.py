@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import frugan.data.dataset
 import frugan.device
 import frugan.run.estimate
 import frugan.run.evaluate
+import frugan.run.membership
+import frugan.run.sample_grid
 import frugan.run.session
 import frugan.run.train
 from frugan.augment import MEASUREMENTS
@@ -64,6 +67,7 @@ def pretence(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretence]:
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
     for module in (frugan.device, frugan.run.estimate, frugan.run.evaluate, frugan.run.train):
         monkeypatch.setattr(module, "choose_device", torch.device)
+    monkeypatch.setattr(frugan.run.sample_grid, "grid_shape", lambda size: (4, 2))
     with pretending(monkeypatch) as pretence:
         yield pretence
 
@@ -170,8 +174,10 @@ def test_commands(command: str, run: Path, image_folder: Path, tmp_path: Path) -
     assert result.exit_code == 0, result.output
 
 
-def test_metrics(run: Path) -> None:
-    """All of them, to rounding the CPU's."""
+def test_metrics(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them, to rounding the CPU's; images are reconstructed in a few steps."""
+    quick = replace(frugan.run.membership.RECONSTRUCTION, steps_w=2, steps=2)
+    monkeypatch.setattr(frugan.run.membership, "RECONSTRUCTION", quick)
     options: dict[str, Any] = {
         "metrics": tuple(set(METRICS) - {"is"}),  # which needs classes
         "samples": 64,

@@ -15,6 +15,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -126,12 +127,28 @@ def _bomb(compressor: Any) -> Callable[[Path], Path]:
     return write
 
 
+@cache
 def _packed(kind: str) -> bytes:
     """2 GB of zeros, packed."""
+    size = 1 << 31
     if kind == "Zstd":
-        return bytes(imagecodecs.zstd_encode(bytes(1 << 31)))
-    packer = zlib.compressobj(1, zlib.DEFLATED, 31 if kind == "GZip" else 15)
-    return b"".join([*(packer.compress(bytes(1 << 24)) for _ in range(128)), packer.flush()])
+        return bytes(imagecodecs.zstd_encode(bytes(size)))
+    blocks = _deflated_zeros(size) + b"\3\0"  # and the last block, which is empty
+    if kind == "Zlib":
+        return b"\x78\1" + blocks + struct.pack(">I", size % 65521 << 16 | 1)
+    check = 0
+    for _ in range(size >> 24):
+        check = zlib.crc32(_ZEROS, check)
+    return b"\x1f\x8b\x08" + bytes(6) + b"\3" + blocks + struct.pack("<II", check, size)
+
+
+_ZEROS = bytes(1 << 24)
+
+
+def _deflated_zeros(size: int) -> bytes:
+    """Zeros packed by Deflate, without an end: 16 MiB of them again and again, which is much faster than packing all."""
+    packer = zlib.compressobj(1, zlib.DEFLATED, -15)
+    return (packer.compress(_ZEROS) + packer.flush(zlib.Z_FULL_FLUSH)) * (size >> 24)
 
 
 def _hdf5_bomb(folder: Path) -> Path:
@@ -292,10 +309,10 @@ def _deflated(folder: Path) -> Path:
     head = content[: 132 + 12 + int.from_bytes(content[140:144], "little")]
     begun = head.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99"[:20])
     length = len(head) - 144 + 2
-    packed = zlib.compressobj(1, zlib.DEFLATED, -15)
+    first, rest = (zlib.compressobj(1, zlib.DEFLATED, -15) for _ in range(2))
     zeros = b"\x09\0\x10\0UN\0\0" + (1 << 30).to_bytes(4, "little")
-    body = [packed.compress(zeros), *(packed.compress(bytes(1 << 24)) for _ in range(64))]
-    body += [packed.compress(content[len(head) :]), packed.flush()]
+    body = [first.compress(zeros), first.flush(zlib.Z_FULL_FLUSH), _deflated_zeros(1 << 30)]
+    body += [rest.compress(content[len(head) :]), rest.flush()]
     begun = head[:140] + length.to_bytes(4, "little") + head[144:]
     at = begun.index(b"1.2.840.10008.1.2.1\0")
     begun = begun[: at - 2] + (22).to_bytes(2, "little") + b"1.2.840.10008.1.2.1.99" + begun[at + 20 :]
