@@ -24,7 +24,7 @@ from frugan.cli.app import app
 
 HOME = Path(__file__).parent.parent / "docs" / "images"
 EDIT = "edit sample --seeds 0-3 --direction sample:{0} --out {0}"
-ONE_EYED = "406,513,629,846,969,1120,1232,1532,1680,1886,1999,2042"
+ONE_EYED = "78,446,605,1323,1432,1587,1814,1864,1884,1891,1938,1946"
 """Seeds whose images have one eye."""
 COMMANDS = {
     "latent-samples": ("generate sample --seeds 0-29 --truncation 0.7 --grid --out samples", "samples/*.png"),

@@ -43,7 +43,7 @@ SMALL: dict[str, Any] = {
     "preset": "tiny",
     "latent": 128,
     "mapping_layers": 4,
-    "kimg": 320.0,
+    "kimg": 600.0,
     "checkpoint_kimg": 20.0,
     "keep_last": 4,
 }
