@@ -137,6 +137,12 @@ def meant(text: str, names: Iterable[str]) -> str:
     return f"did you mean {lower[found[0]]!r}? " if found else ""
 
 
+def check_file_name(what: str, name: str) -> None:
+    """Raises `FruganError` for a name that would lead the files named by it out of their folder."""
+    if not name or Path(name).name != name or "\0" in name:
+        raise FruganError(f"{what} {_shown(name, quote=True)}: files are named by it; give a name without slashes")
+
+
 def beside(path: str | Path) -> str:
     """Names in the folder of a missing path that are like it, as " (did you mean photos/cats?)", or nothing."""
     path = Path(path)

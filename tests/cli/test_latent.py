@@ -191,13 +191,23 @@ def test_published_directions_are_imported(run: Run, networks: Path, tmp_path: P
     run("edit", "parent", "--direction", "a:0", "--seeds", 1, "--strengths", "0,1", "--out", "e")
 
 
-def test_a_region_for_stylespace(run: Run, tmp_path: Path) -> None:
+def test_images_of_codes_with_the_same_name_stay_apart(run: Run, networks: Path, tmp_path: Path) -> None:
+    G = load_generator(networks / "parent")
+    for folder in ("a", "b"):
+        save_code(Code("me", torch.zeros(G.num_ws, 12), Identity.of(G)), tmp_path / folder / "me.safetensors")
+    run("directions", "parent", "--samples", 500, "--count", 1, "--out", "d")
+    run("edit", "parent", "--direction", "d:0", "--seeds", "a,4,b", "--strengths", "1", "--out", "e")
+    assert {p.name for p in Path("e").glob("*+1.png")} == {"me-pc0+1.png", "seed0004-pc0+1.png", "me-2-pc0+1.png"}
+
+
+@pytest.mark.parametrize("network", ["parent", "classes"])
+def test_a_region_for_stylespace(run: Run, tmp_path: Path, network: str) -> None:
     mask = np.zeros((16, 16), np.uint8)
     mask[:5] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
     run(
         "directions",
-        "parent",
+        network,
         "--method",
         "stylespace",
         "--mask",
@@ -351,6 +361,9 @@ REFUSED = {
     "two kinds": ("video", "parent", ["--loop", "--tour", "0,1"], "choose one of"),
     "tour of one": ("video", "parent", ["--tour", "1", "--out", "v.gif"], "at least two"),
     "grid": ("video", "parent", ["--grid", "3by2"], "COLUMNSxROWS"),
+    "a grid of letters": ("video", "parent", ["--grid", "3xabcd"], "COLUMNSxROWS"),
+    "a large grid": ("video", "parent", ["--grid", "3x1000"], "COLUMNSxROWS"),
+    "a name with a slash": ("directions", "parent", ["--name", "a/b"], "without slashes"),
     "strangers": ("blend", "parent", ["stranger", "--at", "8"], "unrelated"),
     "nothing to blend": ("blend", "parent", ["child"], "--at LEVEL"),
     "sweep": ("sweep", "parent", ["--truncation", "0:1"], "FIRST:LAST:COUNT"),

@@ -830,6 +830,7 @@ def watch_fitting(rec: Recorder) -> None:
     rec.watch("frugan.run.load.generator_folder", lambda path: Path(f"{path}-home"))
     rec.watch("frugan.run.load.read_class_names")
     rec.watch("frugan.latent.targets.read_targets", Targets([*"abcdefghij"], torch.zeros(10, 3, 8, 8), []))
+    rec.monkeypatch.setattr("frugan.latent.targets.check_apart", lambda *_: None)
     rec.watch("frugan.latent.targets.read_mask", "white")
     rec.watch("frugan.latent.fitting.open_distance", MagicMock())
     rec.watch("frugan.latent.statistics.statistics_of", MagicMock(digest="digest"))

@@ -292,6 +292,28 @@ def test_refused_in_one_sentence_before_anything_is_written(run: Run, case: str,
     assert not (tmp_path / "o").exists()
 
 
+def test_images_are_not_replaced_by_what_is_made_of_them(run: Run, tmp_path: Path) -> None:
+    for name in ("me.png", "sheet.png", "progress.png"):
+        Image.new("RGB", (16, 16), "red").save(tmp_path / name)
+    before = {file: file.read_bytes() for file in tmp_path.glob("*.png")}
+    for images in ([tmp_path], ["me.png"]):
+        with pytest.raises(FruganError, match="choose another --out"):
+            run("project", "@net", *images, "--out", tmp_path, *QUICK)
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+    run("project", "@net", tmp_path, "--out", "p", *QUICK)
+    made = {"me.png", "sheet-2.png", "progress-2.png", "sheet.png"}
+    assert {file.name for file in Path("p").glob("*.png")} == made
+
+
+def test_too_many_images_to_tune_to_are_refused_before_they_are_projected(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "many").mkdir()
+    for i in range(31):
+        Image.new("RGB", (16, 16)).save(tmp_path / "many" / f"{i}.png")
+    with pytest.raises(FruganError, match="31 images: one network is tuned to 30"):
+        run("project", "@net", "many", "--tune", "--out", "p", *QUICK)
+    assert not Path("p").exists()
+
+
 def test_a_stranger_s_code_is_refused(run: Run) -> None:
     run("project", "@net", "@images/alpha.png", "--out", "p", *QUICK)
     with pytest.raises(FruganError, match="belongs to another generator"):

@@ -20,9 +20,10 @@ from frugan.errors import FruganError
 from frugan.images import to_uint8
 from frugan.interop import save_pretrained
 from frugan.latent import tuning
-from frugan.latent.code import load_code
-from frugan.latent.direction import load_directions
+from frugan.latent.code import Code, load_code, save_code
+from frugan.latent.direction import Identity, load_directions
 from frugan.latent.fitting.loop import FitReport, fit
+from frugan.latent.projection import constant_noise
 from frugan.latent.text import styleclip
 from frugan.networks.mapping import Mapping
 from frugan.run.load import load
@@ -166,6 +167,20 @@ def test_images_from_words(run: Run, method: str) -> None:
         again = ("--mapper", "said/mapper", "--method", "mapper", "--target", "a red square")
         run("text", "edit", "net", *MODEL, *again, "--seeds", "said/seed0000.safetensors", "--out", "again")
         assert Path("again/seed0000.safetensors").exists()
+
+
+def test_an_edited_code_keeps_its_noise_and_its_label(run: Run) -> None:
+    G = load("classes")
+    maps = tuple(torch.randn_like(n[0]) for n in constant_noise(G, 1))
+    code = Code("me", G.mapping(G.latents([1]), torch.eye(3)[:1])[0], Identity.of(G), maps, torch.eye(3)[0])
+    save_code(code, "me.safetensors")
+    words = ("--method", "optimise", "--target", "a red square", "--steps", 1, "--seeds", "me.safetensors")
+    run("text", "edit", "classes", *MODEL, *words, "--out", "said")
+    found = load_code("said/me.safetensors")
+    assert found.c is not None
+    assert torch.equal(found.c, torch.eye(3)[0])
+    assert len(found.noise) == len(maps)
+    assert all(map(torch.equal, found.noise, maps))
 
 
 @pytest.mark.parametrize("method", ["optimise", "mapper"])

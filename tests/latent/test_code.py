@@ -8,8 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from frugan.cli.common import parse_points
 from frugan.errors import FruganError
-from frugan.latent.code import Code, find_codes, load_code, point_names, point_ws, render_points, save_code
+from frugan.latent.code import (
+    Code,
+    different,
+    file_stems,
+    find_codes,
+    load_code,
+    point_names,
+    point_ws,
+    render_points,
+    save_code,
+)
 from frugan.latent.direction import Direction, Identity
 from frugan.latent.edit import Edit, Truncation, render_edited
 from frugan.latent.path import edit_path, loop, tour, truncation_path
@@ -71,10 +82,39 @@ def test_videos_go_through_codes(G: Generator) -> None:
 def test_lists_of_seeds_and_files(G: Generator, tmp_path: Path) -> None:
     file = save_code(make_code(G), tmp_path / "a.safetensors")
     save_code(make_code(G, 4, name="b"), tmp_path / "b.safetensors")
-    seeds, codes = find_codes(f"0-3,{file},9")
-    assert (seeds, [c.name for c in codes]) == ("0-3,9", ["me"])
-    assert [c.name for c in find_codes(str(tmp_path))[1]] == ["me", "b"]
-    assert find_codes("0,x")[0] == "0,x"  # refused by whoever reads the seeds
+    comma = save_code(make_code(G, 5, name="c"), tmp_path / "c, d.safetensors")
+
+    def names(text: str) -> list[str]:
+        return [found.name if isinstance(found, Code) else found for found in find_codes(text)]
+
+    assert names(f"{file},0-3,{file},9") == ["me", "0-3", "me", "9"]
+    assert names(str(tmp_path)) == ["me", "b", "c"]
+    assert names(str(comma)) == ["c"]
+    assert names("0,x") == ["0", "x"]  # refused by whoever reads the seeds
+    assert point_names(parse_points(f"{file},0-1,{file}")) == ["me", "0", "1", "me"]
+
+
+def test_a_tour_keeps_its_order_and_is_closed_by_the_same_code(G: Generator, tmp_path: Path) -> None:
+    file = save_code(make_code(G), tmp_path / "me.safetensors")
+    path = tour(G, parse_points(f"{file},7,{file}"))
+    assert path.closed
+    for t, seed in enumerate([3, 7, 3]):
+        assert torch.allclose(path.ws(torch.tensor([float(t)])), G.mapping(G.latents([seed])), atol=1e-5)
+    assert not tour(G, [make_code(G), 7, make_code(G, 4)]).closed
+
+
+def test_names_of_files_stay_apart(G: Generator) -> None:
+    assert different(["a-2", "a", "a", "A", "sheet"], ["sheet"]) == ["a-2", "a", "a-3", "A-4", "sheet-2"]
+    assert file_stems([3, make_code(G), make_code(G)]) == ["seed0003", "me", "me-2"]
+
+
+@pytest.mark.parametrize("name", ["../me", "a/b", "", "/me"])
+def test_names_that_lead_elsewhere_are_refused(G: Generator, tmp_path: Path, name: str) -> None:
+    file = save_code(make_code(G, name=name), tmp_path / "x.safetensors")
+    with pytest.raises(FruganError, match="without slashes"):
+        load_code(file)
+    with pytest.raises(FruganError, match="without slashes"):
+        Direction(name, "w", torch.eye(G.w_dim)[0], 0.5, Identity.of(G))
 
 
 def test_codes_that_do_not_belong_are_refused(G: Generator, make: Make, tmp_path: Path) -> None:

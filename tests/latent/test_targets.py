@@ -87,6 +87,10 @@ def test_files_of_one_name_stay_apart(tmp_path: Path) -> None:
     (tmp_path / "a" / "notes.txt").write_text("no image")
     G = make_generator((16, 16))
     assert read_targets([tmp_path / "a", tmp_path / "b"], G).names == ["me", "me-2"]
+    (tmp_path / "c").mkdir()
+    for name in ("a-2.png", "a.jpg", "a.png", "progress.png", "sheet.png"):
+        Image.new("RGB", (16, 16), "red").save(tmp_path / "c" / name)
+    assert read_targets([tmp_path / "c"], G).names == ["a-2", "a", "a-3", "progress-2", "sheet-2"]
     (tmp_path / "empty").mkdir()
     for paths, message in (([tmp_path / "empty"], "holds no images"), ([], "no images were given")):
         with pytest.raises(FruganError, match=message):

@@ -62,11 +62,17 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def parse_points(text: str) -> list[Point]:
-    """ "0-3,me.safetensors" → seeds, then codes. A name that ends in .safetensors is a code's file, a folder all codes in it."""
-    from frugan.latent.code import find_codes
+    """ "0-1,me.safetensors,5" → 0, 1, the code, 5. A name that ends in .safetensors is a code's file, a folder all codes in it."""
+    from frugan.latent.code import Code, find_codes
 
-    seeds, codes = find_codes(text)
-    return [*(parse_seeds(seeds) if seeds or not codes else []), *codes]
+    points: list[Point] = []
+    for found in find_codes(text) or [text]:
+        points += [found] if isinstance(found, Code) else parse_seeds(found)
+    if len(points) > MOST_SEEDS:
+        raise FruganError(
+            f"--seeds {text[:60]!r}: more than {MOST_SEEDS:,} at once; give smaller ranges, one after another"
+        )
+    return points
 
 
 def all_codes(points: Sequence[Point]) -> bool:

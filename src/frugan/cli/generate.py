@@ -259,7 +259,7 @@ def _write_codes(
 ) -> None:
     """`frugan generate --code`: the images of code files."""
     from frugan.image_files import choose_output
-    from frugan.latent.code import load_code, render_points
+    from frugan.latent.code import file_stems, load_code, render_points
     from frugan.networks.serialization import weights_digest
 
     found = [load_code(file) for file in codes]
@@ -271,7 +271,7 @@ def _write_codes(
     output = choose_output(G.pixels, G.channels, format, bits)
     folder, digest = out or default_out(Path(network)), weights_digest(G)
     texts = [{"Code": code.name, "Network": digest} for code in found]
-    output.save(render_points(G, found), [folder / code.name for code in found], texts)
+    output.save(render_points(G, found), [folder / stem for stem in file_stems(found)], texts)
     for line in [f"{len(found)} {'image' if len(found) == 1 else 'images'} in {folder}", *output.notes()]:
         say(line)
 

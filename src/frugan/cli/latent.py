@@ -117,7 +117,7 @@ def edit(
 
     from frugan.image_files import choose_output
     from frugan.images import save_image
-    from frugan.latent.code import point_names, render_points
+    from frugan.latent.code import file_stems, point_names, render_points
     from frugan.latent.direction import find_direction
     from frugan.latent.edit import Edit, Truncation, check_edit, check_without_z
     from frugan.latent.sheets import table
@@ -141,9 +141,8 @@ def edit(
             progress(i + 1, len(amounts))
     names = "+".join(d.name for d in chosen)
     output = choose_output(G.pixels, G.channels)
-    stems = [f"seed{point:04d}" if isinstance(point, int) else point.name for point in points]
     for amount, images in zip(amounts, columns):
-        output.save(images, [out / f"{stem}-{names}{amount:+g}" for stem in stems])
+        output.save(images, [out / f"{stem}-{names}{amount:+g}" for stem in file_stems(points)])
     sheet = table(
         torch.stack(columns, 1).flatten(0, 1),
         len(amounts),

@@ -64,15 +64,18 @@ def project(
     from frugan.latent.projected import write_projection
     from frugan.latent.projection import ProjectionConfig
     from frugan.latent.statistics import statistics_of
-    from frugan.latent.targets import read_mask, read_targets
-    from frugan.latent.tuning import TuningConfig
+    from frugan.latent.targets import check_apart, read_mask, read_targets
+    from frugan.latent.tuning import TuningConfig, check_count
 
     config = ProjectionConfig(space, noise, start, steps_w=steps_w, steps=steps, target=target, seed=seed)
     if tune and space == "s":
         raise FruganError("--tune fits weights around ws: choose --space w, pn or w+")
     G, c = open_network(network, label, device, optional=True)
     home = _check_tuning(network) if tune else None
+    check_apart(images, out)
     found = read_targets(images, G)
+    if tune:
+        check_count(len(found.names))
     keep = read_mask(mask, G) if mask else None
     setting = Setting(G.mapping.w_avg.device, _discriminator(network, distance))
     measure = open_distance(distance, setting)

@@ -125,6 +125,7 @@ def edit(
 
     A mapper or an optimisation that was stopped is resumed by the same command.
     """
+    from frugan.latent.code import file_stems
     from frugan.latent.edit import Truncation
     from frugan.latent.levels import parse_levels
     from frugan.latent.statistics import statistics_of
@@ -164,7 +165,7 @@ def edit(
         wanted=wanted, mapper=mapper, seed=seed, target=target,
     )  # fmt: skip
     _save_codes(G, joint, end, points, c, Truncation(truncation), ws, out, method, target)
-    print_command("Use them with", "generate", network, "--code", out / f"{_stem(points[0])}.safetensors")
+    print_command("Use them with", "generate", network, "--code", out / f"{file_stems(points)[0]}.safetensors")
 
 
 def adapt(
@@ -410,15 +411,15 @@ def _save_codes(
 
     from frugan.image_files import choose_output
     from frugan.images import save_image
-    from frugan.latent.code import Code, point_names, render_points, save_code
+    from frugan.latent.code import Code, file_stems, point_names, render_points, save_code
     from frugan.latent.direction import Identity
     from frugan.latent.scoring import labels_for
     from frugan.latent.sheets import table
 
     identity = Identity.of(G)
     codes = [
-        Code(_stem(point), one.cpu(), identity, facts={"method": method, "target": target})
-        for point, one in zip(points, ws)
+        Code(stem, one.cpu(), identity, *_kept(point), facts={"method": method, "target": target})
+        for stem, point, one in zip(file_stems(points), points, ws)
     ]
     before = render_points(G, points, labels_for(G, c, len(points)), truncation=truncation)
     after = render_points(G, codes)
@@ -453,8 +454,9 @@ def _prompt(text: str | None, G: Generator) -> Prompt:
     return read_targets([text[1:]], G).images.to(G.mapping.w_avg.device) if text.startswith("@") else text
 
 
-def _stem(point: Point) -> str:
-    return f"seed{point:04d}" if isinstance(point, int) else point.name
+def _kept(point: Point) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    """The noise maps and the label of a code, which an edit of its ws leaves as they are."""
+    return ((), None) if isinstance(point, int) else (point.noise, point.c)
 
 
 def _name(text: str) -> str:

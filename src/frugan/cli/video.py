@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -92,7 +93,7 @@ def _video_of_training(network: str, out: Path, seconds: float, shape: tuple[int
 def _grid(text: str | None) -> tuple[int, int]:
     """ "3x2" → (3, 2): columns, rows."""
     parts = (text or "1x1").lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and 0 < int(part) <= 32 for part in parts if len(part) < 4):
+    if len(parts) != 2 or not all(re.fullmatch("[0-9]{1,3}", part) and 0 < int(part) <= 32 for part in parts):
         raise FruganError(f"--grid {text!r}: give COLUMNSxROWS, from 1x1 to 32x32, for instance 3x2")
     return int(parts[0]), int(parts[1])
 

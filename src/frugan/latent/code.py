@@ -18,7 +18,7 @@ import safetensors
 import torch
 from torch import Tensor
 
-from frugan.checks import beside
+from frugan.checks import beside, check_file_name
 from frugan.command_line import command
 from frugan.errors import FruganError, shown
 from frugan.files import parse_json
@@ -105,6 +105,7 @@ def load_code(file: str | Path) -> Code:
             raise ValueError("its numbers are not those of a code")
         identity = Identity(str(about["digest"]), probe, tuple(map(str, about["levels"])))
         facts = dict(about["facts"])
+        check_file_name("code", str(about["name"]))
         return Code(str(about["name"]), ws, identity, noise, tensors.get("label"), facts, tensors.get("offset"))
     except FruganError:
         raise
@@ -116,27 +117,50 @@ Point = int | Code
 """A seed, or a code."""
 
 
-def find_codes(text: str) -> tuple[str, list[Code]]:
-    """ "0-3,me.safetensors,folder" → "0-3" and the codes, in their order. Raises `FruganError`."""
-    seeds, codes = [], []
-    for part in filter(None, (part.strip() for part in text.split(","))):
+def find_codes(text: str) -> list[str | Code]:
+    """ "0-3,me.safetensors,9" → "0-3", the code, "9": texts of seeds and codes as they stand. Raises `FruganError`."""
+    found: list[str | Code] = []
+    whole = text.endswith(SUFFIX) and Path(text).is_file()  # a name with a comma
+    for part in [text] if whole else filter(None, (part.strip() for part in text.split(","))):
         if re.fullmatch(r"\d+(-\d+)?", part):
-            seeds.append(part)
+            found.append(part)
         elif Path(part).is_dir():
             files = sorted(Path(part).glob(f"*{SUFFIX}"))
             if not files:
                 raise FruganError(f"{part} holds no codes (files that end in {SUFFIX})")
-            codes += map(load_code, files)
-        elif part.endswith(SUFFIX):
-            codes.append(load_code(part))
+            found += map(load_code, files)
         else:
-            seeds.append(part)
-    return ",".join(seeds), codes
+            found.append(load_code(part) if part.endswith(SUFFIX) else part)
+    return found
 
 
 def point_names(points: Sequence[Point]) -> list[str]:
     """A seed's number, or a code's name."""
     return [str(point) if isinstance(point, int) else point.name for point in points]
+
+
+def file_stems(points: Sequence[Point]) -> list[str]:
+    """ "seed0003", or a code's name, each different: of codes with the same name the later ones get a number."""
+    return different([f"seed{point:04d}" if isinstance(point, int) else point.name for point in points])
+
+
+def different(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
+    """Names of files, with a number where one is among `taken` or was there before, whatever its case."""
+    used, made = {name.casefold() for name in taken}, []
+    for name in names:
+        number, free = 2, name
+        while free.casefold() in used:
+            number, free = number + 1, f"{name}-{number}"
+        used.add(free.casefold())
+        made.append(free)
+    return made
+
+
+def is_same_point(a: Point, b: Point) -> bool:
+    """Whether two points are the same seed, or codes of the same ws."""
+    if isinstance(a, Code) and isinstance(b, Code):
+        return torch.equal(a.ws, b.ws)
+    return isinstance(a, int) and isinstance(b, int) and a == b
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frugan.checks import check_number
+from frugan.checks import check_file_name, check_number
 from frugan.command_line import command
 from frugan.errors import FruganError, shown
 from frugan.files import read_json, write_json
@@ -92,6 +92,7 @@ class Direction:
             raise FruganError(f"space {self.space!r}: choose one of {', '.join(SPACES)}")
         if not self.vector.isfinite().all() or not self.vector.any():
             raise FruganError(f"direction {self.name!r}: its vector must be finite and not all 0")
+        check_file_name("direction", self.name)
         check_number(f"direction {self.name!r}: sigma", self.sigma, above=0)
 
     def displacement(self, G: Generator) -> Tensor:

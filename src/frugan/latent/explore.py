@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frugan.checks import check_file_name
 from frugan.errors import FruganError
 from frugan.files import write_json
 from frugan.images import save_image
@@ -113,6 +114,8 @@ def check(G: Generator, request: Request) -> None:
     """Raises `FruganError` where the request cannot be met."""
     if request.method not in SOURCES:
         raise FruganError(f"method {request.method!r}: choose one of {', '.join(SOURCES)}")
+    if request.name:
+        check_file_name("direction", request.name)
     if request.method == "boundary":
         if request.scores is None:
             raise FruganError(

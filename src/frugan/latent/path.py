@@ -16,7 +16,7 @@ from torch import Tensor
 
 from frugan.checks import check_number
 from frugan.errors import FruganError
-from frugan.latent.code import Point, check_points, point_names, point_styles, point_ws
+from frugan.latent.code import Point, check_points, is_same_point, point_names, point_styles, point_ws
 from frugan.latent.direction import Direction
 from frugan.latent.edit import NO_TRUNCATION, Edit, Mode, Truncation, check_edit, check_without_z
 from frugan.latent.measure import pyramid_distance
@@ -127,7 +127,7 @@ def tour(
         return torch.lerp(stops[first], stops[first + 1], part[:, None].to(stops.device))
 
     same_label = labels is None or torch.equal(labels[0], labels[-1])
-    return WPath(G, len(seeds) - 1, ws, closed=seeds[0] == seeds[-1] and same_label)
+    return WPath(G, len(seeds) - 1, ws, closed=is_same_point(seeds[0], seeds[-1]) and same_label)
 
 
 def loop(

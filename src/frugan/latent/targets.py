@@ -16,10 +16,13 @@ from frugan.data.decode import FORMATS, convert, read_pixels, resize
 from frugan.data.values import stretch
 from frugan.errors import FruganError, shown
 from frugan.images import to_float
+from frugan.latent.code import different
 from frugan.networks import Generator
 from frugan.pixel_format import is_plain
 
 MOST = 10_000
+RESERVED = ("sheet", "progress")
+"""Names of files that a projection writes beside those of its images."""
 
 
 class Targets(NamedTuple):
@@ -57,7 +60,7 @@ def read_targets(paths: Sequence[str | Path], G: Generator) -> Targets:
         fitted = resize(convert(pixels, G.channels), size, alpha=G.pixels.alpha)
         images.append(to_float(torch.from_numpy(np.array(fitted))[None]))
     notes = [f"{what}: {_some(names)}" for what, names in changes.items()]
-    return Targets(_different([file.stem for file in files]), torch.cat(images).contiguous(), notes)
+    return Targets(different([file.stem for file in files], RESERVED), torch.cat(images).contiguous(), notes)
 
 
 def _scaled(pixels: np.ndarray, G: Generator, file: Path, changes: dict[str, list[str]]) -> np.ndarray:
@@ -73,6 +76,13 @@ def _scaled(pixels: np.ndarray, G: Generator, file: Path, changes: dict[str, lis
         what = f"taken from black to white, since the data holds {data.dtype} numbers of {G.channels} channels"
         changes.setdefault(what, []).append(file.name)
     return pixels
+
+
+def check_apart(paths: Sequence[str | Path], out: Path) -> None:
+    """Raises `FruganError` where an image lies in the folder that results, under the same names, are to be written into."""
+    for file in _files(paths):
+        if file.resolve().parent == out.resolve():
+            raise FruganError(f"{file} lies in --out {out}, where results would replace it; choose another --out")
 
 
 def read_mask(file: str | Path, G: Generator) -> Tensor:
@@ -114,15 +124,6 @@ def _read(file: Path) -> np.ndarray:
             return read_pixels(opened)
     except Exception as error:  # a damaged file can be wrong in any way
         raise FruganError(f"{file} cannot be read as an image: {shown(error)}") from error
-
-
-def _different(names: list[str]) -> list[str]:
-    taken: dict[str, int] = {}
-    made = []
-    for name in names:
-        taken[name] = taken.get(name, 0) + 1
-        made.append(name if taken[name] == 1 else f"{name}-{taken[name]}")
-    return made
 
 
 def _some(names: list[str]) -> str:

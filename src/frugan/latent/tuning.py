@@ -130,10 +130,7 @@ def tune(
     Returns:
         The tuned generator and the last report.
     """
-    if len(ws) > MOST:
-        raise FruganError(
-            f"{len(ws)} images: one network is tuned to {MOST} at most; tune several, one after the other"
-        )
+    check_count(len(ws))
     problem = TuningProblem(G, target, ws, tuple(noise), statistics, config)
     schedule = Schedule(config.steps, config.lr, ramp_up=0.0, ramp_down=0.0)
     report = None
@@ -142,6 +139,12 @@ def tune(
             watch("tuned", report)
     assert report is not None
     return problem.tuned.eval().requires_grad_(False), report
+
+
+def check_count(images: int) -> None:
+    """Raises `FruganError` for more images than one network is tuned to."""
+    if images > MOST:
+        raise FruganError(f"{images} images: one network is tuned to {MOST} at most; tune several, one after the other")
 
 
 def save_tuned(

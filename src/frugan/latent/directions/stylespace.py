@@ -17,7 +17,7 @@ from frugan.errors import FruganError
 from frugan.latent.direction import Direction, Identity
 from frugan.latent.levels import level_names
 from frugan.latent.statistics import Statistics, flat_styles, split_styles
-from frugan.networks import Generator
+from frugan.networks import Generator, typical_labels
 
 
 def channels_from_examples(
@@ -68,12 +68,15 @@ def channels_in_region(
         images: number of samples.
         probes: number of draws of r for each.
         levels: among whose channels to choose; None: all.
-        c: a label `[K]`, for a generator with labels.
+        c: a label `[K]`, for a generator with labels; None: each class in turn.
     """
     check_mask(G, mask)
     inside = mask.bool().to(G.mapping.w_avg.device)
     z = G.latents(list(range(images))).to(inside.device)
-    labels = None if c is None else c.to(inside.device).expand(images, -1)
+    labels = None
+    if G.label_size:
+        pool = typical_labels(G.label_size, G.config.measured) if c is None else c[None]
+        labels = pool[torch.arange(images) % len(pool)].to(inside.device)
     with torch.no_grad():
         flat = flat_styles(G, G.mapping.features(z, labels))
     rng = torch.Generator().manual_seed(0)
