@@ -87,7 +87,7 @@ def test_yaml_that_stands_for_more_than_it_is(text: str, reason: str, file: Path
     started = time.process_time()
     with pytest.raises(ValueError, match=reason):
         read_yaml(file)
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 10
 
 
 def test_files_too_large_and_files_that_are_none(file: Path) -> None:

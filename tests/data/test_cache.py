@@ -253,7 +253,7 @@ from frugan.data.sources.open import open_source
 def progress(done, total):
     if pause and done > total * 5 // 6:
         print("decoding", flush=True)
-        time.sleep(60)
+        time.sleep(600)
 
 pause = sys.argv[2] == "pause"
 entry = cached_pixels(open_source(sys.argv[1]), PixelConfig(), progress=progress)
@@ -269,7 +269,7 @@ def _start(folder: Path, mode: str = "") -> subprocess.Popen[str]:
 def test_processes_that_build_at_once(folder: Path, cache: Path, make_images) -> None:
     make_images(folder, [f"more{i:03d}.png" for i in range(300)])
     builders = [_start(folder) for _ in range(3)]
-    said = {builder.communicate(timeout=120)[0] for builder in builders}
+    said = {builder.communicate(timeout=240)[0] for builder in builders}
     assert [builder.returncode for builder in builders] == [0, 0, 0]
     assert len(said) == 1
     assert " 320 " in said.pop()
@@ -281,7 +281,7 @@ def test_a_killed_build_leaves_nothing_that_lasts(folder: Path, cache: Path) -> 
     assert builder.stdout is not None
     assert builder.stdout.readline() == "decoding\n"
     builder.send_signal(signal.SIGKILL)
-    builder.communicate(timeout=60)
+    builder.communicate(timeout=240)
     (left,) = _entries(cache)
     assert left.startswith(".building-")
     entry = _open(folder)

@@ -213,14 +213,14 @@ def test_control_only_where_it_was_asked_for(open_board: Callable[..., Place], m
 
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="this system does not tell who holds a lock")
 def test_the_process_that_trains_is_asked_to_stop(tmp_path: Path) -> None:
-    code = "import filelock, sys, time; l = filelock.FileLock(sys.argv[1]); l.acquire(); print('held', flush=True); time.sleep(60)"
+    code = "import filelock, sys, time; l = filelock.FileLock(sys.argv[1]); l.acquire(); print('held', flush=True); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / ".lock")], stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
         time.sleep(0.05)
         assert training_process(tmp_path) == process.pid
         stop_run(tmp_path)
-        assert process.wait(20) == -signal.SIGTERM
+        assert process.wait(120) == -signal.SIGTERM
     assert training_process(tmp_path) is None
     with pytest.raises(FruganError, match="stop it where it runs"):
         stop_run(tmp_path)

@@ -93,7 +93,7 @@ def told(place: Place, what: str) -> Any:
 
 
 def until(place: Place, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while not wanted(found := told(place, "state")):
         assert time.monotonic() < end, found
         time.sleep(0.02)

@@ -36,7 +36,7 @@ def place(serving: Callable[..., Place], network: Network) -> Place:
 def ask(
     place: Place, path: str, body: bytes | None = None, *, token: str | None = None, **headers: str
 ) -> tuple[int, bytes, dict[str, str]]:
-    connection = http.client.HTTPConnection("127.0.0.1", place.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", place.port, timeout=240)
     try:
         connection.putrequest(
             "GET" if body is None else "POST", f"/{place.token if token is None else token}{path}", skip_host=True
@@ -211,7 +211,7 @@ def test_the_newest_of_a_lane_wins(serving: Callable[..., Place], network: Netwo
     def render(ws: torch.Tensor, *_: Any) -> torch.Tensor:
         rendered.append(float(ws[0, 0, 0]))
         going.set()
-        assert done.wait(20)
+        assert done.wait(120)
         return network.render(ws, None)
 
     slow.render = render  # pyright: ignore[reportAttributeAccessIssue]
@@ -223,7 +223,7 @@ def test_the_newest_of_a_lane_wins(serving: Callable[..., Place], network: Netwo
             return pool.submit(lambda: ask(place, f"/render?n=1&page={page}&lane=image", body)[0])
 
         first = send(0, "a")
-        assert going.wait(20)
+        assert going.wait(120)
         later = []
         for value in (1, 2, 3):
             later.append(send(value, "a"))
@@ -243,7 +243,7 @@ def test_jobs_of_a_page_that_went_are_not_done(serving: Callable[..., Place], ne
     def render(ws: torch.Tensor, *_: Any) -> torch.Tensor:
         rendered.append(float(ws[0, 0, 0]))
         going.set()
-        assert done.wait(20)
+        assert done.wait(120)
         return network.render(ws, None)
 
     slow.render = render  # pyright: ignore[reportAttributeAccessIssue]
@@ -253,7 +253,7 @@ def test_jobs_of_a_page_that_went_are_not_done(serving: Callable[..., Place], ne
         first = pool.submit(
             lambda: ask(place, "/render?n=1", floats(torch.zeros(1, network.G.num_ws, network.G.w_dim)))
         )
-        assert going.wait(20)
+        assert going.wait(120)
         with socket.create_connection(("127.0.0.1", place.port)) as raw:
             head = f"POST /{place.token}/render?n=1 HTTP/1.1\r\nHost: 127.0.0.1:{place.port}\r\nContent-Length: {len(body)}\r\n\r\n"
             raw.sendall(head.encode() + body)

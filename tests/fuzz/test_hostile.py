@@ -43,10 +43,10 @@ from .test_text import anything
 @pytest.mark.parametrize("name", INPUTS)
 def test_refused_at_once(name: str, tmp_path: Path) -> None:
     file = INPUTS[name](tmp_path)
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(FruganError) as error:
         read_network(file)
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000  # kB
     assert "\x1b" not in str(error.value)
     assert len(str(error.value)) < 1000

@@ -181,13 +181,13 @@ def test_an_image_that_claims_to_be_huge(folder: Path, side: int) -> None:
     data.mkdir()
     (data / "good.png").write_bytes(IMAGES[0])
     (data / "bomb.png").write_bytes(_bomb(side))
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     found = opened(data)
     assert isinstance(found, Dataset)
     assert [name for name, _ in found.skipped] == ["bomb.png"]
     assert "bomb" in found.skipped[0][1]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("name", ["labels.csv", "dataset.json"])
@@ -221,11 +221,11 @@ def test_a_hundred_thousand_entries(folder: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for i in range(100_000):
             archive.writestr(f"{i % 100:02d}/{i:06d}.png", IMAGES[0])
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     found = opened(path)
     assert isinstance(found, Dataset)
     assert len(found) == 100_000
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(f"100,000 entries: {seconds:.0f} s, {grown:.0f} MiB")
     assert seconds < 300

@@ -172,7 +172,7 @@ def test_signalled_and_resumed(tmp_path: Path, image_folder: Path, reference: Pa
         process.stdout.readline()
     time.sleep(0.05)
     process.send_signal(kind)
-    process.communicate(timeout=60)
+    process.communicate(timeout=240)
     assert process.returncode == (-signal.SIGKILL if kind == signal.SIGKILL else 0)
     list(Run(run).train(device="cpu"))
     assert_same(run, reference)

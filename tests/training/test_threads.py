@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import pairwise
 
 import pytest
@@ -33,20 +32,22 @@ def test_the_fastest_count_but_no_more_threads_than_pay(taken: dict[int, float])
 
 
 @pytest.mark.parametrize(("slow", "best"), [(2, 1), (4, 2), (99, 4)], ids=["busy", "half busy", "idle"])
-def test_a_busy_machine_gets_fewer(slow: int, best: int) -> None:
-    """Work that takes its share with each thread, and ten times as long from so many threads on."""
+def test_a_busy_machine_gets_fewer(slow: int, best: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work that takes its share with each thread, and ten times as long from so many threads on; by a clock of its own."""
+    now = 0.0
+    monkeypatch.setattr(threads.time, "perf_counter", lambda: now)
 
     def work() -> None:
+        nonlocal now
         n = torch.get_num_threads()
-        time.sleep(0.02 * (10 if n >= slow else 1) / n)
+        now += 0.02 * (10 if n >= slow else 1) / n
 
     before = torch.get_num_threads()
-    started = time.perf_counter()
     found, taken = threads.choose_threads(work, 4, seconds=0.6)
     assert found == best
     assert set(taken) == {1, 2, 4}
     assert torch.get_num_threads() == before
-    assert time.perf_counter() - started < 2
+    assert now < 2
 
 
 @pytest.mark.parametrize("resolution, base", [((16, 16), 64), ((32, 32), 16384)])

@@ -64,7 +64,7 @@ def test_the_next_window_is_fetched_ahead(streamed, server: Server) -> None:
     soon = data.sampler(0)._order[:20]  # two windows of two shards
     wanted = set(data.pixels.shard_of(soon).tolist())
     assert len(wanted) == 4
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while not all(data.pixels._open[k].done() for k in wanted):
         assert time.monotonic() < deadline
         time.sleep(0.01)
