@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ __all__ = ["browser"]
 
 sys.dont_write_bytecode = False  # tests start hundreds of processes, each of which would compile the package anew
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+multiprocessing.set_forkserver_preload(["frugan.run.train", "frugan.cli.app", "tests.faults.harness"])  # once for all
 
 introduce()
 shapes.install()

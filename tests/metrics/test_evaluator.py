@@ -588,7 +588,9 @@ def measured_in_parts(cache: Path) -> dict[str, EvaluationCard]:
 
 def test_several_processes_give_the_result_of_one(tmp_path: Path) -> None:
     """To the last bit, but for sums of moments; networks for usefulness are trained in parts, too."""
-    torch.multiprocessing.start_processes(_measure_together, args=(2, str(tmp_path)), nprocs=2, start_method="spawn")
+    torch.multiprocessing.start_processes(
+        _measure_together, args=(2, str(tmp_path)), nprocs=2, start_method="forkserver"
+    )
     for name, one in measured_in_parts(tmp_path / "other").items():
         for rank in range(2):
             card = EvaluationCard.load(tmp_path / f"{name}-{rank}.json")
