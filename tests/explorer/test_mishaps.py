@@ -146,6 +146,26 @@ def test_a_file_dropped_beside_its_place(explorer: Explorer, tmp_path: Path) -> 
     assert explorer.state["a"] == {"code": "own.safetensors"}
 
 
+@pytest.mark.parametrize("size", [0, 3, 8, 9, 100])
+def test_what_is_no_code(size: int, explorer: Explorer, tmp_path: Path) -> None:
+    (tmp_path / "own.safetensors").write_bytes(bytes(size))
+    before = explorer.image()
+    explorer.page.get_by_label("Open a code", exact=True).set_input_files(tmp_path / "own.safetensors")
+    explorer.hears("own.safetensors cannot be opened as a code: no safetensors file")
+    assert np.array_equal(explorer.image(), before)
+
+
+@pytest.mark.slow
+def test_an_image_dropped_where_no_server_is(browser: Any, page_file: Path) -> None:
+    for explorer in opened(browser, page_file.as_uri(), 2):
+        explorer.page.evaluate(
+            """() => { const given = new DataTransfer();
+               given.items.add(new File([new Uint8Array(9)], "own.png"));
+               document.querySelector("h1").dispatchEvent(new DragEvent("drop", {dataTransfer: given, bubbles: true})); }"""
+        )
+        explorer.hears("own images are for frugan explore")
+
+
 def test_training_images_that_are_alike(browser: Any, serving: Callable[..., Place], network: Network) -> None:
     """Where they are copies of each other, a copy of one is called very near all the same."""
     pixels = {"h": 1, "w": 1, "data": "AAAA/w=="}

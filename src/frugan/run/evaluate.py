@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -19,12 +19,23 @@ from frugan.device import choose_device
 from frugan.errors import FruganError
 from frugan.images import save_image
 from frugan.label_parts import LabelPart, label_parts
-from frugan.metrics import EvaluateConfig, EvaluationCard, Evaluator, ImageSet, default_metric, load_statistic
+from frugan.metrics import (
+    EvaluateConfig,
+    EvaluationCard,
+    Evaluator,
+    ImageScore,
+    ImageSet,
+    default_metric,
+    load_statistic,
+)
 from frugan.networks import Generator
 from frugan.pixel_format import is_colour
 from frugan.run.directory import Advance, RunDirectory
 from frugan.run.load import generator_folder, load_with_notes
 from frugan.tracking import Page
+
+if TYPE_CHECKING:
+    import torch
 
 Part = Literal["held-out", "train", "all"]
 Against = Literal["auto", Part]
@@ -61,11 +72,10 @@ def evaluate(
     generator = whole.without_masks()
     run = RunDirectory(source) if (source / "config.yaml").is_file() else run_of(folder)
     own = own_images(run, data, generator, group)
+    judged = own
     if reference is not None:
         judged = _other_images(reference, own, generator, group, per_class=options.get("per_class", False))
-    elif own is not None:
-        judged = own
-    else:
+    if judged is None:
         raise FruganError(f"{source} does not know its images: say where they are with --data, or give a --reference")
     check_shape(judged, generator)
     part = _part_of(judged, against, own=judged is own)
@@ -74,11 +84,7 @@ def evaluate(
     config = EvaluateConfig(**{"metrics": (default_metric(len(images)),), **options})
     for name in config.statistics:
         load_statistic(name)
-    attacks, untried = {}, {}
-    if "membership" in config.metrics:
-        from frugan.run.membership import membership_scores  # loads projection, for which training has no use
-
-        attacks, untried = membership_scores(folder, generator, place)
+    attacks, untried = _attacks(folder, generator, place) if "membership" in config.metrics else ({}, {})
     evaluator = Evaluator(
         images,
         config,
@@ -105,6 +111,13 @@ def evaluate(
     if run and not out:
         Page(run.path).write()
     return card
+
+
+def _attacks(folder: Path, generator: Generator, device: torch.device) -> tuple[dict[str, ImageScore], dict[str, str]]:
+    """`membership_scores`, imported where it is needed: it loads projection, for which training has no use."""
+    from frugan.run.membership import membership_scores
+
+    return membership_scores(folder, generator, device)
 
 
 def _other_images(

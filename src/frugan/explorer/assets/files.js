@@ -111,8 +111,8 @@ export function safetensors(tensors, about = {}) {
 
 /** The float32 tensors of a safetensors file, by name, and its own words on them. Throws where it is none. */
 export function readSafetensors(buffer) {
-  const view = new DataView(buffer), size = Number(view.getBigUint64(0, true));
-  if (size > buffer.byteLength - 8) throw new Error("no safetensors file");
+  const size = buffer.byteLength < 8 ? Infinity : Number(new DataView(buffer).getBigUint64(0, true));
+  if (size > buffer.byteLength - 8 || size < 2) throw new Error("no safetensors file");
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, size))), found = {};
   for (const [name, entry] of Object.entries(header)) {
     if (name === "__metadata__" || entry.dtype !== "F32") continue;

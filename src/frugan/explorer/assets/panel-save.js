@@ -78,7 +78,11 @@ export function savePanel(app) {
     if (file.files.length) await openCode(file.files[0]);
     file.value = "";
   }});
-  app.drop = (dropped) => (app.project && !dropped.name.endsWith(".safetensors") ? app.project(dropped) : openCode(dropped));
+  app.drop = (dropped) => {
+    if (dropped.name.endsWith(".safetensors")) return openCode(dropped);
+    if (app.project) return app.project(dropped);
+    return app.say(`${dropped.name}: this page opens codes (.safetensors) only; own images are for frugan explore, where its server projects them.`);
+  };
   return {title: "Save and open", open: true, body: [
     element("div", {class: "bar"}, button("Save PNG", saveImage), needsArray ? button("Save all as .npy", saveArray) : null, button("Save code", saveCode)),
     element("div", {class: "bar"}, name, button("Save edit as direction", saveDirection)),
