@@ -197,8 +197,10 @@ def test_too_few_images(config: DataConfig) -> None:
 
 CONFIG_MISTAKES = {
     "resolution 100x101 is not": {"resolution": (100, 101)},
-    "--resolution 64: give a pair": {"resolution": 64},
-    r"--resolution \(64,\): give a pair": {"resolution": (64,)},
+    "--resolution 64: give a whole number": {"resolution": "64"},
+    "--resolution True: give a whole number": {"resolution": True},
+    "resolution 17x17 is not": {"resolution": 17},
+    r"--resolution \(64,\): give a side, or a pair": {"resolution": (64,)},
     "--channels 'CMYK': give auto, L": {"channels": "CMYK"},
     "--fit 'stretch'": {"fit": "stretch"},
     "--filter 'nearest'": {"filter": "nearest"},
@@ -213,6 +215,10 @@ CONFIG_MISTAKES = {
 def test_config_mistakes(message: str) -> None:
     with pytest.raises(FruganError, match=message):
         DataConfig("anywhere", **CONFIG_MISTAKES[message])  # type: ignore[arg-type]
+
+
+def test_one_number_is_a_square() -> None:
+    assert DataConfig("anywhere", resolution=24) == DataConfig("anywhere", resolution=(24, 24))  # type: ignore[arg-type]
 
 
 def test_set_mistakes(config: DataConfig, tmp_path: Path, noise) -> None:

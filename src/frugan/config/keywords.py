@@ -67,7 +67,7 @@ class TrainKeywords(TypedDict, total=False):
     cuda_graphs: bool
     activation_checkpointing: bool
     threads: int | Literal["auto"] | None
-    resolution: tuple[int, int] | None
+    resolution: int | tuple[int, int] | None
     channels: str
     masks: str | None
     mask_filter: Literal["nearest", "smooth"]

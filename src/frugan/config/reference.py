@@ -64,7 +64,9 @@ def keywords() -> str:
 def _keyword_types() -> Iterator[tuple[str, str]]:
     for owner in OWNERS:
         hints = get_type_hints(owner)
-        yield from ((name, _source(hints[name])) for name in displays(owner))
+        for name in displays(owner):
+            kind = _source(hints[name])
+            yield name, f"int | {kind}" if name == "resolution" else kind  # a side, which `DataConfig` makes a pair
 
 
 def _source(hint: Any) -> str:

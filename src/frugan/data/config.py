@@ -24,7 +24,8 @@ from frugan.resolution import base_grid
 class DataConfig:
     """The configuration of a data set: where its images are, and what is made of them.
 
-    `resolution` is (H, W), derived from the images when None. `channels` "auto" keeps what all images have.
+    `resolution` is (H, W), or one number where both are equal; derived from the images when None. `channels` "auto" keeps
+    what all images have.
     `fit` "crop" cuts the largest centred part, "letterbox" keeps all and adds borders. `filter` "lanczos" keeps most
     detail, "box" averages, as in the usual downscaled FFHQ. `background` lies behind transparency that is dropped and
     in the borders of a letterbox. `labels` is "none", "auto", "folders" or a file (see `frugan.data.labels`).
@@ -74,9 +75,13 @@ class DataConfig:
     def __post_init__(self) -> None:
         check_fields(self, as_option)
         self._refuse_masks(parse_channels(self.channels))
+        if isinstance(self.resolution, int):
+            object.__setattr__(self, "resolution", (self.resolution, self.resolution))
         if self.resolution is not None:
             if not isinstance(self.resolution, tuple | list) or len(self.resolution) != 2:
-                raise FruganError(f"--resolution {self.resolution}: give a pair (height, width), for instance (64, 64)")
+                raise FruganError(
+                    f"--resolution {self.resolution}: give a side, or a pair (height, width), for instance 64 or (64, 64)"
+                )
             base_grid(*self.resolution)
         parse_range(self.value_range)
         if self.held_out > 1:
