@@ -154,6 +154,16 @@ def test_masks_are_measured_as_a_task(run, tmp_path, monkeypatch):
     assert 0 <= task["arms"]["synthetic"]["value"] <= 1
 
 
+def test_a_report_measures_images_and_their_masks(run, tmp_path, monkeypatch):
+    quick = partial(held_out.utility, config=UtilityConfig(seeds=1, steps=3, batch=4))
+    monkeypatch.setattr(held_out, "utility", quick)
+    asked = ["--sections", "description,usefulness", "--features", "efficientnet-lite0", "--device", "cpu"]
+    code, output = invoke("report", run, "--out", tmp_path, "--samples", 100, *asked)
+    assert code == 0, output
+    report = (tmp_path / "report.json").read_text()
+    assert '"kind": "mask"' in report
+
+
 def test_a_masked_run_may_begin_with_a_plain_one(run, tmp_path):
     """And the other way around: image channels are transferred."""
     photos, masks = run.parent / "photos", run.parent / "masks"

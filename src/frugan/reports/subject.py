@@ -139,7 +139,8 @@ def open_subject(
     """
     path = Path(source)
     folder = path if path.is_file() else generator_folder(path)
-    generator, notes = load_with_notes(folder)
+    whole, notes = load_with_notes(folder)
+    generator = whole.without_masks()  # metrics see images alone; usefulness loads the masks besides
     run = RunDirectory(path) if (path / "config.yaml").is_file() else run_of(folder)
     missing = ""
     try:
