@@ -294,6 +294,26 @@ def test_videos(run: Run, networks: Path, tmp_path: Path, kind: str) -> None:
         assert image.size == ((96, 48) if kind == "loop" else (16, 16))
 
 
+@pytest.mark.parametrize("name", ["v.gif", "v.webp", "v.png"])
+def test_a_video_lasts_as_long_as_it_says(run: Run, tmp_path: Path, name: str) -> None:
+    for fps in (24, 30, 47):
+        text = run("video", "parent", "--seconds", 1, "--fps", fps, "--no-even", "--out", name)
+        assert f"{fps} frames, 1 s" in text
+        with Image.open(tmp_path / name) as image:
+            lasted = 0
+            for i in range(image.n_frames):  # pyright: ignore[reportAttributeAccessIssue]
+                image.seek(i)
+                image.load()
+                lasted += image.info["duration"]
+        assert abs(lasted - 1000) <= 1
+
+
+def test_a_blend_keeps_the_names_of_classes(run: Run, networks: Path, tmp_path: Path) -> None:
+    save_pretrained(make_generator((16, 16), label_size=3), tmp_path / "named", class_names=["ant", "cat", "dog"])
+    run("blend", tmp_path / "named", networks / "classes", "--at", "8", "--class", "cat", "--seeds", 0, "--out", "b")
+    run("generate", tmp_path / "b", "--class", "cat", "--seeds", 0, "--out", "g")
+
+
 def test_blending(run: Run, networks: Path, tmp_path: Path) -> None:
     text = run("blend", "parent", networks / "child", "--at", "8", "--width", 0.5, "--out", "b")
     assert "alignment: w 0.9" in text or "alignment: w 1.0" in text
@@ -355,6 +375,7 @@ REFUSED = {
     "without a style": ("directions", "parent", ["--without", "styles:0"], "is of space style"),
     "no such centre": ("sweep", "parent", ["--towards", "centre:64"], "centre:0 to centre:63"),
     "no ends": ("directions", "parent", ["--method", "difference"], "needs --seeds and --to-seeds"),
+    "a fast GIF": ("video", "parent", ["--fps", "60", "--out", "v.gif"], "no more than 50 frames"),
     "video path": ("video", "parent", ["--out", "v.avi"], "ends in"),
     "unwritable video": ("video", "parent", ["--out", "one.csv/v.gif"], "one.csv"),
     "no encoder": ("video", "parent", ["--out", "v.mp4"], "pip install"),

@@ -256,13 +256,14 @@ def blend(
     from frugan.interop import save_pretrained
     from frugan.latent import blending
     from frugan.latent.levels import level_names, parse_levels
+    from frugan.run.load import read_class_names
 
     if (at is None) == (interpolate is None):
         raise FruganError("give --at LEVEL (a swap of levels) or --interpolate 0:1:5 (all weights), one of them")
     shares = parse_range("interpolate", interpolate) if interpolate else []
     numbers = parse_seeds(seeds)
     A, c = open_network(first, label, device)
-    B, _ = open_network(second, label, device)
+    B, _ = open_network(second, None, device, optional=True)
     found = blending.check_aligned(A, B)
     say(f"alignment: w {found.w:.2f}, images {found.images:.2f} (1: the same network, 0: unrelated ones)")
     big = A if len(A.synthesis.sizes) >= len(B.synthesis.sizes) else B
@@ -274,7 +275,7 @@ def blend(
         made = [blending.interpolate(A, B, share) for share in shares]
     check_out(out)
     for name, G in zip(names, made):
-        save_pretrained(G.cpu(), out if at is not None else out / name)
+        save_pretrained(G.cpu(), out if at is not None else out / name, class_names=read_class_names(first))
     shown = [A.cpu(), *made, B.cpu()] if at is not None else made
     titles = ["first", f"second from {at}", "second"] if at is not None else names
     save_image(_side_by_side(shown, titles, numbers, truncation, c), out / "blend.png")

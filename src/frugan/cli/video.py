@@ -59,7 +59,7 @@ def video(
         _video_of_training(network, out, seconds, (columns, rows) if grid else None)
         return
     points = parse_points(seeds)
-    check_video(out)
+    check_video(out, fps)
     frames = max(2, round(seconds * fps))
     G, c = open_network(network, label, device, optional=bool(classes) or all_codes(parse_points(tour or seeds)))
     make = _path_maker(

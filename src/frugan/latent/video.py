@@ -15,12 +15,19 @@ from frugan.files import replacing
 from frugan.images import pil_image, to_uint8
 
 FORMATS = (".mp4", ".webp", ".gif", ".png")
+MOST_GIF_FPS = 50
+"""A GIF counts hundredths of a second, and viewers take less than two of them for ten."""
 
 
-def check_video(file: Path) -> None:
+def check_video(file: Path, fps: float = 1) -> None:
     """Raises `FruganError` where a video of this name cannot be written, before any frame is made."""
     if file.suffix.lower() not in FORMATS:
         raise FruganError(f"--out {file}: name a video that ends in {', '.join(FORMATS)}")
+    if file.suffix.lower() == ".gif" and fps > MOST_GIF_FPS:
+        raise FruganError(
+            f"--fps {fps:g}: viewers show no more than {MOST_GIF_FPS} frames of a GIF in a second; give that or fewer, or name "
+            "a .webp, .png or .mp4"
+        )
     if file.is_dir():
         raise FruganError(f"--out {file} is a folder; name a file in it")
     try:
@@ -72,7 +79,7 @@ def write_video(file: str | Path, frames: Iterable[Tensor], *, fps: float = 30, 
         The number of frames.
     """
     file = Path(file)
-    check_video(file)
+    check_video(file, fps)
     images = (pil_image(to_uint8(frame[None])[0]) for frame in frames)
     write = _write_mp4 if file.suffix.lower() == ".mp4" else _write_pillow
     with replacing(file) as unfinished:
@@ -108,6 +115,9 @@ def _write_mp4(file: Path, images: Iterator[Image.Image], fps: float, quality: i
 
 def _write_pillow(file: Path, images: Iterator[Image.Image], fps: float, quality: int) -> int:
     first, *others = images  # Pillow goes through them more than once
+    tick = 10 if file.suffix.lower() == ".gif" else 1  # milliseconds
+    ends = [round(1000 / tick * (i + 1) / fps) * tick for i in range(1 + len(others))]
+    durations = [end - start for start, end in zip([0, *ends], ends)]
     options = {"quality": quality * 10, "method": 4} if file.suffix.lower() == ".webp" else {}
     with open(file, "wb") as opened:
         first.save(
@@ -115,7 +125,7 @@ def _write_pillow(file: Path, images: Iterator[Image.Image], fps: float, quality
             file.suffix[1:].upper(),
             save_all=True,
             append_images=others,
-            duration=1000 / fps,
+            duration=durations,
             loop=0,
             **options,
         )
