@@ -162,7 +162,7 @@ def test_pause_resume_and_stop(place: Place, own_image: bytes, monkeypatch: pyte
     assert ask(place, "/project?space=w", own_image)[0] == 200
     until(place, lambda found: found["step"] > 2)
     assert told(place, "pause")["state"] == "paused"
-    time.sleep(0.3)
+    time.sleep(1)  # the step at hand ends
     step = told(place, "state")["step"]
     time.sleep(0.3)
     assert told(place, "state")["step"] == step

@@ -202,7 +202,32 @@ def test_two_hundred_requests_at_once(place: Place, network: Network) -> None:
     assert ask(place, "/")[0] == 200
 
 
-def test_the_newest_of_a_lane_wins(serving: Callable[..., Place], network: Network) -> None:
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Returns when so many jobs, the one at work included, have come to the queue and not left it."""
+    inside: list[str] = []
+    run = JobQueue.run
+
+    async def counted(queue: JobQueue, lane: str, work: Callable[[], Any]) -> Any:
+        inside.append(lane)
+        try:
+            return await run(queue, lane, work)
+        finally:
+            inside.remove(lane)
+
+    def wait(count: int) -> None:
+        until = time.monotonic() + 120
+        while len(inside) != count:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+    monkeypatch.setattr(JobQueue, "run", counted)
+    return wait
+
+
+def test_the_newest_of_a_lane_wins(
+    serving: Callable[..., Place], network: Network, waiting: Callable[[int], None]
+) -> None:
     """While one is rendered, later ones of the same page take each other's place; other pages' stay."""
     going, done = threading.Event(), threading.Event()
     slow = Network("slow", network.G)
@@ -224,18 +249,21 @@ def test_the_newest_of_a_lane_wins(serving: Callable[..., Place], network: Netwo
 
         first = send(0, "a")
         assert going.wait(120)
-        later = []
-        for value in (1, 2, 3):
+        later = [send(1, "a")]
+        waiting(2)
+        for value in (2, 3):
             later.append(send(value, "a"))
-            time.sleep(0.1)
+            later[-2].result()  # it has been replaced
         other = send(9, "b")
-        time.sleep(0.2)
+        waiting(3)
         done.set()
         assert [f.result() for f in (first, *later, other)] == [200, 409, 409, 200, 200]
     assert rendered == [0, 3, 9]
 
 
-def test_jobs_of_a_page_that_went_are_not_done(serving: Callable[..., Place], network: Network) -> None:
+def test_jobs_of_a_page_that_went_are_not_done(
+    serving: Callable[..., Place], network: Network, waiting: Callable[[int], None]
+) -> None:
     going, done = threading.Event(), threading.Event()
     rendered: list[float] = []
     slow = Network("slow", network.G)
@@ -257,8 +285,8 @@ def test_jobs_of_a_page_that_went_are_not_done(serving: Callable[..., Place], ne
         with socket.create_connection(("127.0.0.1", place.port)) as raw:
             head = f"POST /{place.token}/render?n=1 HTTP/1.1\r\nHost: 127.0.0.1:{place.port}\r\nContent-Length: {len(body)}\r\n\r\n"
             raw.sendall(head.encode() + body)
-            time.sleep(0.3)
-        time.sleep(0.3)
+            waiting(2)
+        waiting(1)
         done.set()
         assert first.result()[0] == 200
     assert ask(place, "/networks")[0] == 200
@@ -297,7 +325,7 @@ def test_jobs_run_one_at_a_time_and_waiting_ones_can_be_cancelled() -> None:
     async def check() -> None:
         queue = JobQueue()
         jobs = [asyncio.ensure_future(queue.run(f"{i % 4}", lambda i=i: work(i))) for i in range(8)]
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0)  # all have come
         jobs[7].cancel()
         results = await asyncio.gather(*jobs, return_exceptions=True)
         kinds = [type(r) for r in results]

@@ -34,6 +34,9 @@ def server(tmp_path: Path) -> Iterator[Server]:
                 return self.send_error(int(fault))
             if fault == "drop":
                 return self.connection.close()
+            if fault == "held":
+                state.released.wait(240)
+                return self.connection.close()
             if fault == "slow":
                 time.sleep(1.5)
             if fault == "cut":

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tarfile
+import threading
+import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,12 +68,20 @@ def check(dataset: Dataset, numbers: list[int], size: int = 8) -> None:
 @dataclass
 class Server:
     """A folder over HTTP. `faults[name]` are taken in turn, one per GET of that file: "500", "cut", "drop",
-    "slow", "404", "short" or "long" (a Content-Length too small or large), "endless"; "garbage": no HTTP at all."""
+    "slow", "held" (no answer until `released` is set), "404", "short" or "long" (a Content-Length too small or large), "endless"; "garbage": no HTTP at all."""
 
     url: str
     faults: dict[str, list[str]] = field(default_factory=dict)
     gets: Counter[str] = field(default_factory=Counter)
     sent: int = 0  # bytes of endless replies
+    released: threading.Event = field(default_factory=threading.Event)
+
+    def settle(self) -> None:
+        """Returns when all that has been asked for until now is answered."""
+        with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(f"{self.url}/none"):
+            pass  # connections are accepted in their order
+        while any("process_request_thread" in thread.name for thread in threading.enumerate()):
+            time.sleep(0.01)
 
 
 def flip(path: Path, at: int) -> None:

@@ -371,7 +371,7 @@ def test_opened_again_nothing_is_fetched(tmp_path: Path, server: Server) -> None
 
 def test_a_killed_build_goes_on(tmp_path: Path, server: Server, cache: Path) -> None:
     foreign(tmp_path / "served", 12)
-    server.faults["set-009.tar"] = ["slow"] * 99
+    server.faults["set-009.tar"] = ["held"] * 99
     path = f"{server.url}/set-{{000..011}}.tar"
     code = f"from frugan.data import *; open_dataset(DataConfig({path!r}))"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
@@ -384,6 +384,8 @@ def test_a_killed_build_goes_on(tmp_path: Path, server: Server, cache: Path) -> 
         process.wait()
     done = len(list((cache / "shards").glob("*.json")))
     assert 6 <= done < 12
+    server.released.set()
+    server.settle()
     server.faults.clear()
     server.gets.clear()
     check(open_dataset(DataConfig(path)), list(range(60)))
