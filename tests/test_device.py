@@ -174,6 +174,24 @@ def test_commands(command: str, run: Path, image_folder: Path, tmp_path: Path) -
     assert result.exit_code == 0, result.output
 
 
+def test_commands_of_a_trained_generator(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in (
+        "directions RUN --count 1 --samples 500 --out found",
+        "directions RUN --method sefa --count 1 --samples 500 --out shape",
+        "directions RUN --method difference --seeds 0 --to-seeds 1 --samples 500 --out two",
+        "edit RUN --direction found:0 --seeds 0-1 --strengths 0,1 --out edited",
+        "mix RUN --rows 0-1 --columns 2 --levels 4",
+        "sweep RUN --seeds 0-1 --truncation 0:1:2",
+        "blend RUN RUN --at 8 --out blended",
+        "video RUN --loop --seeds 0-2 --seconds 0.1 --out loop.webp",
+        "video RUN --morph RUN --seeds 0-2 --seconds 0.1 --out morph.webp",
+    ):
+        words = [str(run) if word == "RUN" else word for word in command.split()]
+        result = CliRunner().invoke(app, [*words, "--device", NAME])
+        assert result.exit_code == 0, (command, result.output, result.exception)
+
+
 def test_metrics(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them, to rounding the CPU's; images are reconstructed in a few steps."""
     quick = replace(frugan.run.membership.RECONSTRUCTION, steps_w=2, steps=2)

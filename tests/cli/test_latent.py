@@ -388,7 +388,11 @@ REFUSED = {
     "strangers": ("blend", "parent", ["stranger", "--at", "8"], "unrelated"),
     "nothing to blend": ("blend", "parent", ["child"], "--at LEVEL"),
     "sweep": ("sweep", "parent", ["--truncation", "0:1"], "FIRST:LAST:COUNT"),
+    "a large truncation": ("sweep", "parent", ["--truncation", "0:9:3", "--out", "new/s.png"], "from -4 to 4"),
     "image": ("mix", "parent", ["--out", "m.txt"], "give an image file"),
+    "rows": ("mix", "parent", ["--rows", "x"], "--rows 'x'"),
+    "columns": ("mix", "parent", ["--columns", "3-1"], "--columns 3-1"),
+    "stops": ("video", "parent", ["--tour", "0,x"], "--tour 'x'"),
 }
 
 
@@ -427,6 +431,15 @@ def test_a_sheet_says_what_it_does_not_show(run: Run, networks: Path, tmp_path: 
     save_pretrained(bands, networks / "bands")
     said = " ".join(run("sweep", "bands", "--seeds", "0,1", "--truncation", "0.5,1", "--out", "sweep.png").split())
     assert "8 bits per channel, channels b, g, r of 5; images of their own are written as the data is" in said
+    loop = ("--loop", "--seeds", "0-2", "--seconds", 0.2, "--out", "v.webp")
+    assert "the video is to be looked at: 8 bits per channel, channels b, g, r of 5" in " ".join(
+        run("video", "bands", *loop).split()
+    )
+    four = make_generator((16, 16), channels=4, pixels=PixelFormat(names=("a", "b", "c", "d")))
+    save_pretrained(four, networks / "four")
+    assert "channels a, b, c of 4" in " ".join(run("video", "four", *loop).split())
+    with Image.open(tmp_path / "v.webp") as video:
+        assert video.mode == "RGB"  # the fourth is no opacity
     assert "to be looked at" not in run(
         "sweep", "parent", "--seeds", "0,1", "--truncation", "0.5,1", "--out", "rgb.png"
     )

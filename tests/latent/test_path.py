@@ -165,6 +165,14 @@ def test_videos_can_be_read_back(tmp_path: Path, suffix: str, channels: int) -> 
         assert levels[-1] - levels[0] > 200
 
 
+@pytest.mark.parametrize(("channels", "mode"), [(2, "LA"), (4, "RGBA")])
+def test_opacity_is_where_there_is_some(tmp_path: Path, channels: int, mode: str) -> None:
+    for alpha in (True, False):
+        write_video(tmp_path / "v.png", frames_of(channels, 2), alpha=alpha)
+        with Image.open(tmp_path / "v.png") as image:
+            assert image.mode == (mode if alpha else {"LA": "L", "RGBA": "RGB"}[mode])
+
+
 def test_tiles_lie_row_by_row() -> None:
     tracks = [iter([torch.full((1, 2, 3), v)]) for v in (0.1, 0.2, 0.3)]
     sheet = next(tiled(tracks, 2))

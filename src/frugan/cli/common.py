@@ -40,37 +40,37 @@ def class_option(G: Generator, label: str | None) -> tuple[str, ...]:
     return ("--class", label or "CLASS") if G.label_size else ()
 
 
-def parse_seeds(text: str) -> list[int]:
-    """ "0-3,8" → [0, 1, 2, 3, 8]."""
+def parse_seeds(text: str, option: str = "--seeds") -> list[int]:
+    """ "0-3,8" → [0, 1, 2, 3, 8]; `option` is named in errors."""
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or len(part) > 50:
-            raise FruganError(f"--seeds {text[:60]!r}: give numbers and ranges, for instance 0-15,42")
+            raise FruganError(f"{option} {text[:60]!r}: give numbers and ranges, for instance 0-15,42")
         for seed in filter(None, (first, last)):
-            check_number("--seeds", int(seed), at_most=2**32 - 1, whole=True)
+            check_number(option, int(seed), at_most=2**32 - 1, whole=True)
         if last and int(last) < int(first):
             raise FruganError(
-                f"--seeds {part}: an empty range; give the smaller number first, for instance {last}-{first}"
+                f"{option} {part}: an empty range; give the smaller number first, for instance {last}-{first}"
             )
         if len(seeds) + int(last or first) - int(first) >= MOST_SEEDS:
             raise FruganError(
-                f"--seeds {text[:60]!r}: more than {MOST_SEEDS:,} at once; give smaller ranges, one after another"
+                f"{option} {text[:60]!r}: more than {MOST_SEEDS:,} at once; give smaller ranges, one after another"
             )
         seeds += range(int(first), int(last or first) + 1)
     return seeds
 
 
-def parse_points(text: str) -> list[Point]:
+def parse_points(text: str, option: str = "--seeds") -> list[Point]:
     """ "0-1,me.safetensors,5" → 0, 1, the code, 5. A name that ends in .safetensors is a code's file, a folder all codes in it."""
     from frugan.latent.code import Code, find_codes
 
     points: list[Point] = []
     for found in find_codes(text) or [text]:
-        points += [found] if isinstance(found, Code) else parse_seeds(found)
+        points += [found] if isinstance(found, Code) else parse_seeds(found, option)
     if len(points) > MOST_SEEDS:
         raise FruganError(
-            f"--seeds {text[:60]!r}: more than {MOST_SEEDS:,} at once; give smaller ranges, one after another"
+            f"{option} {text[:60]!r}: more than {MOST_SEEDS:,} at once; give smaller ranges, one after another"
         )
     return points
 
@@ -92,8 +92,8 @@ def open_network(
     return G.to(choose_device(device)), c
 
 
-def tell_of_sheet(G: Generator) -> None:
-    """Says what a sheet of 8-bit RGB does not show of the images that the generator makes."""
+def tell_of_sheet(G: Generator, made: str = "sheet") -> None:
+    """Says what a sheet, or a video, of 8-bit RGB does not show of the images that the generator makes."""
     from frugan.image_files import choose_sheet
     from frugan.pixel_format import is_colour
 
@@ -101,7 +101,7 @@ def tell_of_sheet(G: Generator) -> None:
     sheet = choose_sheet(G.pixels, channels, "png", "8")
     if G.pixels.dtype != "uint8" or not is_colour(channels, alpha=G.pixels.alpha):
         shown = f", channels {', '.join(sheet.output.names)} of {channels}" if sheet.reduction else ""
-        say(f"the sheet is to be looked at: 8 bits per channel{shown}; images of their own are written as the data is")
+        say(f"the {made} is to be looked at: 8 bits per channel{shown}; images of their own are written as the data is")
 
 
 def read_label(network: str, label: str | None, G: Generator) -> Tensor | None:

@@ -171,7 +171,9 @@ def _refuse_sheet(where: Path) -> None:
 def _tell(dataset: Dataset) -> None:
     """Prints what was skipped, and other notes on a set that was written."""
     if dataset.skipped:
-        console.print(f"[yellow]{len(dataset.skipped)} files skipped:[/yellow]")
+        console.print(
+            f"[yellow]{len(dataset.skipped)} {'file' if len(dataset.skipped) == 1 else 'files'} skipped:[/yellow]"
+        )
         for name, reason in dataset.skipped:
             say(f"  {shown(name)}: {shown(reason)}")
     for note in dataset.notes:

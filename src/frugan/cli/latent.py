@@ -84,7 +84,7 @@ def directions(
         component=component,
         ws=_ws_range(ws),
         seeds=tuple(parse_points(seeds)) if seeds else (),
-        to_seeds=tuple(parse_points(to_seeds)) if to_seeds else (),
+        to_seeds=tuple(parse_points(to_seeds, "--to-seeds")) if to_seeds else (),
         to_c=read_label(network, to_label, G) if to_label else None,
         mask=_mask(mask) if mask else None,
         without=tuple(find_direction(text) for text in without or ()),
@@ -176,7 +176,7 @@ def mix(
     from frugan.latent.mixing import mixing_grid
     from frugan.latent.sheets import blank, table
 
-    row_points, column_points = parse_points(rows), parse_points(columns)
+    row_points, column_points = parse_points(rows, "--rows"), parse_points(columns, "--columns")
     G, c = open_network(network, label, device, optional=all_codes([*row_points, *column_points]))
     chosen = _levels(levels, G) or tuple(range(-(-len(G.synthesis.sizes) // 2)))
     check_image(out)
@@ -224,10 +224,11 @@ def sweep(
     G, c = open_network(network, label, device, optional=all_codes(points))
     chosen = _levels(levels, G)
     centre = None if towards is None else _centre(network, towards, c, G)
+    truncations = [Truncation(psi, chosen, centre) for psi in psis]
     check_image(out)
     whole = point_ws(G, points, c)
     with torch.no_grad():
-        columns = [G.synthesis(Truncation(psi, chosen, centre)(G, whole), noise="const").clamp_(-1, 1) for psi in psis]
+        columns = [G.synthesis(each(G, whole), noise="const").clamp_(-1, 1) for each in truncations]
     sheet = table(
         torch.stack(columns, 1).flatten(0, 1).cpu(),
         len(psis),
@@ -346,7 +347,7 @@ def _centre(network: str, text: str, c: Tensor | None, G: Generator) -> Tensor:
         raise FruganError(
             f"--towards {text!r}: give a seed, a code's file, class:NAME, or centre:0 to centre:{CENTRES - 1}"
         )
-    return point_ws(G, parse_points(text), c)[0]
+    return point_ws(G, parse_points(text, "--towards"), c)[0]
 
 
 def _scores(network: str, text: str | None, G: Generator) -> str | Tensor | None:

@@ -227,7 +227,9 @@ def describe(dataset: Dataset, derived: list[Derived]) -> None:
     for part, text in dataset.describe_labels():
         console.print(f"  {part and f'{part}: '}{text}", markup=False)
     if dataset.skipped:
-        console.print(f"[yellow]{len(dataset.skipped)} files skipped:[/yellow]")
+        console.print(
+            f"[yellow]{len(dataset.skipped)} {'file' if len(dataset.skipped) == 1 else 'files'} skipped:[/yellow]"
+        )
         for name, reason in dataset.skipped:
             console.print(f"  {shown(name)}: {shown(reason)}", markup=False)
     for note in dataset.notes:

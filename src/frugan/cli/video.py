@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Option
 
 from frugan.checks import Limits
-from frugan.cli.common import all_codes, bar, open_network, parse_points, read_label, say
+from frugan.cli.common import all_codes, bar, open_network, parse_points, read_label, say, tell_of_sheet
 from frugan.cli.signature import Class, Device, Network
 from frugan.errors import FruganError
 
@@ -61,7 +61,9 @@ def video(
     points = parse_points(seeds)
     check_video(out, fps)
     frames = max(2, round(seconds * fps))
-    G, c = open_network(network, label, device, optional=bool(classes) or all_codes(parse_points(tour or seeds)))
+    G, c = open_network(
+        network, label, device, optional=bool(classes) or all_codes(parse_points(tour, "--tour") if tour else points)
+    )
     make = _path_maker(
         network, G, c, kinds[0] if kinds else "truncation" if swept else "loop",
         tour=tour, edit=edit, classes=classes, truncation=truncation, morph=morph, strengths=strengths, space=space, seeds=points, device=device,
@@ -70,8 +72,9 @@ def video(
     with bar("making frames") as progress:
         times = [frame_times(path, frames, easing=easing, even=even) for path in paths]
         made = tiled([render_frames(path, t) for path, t in zip(paths, times)], columns, scale)
-        count = write_video(out, _counted(made, frames, progress), fps=fps)
+        count = write_video(out, _counted(made, frames, progress), fps=fps, alpha=G.pixels.alpha)
     say(f"{count} frames, {count / fps:.3g} s, in {out}")
+    tell_of_sheet(G, "video")
 
 
 def _counted(frames: Iterable[Tensor], total: int, progress: Callable[[int, int], None]) -> Iterator[Tensor]:
@@ -129,7 +132,7 @@ def _path_maker(
     except ValueError:
         raise FruganError(f"--truncation {truncation!r}: give a number, or FIRST:LAST") from None
     if kind == "tour":
-        stops = parse_points(tour or "")
+        stops = parse_points(tour or "", "--tour")
         return lambda more: path.tour(G, [_later(stop, more) for stop in stops], c, space=space, truncation=psi)
     if kind == "edit":
         direction = find_direction(edit or "")

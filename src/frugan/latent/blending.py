@@ -51,9 +51,10 @@ def alignment(A: Generator, B: Generator, samples: int = 64) -> Alignment:
     z, c = draw_latents(A, samples, 1 << 21)
     found = []
     for G in (A, B):
-        w = G.mapping.features(z, c)
+        device = G.mapping.w_avg.device
+        w = G.mapping.features(z.to(device), None if c is None else c.to(device))
         images = G.synthesis(w[:, None].repeat(1, G.num_ws, 1), noise="const")
-        found.append((w, F.adaptive_avg_pool2d(images.mean(1, keepdim=True), 16)))
+        found.append((w.cpu(), F.adaptive_avg_pool2d(images.mean(1, keepdim=True), 16).cpu()))
     return Alignment(*(_correlation(a, b) for a, b in zip(*found)))
 
 

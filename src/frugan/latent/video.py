@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from frugan.channels import colour_channels
 from frugan.errors import FruganError
 from frugan.files import replacing
 from frugan.images import pil_image, to_uint8
@@ -66,7 +67,9 @@ def tiled(tracks: Iterable[Iterator[Tensor]], columns: int, scale: int = 1) -> I
         yield sheet.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
 
 
-def write_video(file: str | Path, frames: Iterable[Tensor], *, fps: float = 30, quality: int = 8) -> int:
+def write_video(
+    file: str | Path, frames: Iterable[Tensor], *, fps: float = 30, quality: int = 8, alpha: bool = True
+) -> int:
     """Writes a video, whole or not at all. MP4 is H.264 in yuv420p, where transparent frames lie on white.
 
     Args:
@@ -74,13 +77,15 @@ def write_video(file: str | Path, frames: Iterable[Tensor], *, fps: float = 30, 
         frames: `[C, H, W]` in [-1, 1].
         fps: frames in a second.
         quality: 1 to 10, of MP4 and WebP.
+        alpha: whether the last of two or four channels is opacity; otherwise it is not shown.
 
     Returns:
         The number of frames.
     """
     file = Path(file)
     check_video(file, fps)
-    images = (pil_image(to_uint8(frame[None])[0]) for frame in frames)
+    shown = (frame if alpha else frame[: colour_channels(len(frame)) or None] for frame in frames)
+    images = (pil_image(to_uint8(frame[None])[0]) for frame in shown)
     write = _write_mp4 if file.suffix.lower() == ".mp4" else _write_pillow
     with replacing(file) as unfinished:
         return write(unfinished, images, fps, quality)
