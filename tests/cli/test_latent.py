@@ -160,7 +160,9 @@ def test_scores_of_a_class_and_of_a_function(
     monkeypatch.setattr(scoring, "SCORED", 200)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "own_scores.py").write_text("def redness(images):\n    return images[:, 0].mean(dim=(1, 2)).tolist()\n")
-    run("directions", "classes", "--method", "boundary", "--scores", scores, "--samples", 500, "--out", "d")
+    said = run("directions", "classes", "--method", "boundary", "--scores", scores, "--samples", 500, "--out", "d")
+    (kept,) = json.loads(Path("d/directions.json").read_text())["directions"]
+    assert f"is right for {kept['source']['accuracy']:.0%} of the examples held out" in " ".join(said.split())
     found = find_direction("d:0")
     assert found.name == scores.partition(":")[2]
     G = load_generator(networks / "classes")

@@ -98,6 +98,15 @@ def test_the_cache_follows_weights_samples_and_labels(make: Make, tmp_path: Path
     assert torch.equal(damaged.mean, first.mean)
 
 
+def test_a_cache_folder_that_cannot_be_written(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statistics are computed all the same, unless a folder was asked for."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: tmp_path / "file" / name)
+    assert statistics_of(make(), samples=200).samples == 200
+    with pytest.raises(OSError, match="file"):
+        statistics_of(make(), samples=200, cache=tmp_path / "file")
+
+
 def test_cluster_centres_find_clusters(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     G = make()
     truth = torch.tensor([[4.0] * 12, [-4.0] * 12, [4.0, -4.0] * 6])

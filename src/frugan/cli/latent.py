@@ -403,3 +403,6 @@ def _show(found: list) -> None:
             ", ".join(f"{name} {value:+.1f}" for name, value in top),
         )
     console.print(sheet)
+    for direction, _ in found:
+        if (accuracy := direction.source.get("accuracy")) is not None:
+            say(f"{direction.name}: the boundary is right for {accuracy:.0%} of the examples held out; 50% is chance")

@@ -216,7 +216,7 @@ def statistics_of(
         G: the generator.
         samples: number of latents.
         labels: `[M, K]`, from whose rows labels are drawn; None: typical ones.
-        cache: the folder; None: the user's cache folder of frugan.
+        cache: the folder; None: the user's cache folder of frugan, where nothing is kept if it cannot be written.
         progress: called with (done, in all).
     """
     name = f"{weights_digest(G)[:32]}-{samples}{'' if labels is None else '-' + _digest_of(labels)}.safetensors"
@@ -227,8 +227,12 @@ def statistics_of(
     made = compute_statistics(G, samples=samples, labels=labels, progress=progress)
     tensors = {k: v.contiguous() for k, v in vars(made).items() if isinstance(v, Tensor)}
     facts = {"samples": made.samples, "digest": made.digest}
-    folder.mkdir(parents=True, exist_ok=True)
-    save_tensors(tensors, file, metadata={"statistics": json.dumps(facts)})
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_tensors(tensors, file, metadata={"statistics": json.dumps(facts)})
+    except OSError:  # no room, or no permission: they are computed again the next time
+        if cache:
+            raise
     return made
 
 
