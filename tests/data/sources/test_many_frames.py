@@ -85,6 +85,17 @@ def test_frames_put_together_by_hand_are_those_of_pillow(tmp_path: Path) -> None
     np.testing.assert_array_equal(found[1], IMAGES)
 
 
+def test_a_gif_with_bytes_between_its_blocks_is_whole() -> None:
+    file = io.BytesIO()
+    first, *others = map(Image.fromarray, IMAGES)
+    first.save(file, "GIF", save_all=True, append_images=others)
+    content = file.getvalue()
+    for at in (content.index(b"!\xf9", content.index(b"!\xf9") + 1), len(content) - 1):  # a second frame, the end mark
+        frames = open_frames(io.BytesIO(content[:at] + bytes(3) + content[at:]))
+        assert frames is not None
+        assert (frames.count, frames.lost) == (len(IMAGES), "")
+
+
 @pytest.mark.parametrize("name", ["a.gif", "a.tif"])
 def test_files_that_are_cut_short_say_so(name: str, tmp_path: Path) -> None:
     """Wherever a file is cut, its whole frames are those of the whole file, and the loss of the others is told."""

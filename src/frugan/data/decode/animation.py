@@ -87,12 +87,14 @@ def _whole_frames(file: BinaryIO) -> tuple[int, bool]:
     skip_table()
     skip(1)  # the pixels' shape
     count = 0
-    while (mark := file.read(1)) in (b"!", b","):
+    while (mark := file.read(1)) not in (b"", b";"):
         if mark == b",":
             skip(8)
             skip_table()
-        else:
+        elif mark == b"!":
             skip(1)
+        else:  # padding between blocks, which readers pass over
+            continue
         while (size := file.read(1)) not in (b"", b"\0"):
             skip(size[0])
         count += mark == b"," and size == b"\0"

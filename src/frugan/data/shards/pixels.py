@@ -76,10 +76,8 @@ class ShardPixels:
             except ShardLost as error:
                 raise FruganError(f"{self.url(k)} cannot be had any more: {error}; check network and access") from error
             plan = self._store.plan
-            image, kept = (
-                stretch(stored[..., : plan.channels], self._range, alpha=plan.alpha),
-                plan.channels - self._opaque,
-            )
+            image = stretch(stored[..., : plan.channels], self._range, alpha=plan.alpha)
+            kept = plan.channels - self._opaque
             out[mine, ..., :kept] = image[..., :kept]
             out[mine, ..., kept:] = stored[..., plan.channels :]  # masks
         return out
