@@ -1,4 +1,4 @@
-"""Checks of what a user gives: numbers within limits, names out of a table.
+"""Checks of what a user gives: numbers within limits, names out of a table, places that can be written to.
 
 Limits stand where a field or parameter is declared, `batch: Annotated[int, Limits(at_least=1)]`, and are checked in one loop:
 `check_fields` for a configuration, `checked` for a function. So everything is refused by the same sentence.
@@ -33,6 +33,19 @@ class Limits:
     at_most: float | None = None
     below: float | None = None
     hint: str = ""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """The place of a file or folder that a command writes; it has to be writable before the work begins."""
+
+    kind: Literal["file", "folder", "either"] = "file"
+
+    def check(self, path: Path) -> None:
+        """Raises `FruganError` unless it can be written."""
+        from frugan.files import check_writable  # with modules that help cannot wait for
+
+        check_writable(path, self.kind)
 
 
 Count = Annotated[int, Limits(at_least=1, at_most=1_000_000_000)]
@@ -96,7 +109,8 @@ def as_option(name: str) -> str:
 
 
 def checked(function: F) -> F:
-    """The function with its arguments checked before it runs, as `check_fields` does, named as options are.
+    """The function with its arguments checked before it runs, as `check_fields` does, named as options are; every `Destination`
+    is tried.
 
     Its annotations are evaluated once, here: Typer asks for them several times, and compiles texts each time.
     """
@@ -108,6 +122,9 @@ def checked(function: F) -> F:
         for name, allowed in _allowed(function):
             if name in given.arguments:
                 given.arguments[name] = allowed.check(as_option(name), given.arguments[name])
+        for name, place in _destinations(function):
+            if (path := given.arguments.get(name)) is not None:
+                place.check(path)
         return function(*given.args, **given.kwargs)
 
     call.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]
@@ -194,6 +211,14 @@ def _allowed(owner: Any) -> tuple[tuple[str, _Allowed], ...]:
             limits = next((leaf for leaf in leaves if isinstance(leaf, Limits)), Limits())
             found.append((name, _Allowed(is_number, float not in leaves, limits, words)))
     return tuple(found)
+
+
+@functools.cache
+def _destinations(function: Any) -> tuple[tuple[str, Destination], ...]:
+    """(name, its mark) of each parameter of a function that is the place of what it writes."""
+    hints = get_type_hints(function, include_extras=True)
+    marks = ((name, leaf) for name, hint in hints.items() for leaf in _leaves(hint))
+    return tuple((name, leaf) for name, leaf in marks if isinstance(leaf, Destination))
 
 
 def _leaves(hint: Any) -> Iterator[Any]:

@@ -6,6 +6,7 @@ to its size and ends with a value, an `OSError` or a `ValueError`, of which the 
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -17,11 +18,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
-from frugan.errors import FruganError, shown
+from frugan.errors import FruganError, fault, shown
 
 MAX_DEPTH = 64
 """Levels of nesting. What frugan writes has fewer than ten."""
@@ -177,6 +178,38 @@ def write_text(path: str | Path, text: str, *, durable: bool = True) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Writes a JSON file, whole or not at all; nan and ±inf become null."""
     write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def check_writable(path: str | Path, kind: Literal["file", "folder", "either"] = "file") -> None:
+    """Raises `FruganError` unless a file, or a folder of files, can be made at `path`, or is there to be filled or replaced.
+
+    It is tried, in a scratch folder that is removed again: permissions tell neither of a full disk nor of one that is read-only.
+
+    Args:
+        path: of what will be written.
+        kind: of it; "either": a new file or folder.
+    """
+    path = Path(path).absolute()
+    if kind == "file" and os.path.isdir(path):
+        raise FruganError(f"{path} is a folder; name a file in it")
+    if kind == "folder" and os.path.lexists(path) and not os.path.isdir(path):
+        raise FruganError(f"{path} exists and is not a folder; name another place")
+    above = (path, *path.parents) if kind == "folder" else path.parents
+    place = next(folder for folder in above if os.path.lexists(folder))
+    if not os.path.isdir(place):
+        raise FruganError(f"{path} cannot be written: {place} is not a folder; name another place")
+    inner = [part for part in path.relative_to(place).parts if part != ".."]
+    try:
+        with tempfile.TemporaryDirectory(prefix=".frugan-", suffix=".tmp", dir=place) as scratch:
+            file = Path(scratch, *inner, *(["file"] if kind == "folder" else []))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b"0")
+    except (OSError, ValueError) as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise FruganError(
+            f"{shown(path)} cannot be written: {shown(place)} takes no such file ({fault(error)}); "
+            f"{'make room there, or ' if full else ''}name another place"
+        ) from None
 
 
 @contextmanager

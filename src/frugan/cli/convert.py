@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Option
 
+from frugan.checks import Destination
 from frugan.cli.common import print_command, say
 from frugan.errors import FruganError
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def import_(
     file: Annotated[Path, typer.Argument(help="A released .pkl, or a community .pt.")],
-    out: Annotated[Path, typer.Argument(help="Directory to make for the network.")],
+    out: Annotated[Path, Destination("either"), typer.Argument(help="Directory to make for the network.")],
 ) -> None:
     """Turn a StyleGAN2 checkpoint into safetensors and JSON. Nothing in the file is executed."""
     from frugan.interop import read_network, write_directory
@@ -42,7 +43,7 @@ def import_(
 
 def export(
     source: Annotated[Path, typer.Argument(help="A run, one of its checkpoints, an import, a foreign .pkl or .pt, hf:user/name, or sample: the one that comes with frugan.")],
-    out: Annotated[Path, typer.Argument(help="The file to write; a directory for format pretrained.")],
+    out: Annotated[Path, Destination("either"), typer.Argument(help="The file to write; a directory for format pretrained.")],
     format: Annotated[Literal["onnx", "torch-export", "community", "pretrained", "page"], Option(help="onnx: .onnx; torch-export: .pt2; community: .pt of the MIT-licensed implementation; pretrained: a directory as the Hugging Face hub has them; page: the explorer as one .html that opens from disk, see frugan explore.")],
     part: Annotated[Literal["whole", "mapping", "synthesis", "styles", "render"], Option(help="onnx, torch-export: z to images; z to ws; ws to images; ws to styles; styles to images.")] = "whole",
     noise: Annotated[Literal["const", "input", "none"], Option(help="onnx, torch-export: the fine grain, a constant, inputs, or none.")] = "const",

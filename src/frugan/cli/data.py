@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Option
 
-from frugan.checks import Limits, Seed, checked
+from frugan.checks import Destination, Limits, Seed, checked
 from frugan.cli.common import bar, console, say
 from frugan.cli.signature import completing, demo_styles
 from frugan.errors import shown
@@ -159,9 +159,11 @@ def _refuse_sheet(where: Path) -> None:
     """Raises `FruganError` for a contact sheet that would not be known again, or overwrite what frugan did not write."""
     from frugan.data.sources.own import HEAD, own_kind
     from frugan.errors import FruganError
+    from frugan.files import check_writable
 
     if where.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise FruganError(f"--sheet {where}: a contact sheet is a .png or .jpg file")
+    check_writable(where)
     if where.is_file():
         with open(where, "rb") as file:
             if own_kind(file.read(HEAD)) is None:
@@ -184,7 +186,7 @@ def _tell(dataset: Dataset) -> None:
 @checked
 def prepare(
     path: Path_,
-    out: Annotated[Path, typer.Argument(help="A folder, .zip or .npz to write.")],
+    out: Annotated[Path, Destination("either"), typer.Argument(help="A folder, .zip or .npz to write.")],
     resolution: Resolution = None,
     channels: Channels = "auto",
     fit: Fit = "crop",
@@ -213,7 +215,7 @@ def prepare(
 @checked
 def corrupt(
     path: Path_,
-    out: Annotated[Path, typer.Argument(help="A folder, .zip or .npz to write.")],
+    out: Annotated[Path, Destination("either"), typer.Argument(help="A folder, .zip or .npz to write.")],
     measurement: Annotated[
         str, Option(help="A kind and its numbers, for instance drop-pixels:0.5; see docs/how-to/corrupted-data.md.")
     ],
@@ -252,7 +254,7 @@ def corrupt(
 @app.command()
 @checked
 def sample(
-    out: Annotated[Path, typer.Argument(help="The folder to make.")],
+    out: Annotated[Path, Destination("either"), typer.Argument(help="The folder to make.")],
     style: Annotated[
         str,
         Option(
@@ -285,7 +287,7 @@ def sample(
 @checked
 def shard(
     path: Path_,
-    out: Annotated[Path, typer.Argument(help="The folder to make.")],
+    out: Annotated[Path, Destination("either"), typer.Argument(help="The folder to make.")],
     per_shard: Annotated[int, Limits(at_least=1, at_most=10_000_000), Option(help="Images in a shard.")] = 1000,
     labels: Labels = "auto",
     channels: Annotated[

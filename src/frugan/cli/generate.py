@@ -97,12 +97,16 @@ def generate(
     """
     format = _OTHER_NAMES.get(format, format)
     asked = dict(locals())
+    from frugan.files import check_writable
     from frugan.latent import label_lines, outside, parse_label, sweep_labels
     from frugan.run.load import load_with_notes, read_class_names
 
+    folder = out or default_out(source)
+    if label != "?":
+        check_writable(folder, "folder")
     if code:
         _refuse_beside_codes(asked)
-        _write_codes(str(source), code, out, noise, device, format, bits)
+        _write_codes(str(source), code, folder, noise, device, format, bits)
         return
     seen, factor = parse_seeds(seeds), _parse_scale(scale)
     _check_layout(format, bits, grid=grid, atlas=atlas, factor=factor, palette=palette)
@@ -122,7 +126,6 @@ def generate(
     texts = sweep if len(sweep) > 1 else [label]
     labels = [parse_label(text, G.label_size, names, measured) for text in texts]
     order = _Order(G, seen, asked, factor, _parse_repeat(repeat, G), names)
-    folder = out or default_out(source)
     if len(sweep) > 1 and not grid:
         told = [_make(order, [text], [c], folder / _file_part(text)) for text, c in zip(sweep, labels)]
     else:
@@ -255,7 +258,7 @@ def _check_layout(format: str, bits: str, *, grid: bool, atlas: bool, factor: in
 
 
 def _write_codes(
-    network: str, codes: Sequence[str], out: Path | None, noise: str, device: str, format: Any, bits: Any
+    network: str, codes: Sequence[str], folder: Path, noise: str, device: str, format: Any, bits: Any
 ) -> None:
     """`frugan generate --code`: the images of code files."""
     from frugan.image_files import choose_output
@@ -269,7 +272,7 @@ def _write_codes(
         raise FruganError("--code writes a file for each code: leave out --format npz")
     G, _ = open_network(network, None, device, optional=True)
     output = choose_output(G.pixels, G.channels, format, bits)
-    folder, digest = out or default_out(Path(network)), weights_digest(G)
+    digest = weights_digest(G)
     texts = [{"Code": code.name, "Network": digest} for code in found]
     output.save(render_points(G, found), [folder / stem for stem in file_stems(found)], texts)
     for line in [f"{len(found)} {'image' if len(found) == 1 else 'images'} in {folder}", *output.notes()]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Option
 
-from frugan.checks import Limits
+from frugan.checks import Destination, Limits
 from frugan.cli.common import (
     all_codes,
     bar,
@@ -159,7 +159,7 @@ def edit(
 
 def mix(
     network: Network,
-    out: Annotated[Path, Option("--out", "-o", help="The image to write.")] = Path("mixed.png"),
+    out: Annotated[Path, Destination(), Option("--out", "-o", help="The image to write.")] = Path("mixed.png"),
     rows: Annotated[str, Option(help="Seeds of the rows: they give all levels but those of the columns.")] = "0-5",
     columns: Annotated[str, Option(help="Seeds of the columns.")] = "10-17",
     levels: Annotated[str | None, Option(help="Levels that the columns give, for instance 4-8: coarse ones give pose and shape, fine ones colour. \\[default: the coarser half]")] = None,
@@ -198,7 +198,7 @@ def mix(
 
 def sweep(
     network: Network,
-    out: Annotated[Path, Option("--out", "-o", help="The image to write.")] = Path("sweep.png"),
+    out: Annotated[Path, Destination(), Option("--out", "-o", help="The image to write.")] = Path("sweep.png"),
     seeds: Annotated[str, Option(help="Numbers and ranges.")] = "0-7",
     truncation: Annotated[str, Option(help="ψ: FIRST:LAST:COUNT, or numbers joined by commas.")] = "0:1:6",
     levels: Levels = None,

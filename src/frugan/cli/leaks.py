@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from frugan.checks import Limits, check_number
+from frugan.checks import Destination, Limits, check_number
 from frugan.cli.common import bar, console
 from frugan.cli.signature import Device
 from frugan.errors import FruganError
@@ -53,9 +53,15 @@ def leaks(
     ] = 2000,
     device: Device = "auto",
     as_json: Annotated[bool, Option("--json", help="Print the findings as JSON.")] = False,
-    plot: Annotated[Path | None, Option(help="Draw them. Needs the extra frugan\\[plots].")] = None,
+    plot: Annotated[Path | None, Destination(), Option(help="Draw them. Needs the extra frugan\\[plots].")] = None,
 ) -> None:
     """Say whether augmentations leak into what is generated: exactly for each transform, or measured on runs or images."""
+    if plot:
+        from frugan.leaks.plots import check_plot
+
+        check_plot(plot)
+        if not runs and (data or draw):
+            raise FruganError(f"--plot {plot} draws runs, or the table of transforms; leave it out with --data and --draw")
     if runs:
         asked = {"data": data, "function": function, "transforms": transforms, "samples": samples, "device": device}
         content, lines = _of_runs(runs, asked, plot)

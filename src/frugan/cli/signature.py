@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperCommand
 
-from frugan.checks import Truncation, as_option
+from frugan.checks import Destination, Truncation, as_option
 from frugan.config.options import Display, Options, descriptions, displays
 
 Given = dict[str, Any]
@@ -141,6 +141,6 @@ Network = Annotated[
         help="A run, one of its checkpoints, an import, a .pkl or .pt, hf:user/name, or sample: the one that comes with frugan."
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to write into.")]
+Out = Annotated[Path, Destination("folder"), typer.Option("--out", "-o", help="The folder to write into.")]
 Psi = Annotated[Truncation, typer.Option(help="ψ: below 1 more typical, less varied.")]
 Class = Annotated[str | None, typer.Option("--class", help="Class name or number, or label values joined by commas.")]

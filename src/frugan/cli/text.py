@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Option
 
-from frugan.checks import Limits, Truncation, checked
+from frugan.checks import Destination, Limits, Truncation, checked
 from frugan.cli.common import (
     bar,
     check_image,
@@ -245,7 +245,7 @@ def find(
     model: Model,
     seeds: Annotated[str, Option(help="Seeds that are looked at.")] = "0-999",
     count: Annotated[int, Limits(at_least=1, at_most=10_000), Option(help="How many are shown.")] = 16,
-    out: Annotated[Path, Option("--out", "-o", help="The image to write.")] = Path("found.png"),
+    out: Annotated[Path, Destination(), Option("--out", "-o", help="The image to write.")] = Path("found.png"),
     template: Annotated[list[str] | None, Option(help="A sentence with {} for the prompt; may be repeated.")] = None,
     label: Class = None,
     truncation: Psi = 1.0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from frugan.channels import colour_channels
 from frugan.errors import FruganError
-from frugan.files import replacing
+from frugan.files import check_writable, replacing
 from frugan.images import pil_image, to_uint8
 
 FORMATS = (".mp4", ".webp", ".gif", ".png")
@@ -29,16 +28,7 @@ def check_video(file: Path, fps: float = 1) -> None:
             f"--fps {fps:g}: viewers show no more than {MOST_GIF_FPS} frames of a GIF in a second; give that or fewer, or name "
             "a .webp, .png or .mp4"
         )
-    if file.is_dir():
-        raise FruganError(f"--out {file} is a folder; name a file in it")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FruganError(f"--out {file}: the folder {file.parent} cannot be made: {error.strerror}") from error
-    if not os.access(file.parent, os.W_OK):
-        raise FruganError(
-            f"--out {file}: {file.parent} cannot be written to; check its permissions, or choose another place"
-        )
+    check_writable(file)
     if file.suffix.lower() == ".mp4":
         try:
             import imageio_ffmpeg
@@ -84,6 +74,7 @@ def write_video(
     """
     file = Path(file)
     check_video(file, fps)
+    file.parent.mkdir(parents=True, exist_ok=True)
     shown = (frame if alpha else frame[: colour_channels(len(frame)) or None] for frame in frames)
     images = (pil_image(to_uint8(frame[None])[0]) for frame in shown)
     write = _write_mp4 if file.suffix.lower() == ".mp4" else _write_pillow

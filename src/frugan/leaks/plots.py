@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from frugan.errors import FruganError
+from frugan.files import replacing
 from frugan.images import SOFTWARE_KEY, software
 from frugan.leaks.groups import GROUPS
 from frugan.leaks.recovery import UNRECOVERABLE
@@ -64,6 +65,7 @@ def plot_transforms(path: str | Path, *, side: int, names: Sequence[str] = (*GRO
 
     Raises `FruganError` without matplotlib, or where the format is unknown.
     """
+    check_plot(path)
     figure = _figure(7, 4)
     axes = figure.add_subplot()
     ps = np.linspace(0, 1, 101)
@@ -86,8 +88,9 @@ def plot_transforms(path: str | Path, *, side: int, names: Sequence[str] = (*GRO
 def plot_runs(path: str | Path, runs: Sequence[RunLeaks]) -> Path:
     """Plots the share of leaked samples and, where measured, the distance, each against p, with a row of samples for each run.
 
-    For a single run the shares are bars, one for each question.
+    For a single run the shares are bars, one for each question. Raises `FruganError` as `plot_transforms` does.
     """
+    check_plot(path)
     runs = sorted(runs, key=lambda run: run.p)
     distances = [(run.p, run.distance) for run in runs if run.distance is not None and len(runs) > 1]
     columns = 2 if distances else 1
@@ -158,12 +161,17 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained", dpi=120)
 
 
+def check_plot(path: str | Path) -> None:
+    """Raises `FruganError` where matplotlib is missing, or writes no such kind of file."""
+    path, kinds = Path(path), _figure(1, 1).canvas.get_supported_filetypes()
+    if path.suffix.lower().removeprefix(".") not in kinds:
+        raise FruganError(f"--plot {path}: give a file that ends in .{', .'.join(sorted(kinds))}")
+
+
 def _save(figure: Figure, path: str | Path) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     marked: dict[str, Any] = {"metadata": {SOFTWARE_KEY: software()}} if path.suffix.lower() == ".png" else {}
-    try:
-        figure.savefig(path, **marked)
-    except ValueError as error:
-        raise FruganError(f"{path} cannot be drawn: {error}") from error
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, **marked)
     return path

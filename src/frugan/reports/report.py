@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from frugan.checks import check_choice
 from frugan.distributed import from_first, rank
 from frugan.errors import FruganError, explain
-from frugan.files import write_json, write_text
+from frugan.files import check_writable, write_json, write_text
 from frugan.reports.card import report_card
 from frugan.reports.context import Context, Settings
 from frugan.reports.page import render
@@ -111,8 +111,8 @@ def report(
         check_choice("section", name, [*SECTIONS, STATEMENT])
     fixed = Settings(**settings)
     folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise FruganError(f"{folder} exists and is not a folder; choose another --out")
+    if rank() == 0:
+        check_writable(folder, "folder")
     subject = open_subject(source, data=data, reference=reference, group=group, device=device)
     context = Context(subject, fixed, folder / _CARDS, data, reference, group, progress or (lambda done, total: None))
     store = Store(folder / _PARTS)

@@ -228,6 +228,7 @@ def check_free(path: Path) -> None:
 
     A start has failed where a run has no checkpoint: there is nothing to go on from.
     """
+    files.check_writable(path, "folder")
     if path.exists():
         if path.is_dir() and (path / "config.yaml").is_file() and _has_checkpoint(path):
             raise FruganError(
@@ -237,11 +238,6 @@ def check_free(path: Path) -> None:
         own = _OWN_FILES if begun else (".*.tmp", ".lock*")
         if not path.is_dir() or any(not any(entry.match(name) for name in own) for entry in path.iterdir()):
             raise FruganError(f"{path} exists and is not an empty directory; choose another --out")
-    place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise FruganError(
-            f"{path} cannot be written: {place} is no directory that you may write to; name another place with --out"
-        )
 
 
 def _has_checkpoint(path: Path) -> bool:

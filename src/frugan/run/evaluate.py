@@ -17,6 +17,7 @@ from frugan.data.shards.locate import is_shards
 from frugan.data.values import range_name
 from frugan.device import choose_device
 from frugan.errors import FruganError
+from frugan.files import check_writable
 from frugan.images import save_image
 from frugan.label_parts import LabelPart, label_parts
 from frugan.metrics import (
@@ -65,12 +66,16 @@ def evaluate(
     source = Path(source)
     if out is not None:
         _refuse_card(Path(out))
+        check_writable(out)
     folder = source if source.is_file() else generator_folder(source)
+    run = RunDirectory(source) if (source / "config.yaml").is_file() else run_of(folder)
+    home = run.path / "evaluations" if run else Path()
+    if out is None:
+        check_writable(home, "folder")
     place = choose_device(device)
     generator, notes = load_with_notes(folder)
     whole = generator.to(place)
     generator = whole.without_masks()
-    run = RunDirectory(source) if (source / "config.yaml").is_file() else run_of(folder)
     own = own_images(run, data, generator, group)
     judged = own
     if reference is not None:
@@ -102,7 +107,6 @@ def evaluate(
     card = evaluator(generator, progress)
     card.subject.update(path=str(source), checkpoint=folder.name, **({"notes": notes} if notes else {}))
     card.conditions.update(reference=judged.config.path, against=part)
-    home = run.path / "evaluations" if run else Path()
     file = Path(out) if out else _free_name(home / f"{folder.name}-{config.samples}-samples.json")
     written(card.save(file))
     if card.nearest:
