@@ -1,4 +1,4 @@
-"""Checks of what a user gives: numbers within limits, names out of a table, places that can be written to.
+"""Checks of what a user gives: numbers within limits, names out of a table.
 
 Limits stand where a field or parameter is declared, `batch: Annotated[int, Limits(at_least=1)]`, and are checked in one loop:
 `check_fields` for a configuration, `checked` for a function. So everything is refused by the same sentence.
@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from itertools import islice
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints, runtime_checkable
 
 from frugan.errors import FruganError, shown
 
@@ -35,17 +35,12 @@ class Limits:
     hint: str = ""
 
 
-@dataclass(frozen=True)
-class Destination:
-    """The place of a file or folder that a command writes; it has to be writable before the work begins."""
+@runtime_checkable
+class Check(Protocol):
+    """A check of its own of a parameter's value, in the parameter's annotation."""
 
-    kind: Literal["file", "folder", "either"] = "file"
-
-    def check(self, path: Path) -> None:
-        """Raises `FruganError` unless it can be written."""
-        from frugan.files import check_writable  # with modules that help cannot wait for
-
-        check_writable(path, self.kind)
+    def check(self, name: str, value: Any) -> None:
+        """Raises `FruganError` where the value, called `name` by the user, is refused."""
 
 
 Count = Annotated[int, Limits(at_least=1, at_most=1_000_000_000)]
@@ -109,8 +104,8 @@ def as_option(name: str) -> str:
 
 
 def checked(function: F) -> F:
-    """The function with its arguments checked before it runs, as `check_fields` does, named as options are; every `Destination`
-    is tried.
+    """The function with its arguments checked before it runs, as `check_fields` does, named as options are; and by every
+    `Check`.
 
     Its annotations are evaluated once, here: Typer asks for them several times, and compiles texts each time.
     """
@@ -122,9 +117,9 @@ def checked(function: F) -> F:
         for name, allowed in _allowed(function):
             if name in given.arguments:
                 given.arguments[name] = allowed.check(as_option(name), given.arguments[name])
-        for name, place in _destinations(function):
-            if (path := given.arguments.get(name)) is not None:
-                place.check(path)
+        for name, one in _own_checks(function):
+            if (value := given.arguments.get(name)) is not None:
+                one.check(as_option(name), value)
         return function(*given.args, **given.kwargs)
 
     call.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]
@@ -214,11 +209,11 @@ def _allowed(owner: Any) -> tuple[tuple[str, _Allowed], ...]:
 
 
 @functools.cache
-def _destinations(function: Any) -> tuple[tuple[str, Destination], ...]:
-    """(name, its mark) of each parameter of a function that is the place of what it writes."""
+def _own_checks(function: Any) -> tuple[tuple[str, Check], ...]:
+    """(name, check) of each parameter of a function whose annotation has one."""
     hints = get_type_hints(function, include_extras=True)
-    marks = ((name, leaf) for name, hint in hints.items() for leaf in _leaves(hint))
-    return tuple((name, leaf) for name, leaf in marks if isinstance(leaf, Destination))
+    found = ((name, leaf) for name, hint in hints.items() for leaf in _leaves(hint))
+    return tuple((name, leaf) for name, leaf in found if isinstance(leaf, Check) and not isinstance(leaf, type))
 
 
 def _leaves(hint: Any) -> Iterator[Any]:

@@ -202,7 +202,7 @@ def check_writable(path: str | Path, kind: Literal["file", "folder", "either"] =
     try:
         with tempfile.TemporaryDirectory(prefix=".frugan-", suffix=".tmp", dir=place) as scratch:
             file = Path(scratch, *inner, *(["file"] if kind == "folder" else []))
-            file.parent.mkdir(parents=True, exist_ok=True)
+            os.makedirs(file.parent, exist_ok=True)
             file.write_bytes(b"0")
     except (OSError, ValueError) as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

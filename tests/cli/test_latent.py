@@ -335,6 +335,7 @@ REFUSED = {
     "no such class": ("video", "classes", ["--classes", "0,7"], "class '7'"),
     "nan scores": ("directions", "parent", ["--method", "boundary", "--scores", "nan.csv"], "give finite numbers"),
     "one class": ("directions", "parent", ["--method", "boundary", "--scores", "one.csv"], "are the same"),
+    "few scores": ("directions", "parent", ["--method", "boundary", "--scores", "few.csv"], "at least 3 of either"),
     "no scores": ("directions", "parent", ["--method", "boundary"], "needs --scores"),
     "no examples": ("directions", "parent", ["--method", "stylespace"], "needs --seeds"),
     "no scikit-learn": ("directions", "parent", ["--method", "boundary", "--scores", "size"], "pip install"),
@@ -411,6 +412,7 @@ def test_what_cannot_be_done_is_one_sentence_and_writes_nothing(
     np.save(tmp_path / "pickle.npy", np.array([print], dtype=object))
     Image.new("L", (16, 16), 255).save(tmp_path / "mask.png")
     (tmp_path / "nan.csv").write_text("0,1\n1,nan\n2,0\n")
+    (tmp_path / "few.csv").write_text("0,1\n1,2\n2,3\n4,5\n5,6\n")
     (tmp_path / "one.csv").write_text("0,1\n1,1\n2,1\n")
     G = load_generator(networks / "parent")
     save_code(Code("a", torch.zeros(G.num_ws, 12), Identity.of(G)), tmp_path / "a.safetensors")

@@ -10,10 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from frugan.data import DataConfig, draw_labels, open_dataset
+from frugan.data.dataset import untrained_warning
 from frugan.errors import FruganError
+from tests.program import SMALL_NETWORKS, call
 
 NAMES = [f"{'ab'[i % 3 == 0]}/{i:02d}.png" for i in range(30)]  # 20 of class a, 10 of class b
 
@@ -234,3 +238,36 @@ def test_set_mistakes(config: DataConfig, tmp_path: Path, noise) -> None:
     with pytest.raises(FruganError, match=r"a/01\.png is RGB, a/grey\.png is L"):
         open_dataset(config)
     assert open_dataset(replace(config, channels="RGB")).channels == 3
+
+
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(0, 5), min_size=4, max_size=12), st.integers(0, 3), st.booleans())
+def test_classes_that_keep_no_training_image_are_named(
+    tmp_path_factory: pytest.TempPathFactory, noise, classes: list[int], held_out: int, flags: bool
+) -> None:
+    """Of classes, and of flags several of which an image may have: exactly those that the split takes away."""
+    file = tmp_path_factory.mktemp("set") / "set.npz"
+    labels = np.eye(6, dtype=np.float32)[classes]
+    if flags:
+        labels[:, 0] = 1
+    np.savez(file, images=noise(len(classes), 8, 8, 3), labels=labels)
+    data = open_dataset(DataConfig(str(file), labels="auto", held_out=held_out))
+    held, train = (set(np.flatnonzero(data.labels[i].any(0))) for i in (data.held_out_indices, data.train_indices))
+    lost, told = sorted(held - train), untrained_warning(data)
+    assert (told is None) == (not lost)
+    if told:
+        assert told.startswith(f"--held-out {held_out} leaves no training image of class {', '.join(map(str, lost))}, ")
+
+
+def test_on_the_command_line_classes_without_training_images_are_told_before_the_first_step(
+    tmp_path: Path, make_images, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_images(tmp_path / "set", ["Katze/1.png", "[b]dog/2.png", "owl/3.png", "owl/4.png"])
+    told = "no training image of class"
+    options = f"--held-out 3 --dry-run --kimg 0.1 --threads 1 --device cpu {SMALL_NETWORKS}".split()
+    code, out = call(capsys, tmp_path, "train", "set", "--conditional", *options)
+    assert code == 0, out
+    assert "warning: --held-out 3 leaves no training image of class " in out
+    assert told not in call(capsys, tmp_path, "train", "set", *options)[1]  # without labels nothing is lost
+    assert told in " ".join(call(capsys, tmp_path, "data", "inspect", "set", "--held-out", 3)[1].split())
+    assert told not in call(capsys, tmp_path, "data", "inspect", "set")[1]

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from frugan.errors import FruganError
 from frugan.latent.direction import (
@@ -31,6 +33,7 @@ from frugan.latent.directions import (
     import_ws_range,
     sefa_directions,
 )
+from frugan.latent.directions.boundary import check_scores
 from frugan.latent.edit import Edit, Truncation, edited_styles, render_edited
 from frugan.latent.levels import level_names, parse_levels
 from frugan.latent.statistics import Statistics, flat_styles
@@ -79,6 +82,23 @@ def test_a_boundary_finds_the_plane(G: Generator, statistics: Statistics, estima
     assert found.rest_accuracy > 0.8
     direction = boundary_direction(G, statistics, found, name="toy")
     assert direction.sigma == pytest.approx(statistics.deviation_along(found.normal))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.sampled_from([0.0, 1.0, 0.5, 2.0]), min_size=1, max_size=10))
+def test_too_few_scores_are_refused_and_no_others(values: list[float]) -> None:
+    """Whatever `check_scores` lets pass, before anything is drawn, gives a boundary in the end."""
+    scores = torch.tensor(values, dtype=torch.float64)
+    w = torch.randn(len(values), 6, generator=torch.Generator().manual_seed(0))
+    kinds = sorted(set(values))
+    few = min(map(values.count, kinds)) if len(kinds) == 2 else len(values) // 2
+    if len(kinds) == 1 or few < 3:
+        for refused in (lambda: check_scores(scores), lambda: find_boundary(w, scores)):
+            with pytest.raises(FruganError, match=r"at least 3 of either; score more images|are the same"):
+                refused()
+    else:
+        check_scores(scores)
+        assert 0 <= find_boundary(w, scores).accuracy <= 1
 
 
 def test_a_boundary_in_z_moves_z(G: Generator, statistics: Statistics) -> None:

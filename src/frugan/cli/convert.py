@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Option
 
-from frugan.checks import Destination
 from frugan.cli.common import print_command, say
+from frugan.cli.signature import Destination
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Option
 
-from frugan.checks import Destination, Limits, Seed, checked
+from frugan.checks import Limits, Seed, checked
 from frugan.cli.common import bar, console, say
-from frugan.cli.signature import completing, demo_styles
+from frugan.cli.signature import Destination, completing, demo_styles
 from frugan.errors import shown
 from frugan.resolution import parse_resolution
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from frugan.checks import Destination, Limits
+from frugan.checks import Limits
 from frugan.cli.common import bar, print_command, say
-from frugan.cli.signature import Device, completing, demo_styles
+from frugan.cli.signature import Destination, Device, completing, demo_styles
 from frugan.cli.train import describe, follow
 from frugan.errors import FruganError
 
@@ -31,7 +31,9 @@ SAMPLES = 1000
 
 
 def demo(
-    out: Annotated[Path, Destination("folder"), typer.Argument(help="Directory for the images and the run.")] = Path("demo"),
+    out: Annotated[Path, Destination("folder"), typer.Argument(help="Directory for the images and the run.")] = Path(
+        "demo"
+    ),
     style: Annotated[
         str | None,
         Option(

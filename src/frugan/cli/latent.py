@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Option
 
-from frugan.checks import Destination, Limits
+from frugan.checks import Limits
 from frugan.cli.common import (
     all_codes,
     bar,
@@ -24,7 +24,7 @@ from frugan.cli.common import (
     say,
     tell_of_sheet,
 )
-from frugan.cli.signature import Class, Device, Network, Out, Psi
+from frugan.cli.signature import Class, Destination, Device, Network, Out, Psi
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:

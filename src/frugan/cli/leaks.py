@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from frugan.checks import Destination, Limits, check_number
+from frugan.checks import Limits, check_number
 from frugan.cli.common import bar, console
-from frugan.cli.signature import Device
+from frugan.cli.signature import Destination, Device
 from frugan.errors import FruganError
 
 
@@ -61,7 +61,9 @@ def leaks(
 
         check_plot(plot)
         if not runs and (data or draw):
-            raise FruganError(f"--plot {plot} draws runs, or the table of transforms; leave it out with --data and --draw")
+            raise FruganError(
+                f"--plot {plot} draws runs, or the table of transforms; leave it out with --data and --draw"
+            )
     if runs:
         asked = {"data": data, "function": function, "transforms": transforms, "samples": samples, "device": device}
         content, lines = _of_runs(runs, asked, plot)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 from rich.markup import escape
 from typer.core import TyperCommand
 
-from frugan.checks import Destination, Truncation, as_option
+from frugan.checks import Truncation, as_option
 from frugan.config.options import Display, Options, descriptions, displays
 
 Given = dict[str, Any]
@@ -126,6 +126,20 @@ def show_all(ctx: typer.Context, asked: bool) -> None:
 HelpAll = Annotated[
     bool, typer.Option("--help-all", is_eager=True, callback=show_all, help="Show all options and exit.")
 ]
+
+
+@dataclass(frozen=True)
+class Destination:
+    """The place of what a command writes, in the annotation of a parameter; `frugan.checks.checked` tries it before the work
+    begins. `kind`: as `frugan.files.check_writable` takes it."""
+
+    kind: Literal["file", "folder", "either"] = "file"
+
+    def check(self, name: str, value: Path) -> None:
+        from frugan.files import check_writable  # with modules that help cannot wait for
+
+        check_writable(value, self.kind)
+
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 Device = Annotated[

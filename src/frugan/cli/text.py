@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Option
 
-from frugan.checks import Destination, Limits, Truncation, checked
+from frugan.checks import Limits, Truncation, checked
 from frugan.cli.common import (
     bar,
     check_image,
@@ -21,7 +21,7 @@ from frugan.cli.common import (
     say,
     tell_of_sheet,
 )
-from frugan.cli.signature import Device, Network, Out
+from frugan.cli.signature import Destination, Device, Network, Out
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:

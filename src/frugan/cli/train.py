@@ -77,8 +77,8 @@ def train(
                 plans = plan(options, source, device=chosen, processes=many, progress=progress)
             config, dataset, start = plans.config, plans.dataset, plans.start
             describe(dataset, plans.derived)
-            if plans.warning:
-                say(f"warning: {plans.warning}")
+            for warning in plans.warnings:
+                say(f"warning: {warning}")
             if start:
                 console.print(f"starting from {start.source}", *start.lines(), sep="\n", markup=False)
             if plans.note:

@@ -23,13 +23,14 @@ from frugan.data.sources.own import OwnFiles
 from frugan.data.stats import stats_notes
 from frugan.data.store import LocalPixels, PixelStore
 from frugan.data.target import size_name
-from frugan.errors import FruganError
+from frugan.errors import FruganError, shown
 from frugan.image_files import choose_sheet
 from frugan.images import to_float
 from frugan.label_parts import Measured, describe_labels, measure
 from frugan.pixel_format import PixelFormat, Range
 
 _PINNED = ("cuda",)  # devices whose copies from page-locked memory the host need not wait for
+_NAMED = 5
 _RESIDENT_SHARE = 0.25  # of a device's free memory: the rest is for training
 
 
@@ -301,6 +302,20 @@ def draw_labels(dataset: Dataset, n: int, *, generator: torch.Generator) -> Tens
     """
     pool = dataset.label_pool.to(generator.device)
     return pool[torch.randint(len(pool), (n,), generator=generator, device=generator.device)]
+
+
+def untrained_warning(dataset: Dataset) -> str | None:
+    """A sentence that names the classes and flags that only held-out images have; None where there are none."""
+    held_out, train = ((dataset.labels[rows] != 0).any(0) for rows in (dataset.held_out_indices, dataset.train_indices))
+    lost = [int(k) for k in np.flatnonzero(held_out & ~train) if k not in dataset.measured_columns]
+    if not lost:
+        return None
+    names = ", ".join(shown(dataset.class_names[k]) if dataset.class_names else str(k) for k in lost[:_NAMED])
+    more = f", … ({len(lost)} in all)" if len(lost) > _NAMED else ""
+    return (
+        f"--held-out {dataset.config.held_out:g} leaves no training image of class {names}{more}, of which nothing will be "
+        "learned: hold out fewer images, or add more of that class"
+    )
 
 
 def _resident_limit(device: torch.device) -> int:

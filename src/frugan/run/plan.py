@@ -14,6 +14,7 @@ from frugan.config.options import Options
 from frugan.config.resolve import Derived, Facts, generated_tile, resolve
 from frugan.config.schema import RunConfig
 from frugan.data import DataConfig, Dataset, open_dataset
+from frugan.data.dataset import untrained_warning
 from frugan.data.duplicates import split_warning
 from frugan.data.open import declared_masks
 from frugan.device import bf16_pays
@@ -42,7 +43,7 @@ _LOOKED_AT = 256  # images that decide whether a set repeats
 class Plan(NamedTuple):
     """The plan of a run: its configuration with reasons, its images, and the weights that it takes from other networks.
 
-    `note`: a decision that the user may want otherwise; `warning`: a fault of the images that training can live with.
+    `note`: a decision that the user may want otherwise; `warnings`: faults of the images that training can live with.
     """
 
     config: RunConfig
@@ -50,7 +51,7 @@ class Plan(NamedTuple):
     dataset: Dataset
     start: StartReport | None
     note: str | None = None
-    warning: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def plan(
@@ -103,7 +104,13 @@ def plan(
         derived.append(Derived("compile", pays, reason))
     start = _start(config, source) if source else None
     _check_start(config, dataset, device)
-    return Plan(config, derived, dataset, start, note, split_warning(dataset) if rank() == 0 else None)
+    return Plan(config, derived, dataset, start, note, _warnings(config, dataset) if rank() == 0 else ())
+
+
+def _warnings(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:
+    """Sentences on the division of the images, where it spoils what is learned or measured."""
+    found = [split_warning(dataset), untrained_warning(dataset) if config.conditional else None]
+    return tuple(filter(None, found))
 
 
 def _shaped_like(G: Generator, data: DataConfig) -> DataConfig:

@@ -99,7 +99,7 @@ def train(
     `options` are the fields of `frugan.config.options.Options`, and of `frugan.data.DataConfig` besides its path
     (docs/reference/options.md explains them). Several processes train together where each calls this within
     `frugan.distributed.joined`. A `UserWarning` says so where preset auto would take a CPU more than a day, and another
-    one is taken; and where held-out images are near-duplicates of training images.
+    one is taken; where held-out images are near-duplicates of training images; and where a class keeps no training image.
     """
     chosen = choose_device(device)
     run, dataset = begin(data, out, device=chosen, **options)
@@ -131,8 +131,8 @@ def begin(
     planned = first_before_others(lambda: plan(Options(**options), config, device=device))
     if planned.note and rank() == 0:
         warnings.warn(f"{planned.note} For preset auto all the same, give preset='auto'.", stacklevel=3)
-    if planned.warning:
-        warnings.warn(planned.warning, stacklevel=3)
+    for warning in planned.warnings:
+        warnings.warn(warning, stacklevel=3)
     run = Run.create(out, planned.config) if rank() == 0 else None
     gather(None)
     return run or Run(out), planned.dataset

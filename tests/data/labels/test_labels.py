@@ -12,11 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from frugan.data.labels.read import find_labels, read_labels
 from frugan.data.sources.open import open_source
 from frugan.errors import FruganError
+from frugan.label_parts import label_parts
+from frugan.latent.labels import parse_label
 
 NAMES = ["cat/1.png", "cat/2.png", "dog/3.png", "dog/4.png"]
 ONE_HOT = [[1, 0], [1, 0], [0, 1], [0, 1]]
@@ -52,6 +56,26 @@ def test_folders(folder: Path) -> None:
         assert labels.values.tolist() == ONE_HOT
         assert labels.values.dtype == np.float32
         assert labels.class_names == ["cat", "dog"]
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.sets(st.text("ab=k é", min_size=1, max_size=5).filter(lambda name: name.strip() == name), min_size=2, max_size=5)
+)
+def test_any_folders_are_the_classes_of_one_part(tmp_path_factory: pytest.TempPathFactory, folders: set[str]) -> None:
+    """Also where some names have a "=", which elsewhere divides a part of a label from its classes."""
+    home = tmp_path_factory.mktemp("set")
+    for folder in folders:
+        (home / folder).mkdir()
+        Image.new("RGB", (8, 8)).save(home / folder / "1.png")
+    names = _read(home).class_names
+    (part,) = label_parts(len(folders), names)
+    first, mark, _ = min(folders).partition("=")
+    shared = bool(first and mark) and all(name.startswith(f"{first}=") for name in folders)
+    assert {*part.classes} == ({name.removeprefix(f"{first}=") for name in folders} if shared else folders)
+    assert not part.is_flag
+    for i, name in enumerate(part.classes):
+        assert parse_label(name, len(folders), names).argmax() == i  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_folders_below_a_common_one(tmp_path: Path, make_images) -> None:

@@ -139,7 +139,14 @@ def _from_folders(source: Source, names: Sequence[str]) -> Labels:
         )
     if len(set(folders)) < 2:
         raise FruganError(f"{source.path} has a single class folder, {folders[0]!r}; train without --conditional")
-    return Labels(*by_class(folders), "sub-folders")
+    return Labels(*by_class(_as_one_part(folders)), "sub-folders")
+
+
+def _as_one_part(folders: list[str]) -> list[str]:
+    """Names of classes that `frugan.label_parts` takes for those of one part, also where some of them have a "=" of their own."""
+    parts = {folder.partition("=")[0] for folder in folders if "=" in folder}
+    one = len(parts) == 1 and "" not in parts and all("=" in folder for folder in folders)
+    return folders if one or not parts else [f"class={folder}" for folder in folders]
 
 
 def _class_folders(names: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from frugan.channels import CHANNEL_NAMES
 from frugan.command_line import command
 from frugan.data.cache import digests, headers
 from frugan.data.config import DataConfig
-from frugan.data.dataset import Dataset
+from frugan.data.dataset import Dataset, untrained_warning
 from frugan.data.decode import Header, resize
 from frugan.data.duplicates import MOST_IMAGES, Pair, describe_pair, near_duplicates, split_warning
 from frugan.data.labels.read import find_labels
@@ -57,6 +57,7 @@ class Inspection:
     same_pixels: list[list[str]]  # after decoding and resizing; the same files not told again
     near: list[Pair]  # images that are nearly the same, by number; the most alike first
     near_split: str | None  # what is to be said of those on both sides of the split
+    untrained: str | None  # likewise of classes that are held out whole
     kept: dict[str, float]  # share of an image of each size that the crop leaves
     flat: list[str]  # images of a single colour
     black: list[str]  # images that are nearly black where they are not transparent, those of a single colour included
@@ -98,6 +99,7 @@ class Inspection:
             ("decoded", f"{data.pixels.nbytes / 1e6:,.1f} MB in {data.cache_folder}"),
             *(("note", note) for note in data.notes),
             *([("problem", self.near_split)] if self.near_split else []),
+            *([("problem", self.untrained)] if self.untrained else []),
             *(("problem", problem) for problem in self.problems),
         ]  # fmt: skip
 
@@ -186,6 +188,7 @@ def inspect(
         same_pixels=[group for group in same_pixels if frozenset(group) not in told],
         near=_near(opened, looks),
         near_split=split_warning(opened),
+        untrained=untrained_warning(opened),
         kept={size: kept_share(_size(size), opened.resolution, config.fit) for size in sizes},
         flat=[name for name, look in zip(opened.names, looks) if look.flat],
         black=[name for name, look in zip(opened.names, looks) if look.black],

@@ -23,6 +23,8 @@ from frugan.networks import Generator
 Estimator = Literal["auto", "svm", "logistic"]
 FEW = 1000
 """Below so many labels `auto` takes shrunk logistic regression."""
+FEWEST = 3
+"""Latents of either end: two to fit by, each of which cross-validation leaves out in turn, and one to test by."""
 CHOSEN = 0.02
 """Share of the latents taken from either end."""
 
@@ -118,8 +120,13 @@ def boundary_direction(
     )
 
 
-def check_scores(scores: Tensor) -> np.ndarray:
-    """Scores `[N]` as float64. Raises `FruganError` where they are not finite, or all the same."""
+def check_scores(scores: Tensor) -> None:
+    """Raises `FruganError` where no plane can be found by these scores `[N]`: not finite, all the same, or too few."""
+    _ends(scores, scores.numel(), CHOSEN)
+
+
+def _finite(scores: Tensor) -> np.ndarray:
+    """Scores `[N]` as float64."""
     values = scores.detach().cpu().double().numpy().reshape(-1)
     if not np.isfinite(values).all():
         at = int(np.flatnonzero(~np.isfinite(values))[0])
@@ -139,7 +146,7 @@ def check_estimators() -> None:
 
 def _ends(scores: Tensor, count: int, chosen: float) -> tuple[np.ndarray, np.ndarray]:
     """The rows with the lowest and with the highest scores."""
-    values = check_scores(scores)
+    values = _finite(scores)
     if len(values) != count:
         raise FruganError(f"{len(values)} scores for {count} latents; give one for each")
     check_number("chosen", chosen, above=0)
@@ -151,8 +158,10 @@ def _ends(scores: Tensor, count: int, chosen: float) -> tuple[np.ndarray, np.nda
         many = min(max(many, 100), count // 2)  # of a few hundred latents 2 % would be a handful
         order = np.argsort(values, kind="stable")
         low, high = order[:many], order[count - many :]
-    if min(len(low), len(high)) < 2:
-        raise FruganError(f"{len(low)} low and {len(high)} high scores: at least 2 of either are needed")
+    if min(len(low), len(high)) < FEWEST:
+        raise FruganError(
+            f"{len(low)} low and {len(high)} high scores: a boundary needs at least {FEWEST} of either; score more images"
+        )
     return low, high
 
 
