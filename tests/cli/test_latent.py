@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from frugan.latent.statistics import cluster_centres
 from frugan.networks import load_generator
 from frugan.pixel_format import PixelFormat
 from tests.latent.conftest import make_generator
+from tests.latent.test_code import make_code
 
 Run = Callable[..., str]
 
@@ -428,6 +430,22 @@ def test_what_cannot_be_done_is_one_sentence_and_writes_nothing(
         )
     assert {p for p in tmp_path.rglob("*") if "cache" not in p.parts} == before
     assert command != "directions" or not (tmp_path / "cache").exists()  # no statistics: nothing was begun
+
+
+def test_codes_keep_their_noise(run: Run, networks: Path, tmp_path: Path) -> None:
+    """On sheets, and in videos of a single one; of a video between several it is told that they do not."""
+    G = load_generator(networks / "parent")
+    files = []
+    for folder in ("fitted", "plain"):
+        code = tmp_path / folder / "me.safetensors"
+        save_code(replace(make_code(G, noise=folder == "fitted"), c=None), code)
+        run("sweep", "parent", "--seeds", code, "--truncation", "1,1", "--out", f"{folder}/sweep.png")
+        run("mix", "parent", "--rows", f"{code},1", "--columns", "2", "--out", f"{folder}/mix.png")
+        run("video", "parent", "--truncation", "1:0", "--seeds", code, "--seconds", 0.1, "--out", f"{folder}/one.png")
+        told = run("video", "parent", "--tour", f"{code},1", "--seconds", 0.1, "--out", f"{folder}/tour.png")
+        assert ("fitted to me is left out" in " ".join(told.split())) == (folder == "fitted")
+        files.append([(tmp_path / folder / f"{kind}.png").read_bytes() for kind in ("sweep", "mix", "one", "tour")])
+    assert [fitted == plain for fitted, plain in zip(*files)] == [False, False, False, True]
 
 
 def test_a_sheet_says_what_it_does_not_show(run: Run, networks: Path, tmp_path: Path) -> None:

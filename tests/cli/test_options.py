@@ -659,6 +659,7 @@ def watch_mix(rec: Recorder) -> None:
         return torch.zeros(1)
 
     rec.monkeypatch.setattr("frugan.latent.code.point_ws", noted)
+    rec.monkeypatch.setattr("frugan.latent.code.point_noise", lambda G, points: "const")
     rec.watch(
         "frugan.latent.mixing.mixing_grid", (torch.zeros(6, 3, 8, 8), torch.zeros(8, 3, 8, 8), torch.zeros(48, 3, 8, 8))
     )

@@ -7,12 +7,17 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from frugan.errors import FruganError
 from frugan.latent.blending import Morph, Swap, alignment, blend, check_aligned, interpolate
+from frugan.latent.code import point_noise, point_ws, render_points
 from frugan.latent.mixing import mixed_ws, mixing_grid
 from frugan.latent.path import loop
+from frugan.latent.projection import constant_noise
 from frugan.networks import Generator
+from tests.latent.test_code import make_code
 
 Make = Callable[..., Generator]
 
@@ -102,3 +107,26 @@ def test_mixing_takes_the_columns_levels(G: Generator) -> None:
     first, top, mixtures = mixing_grid(G, rows, columns, (0, 1, 2))
     assert torch.allclose(mixtures.reshape(2, 3, *top.shape[1:])[0], top, atol=1e-5)  # all levels: the columns
     assert len(first) == 2
+
+
+@settings(deadline=None, max_examples=12)
+@given(
+    st.sets(st.integers(0, 2)), st.lists(st.booleans(), min_size=5, max_size=5), st.integers(1, 4)
+)  # 2 rows, 3 columns
+def test_mixtures_have_the_noise_of_the_image_that_gives_the_level(
+    G: Generator, levels: set[int], fitted: list[bool], batch: int
+) -> None:
+    points = [make_code(G, seed, noise=has, name=str(seed)) if seed else 7 for seed, has in enumerate(fitted)]
+    noise, ws = point_noise(G, points), point_ws(G, points)
+    chosen = tuple(sorted(levels))
+    rows, columns, mixtures = mixing_grid(G, ws[:2], ws[2:], chosen, noise=noise, batch=batch)
+    assert torch.allclose(torch.cat([rows, columns]), render_points(G, points), atol=1e-5)
+    for k, mixture in enumerate(mixtures):
+        row, column = k // 3, 2 + k % 3
+        maps = constant_noise(G, 1) if noise == "const" else noise
+        of = [
+            column if (i + 1) // 2 in chosen else row for i in range(len(maps))
+        ]  # the first level has one convolution
+        own = [maps[i] if noise == "const" else maps[i][[source]] for i, source in enumerate(of)]
+        expected = G.synthesis(mixed_ws(ws[:2], ws[2:], chosen)[k // 3, k % 3][None], noise=own).clamp(-1, 1)
+        assert torch.allclose(mixture[None], expected, atol=1e-5)

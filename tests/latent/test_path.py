@@ -15,6 +15,8 @@ import torch
 from PIL import Image
 
 from frugan.errors import FruganError
+from frugan.latent.code import render_points
+from frugan.latent.direction import Direction, Identity
 from frugan.latent.directions import ganspace_directions
 from frugan.latent.edit import Truncation
 from frugan.latent.measure import pyramid_distance
@@ -32,6 +34,7 @@ from frugan.latent.path import (
 from frugan.latent.statistics import Statistics
 from frugan.latent.video import tiled, write_video
 from frugan.networks import Generator
+from tests.latent.test_code import make_code
 
 Make = Callable[..., Generator]
 
@@ -50,6 +53,17 @@ def paths(G: Generator, statistics: Statistics, make: Make) -> dict[str, Any]:
         "labelled loop": loop(labelled, [0, 1, 2], torch.eye(3)[1]),
         "truncation": truncation_path(G, 2, 0.0, 1.0),
     }
+
+
+@pytest.mark.parametrize("resolution", [(16, 16), (128, 128)])  # looked at as a whole, and by its first levels
+def test_a_path_of_one_code_has_its_noise(resolution: tuple[int, int], make: Make) -> None:
+    G = make(resolution)
+    code, plain = (make_code(G, noise=noise) for noise in (True, False))
+    direction = Direction("d", "w", torch.ones(12), 1.0, Identity.of(G))
+    for path in (edit_path(G, code, direction, -1.0, 1.0), truncation_path(G, code, 1.0, 0.0)):
+        assert torch.allclose(path.render(torch.zeros(1)), render_points(G, [code]), atol=1e-5)
+        assert not torch.allclose(path.render(torch.zeros(1)), render_points(G, [plain]), atol=1e-2)
+        assert path.render(torch.zeros(2), 64).shape[0] == 2
 
 
 NAMES = ["tour", "tour in z", "open tour", "loop", "edit", "classes", "labelled loop", "truncation"]

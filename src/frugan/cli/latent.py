@@ -171,7 +171,7 @@ def mix(
     import torch
 
     from frugan.images import save_image
-    from frugan.latent.code import point_names, point_ws
+    from frugan.latent.code import point_names, point_noise, point_ws
     from frugan.latent.edit import Truncation
     from frugan.latent.mixing import mixing_grid
     from frugan.latent.sheets import blank, table
@@ -181,7 +181,8 @@ def mix(
     chosen = _levels(levels, G) or tuple(range(-(-len(G.synthesis.sizes) // 2)))
     check_image(out)
     own, others = (point_ws(G, points, c, Truncation(truncation)) for points in (row_points, column_points))
-    first, top, mixtures = mixing_grid(G, own, others, chosen)
+    noise = point_noise(G, [*row_points, *column_points])
+    first, top, mixtures = mixing_grid(G, own, others, chosen, noise=noise)
     n = len(column_points)
     lines = [torch.cat([first[i : i + 1], mixtures[i * n : (i + 1) * n]]) for i in range(len(row_points))]
     sheet = table(
@@ -216,7 +217,7 @@ def sweep(
     import torch
 
     from frugan.images import save_image
-    from frugan.latent.code import point_names, point_ws
+    from frugan.latent.code import point_names, point_noise, point_ws
     from frugan.latent.edit import Truncation
     from frugan.latent.sheets import table
 
@@ -226,9 +227,9 @@ def sweep(
     centre = None if towards is None else _centre(network, towards, c, G)
     truncations = [Truncation(psi, chosen, centre) for psi in psis]
     check_image(out)
-    whole = point_ws(G, points, c)
+    whole, noise = point_ws(G, points, c), point_noise(G, points)
     with torch.no_grad():
-        columns = [G.synthesis(each(G, whole), noise="const").clamp_(-1, 1) for each in truncations]
+        columns = [G.synthesis(each(G, whole), noise=noise).clamp_(-1, 1) for each in truncations]
     sheet = table(
         torch.stack(columns, 1).flatten(0, 1).cpu(),
         len(psis),

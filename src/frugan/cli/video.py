@@ -74,6 +74,9 @@ def video(
         made = tiled([render_frames(path, t) for path, t in zip(paths, times)], columns, scale)
         count = write_video(out, _counted(made, frames, progress), fps=fps, alpha=G.pixels.alpha)
     say(f"{count} frames, {count / fps:.3g} s, in {out}")
+    stops = points if not (tour or edit or swept) else parse_points(tour, "--tour") if tour else []
+    if fitted := [point.name for point in stops if not isinstance(point, int) and point.noise]:
+        say(f"between images the noise is the network's own: that which was fitted to {', '.join(fitted)} is left out")
     tell_of_sheet(G, "video")
 
 

@@ -28,6 +28,8 @@ from frugan.networks import Generator
 from frugan.networks.serialization import save_tensors
 
 SUFFIX = ".safetensors"
+PointNoise = Literal["const"] | list[Tensor | None]
+"""The network's constants, or maps `[N, 1, h, w]` for each convolution."""
 _FORMAT = "frugan code 1"
 
 
@@ -210,7 +212,7 @@ def check_points(G: Generator, points: Sequence[Point]) -> None:
             point.check(G)
 
 
-def point_noise(G: Generator, points: Sequence[Point]) -> Literal["const"] | list[Tensor | None]:
+def point_noise(G: Generator, points: Sequence[Point]) -> PointNoise:
     """The noise to render points with: the network's constants, but where a code has fitted maps of its own."""
     if not any(isinstance(p, Code) and p.noise for p in points):
         return "const"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from frugan.latent.code import PointNoise
 from frugan.latent.levels import ws_of_levels
 from frugan.networks import Generator
 
@@ -28,17 +29,42 @@ def mixed_ws(rows: Tensor, columns: Tensor, levels: tuple[int, ...]) -> Tensor:
 
 @torch.no_grad()
 def mixing_grid(
-    G: Generator, rows: Tensor, columns: Tensor, levels: tuple[int, ...], *, batch: int = 16
+    G: Generator,
+    rows: Tensor,
+    columns: Tensor,
+    levels: tuple[int, ...],
+    *,
+    noise: PointNoise = "const",
+    batch: int = 16,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Images of rows `[R, C, H, W]`, of columns, and of all their mixtures, row by row; float32 in [-1, 1].
 
     Args:
         G: the generator.
         rows, columns: ws, as in `mixed_ws`.
-        levels: that the columns give.
+        levels: that the columns give, with their noise.
+        noise: of rows, then of columns, `[R + C, 1, h, w]` for each convolution, see `frugan.latent.code.point_noise`.
         batch: images at once.
     """
     grid = mixed_ws(rows, columns, levels).flatten(0, 1)
     sources = torch.cat([rows, columns, grid])
-    images = torch.cat([G.synthesis(some, noise="const").clamp_(-1, 1) for some in sources.split(batch)])
+    made = []
+    for images in torch.arange(len(sources)).split(batch):
+        some = noise if noise == "const" else _noise_of(G, noise, images, len(rows), len(columns), levels)
+        made.append(G.synthesis(sources[images], noise=some).clamp_(-1, 1))
+    images = torch.cat(made)
     return images[: len(rows)], images[len(rows) : len(rows) + len(columns)], images[len(rows) + len(columns) :]
+
+
+def _noise_of(
+    G: Generator, noise: list[Tensor | None], images: Tensor, rows: int, columns: int, levels: tuple[int, ...]
+) -> list[Tensor | None]:
+    """The noise maps of some of the images: rows, columns, then mixtures, which have the column's at `levels`."""
+    mixture = (images - rows - columns).clamp(min=0)
+    alone = images < rows + columns
+    of_level = {True: rows + mixture % columns, False: mixture // columns}
+    convolutions = [i for i, block in enumerate(G.synthesis.blocks) for _ in range(block.num_conv)]
+    return [
+        None if maps is None else maps[torch.where(alone, images, of_level[level in levels])]
+        for level, maps in zip(convolutions, noise)
+    ]

@@ -1,7 +1,8 @@
 """Paths through latent space, to make videos of: tours of seeds, closed loops, edits, classes, truncation, morphs.
 
 A path is a function of time t in [0, legs] to images. Points are interpolated by great circles in Z (where samples lie on a
-shell) and on straight lines or closed cubic splines in W (which is flat). The noise is constant.
+shell) and on straight lines or closed cubic splines in W (which is flat). The noise is constant: that of the network, or, where a
+path shows a single code, that which was fitted to it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,16 @@ from torch import Tensor
 
 from frugan.checks import check_number
 from frugan.errors import FruganError
-from frugan.latent.code import Point, check_points, is_same_point, point_names, point_styles, point_ws
+from frugan.latent.code import (
+    Point,
+    PointNoise,
+    check_points,
+    is_same_point,
+    point_names,
+    point_noise,
+    point_styles,
+    point_ws,
+)
 from frugan.latent.direction import Direction
 from frugan.latent.edit import NO_TRUNCATION, Edit, Mode, Truncation, check_edit, check_without_z
 from frugan.latent.measure import pyramid_distance
@@ -47,17 +57,25 @@ class StylePath:
         legs: number of legs; times go from 0 to it.
         styles: times `[F]` → styles `[F, width]` for each layer.
         closed: whether it ends where it begins.
+        noise: of all its images, see `frugan.latent.code.point_noise`.
     """
 
     def __init__(
-        self, G: Generator, legs: int, styles: Callable[[Tensor], Sequence[Tensor]], *, closed: bool = False
+        self,
+        G: Generator,
+        legs: int,
+        styles: Callable[[Tensor], Sequence[Tensor]],
+        *,
+        closed: bool = False,
+        noise: PointNoise = "const",
     ) -> None:
         self.G, self.legs, self.styles, self.closed = G, legs, styles, closed
+        self.noise: PointNoise = noise
 
     @torch.no_grad()
     def render(self, t: Tensor, side: int | None = None) -> Tensor:
         """See `Path`."""
-        return render_styles(self.G, self.styles(t), side)
+        return render_styles(self.G, self.styles(t), side, self.noise)
 
 
 class WPath(StylePath):
@@ -67,25 +85,39 @@ class WPath(StylePath):
         G: the generator.
         legs: number of legs; times go from 0 to it.
         ws: times `[F]` → `[F, num_ws, w_dim]`.
-        closed: whether it ends where it begins.
+        closed, noise: as of a `StylePath`.
     """
 
-    def __init__(self, G: Generator, legs: int, ws: Callable[[Tensor], Tensor], *, closed: bool = False) -> None:
-        super().__init__(G, legs, lambda t: G.synthesis.styles(ws(t)), closed=closed)
+    def __init__(
+        self,
+        G: Generator,
+        legs: int,
+        ws: Callable[[Tensor], Tensor],
+        *,
+        closed: bool = False,
+        noise: PointNoise = "const",
+    ) -> None:
+        super().__init__(G, legs, lambda t: G.synthesis.styles(ws(t)), closed=closed, noise=noise)
         self.ws = ws
 
 
-def render_styles(G: Generator, styles: Sequence[Tensor], side: int | None = None) -> Tensor:
+def render_styles(
+    G: Generator,
+    styles: Sequence[Tensor],
+    side: int | None = None,
+    noise: PointNoise = "const",
+) -> Tensor:
     """Images `[F, C, H, W]` in [-1, 1] from styles, or smaller previews of them.
 
     Args:
         G: the generator.
         styles: `[F, width]` for each layer.
         side: pixels that suffice: the image so far of the first level of that size is returned; None: the whole image.
+        noise: the network's constants, or `[F or 1, 1, h, w]` for each convolution.
     """
     if side is None or max(G.resolution) <= side:
-        return G.synthesis.render(styles, noise="const").clamp_(-1, 1)
-    for (h, w), state in zip(G.synthesis.sizes, G.synthesis.levels(styles)):
+        return G.synthesis.render(styles, noise=noise).clamp_(-1, 1)
+    for (h, w), state in zip(G.synthesis.sizes, G.synthesis.levels(styles, noise=noise)):
         if max(h, w) >= side and state.image is not None:
             return state.image.clamp_(-1, 1)
     raise AssertionError("the last level has an image")
@@ -188,7 +220,7 @@ def edit_path(
         each = [point_styles(G, seed, c, [Edit(direction, strength, mode)], truncation) for strength in strengths]
         return [torch.cat(layer) for layer in zip(*each)]
 
-    return StylePath(G, 4, styles, closed=True)
+    return StylePath(G, 4, styles, closed=True, noise=point_noise(G, [seed]))
 
 
 def class_path(G: Generator, seed: int, labels: Tensor, *, truncation: Truncation = NO_TRUNCATION) -> WPath:
@@ -231,7 +263,7 @@ def truncation_path(
         psis = (first + (last - first) * (1 - (t.double() - 1).abs())).tolist()
         return torch.cat([Truncation(psi, levels)(G, whole) for psi in psis])
 
-    return WPath(G, 2, ws, closed=True)
+    return WPath(G, 2, ws, closed=True, noise=point_noise(G, [seed]))
 
 
 def frame_times(path: Path, frames: int, *, easing: Easing = "linear", even: bool = True) -> Tensor:
