@@ -6,8 +6,8 @@ tuning and an encoder come to held-out images, how well can their codes still be
     python studies/projection.py --network runs/critters --images held-out --count 8
 
 Editability is the latent editing consistency (Tov et al. 2021): project, edit along a GANSpace component by 2 σ, render, project
-again in the same way, undo the edit, and compare both codes (RMS of their styles, in σ); lower is better. The result stands in
-docs/project/notebook/projection.md.
+again in the same way, undo the edit, and compare both codes (RMS of their styles, and of their w, in σ); lower is better. The result
+stands in docs/project/notebook/projection.md.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,13 +87,17 @@ class Found(NamedTuple):
         return render_offset(self.G, self.ws, self.offset, "const").clamp(-1, 1)
 
 
-def consistency(found: Found, statistics: Statistics, again: Callable[[Tensor], Found], strength: float = 2.0) -> float:
-    """Latent editing consistency of codes; `again`: images → codes by the same method."""
+def consistency(
+    found: Found, statistics: Statistics, again: Callable[[Tensor], Found], strength: float = 2.0
+) -> dict[str, float]:
+    """Latent editing consistency of codes, by styles and by w; `again`: images → codes by the same method."""
     direction = ganspace_directions(found.G, statistics, 1)[0]
     move = strength * direction.displacement(found.G)
     back = again(found.moved(move).images()).moved(-move)
     with torch.no_grad():
-        return float(((back.styles - found.styles) / statistics.style_std.clamp_min(1e-6)).square().mean().sqrt())
+        styles = (back.styles - found.styles) / statistics.style_std.clamp_min(1e-6)
+        ws = (back.ws - found.ws) / w_deviation(statistics, "cpu")
+    return {"lec": float(styles.square().mean().sqrt()), "lec of w": float(ws.square().mean().sqrt())}
 
 
 def held_out(
@@ -142,7 +147,7 @@ def held_out(
             "seconds": seconds[name] / len(images),
         }
         part = each._replace(ws=each.ws[some], offset=None if each.offset is None else each.offset[some])
-        rows[name]["lec"] = consistency(part, statistics, ways[name])
+        rows[name] |= consistency(part, statistics, ways[name])
         print("held-out", name, {k: round(v, 3) for k, v in rows[name].items()}, flush=True)
     return rows, rungs
 
@@ -169,6 +174,7 @@ def main() -> None:
     parser.add_argument("--network", required=True)
     parser.add_argument("--images", required=True, help="a folder of images that the generator has not seen")
     parser.add_argument("--count", type=int, default=16)
+    parser.add_argument("--shown", type=int, default=6, help="images in the sheet")
     parser.add_argument("--own", type=int, default=32)
     parser.add_argument("--edited", type=int, default=16, help="images whose codes are edited")
     parser.add_argument("--steps", type=int, default=200)
@@ -186,7 +192,8 @@ def main() -> None:
     facts = {"encoder seconds": time.process_time() - began, "encoder explains": 1 - unexplained}
     print({k: round(v, 3) for k, v in facts.items()}, flush=True)
     rows, rungs = held_out(G, targets.images, distance, statistics, encoder, args)
-    sheet = comparison([file.stem for file in files], targets.images, rungs)
+    shown = [replace(rung, images=rung.images[: args.shown]) for rung in rungs]
+    sheet = comparison([file.stem for file in files[: args.shown]], targets.images[: args.shown], shown)
     save_image(sheet, args.out / "rungs.png")
     facts["early stop saves"] = early_stop(
         G, targets.images, distance, statistics, rungs[2], rows["PN"]["seconds"], args
@@ -195,9 +202,10 @@ def main() -> None:
     (args.out / "projection.json").write_text(json.dumps(report, indent=1))
     report["own"] = own_images(G, open_distance("pixels"), statistics, args)
     (args.out / "projection.json").write_text(json.dumps(report, indent=1))
-    print(f"\n| rung | {distance.name} | PSNR | CPU seconds an image | LEC |\n|---|--:|--:|--:|--:|")
+    print(f"\n| rung | {distance.name} | PSNR, dB | processor, seconds an image | LEC, styles | LEC, w |\n|---{'|--:' * 5}|")
     for name, row in rows.items():
-        print(f"| {name} | {row['distance']:.3f} | {row['psnr']:.1f} | {row['seconds']:.1f} | {row['lec']:.2f} |")
+        figures = f"{row['distance']:.3f} | {row['psnr']:.1f} | {row['seconds']:.2f} | {row['lec']:.2f} | {row['lec of w']:.2f}"
+        print(f"| {name} | {figures} |")
     print(f"early stop at 1.2 times the W rung's distance saves {facts['early stop saves']:.0%} of the ladder to PN")
 
 

@@ -124,7 +124,7 @@ def edits(
         return render(G, sc.train_mapper(G, model, pair(text)[0], statistics, config)(ws))
 
     def by_optimisation(text: str, ws: Tensor) -> Tensor:
-        config = sc.OptimiseConfig(steps=args.optimise_steps)
+        config = sc.OptimiseConfig(steps=args.optimise_steps, keep=args.keep)
         return render(G, sc.optimise(G, model, ws, pair(text)[0], statistics, config)[0])
 
     def by_adaptation(text: str, ws: Tensor) -> Tensor:
@@ -182,11 +182,13 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--values", nargs="+", default=list(VALUES), choices=VALUES)
     parser.add_argument("--seeds", type=int, default=16)
+    parser.add_argument("--first-seed", type=int, default=1000)
     parser.add_argument("--images", type=int, default=8, help="samples that relevances are averaged over")
     parser.add_argument("--channels", type=int, default=30)
     parser.add_argument("--labelled", type=int, default=1500, help="samples that boundaries are fitted to")
     parser.add_argument("--kept", type=float, default=0.2)
     parser.add_argument("--optimise-steps", type=int, default=150)
+    parser.add_argument("--keep", type=float, default=sc.OptimiseConfig.keep, help="λ of `optimise`")
     parser.add_argument("--mapper-steps", type=int, default=300)
     parser.add_argument("--adapt-steps", type=int, default=300)
     parser.add_argument("--adapt-lr", type=float, default=0.002)
@@ -198,7 +200,7 @@ def main() -> None:
     some = render(G, G.mapping(G.latents(list(range(2000, 2200))), truncation=0.7))
     alike = agreement(model, judge, some)
     print("captions and classifier agree on samples:", {k: round(v, 2) for k, v in alike.items()}, flush=True)
-    ws = G.mapping(G.latents(list(range(1000, 1000 + args.seeds))), truncation=0.7)
+    ws = G.mapping(G.latents(list(range(args.first_seed, args.first_seed + args.seeds))), truncation=0.7)
     before, methods = render(G, ws), edits(G, model, statistics, args)
     for method in args.methods:
         found = results(args.out, method)

@@ -68,12 +68,14 @@ def test_heuristics_are_nan_without_their_inputs() -> None:
     assert controller.r_t.isnan()  # of the last window alone
 
 
-def test_the_denominator_of_r_v_is_floored() -> None:
-    controller = Controller(ControllerConfig(kind="rv", interval=1))
-    controller.merge(logit_sums(real=SURE, generated=SURE * 2, held_out=SURE / 2))
+@pytest.mark.parametrize("generated", [2.0, 1.0, 1 - 1e-6])
+@pytest.mark.parametrize("held_out, r_v", [(0.5, 3), (1.5, -3)])
+def test_the_denominator_of_r_v_is_floored_and_its_value_bounded(generated: float, held_out: float, r_v: float) -> None:
+    controller = Controller(ControllerConfig(kind="rv", interval=1, p_init=0.5))
+    controller.merge(logit_sums(real=SURE, generated=SURE * generated, held_out=SURE * held_out))
     controller.update(64)
-    assert float(controller.r_v) == pytest.approx(0.5 / 1e-8)
-    assert float(controller.p) > 0
+    assert float(controller.r_v) == r_v
+    assert (float(controller.p) > 0.5) == (r_v > 0)
 
 
 @pytest.mark.parametrize("held_out, direction", [(-0.5, 1), (0.0, 0), (0.5, -1)])

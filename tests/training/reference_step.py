@@ -481,7 +481,8 @@ class ReferenceRun:
         s = self.s
         real, fake, held_out = (torch.cat(v) if v else torch.full((1,), math.nan) for v in self.window.values())
         self.r_t = real.sign().mean().item()
-        self.r_v = ((real.mean() - held_out.mean()) / max((real.mean() - fake.mean()).item(), 1e-8)).item()
+        r_v = (real.mean() - held_out.mean()) / max((real.mean() - fake.mean()).item(), 1e-8)
+        self.r_v = r_v.clamp(-3, 3).item()
         self.window = {"real": [], "fake": [], "held_out": []}
         if s.controller in ("r_t", "r_v"):
             excess = (self.r_t if s.controller == "r_t" else self.r_v) - s.target

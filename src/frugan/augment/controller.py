@@ -72,11 +72,16 @@ class ControllerConfig:
             raise FruganError(f"p_init is {self.p_init}; it must lie between 0 and {highest}")
 
 
+R_V_LIMIT = 3.0
+"""r_v divides by what parts training from generated images: where that is next to nothing, the quotient would be any number."""
+
+
 def heuristics(sums: Tensor) -> tuple[Tensor, Tensor]:
-    """(r_t, r_v), 0-d, from sums as in `Controller.sums`; NaN where an average is missing."""
+    """(r_t, r_v), 0-d, from sums as in `Controller.sums`; NaN where an average is missing, r_v within ±`R_V_LIMIT`."""
     logits, signs = (sums[:, :2] / sums[:, 2:]).unbind(1)  # 0/0 = NaN: not observed
     real, generated, held_out = logits
-    return signs[0], (real - held_out) / (real - generated).clamp_min(1e-8)
+    r_v = (real - held_out) / (real - generated).clamp_min(1e-8)
+    return signs[0], r_v.clamp(-R_V_LIMIT, R_V_LIMIT)
 
 
 @torch.no_grad()
