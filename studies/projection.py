@@ -6,8 +6,8 @@ tuning and an encoder come to held-out images, how well can their codes still be
     python studies/projection.py --network runs/critters --images held-out --count 8
 
 Editability is the latent editing consistency (Tov et al. 2021): project, edit along a GANSpace component by 2 σ, render, project
-again in the same way, undo the edit, and compare both codes (RMS of their styles, and of their w, in σ); lower is better. The result
-stands in docs/project/notebook/projection.md.
+again in the same way, undo the edit, and compare both codes (RMS of their styles, and of their w, in σ); lower is better. The
+result stands in docs/project/notebook/projection.md.
 """
 
 from __future__ import annotations
@@ -202,7 +202,9 @@ def main() -> None:
     (args.out / "projection.json").write_text(json.dumps(report, indent=1))
     report["own"] = own_images(G, open_distance("pixels"), statistics, args)
     (args.out / "projection.json").write_text(json.dumps(report, indent=1))
-    print(f"\n| rung | {distance.name} | PSNR, dB | processor, seconds an image | LEC, styles | LEC, w |\n|---{'|--:' * 5}|")
+    print(
+        f"\n| rung | {distance.name} | PSNR, dB | processor, seconds an image | LEC, styles | LEC, w |\n|---{'|--:' * 5}|"
+    )
     for name, row in rows.items():
         figures = f"{row['distance']:.3f} | {row['psnr']:.1f} | {row['seconds']:.2f} | {row['lec']:.2f} | {row['lec of w']:.2f}"
         print(f"| {name} | {figures} |")

@@ -5,7 +5,7 @@ a generator's samples by "a critter" → "a critter eyes happy" and so on. A cla
 often the named attribute appears, and how many of the other attributes turn into another class.
 
     frugan text train critters --labels labels.csv --subject critter --out captions
-    python studies/text_edits.py --network sample --captions captions --classifier sample
+    python studies/text_edits.py --network sample --captions captions --classifier judge
 
 Rows: global (relevances by the Jacobian, and by the paper's finite differences), shared, optimise, mapper (`frugan.latent.text`),
 a boundary in w between samples that the captions call one way or the other, and StyleGAN-NADA. Directions are compared where images

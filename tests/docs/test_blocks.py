@@ -13,6 +13,7 @@ import shlex
 import shutil
 import tomllib
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,14 @@ def test_commands_parse(page: Path) -> None:
                     parse(command)
                 except click.ClickException as error:
                     pytest.fail(f"{page.name}, line {block.line}: {command}: {error.format_message()}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=identifier)
+def test_names_imported_in_blocks_exist(page: Path) -> None:
+    for block in blocks(page):
+        for module, names in re.findall(r"^from (frugan[\w.]*) import (.+)$", block.text, re.M):
+            for name in re.split(r", *", names):
+                assert hasattr(import_module(module), name), f"{page.name}, line {block.line}: {module} has no {name}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=identifier)

@@ -66,5 +66,5 @@ def test_what_is_no_card(text: str, tmp_path: Path) -> None:
     (tmp_path / "card.json").write_text(json.dumps({"format": 2}))
     with pytest.raises(FruganError, match="another format"):
         EvaluationCard.load(tmp_path / "card.json")
-    with pytest.raises(FruganError, match="not an evaluation card"):
+    with pytest.raises(FruganError, match="there is no such evaluation card"):
         EvaluationCard.load(tmp_path / "none.json")
