@@ -56,9 +56,7 @@ class EvaluationCard:
     def load(cls, file: Path) -> EvaluationCard:
         """Reads a card. Raises `FruganError` where the file is none."""
         if not file.exists():
-            raise FruganError(
-                f"{file}: there is no such evaluation card; `frugan evaluate RUN` writes them to RUN/evaluations"
-            )
+            raise FruganError(f"{file}: there is no such evaluation card; those of a run lie in its folder evaluations")
         try:
             value = read_json(file)
             if value.pop("format") != FORMAT:
