@@ -28,18 +28,27 @@ def test_every_part_names_a_function_and_its_settings(dry: bool) -> None:
             assert all((ROOT / word).exists() for word in part.command if word.startswith("tests/"))
 
 
-def test_parts_that_fail_or_take_too_long_are_told_and_leave_what_they_have(tmp_path: Path) -> None:
-    code = "import json, time; open('{}', 'w').write(json.dumps(dict(a=dict(ms=1.5)))); {}"
-    slow = gpu.Part("slow", 5, command=("-c", code.format(tmp_path / "slow.json", "time.sleep(60)")))
-    broken = gpu.Part("broken", 30, command=("-c", "raise ValueError('no such thing')"))
-    ended = []
-    for part in (broken, slow):
-        started = time.monotonic()
-        ended.append(gpu.wait(part, gpu.run(part, tmp_path, "cpu", tmp_path), started, started + 60, tmp_path))
+def test_parts_that_fail_or_take_too_long_are_told_and_leave_what_they_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that says that a part's time has passed as soon as it has written its figures."""
+    code = "import json, time; open('{}', 'w').write(json.dumps(dict(a=dict(ms=1.5)))); print('written', flush=True); {}"
+    slow = gpu.Part("slow", 100, command=("-c", code.format(tmp_path / "slow.json", "time.sleep(600)")))
+    broken = gpu.Part("broken", 100, command=("-c", "raise ValueError('no such thing')"))
+    now, deadline = 0.0, 250.0
+    monkeypatch.setattr(gpu.time, "monotonic", lambda: now)
+    ended = [gpu.wait(broken, gpu.run(broken, tmp_path, "cpu", tmp_path), now, deadline, tmp_path)]
+    for started, now in ((0.0, 101.0), (200.0, 251.0)):
+        process = gpu.run(slow, tmp_path, "cpu", tmp_path)
+        while not (tmp_path / "slow.log").read_bytes():
+            assert process.poll() is None
+            time.sleep(0.02)
+        ended.append(gpu.wait(slow, process, started, deadline, tmp_path))
     text = gpu.summary(ended, tmp_path, "a machine")
     assert "| broken |" in text
     assert "failed (1): ValueError: no such thing" in text
-    assert "killed after 5 s" in text
+    assert "killed after 101 s" in text
+    assert "killed after 51 s" in text
     assert "| a | 1.5 |" in text
 
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -217,7 +216,6 @@ def test_the_process_that_trains_is_asked_to_stop(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / ".lock")], stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
-        time.sleep(0.05)
         assert training_process(tmp_path) == process.pid
         stop_run(tmp_path)
         assert process.wait(120) == -signal.SIGTERM

@@ -23,7 +23,7 @@ from PIL import Image
 
 from frugan.errors import FruganError
 from frugan.explorer import fitting as module
-from frugan.explorer.fitting import read_upload, start_projection
+from frugan.explorer.fitting import Fit, read_upload, start_projection
 from frugan.explorer.network import Network
 from frugan.explorer.server import Place
 from frugan.images import to_uint8
@@ -73,6 +73,7 @@ HOSTILE_UPLOADS = {
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ProjectionConfig", lambda space: ProjectionConfig(space, steps_w=40, steps=20))
     monkeypatch.setattr(module, "open_distance", lambda *_: module_distance())
+    monkeypatch.setattr(module, "FORGOTTEN", 600)
 
 
 def module_distance() -> Any:
@@ -127,16 +128,24 @@ def test_an_upload_that_is_too_large(place: Place) -> None:
     assert ask(place, "/project?space=q", b"x")[0] == 400
 
 
-def test_a_projection_from_start_to_end(place: Place, network: Network, own_image: bytes) -> None:
+def test_a_projection_from_start_to_end(
+    place: Place, network: Network, own_image: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It comes nearer, tells how far it is, and its code makes the image that it shows."""
+    distances, report = [], Fit.report
+
+    def noted(fit: Fit, rung: str, step: int, steps: int, distance: float, image: torch.Tensor) -> None:
+        distances.append(distance)
+        report(fit, rung, step, steps, distance, image)
+
+    monkeypatch.setattr(Fit, "report", noted)
     status, content, _ = ask(place, "/project?space=w", own_image)
     assert (status, json.loads(content)["state"]) == (200, "running")
     assert "reduced" in json.loads(content)["notes"][0]
-    first = until(place, lambda found: found["step"] > 0)
     last = until(place, lambda found: found["state"] != "running")
     assert last["state"] == "done"
     assert last["steps"] == 40
-    assert last["distance"] < first["distance"]
+    assert last["distance"] < distances[0]
     _, values, _ = ask(place, "/fit/code", b"")
     ws = torch.from_numpy(np.frombuffer(values, "<f4").copy()).view(1, network.G.num_ws, network.G.w_dim)
     _, pixels, headers = ask(place, "/fit/image", b"")
@@ -159,13 +168,14 @@ def test_a_projection_to_styles(place: Place, network: Network, own_image: bytes
 
 def test_pause_resume_and_stop(place: Place, own_image: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ProjectionConfig", lambda space: ProjectionConfig(space, steps_w=100_000))
+    looks: list[tuple[str, int]] = []
+    monkeypatch.setattr(Fit, "_look", lambda fit, look=Fit._look: (looks.append((fit.state, fit.step)), look(fit)))
     assert ask(place, "/project?space=w", own_image)[0] == 200
     until(place, lambda found: found["step"] > 2)
     assert told(place, "pause")["state"] == "paused"
-    time.sleep(1)  # the step at hand ends
+    until(place, lambda _: sum(state == "paused" for state, _ in looks) > 4)
     step = told(place, "state")["step"]
-    time.sleep(0.3)
-    assert told(place, "state")["step"] == step
+    assert looks[-4:] == [("paused", step)] * 4  # the first one may be of the step before
     assert "another one is under way" in refused(place, "/project", own_image)
     body = bytes(4 * 6 * 12)
     assert ask(place, "/render?n=1", body)[0] == 200  # others are served meanwhile

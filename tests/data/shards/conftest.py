@@ -1,11 +1,10 @@
-"""A server of files with faults, and no patience with it."""
+"""A server of files with faults, asked again at once."""
 
 from __future__ import annotations
 
 import functools
 import http.server
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from frugan.data.shards import remote
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(remote, "SILENCE_S", 1)
 
 
 @pytest.fixture
@@ -37,8 +35,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
             if fault == "held":
                 state.released.wait(240)
                 return self.connection.close()
-            if fault == "slow":
-                time.sleep(1.5)
             if fault == "cut":
                 content = Path(self.translate_path(self.path)).read_bytes()
                 self.send_response(200)
@@ -60,7 +56,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
                 self.send_header("Content-Length", str(len(content) + 1))
                 self.end_headers()
                 self.wfile.write(content)
-                time.sleep(1.5)  # and no more comes
+                state.released.wait(240)  # and no more comes
                 return None
             if fault == "garbage":
                 self.wfile.write(b"\0" * 100)
@@ -85,4 +81,5 @@ def server(tmp_path: Path) -> Iterator[Server]:
         threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         state.url = f"http://127.0.0.1:{running.server_port}"
         yield state
+        state.released.set()
         running.shutdown()

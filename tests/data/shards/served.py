@@ -67,8 +67,8 @@ def check(dataset: Dataset, numbers: list[int], size: int = 8) -> None:
 
 @dataclass
 class Server:
-    """A folder over HTTP. `faults[name]` are taken in turn, one per GET of that file: "500", "cut", "drop", "slow", "held" (no
-    answer until `released` is set), "404", "short" or "long" (a Content-Length too small or large), "endless"; "garbage": no
+    """A folder over HTTP. `faults[name]` are taken in turn, one per GET of that file: "500", "cut", "drop", "held" (no answer
+    until `released` is set), "404", "short" or "long" (a Content-Length too small or large), "endless"; "garbage": no
     HTTP at all."""
 
     url: str
