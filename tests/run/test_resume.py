@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -152,28 +151,35 @@ def test_abandoned_iterator_and_resumed(tmp_path: Path, image_folder: Path, refe
 
 
 SCRIPT = """
-import sys, torch, frugan
+import os, sys, torch, frugan
 from frugan.cli.common import stop_on_signal
+from frugan.training import step
 torch.set_num_threads(1)
+real = step.update
+
+def update(state, name, *args):
+    if state.step == 13:  # in the midst of a step, past the first checkpoint
+        step.update = real
+        os.kill(os.getpid(), int(sys.argv[3]))
+    real(state, name, *args)
+
+step.update = update
 with stop_on_signal() as stop:
-    for record in frugan.train(sys.argv[1], sys.argv[2], device="cpu", stop=stop, **eval(sys.argv[3])):
-        print(record["kimg"], flush=True)
+    for _ in frugan.train(sys.argv[1], sys.argv[2], device="cpu", stop=stop, **eval(sys.argv[4])):
+        pass
 """
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
 def test_signalled_and_resumed(tmp_path: Path, image_folder: Path, reference: Path, kind: signal.Signals) -> None:
     run = tmp_path / "run"
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, image_folder, run, repr(TINY)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    for _ in range(2):  # past the first checkpoint
-        process.stdout.readline()
-    time.sleep(0.05)
-    process.send_signal(kind)
-    process.communicate(timeout=240)
-    assert process.returncode == (-signal.SIGKILL if kind == signal.SIGKILL else 0)
+    words = [sys.executable, "-c", SCRIPT, image_folder, run, str(kind.value), repr(TINY)]
+    done = subprocess.run(words, check=False, timeout=240)
+    assert done.returncode == (-signal.SIGKILL if kind == signal.SIGKILL else 0)
+    found, whole = Run(run).latest(), Run(reference).latest()
+    assert found is not None
+    assert whole is not None
+    assert 80 <= found.images < whole.images
     list(Run(run).train(device="cpu"))
     assert_same(run, reference)
     if kind == signal.SIGKILL:
