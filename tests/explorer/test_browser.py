@@ -40,6 +40,21 @@ def near(address: str) -> int:
     return NEAR["page" if address.startswith("file:") else "server"]
 
 
+TIMERS = """(() => {
+    const waiting = new Set(), {setTimeout, clearTimeout} = window;
+    window.setTimeout = (work, ms, ...rest) => {
+        const id = setTimeout(() => { waiting.delete(id); work(...rest); }, ms);
+        if (!(ms > 1000)) waiting.add(id);
+        return id;
+    };
+    window.clearTimeout = (id) => { waiting.delete(id); clearTimeout(id); };
+    window.timersEnd = async () => {
+        const begun = [...waiting];
+        while (begun.some((id) => waiting.has(id))) await new Promise((resolve) => { setTimeout(resolve, 10); });
+    };
+})()"""
+"""`timersEnd()`: when the short timers that run now have ended."""
+
 ENGINES = ("server", pytest.param("page", marks=pytest.mark.slow))
 
 
@@ -51,10 +66,11 @@ class Explorer:
 
     def reset(self, state: dict[str, Any] | None = None) -> None:
         """Back to the start, or to a state by its address, also where that has not followed the last changes yet."""
-        script = """s => {
-            const old = location.hash;
+        script = """async s => {
+            const old = location.hash, changed = new Promise((resolve) => addEventListener("hashchange", resolve, {once: true}));
             location.hash = encodeURIComponent(JSON.stringify(s));
             if (location.hash === old) dispatchEvent(new HashChangeEvent("hashchange"));
+            await changed;
         }"""
         self.page.evaluate(script, state or {})
         self.page.evaluate("window.getSelection().empty()")
@@ -62,7 +78,7 @@ class Explorer:
 
     def settle(self) -> None:
         """Waits until there is nothing left to compute."""
-        self.page.wait_for_timeout(60)
+        self.page.evaluate("new Promise((resolve) => setTimeout(() => setTimeout(resolve)))")  # events that are on their way
         self.page.wait_for_selector("body[aria-busy=false]", timeout=60_000)
 
     def image(self, selector: str = "#stage canvas") -> np.ndarray:
@@ -92,7 +108,7 @@ class Explorer:
 
     @property
     def state(self) -> dict[str, Any]:
-        self.page.wait_for_timeout(200)  # the address follows after a moment
+        self.page.evaluate("timersEnd()")  # the address follows after a moment
         return self.page.evaluate("() => JSON.parse(decodeURIComponent(location.hash.slice(1)) || '{}')")
 
 
@@ -100,6 +116,7 @@ def opened(browser: Any, address: str, near: int, *, width: int = 1280, **option
     """A page with every panel open; at the end there must have been no error."""
     context = browser.new_context(viewport={"width": width, "height": 900}, accept_downloads=True, **options)
     context.set_default_timeout(120_000)  # of a busy machine
+    context.add_init_script(TIMERS)
     page, wrong = context.new_page(), []
     page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda e: wrong.append(str(e)))
