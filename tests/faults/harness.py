@@ -90,6 +90,31 @@ def kill_at_file_operation(number: int) -> None:
     at_file_operation(number, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
+def kill_at_step(number: int) -> None:
+    at_step(number, lambda _: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def ask_to_stop(number: int, kind: int, times: int, writing: bool, closed: bool) -> None:
+    """A signal comes at a step, or in the midst of the next writing of a file; 5 seconds of the processor are left then.
+
+    Args:
+        number: of the step.
+        kind: of the signal.
+        times: how often it comes.
+        writing: whether it waits for a file operation.
+        closed: whether nothing can be printed from the first step on.
+    """
+
+    def send(*_: Any) -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + 5, resource.RLIM_INFINITY))
+        for _ in range(times):
+            os.kill(os.getpid(), kind)
+
+    if closed:
+        close_terminal()
+    at_step(number, (lambda _: at_file_operation(0, send)) if writing else send)
+
+
 def refuse_file_operation(number: int, reason: int) -> None:
     def refuse() -> None:
         raise OSError(reason, os.strerror(reason), "a file")
@@ -183,8 +208,8 @@ def close_terminal() -> None:
 PLANTS = {
     f.__name__: f
     for f in (
-        kill_at_file_operation, refuse_file_operation, limit_files, no_memory, poison_gradients, poison_state, jump_clock,
-        remove_image, close_terminal,
+        kill_at_file_operation, kill_at_step, ask_to_stop, refuse_file_operation, limit_files, no_memory, poison_gradients,
+        poison_state, jump_clock, remove_image,
     )
 }  # fmt: skip
 Plant = tuple[Any, ...]
@@ -237,7 +262,7 @@ def together(bench: Bench, run: Path, *, before: tuple[str, ...] = (), **environ
 
 
 def wait_for_records(run: Path, count: int, launcher: Launcher) -> None:
-    until = time.monotonic() + 120
+    until = time.monotonic() + 240
     while len(read_stats(run / "stats.jsonl")) < count:
         assert launcher.process.poll() is None, launcher.text
         assert time.monotonic() < until, launcher.text
@@ -277,25 +302,14 @@ class Program:
     def text(self) -> str:
         return self.output.read_text("utf-8", "replace")
 
-    def end(self, timeout: float = 120, processor: float = math.inf) -> int:
-        """Waits for its exit code, for so many seconds, and so many of the processor. A traceback is never an end."""
-        until, most = time.monotonic() + timeout, self.processor_seconds() + processor
-        while self.process.exitcode is None:
-            self.process.join(0.05)
-            if self.process.exitcode is None and (time.monotonic() > until or self.processor_seconds() > most):
-                self.process.kill()
-                limits = f"{timeout} s, {processor} of the processor"
-                raise AssertionError(f"still running after {limits}: {self.arguments}\n{self.text}")
+    def end(self) -> int:
+        """Waits for its exit code. A traceback is never an end."""
+        self.process.join(280)
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise AssertionError(f"still running: {self.arguments}\n{self.text}")
         assert "Traceback" not in self.text, self.text
         return self.process.exitcode
-
-    def processor_seconds(self) -> float:
-        """Which it has used so far; on a busy machine they pass slower than others."""
-        try:
-            counters = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):  # it has ended
-            return 0.0
-        return (int(counters[11]) + int(counters[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -343,11 +357,7 @@ class Bench:
     def half(self) -> Path:
         """A run killed half-way, with two whole checkpoints, to be copied."""
         run = self.fresh("half")
-        program = self.train(run)
-        while not (found := checkpoint.all_checkpoints(run / "checkpoints")) or found[-1].images < 80:
-            time.sleep(0.01)
-        program.process.kill()
-        program.end()
+        assert self.train(run, plant=("kill_at_step", STEPS // 2)).end() == -signal.SIGKILL
         return run
 
     def copy(self, run: Path) -> Path:

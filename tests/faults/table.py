@@ -22,7 +22,6 @@ from .harness import (
     NAMELESS,
     STEPS,
     Bench,
-    Plant,
     children,
     finite,
     small_disk,
@@ -53,21 +52,16 @@ def terminate(bench: Bench, rng: random.Random) -> None:
 
 def hang_up(bench: Bench, rng: random.Random) -> None:
     """SIGHUP, as of a window or connection that closes, where half the time nothing can be printed any more."""
-    _asked_to_stop(bench, rng, signal.SIGHUP, plant=("close_terminal",) if rng.random() < 0.5 else None)
+    _asked_to_stop(bench, rng, signal.SIGHUP, closed=rng.random() < 0.5)
 
 
-def _asked_to_stop(bench: Bench, rng: random.Random, kind: signal.Signals, plant: Plant | None = None) -> None:
-    run = bench.fresh("run")
+def _asked_to_stop(bench: Bench, rng: random.Random, kind: signal.Signals, closed: bool = False) -> None:
+    run, step = bench.fresh("run"), rng.randrange(STEPS - 2)
+    plant = ("ask_to_stop", step, kind.value, rng.choice([1, 2]), rng.random() < 0.5, closed)
     program = bench.train(run, plant=plant)
-    while not (run / "run.json").exists():
-        time.sleep(0.01)
-    time.sleep(rng.uniform(0, 1))
-    for _ in range(rng.choice([1, 2])):
-        os.kill(program.process.pid, kind)
-        time.sleep(0.02)
-    code = program.end(processor=5)
-    assert code == 0, f"exit code {code}: {program.text}"
-    assert json.loads((run / "run.json").read_text())["status"] in ("interrupted", "finished")
+    code = program.end()
+    assert code == 0, f"exit code {code} of {plant}: {program.text}"
+    assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
     bench.goes_on(run, split=True)
 
 
@@ -77,7 +71,7 @@ def hang_up_together(bench: Bench, rng: random.Random) -> None:
     with together(bench, run) as launcher:
         wait_for_records(run, rng.randrange(1, 4), launcher)
         launcher.process.send_signal(signal.SIGHUP)
-        assert launcher.process.wait(60) == 0, launcher.text
+        assert launcher.process.wait(240) == 0, launcher.text
     assert json.loads((run / "run.json").read_text())["status"] in ("interrupted", "finished"), launcher.text
     done = bench.resume(run)
     assert done.end() == 0, done.text
@@ -89,7 +83,7 @@ def suspended(bench: Bench, rng: random.Random) -> None:
     with together(bench, run, FRUGAN_PATIENCE="5") as launcher:
         wait_for_records(run, 1, launcher)
         os.kill(rng.choice(children(launcher.process.pid)), signal.SIGSTOP)
-        assert launcher.process.wait(180) == 0, launcher.text
+        assert launcher.process.wait(240) == 0, launcher.text
     assert "Traceback" not in launcher.text
     if "begin anew" in launcher.text:  # else it was at its end
         assert "did not answer within 5 s" in launcher.text, launcher.text
@@ -100,7 +94,7 @@ def without_a_name(bench: Bench, rng: random.Random) -> None:
     """Two processes on a machine whose own name does not resolve."""
     run = bench.fresh("run")
     with together(bench, run, before=NAMELESS) as launcher:
-        assert launcher.process.wait(120) == 0, launcher.text
+        assert launcher.process.wait(240) == 0, launcher.text
     assert json.loads((run / "run.json").read_text())["status"] == "finished"
     assert "cannot be retrieved" not in launcher.text
 
