@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, reduce
 from statistics import NormalDist
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from frugan.augment.transforms import PRESETS, TRANSFORMS, band_gains, band_matr
 from frugan.channels import colour_channels
 from frugan.checks import Limits, check_choice, check_fields
 from frugan.errors import FruganError
+from frugan.losses import Augmentation, Drawn
 from frugan.ops.tiling import Tile, tiles_along
 from frugan.ops.warp import AffineWarp, NearestWarp
 
@@ -57,36 +58,17 @@ class AugmentConfig:
         check_fields(self)
 
 
-class Augmentation(Protocol):
-    """A random transform of images, drawn in one step and applied, differentiably, in another."""
-
-    def draw(self, n: int, p: float | Tensor, *, generator: torch.Generator) -> Any:
-        """Draws the transform of n images.
-
-        Args:
-            n: number of images.
-            p: the probability of the transform, a number in [0, 1] or a 0-d tensor.
-            generator: on the device of the images.
-
-        Returns:
-            Random tensors `[n, …]`, for `apply`.
-        """
-        ...
-
-    def apply(self, images: Tensor, draw: Any) -> Tensor: ...
-
-
 class Chain:
     """Several augmentations, one after another."""
 
     def __init__(self, *parts: Augmentation) -> None:
         self.parts = parts
 
-    def draw(self, n: int, p: float | Tensor, *, generator: torch.Generator) -> list[Any]:
+    def draw(self, n: int, p: float | Tensor, *, generator: torch.Generator) -> list[Drawn]:
         """The draws of all parts. See `Augmentation`."""
         return [part.draw(n, p, generator=generator) for part in self.parts]
 
-    def apply(self, images: Tensor, draw: list[Any]) -> Tensor:
+    def apply(self, images: Tensor, draw: list[Drawn]) -> Tensor:
         for part, drawn in zip(self.parts, draw, strict=True):
             images = part.apply(images, drawn)
         return images

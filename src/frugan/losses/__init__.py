@@ -13,13 +13,14 @@ from frugan.losses.penalties import (
     path_lengths,
     r1_penalty,
 )
-from frugan.losses.terms import TERMS, Drawn, LatentConsistency, Seen, Term, terms_of
+from frugan.losses.terms import TERMS, Augmentation, Drawn, LatentConsistency, Seen, Term, terms_of
 
 __all__ = [
     "AUTOGRAD_TRACED",
     "LOSSES",
     "TERMS",
     "AdversarialLoss",
+    "Augmentation",
     "Drawn",
     "LatentConsistency",
     "NonSaturating",

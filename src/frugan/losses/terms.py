@@ -25,8 +25,8 @@ Drawn: TypeAlias = "Tensor | Sequence[Drawn] | Mapping[str, Drawn] | None"
 """Random tensors `[n, …]` for n images, nested; None where nothing is drawn."""
 
 
-class Augment(Protocol):
-    """A random transform of images, drawn and applied in separate steps (`frugan.augment`)."""
+class Augmentation(Protocol):
+    """A random transform of images, drawn in one step and applied, differentiably, in another (`frugan.augment`)."""
 
     def draw(self, n: int, p: float | Tensor, *, generator: torch.Generator) -> Drawn:
         """Draws the transform of n images.
@@ -67,7 +67,7 @@ class Term:
     """An optional term of both losses. By default it draws nothing and adds nothing."""
 
     @classmethod
-    def of(cls, config: ObjectiveConfig, across: Callable[[], Augment]) -> Term | None:
+    def of(cls, config: ObjectiveConfig, across: Callable[[], Augmentation]) -> Term | None:
         """The term with its weights in an objective; None where they are 0.
 
         Args:
@@ -113,11 +113,11 @@ class Consistency(Term):
         augment: T.
     """
 
-    def __init__(self, real_weight: float, fake_weight: float, augment: Augment) -> None:
+    def __init__(self, real_weight: float, fake_weight: float, augment: Augmentation) -> None:
         self.real_weight, self.fake_weight, self.augment = real_weight, fake_weight, augment
 
     @classmethod
-    def of(cls, config: ObjectiveConfig, across: Callable[[], Augment]) -> Term | None:
+    def of(cls, config: ObjectiveConfig, across: Callable[[], Augmentation]) -> Term | None:
         weights = config.consistency_real, config.consistency_fake
         return cls(*weights, across()) if any(weights) else None
 
@@ -147,7 +147,7 @@ class LatentConsistency(Term):
         self.sigma, self.generator_weight, self.discriminator_weight = sigma, generator_weight, discriminator_weight
 
     @classmethod
-    def of(cls, config: ObjectiveConfig, across: Callable[[], Augment]) -> Term | None:
+    def of(cls, config: ObjectiveConfig, across: Callable[[], Augmentation]) -> Term | None:
         weights = config.latent_consistency_generator, config.latent_consistency_discriminator
         return cls(config.latent_consistency_sigma, *weights) if any(weights) else None
 
@@ -175,7 +175,7 @@ class AuxiliaryRotation(Term):
         self.generator_weight, self.discriminator_weight = generator_weight, discriminator_weight
 
     @classmethod
-    def of(cls, config: ObjectiveConfig, across: Callable[[], Augment]) -> Term | None:
+    def of(cls, config: ObjectiveConfig, across: Callable[[], Augmentation]) -> Term | None:
         weights = config.rotation_generator, config.rotation_discriminator
         return cls(*weights) if any(weights) else None
 
@@ -202,7 +202,7 @@ class GradientPenalty(Term):
         self.weight, self.drift = weight, drift
 
     @classmethod
-    def of(cls, config: ObjectiveConfig, across: Callable[[], Augment]) -> Term | None:
+    def of(cls, config: ObjectiveConfig, across: Callable[[], Augmentation]) -> Term | None:
         return cls(config.gradient_penalty, config.drift) if config.gradient_penalty else None
 
     def draw(self, n: int, rng: torch.Generator) -> Tensor:
@@ -223,7 +223,7 @@ class LeCam(Term):
         self.weight = weight
 
     @classmethod
-    def of(cls, config: ObjectiveConfig, across: Callable[[], Augment]) -> Term | None:
+    def of(cls, config: ObjectiveConfig, across: Callable[[], Augmentation]) -> Term | None:
         return cls(config.lecam) if config.lecam else None
 
     def discriminator_loss(
@@ -235,7 +235,7 @@ class LeCam(Term):
 TERMS: tuple[type[Term], ...] = (Consistency, LatentConsistency, AuxiliaryRotation, GradientPenalty, LeCam)
 
 
-def terms_of(config: ObjectiveConfig, across: Callable[[], Augment]) -> tuple[Term, ...]:
+def terms_of(config: ObjectiveConfig, across: Callable[[], Augmentation]) -> tuple[Term, ...]:
     """The optional terms of an objective, in the order in which they draw and are added.
 
     Args:
