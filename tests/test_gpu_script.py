@@ -32,7 +32,9 @@ def test_parts_that_fail_or_take_too_long_are_told_and_leave_what_they_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a clock that says that a part's time has passed as soon as it has written its figures."""
-    code = "import json, time; open('{}', 'w').write(json.dumps(dict(a=dict(ms=1.5)))); print('written', flush=True); {}"
+    code = (
+        "import json, time; open('{}', 'w').write(json.dumps(dict(a=dict(ms=1.5)))); print('written', flush=True); {}"
+    )
     slow = gpu.Part("slow", 100, command=("-c", code.format(tmp_path / "slow.json", "time.sleep(600)")))
     broken = gpu.Part("broken", 100, command=("-c", "raise ValueError('no such thing')"))
     now, deadline = 0.0, 250.0

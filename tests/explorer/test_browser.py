@@ -78,7 +78,8 @@ class Explorer:
 
     def settle(self) -> None:
         """Waits until there is nothing left to compute."""
-        self.page.evaluate("new Promise((resolve) => setTimeout(() => setTimeout(resolve)))")  # events that are on their way
+        events_come = "new Promise((resolve) => setTimeout(() => setTimeout(resolve)))"
+        self.page.evaluate(events_come)
         self.page.wait_for_selector("body[aria-busy=false]", timeout=60_000)
 
     def image(self, selector: str = "#stage canvas") -> np.ndarray:
