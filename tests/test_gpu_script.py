@@ -37,14 +37,15 @@ def test_parts_that_fail_or_take_too_long_are_told_and_leave_what_they_have(
     )
     slow = gpu.Part("slow", 100, command=("-c", code.format(tmp_path / "slow.json", "time.sleep(600)")))
     broken = gpu.Part("broken", 100, command=("-c", "raise ValueError('no such thing')"))
-    now, deadline = 0.0, 250.0
-    monkeypatch.setattr(gpu.time, "monotonic", lambda: now)
-    ended = [gpu.wait(broken, gpu.run(broken, tmp_path, "cpu", tmp_path), now, deadline, tmp_path)]
-    for started, now in ((0.0, 101.0), (200.0, 251.0)):
+    now, deadline = [0.0], 250.0
+    monkeypatch.setattr(gpu.time, "monotonic", lambda: now[-1])
+    ended = [gpu.wait(broken, gpu.run(broken, tmp_path, "cpu", tmp_path), 0.0, deadline, tmp_path)]
+    for started, later in ((0.0, 101.0), (200.0, 251.0)):
         process = gpu.run(slow, tmp_path, "cpu", tmp_path)
         while not (tmp_path / "slow.log").read_bytes():
             assert process.poll() is None
             time.sleep(0.02)
+        now.append(later)
         ended.append(gpu.wait(slow, process, started, deadline, tmp_path))
     text = gpu.summary(ended, tmp_path, "a machine")
     assert "| broken |" in text

@@ -78,8 +78,7 @@ class Explorer:
 
     def settle(self) -> None:
         """Waits until there is nothing left to compute."""
-        events_come = "new Promise((resolve) => setTimeout(() => setTimeout(resolve)))"
-        self.page.evaluate(events_come)
+        self.page.evaluate("new Promise((come) => setTimeout(() => setTimeout(come)))")  # events on their way
         self.page.wait_for_selector("body[aria-busy=false]", timeout=60_000)
 
     def image(self, selector: str = "#stage canvas") -> np.ndarray:

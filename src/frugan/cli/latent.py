@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from frugan.latent.code import Point
     from frugan.networks import Generator
 
 Levels = Annotated[str | None, Option(help="Levels by their size, for instance 8-32 or 64. \\[default: all]")]
@@ -113,14 +114,9 @@ def edit(
     device: Device = "auto",
 ) -> None:  # fmt: skip
     """Move images along directions: strips, and each image on its own."""
-    import torch
-
-    from frugan.image_files import choose_output
-    from frugan.images import save_image
-    from frugan.latent.code import file_stems, point_names, render_points
+    from frugan.latent.code import render_points
     from frugan.latent.direction import find_direction
     from frugan.latent.edit import Edit, Truncation, check_edit, check_without_z
-    from frugan.latent.sheets import table
 
     points, amounts = parse_points(seeds), parse_range("strengths", strengths)
     G, c = open_network(network, label, device, optional=all_codes(points))
@@ -139,20 +135,33 @@ def edit(
             edits = [Edit(d, amount, mode) for d in chosen]
             columns.append(render_points(G, points, c, edits, Truncation(truncation)).cpu())
             progress(i + 1, len(amounts))
-    names = "+".join(d.name for d in chosen)
+    _save_edited(G, points, amounts, columns, "+".join(d.name for d in chosen), out)
+
+
+def _save_edited(
+    G: Generator, points: Sequence[Point], strengths: Sequence[float], columns: Sequence[Tensor], name: str, out: Path
+) -> None:
+    """Writes the points' images at each strength, each on its own and all of them on a sheet."""
+    import torch
+
+    from frugan.image_files import choose_output
+    from frugan.images import save_image
+    from frugan.latent.code import file_stems, point_names
+    from frugan.latent.sheets import table
+
     output = choose_output(G.pixels, G.channels)
-    for amount, images in zip(amounts, columns):
-        output.save(images, [out / f"{stem}-{names}{amount:+g}" for stem in file_stems(points)])
+    for strength, images in zip(strengths, columns):
+        output.save(images, [out / f"{stem}-{name}{strength:+g}" for stem in file_stems(points)])
     sheet = table(
-        torch.stack(columns, 1).flatten(0, 1),
-        len(amounts),
-        column_names=[f"{amount:+g}" for amount in amounts],
+        torch.stack([*columns], 1).flatten(0, 1),
+        len(strengths),
+        column_names=[f"{strength:+g}" for strength in strengths],
         row_names=point_names(points),
-        title=f"{names}, strength in standard deviations",
+        title=f"{name}, strength in standard deviations",
     )
-    save_image(sheet, out / f"{names}.png")
+    save_image(sheet, out / f"{name}.png")
     tell_of_sheet(G)
-    say(f"{len(points) * len(amounts)} images in {out}, all of them on {out / f'{names}.png'}")
+    say(f"{len(points) * len(strengths)} images in {out}, all of them on {out / f'{name}.png'}")
     for note in output.notes():
         say(note)
 

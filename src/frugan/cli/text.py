@@ -25,12 +25,13 @@ from frugan.cli.signature import Destination, Device, Network, Out
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from torch import Tensor
 
     from frugan.latent.code import Point
     from frugan.latent.direction import Direction
+    from frugan.latent.statistics import Statistics
     from frugan.latent.text import JointModel, Prompt
     from frugan.networks import Generator
 
@@ -148,12 +149,7 @@ def edit(
             assert way is not None
             found = _global(G, joint, statistics, way, target, relevance, images, channels, chosen, truncation, c)
         else:
-            from frugan.latent.text.styleclip import shared_direction
-
-            with bar("looking for one direction") as progress:
-                found = shared_direction(
-                    G, joint, end, statistics, name=_name(target), c=c, truncation=truncation, progress=progress
-                )
+            found = _shared(G, joint, end, statistics, target, truncation, c)
         strength = _save_direction(
             G, found, joint, end if way is None else way, points, c, truncation, wanted, kept, out
         )
@@ -212,25 +208,19 @@ def adapt(
         way = change(joint, _prompt(source, G), _prompt(target, G), template)
         end = prompt_vector(joint, _prompt(target, G), template)
     check_out(out)
-    shown, titles, trained, folder = [_samples(G, numbers)], ["parent"], dict[str, int](), out
+    shown, trained, folder = {"parent": _samples(G, numbers)}, dict[str, int](), out
     with bar("adapting") as progress:
         state = out / ".fit"
         for snapshot in nada.adapt(G, joint, way, end, config, every=every, state=state, progress=progress):
             if not trained:  # the first, or, of one that was stopped and is resumed, the last before
-                for step in range(every, snapshot.step, every):
-                    if (before := out / _STEP.format(step)).is_dir():
-                        child, _ = open_network(str(before), None, device, optional=True)
-                        shown.append(_samples(child, numbers))
-                        titles.append(str(step))
+                shown |= _samples_before(out, range(every, snapshot.step, every), numbers, device)
             folder = out / _STEP.format(snapshot.step)
             save_tuned(snapshot.child, G, home, folder, class_names=read_class_names(network))
-            shown.append(_samples(snapshot.child, numbers))
-            titles.append(str(snapshot.step))
+            shown[str(snapshot.step)] = _samples(snapshot.child, numbers)
             trained = snapshot.chosen
         state.unlink(missing_ok=True)
-    strip = table(
-        torch.stack(shown, 1).flatten(0, 1), len(shown), column_names=titles, row_names=[str(n) for n in numbers]
-    )
+    columns = torch.stack([*shown.values()], 1).flatten(0, 1)
+    strip = table(columns, len(shown), column_names=[*shown], row_names=[str(n) for n in numbers])
     save_image(strip, out / "strip.png")
     tell_of_sheet(G)
     top = sorted(trained.items(), key=lambda item: -item[1])
@@ -304,6 +294,15 @@ def _global(
     return styleclip.global_direction(
         G, statistics, found, way, channels=channels, name=_name(target), levels=levels, source=source
     )
+
+
+def _shared(
+    G: Generator, model: JointModel, end: Tensor, statistics: Statistics, target: str, psi: float, c: Tensor | None
+) -> Direction:
+    from frugan.latent.text.styleclip import shared_direction
+
+    with bar("looking for one direction") as progress:
+        return shared_direction(G, model, end, statistics, name=_name(target), c=c, truncation=psi, progress=progress)
 
 
 def _save_direction(
@@ -436,6 +435,15 @@ def _save_codes(
     tell_of_sheet(G)
     say(f"similarity to the text rises by {gain:.3f} over {len(codes)} images")
     say(f"{len(codes)} codes in {out}; look at {out / 'sheet.png'}")
+
+
+def _samples_before(out: Path, steps: Iterable[int], numbers: Sequence[int], device: str) -> dict[str, Tensor]:
+    """By step, the samples of those snapshots that an adaptation wrote before it was stopped."""
+    folders = {str(step): folder for step in steps if (folder := out / _STEP.format(step)).is_dir()}
+    return {
+        step: _samples(open_network(str(folder), None, device, optional=True)[0], numbers)
+        for step, folder in folders.items()
+    }
 
 
 def _samples(G: Generator, numbers: Sequence[int]) -> Tensor:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from frugan.config.resolve import Derived
     from frugan.config.schema import RunConfig
     from frugan.data import Dataset
+    from frugan.run.plan import Plan
     from frugan.run.train import Run
 
 EXAMPLES = (
@@ -75,23 +76,28 @@ def train(
             with bar("reading images") as progress:
                 many = processes if not launched() else world_size()
                 plans = plan(options, source, device=chosen, processes=many, progress=progress)
-            config, dataset, start = plans.config, plans.dataset, plans.start
-            describe(dataset, plans.derived)
-            for warning in plans.warnings:
-                say(f"warning: {warning}")
-            if start:
-                console.print(f"starting from {start.source}", *start.lines(), sep="\n", markup=False)
-            if plans.note:
-                say(plans.note)
-                print_command("For preset auto all the same", *sys.argv[1:], "--preset", "auto")
+            _tell_of_plan(plans)
+            dataset = plans.dataset
             if dry_run:
-                show_cost(config, str(chosen))
+                show_cost(plans.config, str(chosen))
             else:
                 if chosen.type == "cpu":
-                    show_forecast(config)
-                run = Run.create(out, config)
+                    show_forecast(plans.config)
+                run = Run.create(out, plans.config)
         if not dry_run:
             go_on(out, place, processes=processes, threads=threads, run=run, dataset=dataset)
+
+
+def _tell_of_plan(plan: Plan) -> None:
+    """The images, what was derived from them, the networks that training starts from, and what may be wanted otherwise."""
+    describe(plan.dataset, plan.derived)
+    for warning in plan.warnings:
+        say(f"warning: {warning}")
+    if plan.start:
+        console.print(f"starting from {plan.start.source}", *plan.start.lines(), sep="\n", markup=False)
+    if plan.note:
+        say(plan.note)
+        print_command("For preset auto all the same", *sys.argv[1:], "--preset", "auto")
 
 
 def resume(

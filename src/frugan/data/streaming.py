@@ -93,25 +93,14 @@ def open_shards(
     kinds = [kind for shard in shards for kind in facts_of(shard).kinds]
     if not (opaque := store.is_opaque(kinds)):
         store.refuse_mixtures(kinds)
-    plan, settings = store.plan, config.pixels
-    if opaque:
-        plan = replace(plan, channels=plan.channels - plan.alpha, alpha=False)
-        settings = replace(settings, channels=CHANNEL_NAMES[plan.channels])
+    plan, settings = _without_opacity(store.plan, config.pixels) if opaque else (store.plan, config.pixels)
     stats = replace(_stats(config.value_range, store, shards), masks=list(masks), opaque=opaque)
     digest = _digest(settings, plan, shards, stats)
     pixels = ShardPixels(store, shards, stats.value_range, opaque=plan != store.plan)
     known = range_name(stats.value_range) if plan.depth == 16 else config.value_range
+    settings, folder = replace(settings, value_range=known), root / f"set-{digest[:32]}"
     cached = CachedPixels(
-        pixels,
-        names,
-        skipped,
-        plan.alpha,
-        digest,
-        root / f"set-{digest[:32]}",
-        replace(settings, value_range=known),
-        stats,
-        plan.dtype,
-        plan.channel_names,
+        pixels, names, skipped, plan.alpha, digest, folder, settings, stats, plan.dtype, plan.channel_names
     )
     config = replace(config, without=tuple(sorted(url for url, _ in lost)))
     streamed = None if limit is None else StreamedPixels(config, pixels, skipped)
@@ -119,6 +108,12 @@ def open_shards(
     labels = _labels(config, source, shards, names, optional=labels_optional)
     groups = read_groups(source, config.group, source.names) if config.group else None
     return Dataset(config, cached, labels, store=streamed, groups=groups)
+
+
+def _without_opacity(plan: Plan, settings: PixelConfig) -> tuple[Plan, PixelConfig]:
+    """The same for images whose opacity, full everywhere, is left out."""
+    plan = replace(plan, channels=plan.channels - plan.alpha, alpha=False)
+    return plan, replace(settings, channels=CHANNEL_NAMES[plan.channels])
 
 
 def _surveyed(

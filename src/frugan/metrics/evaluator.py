@@ -352,24 +352,15 @@ class Evaluator:
                 if stop():
                     return
 
-        def stopped() -> bool:
-            return sum(map(len, rows)) < len(numbers)
-
         if self._any("holds_features") or config.per_class:
             own = _join(list(self._embed(pixels())))
-            if stopped():
-                return None
-            found = FeatureSet(_join(gather(own)))
         elif self._any("of_sets"):
             own = Moments.of(self._embed(pixels()))
-            if stopped():
-                return None
-            moments = Moments()
-            for part in gather(own):
-                moments.merge(part)
-            found = FeatureSet(moments=moments)
         else:
             return FeatureSet(), np.zeros(0, np.int64)
+        if sum(map(len, rows)) < len(numbers):  # stopped
+            return None
+        found = FeatureSet(_join(gather(own))) if isinstance(own, np.ndarray) else FeatureSet(moments=_sum(gather(own)))
         return found, np.concatenate(gather(np.concatenate([np.zeros(0, np.int64), *rows])))
 
     def _embed(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -472,6 +463,14 @@ def _join(parts: list[np.ndarray]) -> np.ndarray:
     """The parts `[n, D]` one below another; `[0, 0]` where all are empty."""
     parts = [part for part in parts if len(part)]
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+
+
+def _sum(parts: list[Moments]) -> Moments:
+    """The moments of all parts together."""
+    total = Moments()
+    for part in parts:
+        total.merge(part)
+    return total
 
 
 def _classes(reference: ImageSet, labels: np.ndarray | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -73,9 +73,8 @@ def evaluate(
     if out is None:
         check_writable(home, "folder")
     place = choose_device(device)
-    generator, notes = load_with_notes(folder)
-    whole = generator.to(place)
-    generator = whole.without_masks()
+    whole, notes = load_with_notes(folder)
+    generator = whole.to(place).without_masks()
     own = own_images(run, data, generator, group)
     judged = own
     if reference is not None:
@@ -108,13 +107,20 @@ def evaluate(
     card.subject.update(path=str(source), checkpoint=folder.name, **({"notes": notes} if notes else {}))
     card.conditions.update(reference=judged.config.path, against=part)
     file = Path(out) if out else _free_name(home / f"{folder.name}-{config.samples}-samples.json")
-    written(card.save(file))
-    if card.nearest:
-        sheet = file.with_name(f"{file.name.removesuffix('.json')}.nearest.png")
-        written(save_image(evaluator.nearest_sheet(generator, card), sheet))
+    _save_card(card, file, lambda: evaluator.nearest_sheet(generator, card), written)
     if run and not out:
         Page(run.path).write()
     return card
+
+
+def _save_card(
+    card: EvaluationCard, file: Path, nearest_sheet: Callable[[], np.ndarray], written: Callable[[Path], object]
+) -> None:
+    """Writes the card, and beside it the sheet of nearest neighbours where it has any; `written` hears the path of each."""
+    written(card.save(file))
+    if card.nearest:
+        sheet = file.with_name(f"{file.name.removesuffix('.json')}.nearest.png")
+        written(save_image(nearest_sheet(), sheet))
 
 
 def _attacks(folder: Path, generator: Generator, device: torch.device) -> tuple[dict[str, ImageScore], dict[str, str]]:

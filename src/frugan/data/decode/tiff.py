@@ -215,6 +215,18 @@ def _stored(content: Content, tiff: tifffile.TiffFile, page: tifffile.TiffPage) 
     return replace(found, channel_names=names_of_samples(page, found.channels, alpha=alpha != "none") if alike else ())
 
 
+def _photometric(page: tifffile.TiffPage, compression: int) -> int:
+    """The meaning of samples, a key of `_SPACES`. Raises `ValueError` where it is none of these."""
+    photometric = int(page.photometric)
+    if 262 not in page.tags and compression not in _CCITT_AND_JPEG:
+        photometric = _RGB if page.samplesperpixel > 2 else _BLACK_IS_ZERO  # as libtiff guesses
+    if photometric not in _SPACES or (photometric == _SEPARATED and page.tags.valueof(332, 1) != _CMYK_INKS):
+        raise ValueError(
+            f"a TIFF of {_REFUSED.get(photometric, 'inks other than CMYK')} pixels; store grey, RGB or CMYK"
+        )
+    return photometric
+
+
 def _layout(page: tifffile.TiffPage, *, geographic: bool) -> tuple[_Layout, Space, AlphaKind]:
     compression, bits, format = int(page.compression), page.bitspersample, page.sampleformat
     samples = int(page.samplesperpixel)
@@ -223,13 +235,7 @@ def _layout(page: tifffile.TiffPage, *, geographic: bool) -> tuple[_Layout, Spac
         raise ValueError(
             f"a TIFF of the compression {known.get(compression, compression)}; store it with LZW, Deflate or none"
         )
-    photometric = int(page.photometric)
-    if 262 not in page.tags and compression not in _CCITT_AND_JPEG:
-        photometric = _RGB if samples > 2 else _BLACK_IS_ZERO  # as libtiff guesses
-    if photometric not in _SPACES or (photometric == _SEPARATED and page.tags.valueof(332, 1) != _CMYK_INKS):
-        raise ValueError(
-            f"a TIFF of {_REFUSED.get(photometric, 'inks other than CMYK')} pixels; store grey, RGB or CMYK"
-        )
+    photometric = _photometric(page, compression)
     if page.imagedepth != 1:
         raise ValueError(f"a TIFF of {page.imagedepth} layers; store one image a page")
     number_type = _number_type(bits, format, page)

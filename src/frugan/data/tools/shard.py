@@ -95,13 +95,7 @@ def shard(
     """
     out = Path(out).expanduser()
     source = open_source(path)
-    if isinstance(source, Files) and (several := source.several()):
-        raise FruganError(
-            f"{shown(several[0])} holds several images, which lie too deep in it to be shuffled; write them one by one with "
-            f"{command('data', 'prepare', str(path), 'images.zip')}, then shard that"
-        )
-    if isinstance(source, Arrays):
-        check_plain(str(path), source.header(0))
+    _check_copied_whole(source, path)
     if channels in CHANNELS:
         raise FruganError(f"--channels {channels}: files are copied as they are; convert them when they are trained on")
     declared = Declaration.of(channels, None if channels == AS_FILES else find_channels(source))
@@ -129,18 +123,33 @@ def shard(
             rows.append(shard[0])
             masks += [shard[1]] if shard[1] else []
         if not rows:
-            name, reason = skipped[0]
-            first = f"{shown(name)}: {shown(reason)}"
+            first = ": ".join(map(shown, skipped[0]))
             raise FruganError(
                 f"none of the {len(order)} images in {path} can be read ({first}); check that they open elsewhere"
             )
         if masks:
             MaskValues.joined(masks, path).channels(path)  # or a sentence
-        if told := declared.to_dict():
-            (folder / DATA_FILE).write_text(json.dumps(told), encoding="utf-8")
-        index = {"frugan_shards": INDEX_FORMAT, "shards": rows}
-        (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
+        _write_facts(folder, declared, rows)
     return Sharded(out, sum(len(row["names"]) for row in rows), len(rows), skipped, source.own)
+
+
+def _write_facts(folder: Path, declared: Declaration, rows: list[dict[str, Any]]) -> None:
+    """Writes what channels are, where anything is declared, and the index of shards."""
+    if told := declared.to_dict():
+        (folder / DATA_FILE).write_text(json.dumps(told), encoding="utf-8")
+    index = {"frugan_shards": INDEX_FORMAT, "shards": rows}
+    (folder / INDEX).write_text(json.dumps(index), encoding="utf-8")
+
+
+def _check_copied_whole(source: Source, path: str | Path) -> None:
+    """Raises `FruganError` where images are no files of their own, or arrays of values that PNG and TIFF do not hold."""
+    if isinstance(source, Files) and (several := source.several()):
+        raise FruganError(
+            f"{shown(several[0])} holds several images, which lie too deep in it to be shuffled; write them one by one with "
+            f"{command('data', 'prepare', str(path), 'images.zip')}, then shard that"
+        )
+    if isinstance(source, Arrays):
+        check_plain(str(path), source.header(0))
 
 
 def _read(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from frugan.errors import FruganError
 from frugan.reports import blocks
@@ -29,6 +31,24 @@ def attack(context: Context) -> Findings:
             f"{subject.real_name} are scored; AUC 0.5 is chance, and so is a true-positive rate equal to the false-positive one."
         )
     )
+    found.blocks.append(_table_of(details))
+    found.blocks += [blocks.paragraph(f"{part}: {reason}", kind="note") for part, reason in card.missing.items()]
+    if not_tried:
+        found.blocks.append(blocks.paragraph(f"Not tried: {'; '.join(map(str, not_tried))}.", kind="note"))
+    return found
+
+
+def _table_of(attacks: Mapping[str, Mapping[str, Any]]) -> blocks.Block:
+    """The block that shows how far each attack came, beside chance."""
+    columns = (
+        "attack by",
+        "members and others",
+        "AUC",
+        "AUC by chance",
+        "true positives at false positives",
+        "by chance",
+        "p",
+    )
     rows = [
         (
             ATTACKS.get(name, name),
@@ -39,20 +59,7 @@ def attack(context: Context) -> Findings:
             interval(one["null_tpr"], ".1%"),
             f"{one['p']:.2g}",
         )
-        for name, one in details.items()
+        for name, one in attacks.items()
     ]
-    columns = (
-        "attack by",
-        "members and others",
-        "AUC",
-        "AUC by chance",
-        "true positives at false positives",
-        "by chance",
-        "p",
-    )
     note = "p: how often chance gives an AUC as high. Attacks by the discriminator need its weights, the others do not."
-    found.blocks.append(blocks.table("Membership inference", columns, rows, note=note))
-    found.blocks += [blocks.paragraph(f"{part}: {reason}", kind="note") for part, reason in card.missing.items()]
-    if not_tried:
-        found.blocks.append(blocks.paragraph(f"Not tried: {'; '.join(map(str, not_tried))}.", kind="note"))
-    return found
+    return blocks.table("Membership inference", columns, rows, note=note)
