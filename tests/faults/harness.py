@@ -105,7 +105,7 @@ def ask_to_stop(number: int, kind: int, times: int, writing: bool, closed: bool)
         closed: whether nothing can be printed from the first step on.
     """
 
-    def send(*_: Any) -> None:
+    def send(*_given: Any) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + 5, resource.RLIM_INFINITY))
         for _ in range(times):
             os.kill(os.getpid(), kind)
