@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,9 +24,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks import gpu_parts
+from benchmarks import gpu_parts, gpu_run
 
-PRESETS = (("auto", 256), ("auto", 128), ("cifar", 32), ("auto", 512), ("auto", 1024))
 ALL_SPEEDS = [
     ("auto", 256, "graphs"),
     ("cifar", 32, "graphs"),
@@ -37,12 +37,15 @@ ALL_SPEEDS = [
     ("cifar", 32, "eager"),
 ]
 SMALL_64: dict[str, Any] = {"batch": 64, "channel_base": 4096, "channel_max": 144, "latent": 128, "mapping_layers": 4}
+RUN = ("--tick-kimg", "2", "--samples-kimg", "50", "--checkpoint-kimg", "50", "--evaluate-kimg", "50")
+RUN = (*RUN, "--kimg", "25000", "--held-out", "100", "--evaluate-samples", "2000")
+DRY_RUN = ("--preset", "tiny", "--batch", "8", "--tick-kimg", "0.016", "--kimg", "0.064")
 TESTS = ("tests/ops", "tests/networks", "tests/augment", "tests/training/test_on_device.py")
 
 
 @dataclass(frozen=True)
 class Part:
-    """One process: `command` after the interpreter, or a function of `gpu_parts` with settings."""
+    """One process: `command` after the interpreter, or a function of `gpu_parts` or `gpu_run` with settings."""
 
     name: str
     limit: float
@@ -57,39 +60,32 @@ def parts(device: str, dry: bool) -> list[Part]:
     """In order of value. `dry`: the same with tiny sizes."""
 
     def job(name: str, limit: float, function: str, timed: bool = True, **settings: Any) -> Part:
+        limit = 10 * limit if dry else limit
         return Part(name, limit, function, gpu_parts.shrunk(settings) if dry else settings, timed=timed)
 
     workers = "0" if dry else "8"
     pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:benchmark", "-m", "not slow", "--tb", "short")
     pytest = (*pytest, "-n", workers, "--device", device)
     chosen = ("tests/ops/test_fir.py",) if dry else TESTS
-    found = [Part("tests", 110, command=(*pytest, *chosen), timed=False)]
-    for preset, size in PRESETS[:1] if dry else PRESETS:
-        found.append(job(f"compile-{preset}-{size}", 170, "compiles", timed=False, preset=preset, size=size))
-
-    def speed(preset: str, size: int) -> Part:
-        modes = ["graphs", "eager"] if size in (32, 256) else ["graphs"]
-        return job(f"speed-{preset}-{size}", 60, "speed", preset=preset, size=size, modes=modes)
-
-    def compiled(preset: str, size: int) -> Part:
-        return job(f"compiled-{preset}-{size}", 120, "speed", preset=preset, size=size, modes=["compiled"])
-
-    first, *others = PRESETS
+    preset = {"preset": "auto", "size": 256}
+    drawings = {"size": 64, "count": 40 if dry else 1000, "options": DRY_RUN if dry else RUN}
+    short = {"size": 64, "count": 40 if dry else 200, "options": DRY_RUN[:-4] if dry else ()}
     return [
-        *found,
-        speed(*first),
+        Part("tests", 110, command=(*pytest, *chosen), timed=False),
+        job("compile-auto-256", 170, "compiles", timed=False, **preset),
+        job("learns", 200, "learns", minutes=2.5, **drawings),
         job("all-speeds", 120, "speeds", runs=ALL_SPEEDS[:1] if dry else ALL_SPEEDS),
-        job("speed-small-64", 40, "speed", preset="auto", size=64, modes=["graphs"], **SMALL_64),
-        job("profile-256", 60, "profile", preset="auto", size=256),
-        job("roofline-256", 60, "roofline", preset="auto", size=256),
-        compiled(*first),
-        job("precision-256", 60, "precisions", preset="auto", size=256),
-        *(speed(*other) for other in others),
+        job("resumes", 120, "resumes", kimg=0.064 if dry else 2, **short),
+        job("profile-256", 60, "profile", **preset),
+        job("augmentation-256", 40, "augmentation", **preset),
         job("generate-256", 40, "generation", size=256, channel_base=16384),
+        job("precision-256", 60, "precisions", **preset),
+        job("compiled-auto-256", 120, "speed", modes=["compiled"], **preset),
         job("generate-1024", 60, "generation", size=1024, channel_base=32768),
-        job("augmentation-256", 40, "augmentation", preset="auto", size=256),
+        job("roofline-256", 60, "roofline", **preset),
+        job("speed-auto-256", 60, "speed", modes=["graphs", "eager"], **preset),
+        job("speed-small-64", 40, "speed", preset="auto", size=64, modes=["graphs"], **SMALL_64),
         job("start", 60, "start", size=256),
-        *(compiled(*other) for other in others),
     ]
 
 
@@ -104,10 +100,13 @@ def run(part: Part, out: Path, device: str, caches: Path) -> subprocess.Popen[by
         "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor"),
         "TRITON_CACHE_DIR": str(caches / "triton"),
         "FRUGAN_CACHE": str(caches / "frugan"),
+        "FRUGAN_BENCHMARK_OUT": str(out),
         **({"OMP_NUM_THREADS": "1"} if device == "cpu" else {}),
     }
     with (out / f"{part.name}.log").open("wb") as log:
-        return subprocess.Popen([sys.executable, *words], stdout=log, stderr=subprocess.STDOUT, env=environment)
+        return subprocess.Popen(
+            [sys.executable, *words], stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
 
 
 class Ended(NamedTuple):
@@ -122,7 +121,7 @@ def wait(part: Part, process: subprocess.Popen[bytes], started: float, deadline:
     try:
         code = process.wait(max(min(started + part.limit, deadline) - time.monotonic(), 0.1))
     except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # with what it has started
         process.wait()
         return Ended(part.name, time.monotonic() - started, f"killed after {time.monotonic() - started:.0f} s")
     log = (out / f"{part.name}.log").read_text("utf-8", "replace").strip().splitlines()
@@ -141,10 +140,15 @@ def summary(ended: Sequence[Ended], out: Path, heading: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def function_of(name: str) -> Callable[..., Any]:
+    """The function of a part."""
+    return getattr(gpu_run if hasattr(gpu_run, name) else gpu_parts, name)
+
+
 def work(name: str, settings: str, out: Path) -> None:
     """In a process of its own: writes the figures again whenever there are more."""
     job = json.loads(settings)
-    function: Callable[..., Any] = getattr(gpu_parts, job["function"])
+    function = function_of(job["function"])
 
     def keep(figures: Any) -> None:
         (out / f"{name}.json").write_text(json.dumps(figures, indent=1), "utf-8")

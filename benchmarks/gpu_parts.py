@@ -110,13 +110,14 @@ def speed(device: str, keep: Keep, *, preset: str, size: int, modes: list[str], 
 
 
 def speeds(device: str, keep: Keep, *, runs: list[tuple[str, int, str]]) -> dict[str, Any]:
-    """Presets in turn in one process; "graphs, unfused" leaves the kernels of epilogues out."""
+    """Presets in turn in one process; "graphs, unfused" leaves out the kernels of epilogues and styles."""
     found: dict[str, Any] = {}
     for preset, size, mode in runs:
         unfused = mode.endswith("unfused")
         with (
             cudnn(benchmark=True),
             patch("frugan.ops.epilogue_triton.usable", lambda _: False) if unfused else nullcontext(),
+            patch("frugan.ops.styles_triton.usable", lambda _: False) if unfused else nullcontext(),
         ):
             options = {"preset": preset, "size": size, **ADA, **MODES[mode.removesuffix(", unfused")]}
             found[f"{preset} {size}, {mode}"] = timed_training(device, steps=steps_of(device, size), **options)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu, gpu_parts
+from benchmarks import gpu
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,7 +22,7 @@ def test_every_part_names_a_function_and_its_settings(dry: bool) -> None:
     assert len({part.name for part in found}) == len(found)
     for part in found:
         if part.function:
-            inspect.signature(getattr(gpu_parts, part.function)).bind("cuda", keep=print, **(part.settings or {}))
+            inspect.signature(gpu.function_of(part.function)).bind("cuda", keep=print, **(part.settings or {}))
             json.dumps(part.settings)
         else:
             assert all((ROOT / word).exists() for word in part.command if word.startswith("tests/"))
@@ -57,7 +57,7 @@ def test_parts_that_fail_or_take_too_long_are_told_and_leave_what_they_have(
 
 @pytest.mark.slow
 def test_all_of_it_runs_on_the_cpu(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.gpu", "--dry-run", "--minutes", "30", "--out", tmp_path]
-    subprocess.run([*command, "--only", "tests", "speed-auto-256", "profile", "roofline", "generate-256", "augment", "start"],
-                   check=True, cwd=ROOT)  # fmt: skip
+    command = [sys.executable, "-m", "benchmarks.gpu", "--dry-run", "--minutes", "60", "--out", tmp_path]
+    parts = ("tests", "learns", "resumes", "speed-auto-256", "profile", "roofline", "generate-256", "augment", "start")
+    subprocess.run([*command, "--only", *parts], check=True, cwd=ROOT)
     assert "failed" not in (tmp_path / "gpu.md").read_text("utf-8")

@@ -44,15 +44,20 @@ def test_is_its_definition_anywhere(scaled: bool, noisy: bool, clamp: float | No
     assert torch.equal(epilogue(x.clone(), *others, clamp), plain(x, *others, clamp))  # pyright: ignore[reportCallIssue]
 
 
-@pytest.fixture
-def on_a_gpu_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The operator with PyTorch's operations in place of the kernels."""
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's operations in place of the kernels."""
 
     def forward(x: Tensor, scale: Tensor | None, noise: Tensor | None, bias: Tensor, clamp: float) -> Tensor:
         return plain(x, scale, noise, bias, None if clamp == float("inf") else clamp)
 
     monkeypatch.setattr(epilogue_triton, "forward", forward)
     monkeypatch.setattr(epilogue_triton, "backward", module._by_operations)
+
+
+@pytest.fixture
+def on_a_gpu_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator with PyTorch's operations in place of the kernels."""
+    stand_in(monkeypatch)
 
 
 @pytest.mark.usefixtures("on_a_gpu_without_one")

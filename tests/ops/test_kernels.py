@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from importlib.util import find_spec
 
 import pytest
 import torch
 
+from benchmarks import kernels
 from frugan.ops.kernels import runs
 
 
@@ -28,3 +30,14 @@ def test_warnings_of_the_probe_itself_are_left_out() -> None:
         return True
 
     assert runs(loud, torch.device("cpu"), "that is slower")
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+@pytest.mark.parametrize("target", ["cuda:75", "cuda:90", "hip:gfx942"])
+def test_every_kernel_compiles_for_gpus_that_are_not_here(target: str) -> None:
+    """With next to no register spilled to memory."""
+    for case in kernels.cases():
+        compiled = kernels.compiled(case, target)
+        if target.startswith("cuda"):
+            found, _ = kernels.instructions(compiled)
+            assert sum(name.startswith(("LDL", "STL")) for name in found) <= 4, case.name

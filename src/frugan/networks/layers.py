@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frugan.networks.activation_checkpointing import Recomputable
-from frugan.ops.epilogue import epilogue, is_fused
+from frugan.ops import epilogue_triton
+from frugan.ops.epilogue import epilogue
 from frugan.ops.fir import conv_downsample, conv_same, conv_upsample, normalized_filter
+from frugan.ops.kernels import fused
 from frugan.ops.tiling import Tile
 
 if TYPE_CHECKING:
@@ -152,7 +154,8 @@ class EqualizedConv2d(Recomputable):
         weight = weight.to(x.dtype)
         clamp = None if self.clamp is None else self.clamp * gain
         bias = None if self.bias is None else self.bias * (self.bias_gain * gain)
-        if self.activation == "lrelu" and bias is not None and factor is None and is_fused(x, len(weight)):
+        is_fused = self.activation == "lrelu" and fused(x, epilogue_triton.usable, len(weight))
+        if is_fused and bias is not None and factor is None:
             return epilogue(self._convolved(x, weight, None), None, None, bias, clamp)
         y = self._convolved(x, weight, None if bias is None else bias.to(x.dtype))
         if factor is not None:

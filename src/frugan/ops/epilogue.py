@@ -16,25 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frugan.ops import epilogue_triton
-from frugan.ops.operator import operator, transformed
+from frugan.ops.kernels import fused
+from frugan.ops.operator import operator
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 SLOPE = 0.2
-
-
-def is_fused(x: Tensor, channels: int) -> bool:
-    """Whether `epilogue` runs as one kernel for feature maps of x's dtype and device with so many channels."""
-    return (
-        x.is_cuda
-        and x.dtype in (torch.float32, torch.bfloat16, torch.float16)
-        and channels <= epilogue_triton.MOST_CHANNELS
-        and not torch.compiler.is_exporting()
-        and not transformed()
-        and not torch.is_autocast_enabled("cuda")
-        and epilogue_triton.usable(x.device)
-    )
 
 
 def epilogue(
@@ -56,7 +44,7 @@ def epilogue(
     Returns:
         `[N, C, H, W]` in x's dtype.
     """
-    if is_fused(x, x.shape[1]):
+    if fused(x, epilogue_triton.usable):
         noise = None if noise is None else noise.expand(x.shape[0], 1, *x.shape[2:])
         return _epilogue(x, scale, noise, bias, float("inf") if clamp is None else clamp)
     if scale is not None:

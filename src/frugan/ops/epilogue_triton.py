@@ -8,10 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frugan.ops.kernels import runs
-
-MOST_CHANNELS = 1024
-"""Largest number of channels that the kernels serve, since a tile of the backward kernel holds all channels of its pixels."""
+from frugan.ops.kernels import LAUNCH, runs
 
 _BLOCK, _TILE, _TILES = 1024, 4096, 8
 """Elements that a program of the forward kernel computes; elements in a tile of the backward kernel, and tiles that one of
@@ -108,7 +105,7 @@ def forward(x: Tensor, scale: Tensor | None, noise: Tensor | None, bias: Tensor,
         )
     _kernels()[0][(-(-x.numel() // _BLOCK),)](
         x, _or(scale, bias), _or(noise, bias), bias.contiguous(), y, x.numel(), h * w, channels, _finite(clamp),
-        scale is not None, noise is not None, clamp != float("inf"), x.numel() + _BLOCK > 2**31, _BLOCK,
+        scale is not None, noise is not None, clamp != float("inf"), x.numel() + _BLOCK > 2**31, _BLOCK, **LAUNCH,
     )  # fmt: skip
     return y
 
@@ -147,7 +144,7 @@ def backward(
     x = up if x is None else x.contiguous(memory_format=torch.channels_last)
     _kernels()[1][(n, parts)](
         up, x, _or(scale, sums), y, for_x, sums[0], _or(for_noise, sums), sums[1], h * w, channels, parts, _finite(clamp),
-        scale is not None, by_noise, clamp != float("inf"), wide, tall, _TILES,
+        scale is not None, by_noise, clamp != float("inf"), wide, tall, _TILES, **LAUNCH,
     )  # fmt: skip
     for_scale = sums[0].sum(1) if by_scale and scale is not None else None
     return for_x, for_scale, for_noise, sums[1].sum((0, 1)) if by_bias else None

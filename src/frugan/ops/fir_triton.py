@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frugan.ops.kernels import runs
+from frugan.ops.kernels import LAUNCH, runs
 
-_BLOCK = 1024
-"""Outputs of one program."""
+_BLOCK, _ROWS = 1024, 4
+"""Outputs of a row that one program computes, and neighbouring rows, which share most of what they read."""
 
 
 @cache
@@ -28,35 +28,53 @@ def _kernel() -> Any:
 
     @triton.jit
     def upfirdn(
-        x, weight, y, channels, height, width, out_h, out_w, x_n, x_c, x_h, x_w, left, top, up_y, up_x, down_y, down_x,
-        taps_y: tl.constexpr, taps_x: tl.constexpr, last: tl.constexpr, wide: tl.constexpr, sums: tl.constexpr,
-        block: tl.constexpr,
+        x, weight, y, channels, height, width, out_h, out_w, x_n, x_c, x_h, x_w, left, top, bands,
+        up_y: tl.constexpr, up_x: tl.constexpr, down_y: tl.constexpr, down_x: tl.constexpr, taps_y: tl.constexpr,
+        taps_x: tl.constexpr, rows: tl.constexpr, phase: tl.constexpr, last: tl.constexpr, wide: tl.constexpr,
+        sums: tl.constexpr, block: tl.constexpr,
     ):  # fmt: skip  # pragma: no cover (runs on the device)
-        row = tl.program_id(0)
+        plane, first = tl.program_id(0) // bands, (tl.program_id(0) % bands) * rows
         inner = tl.program_id(1) * block + tl.arange(0, block)
-        if last:  # a row of an image: pixels, and their channels
-            n, oy = row // out_h, row % out_h
-            c, ox = inner % channels, inner // channels
-            inside, at = inner < out_w * channels, out_w * channels
-        else:  # a channel of an image: rows of pixels
-            n, c = row // channels, row % channels
-            oy, ox = inner // out_w, inner % out_w
-            inside, at = inner < out_h * out_w, out_h * out_w
+        if last:  # rows of an image: pixels, and their channels
+            n, c, ox, line = plane, inner % channels, inner // channels, out_w * channels
+        else:  # rows of a channel of an image: pixels
+            n, c, ox, line = plane // channels, plane % channels, inner, out_w
         if wide:  # offsets beyond 31 bits
-            n, row = n.to(tl.int64), row.to(tl.int64)
+            n, plane = n.to(tl.int64), plane.to(tl.int64)
         start = x + n * x_n + c * x_c
-        total = tl.zeros((block,), dtype=sums)
-        for ky in tl.static_range(taps_y):
-            py = oy * down_y + (ky - top)
-            iy = py // up_y
-            here_y = (py >= 0) & (iy < height) & (iy * up_y == py)
-            for kx in tl.static_range(taps_x):
-                px = ox * down_x + (kx - left)
-                ix = px // up_x
-                here = inside & here_y & (px >= 0) & (ix < width) & (ix * up_x == px)
-                value = tl.load(start + iy * x_h + ix * x_w, mask=here, other=0.0)
-                total += value.to(sums) * tl.load(weight + (ky * taps_x + kx)).to(sums)
-        tl.store(y + row * at + inner, total.to(y.dtype.element_ty), mask=inside)
+        inside = inner < line
+        total0 = tl.zeros((block,), dtype=sums)
+        total1, total2, total3 = total0, total0, total0
+        tap = tl.load(weight).to(sums)
+        tap1, tap2, tap3, tap4, tap5, tap6 = tap, tap, tap, tap, tap, tap  # those of the last rows read
+        for kx in tl.static_range(taps_x):
+            px = ox * down_x + (kx - left)
+            ix = px // up_x
+            here_x = inside & (px >= 0) & (ix < width) & (ix * up_x == px)
+            for i in tl.static_range((rows - 1) * down_y + taps_y):
+                tap6, tap5, tap4, tap3, tap2, tap1 = tap5, tap4, tap3, tap2, tap1, tap
+                if i < taps_y:
+                    tap = tl.load(weight + (i * taps_x + kx)).to(sums)
+                if phase < 0 or i % up_y == phase:  # else zeros were inserted here
+                    py = first * down_y + (i - top)
+                    iy = py // up_y
+                    here = here_x & (py >= 0) & (iy < height) & (iy * up_y == py)
+                    value = tl.load(start + iy * x_h + ix * x_w, mask=here, other=0.0).to(sums)
+                    if i < taps_y:
+                        total0 += value * tap
+                    if rows == 4:
+                        if i >= down_y and i < down_y + taps_y:
+                            total1 += value * (tap1 if down_y == 1 else tap2)
+                        if i >= 2 * down_y and i < 2 * down_y + taps_y:
+                            total2 += value * (tap2 if down_y == 1 else tap4)
+                        if i >= 3 * down_y:
+                            total3 += value * (tap3 if down_y == 1 else tap6)
+        at = y + (plane * out_h + first) * line + inner
+        tl.store(at, total0.to(y.dtype.element_ty), mask=inside)
+        if rows == 4:
+            tl.store(at + line, total1.to(y.dtype.element_ty), mask=inside & (first + 1 < out_h))
+            tl.store(at + 2 * line, total2.to(y.dtype.element_ty), mask=inside & (first + 2 < out_h))
+            tl.store(at + 3 * line, total3.to(y.dtype.element_ty), mask=inside & (first + 3 < out_h))
 
     return upfirdn, {torch.float64: tl.float64}, tl.float32
 
@@ -100,12 +118,16 @@ def upfirdn(x: Tensor, weight: Tensor, up: Sequence[int], down: Sequence[int], p
     n, channels, height, width = x.shape
     out_h, out_w = y.shape[2:]
     last = is_channels_last(y)
-    rows, inner = (n * out_h, out_w * channels) if last else (n * channels, out_h * out_w)
+    planes, inner = (n, out_w * channels) if last else (n * channels, out_w)
+    (up_x, up_y), (down_x, down_y) = up, down
+    rows = _ROWS if down_y <= 2 else 1
+    bands = -(-out_h // rows)
+    phase = padding[2] % up_y if rows * down_y % up_y == 0 else -1
     wide = max(x.numel(), y.numel()) >= 2**31
     block = min(_BLOCK, 1 << max(inner - 1, 1).bit_length())
-    kernel[(rows, -(-inner // block))](
-        x, weight.contiguous(), y, channels, height, width, out_h, out_w, *x.stride(), padding[0], padding[2], up[1], up[0],
-        down[1], down[0], *weight.shape, last, wide, wider.get(x.dtype, usual), block,
+    kernel[(planes * bands, -(-inner // block))](
+        x, weight.contiguous(), y, channels, height, width, out_h, out_w, *x.stride(), padding[0], padding[2], bands,
+        up_y, up_x, down_y, down_x, *weight.shape, rows, phase, last, wide, wider.get(x.dtype, usual), block, **LAUNCH,
     )  # fmt: skip
     return y
 

@@ -1,4 +1,4 @@
-"""A check whether custom GPU kernels run here: Triton may be missing, or the C compiler that its launcher needs."""
+"""Whether custom GPU kernels run here: Triton may be missing, or the C compiler that its launcher needs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,35 @@ import warnings
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from frugan.errors import fault
+from frugan.ops.operator import transformed
+
+MOST_CHANNELS = 1024
+"""Largest number of channels that fused kernels serve, since a tile of some of them holds all channels of its pixels."""
+
+LAUNCH = {"enable_fp_fusion": True}
+"""Options with which kernels are launched: products and sums may be fused (Triton's default; 3.9 warns unless it is asked for)."""
+
+
+def fused(x: Tensor, usable: Callable[[torch.device], bool], channels: int | None = None) -> bool:
+    """Whether operations on feature maps of x's dtype and device run as one kernel each.
+
+    Args:
+        x: feature maps `[N, C, H, W]`.
+        usable: whether the kernels run on a device.
+        channels: of the feature maps; None: those of x.
+    """
+    return (
+        x.is_cuda
+        and x.dtype in (torch.float32, torch.bfloat16, torch.float16)
+        and (x.shape[1] if channels is None else channels) <= MOST_CHANNELS
+        and not torch.compiler.is_exporting()
+        and not transformed()
+        and not torch.is_autocast_enabled("cuda")
+        and usable(x.device)
+    )
 
 
 def runs(probe: Callable[[torch.device], bool], device: torch.device, otherwise: str) -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from frugan.ops.fir import conv_same, conv_upsample
+from frugan.ops.styles import scaled
 from frugan.ops.tiling import Tile
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def modulated_conv2d(
     if not demodulate:
         return _convolved(x, weight, styles * gain, resample_filter, tile)
     y, scale = demodulated_conv2d(x, weight, styles, resample_filter=resample_filter, gain=gain, tile=tile)
-    return y * scale.to(x.dtype)[:, :, None, None]
+    return scaled(y, scale)
 
 
 def demodulated_conv2d(
@@ -75,6 +76,6 @@ def demodulated_conv2d(
 
 
 def _convolved(x: Tensor, weight: Tensor, styles: Tensor, resample_filter: Tensor | None, tile: Tile) -> Tensor:
-    x = x * styles.to(x.dtype)[:, :, None, None]
+    x = scaled(x, styles)
     w = weight.to(x.dtype)
     return conv_same(x, w, tile=tile) if resample_filter is None else conv_upsample(x, w, resample_filter, tile=tile)

@@ -31,7 +31,7 @@ from frugan.losses import (
     r1_penalty,
 )
 from frugan.networks import Discriminator, Extras, Generator
-from frugan.ops import epilogue_triton, fir_triton
+from frugan.ops import epilogue_triton, fir_triton, styles_triton
 from frugan.training.vicinity import SOFT_SCALE
 
 P = ParamSpec("P")
@@ -303,7 +303,7 @@ def _compiled(phase: Callable[P, T]) -> Callable[P, T]:
     """The phase as `torch.compile` makes it at the first call with each shape; where it fails, a `FruganError` says why."""
     from torch._dynamo.exc import TorchDynamoException  # imports the compiler, which takes a second
 
-    for usable in (fir_triton.usable, epilogue_triton.usable):
+    for usable in (fir_triton.usable, epilogue_triton.usable, styles_triton.usable):
         torch.compiler.assume_constant_result(usable)
     compiled = torch.compile(phase, dynamic=False)
 

@@ -18,6 +18,7 @@ from frugan.networks.limits import Base, Clamp, Layers, Width, check_filter
 from frugan.ops.epilogue import epilogue
 from frugan.ops.fir import normalized_filter, upsample
 from frugan.ops.modulated_conv import demodulated_conv2d, modulated_conv2d
+from frugan.ops.styles import projected, projects
 from frugan.ops.tiling import Tile
 from frugan.resolution import base_grid
 
@@ -182,7 +183,11 @@ class ToRGB(Recomputable):
 
     def forward(self, x: Float[Tensor, "N I H W"], style: Float[Tensor, "N I"]) -> Float[Tensor, "N C H W"]:
         """x `[N, I, H, W]`, style `[N, I]` → float32 `[N, C, H, W]`."""
-        y = modulated_conv2d(x, self.weight, style * self.weight_gain, demodulate=False)
+        style = style * self.weight_gain
+        if projects(x, len(self.weight)):
+            y = projected(x, self.weight[:, :, 0, 0] * style[:, None])
+        else:
+            y = modulated_conv2d(x, self.weight, style, demodulate=False)
         return activate(y + self.bias.to(y.dtype)[:, None, None], "linear", self.clamp).float()
 
 

@@ -1,0 +1,107 @@
+"""Whole runs on a device, by the command line, for `benchmarks.gpu`: whether training learns, and whether a resume is exact."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+Keep = Callable[[Any], None]
+FRUGAN = (sys.executable, "-m", "frugan")
+
+
+def _frugan(*words: object) -> None:
+    subprocess.run([*FRUGAN, *map(str, words)], check=True)
+
+
+def _images(folder: Path, count: int, size: int) -> Path:
+    """A folder of so many drawings: critters where the packages that draw them are there, else shapes."""
+    style = "critters" if find_spec("resvg_py") and find_spec("dicebear_styles") else "shapes"
+    _frugan("data", "sample", folder / style, "--style", style, "--count", count, "--size", size)
+    return folder / style
+
+
+def _records(run: Path) -> list[dict[str, Any]]:
+    lines = (run / "stats.jsonl").read_text("utf-8").splitlines() if (run / "stats.jsonl").exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def _figures(run: Path) -> dict[str, Any]:
+    """Of a run so far: its length and speed, whether a loss was ever not finite, p, and each evaluation."""
+    records = _records(run)
+    if not records:
+        return {}
+    last, losses = records[-1], [v for r in records for k, v in r.items() if k.startswith("loss/")]
+    evaluations = sorted((run / "evaluations").glob("*.json")) if (run / "evaluations").exists() else []
+    found = {f"kid at {e.stem.split('-')[1]} kimg": json.loads(e.read_text("utf-8"))["values"] for e in evaluations}
+    return {
+        "kimg": last["kimg"],
+        "s/kimg, median of records": sorted(r["seconds_per_kimg"] for r in records)[len(records) // 2],
+        "seconds": last["seconds_total"],
+        "losses finite": all(map(math.isfinite, losses)),
+        "p": last.get("p"),
+        "r_t": last.get("r_t"),
+        "samples": len(list((run / "samples").glob("*.png"))),
+        **{name: values["kid"] for name, values in found.items()},
+    }
+
+
+def learns(device: str, keep: Keep, *, size: int, count: int, minutes: float, options: Sequence[str]) -> dict[str, Any]:
+    """A run on drawings, interrupted after so many minutes as by Ctrl-C; it stops after a step and writes a checkpoint."""
+    with tempfile.TemporaryDirectory() as folder:
+        images, run = _images(Path(folder), count, size), Path(folder) / "run"
+        words = [*FRUGAN, "train", str(images), "--out", str(run), "--device", device, *options]
+        process, began = subprocess.Popen(words), time.monotonic()
+        while process.poll() is None and time.monotonic() - began < 60 * minutes:
+            time.sleep(min(2, minutes))
+            keep(_figures(run))
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        code = process.wait(120)
+        found = {"images": images.name, "exit code": code, "first record after, s": _first(run), **_figures(run)}
+        for grid in sorted((run / "samples").glob("*.png"))[-1:]:
+            shutil.copy(grid, Path(os.environ.get("FRUGAN_BENCHMARK_OUT", folder)) / "learns.png")
+        return found
+
+
+def _first(run: Path) -> float | None:
+    records = _records(run)
+    return records[0]["seconds_total"] if records else None
+
+
+def resumes(device: str, keep: Keep, *, size: int, count: int, kimg: float, options: Sequence[str]) -> dict[str, Any]:
+    """A run of 2·`kimg` against one that is resumed at half of it: the largest difference between weights of the two,
+    absolute, and whether two whole runs are alike.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        images, found = _images(Path(folder), count, size), {}
+        whole, again, resumed = (Path(folder) / name for name in ("whole", "again", "resumed"))
+        length = ("--device", device, "--checkpoint-kimg", kimg, *options)
+        _frugan("train", images, "--out", whole, "--kimg", 2 * kimg, *length)
+        _frugan("train", images, "--out", resumed, "--kimg", kimg, *length)
+        _frugan("resume", resumed, "--kimg", 2 * kimg, "--device", device)
+        found["resumed, largest difference of weights"] = _difference(whole, resumed)
+        keep(found)
+        _frugan("train", images, "--out", again, "--kimg", 2 * kimg, *length)
+        found["run again, largest difference of weights"] = _difference(whole, again)
+        return found
+
+
+def _difference(a: Path, b: Path) -> float:
+    one, other = (
+        load_file(sorted((run / "checkpoints").glob("checkpoint-*"))[-1] / "model.safetensors") for run in (a, b)
+    )
+    assert one.keys() == other.keys()
+    return max(float((one[name].double() - other[name].double()).abs().max()) for name in one)
