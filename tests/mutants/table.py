@@ -265,7 +265,7 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
     )),
     ("networks/stylegan2/synthesis.py", "tests/networks/test_golden.py", (
         ("gain_in = gain * ACTIVATION_GAIN[\"lrelu\"]", "gain_in = gain", "test_generator", "G's activations without their gain"),
-        ("style * self.weight_gain, demodulate=False", "style * self.weight_gain, demodulate=True", "test_generator", "ToRGB demodulates"),
+        ("self.weight, style, demodulate=False", "self.weight, style, demodulate=True", "test_generator", "ToRGB demodulates"),
     )),
     ("networks/stylegan2/discriminator.py", "tests/networks/test_precision.py", (
         ("dtype if i < self.num_low_precision else torch.float32", "dtype if i >= len(self.sizes) - 1 - self.num_low_precision else torch.float32", "test_the_four_highest_resolutions_compute_in_low_precision[resnet]", "low precision at the coarsest blocks of D"),
