@@ -193,7 +193,7 @@ def profile(device: str, keep: Keep, *, preset: str, size: int) -> dict[str, Any
     with cudnn(benchmark=True):
         config, loop = training.begin(size, device, preset=preset, cuda_graphs=False, **ADA)
         next(loop)
-        state, phases = (loop.gi_frame.f_locals[name] for name in ("state", "phases"))
+        state, phases = (loop.gi_frame.f_locals[name] for name in ("state", "phases"))  # pyright: ignore[reportAttributeAccessIssue]
         for one in passes(phases, config.training.batch_per_device, state.rng):
 
             def run(one: Any = one) -> None:
@@ -304,7 +304,8 @@ def augmentation(device: str, keep: Keep, *, preset: str, size: int) -> dict[str
     """What bgc at p = 0.6 adds to a step, and the pipeline alone."""
     found: dict[str, Any] = {}
     with cudnn(benchmark=True):
-        for name, options in (("none", {"augment": "none"}), ("bgc at p = 0.6", ADA)):
+        choices: dict[str, dict[str, Any]] = {"none": {"augment": "none"}, "bgc at p = 0.6": ADA}
+        for name, options in choices.items():
             found[name] = timed_training(device, steps=steps_of(device, size), preset=preset, size=size, **options)
             keep(found)
     found["share"] = 1 - found["none"]["s/kimg"] / found["bgc at p = 0.6"]["s/kimg"]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frugan.ops.kernels import LAUNCH, runs
+from frugan.ops.kernels import LAUNCH, usable_where
 
 _BLOCK, _TILE, _TILES = 1024, 4096, 8
 """Elements that a program of the forward kernel computes; elements in a tile of the backward kernel, and tiles that one of
@@ -159,19 +159,12 @@ def _finite(clamp: float) -> float:
     return 0.0 if clamp == float("inf") else float(clamp)
 
 
-def usable(device: torch.device) -> bool:
-    """Whether the kernels run on that GPU; if not, a warning says why, once."""
-    return _usable(device)
-
-
-@cache
-def _usable(device: torch.device) -> bool:
-    return runs(_is_right, device, "activations run without Triton here, which is slower")
-
-
 def _is_right(device: torch.device) -> bool:
     x = torch.ones(1, 2, 2, 2, device=device).contiguous(memory_format=torch.channels_last)
     y = forward(x, x[:, :, 0, 0], x[:, :1], x[0, :, 0, 0], 2.5)
     for_x = backward(x, x, x[:, :, 0, 0], y, 2.5, True, True, True)[0]
     assert for_x is not None
     return bool((y.sum() + for_x.sum()).item() == 8 * 2.5)
+
+
+usable = usable_where(_is_right, "activations run without Triton here, which is slower")

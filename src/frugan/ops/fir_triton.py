@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frugan.ops.kernels import LAUNCH, runs
+from frugan.ops.kernels import LAUNCH, usable_where
 
 _BLOCK, _ROWS = 1024, 4
 """Outputs of a row that one program computes, and neighbouring rows, which share most of what they read."""
@@ -132,16 +132,9 @@ def upfirdn(x: Tensor, weight: Tensor, up: Sequence[int], down: Sequence[int], p
     return y
 
 
-def usable(device: torch.device) -> bool:
-    """Whether the kernel runs on that GPU; if not, a warning says why, once."""
-    return _usable(device)
-
-
-@cache
-def _usable(device: torch.device) -> bool:
-    return runs(_is_right, device, "FIR filters run without Triton here, which is several times slower")
-
-
 def _is_right(device: torch.device) -> bool:
     probe = torch.ones(1, 1, 2, 2, device=device)
     return bool(upfirdn(probe, probe[0, 0], (1, 1), (1, 1), (0, 0, 0, 0)).item() == 4)
+
+
+usable = usable_where(_is_right, "FIR filters run without Triton here, which is several times slower")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -55,3 +56,12 @@ def runs(probe: Callable[[torch.device], bool], device: torch.device, otherwise:
         reason = fault(error, "it fails here")
     warnings.warn(f"{otherwise} ({reason})", stacklevel=2)
     return False
+
+
+def usable_where(probe: Callable[[torch.device], bool], otherwise: str) -> Callable[[torch.device], bool]:
+    """A function that tells whether kernels run on a GPU, and asks `runs` once for each.
+
+    The arguments are those of `runs`.
+    """
+    found = cache(lambda device: runs(probe, device, otherwise))
+    return lambda device: found(device)  # a function of its own, which torch.compile can be told to take as constant

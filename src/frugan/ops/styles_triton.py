@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frugan.ops.kernels import LAUNCH, runs
+from frugan.ops.kernels import LAUNCH, usable_where
 
 _BLOCK, _TILE, _TILES = 1024, 4096, 8
 """Elements of one program that scales; elements in a tile of the other kernels, which holds all channels of its pixels, and
@@ -211,19 +211,12 @@ def _tile(channels: int) -> tuple[int, int]:
     return wide, max(_TILE // wide, 1)
 
 
-def usable(device: torch.device) -> bool:
-    """Whether the kernels run on that GPU; if not, a warning says why, once."""
-    return _usable(device)
-
-
-@cache
-def _usable(device: torch.device) -> bool:
-    return runs(_is_right, device, "styles are applied without Triton here, which is slower")
-
-
 def _is_right(device: torch.device) -> bool:
     x = torch.ones(1, 2, 2, 2, device=device).contiguous(memory_format=torch.channels_last)
     scale, weight = x[:, :, 0, 0], x[:, :, :, 0]
     found = [scaled(x, scale), *scaled_backward(x, x, scale, True, True), projected(x, weight)]
     found += projected_backward(x, x, weight, True, True)
     return [float(t.sum()) for t in found if t is not None] == [8, 8, 8, 16, 16, 16]
+
+
+usable = usable_where(_is_right, "styles are applied without Triton here, which is slower")
