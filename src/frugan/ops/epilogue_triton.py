@@ -49,7 +49,7 @@ def _kernels() -> tuple[Any, Any]:
         has_scale: tl.constexpr, by_noise: tl.constexpr, has_clamp: tl.constexpr,
         wide: tl.constexpr, tall: tl.constexpr, tiles: tl.constexpr,
     ):  # fmt: skip  # pragma: no cover (runs on the device)
-        n, part = tl.program_id(0), tl.program_id(1)
+        part, n = tl.program_id(0), tl.program_id(1)
         c = tl.arange(0, wide)
         there = c < channels
         sum_scale = tl.zeros((wide,), dtype=tl.float32)
@@ -142,7 +142,7 @@ def backward(
     sums = torch.empty(2, n, parts, channels, dtype=torch.float32, device=up.device)
     for_noise = torch.empty(n, 1, h, w, dtype=torch.float32, device=up.device) if by_noise else None
     x = up if x is None else x.contiguous(memory_format=torch.channels_last)
-    _kernels()[1][(n, parts)](
+    _kernels()[1][(parts, n)](
         up, x, _or(scale, sums), y, for_x, sums[0], _or(for_noise, sums), sums[1], h * w, channels, parts, _finite(clamp),
         scale is not None, by_noise, clamp != float("inf"), wide, tall, _TILES, **LAUNCH,
     )  # fmt: skip

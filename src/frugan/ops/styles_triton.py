@@ -39,7 +39,7 @@ def _kernels() -> tuple[Any, ...]:
         up, x, scale, for_x, for_scale, pixels, channels, parts,
         by_x: tl.constexpr, by_scale: tl.constexpr, wide: tl.constexpr, tall: tl.constexpr, tiles: tl.constexpr,
     ):  # fmt: skip  # pragma: no cover (runs on the device)
-        n, part = tl.program_id(0), tl.program_id(1)
+        part, n = tl.program_id(0), tl.program_id(1)
         c = tl.arange(0, wide)
         there = c < channels
         factor = tl.load(scale + n * channels + c, mask=there, other=0.0).to(tl.float32)
@@ -61,10 +61,10 @@ def _kernels() -> tuple[Any, ...]:
     def projected(
         x, weight, y, pixels, channels, maps: tl.constexpr, wide: tl.constexpr, tall: tl.constexpr
     ):  # fmt: skip  # pragma: no cover (runs on the device)
-        n = tl.program_id(0)
+        n = tl.program_id(1)
         c = tl.arange(0, wide)
         there = c < channels
-        pixel = tl.program_id(1) * tall + tl.arange(0, tall)
+        pixel = tl.program_id(0) * tall + tl.arange(0, tall)
         image = n.to(tl.int64) * pixels
         mask = (pixel < pixels)[:, None] & there[None, :]
         value = tl.load(x + (image + pixel)[:, None] * channels + c[None, :], mask=mask, other=0.0).to(tl.float32)
@@ -77,7 +77,7 @@ def _kernels() -> tuple[Any, ...]:
         up, x, weight, for_x, for_weight, pixels, channels, parts,
         by_x: tl.constexpr, by_weight: tl.constexpr, maps: tl.constexpr, wide: tl.constexpr, tall: tl.constexpr,
     ):  # fmt: skip  # pragma: no cover (runs on the device)
-        n, part = tl.program_id(0), tl.program_id(1)
+        part, n = tl.program_id(0), tl.program_id(1)
         c = tl.arange(0, wide)
         there = c < channels
         pixel = part * tall + tl.arange(0, tall)
@@ -139,7 +139,7 @@ def scaled_backward(
     parts = -(-pixels // (tall * _TILES))
     for_x = torch.empty_like(up) if by_x else None
     sums = torch.empty(n, parts, channels, dtype=torch.float32, device=x.device)
-    _kernels()[1][(n, parts)](
+    _kernels()[1][(parts, n)](
         up, x, scale.contiguous(), sums if for_x is None else for_x, sums, pixels, channels, parts,
         by_x, by_scale, wide, tall, _TILES, **LAUNCH,
     )  # fmt: skip
@@ -160,7 +160,7 @@ def projected(x: Tensor, weight: Tensor) -> Tensor:
     x, n, channels, pixels = _checked(x, weight, (x.shape[0], maps, x.shape[1]))
     y = _maps(x, maps)
     wide, tall = _tile(channels)
-    _kernels()[2][(n, -(-pixels // tall))](x, weight.contiguous(), y, pixels, channels, maps, wide, tall, **LAUNCH)
+    _kernels()[2][(-(-pixels // tall), n)](x, weight.contiguous(), y, pixels, channels, maps, wide, tall, **LAUNCH)
     return y
 
 
@@ -184,7 +184,7 @@ def projected_backward(
     parts = -(-pixels // tall)
     for_x = torch.empty_like(x) if by_x else None
     sums = torch.empty(n, parts if by_weight else 1, maps, channels, dtype=torch.float32, device=x.device)
-    _kernels()[3][(n, parts)](
+    _kernels()[3][(parts, n)](
         up, x, weight.contiguous(), sums if for_x is None else for_x, sums, pixels, channels, parts,
         by_x, by_weight, maps, wide, tall, **LAUNCH,
     )  # fmt: skip
