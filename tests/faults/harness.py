@@ -248,7 +248,7 @@ def together(bench: Bench, run: Path, *, before: tuple[str, ...] = (), **environ
         "--processes",
         2,
     ]
-    surroundings = os.environ | {"FRUGAN_CACHE": str(bench.folder / "cache"), "FRUGAN_PATIENCE": "60"} | environment
+    surroundings = os.environ | {"FRUGAN_CACHE": str(bench.folder / "cache"), "FRUGAN_PATIENCE": "240"} | environment
     with output.open("wb") as file:
         process = subprocess.Popen(
             [str(word) for word in words], stdout=file, stderr=file, env=surroundings, start_new_session=True

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import frugan
-from frugan.distributed import gather, joined, rank
+from frugan.distributed import joined, rank
 from frugan.errors import FruganError
 from frugan.run.train import Run, begin
 from frugan.tracking import read_stats
@@ -53,7 +53,7 @@ def free_port() -> int:
 def environment(rank: int, world: int, port: int) -> dict[str, str]:
     return {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1"} | {
         "MASTER_PORT": str(port),
-        "FRUGAN_PATIENCE": "60",
+        "FRUGAN_PATIENCE": "240",
     }
 
 
@@ -153,7 +153,7 @@ def test_a_killed_worker_is_replaced(image_folder: Path, tmp_path: Path) -> None
             command("train", image_folder, "--out", out, *SMALL, "--batch", 16, *pace),
             stdout=output,
             stderr=output,
-            env=os.environ | {"FRUGAN_PATIENCE": "20"},
+            env=os.environ | {"FRUGAN_PATIENCE": "120"},
         )
     try:
         deadline = time.monotonic() + 240
@@ -178,10 +178,12 @@ def test_a_killed_worker_is_replaced(image_folder: Path, tmp_path: Path) -> None
 def _hang(index: int, port: int, folder: str) -> None:
     from frugan.distributed import any_of
 
-    os.environ.update(environment(index, 2, port) | {"FRUGAN_PATIENCE": "3"})
+    os.environ.update(environment(index, 2, port) | {"FRUGAN_PATIENCE": "5"})
     message = Path(folder) / "message"
+    (Path(folder) / f"here-{index}").touch()
+    while not (Path(folder) / f"here-{1 - index}").exists():  # they are to join within those seconds, too
+        time.sleep(0.01)
     with joined("cpu"):
-        gather(None)
         if index == 1:
             while not message.exists():
                 time.sleep(0.1)
@@ -198,8 +200,8 @@ def test_a_silent_process_is_named_within_the_time_stated(tmp_path: Path) -> Non
     torch.multiprocessing.start_processes(_hang, args=(free_port(), str(tmp_path)), nprocs=2, start_method="forkserver")
     seconds, _, message = (tmp_path / "message").read_text().partition(" ")
     assert "process 0 of 2" in message
-    assert "within 3 s" in message
-    assert 2.9 < float(seconds) < 200  # a busy machine tells it late
+    assert "within 5 s" in message
+    assert 4.9 < float(seconds) < 200  # a busy machine tells it late
 
 
 def _disagree(index: int, port: int, image_folder: str, out: str) -> None:

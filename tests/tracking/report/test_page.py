@@ -252,7 +252,7 @@ def test_a_long_run_is_a_small_page_quickly_written(tmp_path: Path) -> None:
         began = time.process_time()
         page.write()
         seconds.append(time.process_time() - began)
-    assert min(seconds) < 1
+    assert min(seconds) < 3
     assert (tmp_path / "index.html").stat().st_size < 400_000
 
 
