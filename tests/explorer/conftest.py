@@ -99,7 +99,7 @@ def serving() -> Iterator[Callable[..., Any]]:
     yield start
     for server, thread, bound in running:
         server.should_exit = True
-        thread.join(10)
+        thread.join(120)
         bound.close()
 
 

@@ -69,7 +69,7 @@ def open_board(runs: Path) -> Iterator[Callable[..., Place]]:
     yield start
     for board, server, thread, bound in running:
         server.should_exit = True
-        thread.join(10)
+        thread.join(120)
         bound.close()
         board.close()
 

@@ -297,7 +297,7 @@ def test_the_queue_is_bounded() -> None:
     async def check() -> None:
         queue, gate = JobQueue(2), threading.Event()
         jobs = [asyncio.ensure_future(queue.run(f"{i}", gate.wait)) for i in range(4)]
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)  # all have come
         gate.set()
         results = await asyncio.gather(*jobs, return_exceptions=True)
         assert [type(r) for r in results] == [bool, bool, bool, QueueFull]

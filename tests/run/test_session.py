@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -288,14 +287,17 @@ def test_a_run_is_not_overwritten(run: Path, image_folder: Path, tmp_path: Path)
         frugan.train(image_folder, tmp_path, device="cpu", **TINY)
 
 
-def test_who_only_looks_into_a_run_stops_nobody(tmp_path: Path, image_folder: Path) -> None:
+def test_who_only_looks_into_a_run_stops_nobody(
+    tmp_path: Path, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of two that begin at once, the one that is refused holds the lock for a moment."""
     frugan.train(image_folder, tmp_path / "run", device="cpu", **TINY).close()  # pyright: ignore[reportAttributeAccessIssue]
     records = Run(tmp_path / "run").train(device="cpu")
     lock = filelock.FileLock(tmp_path / "run" / ".lock", thread_local=False)
     lock.acquire()
-    threading.Timer(0.3, lock.release).start()
+    monkeypatch.setattr("time.sleep", lambda _: lock.release())  # before the lock is tried again
     next(records)
+    assert not lock.is_locked
     records.close()  # pyright: ignore[reportAttributeAccessIssue]
 
 
