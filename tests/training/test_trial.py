@@ -16,7 +16,7 @@ from frugan.errors import FruganError
 from frugan.networks import Discriminator, Generator
 from frugan.networks.activation_checkpointing import Recomputable
 from frugan.run.build import make_phases
-from frugan.run.plan import plan
+from frugan.run.plan import _compiling, plan
 from frugan.training import Phases, trial
 
 from .conftest import TINY
@@ -143,6 +143,19 @@ def test_a_machine_without_a_compiler(phases: Phases, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(trial, "_LONG", 0)
     assert trial.compiling_pays(make, 8, 4, 1.0) == (False, "torch.compile fails here: no C++ compiler")
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_nothing_is_compiled_beside_cuda_graphs(
+    graphs: bool, image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trial times phases without graphs, so that compiling would seem to pay, after minutes before the first step."""
+    options = Options(cuda_graphs=graphs, **{k: v for k, v in TINY.items() if k not in ("held_out", "target")})
+    config, *_ = plan(options, DataConfig(str(image_folder)), device=torch.device("cpu"))
+    monkeypatch.setattr("frugan.run.plan.compiling_pays", lambda *_: (True, "tried"))
+    pays, reason = _compiling(config, torch.device("cuda"))
+    assert pays is not graphs
+    assert ("CUDA graphs" in reason) is graphs
 
 
 def test_activation_checkpointing_reaches_the_networks(image_folder: Path) -> None:

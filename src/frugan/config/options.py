@@ -313,7 +313,7 @@ class Options:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", MACHINE)
     """Precision of the highest resolutions; auto: bf16 where that pays, else fp16 on a GPU, fp32 elsewhere."""
     compile: Literal["auto", "on", "off"] = option("auto", MACHINE)
-    """torch.compile; auto: on a GPU, where a long run is found to be faster with it; never on a CPU."""
+    """torch.compile; auto: on a GPU with --no-cuda-graphs, where a long run is found to be faster with it; else off."""
     cuda_graphs: bool = option(True, MACHINE)
     """Replay each phase as a CUDA graph, where the device is CUDA."""
     activation_checkpointing: bool = option(False, MACHINE)

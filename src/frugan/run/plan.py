@@ -224,6 +224,8 @@ def _compiling(config: RunConfig, device: torch.device) -> tuple[bool, str]:
         return False, f"not tried on {device.type}"
     if device.type == "cpu":
         return False, "minutes of compiling on a CPU; ask for it in runs of hours, which gain up to a sixth"
+    if config.training.cuda_graphs:  # the trial would time phases without them
+        return False, "CUDA graphs and fused kernels serve without minutes of compiling; ask for it to try both"
     make = lambda compiled: build_phases(config, device, compiled=compiled)  # noqa: E731
     n = config.training.batch_per_device
     return compiling_pays(make, n, min(config.discriminator.mbstd_group or n, n), config.kimg)
