@@ -381,6 +381,7 @@ REFUSED = {
     "no such centre": ("sweep", "parent", ["--towards", "centre:64"], "centre:0 to centre:63"),
     "no ends": ("directions", "parent", ["--method", "difference"], "needs --seeds and --to-seeds"),
     "a fast GIF": ("video", "parent", ["--fps", "60", "--out", "v.gif"], "no more than 50 frames"),
+    "a long WebP": ("video", "parent", ["--seconds", "600", "--scale", "9", "--out", "v.webp"], "name an .mp4"),
     "video path": ("video", "parent", ["--out", "v.avi"], "ends in"),
     "unwritable video": ("video", "parent", ["--out", "one.csv/v.gif"], "one.csv"),
     "no encoder": ("video", "parent", ["--out", "v.mp4"], "pip install"),

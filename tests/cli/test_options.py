@@ -725,6 +725,7 @@ def watch_video(rec: Recorder) -> None:
     rec.watch("frugan.latent.path.frame_times", [])
     rec.watch("frugan.latent.path.render_frames", MagicMock())
     rec.watch("frugan.latent.video.check_video")
+    rec.monkeypatch.setattr("frugan.latent.video.check_frames", lambda *_: None)
     rec.watch("frugan.latent.video.tiled", [])
     rec.watch("frugan.latent.video.write_video", lambda frames, **_: len([*frames]))
     rec.watch("frugan.run.directory.RunDirectory", MagicMock())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import builtins
 import subprocess
+import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ import numpy as np
 import pytest
 import scipy.interpolate
 import torch
-from PIL import Image
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageSequence
 
 from frugan.errors import FruganError
+from frugan.images import pil_image
 from frugan.latent.code import render_points
 from frugan.latent.direction import Direction, Identity
 from frugan.latent.directions import ganspace_directions
@@ -32,7 +37,7 @@ from frugan.latent.path import (
     truncation_path,
 )
 from frugan.latent.statistics import Statistics
-from frugan.latent.video import tiled, write_video
+from frugan.latent.video import HELD, MOST_HELD, check_frames, tiled, write_video
 from frugan.networks import Generator
 from tests.latent.test_code import make_code
 
@@ -226,3 +231,43 @@ def test_a_failure_leaves_no_file(tmp_path: Path) -> None:
         with pytest.raises(KeyboardInterrupt):
             write_video(tmp_path / f"v{suffix}", frames())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+def test_frames_are_written_as_they_come(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of any number of frames only a few are alive at once."""
+    alive: list[weakref.ref[Image.Image]] = []
+    most = 0
+
+    def made(pixels: np.ndarray) -> Image.Image:
+        nonlocal most
+        image = pil_image(pixels)
+        alive.append(weakref.ref(image))
+        most = max(most, sum(one() is not None for one in alive))
+        return image
+
+    monkeypatch.setattr("frugan.latent.video.pil_image", made)
+    assert write_video(tmp_path / f"v{suffix}", frames_of(3, 40), fps=12) == 40
+    assert most <= 4
+    if suffix == ".gif":
+        with Image.open(tmp_path / "v.gif") as video:
+            times = [frame.info["duration"] for frame in ImageSequence.Iterator(video)]
+        assert sum(times) == round(100 * 40 / 12) * 10
+        assert set(times) == {80, 90}
+
+
+@given(st.sampled_from([".mp4", ".gif", ".webp", ".png"]), st.integers(1, 10**5), st.integers(1, 4096))
+def test_kinds_whose_frames_are_kept_have_a_limit(suffix: str, frames: int, side: int) -> None:
+    too_many = suffix in HELD and frames * side**2 * HELD[suffix] > MOST_HELD
+    with pytest.raises(FruganError, match=r"name an \.mp4") if too_many else nullcontext():
+        check_frames(Path(f"v{suffix}"), frames, (side, side))
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+def test_the_limit_holds_where_nobody_knew_the_number(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("frugan.latent.video.MOST_HELD", 1000)
+    with pytest.raises(FruganError, match="more than 0 GiB"):
+        write_video(tmp_path / f"v{suffix}", frames_of(3, 40))
+    assert not list(tmp_path.iterdir())

@@ -47,7 +47,7 @@ def video(
 ) -> None:  # fmt: skip
     """Make a video: a tour, a loop, an edit, classes, truncation, one generator turning into another, or a training."""
     from frugan.latent.path import frame_times, render_frames
-    from frugan.latent.video import check_video, tiled, write_video
+    from frugan.latent.video import check_frames, check_video, tiled, write_video
 
     asked = {"tour": tour, "loop": loop, "edit": edit, "classes": classes, "morph": morph, "training": training}
     kinds = [name for name, value in asked.items() if value]
@@ -64,6 +64,8 @@ def video(
     G, c = open_network(
         network, label, device, optional=bool(classes) or all_codes(parse_points(tour, "--tour") if tour else points)
     )
+    height, width = G.resolution
+    check_frames(out, frames, (width * columns * scale, height * rows * scale))
     make = _path_maker(
         network, G, c, kinds[0] if kinds else "truncation" if swept else "loop",
         tour=tour, edit=edit, classes=classes, truncation=truncation, morph=morph, strengths=strengths, space=space, seeds=points, device=device,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,6 +16,9 @@ from frugan.files import check_writable, replacing
 from frugan.images import pil_image, to_uint8
 
 FORMATS = (".mp4", ".webp", ".gif", ".png")
+HELD = {".gif": 2, ".webp": 6, ".png": 8}
+"""Bytes for each pixel of a frame that Pillow keeps until all are there, as measured."""
+MOST_HELD = 2 << 30
 MOST_GIF_FPS = 50
 """A GIF counts hundredths of a second, and viewers take less than two of them for ten."""
 
@@ -37,6 +41,23 @@ def check_video(file: Path, fps: float = 1) -> None:
                 "MP4 needs an encoder: pip install 'frugan[video]', or name a .webp, .gif or .png"
             ) from None
         imageio_ffmpeg.get_ffmpeg_exe()
+
+
+def check_frames(file: Path, frames: int, size: tuple[int, int]) -> None:
+    """Raises `FruganError` for a kind of video whose encoder would keep too many frames in memory.
+
+    Args:
+        file: the video.
+        frames: their number.
+        size: (width, height) of one in pixels.
+    """
+    kind = file.suffix.lower()
+    if kind in HELD and (held := frames * size[0] * size[1] * HELD[kind]) > MOST_HELD:
+        raise FruganError(
+            f"{file}: the encoder of {kind} files would keep {held / 2**30:,.1f} GiB of frames in memory, more than "
+            f"{MOST_HELD >> 30} GiB; name an .mp4, whose frames are written as they come, or make fewer (--seconds, --fps) or "
+            "smaller ones (--scale, --grid)"
+        )
 
 
 def tiled(tracks: Iterable[Iterator[Tensor]], columns: int, scale: int = 1) -> Iterator[Tensor]:
@@ -110,22 +131,28 @@ def _write_mp4(file: Path, images: Iterator[Image.Image], fps: float, quality: i
 
 
 def _write_pillow(file: Path, images: Iterator[Image.Image], fps: float, quality: int) -> int:
-    first, *others = images  # Pillow goes through them more than once
-    tick = 10 if file.suffix.lower() == ".gif" else 1  # milliseconds
-    ends = [round(1000 / tick * (i + 1) / fps) * tick for i in range(1 + len(others))]
-    durations = [end - start for start, end in zip([0, *ends], ends)]
-    options = {"quality": quality * 10, "method": 4} if file.suffix.lower() == ".webp" else {}
+    """Pillow writes no frame before it has seen them all; of a GIF it keeps no more than palette indices meanwhile."""
+    kind, count = file.suffix.lower(), 0
+    tick = 10 if kind == ".gif" else 1  # milliseconds
+
+    def timed() -> Iterator[Image.Image]:
+        nonlocal count
+        for image in images:
+            start, end = (round(1000 / tick * i / fps) * tick for i in (count, count + 1))
+            count += 1
+            check_frames(file, count, image.size)
+            image.info["duration"] = end - start
+            yield image
+
+    frames = timed()
+    first = next(frames)
+    others = frames if kind == ".gif" else list(frames)
+    options: dict[str, Any] = {"quality": quality * 10, "method": 4} if kind == ".webp" else {}
+    if kind != ".gif":
+        options["duration"] = [frame.info["duration"] for frame in (first, *others)]
     with open(file, "wb") as opened:
-        first.save(
-            opened,
-            file.suffix[1:].upper(),
-            save_all=True,
-            append_images=others,
-            duration=durations,
-            loop=0,
-            **options,
-        )
-    return 1 + len(others)
+        first.save(opened, kind[1:].upper(), save_all=True, append_images=others, loop=0, **options)
+    return count
 
 
 def _opaque(image: Image.Image) -> Image.Image:
