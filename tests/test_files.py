@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -15,7 +16,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frugan.files import MAX_DEPTH, parse_json, read_json, read_yaml
+from frugan.errors import explain
+from frugan.files import MAX_DEPTH, parse_json, read_json, read_yaml, replacing
 from frugan.structure import converter
 
 values = st.recursive(
@@ -138,3 +140,15 @@ def test_numbers_that_no_float_holds() -> None:
             converter().structure({"size": value}, Fields)
         assert converter().structure({"count": value}, Fields).count == value
     assert converter().structure({"size": "1e-3"}, Fields).size == 1e-3
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_write_that_fails_tells_of_which_file(named: bool, tmp_path: Path) -> None:
+    """The system tells no name of a write on a full disk."""
+    error = OSError(errno.ENOSPC, "No space left on device", *(["other"] if named else []))
+    with pytest.raises(OSError, match="No space left") as raised, replacing(tmp_path / "a.png"):
+        raise error
+    assert raised.value.filename == ("other" if named else str(tmp_path / "a.png"))
+    told = explain(raised.value)
+    assert told is not None
+    assert told.startswith("other: " if named else f"{tmp_path / 'a.png'}: ")

@@ -9,14 +9,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFont
 
 import frugan
 from frugan.errors import FruganError
 from frugan.images import (
     SOFTWARE_KEY,
-    can_write,
     captioned_grid,
+    drawable,
     grid,
     is_own_output,
     pil_image,
@@ -27,6 +27,7 @@ from frugan.images import (
     to_uint8,
     upscale,
 )
+from frugan.latent.sheets import table
 from frugan.resolution import base_grid, nearest_size
 
 
@@ -153,10 +154,29 @@ def test_captions_stand_below_their_image(channels: int, width: int) -> None:
 
 
 def test_captions_in_any_letters() -> None:
-    assert can_write("seed 3: cat")
-    assert not can_write("\U0010fffe")
+    assert drawable("seed 3: cat\n")[0] == "seed 3: cat"
+    assert drawable("a\U0010fffe\u202e")[0] == "a??"
     pixels = np.zeros((1, 8, 60, 3), np.uint8)
     assert captioned_grid(pixels, captions=["a\nb\tc 猫 \U0010fffe"]).shape == (8 + 16 + 8, 68, 3)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text(st.characters() | st.sampled_from("aZ 日本é🙂مΩ\u202e\0"), max_size=12), st.booleans())
+def test_what_a_font_has_is_drawn_and_the_rest_is_a_question_mark(text: str, bare: bool) -> None:
+    """On a machine with fonts, and on one where only the font that comes with Pillow is there."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        if bare:
+            monkeypatch.setattr("frugan.images._fonts", lambda size: [ImageFont.load_default(size)])
+        shown, font = drawable(text)
+        sheet = table(torch.zeros(1, 3, 8, 8), 1, column_names=[text], row_names=[text], title=text)
+        same = table(torch.zeros(1, 3, 8, 8), 1, column_names=[shown], row_names=[shown], title=shown)
+    line = " ".join(text.split())
+    assert len(shown) == len(line)
+    box = bytes(font.getmask("\U0010ffff"))
+    for c, drawn in zip(line, shown):
+        assert drawn == c if c.isascii() and c.isprintable() else drawn in (c, "?")
+        assert drawn == " " or bytes(font.getmask(drawn)) != box
+    assert np.array_equal(sheet, same)
 
 
 def test_pixels_of_both_depths() -> None:

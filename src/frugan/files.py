@@ -143,8 +143,17 @@ def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
         if durable:
             sync(unfinished)
         os.replace(unfinished, path)
+    except OSError as error:
+        located(error, path)
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def located(error: OSError, path: Path) -> None:
+    """Gives the error a file's name where the system tells none, as of a write that failed on a full disk."""
+    if error.filename is None and error.errno is not None:
+        error.filename = str(path)
 
 
 UNFINISHED = ".*.tmp*"

@@ -178,20 +178,31 @@ def captioned_grid(
     return framed
 
 
-def can_write(text: str) -> bool:
-    """Whether one of this machine's fonts has all characters of a caption; the font that comes along has ASCII only."""
-    return any(_has(font, text) for font in _fonts())
+def drawable(text: str, size: int = _FONT_SIZE) -> tuple[str, Any]:
+    """Text on one line, and the font to draw it with: that of this machine which has most of its characters; "?" stands for each of
+    the others.
+
+    Args:
+        text: of any characters.
+        size: of the font in pixels.
+    """
+    shown = " ".join(text.split())
+    missing, _, font = min(
+        (sum(not _has(font, c) for c in shown), place, font) for place, font in enumerate(_fonts(size))
+    )
+    return ("".join(c if _has(font, c) else "?" for c in shown) if missing else shown), font
 
 
-def _has(font: Any, text: str) -> bool:
-    missing = bytes(font.getmask("\U0010ffff"))
-    return all(c.isspace() or bytes(font.getmask(c)) != missing for c in text)
+def _has(font: Any, character: str) -> bool:
+    """Whether a font has a character; none is asked for those that steer text and have no image."""
+    return character == " " or (
+        character.isprintable() and bytes(font.getmask(character)) != bytes(font.getmask("\U0010ffff"))
+    )
 
 
 def _caption(text: str, width: int, height: int) -> np.ndarray:
     """Black text on white, cut to the width: uint8 `[height, width]`."""
-    shown = " ".join(text.split())
-    font = next((font for font in _fonts() if _has(font, shown + "…")), _fonts()[-1])
+    shown, font = drawable(text)
     dots = "…" if _has(font, "…") else "..."
     while shown and font.getlength(shown) > width:
         shown = shown.removesuffix(dots)[:-1] + dots if len(shown) > len(dots) + 1 else ""
@@ -201,13 +212,13 @@ def _caption(text: str, width: int, height: int) -> np.ndarray:
 
 
 @cache
-def _fonts() -> list[Any]:
-    """Fonts of the system, where it has them, then the one that comes with Pillow."""
+def _fonts(size: int) -> list[Any]:
+    """Fonts of the system, where it has them, then the one that comes with Pillow, which has ASCII only."""
     found = []
     for name in ("DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf", "NotoSansCJK-Regular.ttc"):
         with suppress(OSError):
-            found.append(ImageFont.truetype(name, _FONT_SIZE))
-    return [*found, ImageFont.load_default(_FONT_SIZE)]
+            found.append(ImageFont.truetype(name, size))
+    return [*found, ImageFont.load_default(size)]
 
 
 def save_images(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ from PIL import Image
 
 from frugan.cli.terminal import LONGEST_SENTENCE, PlainFormatter, console, outlasting, sentence
 
-from ..program import call
+from ..program import SMALL_NETWORKS, call
 
 ODD = "a\33]0;owned\7\33[2J\u202eb\r\x9b31m"
 
@@ -115,3 +116,29 @@ def test_output_on_a_full_disk_is_missed_in_a_sentence() -> None:
     assert done.stderr.startswith("frugan: ")
     assert "No space left" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_ctrl_c_is_told_whenever_it_comes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("frugan.run.directory.RunDirectory.__init__", interrupt)
+    assert call(capsys, tmp_path, "status", "run") == (130, "frugan: interrupted\n")
+
+
+def test_a_disk_that_fills_up_while_training_is_told_with_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a library writes, of whose failure the system tells no file."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    images(tmp_path / "set")
+    monkeypatch.setattr("frugan.tracking.tensorboard.TensorBoard.__init__", full)
+    options = f"--kimg 0.01 --resolution 8 --device cpu --threads 1 {SMALL_NETWORKS}".split()
+    code, printed = call(capsys, tmp_path, "train", "set", "run", *options)
+    assert code == 2
+    assert "frugan: run: No space left on device; make room on that disk" in printed

@@ -40,6 +40,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+_INTERRUPTED = 130
 examples = (" ".join(["frugan", "train", example]) for example in train.EXAMPLES)
 train_help = {"cls": short_help(*train.BASICS), "epilog": "\n\n".join(["Examples:", *examples])}
 app.command("train", **train_help)(checked(train.train))
@@ -99,9 +100,13 @@ def main() -> None:
     except FruganError as error:
         typer.echo(f"frugan: {sentence(error)}", err=True)
         sys.exit(error.exit_code)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # which Typer makes of Ctrl-C without a word
+            typer.echo("frugan: interrupted", err=True)
+        raise
     except KeyboardInterrupt:
         typer.echo("frugan: interrupted", err=True)
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
     except Exception as error:
         if (reason := explain(error)) is None:
             raise

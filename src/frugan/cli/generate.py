@@ -313,7 +313,7 @@ def _write_grid(
 
     from frugan.cli.output import free
     from frugan.image_files import save
-    from frugan.images import beside_masks, can_write, captioned_grid, upscale
+    from frugan.images import beside_masks, captioned_grid, upscale
 
     (h, w), output = resolution, sheet.output
     total = len(seeds) * max(len(sweep), 1)
@@ -323,7 +323,7 @@ def _write_grid(
             f"a grid of {total:,} images of {h}x{w} at scale {factor} is beyond {most:,} pixels: give fewer "
             "--seeds, a smaller --scale, or leave out --grid"
         )
-    labels = [label if can_write(label) else "" for label in sweep or [text.get("Class", "")]]
+    labels = sweep or [text.get("Class", "")]
     about = {"Seeds": seed_ranges(seeds), **text, "Scale": str(factor)}
     (file,) = free([out / f"{_grid_name(about)}{output.suffix}"], [about])
     alpha = output.pixels.alpha

@@ -586,7 +586,9 @@ def _require_space(folder: Path, size: int) -> None:
 
 
 def _not_writable(root: Path, error: OSError) -> FruganError:
-    return FruganError(f"the cache folder {root} cannot be written to ({error}); set FRUGAN_CACHE to another one")
+    return FruganError(
+        f"the cache folder {root} cannot be written to ({fault(error)}); set FRUGAN_CACHE to another one"
+    )
 
 
 def _nothing_readable(source: Source, lost: Sequence[tuple[str, str]]) -> NothingReadable:

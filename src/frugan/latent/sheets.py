@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
-from frugan.images import pil_image, to_uint8
+from frugan.images import drawable, pil_image, to_uint8
 
 MARGIN = 4
 _FONT = 13
@@ -34,17 +34,18 @@ def table(
     factor = max(1, round(SMALLEST / max(h, w)))
     cells = [_opaque(pixels, factor) for pixels in to_uint8(images)]
     rows = -(-len(cells) // columns)
-    font = ImageFont.load_default(_FONT)
-    left = MARGIN + (max(int(font.getlength(name)) for name in row_names) + MARGIN if row_names else 0)
+    columns_at, rows_at = ([drawable(name, _FONT) for name in names] for names in (column_names, row_names))
+    left = MARGIN + (max(int(font.getlength(name)) for name, font in rows_at) + MARGIN if row_names else 0)
     top = MARGIN + (_FONT + MARGIN) * bool(title) + (_FONT + MARGIN) * bool(column_names)
     step_x, step_y = w * factor + MARGIN, h * factor + MARGIN
     sheet = Image.new("RGB", (left + columns * step_x, top + rows * step_y), "white")
     draw = ImageDraw.Draw(sheet)
     if title:
-        draw.text((left, MARGIN), title, fill="black", font=font)
-    for i, name in enumerate(column_names):
+        shown, font = drawable(title, _FONT)
+        draw.text((left, MARGIN), shown, fill="black", font=font)
+    for i, (name, font) in enumerate(columns_at):
         draw.text((left + i * step_x, top - _FONT - MARGIN), name, fill="black", font=font)
-    for i, name in enumerate(row_names):
+    for i, (name, font) in enumerate(rows_at):
         draw.text((MARGIN, top + i * step_y + (step_y - _FONT) // 2), name, fill="black", font=font)
     for i, cell in enumerate(cells):
         sheet.paste(cell, (left + i % columns * step_x, top + i // columns * step_y))

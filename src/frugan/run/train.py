@@ -18,6 +18,7 @@ from frugan.data import DataConfig, Dataset
 from frugan.device import choose_device
 from frugan.distributed import first_before_others, gather, rank
 from frugan.errors import FruganError
+from frugan.files import located
 from frugan.run.directory import Advance, Record, RunDirectory, lock
 from frugan.run.plan import plan
 from frugan.run.session import TrainingSession
@@ -70,6 +71,7 @@ class Run(RunDirectory):
         """A training session that is about to take its first step; arguments as for `train`. It ends with the context."""
         device = choose_device(device) if isinstance(device, str) else device
         with ExitStack() as stack:
+            stack.push(self._locate)
             if rank() == 0:
                 if self._locked:
                     stack.push(self._locked)
@@ -84,6 +86,11 @@ class Run(RunDirectory):
             stack.enter_context(closing(session))
             session.begin()
             yield session
+
+    def _locate(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Gives an error of the system that names no file the run's own name."""
+        if isinstance(error, OSError):
+            located(error, self.path)
 
 
 def train(
