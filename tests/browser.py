@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,5 +26,17 @@ def launched(*arguments: str) -> Iterator[Any]:
         pytest.skip("no Chromium is installed: apt-get install chromium")
     with playwright.sync_playwright() as started:
         opened = started.chromium.launch(executable_path=found, args=["--no-sandbox", *arguments])
+        opened.new_page, opened.new_context = _patient(opened.new_page), _patient(opened.new_context)
         yield opened
         opened.close()
+
+
+def _patient(make: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, whose pages and contexts wait as long as a busy machine needs."""
+
+    def made(**options: Any) -> Any:
+        new = make(**options)
+        new.set_default_timeout(120_000)
+        return new
+
+    return made

@@ -57,7 +57,7 @@ def test_arms_take_turns_and_ratios_are_within_a_round(monkeypatch: pytest.Monke
     real = harness.subprocess.run
     monkeypatch.setattr(harness.subprocess, "run", run)
     case = harness.Case("a case", {"ours": lambda: {}, "theirs": lambda: {}}, "s")
-    outcomes = harness.run_case("name", case, rounds=3, threads=1, deadline=time.monotonic() + 60, scratch=tmp_path)
+    outcomes = harness.run_case("name", case, rounds=3, threads=1, deadline=time.monotonic() + 600, scratch=tmp_path)
     assert asked == ["ours", "theirs"] * 3
     assert outcomes["theirs"].ratio == 3
     assert "| theirs | 6 (3–20) | 3.00 |" in harness.as_table("name", case, outcomes)

@@ -45,12 +45,12 @@ def test_explore_prints_an_address_that_answers(source: Path) -> None:
             assert running.stdout
             address = running.stdout.readline().strip()
             assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{24}/", address)
-            with urllib.request.urlopen(f"{address}networks", timeout=60) as answer:
+            with urllib.request.urlopen(f"{address}networks", timeout=240) as answer:
                 told = answer.read().decode()
             assert told.count('"name":"small"') == 2
             assert told.count('"name":"smile"') == 2
             running.send_signal(signal.SIGINT)
-            running.communicate(timeout=60)
+            running.communicate(timeout=240)
             assert running.returncode in (0, 130)
         finally:
             running.kill()

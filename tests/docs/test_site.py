@@ -49,7 +49,6 @@ def test_every_page_within_two_clicks(site: Path) -> None:
 @pytest.mark.parametrize("width, scheme", [(1280, "light"), (380, "dark")])
 def test_pages_open_from_disk(site: Path, browser: Any, width: int, scheme: str) -> None:
     page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
-    page.set_default_timeout(120_000)
     asked: list[str] = []
     errors: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -63,25 +62,23 @@ def test_pages_open_from_disk(site: Path, browser: Any, width: int, scheme: str)
 
 def test_search_from_disk(site: Path, browser: Any) -> None:
     page = browser.new_page()
-    page.set_default_timeout(120_000)
     page.goto((site / "index.html").as_uri())
     page.fill("[data-md-component=search-query]", "memorisation")
-    page.locator(".md-search-result__item").first.wait_for(timeout=60_000)
+    page.locator(".md-search-result__item").first.wait_for()
     assert "memorisation" in page.locator(".md-search-result__list").inner_text().lower()
 
 
 def test_the_explorer_in_its_page(site: Path, browser: Any) -> None:
     page = browser.new_page()
-    page.set_default_timeout(120_000)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto((site / "tutorials" / "edit-and-animate.html").as_uri())
     page.locator("iframe.explorer").scroll_into_view_if_needed()
     explorer = page.frame_locator("iframe.explorer")
-    explorer.locator("#stage canvas:not([aria-label='not made yet'])").wait_for(timeout=120_000)
+    explorer.locator("#stage canvas:not([aria-label='not made yet'])").wait_for()
     first = explorer.locator("#stage canvas").evaluate("canvas => canvas.toDataURL()")
     explorer.get_by_role("button", name="Next seed").click()
-    explorer.locator("#stage canvas[aria-label*='seed 1']").wait_for(timeout=120_000)
-    explorer.locator("body[aria-busy=false]").wait_for(timeout=120_000)
+    explorer.locator("#stage canvas[aria-label*='seed 1']").wait_for()
+    explorer.locator("body[aria-busy=false]").wait_for()
     assert explorer.locator("#stage canvas").evaluate("canvas => canvas.toDataURL()") != first
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []

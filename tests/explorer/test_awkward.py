@@ -88,7 +88,7 @@ def test_shown_and_saved(engine: str, kind: str, browser: Any, serving: Callable
         if network.G.label_size:
             change_label(explorer)
         for name in ("Save PNG", "Save code", *(["Save all as .npy"] if network.G.channels == 5 else [])):
-            with explorer.page.expect_download(timeout=60_000):
+            with explorer.page.expect_download():
                 explorer.click(name)
         assert "Failed" not in explorer.page.inner_text("#status")
 

@@ -79,7 +79,7 @@ class Explorer:
     def settle(self) -> None:
         """Waits until there is nothing left to compute."""
         self.page.evaluate("new Promise((come) => setTimeout(() => setTimeout(come)))")  # events on their way
-        self.page.wait_for_selector("body[aria-busy=false]", timeout=60_000)
+        self.page.wait_for_selector("body[aria-busy=false]")
 
     def image(self, selector: str = "#stage canvas") -> np.ndarray:
         """What a canvas shows, uint8 `[H, W, 4]`."""
@@ -115,7 +115,6 @@ class Explorer:
 def opened(browser: Any, address: str, near: int, *, width: int = 1280, **options: Any) -> Iterator[Explorer]:
     """A page with every panel open; at the end there must have been no error."""
     context = browser.new_context(viewport={"width": width, "height": 900}, accept_downloads=True, **options)
-    context.set_default_timeout(120_000)  # of a busy machine
     context.add_init_script(TIMERS)
     page, wrong = context.new_page(), []
     page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
@@ -124,7 +123,7 @@ def opened(browser: Any, address: str, near: int, *, width: int = 1280, **option
         context.set_offline(True)
         page.on("request", lambda r: None if r.url.startswith(("file:", "blob:", "data:")) else wrong.append(r.url))
     page.goto(address)
-    page.wait_for_selector("#stage canvas:not([aria-label='not made yet'])", timeout=120_000)
+    page.wait_for_selector("#stage canvas:not([aria-label='not made yet'])")
     page.evaluate("document.querySelectorAll('#panels details').forEach(d => { d.open = true })")
     explorer = Explorer(page, near)
     explorer.settle()
@@ -417,7 +416,7 @@ def test_a_damaged_or_hostile_address(explorer: Explorer, state: Any) -> None:
 
 
 def saved(explorer: Explorer, button: str) -> tuple[str, bytes]:
-    with explorer.page.expect_download(timeout=60_000) as waiting:
+    with explorer.page.expect_download() as waiting:
         explorer.click(button)
     return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
 

@@ -46,7 +46,7 @@ def test_from_another_machine(browser: Any, serving: Callable[..., Place], netwo
     page, wrong = context.new_page(), []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.goto(address)
-    page.wait_for_selector("#stage canvas[aria-label^='seed 0']", timeout=60_000)
+    page.wait_for_selector("#stage canvas[aria-label^='seed 0']")
     assert not page.evaluate("isSecureContext")
     explorer = Explorer(page, 1)
     before = explorer.image()
@@ -65,7 +65,7 @@ def test_the_server_does_not_answer(browser: Any, place: Place) -> None:
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.goto(place.address)
     explorer = Explorer(page, 1)
-    explorer.page.wait_for_selector("#stage canvas[aria-label^='seed 0']", timeout=60_000)
+    explorer.page.wait_for_selector("#stage canvas[aria-label^='seed 0']")
     explorer.settle()
     context.set_offline(True)
     for name in ("Random seed", "Save PNG", "Save code"):

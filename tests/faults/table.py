@@ -80,13 +80,13 @@ def hang_up_together(bench: Bench, rng: random.Random) -> None:
 def suspended(bench: Bench, rng: random.Random) -> None:
     """One of two processes is suspended: given up in the time that FRUGAN_PATIENCE says, and all begin anew."""
     run = bench.fresh("run")
-    with together(bench, run, FRUGAN_PATIENCE="5") as launcher:
+    with together(bench, run, FRUGAN_PATIENCE="15") as launcher:
         wait_for_records(run, 1, launcher)
         os.kill(rng.choice(children(launcher.process.pid)), signal.SIGSTOP)
         assert launcher.process.wait(240) == 0, launcher.text
     assert "Traceback" not in launcher.text
     if "begin anew" in launcher.text:  # else it was at its end
-        assert "did not answer within 5 s" in launcher.text, launcher.text
+        assert "did not answer within 15 s" in launcher.text, launcher.text
     assert json.loads((run / "run.json").read_text())["status"] == "finished"
 
 

@@ -89,7 +89,7 @@ def test_a_signal_to_stop_saves(kind: str, processes: int, images: Path, tmp_pat
         for _ in range(2):  # schedulers repeat it
             process.send_signal(getattr(signal, kind))
             time.sleep(0.1)
-        stopped_well(process.wait(120), run, log.read_text())
+        stopped_well(process.wait(240), run, log.read_text())
         assert "stopping after this step" in log.read_text()
         assert "Resume with: " in log.read_text()
 
@@ -129,7 +129,7 @@ def test_a_terminal_that_closes(processes: int, images: Path, tmp_path: Path) ->
             time.sleep(0.05)
         os.close(ours)
         process.send_signal(signal.SIGHUP)  # not every system's pseudo-terminals send it
-        stopped_well(process.wait(120), run, "")
+        stopped_well(process.wait(240), run, "")
     finally:
         process.kill()
         process.wait()
@@ -172,7 +172,7 @@ def test_what_cannot_get_better_is_said_once(images: Path, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_a_suspended_process_is_replaced(images: Path, tmp_path: Path) -> None:
-    with training(images, tmp_path, "--processes", 2, FRUGAN_PATIENCE="4") as (process, run, log):
+    with training(images, tmp_path, "--processes", 2, FRUGAN_PATIENCE="15") as (process, run, log):
         kimg = read_stats(run / "stats.jsonl")[-1]["kimg"]
         workers = subprocess.run(["pgrep", "-P", str(process.pid)], check=True, text=True, stdout=subprocess.PIPE)
         os.kill(int(workers.stdout.split()[-1]), signal.SIGSTOP)
@@ -181,12 +181,12 @@ def test_a_suspended_process_is_replaced(images: Path, tmp_path: Path) -> None:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.1)
-        assert "did not answer within 4 s" in log.read_text()
+        assert "did not answer within 15 s" in log.read_text()
         size = (run / "stats.jsonl").stat().st_size
         while (run / "stats.jsonl").stat().st_size <= size and time.monotonic() < until:
             time.sleep(0.1)
         process.send_signal(signal.SIGHUP)
-        stopped_well(process.wait(120), run, log.read_text())
+        stopped_well(process.wait(240), run, log.read_text())
         assert read_stats(run / "stats.jsonl")[-1]["kimg"] > kimg - 5
 
 

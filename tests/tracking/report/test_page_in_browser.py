@@ -28,7 +28,6 @@ def test_the_page_in_a_browser(browser: Any, tmp_path: Path) -> None:
     save_image(np.zeros((16, 48, 3), np.uint8), home / "evaluations" / "one.nearest.png")
     file = Page(home).write()
     page, wrong = browser.new_page(), []
-    page.set_default_timeout(120_000)  # of a busy machine
     page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda e: wrong.append(str(e)))
     page.goto(file.as_uri())
