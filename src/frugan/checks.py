@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from itertools import islice
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints, runtime_checkable
 
 from frugan.errors import FruganError, shown
+
+log = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,8 +42,46 @@ class Limits:
 class Check(Protocol):
     """A check of its own of a parameter's value, in the parameter's annotation."""
 
-    def check(self, name: str, value: Any) -> None:
-        """Raises `FruganError` where the value, called `name` by the user, is refused."""
+    def check(self, name: str, given: inspect.BoundArguments) -> None:
+        """Raises `FruganError`, or warns, where the value of the parameter `name` does not go with the others."""
+
+
+@dataclass(frozen=True)
+class Only:
+    """The mark of an option that counts only where another one has a certain value; elsewhere a warning tells so.
+
+    `option`: the other one's name; `values` of it with which this one counts, none: any but its default; `called`: what the user
+    calls this one, where it is not as its parameter.
+    """
+
+    option: str
+    values: tuple[Any, ...] = ()
+    called: str = ""
+
+    def check(self, name: str, given: inspect.BoundArguments) -> None:
+        """Logs a warning where the option was given in vain."""
+        defaults = {key: parameter.default for key, parameter in given.signature.parameters.items()}
+        if told := self.vain(name, given.arguments, defaults):
+            log.warning("warning: %s", told)
+
+    def vain(self, name: str, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> str | None:
+        """A sentence where the option `name` is not at its default and has no effect.
+
+        Args:
+            name: of this option's field.
+            values: of all options.
+            defaults: of all options.
+        """
+        value, other = values.get(name), values.get(self.option)
+        counts = other in self.values if self.values else other not in (None, False, defaults[self.option])
+        if value == defaults[name] or value is None or counts:
+            return None
+        which = " ".join([as_option(self.option), " or ".join(map(str, self.values))]).strip()
+        text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        option = self.called or as_option(name)
+        return (
+            f"{option}{'' if isinstance(value, bool) else f' {shown(text, 60)}'} has no effect: it belongs to {which}"
+        )
 
 
 Count = Annotated[int, Limits(at_least=1, at_most=1_000_000_000)]
@@ -118,8 +159,8 @@ def checked(function: F) -> F:
             if name in given.arguments:
                 given.arguments[name] = allowed.check(as_option(name), given.arguments[name])
         for name, one in _own_checks(function):
-            if (value := given.arguments.get(name)) is not None:
-                one.check(as_option(name), value)
+            if given.arguments.get(name) is not None:
+                one.check(name, given)
         return function(*given.args, **given.kwargs)
 
     call.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]

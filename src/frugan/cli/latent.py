@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Option
 
-from frugan.checks import Limits
+from frugan.checks import Limits, Only
 from frugan.cli.common import (
     all_codes,
     bar,
@@ -46,22 +46,22 @@ def directions(
         Literal["ganspace", "sefa", "boundary", "stylespace", "difference", "import"],
         Option(help="ganspace: what varies most; sefa: what changes styles most; boundary: between low and high scores; stylespace: single channels; difference: between two images, sets or classes; import: a published one."),
     ] = "ganspace",
-    count: Annotated[int, Limits(at_least=1, at_most=10_000), Option(help="How many directions (boundary, difference and import give one).")] = 10,
+    count: Annotated[int, Limits(at_least=1, at_most=10_000), Only("method", ("ganspace", "sefa", "stylespace")), Option(help="How many directions (boundary, difference and import give one).")] = 10,
     levels: Levels = None,
     samples: Annotated[int, Limits(at_least=2, at_most=100_000_000), Option(help="Latents that the statistics are taken from.")] = 100_000,
-    normalize: Annotated[bool, Option(help="sefa: all style channels count alike; without, by their gain.")] = True,
-    scores: Annotated[str | None, Option(help="boundary: a CSV of seed and score; class:NAME, against all others; package.module:function of images; or brightness, contrast, saturation, hue, left-right, up-down or size.")] = None,
+    normalize: Annotated[bool, Only("method", ("sefa",)), Option(help="sefa: all style channels count alike; without, by their gain.")] = True,
+    scores: Annotated[str | None, Only("method", ("boundary",)), Option(help="boundary: a CSV of seed and score; class:NAME, against all others; package.module:function of images; or brightness, contrast, saturation, hue, left-right, up-down or size.")] = None,
     space: Annotated[Literal["w", "z"], Option(help="boundary: where its plane lies.")] = "w",
-    seeds: Annotated[str | None, Option(help="Seeds, and codes of images. stylespace: examples; difference: where it starts.")] = None,
-    to_seeds: Annotated[str | None, Option(help="difference: where it ends, likewise.")] = None,
+    seeds: Annotated[str | None, Only("method", ("stylespace", "difference")), Option(help="Seeds, and codes of images. stylespace: examples; difference: where it starts.")] = None,
+    to_seeds: Annotated[str | None, Only("method", ("difference",)), Option(help="difference: where it ends, likewise.")] = None,
     label: Class = None,
-    to_label: Annotated[str | None, Option("--to-class", help="difference: the class where it ends; --class is where it starts.")] = None,
-    mask: Annotated[Path | None, Option(help="stylespace: an image of the generator's size, white in the region that is to change.")] = None,
+    to_label: Annotated[str | None, Only("method", ("difference",), "--to-class"), Option("--to-class", help="difference: the class where it ends; --class is where it starts.")] = None,
+    mask: Annotated[Path | None, Only("method", ("stylespace",)), Option(help="stylespace: an image of the generator's size, white in the region that is to change.")] = None,
     without: Annotated[list[str] | None, Option(help="FOLDER:NUMBER of a direction that is not to change too; may be repeated.")] = None,
-    file: Annotated[Path | None, Option(help="import: components of GANSpace (.npz), or a boundary of InterFaceGAN (.npy).")] = None,
-    component: Annotated[int | None, Limits(at_least=0, at_most=100_000), Option(help="import: which of GANSpace's components.")] = None,
-    ws: Annotated[str | None, Option("--ws", help="import: FIRST:END of the ws that it acts on, the end exclusive, for instance 6:8. \\[default: all]")] = None,
-    name: Annotated[str | None, Option(help="boundary and import: what to call it.")] = None,
+    file: Annotated[Path | None, Only("method", ("import",)), Option(help="import: components of GANSpace (.npz), or a boundary of InterFaceGAN (.npy).")] = None,
+    component: Annotated[int | None, Limits(at_least=0, at_most=100_000), Only("method", ("import",)), Option(help="import: which of GANSpace's components.")] = None,
+    ws: Annotated[str | None, Only("method", ("import",)), Option("--ws", help="import: FIRST:END of the ws that it acts on, the end exclusive, for instance 6:8. \\[default: all]")] = None,
+    name: Annotated[str | None, Only("method", ("boundary", "import")), Option(help="boundary and import: what to call it.")] = None,
     truncation: Psi = 0.7,
     device: Device = "auto",
 ) -> None:  # fmt: skip
@@ -255,7 +255,7 @@ def blend(
     second: Annotated[str, typer.Argument(help="The one that gives the fine levels: fine-tuned from the first, or its parent or sibling.")],
     out: Out = Path("blended"),
     at: Annotated[str | None, Option(help="The first level of the second network, by its size, for instance 32.")] = None,
-    width: Annotated[float, Limits(at_least=0, at_most=64), Option(help="How many levels the change takes; 0: a hard switch.")] = 0.0,
+    width: Annotated[float, Limits(at_least=0, at_most=64), Only("at"), Option(help="How many levels the change takes; 0: a hard switch.")] = 0.0,
     interpolate: Annotated[str | None, Option(help="Instead of levels: all weights at FIRST:LAST:COUNT between both, a sheet of each.")] = None,
     seeds: Annotated[str, Option(help="Seeds of the sheet.")] = "0-7",
     truncation: Psi = 0.7,

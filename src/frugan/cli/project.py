@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Option
 
-from frugan.checks import Limits
+from frugan.checks import Limits, Only
 from frugan.cli.common import bar, check_out, open_network, print_command, say, tell_of_sheet
 from frugan.cli.signature import Device, Network, Out
 from frugan.command_line import command
@@ -48,9 +48,9 @@ def project(
     mask: Annotated[Path | None, Option(help="An image of the generator's size: only its white part counts, the rest is filled in.")] = None,
     label: Annotated[str | None, Option("--class", help="Class of the images. \\[default: estimated]")] = None,
     steps_w: Annotated[int, Limits(at_least=1, at_most=1_000_000), Option(help="Steps of the W rung.")] = 300,
-    steps: Annotated[int, Limits(at_least=1, at_most=1_000_000), Option(help="Steps of the PN, W+ or S rung.")] = 400,
-    tune_steps: Annotated[int, Limits(at_least=1, at_most=1_000_000), Option(help="Steps of --tune, at most.")] = 350,
-    rank: Annotated[int | None, Limits(at_least=1, at_most=65536), Option(help="--tune: keep weight differences of this rank. \\[default: whole, in half precision]")] = None,
+    steps: Annotated[int, Limits(at_least=1, at_most=1_000_000), Only("space", ("pn", "w+", "s")), Option(help="Steps of the PN, W+ or S rung.")] = 400,
+    tune_steps: Annotated[int, Limits(at_least=1, at_most=1_000_000), Only("tune"), Option(help="Steps of --tune, at most.")] = 350,
+    rank: Annotated[int | None, Limits(at_least=1, at_most=65536), Only("tune"), Option(help="--tune: keep weight differences of this rank. \\[default: whole, in half precision]")] = None,
     batch: Annotated[int, Limits(at_least=1, at_most=4096), Option(help="Images fitted at once.")] = 8,
     seed: Annotated[int, Limits(at_least=0, at_most=2**32 - 1), Option(help="Of the samples that tuning compares with.")] = 0,
     device: Device = "auto",
@@ -107,9 +107,9 @@ def encode(
     train: Annotated[bool, Option(help="Train an encoder on the generator's own samples, and write it into OUT.")] = False,
     encoder: Annotated[Path | None, Option(help="The folder that --train wrote.")] = None,
     out: Out = Path("encoder"),
-    steps: Annotated[int, Limits(at_least=1, at_most=10_000_000), Option(help="--train: steps.")] = 2000,
-    batch: Annotated[int, Limits(at_least=2, at_most=4096), Option(help="--train: images a step.")] = 16,
-    seed: Annotated[int, Limits(at_least=0, at_most=2**32 - 1), Option(help="--train.")] = 0,
+    steps: Annotated[int, Limits(at_least=1, at_most=10_000_000), Only("train"), Option(help="--train: steps.")] = 2000,
+    batch: Annotated[int, Limits(at_least=2, at_most=4096), Only("train"), Option(help="--train: images a step.")] = 16,
+    seed: Annotated[int, Limits(at_least=0, at_most=2**32 - 1), Only("train"), Option(help="--train.")] = 0,
     device: Device = "auto",
 ) -> None:  # fmt: skip
     """Train an encoder for a generator, or write the codes that it finds for images at once."""

@@ -135,10 +135,11 @@ class Destination:
 
     kind: Literal["file", "folder", "either"] = "file"
 
-    def check(self, name: str, value: Path) -> None:
+    def check(self, name: str, given: inspect.BoundArguments) -> None:
+        """Raises `FruganError` where the place cannot be written."""
         from frugan.files import check_writable  # with modules that help cannot wait for
 
-        check_writable(value, self.kind)
+        check_writable(given.arguments[name], self.kind)
 
 
 DEVICES = ("auto", "cpu", "cuda", "mps")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Option
 
-from frugan.checks import Limits, Truncation, checked
+from frugan.checks import Limits, Only, Truncation, checked
 from frugan.cli.common import (
     bar,
     check_image,
@@ -106,16 +106,16 @@ def edit(
     method: Annotated[Literal["global", "shared", "optimise", "mapper"], Option(help="global and shared: a direction for all images; mapper: a small network for all images; optimise: each image by itself.")] = "global",
     out: Out = Path("said"),
     seeds: Annotated[str, Option(help="Seeds and codes that are shown (and, by optimise, edited).")] = "0-7",
-    channels: Annotated[int, Limits(at_least=1, at_most=100_000), Option(help="global: how many style channels it moves; few are local, many reach shape.")] = 30,
-    relevance: Annotated[Literal["jacobian", "differences"], Option(help="global: first-order, minutes; or the paper's finite differences, hours.")] = "jacobian",
-    images: Annotated[int, Limits(at_least=1, at_most=10_000), Option(help="global: samples that relevances are averaged over.")] = 16,
-    levels: Annotated[str | None, Option(help="global: levels by their size, for instance 8-32. \\[default: all]")] = None,
-    groups: Annotated[str, Option(help="mapper: some of coarse,middle,fine.")] = "coarse,middle,fine",
-    steps: Annotated[int | None, Limits(at_least=1, at_most=1_000_000), Option(help="optimise and mapper. \\[default: 150 and 300]")] = None,
-    keep: Annotated[float | None, Limits(at_least=0, at_most=1e6), Option(help="optimise and mapper: weight of staying close. \\[default: 1.5 and 0.05]")] = None,
+    channels: Annotated[int, Limits(at_least=1, at_most=100_000), Only("method", ("global",)), Option(help="global: how many style channels it moves; few are local, many reach shape.")] = 30,
+    relevance: Annotated[Literal["jacobian", "differences"], Only("method", ("global",)), Option(help="global: first-order, minutes; or the paper's finite differences, hours.")] = "jacobian",
+    images: Annotated[int, Limits(at_least=1, at_most=10_000), Only("method", ("global",)), Option(help="global: samples that relevances are averaged over.")] = 16,
+    levels: Annotated[str | None, Only("method", ("global",)), Option(help="global: levels by their size, for instance 8-32. \\[default: all]")] = None,
+    groups: Annotated[str, Only("method", ("mapper",)), Option(help="mapper: some of coarse,middle,fine.")] = "coarse,middle,fine",
+    steps: Annotated[int | None, Limits(at_least=1, at_most=1_000_000), Only("method", ("optimise", "mapper")), Option(help="optimise and mapper. \\[default: 150 and 300]")] = None,
+    keep: Annotated[float | None, Limits(at_least=0, at_most=1e6), Only("method", ("optimise", "mapper")), Option(help="optimise and mapper: weight of staying close. \\[default: 1.5 and 0.05]")] = None,
     wanted: Annotated[float | None, Limits(above=0, at_most=2), Option(help="Strength by a wanted rise of the similarity (cosine).")] = None,
     kept: Annotated[float | None, Limits(above=0, at_most=10), Option(help="Strength by how far images may move, in distances between two samples. \\[default: 0.25]")] = None,
-    mapper: Annotated[Path | None, Option(help="mapper: one that was trained before, instead of training.")] = None,
+    mapper: Annotated[Path | None, Only("method", ("mapper",)), Option(help="mapper: one that was trained before, instead of training.")] = None,
     template: Annotated[list[str] | None, Option(help="A sentence with {} for the prompt; may be repeated. \\[default: the model's own]")] = None,
     label: Class = None,
     truncation: Psi = 0.7,

@@ -64,6 +64,8 @@ def train(
     of_data = read_options(DataOptions, given)
     by_class = of_data["balanced"] and not (of_data["group"] and of_data["labels"] == "auto")
     if not (options.conditional or by_class):
+        if of_data["labels"] not in ("auto", "none"):
+            say(f"warning: --labels {of_data['labels']} has no effect: it belongs to --conditional or --balanced")
         of_data["labels"] = "none"
     source = DataConfig(path=data, **of_data)
     threads = options.threads if isinstance(options.threads, int) else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option
 
-from frugan.checks import Limits
+from frugan.checks import Limits, Only
 from frugan.cli.common import all_codes, bar, open_network, parse_points, read_label, say, tell_of_sheet
 from frugan.cli.signature import Class, Device, Network
 from frugan.errors import FruganError
@@ -34,8 +34,8 @@ def video(
     truncation: Annotated[str, Option(help="ψ; or FIRST:LAST, which is then what the video shows.")] = "0.7",
     morph: Annotated[str | None, Option(help="A network fine-tuned from this one (or its parent): this one turns into it and back.")] = None,
     seeds: Annotated[str, Option(help="Seeds of --loop, --edit, --classes, --truncation and --morph.")] = "0-5",
-    strengths: Annotated[str | None, Option(help="--edit: LOW:HIGH in σ. \\[default: the direction's slider]")] = None,
-    space: Annotated[Literal["w", "z"], Option(help="--tour: straight lines in W, or great circles in Z.")] = "w",
+    strengths: Annotated[str | None, Only("edit"), Option(help="--edit: LOW:HIGH in σ. \\[default: the direction's slider]")] = None,
+    space: Annotated[Literal["w", "z"], Only("tour"), Option(help="--tour: straight lines in W, or great circles in Z.")] = "w",
     easing: Annotated[Literal["linear", "smooth"], Option(help="smooth slows down at each key frame.")] = "linear",
     even: Annotated[bool, Option(help="Equal changes of the image; without, equal steps in latent space.")] = True,
     seconds: Annotated[float, Limits(above=0, at_most=3600), Option(help="Length.")] = 10.0,

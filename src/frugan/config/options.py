@@ -21,6 +21,7 @@ from frugan.checks import (
     Factor,
     Limits,
     NotNegative,
+    Only,
     Positive,
     Probability,
     Seed,
@@ -57,7 +58,7 @@ class Display(NamedTuple):
 
     `basic`: `frugan train --help` lists it; `alias`: another name; `choices`: names that complete in the shell, joined by
     commas where `several` go together; `read`: what makes the value from text; `default`: of the command line, where that
-    is another one.
+    is another one; `only`: with which other option it counts.
     """
 
     panel: str
@@ -67,6 +68,7 @@ class Display(NamedTuple):
     several: bool = False
     read: Callable[[str, str], Any] | None = None
     default: Any = None
+    only: Only | None = None
 
 
 def option(value: Any, panel: str, /, **display: Any) -> Any:
@@ -201,17 +203,23 @@ class Options:
 
     augment: Literal["ada", "scheduled", "fixed", "none"] | None = option(None, AUGMENTATION)
     """Augmentation probability p: adaptive, on a schedule, fixed at --p, or none. [default: the method's]"""
-    controller: Literal["rt", "rv"] = option("rt", AUGMENTATION)
+    controller: Literal["rt", "rv"] = option("rt", AUGMENTATION, only=Only("augment", ("ada",)))
     """Overfitting heuristic that steers p; rv needs --held-out."""
     target: Annotated[float, Limits(at_least=-1, at_most=1)] | None = option(None, AUGMENTATION)
     """Target of that heuristic. [default: 0.6 for rt, 0.5 for rv]"""
     p: Probability | None = option(None, AUGMENTATION)
     """Fixed probability p, with --augment fixed. [default: none]"""
-    p_max: Probability | None = option(None, AUGMENTATION)
+    p_max: Probability | None = option(None, AUGMENTATION, only=Only("augment", ("ada", "scheduled")))
     """Cap on p, against leaks; 0: no cap, as published. Where a scheduled p ends. [default: 0.85; scheduled: 0.3]"""
-    ada_kimg: Length | None = option(None, AUGMENTATION)
+    ada_kimg: Length | None = option(None, AUGMENTATION, only=Only("augment", ("ada", "scheduled")))
     """kimg for p to go from 0 to 1, or through its schedule. [default: 500; tiny: 50; fine-tuning: 100 at most]"""
-    transforms: str | None = option(None, AUGMENTATION, choices=_transforms, several=True)
+    transforms: str | None = option(
+        None,
+        AUGMENTATION,
+        choices=_transforms,
+        several=True,
+        only=Only("augment", ("ada", "scheduled", "fixed")),
+    )
     """Transforms: blit, geom, color, filter, noise, cutout, bg, bgc, bgcf, bgcfn, bgcfnc, or names joined by
     commas. [default: bgc]"""
     diffaugment: str | None = option(None, AUGMENTATION, choices=_policies, several=True)
@@ -233,7 +241,7 @@ class Options:
     """Width of z and w. [default: 512; tiny: 128]"""
     mapping_layers: Depth | None = option(None, NETWORKS)
     """Depth of the mapping network. [default: the preset's; auto: 2]"""
-    d_mapping_layers: Depth | None = option(None, NETWORKS)
+    d_mapping_layers: Depth | None = option(None, NETWORKS, only=Only("conditional"))
     """Depth of the discriminator's label mapping; 0 as in the paper. [default: 0]"""
     architecture: str | None = option(None, NETWORKS, choices=_architectures)
     """Name of the networks' architecture. [default: that of the networks to start from, else stylegan2]"""
@@ -277,7 +285,7 @@ class Options:
 
     init_from: str | None = option(None, FINE_TUNING, basic=True)
     """Networks to start from: a run, a checkpoint, an imported network, or a .pkl or .pt file. [default: fresh ones]"""
-    allow_partial: bool = option(False, FINE_TUNING)
+    allow_partial: bool = option(False, FINE_TUNING, only=Only("init_from"))
     """Go on where some of its weights do not fit."""
     freeze_d: str | None = option(None, FINE_TUNING)
     """Freeze-D: so many layers of the discriminator from the image side, for instance 10; or 32px: blocks of 32
@@ -300,14 +308,14 @@ class Options:
     Each but the first needs its package."""
     evaluate_kimg: NotNegative = option(0.0, REPORTING)
     """kimg between evaluations; 0: none. Needs the extra frugan[metrics]."""
-    evaluate_samples: Count | None = option(None, REPORTING)
+    evaluate_samples: Count | None = option(None, REPORTING, only=Only("evaluate_kimg"))
     """Images generated for an evaluation. [default: 5000]"""
-    metrics: str | None = option(None, REPORTING, choices=_metrics, several=True)
+    metrics: str | None = option(None, REPORTING, choices=_metrics, several=True, only=Only("evaluate_kimg"))
     """Metrics: names joined by commas; the first chooses the best checkpoint. [default: kid below 10,000 images,
     else fid]"""
-    features: str | None = option(None, REPORTING, choices=_features)
+    features: str | None = option(None, REPORTING, choices=_features, only=Only("evaluate_kimg"))
     """Feature network of the metrics, see frugan evaluate --help. [default: efficientnet-lite0]"""
-    weights: str | None = option(None, REPORTING)
+    weights: str | None = option(None, REPORTING, only=Only("evaluate_kimg"))
     """File of its weights. [default: the network's own]"""
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", MACHINE)

@@ -12,7 +12,7 @@ from frugan.augment import AugmentConfig, ControllerConfig, Measurement, parse_t
 from frugan.channels import MaskChannel
 from frugan.config.batch_sizes import BatchSizes, choose_sizes
 from frugan.config.methods import Chosen, choose
-from frugan.config.options import Options
+from frugan.config.options import Options, displays
 from frugan.config.presets import FINE_TUNING_ADA_KIMG, PRESETS, SCHEDULED_P, Preset
 from frugan.config.schema import ReportConfig, RunConfig
 from frugan.data import DataConfig
@@ -171,6 +171,17 @@ def _merge(options: Options, data: DataConfig, facts: Facts) -> _Asked:
     given = {k for k, v in dataclasses.asdict(options).items() if v is not None and (k, v) != ("precision", "auto")}
     options = replace(options, **{k: v for k, v in method.options.items() if k not in given})
     return _Asked(options, data, facts, replace(PRESETS[options.preset], **method.preset), method)
+
+
+def vain_options(options: Options) -> list[str]:
+    """A sentence for each option of training that was given and has no effect, with what it belongs to."""
+    given = dataclasses.asdict(options)
+    method = choose(options.method.split(",")).options
+    values = given | {name: method[name] for name in method if given[name] is None}
+    defaults = {field.name: field.default for field in dataclasses.fields(Options)}
+    marked = ((name, how.only) for name, how in displays(Options).items() if how.only)
+    found = (only.vain(name, values, defaults) for name, only in marked if given[name] == values[name])
+    return [told for told in found if told]
 
 
 def _derive(asked: _Asked, pick: _Derivation) -> _Values:

@@ -65,8 +65,8 @@ def evaluate(
     """
     source = Path(source)
     if out is not None:
-        _refuse_card(Path(out))
         check_writable(out)
+        _refuse_card(Path(out))
     folder = source if source.is_file() else generator_folder(source)
     run = RunDirectory(source) if (source / "config.yaml").is_file() else run_of(folder)
     home = run.path / "evaluations" if run else Path()

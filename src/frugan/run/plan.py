@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import replace
 from typing import Literal, NamedTuple
@@ -11,7 +12,7 @@ import torch
 from frugan import tracking
 from frugan.channels import CHANNEL_NAMES
 from frugan.config.options import Options
-from frugan.config.resolve import Derived, Facts, generated_tile, resolve
+from frugan.config.resolve import Derived, Facts, generated_tile, resolve, vain_options
 from frugan.config.schema import RunConfig
 from frugan.data import DataConfig, Dataset, open_dataset
 from frugan.data.dataset import untrained_warning
@@ -37,6 +38,7 @@ from frugan.training.trial import compiling_pays, fitting_batch
 from frugan.training.vicinity import largest_gap
 
 DAY = 86_400.0
+log = logging.getLogger(__name__)
 _LOOKED_AT = 256  # images that decide whether a set repeats
 
 
@@ -77,6 +79,8 @@ def plan(
     Raises `FruganError` where those networks do not fit, unless `options.allow_partial`.
     """
     tracking.check_trackers(tracking.parse_trackers(options.tracker))
+    for vain in vain_options(options):
+        log.warning("warning: %s", vain)
     data, options = _anchored(data, options)
     source = read_source(options.init_from) if options.init_from else None
     dataset = open_dataset(_shaped_like(source.generator, data) if source else data, progress=progress)
