@@ -864,3 +864,32 @@ def test_saved_images_have_the_numbers_of_the_data(
         assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
         unit = max(hi - lo for lo, hi in pixels.value_range or ((0, 65535),)) / 65535
         assert np.abs(found.astype(float) - expected).max() <= max(1 if found.dtype.kind != "f" else 0, unit)
+
+
+@pytest.mark.parametrize("size", [(24, 24), (24, 48), (48, 12), (200, 90)])
+def test_the_pads_corners_show_whole_images(browser: Any, size: tuple[int, int]) -> None:
+    """Of any shape: as large as a quarter of the pad's side lets them be, in their corner."""
+    import frugan.explorer
+
+    width, height = size
+    style = (Path(frugan.explorer.__file__).parent / "assets" / "explorer.css").read_text("utf-8")
+    page = browser.new_page(viewport={"width": 400, "height": 400})
+    canvas = f"<canvas width={width} height={height}></canvas>"
+    page.set_content(
+        f"<style>{style}</style><div class=pad style='background: #fff; border-radius: 0'>{canvas * 4}</div>"
+    )
+    page.evaluate(
+        "document.querySelectorAll('canvas').forEach((c) => { const d = c.getContext('2d'); d.fillStyle = '#f00'; "
+        "d.fillRect(0, 0, c.width, c.height); })"
+    )
+    shot = np.asarray(Image.open(io.BytesIO(page.locator(".pad").screenshot())).convert("RGB")).astype(int)
+    page.close()
+    red = ((shot[..., 0] > 200) & (shot[..., 1] < 60))[1:-1, 1:-1]  # within the border
+    side = len(red) / 4
+    w, h = side * min(1, width / height), side * min(1, height / width)
+    for corner in (red, red[:, ::-1], red[::-1], red[::-1, ::-1]):
+        shown = corner[: len(red) // 2, : len(red) // 2]
+        rows, columns = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))
+        assert max(rows[0], columns[0]) <= 1
+        assert abs(len(rows) - h) <= 2
+        assert abs(len(columns) - w) <= 2
