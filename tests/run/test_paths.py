@@ -351,3 +351,14 @@ def test_the_sample_generator_is_no_path(project: Path, tmp_path: Path) -> None:
     config = load_config(project / "runs" / "a" / "config.yaml")
     config = replace(config, transfer=replace(config.transfer, init_from="sample"))
     assert located(config, tmp_path / "runs" / "tuned").transfer.init_from == "sample"
+
+
+def test_a_run_that_never_began_is_told_how_to_begin(tmp_path: Path) -> None:
+    """Of a name that is like one there, that one is suggested instead."""
+    with pytest.raises(
+        FruganError, match=r"has no config.yaml; one that was stopped before its first step .* begin it again"
+    ):
+        Run(tmp_path / "elsewhere")
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(FruganError, match=r"has no config.yaml \(did you mean .*photos\?\)$"):
+        Run(tmp_path / "photo")

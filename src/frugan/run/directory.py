@@ -59,9 +59,9 @@ class RunDirectory:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not (self.path / "config.yaml").is_file():
-            raise FruganError(
-                f"{self.path} is not a run: it has no config.yaml{'' if self.path.exists() else beside(self.path)}"
-            )
+            like = "" if self.path.exists() else beside(self.path)
+            begun = "" if like else "; one that was stopped before its first step has none, too: begin it again"
+            raise FruganError(f"{self.path} is not a run: it has no config.yaml{like}{begun}")
         self._locked: ExitStack | None = None
         self._load()
 
