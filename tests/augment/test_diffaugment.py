@@ -66,10 +66,10 @@ def test_always_on_and_differentiable() -> None:
 
 
 def test_chain_is_one_after_the_other() -> None:
-    first = AugmentPipeline(AugmentConfig(("xflip",)), channels=3, resolution=(16, 24))
-    both = Chain(first, augment("translation"))
+    both = Chain(AugmentPipeline(AugmentConfig(("xflip",)), channels=3, resolution=(16, 24)), augment("translation"))
     drawn = both.draw(6, 1.0, generator=torch.Generator().manual_seed(0))
-    expected = both.parts[1].apply(first.apply(IMAGES, drawn[0]), drawn[1])
+    first, second = both.parts
+    expected = second.apply(first.apply(IMAGES, drawn[0]), drawn[1])
     assert torch.equal(both.apply(IMAGES, drawn), expected)
 
 
