@@ -26,9 +26,11 @@ from frugan.augment import MEASUREMENTS
 from frugan.cli.app import app
 from frugan.config.methods import METHODS
 from frugan.data import DataConfig
+from frugan.latent.code import save_code
 from frugan.metrics import METRICS
 
 from .fake_device import KIND, NAME, Pretence, needed, pretending
+from .latent.test_code import make_code
 from .training.conftest import TINY, _cache, image_folder  # noqa: F401
 
 pytestmark = needed
@@ -176,13 +178,17 @@ def test_commands(command: str, run: Path, image_folder: Path, tmp_path: Path) -
 
 def test_commands_of_a_trained_generator(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    save_code(replace(make_code(frugan.load(run), noise=True), c=None), tmp_path / "me.safetensors")
     for command in (
         "directions RUN --count 1 --samples 500 --out found",
         "directions RUN --method sefa --count 1 --samples 500 --out shape",
         "directions RUN --method difference --seeds 0 --to-seeds 1 --samples 500 --out two",
         "edit RUN --direction found:0 --seeds 0-1 --strengths 0,1 --out edited",
         "mix RUN --rows 0-1 --columns 2 --levels 4",
+        "mix RUN --rows me.safetensors,1 --columns 2 --levels 4 --out fitted.png",
         "sweep RUN --seeds 0-1 --truncation 0:1:2",
+        "sweep RUN --seeds me.safetensors --truncation 0:1:2 --out fitted-sweep.png",
+        "video RUN --truncation 1:0 --seeds me.safetensors --seconds 0.1 --out fitted.webp",
         "blend RUN RUN --at 8 --out blended",
         "video RUN --loop --seeds 0-2 --seconds 0.1 --out loop.webp",
         "video RUN --morph RUN --seeds 0-2 --seconds 0.1 --out morph.webp",

@@ -253,7 +253,11 @@ def test_a_directory_that_is_not_free(
     (tmp_path / "file").write_text("mine")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
-    for out, word in (("file", "not an empty directory"), ("mine", "not an empty"), ("file/run", "name another place")):
+    for out, word in (
+        ("file", "is not a folder; name another place"),
+        ("mine", "not an empty"),
+        ("file/run", "name another place"),
+    ):
         code, text = call(capsys, tmp_path, "train", project / "photos", "--out", out, *SMALL, *dry)
         assert code == 2, text
         assert word in text

@@ -49,7 +49,7 @@ def mixing_grid(
     grid = mixed_ws(rows, columns, levels).flatten(0, 1)
     sources = torch.cat([rows, columns, grid])
     made = []
-    for images in torch.arange(len(sources)).split(batch):
+    for images in torch.arange(len(sources), device=sources.device).split(batch):
         some = noise if noise == "const" else _noise_of(G, noise, images, len(rows), len(columns), levels)
         made.append(G.synthesis(sources[images], noise=some).clamp_(-1, 1))
     images = torch.cat(made)
