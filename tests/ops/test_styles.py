@@ -207,7 +207,7 @@ def test_modulated_convolution_on_a_gpu(device: torch.device) -> None:
     weight = torch.randn(8, 16, 3, 3)
     expected = modulated_conv2d(x.double(), weight.double(), scale.double())
     found = modulated_conv2d(x.to(device), weight.to(device), scale.to(device)).cpu().double()
-    torch.testing.assert_close(found, expected, rtol=0, atol=2e-2)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
