@@ -179,6 +179,14 @@ def test_commands_parse(page: Path) -> None:
                     pytest.fail(f"{page.name}, line {block.line}: {command}: {error.format_message()}")
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if DOCS in page.parents], ids=identifier)
+def test_comments_fit_the_column(page: Path) -> None:
+    """A page has room for 86 characters on a screen of 1280 pixels: the end of a longer comment would begin a line of its own."""
+    for block in blocks(page):
+        for number, line in enumerate(block.text.splitlines(), block.line + 1):
+            assert len(line) <= 86 or not re.search(r"(^|\s)# ", line), f"{page.name}, line {number}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=identifier)
 def test_names_imported_in_blocks_exist(page: Path) -> None:
     for block in blocks(page):
