@@ -18,6 +18,7 @@ import pytest
 import typer
 from PIL import Image
 
+from frugan.augment import MEASUREMENTS
 from frugan.augment import PRESETS as TRANSFORM_PRESETS
 from frugan.cli.app import app, main
 from frugan.cli.common import console, parse_seeds
@@ -247,13 +248,15 @@ def test_help_names_every_row_of_the_tables() -> None:
     """The help cannot import the tables without importing torch; so it is checked against them here."""
     commands = typer.main.get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
     commands = {**commands["data"].commands, "train": commands["train"]}
-    options = {o.name: o.help for name in ("sample", "train") for o in commands[name].params}
+    options = {o.name: o.help for name in ("sample", "train", "corrupt") for o in commands[name].params}
     for name in PRESETS:
         assert name in options["preset"]
     for name in TRANSFORM_PRESETS:
         assert name in options["transforms"]
     for name in STYLES:
         assert name in options["style"]
+    for name in MEASUREMENTS:
+        assert name in options["measurement"]
 
 
 def test_parsing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Any
 
@@ -41,10 +42,21 @@ def test_help_lists_the_basics_and_help_all_the_rest() -> None:
 
 
 def test_every_default_is_shown() -> None:
-    """By the option itself, or in words where it is derived."""
+    """By the option itself, or in words where it is derived; flags are off."""
     whole = " ".join(help_of("--help-all").replace("│", " ").split())
-    options = [p for p in TRAIN_COMMAND.params if p.name not in ("data", "to", "help_all")]
+    options = [p for p in TRAIN_COMMAND.params if p.name not in ("data", "to", "help_all") and p.default is not False]
     assert whole.count("[default: ") == len(options)
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=[" ".join(path) for path, _ in COMMANDS])
+def test_help_on_a_narrow_terminal(path: tuple[str, ...], command: Any) -> None:
+    """At 80 columns each option is named whole; flags that are off by the name that sets them, without a type."""
+    told = CliRunner().invoke(program.app, [*path, "--help"], env={"COLUMNS": "80", "NO_COLOR": "1"}).output
+    assert "<bool>" not in told
+    for option in command.params:
+        if option.param_type_name == "option" and (path != ("train",) or option.name in train_module.BASICS):
+            assert all(re.search(rf"[ ,]{name}[ ,]", told) for name in option.opts), option.name
+            assert all((name in told) == (option.default is not False) for name in option.secondary_opts), option.name
 
 
 def test_descriptions_say_the_default_where_it_is_derived() -> None:

@@ -27,12 +27,13 @@ from frugan.cli import (
     train,
     video,
 )
-from frugan.cli.signature import short_help
+from frugan.cli.signature import Command, Group, short_help
 from frugan.cli.terminal import PlainFormatter, flush, outlasting, sentence
 from frugan.errors import FruganError, explain
 
 app = typer.Typer(
     name="frugan",
+    cls=Group,
     help="Train high-quality GANs from little data.",
     no_args_is_help=True,
     add_completion=True,
@@ -44,27 +45,30 @@ _INTERRUPTED = 130
 examples = (" ".join(["frugan", "train", example]) for example in train.EXAMPLES)
 train_help = {"cls": short_help(*train.BASICS), "epilog": "\n\n".join(["Examples:", *examples])}
 app.command("train", **train_help)(checked(train.train))
-app.command("resume")(checked(train.resume))
-app.command("status")(checked(status.status))
-app.command("generate")(checked(generate.generate))
-app.command("directions")(checked(latent.directions))
-app.command("edit")(checked(latent.edit))
-app.command("mix")(checked(latent.mix))
-app.command("sweep")(checked(latent.sweep))
-app.command("video")(checked(video.video))
-app.command("blend")(checked(latent.blend))
-app.command("project")(checked(project.project))
-app.command("encode")(checked(project.encode))
-app.command("board")(checked(board.board))
-app.command("explore")(checked(explore.explore))
-app.command("evaluate")(checked(evaluate.evaluate))
-app.command("report")(checked(report.report))
-app.command("compare")(checked(evaluate.compare))
-app.command("import")(checked(convert.import_))
-app.command("leaks")(checked(leaks.leaks))
-app.command("methods")(checked(methods.methods))
-app.command("export")(checked(convert.export))
-app.command("demo")(checked(demo.demo))
+for name, function in {
+    "resume": train.resume,
+    "status": status.status,
+    "generate": generate.generate,
+    "directions": latent.directions,
+    "edit": latent.edit,
+    "mix": latent.mix,
+    "sweep": latent.sweep,
+    "video": video.video,
+    "blend": latent.blend,
+    "project": project.project,
+    "encode": project.encode,
+    "board": board.board,
+    "explore": explore.explore,
+    "evaluate": evaluate.evaluate,
+    "report": report.report,
+    "compare": evaluate.compare,
+    "import": convert.import_,
+    "leaks": leaks.leaks,
+    "methods": methods.methods,
+    "export": convert.export,
+    "demo": demo.demo,
+}.items():
+    app.command(name, cls=Command)(checked(function))
 app.add_typer(data.app, name="data")
 app.add_typer(text.app, name="text")
 

@@ -11,7 +11,7 @@ from typer import Option
 
 from frugan.checks import Limits, Seed, checked
 from frugan.cli.common import bar, console, say
-from frugan.cli.signature import Destination, completing, demo_styles
+from frugan.cli.signature import Command, Destination, Group, completing, demo_styles
 from frugan.errors import shown
 from frugan.resolution import parse_resolution
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _LONGEST_NAME = 200
 """Bytes of a data set's name that the name of its contact sheet keeps: file systems take 255 in all."""
 
-app = typer.Typer(help="Look at images, prepare them, or draw some to try.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Look at images, prepare them, or draw some to try.", no_args_is_help=True)
 
 Path_ = Annotated[str, typer.Argument(help="A folder, zip, tar or array file of images, or a video.")]
 Resolution = Annotated[str | None, Option(help="R or HxW in pixels; default: from the images.")]
@@ -63,7 +63,7 @@ def _config(path: str, resolution: str | None, **settings: Any) -> Any:
     return DataConfig(path=path, resolution=parse_resolution(resolution) if resolution else None, **settings)
 
 
-@app.command()
+@app.command(cls=Command)
 @checked
 def inspect(
     path: Path_,
@@ -182,7 +182,7 @@ def _tell(dataset: Dataset) -> None:
         say(f"note: {note}")
 
 
-@app.command()
+@app.command(cls=Command)
 @checked
 def prepare(
     path: Path_,
@@ -211,13 +211,17 @@ def prepare(
     say(f"{done.count} images in {done.path}")
 
 
-@app.command()
+@app.command(cls=Command)
 @checked
 def corrupt(
     path: Path_,
     out: Annotated[Path, Destination("either"), typer.Argument(help="A folder, .zip or .npz to write.")],
     measurement: Annotated[
-        str, Option(help="A kind and its numbers, for instance drop-pixels:0.5; see docs/how-to/corrupted-data.md.")
+        str,
+        Option(
+            help="A kind and its numbers, for instance drop-pixels:0.5. Kinds: drop-pixels, drop-rows, drop-columns, "
+            "drop-rows-columns, drop-patch, keep-patch, noise, blur-noise, rotate90, pad-rotate-project."
+        ),
     ],
     seed: Annotated[Seed, Option(help="Seed of what is random in it.")] = 0,
     resolution: Resolution = None,
@@ -251,7 +255,7 @@ def corrupt(
     say(f"{done.count} images in {done.path}, each through {measurement}")
 
 
-@app.command()
+@app.command(cls=Command)
 @checked
 def sample(
     out: Annotated[Path, Destination("either"), typer.Argument(help="The folder to make.")],
@@ -283,7 +287,7 @@ def sample(
     console.print(f"{done.count} images in {done.path}; attributes in labels.csv: {', '.join(done.attributes)}")
 
 
-@app.command()
+@app.command(cls=Command)
 @checked
 def shard(
     path: Path_,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 from rich.markup import escape
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from frugan.checks import Truncation, as_option
 from frugan.config.options import Display, Options, descriptions, displays
@@ -97,22 +98,53 @@ def with_options(*owners: type) -> Callable[[Callable[..., Any]], Callable[..., 
     return decorate
 
 
+class _ReadableHelp:
+    """Help that has room at 80 columns: flags are shown without a type, those that are off without their negation."""
+
+    def format_help(self: Any, ctx: Any, formatter: Any) -> None:
+        with ExitStack() as stack:
+            for parameter in self.get_params(ctx):
+                if getattr(parameter, "is_flag", False):
+                    stack.enter_context(_changed(parameter, **_of_flag(parameter)))
+            super().format_help(ctx, formatter)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class Command(_ReadableHelp, TyperCommand):
+    """A command of the program."""
+
+
+class Group(_ReadableHelp, TyperGroup):
+    """A group of commands."""
+
+
+def _of_flag(flag: Any) -> dict[str, Any]:
+    off = {"secondary_opts": [], "show_default": False} if flag.default is False and flag.secondary_opts else {}
+    return {"metavar": "", **off}
+
+
+@contextmanager
+def _changed(parameter: Any, **attributes: Any) -> Iterator[None]:
+    """Other attributes of a parameter meanwhile."""
+    before = {name: getattr(parameter, name) for name in attributes}
+    vars(parameter).update(attributes)
+    try:
+        yield
+    finally:
+        vars(parameter).update(before)
+
+
 def short_help(*basics: str) -> type[TyperCommand]:
     """A command whose `--help` lists only the basic options, and whose `--help-all` lists all."""
 
-    class Command(TyperCommand):
+    class Short(Command):
         def format_help(self, ctx: Any, formatter: Any) -> None:
-            params: list[Any] = self.params
-            others = [] if ctx.meta.get("all") else [p for p in params if p.name not in basics and not p.hidden]
-            for parameter in others:
-                parameter.hidden = True
-            try:
+            with ExitStack() as stack:
+                for parameter in [] if ctx.meta.get("all") else self.params:
+                    if parameter.name not in basics:
+                        stack.enter_context(_changed(parameter, hidden=True))
                 super().format_help(ctx, formatter)
-            finally:
-                for parameter in others:
-                    parameter.hidden = False
 
-    return Command
+    return Short
 
 
 def show_all(ctx: typer.Context, asked: bool) -> None:

@@ -21,7 +21,7 @@ from frugan.cli.common import (
     say,
     tell_of_sheet,
 )
-from frugan.cli.signature import Destination, Device, Network, Out
+from frugan.cli.signature import Command, Destination, Device, Group, Network, Out
 from frugan.errors import FruganError
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from frugan.networks import Generator
 
 app = typer.Typer(
-    help="Say what you want: edit images by words, adapt a generator to a text, find seeds.", no_args_is_help=True
+    cls=Group,
+    help="Say what you want: edit images by words, adapt a generator to a text, find seeds.",
+    no_args_is_help=True,
 )
 
 Model = Annotated[
@@ -269,7 +271,7 @@ def find(
 
 
 for _command in (train, edit, adapt, find):
-    app.command()(checked(_command))
+    app.command(cls=Command)(checked(_command))
 
 
 def _global(
