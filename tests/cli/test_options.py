@@ -159,7 +159,7 @@ def watch_train(rec: Recorder) -> None:
     rec.watch("frugan.device.choose_device", torch.device("cpu"))
     rec.watch("frugan.run.directory.check_free")
     rec.watch("frugan.run.plan.plan", Plan(MagicMock(), [], dataset, None))
-    for name in ("describe", "show_cost", "show_forecast", "go_on"):
+    for name in ("describe", "show_configuration", "show_cost", "show_forecast", "go_on"):
         rec.watch(f"frugan.cli.train.{name}")
     rec.monkeypatch.setattr(Run, "create", rec.noting("create"))
     rec.monkeypatch.setattr(torch, "set_num_threads", rec.noting("set_num_threads"))
@@ -182,7 +182,7 @@ TRAIN = Command(
             dict.fromkeys(
                 ["create", "create.0", "go_on", *GO_ON, "show_forecast"]
             )
-            | {"show_cost": True, "show_cost.device": "cpu"},
+            | {"show_configuration": True, "show_cost": True, "show_cost.device": "cpu"},
         ),
         "resolution": Case("--resolution 48x64", {"plan.data.resolution": [48, 64]}),
         "labels": Case("--labels=table.csv", {"plan.data.labels": "table.csv"}, {"data": "photos", "": "--conditional"}),

@@ -78,6 +78,8 @@ def train(
             with bar("reading images") as progress:
                 many = processes if not launched() else world_size()
                 plans = plan(options, source, device=chosen, processes=many, progress=progress)
+            if dry_run:
+                show_configuration(plans.config)
             _tell_of_plan(plans)
             dataset = plans.dataset
             if dry_run:
@@ -248,15 +250,20 @@ def describe(dataset: Dataset, derived: list[Derived]) -> None:
     console.print(table)
 
 
-def show_cost(config: RunConfig, device: str) -> None:
-    """The configuration as it would be written, parameter counts, and measured cost."""
+def show_configuration(config: RunConfig) -> None:
+    """As it would be written."""
     import yaml
 
     from frugan.config.schema import to_dict
+
+    console.print(yaml.safe_dump(to_dict(config), sort_keys=False), markup=False)
+
+
+def show_cost(config: RunConfig, device: str) -> None:
+    """Parameter counts, and measured cost."""
     from frugan.run.estimate import estimate
     from frugan.training.pacing import forecast
 
-    console.print(yaml.safe_dump(to_dict(config), sort_keys=False), markup=False)
     with console.status("timing one pass of each phase"):
         cost = estimate(config, device)
     console.print(
