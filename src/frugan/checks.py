@@ -50,8 +50,8 @@ class Check(Protocol):
 class Only:
     """The mark of an option that counts only where another one has a certain value; elsewhere a warning tells so.
 
-    `option`: the other one's name; `values` of it with which this one counts, none: any but its default; `called`: what the user
-    calls this one, where it is not as its parameter.
+    `option`: the other one's name; `values` of it with which this one counts (of several joined by commas one is enough), none: any
+    but its default; `called`: what the user calls this one, where it is not as its parameter.
     """
 
     option: str
@@ -73,15 +73,24 @@ class Only:
             defaults: of all options.
         """
         value, other = values.get(name), values.get(self.option)
-        counts = other in self.values if self.values else other not in (None, False, defaults[self.option])
+        given = str(other).split(",")
+        counts = (
+            any(one in self.values for one in given)
+            if self.values
+            else other not in (None, False, defaults[self.option])
+        )
         if value == defaults[name] or value is None or counts:
             return None
         which = " ".join([as_option(self.option), " or ".join(map(str, self.values))]).strip()
-        text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-        option = self.called or as_option(name)
-        return (
-            f"{option}{'' if isinstance(value, bool) else f' {shown(text, 60)}'} has no effect: it belongs to {which}"
-        )
+        return no_effect(self.called or as_option(name), value, which)
+
+
+def no_effect(option: str, value: Any, belongs_to: str) -> str:
+    """The sentence on an option, as the user calls it, whose value has no effect where it was given."""
+    text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return (
+        f"{option}{'' if isinstance(value, bool) else f' {shown(text, 60)}'} has no effect: it belongs to {belongs_to}"
+    )
 
 
 Count = Annotated[int, Limits(at_least=1, at_most=1_000_000_000)]

@@ -288,7 +288,9 @@ GENERATE = Command(
         "seeds": Case("--seeds=3,8-9", {"sample.0": [3, 8, 9], "write_each.seeds": [3, 8, 9]}),
         "truncation": Case("--truncation=0.7", {"sample.truncation": 0.7, "write_each.text.Truncation": "0.7"}),
         "truncation_cutoff": Case(
-            "--truncation-cutoff=5", {"sample.truncation_cutoff": 5, "write_each.text.Truncation cutoff": "5"}
+            "--truncation-cutoff=5",
+            {"sample.truncation_cutoff": 5, "write_each.text.Truncation cutoff": "5"},
+            {"source": "a-run", "truncation": "--truncation=0.7"},
         ),
         "noise": Case("--noise=random", {"sample.noise": "random", "write_each.text.Noise": "random"}),
         "label": Case("--class=cat", {"parse_label.text": "cat", "sample.c": None, "write_each.text.Class": "cat"}),
@@ -359,7 +361,11 @@ EVALUATE = Command(
         **each("evaluate", data="moved", reference="others", group="folder:2", against="all", out="card.json", device="mps"),
         **each(
             "evaluate.options", samples=777, seed=13, truncation=0.6, per_class=True, features="clip", weights="w.bin",
-            resize="legacy", input_size=99, path_distance="lpips", batch=21, intervals=True,
+            resize="legacy", input_size=99, batch=21, intervals=True,
+        ),
+        "path_distance": Case(
+            "--path-distance=lpips", {"evaluate.options.path_distance": "lpips"},
+            {"source": "a-run", "metrics": "--metrics=ppl_w_end"},
         ),
     },
 )  # fmt: skip
@@ -451,7 +457,12 @@ EXPORT = Command(
         "source": Case("other", {"load_with_notes.path": "other"}),
         "out": Case("other.onnx", {"export.path": "other.onnx"}),
         "format": Case("--format=torch-export", {"export": "export_program"}),
-        **each("export.config", part="synthesis", noise="none", truncation=0.6, truncation_cutoff=4),
+        **each("export.config", part="synthesis", noise="none", truncation=0.6),
+        "truncation_cutoff": Case(
+            "--truncation-cutoff=4",
+            {"export.config.truncation_cutoff": 4},
+            {"source": "a-run", "out": "net.onnx", "format": "--format=onnx", "truncation": "--truncation=0.6"},
+        ),
         "weights": Case("--weights=int8", {"write_page.weights": "int8"}, PAGE),
         "directions": Case("--directions=there", {"write_page.directions": ["there"]}, PAGE),
         "runtime": Case("--runtime=ort.tgz", {"write_page.runtime": "ort.tgz"}, PAGE),
@@ -1385,7 +1396,11 @@ OPTIONS = [(path, param.name) for path, command in COMMANDS for param in command
 
 @pytest.mark.parametrize("path, name", OPTIONS, ids=lambda v: v if isinstance(v, str) else "-".join(v))
 def test_every_option_reaches_its_field_and_no_other(
-    path: tuple[str, ...], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: tuple[str, ...],
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     cases = TABLE[path].cases[name]
@@ -1396,3 +1411,5 @@ def test_every_option_reaches_its_field_and_no_other(
         changed = {key: after.get(key) for key in before | after if before.get(key, ABSENT) != after.get(key, ABSENT)}
         assert changed == case.changes
     assert list(tmp_path.iterdir()) == []
+    if path != ("directions",):  # whose options are tried with its default method
+        assert [record.message for record in caplog.records if "has no effect" in record.message] == []

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from frugan.checks import Only, as_option
-from frugan.cli import latent, project, text, video
+from frugan.cli import convert, data, evaluate, generate, latent, leaks, project, text, video
 from frugan.config.options import Options, displays
 from frugan.config.resolve import vain_options
+from frugan.metrics.metric import METRICS
 from tests.program import SMALL_NETWORKS, call
 
 COMMANDS = {
@@ -24,6 +25,9 @@ COMMANDS = {
     "encode": project.encode,
     "text edit": text.edit,
     "video": video.video,
+    "evaluate": evaluate.evaluate,
+    "generate": generate.generate,
+    "export": convert.export,
 }
 
 
@@ -48,6 +52,7 @@ def test_marks_name_a_parameter_and_agree_with_the_help(
     assert mark.option in others
     *_, option = parameter.annotation.__metadata__
     choices = set(re.findall(r"'([\w+-]+)'", str(others[mark.option].annotation)))
+    choices |= set(METRICS) if mark.option == "metrics" else set()
     assert set(mark.values) <= choices
     told = set(re.split(r", | and ", option.help.partition(":")[0].partition(".")[0]))
     if told <= choices:
@@ -104,6 +109,140 @@ def test_on_the_command_line(
 ) -> None:
     call(capsys, tmp_path, *line.split())
     assert [record.message for record in caplog.records] == ([f"warning: {words}"] if words else [])
+
+
+VAIN = {
+    "evaluate": {
+        "path_distance": {
+            "missing --path-distance lpips --metrics fid,kid": "lpips has no effect: it belongs to --metrics ppl_w_full or",
+            "missing --path-distance lpips": "lpips has no effect: it belongs to --metrics ppl_w_full or",
+            "missing --path-distance lpips --metrics kid,ppl_z_end": "",
+        },
+    },
+    "generate": {
+        "truncation_cutoff": {
+            "missing --truncation-cutoff 3": "3 has no effect: it belongs to --truncation",
+            "missing --truncation-cutoff 3 --truncation 0.5": "",
+        },
+    },
+    "leaks": {
+        "function": {
+            "--function a:b --draw 1,0": "a:b has no effect: it belongs to RUNS or --data with --function",
+            "--function a:b": "a:b has no effect: it belongs to RUNS or --data with --function",
+            "missing --function a:b": "",
+            "--data missing --function a:b": "",
+        },
+        "transforms": {
+            "--transforms bg": "bg has no effect: it belongs to RUNS or --data with --transforms",
+            "missing --transforms bg": "",
+            "--data missing --transforms bg": "",
+        },
+        "p": {
+            "missing --p 0.5": "0.5 has no effect: it belongs to --data with --transforms or --draw or the table of transforms",
+            "--data missing --function a:b --p 0.5": "0.5 has no effect: it belongs to --data with --transforms or",
+            "--data missing --transforms bg --p 0.5": "",
+            "--draw 1,0 --p 0.5": "",
+            "--p 0.5": "",
+        },
+        "condition": {
+            "missing --condition 5": "5.0 has no effect: it belongs to --draw or the table of transforms",
+            "--data missing --transforms bg --condition 5": "5.0 has no effect: it belongs to --draw or",
+            "--draw 1,0 --condition 5": "",
+            "--condition 5": "",
+        },
+        "draw": {
+            "missing --draw 1,0": "1,0 has no effect: it belongs to --draw",
+            "--data missing --transforms bg --draw 1,0": "1,0 has no effect: it belongs to --draw",
+            "--draw 1,0": "",
+        },
+        "observed": {
+            "--observed 1,0": "1,0 has no effect: it belongs to --draw",
+            "missing --observed 1,0": "1,0 has no effect: it belongs to --draw",
+            "--draw 1,0 --observed 1,0": "",
+        },
+        "size": {
+            "--draw 1,0 --size 8": "8 has no effect: it belongs to the table of transforms",
+            "missing --size 8": "8 has no effect: it belongs to the table of transforms",
+            "--size 8": "",
+        },
+        "samples": {
+            "--samples 8": "8 has no effect: it belongs to RUNS or --data with --function or --data with --transforms",
+            "--draw 1,0 --samples 8": "8 has no effect: it belongs to RUNS or",
+            "missing --samples 8": "",
+            "--data missing --transforms bg --samples 8": "",
+            "--data missing --function a:b --samples 8": "",
+        },
+        "device": {
+            "--data missing --transforms bg --device cpu": "cpu has no effect: it belongs to RUNS",
+            "--device cpu": "cpu has no effect: it belongs to RUNS",
+            "missing --device cpu": "",
+        },
+    },
+}
+"""By command and option: lines, and the warning of each after the option's name, or none."""
+
+IN_SHARDS = {"frames": "all", "stride": "2", "use_generated": ""}
+for _command, _before in {"inspect": "", "prepare": "out", "corrupt": "out --measurement noise"}.items():
+    VAIN[f"data {_command}"] = {
+        name: {
+            f"missing.txt {_before} {as_option(name)} {value}": f"{value} has no effect: it belongs to images outside of shards",
+            f"missing {_before} {as_option(name)} {value}": "",
+        }
+        for name, value in IN_SHARDS.items()
+    }
+
+ALWAYS = {
+    "evaluate": "metrics samples seed truncation per_class intervals statistic data reference group against features weights "
+    "resize input_size mean std out batch verbose device",
+    "generate": "out seeds truncation noise label code pairs grid scale repeat format bits palette atlas batch device",
+    "leaks": "data as_json plot",
+    "data inspect": "resolution channels masks fit filter background labels value_range group held_out crops crop_size "
+    "crop_overlap crop_rotations crop_seed sheet as_json",
+    "data prepare": "resolution channels fit filter background labels value_range strict",
+    "data corrupt": "measurement seed resolution channels labels value_range",
+    "data sample": "style count size seed offset background",
+    "data shard": "per_shard labels channels seed",
+}
+"""Options that have an effect with all others that are not refused beside them; tests/cli/test_options.py holds each to it."""
+
+
+@pytest.mark.parametrize("command", ALWAYS)
+def test_every_option_is_in_a_table(command: str) -> None:
+    functions = {**COMMANDS, "leaks": leaks.leaks}
+    function = functions.get(command) or getattr(data, command.partition(" ")[2])
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    options = {
+        one.name for one in parameters if one.default is not inspect.Parameter.empty or one.name == "measurement"
+    }
+    assert options - {"runs"} == {*ALWAYS[command].split(), *VAIN.get(command, {})}
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "line", "words"),
+    [
+        (command, name, line, words)
+        for command, options in VAIN.items()
+        for name, lines in options.items()
+        for line, words in lines.items()
+    ],
+)
+def test_an_option_is_told_of_where_it_has_no_effect(
+    command: str,
+    name: str,
+    line: str,
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    call(capsys, tmp_path, *command.split(), *line.split())
+    told = [record.message for record in caplog.records]
+    assert len(told) == bool(words)
+    assert all(one.startswith(f"warning: {as_option(name)} {words}".replace("  ", " ")) for one in told)
+
+
+def test_every_path_length_is_named() -> None:
+    assert set(evaluate.PATH_LENGTHS) == {name for name in METRICS if name.startswith("ppl")}
 
 
 def test_training_tells_before_it_begins(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Option
 
+from frugan.checks import Only
 from frugan.cli.common import print_command, say
 from frugan.cli.signature import Destination
 from frugan.errors import FruganError
@@ -48,7 +49,7 @@ def export(
     part: Annotated[Literal["whole", "mapping", "synthesis", "styles", "render"], Option(help="onnx, torch-export: z to images; z to ws; ws to images; ws to styles; styles to images.")] = "whole",
     noise: Annotated[Literal["const", "input", "none"], Option(help="onnx, torch-export: the fine grain, a constant, inputs, or none.")] = "const",
     truncation: Annotated[float, Option(help="onnx, torch-export: ψ, becomes a constant of the file.")] = 1.0,
-    truncation_cutoff: Annotated[int | None, Option(help="Truncate only this many of the first layers.")] = None,
+    truncation_cutoff: Annotated[int | None, Only("truncation"), Option(help="Truncate only this many of the first layers.")] = None,
     weights: Annotated[Literal["float16", "int8", "float32"], Option(help="page: how the weights are kept in it.")] = "float16",
     directions: Annotated[list[Path] | None, Option(help="page: a folder of directions; may be repeated. \\[default: as frugan explore]")] = None,
     licence: Annotated[str | None, Option(help="pretrained: the licence of the weights for the model card, as SPDX names it, for instance cc0-1.0.")] = None,

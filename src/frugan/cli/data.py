@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,6 +18,8 @@ from frugan.resolution import parse_resolution
 
 if TYPE_CHECKING:
     from frugan.data import Dataset
+
+log = logging.getLogger(__name__)
 
 _LONGEST_NAME = 200
 """Bytes of a data set's name that the name of its contact sheet keeps: file systems take 255 in all."""
@@ -60,7 +63,10 @@ Stride = Annotated[
 def _config(path: str, resolution: str | None, **settings: Any) -> Any:
     from frugan.data import DataConfig
 
-    return DataConfig(path=path, resolution=parse_resolution(resolution) if resolution else None, **settings)
+    config = DataConfig(path=path, resolution=parse_resolution(resolution) if resolution else None, **settings)
+    for vain in config.vain:
+        log.warning("warning: %s", vain)
+    return config
 
 
 @app.command(cls=Command)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Option
 
-from frugan.checks import Limits, Seed
+from frugan.checks import Limits, Only, Seed
 from frugan.cli.common import bar, console, say
 from frugan.cli.signature import Device, Psi, completing_as
 from frugan.errors import FruganError
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 IMAGES = "Images"
 FEATURES = "Feature network"
+
+PATH_LENGTHS = ("ppl_w_full", "ppl_w_end", "ppl_z_full", "ppl_z_end")
 
 
 def evaluate(
@@ -41,7 +43,7 @@ def evaluate(
     input_size: Annotated[int | None, Limits(at_least=1, at_most=4096), Option(help="Pixels a side that the network sees.", rich_help_panel=FEATURES)] = None,
     mean: Annotated[str | None, Option(help="R,G,B in units of [0, 1], of a network of your own.", rich_help_panel=FEATURES)] = None,
     std: Annotated[str | None, Option(help="R,G,B, likewise.", rich_help_panel=FEATURES)] = None,
-    path_distance: Annotated[Literal["features", "lpips"], Option(help="What path lengths are measured by.", rich_help_panel=FEATURES)] = "features",
+    path_distance: Annotated[Literal["features", "lpips"], Only("metrics", PATH_LENGTHS), Option(help="What path lengths are measured by.", rich_help_panel=FEATURES)] = "features",
     out: Annotated[Path | None, Option("--out", "-o", help="The card, a .json file. \\[default: in the run's evaluations]")] = None,
     batch: Annotated[int, Limits(at_least=1, at_most=65536), Option(help="Images made at once.")] = 64,
     verbose: Annotated[bool, Option(help="All that the card holds: protocol, hashes, versions.")] = False,

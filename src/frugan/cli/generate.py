@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Option
 
-from frugan.checks import Limits
+from frugan.checks import Limits, Only
 from frugan.cli.common import bar, open_network, parse_seeds, say
 from frugan.cli.output import seed_ranges
 from frugan.cli.signature import Device, Psi
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 MOST_GRID_PIXELS = 400_000_000
 _OTHER_NAMES: dict[str, Any] = {"tif": "tiff", "jpeg": "jpg"}
+_OF_CODES = ("source", "out", "noise", "code", "format", "bits", "device")
 LEGIBLE = 128
 """Pixels a side below which `--scale auto` enlarges the images of a grid."""
 
@@ -42,7 +44,10 @@ def generate(
     seeds: Annotated[str, Option(help="Numbers and ranges: a seed always makes the same image.")] = "0-15",
     truncation: Psi = 1.0,
     truncation_cutoff: Annotated[
-        int | None, Limits(at_least=0, at_most=64), Option(help="Truncate only this many of the first layers.")
+        int | None,
+        Limits(at_least=0, at_most=64),
+        Only("truncation"),
+        Option(help="Truncate only this many of the first layers."),
     ] = None,
     noise: Annotated[Literal["const", "random", "none"], Option(help="The fine grain.")] = "const",
     label: Annotated[
@@ -221,14 +226,8 @@ def _make(order: _Order, sweep: Sequence[str], labels: Sequence[Tensor | None], 
 def _refuse_beside_codes(asked: Mapping[str, Any]) -> None:
     """Raises `FruganError` for options that --code has no use for."""
     defaults = {
-        "seeds": "0-15",
-        "truncation": 1,
-        "truncation_cutoff": None,
-        "label": None,
-        "pairs": False,
-        "grid": False,
+        name: one.default for name, one in inspect.signature(generate).parameters.items() if name not in _OF_CODES
     }
-    defaults |= {"scale": "auto", "repeat": "1x1", "palette": None, "atlas": False}
     if unused := [name for name, default in defaults.items() if asked[name] != default]:
         options = ["--class" if name == "label" else f"--{name.replace('_', '-')}" for name in unused]
         raise FruganError(f"--code: an image is made as its code says; leave out {', '.join(options)}")

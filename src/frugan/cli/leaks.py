@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer import Option
 
-from frugan.checks import Limits, check_number
+from frugan.checks import Limits, as_option, check_number, no_effect
 from frugan.cli.common import bar, console
 from frugan.cli.signature import Destination, Device
 from frugan.errors import FruganError
+
+log = logging.getLogger(__name__)
+
+RUNS, FUNCTION, TRANSFORMS, DRAW = "RUNS", "--data with --function", "--data with --transforms", "--draw"
+TABLE = "the table of transforms"
+
+_SEVERAL = "0.5,0.8,0.9,1"
+
+
+def _question(given: Mapping[str, Any]) -> str:
+    """The question that these arguments ask."""
+    if given.get("runs"):
+        return RUNS
+    if given.get("data"):
+        return FUNCTION if given.get("function") else TRANSFORMS
+    return DRAW if given.get("draw") else TABLE
+
+
+@dataclass(frozen=True)
+class OnlyFor:
+    """The mark of an option that counts only with some of the questions; elsewhere a warning tells so."""
+
+    questions: tuple[str, ...]
+
+    def check(self, name: str, given: inspect.BoundArguments) -> None:
+        """Logs a warning where the option was given in vain."""
+        value = given.arguments[name]
+        if value != given.signature.parameters[name].default and _question(given.arguments) not in self.questions:
+            log.warning("warning: %s", no_effect(as_option(name), value, " or ".join(self.questions)))
 
 
 def leaks(
@@ -27,31 +59,50 @@ def leaks(
     ] = None,
     function: Annotated[
         str | None,
+        OnlyFor((RUNS, FUNCTION)),
         Option(help="A Python function of images [N, C, H, W] in [-1, 1], as module:name, for runs or --data."),
     ] = None,
     transforms: Annotated[
         str | None,
+        OnlyFor((RUNS, TRANSFORMS)),
         Option(
             help="Transforms as frugan train takes them: applied to --data with probability --p, or looked for in runs, too."
         ),
     ] = None,
-    p: Annotated[str, Option(help="Probability; without runs or data, several joined by commas.")] = "0.5,0.8,0.9,1",
+    p: Annotated[
+        str | None,
+        OnlyFor((TRANSFORMS, DRAW, TABLE)),
+        Option(
+            help="Probability; without runs or data, several joined by commas. \\[default: 0.5,0.8,0.9,1; with --data 1]"
+        ),
+    ] = None,
     condition: Annotated[
         float,
         Limits(at_least=1, at_most=1e12),
+        OnlyFor((DRAW, TABLE)),
         Option(help="Worst conditioning that counts as safe: 6.7 is p = 0.85 for a group."),
     ] = 1 / 0.15,
     draw: Annotated[
-        str | None, Option(help="A cyclic group of your own: the probability of each turn, joined by commas.")
+        str | None,
+        OnlyFor((DRAW,)),
+        Option(help="A cyclic group of your own: the probability of each turn, joined by commas."),
     ] = None,
-    observed: Annotated[str | None, Option(help="Shares seen after --draw at --p: what they were before.")] = None,
+    observed: Annotated[
+        str | None, OnlyFor((DRAW,)), Option(help="Shares seen after --draw at --p: what they were before.")
+    ] = None,
     size: Annotated[
-        int, Limits(at_least=4, at_most=4096), Option(help="Side of the images in pixels, for the exact table.")
+        int,
+        Limits(at_least=4, at_most=4096),
+        OnlyFor((TABLE,)),
+        Option(help="Side of the images in pixels, for the exact table."),
     ] = 64,
     samples: Annotated[
-        int, Limits(at_least=1, at_most=1_000_000), Option(help="Generated images, and real ones, to compare.")
+        int,
+        Limits(at_least=1, at_most=1_000_000),
+        OnlyFor((RUNS, FUNCTION, TRANSFORMS)),
+        Option(help="Generated images, and real ones, to compare."),
     ] = 2000,
-    device: Device = "auto",
+    device: Annotated[Device, OnlyFor((RUNS,))] = "auto",
     as_json: Annotated[bool, Option("--json", help="Print the findings as JSON.")] = False,
     plot: Annotated[Path | None, Destination(), Option(help="Draw them. Needs the extra frugan\\[plots].")] = None,
 ) -> None:
@@ -68,14 +119,14 @@ def leaks(
         asked = {"data": data, "function": function, "transforms": transforms, "samples": samples, "device": device}
         content, lines = _of_runs(runs, asked, plot)
     elif data:
-        last = _numbers("p", p)[-1]
-        content, lines = _of_images(data, function, transforms, last, samples)
+        one, *others = _numbers("p", p or "1")
+        if others:
+            raise FruganError(f"--p {p}: with --data give one probability")
+        content, lines = _of_images(data, function, transforms, one, samples)
     elif draw:
-        content, lines = _group(_numbers("draw", draw), _numbers("p", p), condition, observed)
+        content, lines = _group(_numbers("draw", draw), _numbers("p", p or _SEVERAL), condition, observed)
     else:
-        if function or transforms or observed:
-            raise FruganError("--function and --transforms need runs or --data, and --observed needs --draw")
-        content, lines = _table(_numbers("p", p), condition, size)
+        content, lines = _table(_numbers("p", p or _SEVERAL), condition, size)
         if plot:
             from frugan.leaks.plots import plot_transforms
 

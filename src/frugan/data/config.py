@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from frugan.channels import CHANNELS, Declared, has_alpha, parse_channels
-from frugan.checks import Limits, Positive, Seed, as_option, check_fields, check_number
+from frugan.checks import Limits, Positive, Seed, as_option, check_fields, check_number, no_effect
 from frugan.command_line import command
 from frugan.data.decode import Background, Filter, Fit, MaskFilter
 from frugan.data.groups import check_grouping
@@ -131,6 +131,15 @@ class DataConfig:
             return None
         count = None if self.crops == "grid" else int(self.crops)
         return CropConfig(count, self.crop_size, self.crop_overlap, self.crop_rotations, self.crop_seed)
+
+    @property
+    def vain(self) -> list[str]:
+        """A sentence for each setting that has no effect on shards, where the images are in some."""
+        given = (("--frames", self.frames, "first"), ("--stride", self.stride, 1))
+        found = (*given, ("--use-generated", self.use_generated, False)) if is_shards(self.path) else ()
+        return [
+            no_effect(name, value, "images outside of shards") for name, value, default in found if value != default
+        ]
 
     @property
     def taken(self) -> Taken:

@@ -64,6 +64,10 @@ def evaluate(
     nearest neighbours where memorisation is measured; `written` hears the path of each.
     """
     source = Path(source)
+    if reference is not None and against not in ("auto", "all"):
+        raise FruganError(
+            f"--against {against} with --reference: other images are measured against as a whole; leave one out"
+        )
     if out is not None:
         check_writable(out)
         _refuse_card(Path(out))

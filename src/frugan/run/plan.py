@@ -79,7 +79,7 @@ def plan(
     Raises `FruganError` where those networks do not fit, unless `options.allow_partial`.
     """
     tracking.check_trackers(tracking.parse_trackers(options.tracker))
-    for vain in vain_options(options):
+    for vain in [*vain_options(options), *data.vain]:
         log.warning("warning: %s", vain)
     data, options = _anchored(data, options)
     source = read_source(options.init_from) if options.init_from else None
