@@ -190,6 +190,21 @@ def test_bad_options_are_refused(options: dict, says: str) -> None:
         ControllerConfig(**options)
 
 
+def test_where_p_may_begin() -> None:
+    """Below the cap of a p that moves; anywhere without a cap, or where p stays."""
+    for options in ({"p_max": 0.0}, {"kind": "rv", "p_max": 0.0}, {"kind": "fixed"}):
+        assert float(Controller(ControllerConfig(p_init=1.0, **options)).p) == 1
+
+
+def test_a_saved_state_stays_as_it_was() -> None:
+    first, second = Controller(ControllerConfig()), Controller(ControllerConfig())
+    saved = first.state_dict()
+    second.load_state_dict(saved)
+    second.merge(torch.ones(3, 3))
+    first.merge(torch.ones(3, 3))
+    assert not saved["sums"].any()
+
+
 def test_schedule_is_half_a_cosine() -> None:
     config = ControllerConfig(kind="scheduled", speed_kimg=1, p_max=0.3, interval=1)
     controller = Controller(config)

@@ -133,3 +133,11 @@ def test_lecam() -> None:
     expected = (REAL.logits + 0.25).square().mean() + (FAKE.logits - 0.5).square().mean()
     torch.testing.assert_close(loss, 2 * expected)
     assert none == 0.0
+
+
+def test_defaults_are_the_published_values() -> None:
+    """R1 and path lengths of StyleGAN2 and StyleGAN2-ADA; decay of LeCam; σ of zCR."""
+    config = ObjectiveConfig()
+    assert (config.r1_interval, config.path_length_interval, config.path_length_weight) == (16, 4, 2)
+    assert (config.path_length_decay, config.path_length_shrink, config.style_mixing) == (0.01, 2, 0.9)
+    assert (config.lecam_decay, config.latent_consistency_sigma) == (0.99, 0.1)

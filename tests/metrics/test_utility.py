@@ -59,6 +59,18 @@ def test_counts_are_equal_and_results_repeat() -> None:
     assert grouped.arms["real"] != first.arms["real"]
 
 
+def test_numbers_may_be_in_any_unit() -> None:
+    real, synthetic, test = (stripes(60, seed, "number") for seed in range(3))
+    config = replace(QUICK, seeds=1, steps=10)
+
+    def scores(factor: float, offset: float) -> list[float]:
+        sets = [x._replace(targets=factor * x.targets + offset) for x in (real, synthetic, test)]
+        return [arm.value for arm in utility("number", *sets, config=config).arms.values()]
+
+    assert scores(1e-3, 1995) == pytest.approx(scores(1, 0), abs=1e-3)
+    assert scores(1e4, -3) == pytest.approx(scores(1, 0), abs=1e-3)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_scores_are_those_of_scikit_learn(seed: int) -> None:
     rng = RNG(seed)

@@ -202,7 +202,7 @@ class Generator(nn.Module):
         if c is None and not size:
             return None
         shape = None if c is None else tuple(c.shape)
-        if c is None or not size or shape not in ((size,), (n, size)):
+        if c is None or shape not in ((size,), (n, size)):
             wanted = f"[{size}] or [{n}, {size}]" if size else "none: this generator was trained without labels"
             raise FruganError(f"labels c of shape {shape}: give {wanted}")
         return c.expand(n, size)
