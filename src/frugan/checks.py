@@ -86,7 +86,13 @@ class Only:
 
 
 def no_effect(option: str, value: Any, belongs_to: str) -> str:
-    """The sentence on an option, as the user calls it, whose value has no effect where it was given."""
+    """The sentence on an option that has no effect where it was given.
+
+    Args:
+        option: what the user calls it.
+        value: its value.
+        belongs_to: what it would count with.
+    """
     text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     return (
         f"{option}{'' if isinstance(value, bool) else f' {shown(text, 60)}'} has no effect: it belongs to {belongs_to}"
