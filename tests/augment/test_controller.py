@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -192,8 +193,8 @@ def test_bad_options_are_refused(options: dict, says: str) -> None:
 
 def test_where_p_may_begin() -> None:
     """Below the cap of a p that moves; anywhere without a cap, or where p stays."""
-    for options in ({"p_max": 0.0}, {"kind": "rv", "p_max": 0.0}, {"kind": "fixed"}):
-        assert float(Controller(ControllerConfig(p_init=1.0, **options)).p) == 1
+    for config in (ControllerConfig(p_max=0), ControllerConfig("rv", p_max=0), ControllerConfig("fixed")):
+        assert float(Controller(replace(config, p_init=1.0)).p) == 1
 
 
 def test_a_saved_state_stays_as_it_was() -> None:

@@ -137,5 +137,7 @@ def test_what_cannot_be_learned_is_refused() -> None:
     for pair in ((real, one), (one, test)):
         with pytest.raises(FruganError, match="one class only"):
             utility("classes", pair[0], real, pair[1], config=QUICK)
+        with pytest.raises(FruganError, match="one value only"):
+            utility("number", pair[0], real, pair[1], config=QUICK)
     with pytest.raises(FruganError, match="9 test images"):
         utility("classes", real, real, Examples(test.images[:9], test.targets[:9]), config=QUICK)

@@ -14,6 +14,13 @@ from frugan.networks import Discriminator, DiscriminatorConfig, Generator, Gener
 from frugan.training import threads
 
 
+def test_cores_where_the_system_does_not_tell_those_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(threads.os, "sched_getaffinity", raising=False)
+    for told, cores in ((6, 6), (None, 1)):
+        monkeypatch.setattr(threads.os, "cpu_count", lambda told=told: told)
+        assert threads.usable_cores() == cores
+
+
 @given(st.integers(1, 500))
 def test_counts_to_try(most: int) -> None:
     counts = threads.counts_to_try(most)
