@@ -46,7 +46,7 @@ def make_generator(
 
 @pytest.fixture(scope="session")
 def G() -> Generator:
-    return make_generator((16, 16))
+    return make_generator((12, 20))
 
 
 @pytest.fixture(scope="session")

@@ -38,8 +38,8 @@ def test_interpolation_ends_at_the_parents_bit_for_bit(G: Generator) -> None:
     child = child_of(G)
     assert same(interpolate(G, child, 0), G)
     assert same(interpolate(G, child, 1), child)
-    half = interpolate(G, child, 0.5).state_dict()["synthesis.b8.conv0.weight"]
-    expected = (G.state_dict()["synthesis.b8.conv0.weight"] + child.state_dict()["synthesis.b8.conv0.weight"]) / 2
+    half = interpolate(G, child, 0.5).state_dict()["synthesis.b6x10.conv0.weight"]
+    expected = (G.state_dict()["synthesis.b6x10.conv0.weight"] + child.state_dict()["synthesis.b6x10.conv0.weight"]) / 2
     assert torch.allclose(half, expected)
 
 
@@ -48,7 +48,7 @@ def test_a_swap_takes_levels_from_either_side(G: Generator) -> None:
     for at in range(4):
         made = blend(G, child, Swap(at)).state_dict()
         for name, value in made.items():
-            level = {"b4": 0, "b8": 1, "b16": 2}.get(name.split(".")[1], -1)
+            level = {"b3x5": 0, "b6x10": 1, "b12x20": 2}.get(name.split(".")[1], -1)
             source = child if level >= at and level >= 0 else G
             assert torch.equal(value, source.state_dict()[name]), (at, name)
     assert same(blend(G, child, Swap(3)), G)
@@ -76,14 +76,14 @@ def test_other_resolutions_blend_by_level(make: Make) -> None:
 
 def test_alignment_and_refusals(G: Generator, make: Make) -> None:
     assert alignment(G, G) == pytest.approx((1.0, 1.0), abs=1e-5)
-    child, stranger = child_of(G, 0.02), make(seed=9)
+    child, stranger = child_of(G, 0.02), make(G.resolution, seed=9)
     assert check_aligned(G, child).w > 0.9
     with pytest.raises(FruganError, match="unrelated"):
         check_aligned(G, stranger)
     with pytest.raises(FruganError, match="latents of other sizes"):
-        check_aligned(G, make(latent=8))
+        check_aligned(G, make(G.resolution, latent=8))
     with pytest.raises(FruganError, match="same shapes"):
-        interpolate(G, make((32, 32)), 0.5)
+        interpolate(G, make((24, 40)), 0.5)
     with pytest.raises(FruganError, match="base grids"):
         blend(G, make((12, 16)), Swap(1))
 

@@ -57,8 +57,13 @@ def test_sefa_against_a_dense_reference(
 ) -> None:
     """Singular vectors of the affines, read from the state dict by name."""
     state = {k: v.double().numpy() for k, v in G.state_dict().items()}
-    names = [f"b{4 << k}.{conv}" for k in (levels or (0, 1, 2)) for conv in ("conv0", "conv1") if k or conv == "conv1"]
-    names += ["b16.torgb"] if levels is None or 2 in levels else []
+    names = [
+        f"b{3 << k}x{5 << k}.{conv}"
+        for k in (levels or (0, 1, 2))
+        for conv in ("conv0", "conv1")
+        if k or conv == "conv1"
+    ]
+    names += ["b12x20.torgb"] if levels is None or 2 in levels else []
     A = np.concatenate([state[f"synthesis.{name}.affine.weight"] for name in names])  # [ΣC, D]
     if normalize:
         A = A / np.linalg.norm(A, axis=1, keepdims=True)
@@ -152,7 +157,7 @@ def test_stylespace_finds_the_channels_that_examples_share(G: Generator, statist
 
 def test_region_scores_are_those_of_finite_differences(G: Generator, statistics: Statistics) -> None:
     """The random-sign estimate against the influence of each channel, rendered one by one."""
-    mask = torch.zeros(16, 16)
+    mask = torch.zeros(*G.resolution)
     mask[:6, :10] = 1
     found = {
         d.source["channel"]: d.source["score"] for d in channels_in_region(G, statistics, mask, 20, images=4, probes=64)
@@ -262,14 +267,14 @@ def test_strangers_and_other_shapes_are_refused_children_are_not(
     G: Generator, statistics: Statistics, make: Make
 ) -> None:
     direction = ganspace_directions(G, statistics, 1)[0]
-    child = make()
+    child = make(G.resolution)
     for parameter in child.parameters():
         parameter.data.add_(0.02 * parameter.std() if parameter.numel() > 1 else 0.01)
     direction.check(child)
     with pytest.raises(FruganError, match="another generator"):
-        direction.check(make(seed=7))
+        direction.check(make(G.resolution, seed=7))
     with pytest.raises(FruganError, match="of 12 dimensions, and this"):
-        direction.check(make(latent=8))
+        direction.check(make(G.resolution, latent=8))
     style = channels_from_examples(G, statistics, torch.randn(3, G.num_ws, 12), 1)[0]
     with pytest.raises(FruganError, match="space style"):
         style.check(make((32, 32)))

@@ -15,13 +15,13 @@ from frugan.latent.drag import DragConfig, disc, drag, sample
 from frugan.networks import Generator
 from frugan.networks.stylegan2.synthesis import LevelState
 
-SIDE = 32
+HEIGHT, WIDTH = 32, 48
 
 
 class Blobs:
     """Two blobs: the first stands at ws[0, :2], the second at ws[1, :2], in features of their own and in the image."""
 
-    sizes, use_noise = [(8, 8), (16, 16), (SIDE, SIDE)], False
+    sizes, use_noise = [(8, 12), (16, 24), (HEIGHT, WIDTH)], False
 
     def styles(self, ws: Tensor) -> list[Tensor]:
         return [ws]
@@ -31,39 +31,39 @@ class Blobs:
             y, x = torch.meshgrid(torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing="ij")
             maps = []
             for centre in styles[0][0, :2, :2]:
-                cx, cy = (centre + 0.5) * w / SIDE
+                cx, cy = (centre + 0.5) * w / WIDTH
                 maps.append(torch.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * (h / 8) ** 2)))
             yield LevelState(torch.stack(maps)[None], None)
 
 
-TOY: Any = SimpleNamespace(synthesis=Blobs(), resolution=(SIDE, SIDE), num_ws=6, w_dim=4)
+TOY: Any = SimpleNamespace(synthesis=Blobs(), resolution=(HEIGHT, WIDTH), num_ws=6, w_dim=4)
 
 
 def start() -> Tensor:
     ws = torch.zeros(1, 6, 4)
-    ws[0, 0, :2] = torch.tensor([10.0, 12.0])
-    ws[0, 1, :2] = torch.tensor([22.0, 20.0])
+    ws[0, 0, :2] = torch.tensor([30.0, 12.0])
+    ws[0, 1, :2] = torch.tensor([12.0, 20.0])
     return ws
 
 
 def test_a_blob_goes_where_it_is_pulled() -> None:
-    reports = list(drag(TOY, start(), [(10, 12)], [(18, 9)], DragConfig(steps=200, lr=0.2, level=2)))
+    reports = list(drag(TOY, start(), [(30, 12)], [(38, 9)], DragConfig(steps=200, lr=0.2, level=2)))
     last = reports[-1]
     assert last.arrived
     assert last.step < 200
-    assert torch.allclose(last.ws[0, 0, :2], torch.tensor([18.0, 9.0]), atol=1.6)
+    assert torch.allclose(last.ws[0, 0, :2], torch.tensor([38.0, 9.0]), atol=1.6)
     assert float(last.distances) <= 1.0
     assert torch.allclose(last.handles[0], last.ws[0, 0, :2], atol=1.1)
     assert torch.equal(last.ws[0, 2:], start()[0, 2:])
 
 
 def test_the_mask_holds_what_lies_outside() -> None:
-    mask = torch.zeros(SIDE, SIDE, dtype=torch.bool)
-    mask[:, 26:] = True  # the blob is not within what may change
+    mask = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    mask[:, :20] = True  # the blob is not within what may change
     moved = []
     for given in (None, mask):
         *_, last = drag(
-            TOY, start(), [(10, 12)], [(18, 9)], DragConfig(steps=40, lr=0.2, level=2, keep=200), mask=given
+            TOY, start(), [(30, 12)], [(38, 9)], DragConfig(steps=40, lr=0.2, level=2, keep=200), mask=given
         )
         moved.append(float((last.ws[0, 0, :2] - start()[0, 0, :2]).norm()))
     assert moved[1] < 0.5 * moved[0]
@@ -87,10 +87,10 @@ def test_sampling_by_hand() -> None:
 @pytest.mark.parametrize(
     ("handles", "targets", "mask", "message"),
     [
-        ([(40, 3)], [(3, 3)], None, r"\(40, 3\) lies outside"),
+        ([(3, 40)], [(3, 3)], None, r"\(3, 40\) lies outside the image, which is 48 pixels wide and 32 high"),
         ([(4, 3)], [], None, "as many of either"),
         ([], [], None, "give one or more"),
-        ([(4, 3)], [(5, 5)], torch.ones(4, 4), "draw one of 32x32"),
+        ([(4, 3)], [(5, 5)], torch.ones(4, 4), "draw one of 32x48"),
     ],
 )
 def test_refusals(handles: list, targets: list, mask: Tensor | None, message: str) -> None:

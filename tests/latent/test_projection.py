@@ -40,7 +40,7 @@ QUICK = ProjectionConfig(steps_w=100, steps=60, start="mean")
 @pytest.fixture(scope="module")
 def G() -> Generator:
     """Its images keep within the range, as those of a trained one do."""
-    return calm(make_generator((16, 16)))
+    return calm(make_generator((12, 20)))
 
 
 def calm(G: Generator) -> Generator:
@@ -125,7 +125,7 @@ def test_the_noise_penalty_by_hand_and_maps_stay_normalised(G: Generator, statis
 def test_only_what_the_mask_keeps_counts(G: Generator, statistics: Statistics) -> None:
     """Whatever stands in the hole, the result is the same to the bit; and the rest is found."""
     _, images = own(G, [3])
-    mask = torch.ones(16, 16, dtype=torch.bool)
+    mask = torch.ones(12, 20, dtype=torch.bool)
     mask[4:10, 4:10] = False
     holes = [torch.where(mask, images, value) for value in (-1.0, 1.0)]
     made = [project(G, hole, Pixels(), statistics, QUICK, mask=mask) for hole in holes]
@@ -133,13 +133,13 @@ def test_only_what_the_mask_keeps_counts(G: Generator, statistics: Statistics) -
     assert float(made[0].last.psnr) > 25
     filled = (made[0].last.images - images)[..., 4:10, 4:10].abs().mean()
     assert float(filled) < 0.25  # against 1 and more for what stood there
-    for bad in (torch.ones(8, 16), torch.zeros(16, 16)):
+    for bad in (torch.ones(20, 12), torch.zeros(12, 20)):
         with pytest.raises(FruganError, match="mask"):
             Target(images, Pixels(), bad)
 
 
 def test_labels_are_estimated_and_starts_chosen(make: Make) -> None:
-    G = calm(make((16, 16), label_size=3))
+    G = calm(make((12, 20), label_size=3))
     statistics = compute_statistics(G, samples=3000, style_samples=10)
     labels = torch.eye(3)[torch.arange(12) % 3]
     w = torch.lerp(
@@ -236,7 +236,7 @@ def test_other_shapes(make: Make) -> None:
 
 def strange_target(G: Generator) -> tuple[Tensor, Target]:
     ws, images = own(G, [3])
-    ramp = torch.linspace(-0.5, 0.5, 16)
+    ramp = torch.linspace(-0.5, 0.5, 20)
     return ws, Target((images + ramp).clamp(-1, 1), Pixels())
 
 
@@ -301,7 +301,7 @@ def test_an_encoder_learns_from_own_samples(G: Generator, tmp_path: Path, make: 
     assert torch.equal(read.encode(images), encoder.encode(images))
     assert read.encode(images).shape == ws.shape
     with pytest.raises(FruganError, match="another generator"):
-        load_encoder(tmp_path, make((16, 16), seed=9))
+        load_encoder(tmp_path, make((12, 20), seed=9))
     with pytest.raises(FruganError, match="holds no encoder"):
         load_encoder(tmp_path / "none", G)
 
