@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import math
-from dataclasses import dataclass
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import frugan
 from frugan.checks import (
     Limits,
     Probability,
@@ -139,3 +143,34 @@ def test_what_is_no_number_or_beyond_all_of_them(value: object) -> None:
         check_number("--x", value, at_least=0)  # pyright: ignore[reportArgumentType]
     assert len(str(error.value)) < 300
     assert "\x1b" not in str(error.value)
+
+
+REQUIRED: dict[str, dict[str, Any]] = {
+    "GeneratorConfig": {"resolution": (16, 16)},
+    "DiscriminatorConfig": {"resolution": (16, 16)},
+    "DataConfig": {"path": "photos"},
+}
+
+
+def configurations() -> Iterator[tuple[type, list[str]]]:
+    """Every dataclass of the package that checks itself and is a configuration, with the names of its numbers."""
+    for module in pkgutil.walk_packages(frugan.__path__, "frugan."):
+        for kind in vars(importlib.import_module(module.name)).values() if "__main__" not in module.name else ():
+            own = isinstance(kind, type) and kind.__module__ == module.name and "__post_init__" in vars(kind)
+            if own and kind.__name__.endswith(("Config", "Options", "Settings", "Schedule")):
+                hints = get_type_hints(kind)
+                numbers = [name for name, hint in hints.items() if {int, float} & {hint, *get_args(hint)}]
+                yield kind, numbers
+
+
+def test_every_configuration_of_the_package_checks_its_numbers() -> None:
+    seen = set()
+    for kind, numbers in configurations():
+        if kind.__name__ == "RunConfig":  # is made of the others
+            continue
+        sound = kind(**REQUIRED.get(kind.__name__, {}))
+        for name in numbers:
+            with pytest.raises(FruganError, match=name.replace("_", "[-_]")):
+                replace(sound, **{name: math.nan})
+            seen.add((kind.__name__, name))
+    assert len(seen) > 150
