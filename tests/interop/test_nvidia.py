@@ -94,6 +94,7 @@ SHAPES = [
         "synthesis": {"architecture": "resnet", "channel_base": 300, "resample_filter": (1, 2, 1)},
     },
     {"synthesis": {"use_noise": False, "channel_base": 1 << 14, "channel_max": 16}},
+    {"mapping": MappingConfig(num_layers=0, lr_multiplier=0.1)},
 ]
 
 
