@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from frugan.cli.app import main
+from frugan.cli.terminal import console
 from frugan.images import save_image
 
 from .test_cli import SMALL
@@ -59,6 +60,14 @@ def _told(*arguments: object, cwd: Path | None = None) -> str:
     done = frugan(*arguments, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return " ".join(done.stdout.split())
+
+
+def test_a_narrow_report_begins_at_once_and_cuts_nothing_short(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "_width", 60)
+    said = frugan("data", "inspect", photos, cwd=photos.parent).stdout
+    assert said.startswith("images ")
+    assert "…" not in said
+    assert os.environ["FRUGAN_CACHE"] in "".join(said.split())
 
 
 def test_twelve_bits_in_sixteen(tmp_path: Path) -> None:

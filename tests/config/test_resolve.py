@@ -132,6 +132,16 @@ def test_presets_round_trip(name: str, tmp_path: Path) -> None:
         assert again == config
 
 
+@pytest.mark.parametrize(
+    "name", ["Müllers Fotos", "写真 2024", "a'b\"c: #d", "\udcff.tar", "🙂", "\u202e\x85\x1b", "true", "1e3"]
+)
+def test_names_come_back_and_can_be_read(name: str, tmp_path: Path) -> None:
+    config, _ = resolve(Options(), DataConfig(name), FACTS)
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml").data.path == name
+    assert name in (tmp_path / "config.yaml").read_text("utf-8") or not name.replace(" ", "").isalnum()
+
+
 EVERYTHING = Options(
     kimg=7.5, batch=12, batch_per_device=6, r1_gamma=3.25, lr=0.00001, rollback_lr=0.5, controller="rv", target=0.25, p_max=0.5,
     ada_kimg=77, transforms="bg", diffaugment="color", measurement="drop-pixels:0.25", conditional=True, seed=2**32 - 1,

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import uvicorn
 
+from frugan.cli.status import status
 from frugan.config.schema import save_config
 from frugan.errors import FruganError
 from frugan.explorer import board as module
@@ -83,6 +84,14 @@ def test_finding_runs(runs: Path, tmp_path: Path) -> None:
         find_runs([tmp_path / "empty"])
     with pytest.raises(FruganError, match=r"did you mean .*runs"):
         find_runs([tmp_path / "run"])
+
+
+def test_status_takes_what_a_board_takes(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status([runs])
+    told = capsys.readouterr().out
+    assert all(f"{home}: " in told for home in find_runs([runs]))
+    with pytest.raises(FruganError, match="is not a run"):
+        status([runs.parent / "none"])
 
 
 def test_what_the_page_is_told(open_board: Callable[..., Place], runs: Path) -> None:

@@ -132,11 +132,11 @@ def inspect(
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=1, default=str))
         return
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from frugan.data.stats import spans
 
-    table = Table(show_header=False, box=None, pad_edge=False)
+    table = Table("", Column(overflow="fold"), show_header=False, box=None, pad_edge=False)
     for what, finding in report.rows():
         table.add_row(what, finding, style="yellow" if what in ("note", "problem") else None)
     console.print(table, markup=False)

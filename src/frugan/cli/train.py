@@ -256,7 +256,7 @@ def show_configuration(config: RunConfig) -> None:
 
     from frugan.config.schema import to_dict
 
-    console.print(yaml.safe_dump(to_dict(config), sort_keys=False), markup=False)
+    console.print(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True), markup=False)
 
 
 def show_cost(config: RunConfig, device: str) -> None:

@@ -98,7 +98,7 @@ def _plain(value: Any) -> Any:
 
 
 def save_config(config: RunConfig, file: Path) -> None:
-    write_text(file, yaml.safe_dump(to_dict(config), sort_keys=False))
+    write_text(file, yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True))
 
 
 def _check_keys(part: dict[Any, Any], seen: set[int]) -> None:

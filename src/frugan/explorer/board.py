@@ -35,7 +35,7 @@ from frugan.explorer.page import csp, hash_source
 from frugan.explorer.server import Refused
 from frugan.files import read_yaml
 from frugan.metrics import EvaluationCard, compare
-from frugan.run.directory import LAUNCHER_LOCK, RunDirectory
+from frugan.run.directory import LAUNCHER_LOCK, RunDirectory, runs_of
 from frugan.tracking.jsonl import finite, read_stats
 from frugan.tracking.report.charts import thin
 from frugan.tracking.report.page import find_samples, flat
@@ -51,7 +51,7 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
     for path in (Path(os.path.abspath(path)) for path in paths):
         if not path.is_dir():
             raise FruganError(f"{path} is neither a run nor a folder of runs: no such directory{beside(path)}")
-        inside = [path] if (path / "config.yaml").is_file() else sorted(f.parent for f in path.glob("*/config.yaml"))
+        inside = runs_of(path)
         if not inside:
             raise FruganError(
                 f"{path} holds no runs: nothing in it has a config.yaml; train one with {command('train')}"

@@ -84,7 +84,7 @@ def model_card(
     """
     h, w = G.resolution
     lines = [
-        f"---\n{yaml.safe_dump(_header(provenance), sort_keys=False)}---\n",
+        f"---\n{yaml.safe_dump(_header(provenance), sort_keys=False, allow_unicode=True)}---\n",
         f"# {name.split('/')[-1]}\n",
         "A StyleGAN2 generator, trained or kept with frugan.\n",
         *(

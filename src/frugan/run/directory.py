@@ -53,6 +53,11 @@ class Status(NamedTuple):
         )
 
 
+def runs_of(path: Path) -> list[Path]:
+    """The path itself if it is a run directory, else those directly within it, in order of their names."""
+    return [path] if (path / "config.yaml").is_file() else sorted(file.parent for file in path.glob("*/config.yaml"))
+
+
 class RunDirectory:
     """A run directory. `RunDirectory.create` begins one, `RunDirectory(path)` opens one."""
 

@@ -93,7 +93,8 @@ class ConsoleDisplay:
         """Hears of each training step: moves the bar and the remaining time."""
         with suppress(*_ANY):
             now = time.monotonic()
-            self._pace.add(now - self._last_step, kimg - self.kimg)
+            if self._told:  # the first step is slow: it compiles, captures graphs, fills caches
+                self._pace.add(now - self._last_step, kimg - self.kimg)
             self.kimg, self._last_step = kimg, now
             if not self.console.is_terminal and not self._told:
                 self._line("  ".join([f"{self._place():>8} / {self.total_kimg:g} kimg", *self._figures({})]))
