@@ -205,6 +205,16 @@ def test_faults_say_why(fault: str) -> None:
     assert not any(secret in str(caught.value) for secret in SECRETS)
 
 
+@pytest.mark.parametrize(
+    "start", [b"II*\0T\x18\x08", b"MM\0*", b"II+\0", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"BM", b"RIFF"]
+)
+def test_whatever_the_preamble_begins_with(start: bytes) -> None:
+    """Scanners begin it as a TIFF begins: the standard leaves those 128 bytes to other formats."""
+    content = start.ljust(128, b"\0") + dicom(SMALL)[128:]
+    np.testing.assert_array_equal(read_pixels(io.BytesIO(content)), SMALL[0])
+    np.testing.assert_array_equal(frames_of(content), SMALL)
+
+
 def test_files_without_a_suffix_and_private_elements(tmp_path: Path) -> None:
     """Scanners name files by numbers; DICOMDIR is an index; private elements are nobody's business."""
     made = pydicom.dcmread(io.BytesIO(dicom(SMALL)))

@@ -67,10 +67,10 @@ def pixels_of(stored: Stored) -> np.ndarray:
 def open_frames(file: BinaryIO) -> Frames | None:
     """The images of a file, where it is of a format that may hold several. Raises anything at all where it is broken."""
     start = _start(file)
+    if start[128:] == dicom.SIGNATURE:  # first: the bytes before it may begin as a TIFF does
+        return dicom.Dicom(file)
     if start.startswith(tiff.SIGNATURES):
         return tiff.Pages(file)
-    if start[128:] == dicom.SIGNATURE:
-        return dicom.Dicom(file)
     if start.startswith(png.SIGNATURE):
         return Animation(file, "PNG") if png.open_png(file).frames > 1 else None
     format = next((format for signature, format in _ANIMATED.items() if start.startswith(signature)), None)
@@ -85,14 +85,14 @@ def open_image(file: BinaryIO, *, pages_are_channels: bool = False) -> Stored:
     `pages_are_channels`: all pages of a TIFF are channels of one image, instead of the first being the image.
     """
     start = _start(file)
+    if start[128:] == dicom.SIGNATURE:
+        return dicom.open_dicom(file)
     if start.startswith(png.SIGNATURE):
         return png.open_png(file)
     if start.startswith(jpeg.SIGNATURE):
         return jpeg.open_jpeg(file)
     if start.startswith(tiff.SIGNATURES):
         return tiff.open_tiff(file, pages_are_channels=pages_are_channels)
-    if start[128:] == dicom.SIGNATURE:
-        return dicom.open_dicom(file)
     for signature, format in ((b"RIFF", "WEBP"), (b"GIF8", "GIF"), (b"BM", "BMP")):
         if start.startswith(signature):
             return open_plain(file, format)
