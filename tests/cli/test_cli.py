@@ -148,6 +148,11 @@ def test_export(run: Path, tmp_path: Path) -> None:
     assert str(run.parent) not in card  # a card is published: no paths of this machine
     assert (tmp_path / "hub" / "samples.png").is_file()
     assert (tmp_path / "hub" / "discriminator.safetensors").is_file()
+    assert "discriminator.safetensors is only for training on" in done.stdout  # and tells of private images
+    (tmp_path / "hub" / "discriminator.safetensors").rename(tmp_path / "kept")
+    alone = frugan("export", tmp_path / "hub", tmp_path / "alone", "--format", "pretrained")
+    assert (alone.returncode, "private" in alone.stdout) == (0, False)
+    assert not (tmp_path / "alone" / "discriminator.safetensors").exists()
     for source, out in ((run, "a"), (tmp_path / "hub", "b")):
         done = frugan("generate", source, "--seeds", "3", "--class", "dog", "--out", tmp_path / out)
         assert done.returncode == 0, done.stderr

@@ -118,6 +118,17 @@ def test_output_on_a_full_disk_is_missed_in_a_sentence() -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no current directory")
+@pytest.mark.parametrize("call", [["generate", "sample"], ["train", "photos"], ["status", "run"], ["--help"]])
+def test_a_current_directory_that_is_gone(call: list[str], tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    program = f"import os, sys; os.rmdir({str(gone)!r}); sys.argv[1:] = {call}; from frugan.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], check=False, cwd=gone, text=True, stderr=subprocess.PIPE)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert done.stderr.startswith("frugan: the current directory does not exist")
+
+
 def test_ctrl_c_is_told_whenever_it_comes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

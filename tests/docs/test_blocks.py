@@ -58,7 +58,7 @@ NUMBERS = {
 }
 SERVES = ("board", "explore")
 """Commands that run until they are stopped: they must parse."""
-NOT_FRUGAN = ("pip install", "make ", "git clone", "cd ", "python -m venv", ". ", "source ")
+NOT_FRUGAN = ("pip install", "make ", "git clone", "cd ", "python -m venv", ". ", "source ", "podman ")
 """Commands that set up a machine: looked at by other tests here, not run."""
 
 

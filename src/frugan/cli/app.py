@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -90,6 +91,15 @@ def _root(
     """Train high-quality GANs from little data."""
 
 
+def _check_directory() -> None:
+    try:
+        os.getcwd()
+    except OSError:  # PyTorch would end the process without a word of Python's
+        raise FruganError(
+            "the current directory does not exist any more; change to another, for instance with cd ~"
+        ) from None
+
+
 def main() -> None:
     """Runs the program. What the user can fix, the system's refusals among it, is one sentence on stderr and exit code
     2; Ctrl-C is 130. A traceback (exit code 1) is a mistake of ours."""
@@ -98,6 +108,7 @@ def main() -> None:
         logging.lastResort.setFormatter(PlainFormatter())
     try:
         try:
+            _check_directory()
             app()
         finally:
             flush(sys.stdout)

@@ -112,6 +112,9 @@ def _shape(sizes: Sequence[int]) -> str:
     return f"[{', '.join(['batch', *map(str, sizes)])}]"
 
 
+_PRIVACY = "{} is only for training on, and knows the training images best: leave it out where they are private"
+
+
 def _export_pretrained(source: Path, out: Path, licence: str | None) -> Sequence[str]:
     """Writes a directory as the Hugging Face hub has them; returns notes on the source."""
     from frugan.interop import save_pretrained
@@ -123,7 +126,7 @@ def _export_pretrained(source: Path, out: Path, licence: str | None) -> Sequence
     save_pretrained(found, out, class_names=read_class_names(source), provenance=provenance)
     choose = "" if licence else "; its licence is yours to choose"
     say(f"{out}: read its model card, README.md, before you publish it{choose}")
-    return found.notes
+    return [*found.notes, *([_PRIVACY.format("discriminator.safetensors")] if found.discriminator else [])]
 
 
 def _export_community(source: Path, out: Path) -> Sequence[str]:
@@ -143,4 +146,4 @@ def _export_community(source: Path, out: Path) -> Sequence[str]:
             notes.append(f"the discriminator was left out: {error}")
     write_community(out, found.generator, D, found.raw_generator)
     say(f"{out}: g_ema, g, latent_avg{', d' if D else ''}")
-    return notes
+    return [*notes, *([_PRIVACY.format("d, the discriminator,")] if D else [])]
