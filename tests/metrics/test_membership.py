@@ -117,7 +117,12 @@ def test_a_group_is_one_observation() -> None:
 
 @pytest.mark.parametrize(
     "members, others, says",
-    [(np.zeros(9), np.zeros(50), "9 members"), (np.full(20, np.nan), np.zeros(20), "not finite")],
+    [
+        (np.zeros(9), np.zeros(50), "9 members"),
+        (np.zeros(50), np.zeros(9), "9 others"),
+        (np.full(20, np.nan), np.zeros(20), "not finite"),
+        (np.zeros(20), np.full(20, np.inf), "not finite"),
+    ],
 )
 def test_too_few_or_broken_scores_are_refused(members: np.ndarray, others: np.ndarray, says: str) -> None:
     with pytest.raises(FruganError, match=says):
