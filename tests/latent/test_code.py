@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
 from frugan.cli.common import parse_points
 from frugan.errors import FruganError
@@ -108,6 +111,18 @@ def test_names_of_files_stay_apart(G: Generator) -> None:
     assert file_stems([3, make_code(G), make_code(G)]) == ["seed0003", "me", "me-2"]
 
 
+@pytest.mark.parametrize("damage", [lambda t: t.fill_(torch.nan), lambda t: t.fill_(torch.inf), lambda t: t.long()])
+def test_numbers_that_are_none_are_refused(G: Generator, tmp_path: Path, damage: Callable[[Tensor], Tensor]) -> None:
+    file = save_code(make_code(G), tmp_path / "me.safetensors")
+    with safe_open(file, "pt") as opened:
+        whole = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        metadata = opened.metadata()
+    for name in whole:
+        save_file({**whole, name: damage(whole[name].clone())}, file, metadata)
+        with pytest.raises(FruganError, match="not those of a code"):
+            load_code(file)
+
+
 @pytest.mark.parametrize("name", ["../me", "a/b", "", "/me"])
 def test_names_that_lead_elsewhere_are_refused(G: Generator, tmp_path: Path, name: str) -> None:
     file = save_code(make_code(G, name=name), tmp_path / "x.safetensors")
@@ -120,7 +135,7 @@ def test_names_that_lead_elsewhere_are_refused(G: Generator, tmp_path: Path, nam
 def test_codes_that_do_not_belong_are_refused(G: Generator, make: Make, tmp_path: Path) -> None:
     code = make_code(G)
     with pytest.raises(FruganError, match="belongs to another generator"):
-        point_ws(make((16, 16), seed=9), [code])
+        point_ws(make(G.resolution, seed=9), [code])
     with pytest.raises(FruganError, match="and this generator reads"):
         point_ws(make((32, 32)), [1, code])
     with pytest.raises(FruganError, match=r"end in \.safetensors"):
