@@ -173,6 +173,8 @@ def test_older_files_have_neither_noise_nor_average(tmp_path: Path) -> None:
     z = torch.randn(2, 10)
     with torch.no_grad():
         torch.testing.assert_close(found.generator(z, noise="none"), G(z, noise="none"))
+        again = read_community(tmp_path / "old.pt").generator
+        assert torch.equal(found.generator(z, noise="const"), again(z, noise="const"))
     assert "average of w (latent_avg): it was estimated" in found.notes[0]
 
 

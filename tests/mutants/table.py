@@ -547,7 +547,7 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("for name in (name, how.alias) if name]", "for name in (name,)]", "test_aliases", "aliases are ignored"),
         ("f\"{flag}/--no-{flag[2:]}\"", "flag", "test_flags_can_be_switched_off", "flags without --no-"),
         ("name.startswith(last)", "True", "test_values_complete", "every name completes every word"),
-        ("[p for p in params if p.name not in basics and not p.hidden]", "[]", "test_help_lists_the_basics_and_help_all_the_rest", "--help lists all"),
+        ("if parameter.name not in basics:", "if False:", "test_help_lists_the_basics_and_help_all_the_rest", "--help lists all"),
     )),
     ("cli/evaluate.py", "tests/cli/test_options.py", (
         ("mean=_rgb(\"mean\", mean),", "mean=_rgb(\"mean\", std),", OPTION("evaluate-mean"), "--mean is --std"),

@@ -195,7 +195,7 @@ def test_batches_change_nothing_beyond_rounding(run: Path, tmp_path: Path) -> No
     for part in ("spectrum", "sharpness"):
         assert numbers[0][part].keys() == numbers[1][part].keys()
         for name, value in numbers[0][part].items():
-            assert numbers[1][part][name] == pytest.approx(value, rel=1e-3), name
+            assert numbers[1][part][name] == pytest.approx(value, rel=1e-3, abs=2e-4), name  # decibels near 0
 
 
 def test_a_section_that_cannot_be_computed_says_why(run: Path, tmp_path: Path) -> None:
