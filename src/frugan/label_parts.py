@@ -114,7 +114,7 @@ def label_parts(
 def describe_labels(
     labels: np.ndarray, class_names: Sequence[str] | None, measured: Sequence[Measured]
 ) -> list[tuple[str, str]]:
-    """A line for each part of some labels: its name, and the images of each class or the range of its numbers.
+    """A line for each part of the training images' labels: its name, and the images of each class or the range of its numbers.
 
     Args:
         labels: float32 `[N, K]`.
@@ -127,11 +127,11 @@ def describe_labels(
         if part.measured:
             text = f"numbers, {part.measured}"
         elif part.is_flag:
-            text = f"flag, 1 in {counts[0]} of {len(labels)} images"
+            text = f"flag, 1 in {counts[0]} of {len(labels)} training images"
         else:
             shown = ", ".join(f"{name}: {n}" for name, n in list(zip(part.classes, counts))[:SHOWN])
             kind = "classes" if sum(counts) == len(labels) else "flags, several or none at once"
-            text = f"{len(counts)} {kind}, images of each: {shown}{', …' if len(counts) > SHOWN else ''}"
+            text = f"{len(counts)} {kind}, training images of each: {shown}{', …' if len(counts) > SHOWN else ''}"
             if empty := counts.count(0):
                 text += f" ({empty} without any)"
         rows.append((part.name, text))

@@ -70,6 +70,12 @@ def test_a_narrow_report_begins_at_once_and_cuts_nothing_short(photos: Path, mon
     assert os.environ["FRUGAN_CACHE"] in "".join(said.split())
 
 
+@pytest.mark.parametrize(("number", "said"), [(1, "1 image in "), (2, "2 images in ")])
+def test_one_is_not_several(number: int, said: str, tmp_path: Path) -> None:
+    photos = _photos(tmp_path / "photos", number)
+    assert said in _told("data", "prepare", photos, tmp_path / "out")
+
+
 def test_twelve_bits_in_sixteen(tmp_path: Path) -> None:
     text = _told("data", "inspect", CASES / "grey12", "--sheet", tmp_path / "sheet.png")
     assert "min 0, 1 % 0, 99 % 4095, max 4095 (16 bits)" in text

@@ -61,7 +61,7 @@ def test_measured_labels(frugan: Cli, tmp_path: Path) -> None:
     data = write_set(tmp_path / "set.zip", table, 24)
     report = frugan("data", "inspect", data)
     assert "numbers, 1990.5 to 2013.5, mean 2002, standard deviation 6.922" in report
-    assert "2 classes, images of each: a: 12, b: 12" in report
+    assert "2 classes, training images of each: a: 12, b: 12" in report
     facts = json.loads(frugan("data", "inspect", data, "--json"))
     assert [(m["name"], m["minimum"], m["maximum"]) for m in facts["measured"]] == [("year", 1990.5, 2013.5)]
     assert facts["classes"] == {"kind=a": 12, "kind=b": 12}
@@ -114,7 +114,7 @@ def test_sweeps(frugan: Cli, tmp_path: Path) -> None:
 def test_classes_with_gaps(frugan: Cli, tmp_path: Path) -> None:
     table = "\n".join(f"{i},{i:02d}.png,{(101, 2045, 40017)[i % 3]}" for i in range(12))
     data = write_set(tmp_path / "set.zip", f",filename,label\n{table}", 12)
-    assert "3 classes, images of each: 101: 4, 2045: 4, 40017: 4" in frugan("data", "inspect", data)
+    assert "3 classes, training images of each: 101: 4, 2045: 4, 40017: 4" in frugan("data", "inspect", data)
     frugan("train", data, "--out", "run", "--conditional", *SMALL)
     frugan("generate", "run", "--class", 40017, "--seeds", "0", "--out", "out")
     refused = frugan("generate", "run", "--class", 5, "--seeds", "0", "--out", "out", code=2)

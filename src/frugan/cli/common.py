@@ -131,6 +131,11 @@ def check_image(out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
 
 
+def counted(number: int, word: str) -> str:
+    """ "1 image", "2 images"."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 @contextmanager
 def bar(label: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar that takes (done, total); nothing where the output is no terminal."""

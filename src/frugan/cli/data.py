@@ -11,7 +11,7 @@ import typer
 from typer import Option
 
 from frugan.checks import Limits, Seed, checked
-from frugan.cli.common import bar, console, say
+from frugan.cli.common import bar, console, counted, say
 from frugan.cli.signature import Command, Destination, Group, completing, demo_styles
 from frugan.errors import shown
 from frugan.resolution import parse_resolution
@@ -214,7 +214,7 @@ def prepare(
     with bar("preparing") as progress:
         done = tools.prepare(_config(path, resolution, **settings), out, progress=progress)
     _tell(done.dataset)
-    say(f"{done.count} images in {done.path}")
+    say(f"{counted(done.count, 'image')} in {done.path}")
 
 
 @app.command(cls=Command)
@@ -258,7 +258,7 @@ def corrupt(
     with bar("corrupting") as progress:
         done = tools.prepare(config, out, change=change, progress=progress)
     _tell(done.dataset)
-    say(f"{done.count} images in {done.path}, each through {measurement}")
+    say(f"{counted(done.count, 'image')} in {done.path}, each through {measurement}")
 
 
 @app.command(cls=Command)
@@ -290,7 +290,9 @@ def sample(
         done = tools.draw_avatars(
             style, count, size, out, seed=seed, offset=offset, background=background, progress=progress
         )
-    console.print(f"{done.count} images in {done.path}; attributes in labels.csv: {', '.join(done.attributes)}")
+    console.print(
+        f"{counted(done.count, 'image')} in {done.path}; attributes in labels.csv: {', '.join(done.attributes)}"
+    )
 
 
 @app.command(cls=Command)
@@ -315,4 +317,4 @@ def shard(
         say(f"skipped {shown(name)}: {shown(reason)}")
     if done.own.count:
         say(f"note: {done.own.sentence()}")
-    say(f"{done.count} images in {done.shards} shards in {done.path}")
+    say(f"{counted(done.count, 'image')} in {done.shards} shards in {done.path}")

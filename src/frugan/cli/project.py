@@ -11,7 +11,7 @@ import typer
 from typer import Option
 
 from frugan.checks import Limits, Only
-from frugan.cli.common import bar, check_out, open_network, print_command, say, tell_of_sheet
+from frugan.cli.common import bar, check_out, counted, open_network, print_command, say, tell_of_sheet
 from frugan.cli.signature import Device, Network, Out
 from frugan.command_line import command
 from frugan.errors import FruganError
@@ -93,7 +93,7 @@ def project(
     _remove(task.states)
     (out / "progress.png").unlink(missing_ok=True)
     _show(found.names, made, target, network)
-    say(f"{len(found.names)} codes in {out}; look at {out / 'sheet.png'} ({made.distance}: lower is closer)")
+    say(f"{counted(len(found.names), 'code')} in {out}; look at {out / 'sheet.png'} ({made.distance}: lower is closer)")
     tell_of_sheet(G)
     which = out / "tuned" if tune else network
     print_command(
@@ -139,7 +139,7 @@ def encode(
     identity = Identity.of(G)
     for name, one in zip(found.names, ws.cpu()):
         save_code(Code(name, one, identity, facts={"image": name, "space": "encoder"}), out / f"{name}.safetensors")
-    for line in [*found.notes, f"{len(found.names)} codes in {out}"]:
+    for line in [*found.notes, f"{counted(len(found.names), 'code')} in {out}"]:
         say(line)
 
 

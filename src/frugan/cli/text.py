@@ -14,6 +14,7 @@ from frugan.cli.common import (
     check_image,
     check_out,
     class_option,
+    counted,
     open_network,
     parse_points,
     parse_seeds,
@@ -436,7 +437,7 @@ def _save_codes(
     save_image(sheet, out / "sheet.png")
     tell_of_sheet(G)
     say(f"similarity to the text rises by {gain:.3f} over {len(codes)} images")
-    say(f"{len(codes)} codes in {out}; look at {out / 'sheet.png'}")
+    say(f"{counted(len(codes), 'code')} in {out}; look at {out / 'sheet.png'}")
 
 
 def _samples_before(out: Path, steps: Iterable[int], numbers: Sequence[int], device: str) -> dict[str, Tensor]:
