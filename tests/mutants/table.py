@@ -271,8 +271,8 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("dtype if i < self.num_low_precision else torch.float32", "dtype if i >= len(self.sizes) - 1 - self.num_low_precision else torch.float32", "test_the_four_highest_resolutions_compute_in_low_precision[resnet]", "low precision at the coarsest blocks of D"),
     )),
     ("networks/stylegan2/discriminator.py", "tests/networks/test_networks.py", (
-        ("x.float().reshape(group, n // group, channels", "x.float().reshape(n // group, group, channels", "test_minibatch_std_by_hand", "groups of neighbours instead of strided ones"),
-        (".sqrt().mean(dim=(2, 3, 4))", ".mean(dim=(2, 3, 4))", "test_minibatch_std_by_hand", "the variance instead of the deviation"),
+        ("x.float().reshape(batches, group, n // group, channels", "x.float().reshape(batches, n // group, group, channels", "test_minibatch_std_by_hand", "groups of neighbours instead of strided ones"),
+        (".sqrt().mean(dim=(4, 5, 6))", ".mean(dim=(4, 5, 6))", "test_minibatch_std_by_hand", "the variance instead of the deviation"),
     )),
     ("networks/stylegan2/discriminator.py", "tests/networks/test_golden.py", (
         ("shortcut = self.skip(x, gain=math.sqrt(0.5))", "shortcut = self.skip(x)", "test_discriminator", "D's shortcut without its gain"),
@@ -301,7 +301,7 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
         ("(torch.as_tensor(total) / AVERAGE_LATENTS)", "(torch.as_tensor(total) / _CHUNK)", "test_the_estimated_average_is_that_of_w", "the estimated average of w"),
     )),
     ("ops/modulated_conv.py", "tests/networks/test_golden.py", (
-        ("weight.square().sum(dim=(2, 3)).t()", "weight.square().mean(dim=(2, 3)).t()", "test_generator", "demodulation by means"),
+        ("weight.square().sum(dim=(2, 3))", "weight.square().mean(dim=(2, 3))", "test_generator", "demodulation by means"),
     )),
     ("metrics/distances.py", "tests/metrics/test_distances.py", (
         ("return k * k * k", "return k * k", "test_kernel_distance_agrees_with_sklearn", "KID's kernel of degree 2"),

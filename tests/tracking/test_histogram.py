@@ -18,7 +18,7 @@ from frugan.tracking import Histogram
 def test_equals_numpy(
     device: torch.device, dtype: torch.dtype, low: float, high: float, bins: int, scale: float, shift: float
 ) -> None:
-    values = torch.from_numpy(np.random.default_rng(0).normal(shift, scale, (50, 13))).to(dtype)
+    values = torch.from_numpy(np.random.default_rng(0).normal(shift, scale, (130, 13))).to(dtype)
     histogram = Histogram(low=low, high=high, bins=bins, device=device)
     assert not histogram.seen
     for row in values:

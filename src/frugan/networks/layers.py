@@ -73,7 +73,7 @@ class EqualizedLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "N I"], factor: Float[Tensor, "N O"] | None = None) -> Float[Tensor, "N O"]:
         """x `[N, I]` → `[N, O]`; `factor` `[N, O]`, if given, multiplies the activation's input."""
-        y = F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
+        y = torch.addmm(self.bias, x, self.weight.t(), beta=self.bias_gain, alpha=self.weight_gain)
         return activate(y if factor is None else y * factor, self.activation)
 
 

@@ -58,10 +58,11 @@ def upfirdn(
     up = (up, up) if isinstance(up, int) else up
     down = (down, down) if isinstance(down, int) else down
     f = torch.outer(f, f) if f.ndim == 1 else f
-    weight = (f * gain).to(x.dtype)
+    weight = f if gain == 1 else f * gain
     weight = weight if flip else weight.flip(0, 1)
-    if _in_one_kernel(x) and not f.requires_grad:
+    if _in_one_kernel(x) and not f.requires_grad:  # in any dtype
         return _in_one(x, weight, list(up), list(down), list(padding))
+    weight = weight.to(x.dtype)
     if f.requires_grad:
         return _upfirdn(x, weight, up, down, padding)
     # PyTorch's own derivative would keep x for the gradient of the filter, which is not needed here, and a second

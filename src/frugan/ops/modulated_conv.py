@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from frugan.ops.conv import current
 from frugan.ops.fir import conv_same, conv_upsample
+from frugan.ops.operator import transformed
 from frugan.ops.styles import scaled
 from frugan.ops.tiling import Tile
 
@@ -71,8 +73,48 @@ def demodulated_conv2d(
         # Demodulation undoes any scale of weights and styles; taking it out first keeps float16 within its range.
         weight = weight * (weight[0].numel() ** -0.5 / weight.abs().amax(dim=(1, 2, 3), keepdim=True))
         styles = styles / styles.abs().amax(dim=1, keepdim=True)
-    power = styles.square() @ weight.square().sum(dim=(2, 3)).t()
-    return _convolved(x, weight, styles, resample_filter, tile), (power + 1e-8).rsqrt() * gain
+    scale = _demodulation if torch.compiler.is_compiling() or transformed() else _Demodulation.apply
+    return _convolved(x, weight, styles, resample_filter, tile), scale(styles, weight, gain)
+
+
+def _demodulation(styles: Tensor, weight: Tensor, gain: float) -> Tensor:
+    """d_no = gain / sqrt(Σ_{i,k} (s_ni · w_oik)² + 1e-8), `[N, O]`."""
+    return _normalisation(styles, _squares(weight), gain)
+
+
+def _squares(weight: Tensor) -> Tensor:
+    return weight.square().sum(dim=(2, 3))
+
+
+def _normalisation(styles: Tensor, squares: Tensor, gain: float) -> Tensor:
+    return (styles.square() @ squares.t() + 1e-8).rsqrt() * gain
+
+
+class _Demodulation(torch.autograd.Function):
+    """`_demodulation` with a gradient in a third of the operations that autograd needs.
+
+    With t = −u · d³ / gain², for the gradient u of d: ∂s_ni = s_ni Σ_o t_no Σ_k w_oik² and ∂w_oik = w_oik Σ_n t_no s_ni².
+    """
+
+    @staticmethod
+    def forward(ctx: Any, styles: Tensor, weight: Tensor, gain: float) -> Tensor:
+        squares = _squares(weight)
+        d = _normalisation(styles, squares, gain)
+        ctx.save_for_backward(styles, weight, squares, d)
+        ctx.gain, ctx.inner = gain, current()
+        return d
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        styles, weight, squares, d = ctx.saved_tensors
+        by_styles, by_weight, _ = ctx.needs_input_grad
+        t = gradients[0] * d.pow(3) * (-1 / ctx.gain**2)
+        for_styles = for_weight = None
+        if by_styles:
+            for_styles = styles * (t @ (_squares(weight) if torch.is_grad_enabled() else squares))
+        if by_weight and (ctx.inner is None or not ctx.inner.active):  # as in `ops.conv`
+            for_weight = weight * (t.t() @ styles.square())[:, :, None, None]
+        return for_styles, for_weight, None
 
 
 def _convolved(x: Tensor, weight: Tensor, styles: Tensor, resample_filter: Tensor | None, tile: Tile) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 LOW, HIGH, BINS = -16.0, 16.0, 64
+_AT_ONCE = 64
 
 
 class Histogram:
@@ -27,6 +28,7 @@ class Histogram:
     ) -> None:
         self.low, self.high = low, high
         self.seen = False  # known to the host, unlike the counts: whether anything was added
+        self._waiting: list[Tensor] = []  # values not counted yet: many small tensors are counted at once
         self._edges = torch.linspace(low, high, bins + 1, device=device)
         self._counts = torch.zeros(bins + 3, dtype=torch.int32, device=device)  # below, the bins, above, not finite
         self._sums = torch.zeros(2, device=device)  # Σx, Σx²
@@ -34,11 +36,21 @@ class Histogram:
 
     @torch.no_grad()
     def add(self, values: Tensor) -> None:
-        """Counts float values of any shape. Waits for nothing: no value is read back."""
+        """Counts float values of any shape, which must not change later. Waits for nothing: no value is read back."""
         if not values.numel():
             return
         self.seen = True
-        x = values.detach().flatten().float()
+        self._waiting.append(values.detach().flatten().float())
+        if len(self._waiting) == _AT_ONCE:
+            self._count()
+
+    @torch.no_grad()
+    def _count(self) -> None:
+        """Counts the values that wait."""
+        if not self._waiting:
+            return
+        x = torch.cat(self._waiting)
+        self._waiting.clear()
         finite = torch.isfinite(x)
         index = torch.bucketize(x, self._edges, right=True, out_int32=True)
         index = torch.where(finite, index, len(self._counts) - 1)
@@ -51,6 +63,7 @@ class Histogram:
     def combine(self, add_up: Callable[[Sequence[Tensor]], None], least: Callable[[Tensor], None]) -> None:
         """Takes in what other processes have counted. `add_up` replaces float32 tensors by sums over all of them, `least` one
         by its minimum. The host waits for the device here."""
+        self._count()
         counts = self._counts.float()
         add_up([counts, self._sums])
         least(self._range)
@@ -62,6 +75,7 @@ class Histogram:
 
         `std` is that of the population. The host waits for the device here.
         """
+        self._count()
         below, *counts, above, not_finite = self._counts.tolist()
         total, squares, low, minus_high = torch.cat([self._sums, self._range]).tolist()
         n = below + sum(counts) + above

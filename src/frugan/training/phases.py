@@ -168,11 +168,12 @@ class Phases:
         return View(augment, extras, measure, shift, terms)
 
     def _ws(self, latents: Latents) -> Tensor:
-        ws = self.G.mapping(latents.z, latents.c)
         if not self.config.style_mixing:
-            return ws
+            return self.G.mapping(latents.z, latents.c)
+        both = self.G.mapping(torch.cat([latents.z, latents.z_mix]), latents.c.repeat(2, 1))
+        ws, ws_mix = both.chunk(2)
         layers = torch.arange(self.G.num_ws, device=ws.device)[None, :, None]
-        return torch.where(layers < latents.cutoff, ws, self.G.mapping(latents.z_mix, latents.c))
+        return torch.where(layers < latents.cutoff, ws, ws_mix)
 
     def _synthesis(self, ws: Tensor, latents: Latents) -> Tensor:
         return self.G.synthesis(ws, noise=latents.noise or "none", dtype=self.dtype)

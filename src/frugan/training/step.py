@@ -356,6 +356,16 @@ def finite(grads: Sequence[Tensor]) -> Tensor:
     """
     norm = torch.nn.utils.get_total_norm(grads)
     if norm.device.type != "cpu" or not torch.isfinite(norm):
-        for grad in grads:
-            torch.nan_to_num_(grad, nan=0.0, posinf=1e5, neginf=-1e5)
+        replace_non_finite(grads)
     return norm
+
+
+def replace_non_finite(grads: Sequence[Tensor]) -> None:
+    """nan → 0, ±inf → ±1e5, in place; vectors and scalars, of which networks have many, at once."""
+    small = [grad for grad in grads if grad.ndim < 2]
+    flat = torch.cat([grad.flatten() for grad in small]) if small else None
+    for grad in (*(grad for grad in grads if grad.ndim >= 2), *([] if flat is None else [flat])):
+        torch.nan_to_num_(grad, nan=0.0, posinf=1e5, neginf=-1e5)
+    if flat is not None:
+        found = flat.split([grad.numel() for grad in small])
+        torch._foreach_copy_(small, [part.view_as(grad) for part, grad in zip(found, small)])

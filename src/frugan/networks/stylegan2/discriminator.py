@@ -119,19 +119,17 @@ def minibatch_std(
     Returns:
         `[N, C + channels, H, W]`. Raises `FruganError` where N is no multiple of the group, or C of `channels`.
     """
-    if batches > 1:
-        return torch.cat([minibatch_std(some, group, channels) for some in x.chunk(batches)])
-    n, c, h, w = x.shape
+    c, h, w = x.shape[1:]
+    n = x.shape[0] // batches
     group = n if group is None else min(group, n)
     if n % group or c % channels:
         raise FruganError(
             f"minibatch standard deviation: a batch of {n} does not divide into groups of {group}, or {c} feature maps "
             f"into {channels} parts; choose a batch (per device) that is a multiple of the group"
         )
-    y = x.float().reshape(group, n // group, channels, c // channels, h, w)
-    y = y - y.mean(dim=0)
-    y = (y.square().mean(dim=0) + 1e-8).sqrt().mean(dim=(2, 3, 4))
-    y = y.reshape(1, n // group, channels, 1, 1).expand(group, n // group, channels, h, w).reshape(n, channels, h, w)
+    y = x.float().reshape(batches, group, n // group, channels, c // channels, h, w)
+    y = (y.var(dim=1, correction=0, keepdim=True) + 1e-8).sqrt().mean(dim=(4, 5, 6))
+    y = y[..., None, None].expand(batches, group, n // group, channels, h, w).reshape(-1, channels, h, w)
     return torch.cat([x, y.to(x.dtype)], dim=1)
 
 

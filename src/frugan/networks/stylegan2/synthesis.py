@@ -351,7 +351,8 @@ class Synthesis(nn.Module):
     def styles(self, ws: Tensor) -> list[Tensor]:
         """ws `[N, num_ws, D]` → the style of each of `style_layers`, float32 `[N, width]` (S space: Wu et al. 2021)."""
         affines = [layer.affine for block in self.blocks for _, layer in block.styled]
-        return [affine(ws[:, layer.ws_index]) for affine, layer in zip(affines, self.style_layers)]
+        each = ws.unbind(1)  # whose gradients are stacked, not added up in a tensor like ws for each layer
+        return [affine(each[layer.ws_index]) for affine, layer in zip(affines, self.style_layers)]
 
     def render(
         self,
