@@ -1,15 +1,20 @@
-"""Bytes that the operations of a training step read and write on a GPU, by phase and operation, counted on a CPU.
+"""Bytes that the operations of a training step move on a GPU, and kernels that they launch, by phase, counted on a CPU.
 
     python -m benchmarks.traffic [--preset auto] [--size 256] [--images 4] [--without styles epilogue fir]
 
 The step runs here in bfloat16, with the operators that a GPU with Triton uses (but for those that `--without` names);
-PyTorch's operations stand in for their kernels. Each operation is taken to read its inputs and to write its results once.
-Divided by a device's rate of copying that is the least time a step can take, apart from arithmetic.
+PyTorch's operations stand in for their kernels, and convolutions and FIR filters give zeros, since only shapes count. Each
+operation is taken to read its inputs and to write its results once. Divided by a device's rate of copying that is the least
+time a step can take, apart from arithmetic. Each operation but views is taken to launch one kernel, small where it moves less
+than 1 MB; those of a backward pass count for the source of the forward one.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
+import sys
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,11 +25,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from benchmarks import training
 from frugan.ops import epilogue, fir, styles
-from frugan.training.phases import Phases
+from frugan.ops.warp import AffineWarp
+from frugan.training.step import replace_non_finite
 
 FREE = {
     *(
@@ -57,13 +63,31 @@ FREE = {
 }
 """Operations that move nothing."""
 PHASES = {
-    "draw_latents": "draws and G for D",
-    "draw_view": "draws and G for D",
-    "_generator_loss": "generator",
-    "_discriminator_loss": "discriminator",
-    "_path_length_penalty": "path length",
-    "_gradient_penalty": "R1",
+    "generator_step": "generator",
+    "path_length_step": "path length",
+    "discriminator_step": "discriminator",
+    "r1_step": "R1",
 }
+"""The functions of `training.step` within which an operation belongs to a phase."""
+SOURCES = {
+    "augmentation, draws": r"augment/transforms|augment/pipeline (parameters|draw|__call__|<lambda>|_to_grey)",
+    "augmentation, images": r"augment/|ops/warp|ops/periodic",
+    "optimiser": r"training/(step (update|finite)|graphs in_place)",
+    "moving average": r"training/state",
+    "statistics, controller": r"training/(stats|loop)|tracking/|^images|training/step \w+_step|update_average",
+    "loss, penalties": r"losses/|training/(phases|step)",
+    "demodulation": r"ops/modulated_conv (?!_convolved)",
+    "minibatch statistics": r"minibatch_std",
+    "FIR filters": r"ops/fir",
+    "convolutions": r"ops/conv",
+    "epilogues, scaling by styles": r"ops/(epilogue|styles|modulated_conv)",
+    "gains and casts of weights; linear layers": r"networks/(layers|mapping)",
+    "networks, rest": r"networks/",
+}
+"""Where a kernel is launched from: the first whose pattern fits the module and function, `networks/layers forward`."""
+CONVOLUTIONS = ("convolution", "convolution_backward", "image_gradient", "weight_gradient", "upfirdn")
+LAUNCHES_SMALL = 1e6
+"""Bytes below which a kernel counts as small."""
 OPERATORS = {
     "fir": ("ops.fir._in_one_kernel",),
     "epilogue": ("ops.epilogue.fused", "networks.layers.fused"),
@@ -75,22 +99,27 @@ SHARES = {"path length": 1 / 4, "R1": 1 / 16}
 
 
 class Traffic(TorchDispatchMode):
-    """Counts bytes while it lasts: `moved[phase, operation]`, those of feature maps and images apart from those of weights."""
+    """Counts bytes while it lasts: `moved[phase, operation]`, those of feature maps and images apart from those of weights;
+    and kernels: `launches[phase, source, is small]`, for a batch `scale` times as large.
+    """
 
-    def __init__(self, batch: int) -> None:
+    def __init__(self, batch: int, scale: float = 1) -> None:
         super().__init__()
-        self.batch, self.phase = batch, "others"
+        self.batch, self.scale = batch, scale
         self.moved: Counter[tuple[str, str, bool]] = Counter()
+        self.launches: Counter[tuple[str, str, bool]] = Counter()
 
     def note(self, name: str, read: Sequence[Tensor], written: Sequence[Tensor]) -> None:
         largest = max((*read, *written), key=Tensor.numel)
         by_image = largest.ndim > 0 and largest.shape[0] in (self.batch // 2, self.batch, 2 * self.batch)
         tensors = [*{id(t): t for t in read}.values(), *written]
-        self.moved[self.phase, name, by_image] += sum(map(_bytes, tensors))
+        size, (phase, source) = sum(map(_bytes, tensors)), place()
+        self.moved[phase, name, by_image] += size
+        self.launches[phase, source, size * (self.scale if by_image else 1) < LAUNCHES_SMALL] += 1
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
         name = func.name().split("::")[1].split(".")[0]
+        out = _zeros(func, args) if name in CONVOLUTIONS else func(*args, **(kwargs or {}))
         if name not in FREE:
             read, written = ([t for t in tree_leaves(x) if isinstance(t, Tensor)] for x in ((args, kwargs), out))
             if read or written:
@@ -108,6 +137,28 @@ class Traffic(TorchDispatchMode):
             return out
 
         return call
+
+
+def _zeros(func: Callable[..., Any], args: Any) -> Any:
+    """A result of the right shape without its arithmetic, for which a CPU may need minutes in bfloat16."""
+    hollow = func(*tree_map(lambda t: t.to("meta") if isinstance(t, Tensor) else t, args))
+    return tree_map(lambda t: torch.zeros(t.shape, dtype=t.dtype) if isinstance(t, Tensor) else t, hollow)
+
+
+def place() -> tuple[str, str]:
+    """The phase and the source of the operation that is computed; in a backward pass by autograd's record of the forward one."""
+    phase, inner, frame = "others", "", sys._getframe()
+    while frame and phase == "others":
+        found = re.search(r"/src/frugan/(.*)\.py", frame.f_code.co_filename)
+        if found:
+            inner = inner or f"{found[1]} {frame.f_code.co_name}"
+            phase = PHASES.get(frame.f_code.co_name, "others")
+        frame = frame.f_back
+    node = torch._C._current_autograd_node()
+    while node is not None:
+        lines = re.findall(r'/src/frugan/(.*)\.py", line \d+, in (\S+)', "".join(node.metadata.get("traceback_", ())))
+        inner, node = " ".join(lines[-1]) if lines else inner, node.metadata.get("parent_")
+    return phase, next((source for source, pattern in SOURCES.items() if re.search(pattern, inner)), inner)
 
 
 def _bytes(t: Tensor) -> int:
@@ -136,9 +187,15 @@ def _resampled(x: Tensor, weight: Tensor, up: Any, down: Any, padding: Any) -> T
     return fir._upfirdn(x, weight, tuple(up), tuple(down), tuple(padding))
 
 
+def _finite(grads: Sequence[Tensor]) -> Tensor:
+    norm = torch.nn.utils.get_total_norm(grads)
+    replace_non_finite(grads)
+    return norm
+
+
 @contextmanager
 def as_on_a_gpu(traffic: Traffic, without: Sequence[str]) -> Iterator[None]:
-    """Context with the operators of a GPU, but for some, that notes the phase that is computed."""
+    """Context with the operators of a GPU, but for some."""
     kernels: dict[str, Callable[..., Any]] = {
         "fir_triton.upfirdn": _resampled,
         "epilogue_triton.forward": _epilogue,
@@ -154,21 +211,18 @@ def as_on_a_gpu(traffic: Traffic, without: Sequence[str]) -> Iterator[None]:
         for operator, places in OPERATORS.items():
             for where in places if operator not in without else ():
                 stack.enter_context(patch(f"frugan.{where}", lambda *_: True))
-        for name, phase in PHASES.items():
-            original = getattr(Phases, name)
-
-            def noted(*args: Any, original: Any = original, phase: str = phase) -> Any:
-                traffic.phase = phase
-                return original(*args)
-
-            stack.enter_context(patch.object(Phases, name, noted))
+        stack.enter_context(patch("frugan.training.step.finite", _finite))
+        stack.enter_context(patch.object(AffineWarp, "__call__", AffineWarp.in_parts))
+        stack.enter_context(
+            torch.autograd.set_detect_anomaly(True, check_nan=False)
+        )  # notes where operations come from
         yield
 
 
 def measure(
     preset: str, size: int, images: int, without: Sequence[str] = ()
-) -> tuple[dict[tuple[str, str], float], int]:
-    """(gigabytes of one step by phase and operation, at the preset's batch; that batch).
+) -> tuple[dict[tuple[str, str], float], Counter[tuple[str, str, bool]], int]:
+    """(gigabytes of one step by phase and operation, at the preset's batch; launches of each phase; that batch).
 
     Args:
         preset, size: of training.
@@ -177,16 +231,34 @@ def measure(
     """
     published, _ = training.begin(size, "cpu", preset=preset)
     batch = published.training.batch
-    traffic = Traffic(images)
+    traffic = Traffic(images, batch / images)
     with as_on_a_gpu(traffic, without):
         options: dict[str, Any] = {"augment": "fixed", "p": 0.6, "precision": "bf16", "batch": images}
         _, loop = training.begin(size, "cpu", preset=preset, **options)
-        with traffic:
-            next(loop)  # the first step has all phases
+        with traffic, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            next(loop)  # makes the optimisers' state
+            traffic.moved.clear(), traffic.launches.clear()
+            loop.gi_frame.f_locals["state"].step = 0  # pyright: ignore[reportAttributeAccessIssue]
+            next(loop)  # has all phases, as the first step
     found: dict[tuple[str, str], float] = defaultdict(float)
     for (phase, name, by_image), count in traffic.moved.items():
         found[phase, name] += SHARES.get(phase, 1) * count * (batch / images if by_image else 1) / 1e9
-    return found, batch
+    return found, traffic.launches, batch
+
+
+def table(launches: Counter[tuple[str, str, bool]]) -> str:
+    """Markdown: launches by source (rows) and phase (columns), "small + large"."""
+    phases = [*PHASES.values(), "others"]
+    rows: dict[str, dict[str, list[int]]] = defaultdict(lambda: {phase: [0, 0] for phase in (*phases, "all")})
+    for (phase, source, small), count in launches.items():
+        for row in (source, "sum"):
+            for column in (phase, "all"):
+                rows[row][column][not small] += count
+    lines = [f"| launches, small + large | {' | '.join([*phases, 'all'])} |", f"|---|{'--:|' * (len(phases) + 1)}"]
+    for source, row in sorted(rows.items(), key=lambda item: -sum(item[1]["all"])):
+        lines.append(f"| {source} | {' | '.join(f'{a} + {b}' if a or b else '' for a, b in row.values())} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -197,11 +269,12 @@ def main() -> None:
     parser.add_argument("--without", nargs="+", default=(), choices=OPERATORS, help="operators of a GPU to leave out")
     parser.add_argument("--rate", type=float, default=2950, help="of copying on the device, GB/s")
     args = parser.parse_args()
-    found, batch = measure(args.preset, args.size, args.images, args.without)
+    found, launches, batch = measure(args.preset, args.size, args.images, args.without)
     total = sum(found.values())
     print(
         f"{total:.1f} GB a step of {batch} images: {total / args.rate * 1e3:.1f} ms, {total / args.rate / batch * 1e3:.2f} s/kimg"
     )
+    print(f"\n{table(launches)}")
     print("\n| phase | operation | GB a step | share |\n|---|---|--:|--:|")
     for (phase, name), count in sorted(found.items(), key=lambda item: -item[1])[:25]:
         print(f"| {phase} | {name} | {count:.2f} | {count / total:.1%} |")

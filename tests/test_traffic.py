@@ -23,11 +23,24 @@ def test_operators_of_a_gpu_move_less() -> None:
     """Each kind of them; in every phase of the first step."""
     found, totals = {}, []
     for without in ((), ("styles",), ("styles", "epilogue")):
-        found, _ = traffic.measure("auto", 16, 4, without)
+        found, *_ = traffic.measure("auto", 16, 4, without)
         totals.append(sum(found.values()))
     assert totals == sorted(totals)
     assert totals[0] < 0.95 * totals[-1]
     assert {phase for phase, _ in found} == {*traffic.PHASES.values(), "others"}
+
+
+def test_launches_are_told_by_source_and_phase() -> None:
+    """Those of a backward pass too; each source launches something, and little is left without one."""
+    _, launches, _ = traffic.measure("auto", 16, 4)
+    sources = {source for _, source, _ in launches}
+    assert sources == set(traffic.SOURCES)
+    assert all(launches[phase, "demodulation", True] for phase in ("generator", "path length", "discriminator"))
+    assert not launches["R1", "demodulation", True]  # which has no generator
+    total = sum(launches.values())
+    rows = traffic.table(launches).splitlines()
+    assert rows[2].startswith("| sum |")
+    assert sum(map(int, rows[2].split("|")[-2].split("+"))) == total
 
 
 @pytest.mark.parametrize("shape, stride, bytes", [((2, 3), (3, 1), 24), ((2, 3), (0, 1), 12), ((2, 3), (0, 0), 4)])
