@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +41,8 @@ SMALL_64: dict[str, Any] = {"batch": 64, "channel_base": 4096, "channel_max": 14
 RUN = ("--tick-kimg", "2", "--samples-kimg", "50", "--checkpoint-kimg", "50", "--evaluate-kimg", "50")
 RUN = (*RUN, "--kimg", "25000", "--held-out", "100", "--evaluate-samples", "2000")
 DRY_RUN = ("--preset", "tiny", "--batch", "8", "--tick-kimg", "0.016", "--kimg", "0.064")
+GRACE = 8
+"""Seconds from the interruption of a part whose time has passed to its end by force."""
 TESTS = ("tests/ops", "tests/networks", "tests/augment", "tests/training/test_on_device.py")
 
 
@@ -72,20 +75,21 @@ def parts(device: str, dry: bool) -> list[Part]:
     short = {"size": 64, "count": 40 if dry else 200, "options": DRY_RUN[:-4] if dry else ()}
     return [
         Part("tests", 110, command=(*pytest, *chosen), timed=False),
-        job("compile-auto-256", 170, "compiles", timed=False, **preset),
-        job("learns", 200, "learns", minutes=2.5, **drawings),
         job("all-speeds", 120, "speeds", runs=ALL_SPEEDS[:1] if dry else ALL_SPEEDS),
+        job("learns", 150, "learns", minutes=2.0, **drawings),
         job("resumes", 120, "resumes", kimg=0.064 if dry else 2, **short),
         job("profile-256", 60, "profile", **preset),
+        job("profile-32", 40, "profile", preset="cifar", size=32),
         job("augmentation-256", 40, "augmentation", **preset),
         job("generate-256", 40, "generation", size=256, channel_base=16384),
         job("precision-256", 60, "precisions", **preset),
-        job("compiled-auto-256", 120, "speed", modes=["compiled"], **preset),
         job("generate-1024", 60, "generation", size=1024, channel_base=32768),
         job("roofline-256", 60, "roofline", **preset),
         job("speed-auto-256", 60, "speed", modes=["graphs", "eager"], **preset),
         job("speed-small-64", 40, "speed", preset="auto", size=64, modes=["graphs"], **SMALL_64),
         job("start", 60, "start", size=256),
+        job("compile-auto-256", 170, "compiles", **preset),
+        job("compiled-auto-256", 120, "speed", modes=["compiled"], **preset),
     ]
 
 
@@ -121,7 +125,11 @@ def wait(part: Part, process: subprocess.Popen[bytes], started: float, deadline:
     try:
         code = process.wait(max(min(started + part.limit, deadline) - time.monotonic(), 0.1))
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # with what it has started
+        process.send_signal(signal.SIGINT)  # pytest tells of the failures so far, others of where they are
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # with what it has started
         process.wait()
         return Ended(part.name, time.monotonic() - started, f"killed after {time.monotonic() - started:.0f} s")
     log = (out / f"{part.name}.log").read_text("utf-8", "replace").strip().splitlines()

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -22,6 +23,7 @@ from torch.profiler import ProfilerActivity
 
 from benchmarks import training
 from benchmarks.harness import Peak, seconds, synchronise
+from frugan.errors import fault
 from frugan.networks import Generator, GeneratorConfig, SynthesisConfig
 from frugan.networks.stylegan2.synthesis import level_channels
 from frugan.ops.fir import _upfirdn, downsample, normalized_filter, upfirdn, upsample
@@ -120,7 +122,12 @@ def speeds(device: str, keep: Keep, *, runs: list[tuple[str, int, str]]) -> dict
             patch("frugan.ops.styles_triton.usable", lambda _: False) if unfused else nullcontext(),
         ):
             options = {"preset": preset, "size": size, **ADA, **MODES[mode.removesuffix(", unfused")]}
-            found[f"{preset} {size}, {mode}"] = timed_training(device, steps=steps_of(device, size), **options)
+            name = f"{preset} {size}, {mode}"
+            try:
+                found[name] = timed_training(device, steps=steps_of(device, size), **options)
+            except Exception as error:  # the next may run
+                traceback.print_exc()
+                found[name] = {"failed": fault(error, "without a message")}
         keep(found)
         gc.collect()
         if device.startswith("cuda"):

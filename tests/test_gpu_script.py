@@ -37,6 +37,7 @@ def test_parts_that_fail_or_take_too_long_are_told_and_leave_what_they_have(
     )
     slow = gpu.Part("slow", 100, command=("-c", code.format(tmp_path / "slow.json", "time.sleep(600)")))
     broken = gpu.Part("broken", 100, command=("-c", "raise ValueError('no such thing')"))
+    monkeypatch.setattr(gpu, "GRACE", 0.1)
     now, deadline = [0.0], 250.0
     monkeypatch.setattr(gpu.time, "monotonic", lambda: now[-1])
     ended = [gpu.wait(broken, gpu.run(broken, tmp_path, "cpu", tmp_path), 0.0, deadline, tmp_path)]
@@ -53,6 +54,20 @@ def test_parts_that_fail_or_take_too_long_are_told_and_leave_what_they_have(
     assert "killed after 101 s" in text
     assert "killed after 51 s" in text
     assert "| a | 1.5 |" in text
+
+
+def test_tests_whose_time_has_passed_tell_of_their_failures(tmp_path: Path) -> None:
+    (tmp_path / "test_two.py").write_text(
+        "import time\ndef test_a(): assert 1 + 1 == 3\ndef test_b(): print('begun'); time.sleep(600)\n", "utf-8"
+    )
+    words = ("-m", "pytest", "-s", "-p", "no:cacheprovider", str(tmp_path / "test_two.py"))
+    part = gpu.Part("two", 100, command=words)
+    process = gpu.run(part, tmp_path, "cpu", tmp_path)
+    while "begun" not in (tmp_path / "two.log").read_text("utf-8"):
+        assert process.poll() is None
+        time.sleep(0.05)
+    assert gpu.wait(part, process, time.monotonic() - 100, time.monotonic() + 100, tmp_path).how.startswith("killed")
+    assert "assert (1 + 1) == 3" in (tmp_path / "two.log").read_text("utf-8")
 
 
 @pytest.mark.slow
