@@ -156,8 +156,9 @@ def place() -> tuple[str, str]:
         frame = frame.f_back
     node = torch._C._current_autograd_node()
     while node is not None:
-        lines = re.findall(r'/src/frugan/(.*)\.py", line \d+, in (\S+)', "".join(node.metadata.get("traceback_", ())))
-        inner, node = " ".join(lines[-1]) if lines else inner, node.metadata.get("parent_")
+        noted: Any = node.metadata
+        lines = re.findall(r'/src/frugan/(.*)\.py", line \d+, in (\S+)', "".join(noted.get("traceback_", ())))
+        inner, node = " ".join(lines[-1]) if lines else inner, noted.get("parent_")
     return phase, next((source for source, pattern in SOURCES.items() if re.search(pattern, inner)), inner)
 
 
@@ -238,7 +239,8 @@ def measure(
         with traffic, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             next(loop)  # makes the optimisers' state
-            traffic.moved.clear(), traffic.launches.clear()
+            traffic.moved.clear()
+            traffic.launches.clear()
             loop.gi_frame.f_locals["state"].step = 0  # pyright: ignore[reportAttributeAccessIssue]
             next(loop)  # has all phases, as the first step
     found: dict[tuple[str, str], float] = defaultdict(float)

@@ -368,4 +368,5 @@ def replace_non_finite(grads: Sequence[Tensor]) -> None:
         torch.nan_to_num_(grad, nan=0.0, posinf=1e5, neginf=-1e5)
     if flat is not None:
         found = flat.split([grad.numel() for grad in small])
-        torch._foreach_copy_(small, [part.view_as(grad) for part, grad in zip(found, small)])
+        parts = [part.view_as(grad) for part, grad in zip(found, small)]
+        torch._foreach_copy_(small, parts)  # pyright: ignore[reportPrivateImportUsage]
