@@ -98,12 +98,13 @@ class AdaptProblem:
         """The weights that this step trains: of convolutions that read the `layers` ws which a step towards the text moves most."""
         k = self.config.layers
         chosen = set(self.layers)
-        if k is not None and k < self.G.num_ws:
+        read = sorted({index for _, _, index, _ in self.layers.values()})
+        if k is not None and k < len(read):
             ws = sample_ws(self.G, self.config.choose_batch, stream, self.config.truncation).clone().requires_grad_()
             images = leaky_clip(self.child.synthesis(ws, noise="const"))
             (gradient,) = torch.autograd.grad(-(self.model.images(images) @ self.target).mean(), ws)
-            moved = gradient.abs().mean(dim=(0, 2))
-            best = set(moved.topk(k).indices.tolist())
+            moved = gradient.abs().mean(dim=(0, 2))[read]
+            best = {read[i] for i in moved.topk(k).indices.tolist()}
             chosen = {key for key, (_, _, index, _) in self.layers.items() if index in best}
         self.counts += torch.tensor([key in chosen for key in self.titles])
         return {name for key in chosen for name in self.layers[key][3]}
