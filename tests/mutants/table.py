@@ -71,7 +71,7 @@ _BY_FILE: tuple[tuple[str, str, tuple[Row, ...]], ...] = (
     ("training/phases.py", REFERENCE, (
         ("torch.randint(1, num_ws, ()", "torch.randint(0, num_ws, ()", PLAIN, "style mixing cuts off before the first layer"),
         ("layers < latents.cutoff", "layers <= latents.cutoff", PLAIN, "style mixing cuts off a layer late"),
-        ("self.G.mapping(latents.z_mix, latents.c)", "self.G.mapping(latents.z, latents.c)", PLAIN, "style mixing with equal latents"),
+        ("torch.cat([latents.z, latents.z_mix])", "torch.cat([latents.z, latents.z])", PLAIN, "style mixing with equal latents"),
         ("< self.config.style_mixing", "< 1 - self.config.style_mixing", PLAIN, "style mixing seldom"),
         ("torch.where(mix, cutoff, num_ws)", "torch.where(mix, cutoff, 1)", PLAIN, "latents that are not mixed come from the second z"),
         ("torch.randint(len(labels), (n,), generator=rng, device=device)", "torch.arange(n, device=device) % len(labels)", PLAIN, "labels in turn instead of drawn"),

@@ -73,7 +73,8 @@ def demodulated_conv2d(
         # Demodulation undoes any scale of weights and styles; taking it out first keeps float16 within its range.
         weight = weight * (weight[0].numel() ** -0.5 / weight.abs().amax(dim=(1, 2, 3), keepdim=True))
         styles = styles / styles.abs().amax(dim=1, keepdim=True)
-    scale = _demodulation if torch.compiler.is_compiling() or transformed() else _Demodulation.apply
+    plain = torch.compiler.is_compiling() or transformed() or torch.is_autocast_enabled(styles.device.type)
+    scale = _demodulation if plain else _Demodulation.apply
     return _convolved(x, weight, styles, resample_filter, tile), scale(styles, weight, gain)
 
 
