@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import UnidentifiedImageError
 
-from frugan.errors import fault, plain, shown
+from frugan.errors import by_reason, fault, plain, shown
 from tests.fuzz.damage import OF_PYTHON
 
 
@@ -32,6 +32,13 @@ def test_what_it_looks_like() -> None:
     assert shown("Müller 東京 😀") == "Müller 東京 😀"
     assert shown("x" * 30_000_000) == "x" * 133 + "…" + "x" * 66
     assert shown(10**5000) == "a number of thousands of digits"
+
+
+def test_files_of_one_reason_are_told_together() -> None:
+    assert by_reason([]) == []
+    items = [("a", "cut short"), ("b\n", "no image"), ("c", "cut short"), ("d", "cut short")]
+    assert by_reason(items) == [("a, c, d", "cut short"), (r"b\n", "no image")]
+    assert by_reason([*items, ("e", "cut short"), ("f", "cut short")])[0] == ("a, c, d and 2 more", "cut short")
 
 
 @given(st.text(max_size=50))

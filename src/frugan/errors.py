@@ -6,6 +6,7 @@ import errno
 import re
 import unicodedata
 import zlib
+from collections.abc import Iterable, Sequence
 
 
 class FruganError(ValueError):
@@ -31,6 +32,19 @@ def shown(text: object, longest: int = 200) -> str:
     if len(text) > longest:
         text = f"{text[: longest * 2 // 3]}…{text[-(longest // 3) :]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first `most` names as a part of a sentence, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def by_reason(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(names, reason), fit for a terminal, from (name, reason) of files: those of one reason are told in one line."""
+    names: dict[str, list[str]] = {}
+    for name, reason in items:
+        names.setdefault(reason, []).append(shown(name))
+    return [(some(those), shown(reason)) for reason, those in names.items()]
 
 
 def fault(error: BaseException, otherwise: str = "it is damaged or cut short") -> str:

@@ -56,6 +56,25 @@ def _photos(folder: Path, count: int, size: tuple[int, int] = (16, 16)) -> Path:
     return folder
 
 
+def test_many_files_that_are_broken_alike_take_a_line(photos: Path, tmp_path: Path) -> None:
+    """Of each command that reads images; the JSON names all of them."""
+    for i in range(40):
+        (photos / f"broken_{i:02d}.png").write_bytes(b"not an image %d" % i)
+    first = "broken_00.png, broken_01.png, broken_02.png and 37 more: no image in a known format, or its beginning is damaged"
+    for command in (
+        ("data", "inspect", photos, "--sheet", tmp_path / "sheet.png"),
+        ("data", "prepare", photos, tmp_path / "prepared"),
+        ("data", "shard", photos, tmp_path / "shards"),
+        ("train", photos, "--dry-run", "--preset", "tiny", "--channel-base", 64, "--device", "cpu", "--threads", 1),
+    ):
+        told = _told(*command)
+        assert " ".join(told.split()).count(first) == 1, told
+        assert told.count("broken_") == 3
+    known = json.loads(_told("data", "inspect", photos, "--json", "--sheet", tmp_path / "sheet.png"))
+    names = {name for name, _ in known["unreadable"]}
+    assert len(names) == 40
+
+
 def _told(*arguments: object, cwd: Path | None = None) -> str:
     done = frugan(*arguments, cwd=cwd)
     assert done.returncode == 0, done.stderr

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from frugan.checks import check_number
 from frugan.cli.terminal import console
 from frugan.command_line import command
-from frugan.errors import FruganError
+from frugan.errors import FruganError, by_reason
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
 
+    from frugan.data import Dataset
     from frugan.latent.code import Point
     from frugan.networks import Generator
 
@@ -28,6 +29,16 @@ MOST_SEEDS = 1_000_000
 def say(text: str) -> None:
     """Prints text as it is: without markup, and on one line however long, so that paths and commands can be copied."""
     console.print(text, markup=False, soft_wrap=True)
+
+
+def tell_of_files(dataset: Dataset) -> None:
+    """Prints which files of a data set were skipped, by reason, and other notes on it."""
+    if dataset.skipped:
+        console.print(f"[yellow]{counted(len(dataset.skipped), 'file')} skipped:[/yellow]")
+        for names, reason in by_reason(dataset.skipped):
+            say(f"  {names}: {reason}")
+    for note in dataset.notes:
+        say(f"note: {note}")
 
 
 def print_command(label: str, *arguments: object) -> None:

@@ -5,19 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from typer import Option
 
 from frugan.checks import Limits, Seed, checked
-from frugan.cli.common import bar, console, counted, say
+from frugan.cli.common import bar, console, counted, say, tell_of_files
 from frugan.cli.signature import Command, Destination, Group, completing, demo_styles
-from frugan.errors import shown
+from frugan.errors import by_reason
 from frugan.resolution import parse_resolution
-
-if TYPE_CHECKING:
-    from frugan.data import Dataset
 
 log = logging.getLogger(__name__)
 
@@ -176,18 +173,6 @@ def _refuse_sheet(where: Path) -> None:
                 raise FruganError(f"{where} exists already, and frugan did not write it; name another --sheet")
 
 
-def _tell(dataset: Dataset) -> None:
-    """Prints what was skipped, and other notes on a set that was written."""
-    if dataset.skipped:
-        console.print(
-            f"[yellow]{len(dataset.skipped)} {'file' if len(dataset.skipped) == 1 else 'files'} skipped:[/yellow]"
-        )
-        for name, reason in dataset.skipped:
-            say(f"  {shown(name)}: {shown(reason)}")
-    for note in dataset.notes:
-        say(f"note: {note}")
-
-
 @app.command(cls=Command)
 @checked
 def prepare(
@@ -213,7 +198,7 @@ def prepare(
     settings |= {"frames": frames, "stride": stride, "strict": strict}
     with bar("preparing") as progress:
         done = tools.prepare(_config(path, resolution, **settings), out, progress=progress)
-    _tell(done.dataset)
+    tell_of_files(done.dataset)
     say(f"{counted(done.count, 'image')} in {done.path}")
 
 
@@ -257,7 +242,7 @@ def corrupt(
 
     with bar("corrupting") as progress:
         done = tools.prepare(config, out, change=change, progress=progress)
-    _tell(done.dataset)
+    tell_of_files(done.dataset)
     say(f"{counted(done.count, 'image')} in {done.path}, each through {measurement}")
 
 
@@ -313,8 +298,8 @@ def shard(
     with bar("writing shards") as progress:
         settings = {"per_shard": per_shard, "labels": labels, "channels": channels, "seed": seed}
         done = tools.shard(path, out, progress=progress, **settings)
-    for name, reason in done.skipped:
-        say(f"skipped {shown(name)}: {shown(reason)}")
+    for names, reason in by_reason(sorted(done.skipped)):
+        say(f"skipped {names}: {reason}")
     if done.own.count:
         say(f"note: {done.own.sentence()}")
     say(f"{counted(done.count, 'image')} in {done.shards} shards in {done.path}")

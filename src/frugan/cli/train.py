@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from frugan.checks import Limits
-from frugan.cli.common import bar, console, print_command, say, stop_on_signal
+from frugan.cli.common import bar, console, print_command, say, stop_on_signal, tell_of_files
 from frugan.cli.signature import Device, HelpAll, read_options, with_options
 from frugan.config.options import MACHINE, DataOptions, Options, displays
-from frugan.errors import FruganError, shown
+from frugan.errors import FruganError
 
 if TYPE_CHECKING:
     from frugan.config.resolve import Derived
@@ -236,14 +236,7 @@ def describe(dataset: Dataset, derived: list[Derived]) -> None:
         say(f"groups: {dataset.groups.describe(dataset.held_out_indices)}")
     for part, text in dataset.describe_labels():
         console.print(f"  {part and f'{part}: '}{text}", markup=False)
-    if dataset.skipped:
-        console.print(
-            f"[yellow]{len(dataset.skipped)} {'file' if len(dataset.skipped) == 1 else 'files'} skipped:[/yellow]"
-        )
-        for name, reason in dataset.skipped:
-            console.print(f"  {shown(name)}: {shown(reason)}", markup=False)
-    for note in dataset.notes:
-        say(f"note: {note}")
+    tell_of_files(dataset)
     table = Table("setting", "value", "because", box=None, pad_edge=False, header_style="dim")
     for row in derived:
         table.add_row(row.name, f"{row.value:g}" if isinstance(row.value, float) else str(row.value), row.reason)

@@ -14,7 +14,7 @@ from frugan.channels import CHANNEL_NAMES, has_alpha
 from frugan.checks import beside
 from frugan.data.decode import FORMATS, convert, read_pixels, resize
 from frugan.data.values import stretch
-from frugan.errors import FruganError, shown
+from frugan.errors import FruganError, shown, some
 from frugan.images import to_float
 from frugan.latent.code import different
 from frugan.networks import Generator
@@ -59,7 +59,7 @@ def read_targets(paths: Sequence[str | Path], G: Generator) -> Targets:
             changes.setdefault(what + over, []).append(file.name)
         fitted = resize(convert(pixels, G.channels), size, alpha=G.pixels.alpha)
         images.append(to_float(torch.from_numpy(np.array(fitted))[None]))
-    notes = [f"{what}: {_some(names)}" for what, names in changes.items()]
+    notes = [f"{what}: {some(names)}" for what, names in changes.items()]
     return Targets(different([file.stem for file in files], RESERVED), torch.cat(images).contiguous(), notes)
 
 
@@ -124,7 +124,3 @@ def _read(file: Path) -> np.ndarray:
             return read_pixels(opened)
     except Exception as error:  # a damaged file can be wrong in any way
         raise FruganError(f"{file} cannot be read as an image: {shown(error)}") from error
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

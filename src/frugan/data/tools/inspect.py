@@ -27,7 +27,7 @@ from frugan.data.sources.crops import Crops
 from frugan.data.stats import kept_share, percent
 from frugan.data.target import MixedImages, size_name
 from frugan.data.workers import Progress, in_threads, per_image
-from frugan.errors import FruganError, shown
+from frugan.errors import FruganError, by_reason, shown
 from frugan.image_files import Kind, choose_sheet
 from frugan.images import beside_masks, grid, to_float
 from frugan.pixel_format import full_value, is_colour
@@ -89,7 +89,7 @@ class Inspection:
             ("identical pixels", _groups(self.same_pixels)),
             ("near-duplicates", self._near_row()),
             ("unreadable", str(len(self.unreadable) or "none")),
-            *(("  skipped", f"{shown(name)}: {reason}") for name, reason in self.unreadable),
+            *(("  skipped", f"{names}: {reason}") for names, reason in by_reason(self.unreadable)),
             *([("other files", _listed(self.ignored))] if self.ignored else []),
             ("training at", f"{size_name((h, w))}, {_channels(data)}, {data.depth} bits"),
             *([("enlarged", f"{enlarged} images are smaller than that")] if enlarged else []),
