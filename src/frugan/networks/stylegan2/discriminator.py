@@ -128,7 +128,8 @@ def minibatch_std(
             f"into {channels} parts; choose a batch (per device) that is a multiple of the group"
         )
     y = x.float().reshape(batches, group, n // group, channels, c // channels, h, w)
-    y = (y.var(dim=1, correction=0, keepdim=True) + 1e-8).sqrt().mean(dim=(4, 5, 6))
+    y = y - y.mean(dim=1, keepdim=True)
+    y = (y.square().mean(dim=1, keepdim=True) + 1e-8).sqrt().mean(dim=(4, 5, 6))  # `var` is four times slower on a CPU
     y = y[..., None, None].expand(batches, group, n // group, channels, h, w).reshape(-1, channels, h, w)
     return torch.cat([x, y.to(x.dtype)], dim=1)
 
