@@ -43,7 +43,7 @@ from frugan.images import Pixels
 from frugan.pixel_format import NumberType, Range, held_type, is_plain
 from frugan.structure import converter
 
-FORMAT = 6  # rises when the same images and settings come to mean other pixels, or more is known of them
+FORMAT = 7  # rises when the same images and settings come to mean other pixels, or more is known of them
 
 STEPS = 3  # for each image: its hash, its header, its pixels
 

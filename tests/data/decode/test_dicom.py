@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,21 @@ def full(samples: np.ndarray, bits: int) -> np.ndarray:
     return np.rint(samples / (2.0**bits - 1) * np.iinfo(dtype).max).astype(dtype)
 
 
+def literal_rle(frame: np.ndarray) -> bytes:
+    """A frame of 32 bits as RLE without runs, which pydicom reads and does not write: a plane for each byte, the highest first."""
+    planes = np.ascontiguousarray(frame).view(np.uint8).reshape(-1, 4).T[::-1]
+    segments = []
+    for plane in planes:
+        parts = [plane[i : i + 128] for i in range(0, len(plane), 128)]
+        packed = b"".join(bytes([len(part) - 1]) + part.tobytes() for part in parts)
+        segments.append(packed + bytes(len(packed) % 2))
+    starts = 64 + np.cumsum([0, *map(len, segments[:-1])])
+    return struct.pack("<5L", 4, *starts).ljust(64, b"\0") + b"".join(segments)
+
+
 @settings(max_examples=60)
 @given(
-    bits=st.integers(1, 16),
+    bits=st.integers(1, 32),
     signed=st.booleans(),
     count=st.integers(1, 4),
     white=st.booleans(),
@@ -65,7 +78,7 @@ def test_grey_of_any_bits(
     rng = np.random.default_rng(seed)
     low, high = (-(1 << bits - 1), 1 << bits - 1) if signed else (0, 1 << bits)
     values = rng.integers(low, high, (count, 7, 9, 1))
-    allocated = 8 if bits <= 8 else 16
+    allocated = next(size for size in (8, 16, 32) if bits <= size)
     stored = values & ((1 << bits) - 1)
     stored = stored | (
         rng.integers(0, 1 << allocated - bits, stored.shape) << bits if junk and syntax != uid.RLELossless else 0
@@ -75,7 +88,9 @@ def test_grey_of_any_bits(
     elements |= {"PhotometricInterpretation": "MONOCHROME1"} if white else {}
     if rescale:
         elements |= {"RescaleSlope": rescale[0], "RescaleIntercept": rescale[1]}
-    if syntax == uid.RLELossless:
+    if syntax == uid.RLELossless and allocated == 32:
+        content = dicom(stored, syntax, PixelData=encapsulate([*map(literal_rle, stored)]), **elements)
+    elif syntax == uid.RLELossless:
         made = pydicom.dcmread(io.BytesIO(dicom(stored, **elements)))
         made.compress(uid.RLELossless)
         file = io.BytesIO()
@@ -85,10 +100,11 @@ def test_grey_of_any_bits(
         content = dicom(stored, syntax, **elements)
     values = low + high - 1 - values if white else values
     slope, intercept = map(float, rescale or (1, 0))
-    plain = not signed and (slope, intercept) == (1, 0)
-    whole = slope.is_integer() and intercept.is_integer()
-    rescaled = (values * slope + intercept).astype(np.int32 if whole else np.float32)
-    expected = full(values, bits) if plain else rescaled
+    as_stored, large = (slope, intercept) == (1, 0), bits > 16
+    whole = slope.is_integer() and intercept.is_integer() and (as_stored or not large)
+    kind = np.uint32 if as_stored and not signed else np.int32 if whole else np.float32
+    rescaled = (values * slope + intercept).astype(kind)
+    expected = full(values, bits) if as_stored and not signed and not large else rescaled
     np.testing.assert_array_equal(frames_of(content), expected)
     np.testing.assert_array_equal(read_pixels(io.BytesIO(content)), expected[0])
     header = read_header(io.BytesIO(content))
@@ -152,6 +168,32 @@ def test_the_rescale_of_every_frame(noise) -> None:
     np.testing.assert_array_equal(each, images * np.array([0.5, 2], np.float32)[:, None, None, None] - 10)
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+def test_doses_are_read_in_their_unit(dtype: type, noise, tmp_path: Path, cache: Path) -> None:
+    """Each file of a radiotherapy dose has a scaling of its own: stored numbers of two files do not compare."""
+    stored = noise(4, 8, 8, 1, dtype=dtype)
+    scalings = ("2.5e-8", "5e-8")
+    for i, image in enumerate(stored):
+        (tmp_path / f"{i}.dcm").write_bytes(dicom(image[None], DoseGridScaling=scalings[i % 2]))
+    data = open_dataset(DataConfig(str(tmp_path)), cache_dir=cache)
+    assert (data.pixel_format.dtype, data.skipped) == ("float32", [])
+    expected = stored * np.array([*map(float, scalings)] * 2)[:, None, None, None]
+    found = restore(data.pixels[:], data.value_range, alpha=False, dtype=np.float32)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=expected.max() * 2e-7)
+
+
+@pytest.mark.parametrize("dtype", [np.uint32, np.int32])
+def test_numbers_of_32_bits_are_held_over_a_range_of_their_own(dtype: type, noise, tmp_path: Path, cache: Path) -> None:
+    stored = noise(3, 8, 16, 1, dtype=dtype)
+    for i, image in enumerate(stored):
+        (tmp_path / f"{i}.dcm").write_bytes(dicom(image[None]))
+    data = open_dataset(DataConfig(str(tmp_path)), cache_dir=cache)
+    assert (data.pixel_format.dtype, data.resolution, data.skipped) == (np.dtype(dtype).name, (8, 16), [])
+    assert data.value_range == ((stored.min(), stored.max()),)
+    found = restore(data.pixels[:], data.value_range, alpha=False, dtype=np.float64)
+    np.testing.assert_allclose(found, stored, rtol=0, atol=(int(stored.max()) - int(stored.min())) * 2.0**-25)
+
+
 @pytest.mark.parametrize("slopes", [("1", "1"), ("1", "0.5"), ("0.5", "0.25")])
 def test_scans_of_whole_numbers_and_others_are_one_set(slopes: tuple[str, str], tmp_path: Path, cache: Path) -> None:
     """Whole numbers come back exactly and are held with 16 bits, where all of the set are; else all count as float32."""
@@ -186,6 +228,12 @@ REASONS = {
     "a slope that is none": (lambda: dicom(SMALL, RescaleSlope="0"), "slope"),
     "an intercept that is none": (lambda: dicom(SMALL, RescaleIntercept="7.5").replace(b"7.5", b"inf"), "slope|damaged"),
     "more bits than there are": (lambda: dicom(SMALL, BitsStored=20), "20 bits in 16"),
+    "32 bits, compressed": (
+        lambda: dicom(SMALL.astype(np.uint32), uid.JPEG2000Lossless, PixelData=encapsulate([b"xxxx"])),
+        "32 bits that is compressed or of colours; convert it to Explicit VR Little Endian",
+    ),
+    "colours of 32 bits": (lambda: dicom(SMALL.astype(np.uint32).repeat(3, -1)), "32 bits .* of colours"),
+    "64 bits": (lambda: dicom(SMALL.astype(np.uint64)), "64 bits in 64; convert it to 8, 16 or 32"),
     "a frame of another size": (
         lambda: dicom(SMALL, uid.JPEGLSLossless, PixelData=encapsulate([LARGE])),
         "999x999 pixels where the header says 8x8",

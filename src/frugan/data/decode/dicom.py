@@ -1,9 +1,9 @@
 """DICOM: pydicom reads the elements that pixels need, and no others; names of patients and institutions are never looked at.
 
-Stored values become the modality's own (rescale slope and intercept, for instance Hounsfield units), whole numbers as int32 and
-others as float32; unsigned ones without a rescale are a sample's declared range, as in other formats. The window of a file is not
-applied, since files differ in it: --value-range does that for a whole set. Compressed frames are decoded by imagecodecs, RLE by
-pydicom.
+Stored values become the modality's own (rescale slope and intercept, for instance Hounsfield units; the scaling of a dose grid),
+whole numbers as int32 and others as float32; unsigned ones without a rescale are a sample's declared range, as in other formats, or
+of more than 16 bits numbers as they are. The window of a file is not applied, since files differ in it: --value-range does that for
+a whole set. Compressed frames are decoded by imagecodecs, RLE by pydicom.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ _ELEMENTS = [
         "PixelRepresentation",
         "RescaleSlope",
         "RescaleIntercept",
+        "DoseGridScaling",
         "ModalityLUTSequence",
     ),
     *(
@@ -143,11 +144,12 @@ class Dicom:
 
 def _number_type(facts: _Facts, slope: float, intercept: float) -> NumberType | Literal[""]:
     """The type of rescaled numbers: int32 for whole ones, so that files of a set agree whatever their bits and intercepts are.
-    Empty for unsigned samples without a rescale."""
-    if not facts.signed and (slope, intercept) == (1, 0):
-        return ""
+    Empty for unsigned samples of up to 16 bits without a rescale."""
+    large = facts.bits > 16
+    if (slope, intercept) == (1, 0) and (large or not facts.signed):
+        return ("int32" if facts.signed else "uint32") if large else ""
     whole = slope.is_integer() and intercept.is_integer() and (abs(slope) * 65536 + abs(intercept)) < _EXACT
-    return "int32" if whole else "float32"
+    return "int32" if whole and not large else "float32"
 
 
 def open_dicom(file: BinaryIO) -> Stored:
@@ -228,8 +230,12 @@ def _check(facts: _Facts, dataset: Dataset) -> None:
         raise _Refused(str(error)) from None
     if facts.samples != (1 if _SPACES[facts.photometric] == "L" else 3):
         raise _Refused(f"a DICOM file of {facts.samples} samples and {facts.photometric} colours")
-    if facts.allocated not in (1, 8, 16) or not 1 <= facts.bits <= facts.allocated:
-        raise _Refused(f"a DICOM file of {facts.bits} bits in {facts.allocated}; convert it to 8 or 16")
+    if facts.allocated not in (1, 8, 16, 32) or not 1 <= facts.bits <= facts.allocated:
+        raise _Refused(f"a DICOM file of {facts.bits} bits in {facts.allocated}; convert it to 8, 16 or 32")
+    if facts.allocated == 32 and (facts.samples > 1 or facts.syntax not in (*_NATIVE, _RLE)):
+        raise _Refused(
+            "a DICOM file of 32 bits that is compressed or of colours; convert it to Explicit VR Little Endian, grey"
+        )
     if int(dataset.get("HighBit", facts.bits - 1)) != facts.bits - 1 or (facts.samples == 3 and facts.signed):
         raise _Refused(f"a DICOM file of {facts.bits} bits that do not lie where they usually do; convert it")
     if facts.syntax in _NATIVE:
@@ -302,7 +308,8 @@ def _rescale(dataset: Dataset, number: int) -> tuple[float, float]:
         group.PixelValueTransformationSequence[0] for group in places if "PixelValueTransformationSequence" in group
     ]
     place = (found or [dataset])[0]
-    slope, intercept = float(place.get("RescaleSlope", 1)), float(place.get("RescaleIntercept", 0))
+    scaling = dataset.get("DoseGridScaling", 1)  # of a radiotherapy dose, in place of a slope
+    slope, intercept = float(place.get("RescaleSlope", scaling)), float(place.get("RescaleIntercept", 0))
     if not (np.isfinite(slope) and np.isfinite(intercept) and slope):
         raise _Refused("a DICOM file whose rescale slope or intercept is no number, or 0")
     return slope, intercept
