@@ -68,6 +68,31 @@ def test_labels_at_fault_are_a_problem_not_an_end(tmp_path: Path, make_images) -
     assert "b.png has no label" in report.problems[0]
 
 
+TABLE = "name,kind\n" + "".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(4))
+IN_USE = {
+    "labels.csv": ({"labels.csv": TABLE, "labels.json": '{"kind": ["b", "a"]}'}, {}),
+    "named": ({"kinds.csv": TABLE}, {"labels": "kinds.csv"}),
+    "by its path": ({"kinds.csv": TABLE}, {"labels": "set/kinds.csv"}),
+    "dataset.json": ({"dataset.json": json.dumps({"labels": {f"{i}.png": i % 2 for i in range(4)}})}, {}),
+    "groups": ({"who.csv": TABLE}, {"group": "who.csv:kind"}),
+    "channels": ({"data.json": '{"channels": 3}'}, {}),
+}
+
+
+@pytest.mark.parametrize("name", IN_USE)
+def test_what_is_in_use_is_no_other_file(
+    name: str, tmp_path: Path, make_images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_images(tmp_path / "set", [f"{i}.png" for i in range(4)], (16, 16))
+    texts, options = IN_USE[name]
+    for file, text in {**texts, "notes.txt": "x", "others.csv": TABLE, "others.json": "{}"}.items():
+        (tmp_path / "set" / file).write_text(text)
+    report = inspect(DataConfig("set", **options))
+    assert report.problems == []
+    assert report.ignored == {".txt": 1, ".csv": 1, ".json": 1}
+
+
 def test_strict_tells_of_unreadable_images(messy: Path) -> None:
     report = inspect(DataConfig(str(messy), resolution=(32, 32), channels="RGB", strict=True))
     assert report.problems == ["1 images cannot be read, and --strict refuses that; fix or remove them"]

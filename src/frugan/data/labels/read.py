@@ -73,6 +73,16 @@ def find_labels(source: Source, names: Sequence[str]) -> str:
     return "folders" if len(set(folders)) > 1 and "" not in folders else "none"
 
 
+def tables_beside(source: Source, specification: str) -> list[str]:
+    """The files beside the images that labels, or the groups of a column, are read from: tables, and classes listed beside them."""
+    if (file := _FILE.fullmatch(specification)) is None:
+        return []
+    here, top = Path(file["path"]).expanduser(), Path(source.path).resolve()
+    if here.exists() and not here.resolve().is_relative_to(top):
+        return []
+    return source.places(here.name) + source.places(f"{here.stem}.json") * (here.suffix.lower() != ".json")
+
+
 def read_column(source: Source, path: str, column: str, names: Sequence[str]) -> list[str]:
     """The cells of one column of a table, in the order of the images' names. The table is found and read as that of labels is.
 

@@ -19,11 +19,12 @@ from frugan.data.config import DataConfig
 from frugan.data.dataset import Dataset, untrained_warning
 from frugan.data.decode import Header, resize
 from frugan.data.duplicates import MOST_IMAGES, Pair, describe_pair, near_duplicates, split_warning
-from frugan.data.labels.read import find_labels
+from frugan.data.labels.read import find_labels, tables_beside
 from frugan.data.open import open_dataset, open_images
 from frugan.data.shards.locate import is_shards
-from frugan.data.sources.base import Source
+from frugan.data.sources.base import Derived, Source
 from frugan.data.sources.crops import Crops
+from frugan.data.sources.declared import DATA_FILE, Named
 from frugan.data.stats import kept_share, percent
 from frugan.data.target import MixedImages, size_name
 from frugan.data.workers import Progress, in_threads, per_image
@@ -195,11 +196,23 @@ def inspect(
         white=[name for name, look in zip(opened.names, looks) if look.white],
         own=source.own.names,
         unreadable=opened.skipped,
-        ignored=dict(source.ignored),
+        ignored=_unused(source, opened.config),
         problems=problems + label_problems,
         config=config,
         dataset=opened,
     )
+
+
+def _unused(source: Source, config: DataConfig) -> dict[str, int]:
+    """Files by suffix that are neither images nor in use: for labels, groups, or what channels are."""
+    counts = Counter(source.ignored)
+    used = {place for table in (config.labels, config.group or "") for place in tables_beside(source, table)}
+    within: Any = source
+    while isinstance(within, Derived):
+        used |= {*source.places(DATA_FILE)} if isinstance(within, Named) else set()
+        within = within.source
+    counts.subtract(Path(place).suffix.lower() for place in used)
+    return dict(+counts)
 
 
 def _refuse_shards(path: str) -> None:
