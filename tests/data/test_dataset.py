@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from frugan.data import DataConfig, draw_labels, open_dataset
-from frugan.data.dataset import untrained_warning
+from frugan.data.dataset import Dataset, untrained_warning
+from frugan.data.store import split
 from frugan.errors import FruganError
 from tests.program import SMALL_NETWORKS, call
 
@@ -92,26 +93,94 @@ def test_split(held_out: float, count: int, config: DataConfig) -> None:
 def test_the_split_depends_on_names_and_seed_only(config: DataConfig) -> None:
     base = replace(config, held_out=8)
     held = open_dataset(base).held_out_indices
-    for change in (
-        {"mirror": True},
-        {"labels": "folders"},
-        {"labels": "folders", "balanced": True},
-        {"channels": "L"},
-        {"resolution": (6, 8)},
-    ):
+    for change in ({"mirror": True}, {"channels": "L"}, {"resolution": (6, 8)}):
         np.testing.assert_array_equal(open_dataset(replace(base, **change)).held_out_indices, held)
     assert list(open_dataset(replace(base, held_out_seed=1)).held_out_indices) != list(held)
     smaller = open_dataset(replace(base, held_out=5)).held_out_indices
     assert set(smaller) < set(held)
 
 
-def test_more_images_hardly_move_the_split(config: DataConfig, make_images) -> None:
+def test_each_class_gives_its_share(config: DataConfig) -> None:
+    """20 of class a, 10 of b: whatever else is asked for, and a smaller part within a larger one."""
+    before: set[int] = set()
+    for count in range(1, 30):
+        base = replace(config, held_out=count, labels="folders")
+        data = open_dataset(base)
+        held = data.labels[data.held_out_indices].sum(0)
+        assert held.sum() == count
+        assert abs(held - count * np.array([2, 1]) / 3).max() < 1
+        assert before < set(data.held_out_indices.tolist())
+        before = set(data.held_out_indices.tolist())
+        if count == 7:
+            for change in ({"mirror": True}, {"balanced": True}, {"channels": "L"}, {"resolution": (6, 8)}):
+                assert set(open_dataset(replace(base, **change)).held_out_indices.tolist()) == before
+            assert set(open_dataset(replace(base, held_out_seed=1)).held_out_indices.tolist()) != before
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=60), st.floats(0.01, 0.99), st.integers(0, 3))
+def test_shares_are_rounded_at_one_half(classes: list[int], share: float, seed: int) -> None:
+    """For a share s, round(s · size) of every class are held out (Webster's rule); classes that are alike are split by names."""
+    kinds = np.array(classes)
+    names = [f"{i}.png" for i in range(len(kinds))]
+    if round(share * len(kinds)) >= len(kinds):
+        return
+    train, held = split(names, share, seed, classes=kinds)
+    assert sorted([*train, *held]) == list(range(len(kinds)))
+    assert len(held) == max(round(share * len(kinds)), 1)
+    sizes = np.bincount(kinds)
+    counts = np.bincount(kinds[held], minlength=len(sizes))
+    counts, sizes = counts[sizes > 0], sizes[sizes > 0]
+    assert ((counts - 0.5) / sizes).max() <= ((counts + 0.5) / sizes).min() + 1e-12
+    for same in (np.zeros_like(kinds), np.arange(len(kinds))):
+        np.testing.assert_array_equal(split(names, share, seed, classes=same)[1], split(names, share, seed)[1])
+
+
+LABELLED = {
+    "classes": ("name,kind", lambda i: f"{'ab'[i % 3 == 0]}", True),
+    "numbers": ("name,year", lambda i: f"{i}.5", False),
+    "classes beside numbers": ("name,kind,size", lambda i: f"{'ab'[i % 3 == 0]},{i}.5", True),
+    "two kinds": ("name,kind,shape", lambda i: f"{'ab'[i % 3 == 0]},{'xy'[i % 2]}", False),
+}
+
+
+@pytest.mark.parametrize("kind", LABELLED)
+def test_which_labels_count_as_classes(kind: str, config: DataConfig) -> None:
+    header, label, stratified = LABELLED[kind]
+    rows = [f"{name},{label(i)}" for i, name in enumerate(NAMES)]
+    (Path(config.path) / "labels.csv").write_text("\n".join([header, *rows]))
+    shares = []
+    for seed in range(6):
+        base = replace(config, held_out=9, held_out_seed=seed)
+        plain, labelled = (open_dataset(replace(base, labels=labels)) for labels in ("none", "auto"))
+        same = labelled.held_out_indices.tolist() == plain.held_out_indices.tolist()
+        assert same or stratified
+        shares.append(labelled.labels[labelled.held_out_indices][:, :2].sum(0).tolist())
+    assert (shares == [[6, 3]] * 6) == stratified
+
+
+def test_a_run_that_began_unstratified_keeps_its_held_out_images(config: DataConfig) -> None:
+    """As the fingerprint tells: that of earlier versions is known still."""
+    plain = replace(config, held_out=6, held_out_seed=1)
+    data = open_dataset(replace(plain, labels="folders"))
+    earlier = Dataset(data.config, data._cached, data._read_labels, stratify=False)
+    assert earlier.fingerprint != data.fingerprint
+    assert earlier.held_out_indices.tolist() != data.held_out_indices.tolist()
+    resumed = open_dataset(replace(plain, labels="folders")).as_begun_with(earlier.fingerprint)
+    assert resumed.fingerprint == earlier.fingerprint
+    np.testing.assert_array_equal(resumed.held_out_indices, open_dataset(plain).held_out_indices)
+    assert data.as_begun_with(data.fingerprint) is data
+    assert data.as_begun_with("another") is data
+
+
+@pytest.mark.parametrize("labels", ["none", "folders"])
+def test_more_images_hardly_move_the_split(labels: str, config: DataConfig, make_images) -> None:
     def held() -> set[str]:
-        data = open_dataset(replace(config, held_out=8))
+        data = open_dataset(replace(config, held_out=8, labels=labels))
         return {data.names[i] for i in data.held_out_indices}
 
     before = held()
-    make_images(Path(config.path), ["c/new.png"])
+    make_images(Path(config.path), ["a/new.png"])
     assert len(before & held()) >= 7
 
 

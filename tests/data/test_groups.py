@@ -58,6 +58,51 @@ def test_groups_of_one_image_are_split_as_by_the_seed() -> None:
         np.testing.assert_array_equal(by_group, plain)
 
 
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 5)), min_size=4, max_size=40),
+    st.floats(0.05, 0.6),
+    st.integers(0, 3),
+)
+def test_groups_are_stratified(groups: list[tuple[int, int]], share: float, seed: int) -> None:
+    """Whole groups, as near to the number as without classes; where all have one size, by the same rule as images."""
+    names = [f"group {i:02d}" for i, (_, size) in enumerate(groups) for _ in range(size)]
+    classes = np.array([kind for kind, size in groups for _ in range(size)])
+    if round(share * len(names)) >= len(names):
+        return
+    plain, held = (split_groups(grouped(names, "folder"), share, seed, by)[1] for by in (None, classes))
+    assert len(plain) == len(held)
+    assert not {names[i] for i in held} & {name for i, name in enumerate(names) if i not in set(held)}
+    alike = [f"group {i:02d}" for i in range(len(groups)) for _ in range(3)]
+    kinds = np.array([kind for kind, _ in groups])
+    _, held = split_groups(grouped(alike, "folder"), share, seed, kinds.repeat(3))
+    found = np.unique(np.array(held) // 3)
+    if 3 * len(found) == round(share * len(alike)):
+        expected = split([f"group {i:02d}" for i in range(len(groups))], len(found), seed, classes=kinds)[1]
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_patients_of_two_diagnoses(tmp_path: Path, make_images) -> None:
+    """40 patients, 10 of them ill, of 2 to 5 scans each: a fifth of either is held out, and none is divided."""
+    names = [f"p{p:02d}_{s}.png" for p in range(40) for s in range(2 + p % 4)]
+    make_images(tmp_path, names)
+    rows = [f"{name},{'ill' if int(name[1:3]) % 4 == 1 else 'well'}" for name in names]
+    (tmp_path / "labels.csv").write_text("\n".join(["name,state", *rows]))
+    for seed in range(10):
+        config = DataConfig(str(tmp_path), labels="auto", group=r"regex:^(p\d+)_", held_out=0.2, held_out_seed=seed)
+        data = open_dataset(config)
+        assert data.groups is not None
+        assert len(data.held_out_indices) == 28
+        assert not {*data.groups.numbers[data.train_indices]} & {*data.groups.numbers[data.held_out_indices]}
+        ill = data.labels[data.held_out_indices, 0].sum()
+        assert abs(ill - 6) <= 3, (seed, ill)
+
+
+def test_the_class_of_a_group_is_that_of_most_images() -> None:
+    groups = grouped([*"aaabbcccc"], "folder")
+    assert groups.most_frequent(np.array([2, 0, 2, 5, 1, 3, 3, 4, 4])).tolist() == [2, 1, 3]
+
+
 def test_many_groups_take_bounded_time() -> None:
     sizes = np.random.default_rng(0).integers(1, 40, 20_000).tolist()
     assert sum(sizes[i] for i in nearest_groups(sizes, 40_000)) == 40_000

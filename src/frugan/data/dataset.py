@@ -54,8 +54,11 @@ class Dataset:
         own: OwnFiles | None = None,
         store: PixelStore | None = None,
         groups: Groups | None = None,
+        *,
+        stratify: bool = True,
     ) -> None:
-        """`store`: where the pixels lie and how they are visited; by default those of `cached`, all at hand."""
+        """`store`: where the pixels lie and how they are visited; by default those of `cached`, all at hand. `stratify`: whether
+        each class gives its share of the held-out images."""
         stays = config.channels == AS_FILES or parse_channels(config.channels).masks
         settled = config.channels if stays else cached.settings.channels
         self.config = replace(config, channels=settled, value_range=cached.settings.value_range)
@@ -74,10 +77,11 @@ class Dataset:
         self.column_names = labels.names
         self.cache_folder = cached.folder
         self.groups = groups
+        classes = labels.classes if stratify and config.held_out and self.store.at_hand else None
         self.train_indices, self.held_out_indices = self.store.split(
-            self.names, config.held_out, config.held_out_seed, groups
+            self.names, config.held_out, config.held_out_seed, groups, classes
         )
-        self.fingerprint = _fingerprint(config, cached, labels, groups)
+        self.fingerprint = _fingerprint(config, cached, labels, groups, stratified=classes is not None)
         self._cached, self._read_labels = cached, labels
         self._resident: Tensor | None = None
         self._strata  # noqa: B018 — to find labels that are no classes now, not at the first draw
@@ -213,11 +217,15 @@ class Dataset:
             )
 
     def as_begun_with(self, fingerprint: str | None) -> Dataset:
-        """This set, with numbered classes encoded as at first (see `spread`) where it then has that fingerprint."""
-        if fingerprint in (None, self.fingerprint) or (labels := spread(self._read_labels)) is None:
+        """This set where it has that fingerprint, or none is known; else as earlier versions read it, if that has: held-out images
+        not stratified, numbered classes perhaps encoded as at first (see `spread`)."""
+        if fingerprint in (None, self.fingerprint):
             return self
-        found = Dataset(self.config, self._cached, labels, self.own, self.store, self.groups)
-        return found if found.fingerprint == fingerprint else self
+        for labels in filter(None, (self._read_labels, spread(self._read_labels))):
+            found = Dataset(self.config, self._cached, labels, self.own, self.store, self.groups, stratify=False)
+            if found.fingerprint == fingerprint:
+                return found
+        return self
 
     def describe(self) -> dict[str, Any]:
         """The record of a run's data, for JSON: sizes, the split by name, what was skipped, the fingerprint."""
@@ -267,12 +275,12 @@ class Dataset:
     @cached_property
     def _classes(self) -> np.ndarray:
         """int64 `[N]`. Raises `FruganError` unless every image has exactly one class."""
-        one_hot = ((self.labels == 0) | (self.labels == 1)).all() and (self.labels.sum(1) == 1).all()
-        if self.label_size < 2 or not one_hot:
+        classes = None if self.measured_columns else self._read_labels.classes
+        if classes is None:
             raise FruganError(
                 "balanced sampling needs one class per image, but the labels are numbers or several at once"
             )
-        return self.labels.argmax(1)
+        return classes
 
     def _gather(self, rows: np.ndarray, device: torch.device) -> Tensor:
         kept = self._resident
@@ -332,7 +340,9 @@ def _plain_range(value_range: Range | None) -> list[Any] | None:
     return pairs[0] if len(pairs) == 1 else pairs
 
 
-def _fingerprint(config: DataConfig, cached: CachedPixels, labels: Labels, groups: Groups | None) -> str:
+def _fingerprint(
+    config: DataConfig, cached: CachedPixels, labels: Labels, groups: Groups | None, *, stratified: bool
+) -> str:
     settings = [
         cached.names,
         config.mirror,
@@ -345,6 +355,8 @@ def _fingerprint(config: DataConfig, cached: CachedPixels, labels: Labels, group
         settings.append(_plain_range(cached.stats.value_range))
     if groups:
         settings.append([groups.names, groups.numbers.tolist()])
+    if stratified:  # as no earlier version did
+        settings.append("stratified")
     digest = hashlib.sha256(f"{cached.digest}{json.dumps(settings)}{labels.values.shape}".encode())
     digest.update(labels.values.tobytes())
     return digest.hexdigest()

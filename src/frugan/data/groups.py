@@ -36,6 +36,12 @@ class Groups:
         """Images of each group, int64 `[len(names)]`, all above 0."""
         return np.bincount(self.numbers, minlength=len(self.names))
 
+    def most_frequent(self, classes: np.ndarray) -> np.ndarray:
+        """The class of most images of each group, the lowest of equally many, int64 `[len(names)]`; `classes`: int64 `[N]`."""
+        (groups, kinds), counts = np.unique(np.stack([self.numbers, classes]), axis=1, return_counts=True)
+        order = np.lexsort((kinds, -counts, groups))
+        return kinds[order][np.unique(groups[order], return_index=True)[1]]
+
     def describe(self, held_out: np.ndarray) -> str:
         """How many groups there are and, of the held-out images (int64 `[n]`, their rows), how many of these are whole groups."""
         sizes = self.sizes

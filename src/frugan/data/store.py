@@ -26,7 +26,12 @@ class PixelStore(Protocol):
     def pixels(self) -> Pixels: ...
 
     def split(
-        self, names: list[str], held_out: float, seed: int, groups: Groups | None = None
+        self,
+        names: list[str],
+        held_out: float,
+        seed: int,
+        groups: Groups | None = None,
+        classes: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Divides the images into training and held-out ones: (train, held out), sorted int64 positions.
 
@@ -35,6 +40,7 @@ class PixelStore(Protocol):
             held_out: number (1 or more) or share (below 1).
             seed: of the choice.
             groups: whole groups are held out; None: images.
+            classes: int64 `[N]`, each of which gives its share; None: the choice takes no heed of classes.
 
         Raises `FruganError` where that is impossible.
         """
@@ -72,9 +78,16 @@ class LocalPixels:
         self.pixels = pixels
 
     def split(
-        self, names: list[str], held_out: float, seed: int, groups: Groups | None = None
+        self,
+        names: list[str],
+        held_out: float,
+        seed: int,
+        groups: Groups | None = None,
+        classes: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        return split_groups(groups, held_out, seed) if groups and held_out else split(names, held_out, seed)
+        if groups and held_out:
+            return split_groups(groups, held_out, seed, classes)
+        return split(names, held_out, seed, classes=classes)
 
     def begin(self, train: np.ndarray, held_out: np.ndarray) -> None:
         pass
@@ -92,7 +105,11 @@ class LocalPixels:
 
 
 def split(
-    names: list[str], held_out: float, seed: int, ranks: Sequence[bytes] | None = None
+    names: list[str],
+    held_out: float,
+    seed: int,
+    ranks: Sequence[bytes] | None = None,
+    classes: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divides images into training and held-out ones: (train, held out), sorted int64 positions.
 
@@ -104,24 +121,29 @@ def split(
         held_out: number (1 or more) or share (below 1).
         seed: of the ranks.
         ranks: of each image, ahead of its name's; images with the lowest come first.
+        classes: of each image, int64 `[N]`; see `_shared_order`.
     """
     count = _held_out_count(held_out, len(names))
     keys = [split_key(name, seed) for name in names]
     keys = [rank + key for rank, key in zip(ranks, keys)] if ranks else keys
-    order = np.array(sorted(range(len(names)), key=keys.__getitem__), np.int64)
+    order = _shared_order(keys, classes, np.ones(len(names), np.int64))
     return np.sort(order[count:]), np.sort(order[:count])
 
 
-def split_groups(groups: Groups, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split_groups(
+    groups: Groups, held_out: float, seed: int, classes: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Divides images into training and held-out ones by whole groups, as `split` does by images.
 
     The number of images held out is as near as groups allow to that asked for. The choice follows from the groups'
-    names, sizes and the seed: among choices that come equally near it prefers groups of the lowest fixed random rank.
+    names, sizes and the seed: among choices that come equally near it prefers groups of the lowest fixed random rank, or
+    those by which each class comes nearest to its share.
 
     Args:
         groups: of the images.
         held_out: number (1 or more) or share (below 1) of images.
         seed: of the ranks.
+        classes: of each image, int64 `[N]`; a group counts with the class that most of its images have.
 
     Raises `FruganError` where there is only one group.
     """
@@ -132,10 +154,30 @@ def split_groups(groups: Groups, held_out: float, seed: int) -> tuple[np.ndarray
             f"--group {shown(groups.by)} puts all {sizes[0]} images into one group ({shown(groups.names[0])}), so that holding it "
             "out would leave none to train on; group by a finer rule, or leave out --held-out"
         )
-    ranked = sorted(range(len(sizes)), key=lambda group: split_key(groups.names[group], seed))
+    kinds = None if classes is None else groups.most_frequent(classes)
+    ranked = _shared_order([split_key(name, seed) for name in groups.names], kinds, sizes)
     chosen = [ranked[place] for place in nearest_groups(sizes[ranked].tolist(), count)]
     is_held_out = np.isin(groups.numbers, chosen)
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
+
+
+def _shared_order(keys: Sequence[bytes], classes: np.ndarray | None, sizes: np.ndarray) -> np.ndarray:
+    """The order in which images, or groups of them, are held out, as int64 positions: by their keys; with classes so that
+    as many as are taken from the front divide among these as all images do (Webster's rule: each class gives its share, rounded).
+
+    Args:
+        keys: random ranks.
+        classes: int64 `[n]`, or None.
+        sizes: images of each, int64 `[n]`.
+    """
+    order = np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
+    if classes is None:
+        return order
+    rows = order[np.argsort(classes[order], kind="stable")]  # by class, then by key
+    totals, place = np.bincount(classes, sizes), np.empty(len(keys))
+    before = np.cumsum(sizes[rows]) - (np.cumsum(totals) - totals)[classes[rows]] - sizes[rows] / 2  # within the class
+    place[rows] = before / totals[classes[rows]]
+    return order[np.argsort(place[order], kind="stable")]
 
 
 def _held_out_count(held_out: float, images: int) -> int:

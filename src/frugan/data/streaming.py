@@ -214,7 +214,12 @@ class StreamedPixels:
         self._parts: tuple[np.ndarray, ...] = ()
 
     def split(
-        self, names: list[str], held_out: float, seed: int, groups: Groups | None = None
+        self,
+        names: list[str],
+        held_out: float,
+        seed: int,
+        groups: Groups | None = None,
+        classes: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Divides images by whole shards, with the arguments as of `PixelStore.split`.
 
@@ -223,6 +228,7 @@ class StreamedPixels:
         shards = [split_key(self.pixels.url(k).rpartition("/")[2], seed) for k in range(len(self.pixels.starts) - 1)]
         ranks = [shards[k] for k in self.pixels.shard_of(np.arange(len(names)))]
         assert groups is None, "`DataConfig` refuses them"
+        assert classes is None, "shards are not divided by classes"
         return split(names, held_out, seed, ranks)
 
     def begin(self, train: np.ndarray, held_out: np.ndarray) -> None:

@@ -40,6 +40,13 @@ class Labels:
         unnamed = [f"label {i}" for i in range(self.values.shape[1])]
         return list(self.column_names) or self.class_names or (unnamed if len(unnamed) > 1 else ["label"])
 
+    @property
+    def classes(self) -> np.ndarray | None:
+        """Each image's class, int64 `[N]`, measured columns aside; None unless each image has one of two or more."""
+        kinds = np.delete(self.values, self.measured, axis=1) if self.measured else self.values
+        one_hot = ((kinds == 0) | (kinds == 1)).all() and (kinds.sum(1) == 1).all()
+        return kinds.argmax(1) if kinds.shape[1] > 1 and one_hot else None
+
 
 @dataclass(frozen=True)
 class Block:
