@@ -178,7 +178,7 @@ def test_doses_are_read_in_their_unit(dtype: type, noise, tmp_path: Path, cache:
     data = open_dataset(DataConfig(str(tmp_path)), cache_dir=cache)
     assert (data.pixel_format.dtype, data.skipped) == ("float32", [])
     expected = stored * np.array([*map(float, scalings)] * 2)[:, None, None, None]
-    found = restore(data.pixels[:], data.value_range, alpha=False, dtype=np.float32)
+    found = restore(data.pixels[:], data.value_range, alpha=False, dtype="float32")
     np.testing.assert_allclose(found, expected, rtol=0, atol=expected.max() * 2e-7)
 
 
@@ -190,7 +190,7 @@ def test_numbers_of_32_bits_are_held_over_a_range_of_their_own(dtype: type, nois
     data = open_dataset(DataConfig(str(tmp_path)), cache_dir=cache)
     assert (data.pixel_format.dtype, data.resolution, data.skipped) == (np.dtype(dtype).name, (8, 16), [])
     assert data.value_range == ((stored.min(), stored.max()),)
-    found = restore(data.pixels[:], data.value_range, alpha=False, dtype=np.float64)
+    found = restore(data.pixels[:], data.value_range, alpha=False, dtype="float64")
     np.testing.assert_allclose(found, stored, rtol=0, atol=(int(stored.max()) - int(stored.min())) * 2.0**-25)
 
 
