@@ -110,5 +110,5 @@ def comparison(names: Sequence[str], targets: Tensor, rungs: Sequence[Rung]) -> 
         torch.stack([*shown, left], 1).flatten(0, 1),
         len(columns),
         column_names=columns,
-        row_names=[n[:16] for n in names],
+        row_names=names,
     )
