@@ -18,7 +18,7 @@ from frugan.cli.app import app
 from frugan.cli.explore import network_name, open_networks
 from frugan.errors import FruganError
 from frugan.interop import Imported, write_directory
-from frugan.latent.direction import save_directions
+from frugan.latent.direction import load_directions, save_directions
 from tests.explorer.conftest import make_directions, make_network
 
 
@@ -65,6 +65,11 @@ def test_directions_that_are_named_are_those_of_the_first_network(source: Path, 
     assert other.directions == []
     with pytest.raises(FruganError, match="another generator"):
         open_networks(sources[::-1], folders, "cpu")
+
+
+def test_the_sample_generator_comes_with_sliders_of_its_own() -> None:
+    (network,) = open_networks(["sample"], [], "cpu")
+    assert [d.name for d in network.directions] == [d.name for d in load_directions("sample")]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.1", "example.org", "::"])

@@ -76,8 +76,10 @@ def test_directions_of_every_method_are_found_shown_and_edited_with(
     arguments = [levels if a == "8-16" else a for a in METHODS[method]]
     (tmp_path / "scores.csv").write_text("seed,score\n" + "".join(f"{i},{np.sin(i)}\n" for i in range(60)))
     text = run("directions", network, "--method", method, "--samples", 500, "--out", "d", *arguments)
-    assert "frugan edit" in text
     effects = json.loads((tmp_path / "d/effects.json").read_text())
+    low, high = find_direction(f"{tmp_path / 'd'}:0").slider
+    assert "frugan edit" in text
+    assert f"--strengths {low:g}:{high:g}:7" in text
     n = len(effects["directions"])
     assert n == {"ganspace": 3, "sefa": 3, "stylespace": 2}.get(method, 1)
     assert np.allclose(np.diag(effects["overlap"]), 1, atol=1e-5)

@@ -122,6 +122,8 @@ CASES: list[tuple[str, dict[str, Any], str | None]] = [
     ("membership", attacked(0.5 + NEAR, 0.01 + NEAR, half=0.04), "supported"),
     ("membership", attacked(0.4 + NEAR, 0.5), "open"),
     ("membership", attacked(0.4 - NEAR, 0.5), "supported"),
+    ("membership", attacked(0.3 + NEAR, 1.0), "supported"),
+    ("membership", attacked(0.3 - NEAR, 1.0), "open"),  # below chance
     ("usefulness", task(-0.2, -NEAR), "against"),
     ("usefulness", task(-0.2, NEAR), "open"),
     ("usefulness", task(NEAR, 0.2), "supported"),
@@ -138,7 +140,8 @@ CASES: list[tuple[str, dict[str, Any], str | None]] = [
     ("sharpness", sharp(0.6 + NEAR), "against"),
     ("sharpness", sharp(0.6 - NEAR), "supported"),
     ("sharpness", sharp(0.4 - NEAR), "against"),
-    ("sharpness", sharp(0.9, distance=1.0), "supported"),
+    ("sharpness", sharp(0.9, distance=1.0), "open"),
+    ("sharpness", sharp(0.6 - NEAR, distance=1.0), "supported"),
 ]
 
 

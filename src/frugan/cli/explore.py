@@ -178,9 +178,11 @@ def _training_images(source: str, device: str) -> Callable[[], TrainingImages] |
 def _directions(G: Generator, source: str, folders: list[Path], *, is_first: bool) -> list[Direction]:
     from frugan.latent.direction import FACTS, load_directions
     from frugan.latent.explore import Request, find
+    from frugan.shipped import resolve_shipped
 
-    own = Path(source) / "directions"
-    if not folders and Path(source).is_dir():
+    home = resolve_shipped(source)
+    own = home if (home / FACTS).is_file() else home / "directions"
+    if not folders and home.is_dir():
         folders = [own] if (own / FACTS).is_file() else [f.parent for f in sorted(own.glob(f"*/{FACTS}"))]
     if not folders:
         with bar("looking for directions (ganspace)") as progress:

@@ -97,8 +97,10 @@ def directions(
     _show(found)
     say(f"{len(found)} directions in {out}; look at {out / 'all.png'}")
     tell_of_sheet(G)
-    to_edit = ("edit", network, "--direction", f"{out}:0", "--strengths", "-3:3:7")
-    print_command("Edit with", *to_edit, *class_option(G, label))
+    for _, effect in found[:1]:
+        low, high = effect.slider
+        to_edit = ("edit", network, "--direction", f"{out}:0", "--strengths", f"{low:g}:{high:g}:7")
+        print_command("Edit with", *to_edit, *class_option(G, label))
 
 
 def edit(

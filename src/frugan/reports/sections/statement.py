@@ -222,6 +222,12 @@ def _membership(n: Numbers) -> Judgement:
             )
         elif auc["high"] > MEMBERSHIP_WEAK:
             yield "open", f"Whether {by} tells which images were trained on is within the noise ({said})."
+        elif auc["high"] < 0.5:
+            yield (
+                "open",
+                f"By {by}, unseen images look more trained on than training images do ({said}): they differ in something else, "
+                "behind which a leak can hide.",
+            )
         else:
             yield "supported", f"The attack by {by} told next to nothing ({said}); stronger ones were not tried."
 
@@ -279,7 +285,7 @@ def _spectrum(n: Numbers) -> Judgement:
         if found["largest_difference_db"] > found["floor_db"]:
             yield "against", f"The power spectrum of the samples differs from that of real images ({said})."
         else:
-            yield "supported", f"The power spectrum is that of real images ({said})."
+            yield "supported", f"The power spectrum could not be told from that of real images ({said})."
 
 
 def _values(n: Numbers) -> Judgement:
@@ -287,7 +293,7 @@ def _values(n: Numbers) -> Judgement:
     if off := [name for name, c in channels.items() if c["distance"] > c["floor"]]:
         yield "against", f"Values are distributed otherwise than in real images: {', '.join(off)}."
     elif channels:
-        yield "supported", "The histograms of values are those of real images."
+        yield "supported", "The histograms of values could not be told from those of real images."
 
 
 def _sharp(n: Numbers) -> Judgement:
@@ -295,8 +301,10 @@ def _sharp(n: Numbers) -> Judgement:
         chance = found["chance_sharper"]
         span = _span(found.get("chance_sharper_interval"), ".2f")
         said = f"a sample is sharper than a real image with chance {chance:.2f}{span}"
-        if found["distance"] <= found["floor"] or abs(chance - 0.5) <= SHARPNESS:
+        if abs(chance - 0.5) <= SHARPNESS:
             yield "supported", f"Samples are about as sharp as real images ({said})."
+        elif found["distance"] <= found["floor"]:
+            yield "open", f"Whether samples are as sharp as real images is within the noise ({said})."
         else:
             yield (
                 "against",
@@ -318,13 +326,13 @@ RULES: tuple[Rule, ...] = (
     Rule("groups", "copying", "open: unseen images share a group (patient, film, slide) with training images", _divided_groups),
     Rule("near-duplicates", "copying", "open: held-out images are near-duplicates of training images", _near_duplicates),
     Rule("copies in pixels", "copying", "against: the interval of the samples' share lies above that of unseen images; open: C_T is above its noise; else supported", _copies_in_pixels),
-    Rule("membership", "privacy", f"against: AUC's interval above 0.5 and p below {MEMBERSHIP_P:g}; open: it reaches beyond {MEMBERSHIP_WEAK:g}; else supported", _membership),
+    Rule("membership", "privacy", f"against: AUC's interval above 0.5 and p below {MEMBERSHIP_P:g}; open: it reaches beyond {MEMBERSHIP_WEAK:g}, or lies below 0.5; else supported", _membership),
     Rule("usefulness", "usefulness", "against or supported: the interval of the difference in score does not hold 0; else open", _utility),
     Rule("own statistics", "usefulness", f"against: p below {MEMBERSHIP_P:g}; else supported", _statistics),
     Rule("leaks", "artefacts", "against: share above 2 % at significance 1 %; open: cannot tell; supported: all answered no", _leaks),
     Rule("spectrum", "artefacts", "against: the largest difference is above that of halves of real images (97.5 %)", _spectrum),
     Rule("values", "artefacts", "against: a channel's distance is above that of halves of real images (97.5 %)", _values),
-    Rule("sharpness", "artefacts", f"against: above the halves' distance, and the chance to be sharper is more than {SHARPNESS:g} from 0.5", _sharp),
+    Rule("sharpness", "artefacts", f"supported: the chance to be sharper is within {SHARPNESS:g} of 0.5; against: it is not, and the distance is above the halves'; else open", _sharp),
 )  # fmt: skip
 """In the order in which their sentences stand."""
 
