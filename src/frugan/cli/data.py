@@ -290,13 +290,16 @@ def shard(
     channels: Annotated[
         str, Option(help="Channels of the files that are masks, RGB=image,3=mask; files: pass over a data.json.")
     ] = "auto",
+    masks: Annotated[
+        str | None, Option(help="Masks of the images, files of the same names: their last channel.")
+    ] = None,
     seed: Annotated[Seed, Option(help="Seed of the order of images.")] = 0,
 ) -> None:
     """Write the images as shards (WebDataset tars) with an index, to train on from a server or past one disk."""
     from frugan.data import tools
 
     with bar("writing shards") as progress:
-        settings = {"per_shard": per_shard, "labels": labels, "channels": channels, "seed": seed}
+        settings = {"per_shard": per_shard, "labels": labels, "channels": channels, "masks": masks, "seed": seed}
         done = tools.shard(path, out, progress=progress, **settings)
     for names, reason in by_reason(sorted(done.skipped)):
         say(f"skipped {names}: {reason}")

@@ -160,6 +160,6 @@ class DataConfig:
             )
         if self.masks is not None and is_shards(self.path):
             raise FruganError(
-                f"--masks {self.masks} with {self.path}: masks in shards are channels of the images themselves, which --channels "
-                "tells (RGB=image,3=mask); train on a folder, zip or array file for masks in files of their own"
+                f"--masks {self.masks} with {self.path}: masks in shards are channels of the images; write shards that have them "
+                f"with {command('data', 'shard', 'IMAGES', 'OUT', '--masks', self.masks)}, and train on OUT without --masks"
             )

@@ -41,9 +41,10 @@ def write(folder: Path, images: np.ndarray, kind: str) -> str:
         return str(folder / "set.npy")
     for i, image in enumerate(images):
         if kind == "png":
-            (folder / f"{i:02d}.png").write_bytes(png(image))
+            (folder / f"{i:02d}.png").write_bytes(png(image[..., 0] if image.shape[-1] == 1 else image))
         else:
-            tifffile.imwrite(folder / f"{i:02d}.tif", image, photometric="minisblack", planarconfig="contig")
+            planar = {"planarconfig": "contig"} if image.shape[-1] > 1 else {}
+            tifffile.imwrite(folder / f"{i:02d}.tif", image, photometric="minisblack", **planar)
     return str(folder)
 
 
@@ -183,6 +184,117 @@ def test_other_channels_may_be_asked_for(tmp_path: Path) -> None:
             same(data, files)
 
 
+def write_apart(root: Path, images: np.ndarray, masks: np.ndarray, kind: str) -> tuple[str, str]:
+    """Images and masks in sets of their own."""
+    return write(root / "images", images, kind), write(root / "masks", masks, "npy" if kind == "npy" else "tif")
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_masks_in_files_of_their_own_are_carried_along(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """The very data set that --masks makes of the files, for any channels, depth and kind of file, wide or tall."""
+    draw = data.draw
+    kind: Any = draw(st.sampled_from(["png", "tif", "npy"]))
+    count = draw(st.sampled_from([1, 3] if kind == "png" else [1, 2, 3, 4, 5, 9]))
+    dtype: Any = draw(st.sampled_from([np.uint8, *([np.uint16] if kind != "png" else [])]))
+    own: Any = draw(st.sampled_from([np.uint8, *([np.uint16] if dtype == np.uint16 else [])]))
+    values = draw(st.lists(st.integers(0, int(np.iinfo(own).max)), min_size=2, max_size=7, unique=True).map(sorted))
+    root, size = tmp_path_factory.mktemp("set"), draw(st.sampled_from([(12, 16), (16, 12)]))
+    number = draw(st.integers(len(values), 9))
+    images = np.random.default_rng(1).integers(0, int(np.iinfo(dtype).max) + 1, (number, *size, count)).astype(dtype)
+    where, masks = write_apart(root, images, planes(number, values, 1, size, 2).astype(own), kind)
+    done = shard(where, root / "shards", per_shard=draw(st.integers(1, 9)), masks=masks)
+    assert (done.count, done.skipped) == (number, [])
+    if draw(st.booleans()):
+        (root / "shards" / "index.json").unlink()
+    settings: dict[str, Any] = {"resolution": draw(st.sampled_from([None, (8, 8)])) if dtype == np.uint8 else None}
+    settings |= {"mask_filter": draw(st.sampled_from(["nearest", "smooth"]))}
+    files = open_dataset(DataConfig(where, masks=masks, **settings), cache_dir=root / "cache")
+    found = open_dataset(DataConfig(str(root / "shards"), **settings), cache_dir=root / "cache")
+    order = np.random.default_rng(0).permutation(number)
+    np.testing.assert_array_equal(found.pixels[:], np.asarray(files.pixels)[order])
+    assert (found.image_channels, found.alpha, found.value_range) == (count, False, files.value_range)
+    assert files.image_channels == count
+    assert found.masks == (MaskChannel(tuple(values), 16 if dtype == np.uint16 else 8),)
+
+
+def photos(root: Path) -> tuple[Path, Path]:
+    """JPEG, grey, RGBA and sideways photos of two classes in folders, and PNG masks of the same names."""
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        name, size = f"{'ab'[i % 2]}/{i}", (16, 24)
+        shape = (*size, *((), (3,), (4,), (3,))[i % 4 :][0])
+        image, suffix = (
+            Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)),
+            ("png", "jpg", "png", "jpg")[i % 4],
+        )
+        exif = Image.Exif()
+        exif[274] = 6  # lies on its side
+        mask = Image.fromarray((rng.random(size) < 0.5).astype(np.uint8) * 7)
+        for folder, picture, ending in (("photos", image, suffix), ("masks", mask, "png")):
+            (root / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            turned = picture.transpose(Image.Transpose.ROTATE_90) if i == 7 else picture
+            turned.save(root / folder / f"{name}.{ending}", **({"exif": exif} if i == 7 else {}))
+    return root / "photos", root / "masks"
+
+
+def test_photos_with_masks(tmp_path: Path) -> None:
+    """Labels come along; grey ones are RGB beside others; opacity is laid over white; one without a mask is left out and named."""
+    images, masks = photos(tmp_path)
+    (masks / "a/0.png").unlink()
+    done = shard(images, tmp_path / "shards", per_shard=3, masks=masks)
+    assert [name for name, _ in done.skipped] == ["a/0.png"]
+    files = open_dataset(DataConfig(str(images), channels="RGB", labels="folders", masks=str(masks)))
+    found = open_dataset(DataConfig(str(tmp_path / "shards"), labels="auto"))
+    order = np.random.default_rng(0).permutation(7)
+    np.testing.assert_array_equal(found.pixels[:], np.asarray(files.pixels)[order])
+    np.testing.assert_array_equal(found.labels, files.labels[order])
+    assert (found.masks, found.resolution, found.image_channels) == (files.masks, (16, 24), 3)
+
+
+def test_changed_masks_are_noticed(tmp_path: Path) -> None:
+    images, masks = photos(tmp_path)
+    shard(images, tmp_path / "one/set", masks=masks)
+    mask = masks / "b/1.png"
+    Image.fromarray(7 - np.asarray(Image.open(mask))).save(mask)
+    shard(images, tmp_path / "two/set", masks=masks)
+    found = [open_dataset(DataConfig(str(tmp_path / place / "set"))) for place in ("one", "two")]
+    assert found[0].names == found[1].names
+    assert found[0].masks == found[1].masks
+    assert found[0].fingerprint != found[1].fingerprint
+
+
+UNFIT: dict[str, tuple[Any, Any, dict[str, Any], str]] = {
+    "colours": (np.uint8, lambda m: np.stack([m, 0 * m, m], -1), {}, "its mask has colours"),
+    "16 bits beside 8": (
+        np.uint8,
+        lambda m: m.astype(np.uint16) * 300,
+        {},
+        "its mask holds 300, which images of 8 bits",
+    ),
+    "many values": (np.uint8, lambda m: np.arange(m.size, dtype=np.uint8).reshape(m.shape), {}, "32 different values"),
+    "one value": (np.uint8, lambda m: 0 * m + 5, {}, "one value only, 5"),
+    "floats": (np.float32, lambda m: m, {}, "float32 numbers; shards hold images of 8 or 16 bits"),
+    "roles": (np.uint8, lambda m: m, {"channels": "0-1=image,2=mask"}, "go with images of grey values or RGB"),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_masks_that_no_channel_can_hold_are_refused(name: str, tmp_path: Path) -> None:
+    dtype, made, options, sentence = UNFIT[name]
+    mask = np.stack([np.eye(12, 16, k=i, dtype=np.uint8) for i in range(3)])
+    images = np.random.default_rng(0).integers(0, 200, (3, 12, 16, 3)).astype(dtype)
+    where, masks = write(tmp_path / "images", images, "tif"), tmp_path / "masks"
+    masks.mkdir()
+    for i, plane in enumerate(mask):
+        tifffile.imwrite(masks / f"{i:02d}.tif", made(plane))
+    with pytest.raises(FruganError, match=sentence):
+        shard(where, tmp_path / "shards", masks=masks, **options)
+    assert not list(tmp_path.glob("shards*"))
+
+
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "many values": (
         lambda folder: _noisy(folder), "more than 32 different values"),
@@ -246,3 +358,17 @@ def test_through_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     code, said = program("generate", "run", "--pairs", "--seeds", "0-1", "--out", "out")
     assert code == 0, said
     assert set(np.unique(np.asarray(Image.open("out/masks/seed0000.png")))) <= {0, 3, 200}
+
+
+def test_masks_of_their_own_through_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence that refuses --masks with shards names the way."""
+    monkeypatch.chdir(tmp_path)
+    photos(tmp_path)
+    code, said = program("data", "shard", "photos", "shards", "--per-shard", "3", "--masks", "masks")
+    assert code == 0, said
+    code, said = program("train", "shards", "run", "--masks", "masks", *SMALL_RUN)
+    assert code == 2
+    assert "data shard IMAGES OUT --masks masks" in " ".join(said.split())
+    code, said = program("train", "shards", "run", *SMALL_RUN)
+    assert code == 0, said
+    assert json.loads(Path("run/data.json").read_text())["masks"] == [{"values": [0, 7], "bits": 8}]

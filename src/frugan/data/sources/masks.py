@@ -135,19 +135,37 @@ class Masked(Derived):
             raise FruganError(
                 f"has {header.height}x{header.width} pixels, and its mask {other.height}x{other.width}; make them alike"
             )
-        drops = has_alpha(header.channels) and self.source.alpha
-        return replace(header, channels=header.channels - drops)
+        return replace(header, channels=header.channels - self._has_opacity(header))
+
+    def _has_opacity(self, header: Header) -> bool:
+        return has_alpha(header.channels) and header.alpha != "none" and self.source.alpha
 
     def pixels(self, index: int) -> np.ndarray:
         """`[H, W, C + masks]` of the images' type."""
+        pixels = self._image(index)
+        planes = [_steps(plane, codes, pixels.dtype) for plane, codes in zip(self._planes(index)[0], self._codes)]
+        return np.concatenate([pixels, np.stack(planes, -1)], -1)
+
+    def _image(self, index: int) -> np.ndarray:
         image, _ = self._rows[index]
         pixels = self.source.pixels(image)
         if self.masks is None:
-            pixels = pixels[..., : self.images]
-        elif has_alpha(pixels.shape[-1]) and self.source.alpha:
-            pixels = convert(pixels, pixels.shape[-1] - 1, self.background)
-        planes = [_steps(plane, codes, pixels.dtype) for plane, codes in zip(self._planes(index)[0], self._codes)]
-        return np.concatenate([pixels, np.stack(planes, -1)], -1)
+            return pixels[..., : self.images]
+        drops = has_alpha(pixels.shape[-1]) and self._has_opacity(self.source.header(image))
+        return convert(pixels, pixels.shape[-1] - 1, self.background) if drops else pixels
+
+    def stacked(self, index: int) -> np.ndarray:
+        """`[H, W, C + 1]`, uint8 or uint16 as the image: an image, and behind it its mask, from a file of its own, as stored.
+
+        Raises `FruganError` for a mask of colours, or of values that the type cannot hold.
+        """
+        pixels, ((plane,), depth) = self._image(index), self._planes(index)
+        if depth == 8 and (plane % _GREY).any():
+            raise FruganError("its mask has colours, which one channel cannot hold; save it as grey values")
+        values = plane // _GREY if depth == 8 else plane
+        if (top := int(values.max())) > full_value(pixels.dtype):
+            raise FruganError(f"its mask holds {top}, which images of 8 bits cannot; save it with 8 bits")
+        return np.concatenate([pixels, values[..., None].astype(pixels.dtype)], -1)
 
     def learn(self, rows: Sequence[int], *, at_once: int | None = None) -> tuple[MaskChannel, ...]:
         """Finds the values of all masks, of `at_once` images at a time, by default some.

@@ -20,12 +20,14 @@ import tifffile
 from frugan.channels import AS_FILES, CHANNEL_NAMES, CHANNELS
 from frugan.checks import Limits, Seed, checked
 from frugan.command_line import command
+from frugan.data.cache import headers
+from frugan.data.config import DataConfig
 from frugan.data.decode import Header, read_header, read_pixels
 from frugan.data.labels.encode import Labels, one_hot
 from frugan.data.labels.read import find_labels, read_labels
 from frugan.data.shards.index import INDEX, INDEX_FORMAT, ShardFacts, check_plain, index_row, kinds_of
 from frugan.data.sources.arrays import Arrays
-from frugan.data.sources.base import Files, Source
+from frugan.data.sources.base import Derived, Files, Source
 from frugan.data.sources.declared import DATA_FILE, Declaration, find_channels
 from frugan.data.sources.masks import Masked, MaskValues
 from frugan.data.sources.open import open_source
@@ -73,14 +75,15 @@ def shard(
     per_shard: Annotated[int, Limits(at_least=1, hint="some hundred to some thousand are usual")] = 1000,
     labels: str = "auto",
     channels: str = "auto",
+    masks: str | Path | None = None,
     seed: Seed = 0,
     progress: Progress = None,
 ) -> Sharded:
     """Writes a folder, zip, tar or array file as shards into a new folder, whole or not at all.
 
     Images are shuffled, so that every shard resembles the set; files are copied byte for byte, arrays become PNG, of more than
-    four channels TIFF. What cannot be decoded is left out and named. Memory stays bounded. What channels are, as is asked for or a
-    data.json beside the images declares, is declared beside the shards.
+    four channels TIFF, and so do images with `masks`, their last channel. What cannot be decoded is left out and named. Memory
+    stays bounded. What channels are, as is asked for or a data.json beside the images declares, is declared beside the shards.
 
     Args:
         path: of the images.
@@ -88,6 +91,7 @@ def shard(
         per_shard: images in a shard, at most.
         labels: as in `DataConfig`.
         channels: "auto", "files", or what each channel is, as in `DataConfig`.
+        masks: a folder, zip or array file of masks with the images' names, as in `DataConfig`; None: of none.
         seed: of the order.
         progress: called with (done, total) images.
 
@@ -99,6 +103,10 @@ def shard(
     if channels in CHANNELS:
         raise FruganError(f"--channels {channels}: files are copied as they are; convert them when they are trained on")
     declared = Declaration.of(channels, None if channels == AS_FILES else find_channels(source))
+    if masks is not None:
+        DataConfig(str(path), channels=declared.channels, masks=str(masks))  # or a sentence: these go together
+        source = _Paired(Masked(declared.named(source), open_source(masks), images=None, count=1))
+        declared = replace(declared, channels=source.roles)
     images = declared.of_files(source)
     specification = find_labels(source, source.names) if labels == "auto" else labels
     written = _written(read_labels(source, specification, source.names))
@@ -133,6 +141,48 @@ def shard(
     return Sharded(out, sum(len(row["names"]) for row in rows), len(rows), skipped, source.own)
 
 
+class _Paired(Derived):
+    """Images with the stored values of their masks as a last channel, see `frugan.data.sources.base.Source`."""
+
+    alpha = False
+
+    def __init__(self, pairs: Masked) -> None:
+        """Raises `FruganError` where no image can be read, or the first one is of other numbers than shards hold."""
+        super().__init__(pairs)
+        self._pairs, self.kind, self.names, self.unreadable = pairs, pairs.kind, pairs.names, pairs.unreadable
+        found = headers(pairs)
+        known = [head for head in found if isinstance(head, Header)]
+        if not known:
+            raise FruganError(
+                f"none of the images in {self.path} can be read, the first is {self.names[0]} ({found[0]})"
+            )
+        check_plain(self.names[found.index(known[0])], known[0])
+        self._images = max(head.channels for head in known)
+
+    @property
+    def roles(self) -> str:
+        """As `--channels` takes them; grey images count as RGB where others are."""
+        last = self._images - 1
+        return f"{CHANNEL_NAMES[self._images] if last in (0, 2) else f'0-{last}'}=image,{last + 1}=mask"
+
+    def stamp(self) -> str:
+        return self._pairs.stamp()
+
+    def digest(self, index: int) -> bytes:
+        return self._pairs.digest(index)
+
+    def header(self, index: int) -> Header:
+        head = self._pairs.header(index)
+        return replace(head, channels=1 + (3 if self._is_grey(head.channels) else head.channels))
+
+    def pixels(self, index: int) -> np.ndarray:
+        pixels = self._pairs.stacked(index)
+        return pixels[..., [0, 0, 0, 1]] if self._is_grey(pixels.shape[-1] - 1) else pixels
+
+    def _is_grey(self, channels: int) -> bool:
+        return (channels, self._images) == (1, 3)
+
+
 def _write_facts(folder: Path, declared: Declaration, rows: list[dict[str, Any]]) -> None:
     """Writes what channels are, where anything is declared, and the index of shards."""
     if told := declared.to_dict():
@@ -158,6 +208,7 @@ def _read(
     """Image i of a source as the sample of that number, or its name and why it cannot be decoded. `images`: the source with its
     channels as declared."""
     stem, suffix = os.path.splitext(source.names[i])
+    suffix = "" if isinstance(source, _Paired) else suffix
     key = f"{number:08d}-{re.sub(r'[^A-Za-z0-9]+', '-', stem)[-_LONGEST_NAME:].strip('-')}"
     try:
         content = _content(source, i)
@@ -214,7 +265,7 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def _content(source: Source, i: int) -> bytes:
-    if isinstance(source, Arrays):
+    if isinstance(source, Arrays | _Paired):
         pixels = source.pixels(i)
         in_png = is_plain(pixels.dtype) and pixels.shape[-1] in CHANNEL_NAMES
         return encode_png(pixels) if in_png else _tiff(pixels)
