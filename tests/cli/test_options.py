@@ -1366,7 +1366,7 @@ SHARD = Command(
     {
         "path": Case("other", {"shard.path": "other"}),
         "out": Case("elsewhere", {"shard.out": "elsewhere"}),
-        **each("shard", per_shard=33, labels="table.csv", channels="RGB=image,3=mask", seed=5),
+        **each("shard", per_shard=33, labels="table.csv", channels="RGB=image,3=mask", masks="masks", seed=5),
     },
 )
 

@@ -201,7 +201,7 @@ ALWAYS = {
     "data prepare": "resolution channels fit filter background labels value_range strict",
     "data corrupt": "measurement seed resolution channels labels value_range",
     "data sample": "style count size seed offset background",
-    "data shard": "per_shard labels channels seed",
+    "data shard": "per_shard labels channels masks seed",
 }
 """Options that have an effect with all others that are not refused beside them; tests/cli/test_options.py holds each to it."""
 
