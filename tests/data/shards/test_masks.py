@@ -43,7 +43,7 @@ def write(folder: Path, images: np.ndarray, kind: str) -> str:
         if kind == "png":
             (folder / f"{i:02d}.png").write_bytes(png(image[..., 0] if image.shape[-1] == 1 else image))
         else:
-            planar = {"planarconfig": "contig"} if image.shape[-1] > 1 else {}
+            planar: Any = {"planarconfig": "contig"} if image.shape[-1] > 1 else {}
             tifffile.imwrite(folder / f"{i:02d}.tif", image, photometric="minisblack", **planar)
     return str(folder)
 
@@ -236,7 +236,8 @@ def photos(root: Path) -> tuple[Path, Path]:
         for folder, picture, ending in (("photos", image, suffix), ("masks", mask, "png")):
             (root / folder / name).parent.mkdir(parents=True, exist_ok=True)
             turned = picture.transpose(Image.Transpose.ROTATE_90) if i == 7 else picture
-            turned.save(root / folder / f"{name}.{ending}", **({"exif": exif} if i == 7 else {}))
+            options: dict[str, Any] = {"exif": exif} if i == 7 else {}
+            turned.save(root / folder / f"{name}.{ending}", **options)
     return root / "photos", root / "masks"
 
 

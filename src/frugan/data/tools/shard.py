@@ -126,17 +126,17 @@ def shard(
 
     with building(out) as folder:
         folder.mkdir()
-        rows, remaining, masks = [], samples(), []
+        rows, remaining, values = [], samples(), []
         while shard := _write(folder / f"{out.name}-{len(rows):06d}.tar", islice(remaining, per_shard), path):
             rows.append(shard[0])
-            masks += [shard[1]] if shard[1] else []
+            values += [shard[1]] if shard[1] else []
         if not rows:
             first = ": ".join(map(shown, skipped[0]))
             raise FruganError(
                 f"none of the {len(order)} images in {path} can be read ({first}); check that they open elsewhere"
             )
-        if masks:
-            MaskValues.joined(masks, path).channels(path)  # or a sentence
+        if values:
+            MaskValues.joined(values, path).channels(path)  # or a sentence
         _write_facts(folder, declared, rows)
     return Sharded(out, sum(len(row["names"]) for row in rows), len(rows), skipped, source.own)
 
