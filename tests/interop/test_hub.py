@@ -15,6 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 import torch
 import yaml
+from huggingface_hub.utils import validate_repo_id
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import frugan
@@ -22,7 +25,7 @@ from conftest import GOLDEN
 from frugan.errors import FruganError
 from frugan.interop import Imported, read_network, read_release
 from frugan.interop.hub import FILES
-from frugan.interop.model_card import SAMPLES, Provenance, model_card
+from frugan.interop.model_card import SAMPLES, Provenance, _address, model_card
 from frugan.networks import Generator, GeneratorConfig, MappingConfig, SynthesisConfig
 from frugan.run.load import generator_folder, read_class_names, read_source
 
@@ -184,6 +187,16 @@ def test_the_card(label_size: int, names: list[str] | None, tmp_path: Path, monk
     scope: dict[str, torch.Tensor] = {}
     exec(body.split("```python\n")[1].split("```")[0], scope)
     assert scope["images"].shape == (16, 1, 12, 16)
+
+
+@given(st.text(max_size=120) | st.text('aZ0 .-_"ü\n\\', max_size=120))
+def test_the_address_on_a_card_is_one_of_the_hub_whatever_the_run_is_called(name: str) -> None:
+    validate_repo_id(_address(f"USER/{name.replace('/', '')}"))
+
+
+@pytest.mark.parametrize("name", ["me/cats", "me/cats-2_small.v1", "cats"])
+def test_an_address_of_the_hub_stays_as_it_is(name: str) -> None:
+    assert f'"{name}"' in model_card(small(), name)
 
 
 def test_the_card_says_whence_it_comes(tmp_path: Path) -> None:

@@ -126,11 +126,18 @@ def _usage(G: Generator, name: str) -> str:
         "```python",
         *(["import torch"] if c else []),
         "import frugan\n",
-        f'G = frugan.from_pretrained("{name}")',
+        f'G = frugan.from_pretrained("{_address(name)}")',
         f"images = G.sample(seeds=range(16), truncation=0.7{c})  # float [16, {G.channels}, {h}, {w}] in [-1, 1]",
         "```",
     ]
     return "\n".join(lines)
+
+
+def _address(name: str) -> str:
+    """ "user/my pots (ü)" → "user/my-pots", as the hub takes it."""
+    owner, slash, own = name.rpartition("/")
+    words = re.findall(r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*", own)
+    return f"{owner}{slash}{'-'.join(words)[:60].rstrip('-.') or 'NAME'}"
 
 
 def _missing(provenance: Provenance) -> str:
