@@ -44,8 +44,8 @@ def make_directions(G: Generator) -> list[Direction]:
     ]
 
 
-def make_network(name: str = "small", seed: int = 0, **shape: Any) -> Network:
-    G = make_generator((16, 16), label_size=3, seed=seed, **shape)
+def make_network(name: str = "small", seed: int = 0, resolution: tuple[int, int] = (16, 16), **shape: Any) -> Network:
+    G = make_generator(resolution, label_size=3, seed=seed, **shape)
     return Network(name, G, make_directions(G), ["cat", "dog", MARKED_UP])
 
 

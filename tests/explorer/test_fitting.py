@@ -269,6 +269,42 @@ def test_nearest_training_images(serving: Callable[..., Place], network: Network
     assert np.array_equal(pixels.reshape(16, 16, 4)[..., :3], images[7])
 
 
+KINDS: dict[str, tuple[tuple[int, ...], Any]] = {
+    "wide, grey": ((48, 64, 1), np.uint8),
+    "tall, opacity": ((64, 48, 4), np.uint8),
+    "wide, 16 bits": ((48, 64, 3), np.uint16),
+    "tall, nine channels": ((64, 48, 9), np.uint16),
+    "wide, measured": ((48, 64, 1), np.float32),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nearest_training_images_of_any_kind(kind: str, tmp_path: Path) -> None:
+    """The image itself is the nearest, and what is shown of it has its shape."""
+    pytest.importorskip("efficientnet_lite_pytorch")
+    from frugan.data import DataConfig, open_dataset
+    from frugan.explorer.copies import TrainingImages
+
+    shape, dtype = KINDS[kind]
+    blocks = np.random.default_rng(0).random((12, shape[0] // 8, shape[1] // 8, shape[2])) * 255
+    images = blocks.astype(dtype).repeat(8, axis=1).repeat(8, axis=2)
+    path = tmp_path / ("set" if shape[2] == 4 else "set.npy")
+    if shape[2] == 4:
+        path.mkdir()
+        for i, image in enumerate(images):
+            Image.fromarray(image).save(path / f"{i:02d}.png")
+    else:
+        np.save(path, images)
+    dataset = open_dataset(DataConfig(str(path)), cache_dir=tmp_path / "cache")
+    image, _ = dataset.images(np.array([5]))
+    found = TrainingImages(dataset).nearest(image[0])
+    assert found["nearest"][0]["name"] == dataset.names[5]
+    assert found["nearest"][0]["distance"] < 0.1 * found["usual"]  # by the bits that a canvas lacks
+    shown = found["nearest"][0]["pixels"]
+    assert (shown["h"], shown["w"]) == shape[:2]
+    assert len(base64.b64decode(shown["data"])) == 4 * shape[0] * shape[1]
+
+
 def words(place: Place, text: str, **query: object) -> tuple[int, Any]:
     asked = urlencode({"text": text, **query})
     status, content, _ = ask(place, f"/words?{asked}", np.array([1, 0, 0], "<f4").tobytes())

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 
 from frugan.explorer.network import Network, decoded
 from frugan.latent.statistics import flat_styles, split_styles
+from frugan.pixel_format import PixelFormat
 from tests.explorer.conftest import make_network
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "wide": {"resolution": (12, 16)},
+    "tall, grey": {"resolution": (16, 12), "channels": 1},
+    "wide, opacity": {"resolution": (12, 16), "channels": 4, "pixels": PixelFormat(alpha=True)},
+    "tall, 16 bits": {"resolution": (16, 12), "pixels": PixelFormat("uint16", ((100, 3000),))},
+    "nine channels": {"resolution": (12, 16), "channels": 9},
+}
+
+
+@pytest.fixture(params=["square", *SHAPES])
+def network(request: pytest.FixtureRequest) -> Network:
+    return make_network(**SHAPES.get(request.param, {}))
 
 
 def test_map_and_render(network: Network) -> None:
@@ -32,14 +49,17 @@ def test_drawn_noise_is_the_same_for_each_image_and_another_for_each_seed(networ
 
 def test_previews_are_of_the_first_level_that_is_large_enough(network: Network) -> None:
     ws = network.map(network.G.latents([3]), torch.eye(3)[[0]])[:, None].expand(-1, network.G.num_ws, -1)
-    assert network.render(ws, None, side=5).shape[2:] == (8, 8)
+    h, w = network.G.resolution
+    assert network.render(ws, None, side=5).shape[2:] == (h // 2, w // 2)
     assert torch.equal(network.render(ws, None, side=16), network.render(ws, None))
 
 
 def test_facts(network: Network) -> None:
     facts, G = network.facts(), network.G
-    assert facts["resolution"] == [16, 16]
-    assert facts["levels"] == ["4", "8", "16"]
+    h, w = G.resolution
+    assert facts["resolution"] == [h, w]
+    assert facts["channels"] == G.channels
+    assert facts["levels"] == [f"{h // n}" if h == w else f"{h // n}x{w // n}" for n in (4, 2, 1)]
     assert np.array_equal(decoded(facts["w_avg"]), G.mapping.w_avg.numpy())
     for told, direction in zip(facts["directions"], network.directions):
         assert (told["name"], tuple(told["slider"])) == (direction.name, direction.slider)

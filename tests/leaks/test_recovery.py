@@ -40,6 +40,18 @@ def test_recovery_of_a_group_is_one_minus_p(p: float) -> None:
     assert found.leaks == (p == 1)
 
 
+@pytest.mark.parametrize("shape", [(3, 48, 64), (1, 64, 48), (4, 48, 64), (5, 64, 48)])
+def test_recovery_of_flips_of_any_shape(shape: tuple[int, int, int]) -> None:
+    rng = torch.Generator().manual_seed(0)
+
+    def flip(x: Tensor) -> Tensor:
+        fires = torch.rand(len(x), 1, 1, 1, generator=rng) < 0.2
+        return torch.where(fires, x.flip(3), x)
+
+    found = recovery(toy_images(900, shape=shape), flip)
+    assert found.remains == pytest.approx(0.6, abs=0.08)  # of two states that are exchanged with 0.2: 1 - 2 * 0.2
+
+
 CERTAIN = {
     "a turn is undone": (lambda x: x.rot90(1, (2, 3)), False),
     "grey is not": (lambda x: x.mean(dim=1, keepdim=True).expand_as(x), True),

@@ -11,6 +11,7 @@ from torch import Tensor
 from frugan.errors import FruganError
 from frugan.leaks import QUESTIONS, Leak, measure_leaks, question_about
 from frugan.leaks import shares as module
+from frugan.leaks.shares import fitting
 
 from .toy_images import toy_images
 
@@ -57,6 +58,30 @@ def test_a_simulated_leak_is_found_and_no_other(name: str, share: float, real: T
     assert [x.name for x in found.values() if x.leaks] == [name]
     assert found[name].sentence().startswith(f"leaks {QUESTIONS[name].about}: ")
     assert sum(found[name].shares.values()) == pytest.approx(1)
+
+
+SHAPES = {
+    "wide": (3, 48, 64),
+    "tall, grey": (1, 64, 48),
+    "wide, opacity": (4, 48, 64),
+    "tall, five channels": (5, 64, 48),
+}
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_a_simulated_leak_of_any_shape(kind: str) -> None:
+    """Each question that such images can be asked finds its own leak, and no other one."""
+    shape = SHAPES[kind]
+    images, samples = toy_images(400, shape=shape), toy_images(400, seed=5, shape=shape)
+    asked = fitting(shape[0], shape[1:])
+    assert "rotate90" not in asked
+    assert ("hue" in asked) == (shape[0] in (3, 4))
+    for name in asked:
+        found = by_name(measure_leaks(noisy(simulated(name, samples, 0.3)), images))
+        assert found.keys() == asked.keys()
+        assert found[name].share == pytest.approx(0.3, abs=0.1)
+        assert [x.name for x in found.values() if x.leaks] == [name]
+    assert not [x for x in measure_leaks(noisy(samples), images) if x.leaks]
 
 
 def test_clean_samples_leak_nothing(real: Tensor) -> None:

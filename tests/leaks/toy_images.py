@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
-def toy_images(n: int, seed: int = 0) -> Tensor:
-    """`[n, 3, 16, 16]`: a sky above, a ground below, a coloured disc to the left; positions and colours vary."""
+def toy_images(n: int, seed: int = 0, shape: tuple[int, int, int] = (3, 16, 16)) -> Tensor:
+    """`[n, C, H, W]` of a `shape` C, H, W: a sky above, a ground below, a coloured disc to the left; positions and colours vary.
+
+    One channel is the mean of three colours; a fourth, opacity, grows from the left; further ones are mixtures of the colours.
+    """
+    images, (channels, h, w) = _squares(n, seed), shape
+    grow = torch.linspace(-1, 1, 16).expand(n, 1, 16, 16)
+    mixed = torch.einsum("kc,nchw->nkhw", torch.eye(9, 3).roll(1, 1) + 0.2, images)
+    images = {1: images.mean(1, keepdim=True), 3: images, 4: torch.cat([images, grow], 1)}.get(
+        channels, mixed[:, :channels]
+    )
+    return images if (h, w) == (16, 16) else F.interpolate(images, size=(h, w), mode="bilinear").clamp(-1, 1)
+
+
+def _squares(n: int, seed: int) -> Tensor:
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:16, :16]
     horizon = rng.integers(7, 12, n)[:, None, None]
