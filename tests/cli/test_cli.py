@@ -371,3 +371,16 @@ def test_differences_are_from_the_first_to_the_second(tmp_path: Path) -> None:
     done = frugan("compare", "a.json", "b.json", cwd=tmp_path)
     assert done.returncode == 0
     assert done.stdout.split()[-4:] == ["kid", "1", "3", "+2"]
+
+
+def test_cards_of_equal_names_are_told_apart(tmp_path: Path) -> None:
+    """By their runs, whole however narrow the table is."""
+    cards = [f"runs/{run}/evaluations/checkpoint-000000.400-200-samples.json" for run in ("plain", "other")]
+    for card in cards:
+        (tmp_path / card).parent.mkdir(parents=True)
+        EvaluationCard({"kid": 1.0}, {}).save(tmp_path / card)
+    done = frugan("compare", *cards, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "runs/plain" in done.stdout
+    assert "runs/other" in done.stdout
+    assert "…" not in done.stdout

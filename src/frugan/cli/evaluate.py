@@ -92,12 +92,14 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another one.")],
 ) -> None:
     """Set two evaluation cards side by side; refused where they were not measured alike."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from frugan.metrics import EvaluationCard
     from frugan.metrics import compare as side_by_side
 
-    table = Table("metric", first.name, second.name, "difference", box=None, pad_edge=False, header_style="dim")
+    alike = first.name == second.name  # as are those of two runs
+    cards = [Column(str(file) if alike else file.name, overflow="fold") for file in (first, second)]
+    table = Table("metric", *cards, "difference", box=None, pad_edge=False, header_style="dim")
     for name, (a, b) in side_by_side(*(EvaluationCard.load(file) for file in (first, second))).items():
         table.add_row(name, f"{a:.6g}", f"{b:.6g}", f"{b - a:+.3g}")
     console.print(table)
