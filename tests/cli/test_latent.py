@@ -80,6 +80,7 @@ def test_directions_of_every_method_are_found_shown_and_edited_with(
     low, high = find_direction(f"{tmp_path / 'd'}:0").slider
     assert "frugan edit" in text
     assert f"--strengths {low:g}:{high:g}:7" in text
+    assert f"{len(effects['directions'])} direction{'s' * (len(effects['directions']) > 1)} in d;" in text
     n = len(effects["directions"])
     assert n == {"ganspace": 3, "sefa": 3, "stylespace": 2}.get(method, 1)
     assert np.allclose(np.diag(effects["overlap"]), 1, atol=1e-5)

@@ -16,6 +16,7 @@ from frugan.cli.common import (
     check_image,
     check_out,
     class_option,
+    counted,
     open_network,
     parse_points,
     parse_seeds,
@@ -95,7 +96,7 @@ def directions(
     with bar(f"looking for directions ({method})") as progress:
         found = explore(G, request, out, truncation=Truncation(truncation), progress=progress)
     _show(found)
-    say(f"{len(found)} directions in {out}; look at {out / 'all.png'}")
+    say(f"{counted(len(found), 'direction')} in {out}; look at {out / 'all.png'}")
     tell_of_sheet(G)
     for _, effect in found[:1]:
         low, high = effect.slider
@@ -163,7 +164,7 @@ def _save_edited(
     )
     save_image(sheet, out / f"{name}.png")
     tell_of_sheet(G)
-    say(f"{len(points) * len(strengths)} images in {out}, all of them on {out / f'{name}.png'}")
+    say(f"{counted(len(points) * len(strengths), 'image')} in {out}, all of them on {out / f'{name}.png'}")
     for note in output.notes():
         say(note)
 
@@ -249,7 +250,7 @@ def sweep(
     )
     save_image(sheet, out)
     tell_of_sheet(G)
-    say(f"{len(points)} seeds × {len(psis)} truncations in {out}")
+    say(f"{counted(len(points), 'seed')} × {counted(len(psis), 'truncation')} in {out}")
 
 
 def blend(
