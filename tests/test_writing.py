@@ -16,12 +16,14 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from frugan.errors import FruganError
+from frugan.errors import FruganError, explain
 from frugan.files import UNFINISHED, building, refilling, replacing, write_text
 from frugan.images import save_image
 from frugan.interop import read_network, write_community, write_directory
 from frugan.interop.nvidia import Imported
+from frugan.latent.video import write_video
 from frugan.metrics import EvaluationCard
+from frugan.metrics.evaluator import _save
 from frugan.networks import (
     Discriminator,
     DiscriminatorConfig,
@@ -30,7 +32,7 @@ from frugan.networks import (
     MappingConfig,
     SynthesisConfig,
 )
-from frugan.networks.serialization import weights_digest
+from frugan.networks.serialization import save_tensors, weights_digest
 
 
 class Killed(BaseException):
@@ -58,8 +60,7 @@ def killed_at(number: int) -> Iterator[list[str]]:
 
     operations = [
         (safetensors.torch, "save_file", 1),
-        (torch, "save", 1),
-        (Image.Image, "save", 1),
+        (Path, "write_bytes", 0),
         (Path, "write_text", 0),
         (Path, "unlink", None),
         (os, "fsync", None),
@@ -115,7 +116,21 @@ WRITERS: dict[str, tuple[str, Callable[[Path, int], None], Callable[[Path], Any]
 }
 
 
+LIMITED = {
+    **WRITERS,
+    "jpeg": ("x.jpg", image, None),
+    "webp": ("x.webp", image, None),
+    "array of features": ("x.npy", lambda p, s: _save(p, np.random.default_rng(s).random((50, 40), np.float32)), None),
+    "statistics": ("x.safetensors", lambda p, s: save_tensors({"x": torch.full((50, 40), s)}, p), None),
+    "video": ("x.mp4", lambda p, s: void(write_video(p, torch.rand(20, 3, 64, 64, generator=seeded(s)) * 2 - 1)), None),
+}
+
+
 def void(_: object) -> None: ...
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["new", "over an old one"])
@@ -156,6 +171,42 @@ def test_a_kill_leaves_the_old_or_the_new_one(kind: str, old: bool, tmp_path: Pa
         pytest.fail("it never came to an end")
     assert number >= 2
     assert not old or seen >= {"True"}
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """No file of this process and its children grows beyond so many bytes: writing fails half-way, as on a full disk."""
+    resource = pytest.importorskip("resource", reason="a limit of POSIX")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("kind", LIMITED)
+def test_what_does_not_fit_on_the_disk_is_an_error_and_leaves_nothing(kind: str, tmp_path: Path) -> None:
+    name, write, _ = LIMITED[kind]
+    write(tmp_path / name, 0)
+    size = max(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
+    home = tmp_path / "home"
+    home.mkdir()
+    for share in (0.1, 0.5, 0.99):
+        with file_size_limit(int(share * size)), pytest.raises(OSError) as told:
+            write(home / name, 0)
+        assert explain(told.value), repr(told.value)
+        assert not list(home.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["image", "directory"])
+def test_the_longest_names_that_there_are(kind: str, tmp_path: Path) -> None:
+    name, write, read = WRITERS[kind]
+    longest = "ü" * ((255 - len(Path(name).suffix)) // 2) + Path(name).suffix
+    for _ in range(2):
+        write(tmp_path / longest, 0)
+    assert [file.name for file in tmp_path.iterdir()] == [longest]
+    assert read(tmp_path / longest)
 
 
 @pytest.mark.parametrize("write", [replacing, lambda path: refilling(path, "key"), building])

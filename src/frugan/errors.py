@@ -34,7 +34,7 @@ def shown(text: object, longest: int = 200) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def some(names: Sequence[str], most: int = 3) -> str:
+def abbreviated(names: Sequence[str], most: int = 3) -> str:
     """The first `most` names as a part of a sentence, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
@@ -44,7 +44,7 @@ def by_reason(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     names: dict[str, list[str]] = {}
     for name, reason in items:
         names.setdefault(reason, []).append(shown(name))
-    return [(some(those), shown(reason)) for reason, those in names.items()]
+    return [(abbreviated(those), shown(reason)) for reason, those in names.items()]
 
 
 def fault(error: BaseException, otherwise: str = "it is damaged or cut short") -> str:

@@ -137,7 +137,7 @@ def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     is to leave nothing where it was. `durable` waits until the disk has the file, so that a power failure cannot lose it.
     """
     path = Path(path)
-    unfinished = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.tmp{path.suffix}")
+    unfinished = path.with_name(f".{path.stem[:_KEPT]}.{uuid.uuid4().hex[:12]}.tmp{path.suffix}")
     try:
         yield unfinished
         if durable:
@@ -158,6 +158,9 @@ def located(error: OSError, path: Path) -> None:
 
 UNFINISHED = ".*.tmp*"
 """The pattern of what a killed `replacing` leaves behind."""
+
+_KEPT = 40
+"""Characters of a name that its unfinished file keeps: a name may have 255 bytes, in up to four for a character."""
 
 
 def sync(path: Path) -> None:
@@ -230,7 +233,7 @@ def building(out: Path) -> Iterator[Path]:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise FruganError(f"{out} exists already; name another place or remove it first")
     out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name[:_KEPT]}-", dir=out.parent))
     try:
         yield scratch / out.name
         if out.exists():
@@ -250,7 +253,7 @@ def refilling(folder: Path, key: str, owned: Sequence[str] = ()) -> Iterator[Pat
     """
     (folder if folder.exists() else folder.parent).mkdir(parents=True, exist_ok=True)  # raises where it is a file
     home = folder if folder.exists() else folder.parent
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=home))
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name[:_KEPT]}.", suffix=".tmp", dir=home))
     try:
         inner = scratch / folder.name
         inner.mkdir()  # by the umask, where a temporary folder is for its owner alone

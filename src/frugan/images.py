@@ -5,6 +5,7 @@ Inside, images are float32 `[N, C, H, W]` in [-1, 1]. Only `to_float`, `to_uint8
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -285,8 +286,10 @@ def save_image(pixels: np.ndarray, path: str | Path, *, text: Mapping[str, str] 
     options: dict[str, Any] = {"pnginfo": png_chunks(text or {})} if suffix == ".png" else {}
     if suffix in (".jpg", ".jpeg"):
         options = {"comment": software()}
+    content = io.BytesIO()  # Pillow does not notice a full disk that it writes a JPEG to
+    image.save(content, Image.registered_extensions().get(suffix), **options)
     with replacing(path) as unfinished:
-        image.save(unfinished, **options)
+        unfinished.write_bytes(content.getbuffer())
     return path
 
 

@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -137,6 +138,49 @@ def test_ctrl_c_is_told_whenever_it_comes(
 
     monkeypatch.setattr("frugan.run.directory.RunDirectory.__init__", interrupt)
     assert call(capsys, tmp_path, "status", "run") == (130, "frugan: interrupted\n")
+
+
+SIGNALLED = """
+import os, sys, time, weakref
+from frugan.cli import main
+from frugan.data.tools import avatars
+
+number, where = int(sys.argv.pop()), sys.argv.pop()
+
+class Thing: ...
+
+# as importlib's own: what is raised in it is printed and forgotten
+exec(compile("def callback(_): os.kill(os.getpid(), number)", "<frozen importlib._bootstrap>", "exec"))
+draw, calls = avatars._draw, []
+
+def drawn(*args):
+    calls.append(args)
+    if len(calls) == 3:
+        thing = Thing()
+        reference = weakref.ref(thing, callback)
+        if where == "import":
+            del thing
+        else:
+            os.kill(os.getpid(), number)
+        time.sleep(60)
+    return draw(*args)
+
+avatars._draw = drawn
+main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+@pytest.mark.parametrize(("kind", "where"), [("SIGINT", "import"), ("SIGTERM", "import"), ("SIGHUP", "code")])
+def test_a_signal_ends_the_program_and_leaves_nothing(kind: str, where: str, tmp_path: Path) -> None:
+    number = getattr(signal, kind)
+    words = [*f"data sample {tmp_path / 'out'} --style shapes".split(), where, f"{number:d}"]
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, *words], check=False, timeout=240, capture_output=True, text=True
+    )
+    assert done.returncode == (130 if kind == "SIGINT" else -number), done.stderr
+    assert done.stderr == ("frugan: interrupted\n" if kind == "SIGINT" else "")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_disk_that_fills_up_while_training_is_told_with_the_run(

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -100,6 +105,39 @@ def _check_directory() -> None:
         ) from None
 
 
+@contextmanager
+def _tidied_after_signals() -> Iterator[None]:
+    """Ctrl-C, SIGTERM, and SIGHUP of a terminal that closes, unless `nohup` bars it, raise an exception in the block, so that it
+    removes what it has begun to write; the last two then end the process as they always do."""
+    came: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if (
+            frame and frame.f_code.co_filename == "<frozen importlib._bootstrap>"
+        ):  # in its callbacks exceptions are lost
+            threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        elif not came:
+            came.append(number)
+            sys.exit(_INTERRUPTED)
+
+    # of several processes each may wait for another, deaf to signals: the launcher tidies up
+    names = ("SIGINT",) if "RANK" in os.environ else ("SIGINT", "SIGTERM", "SIGHUP")
+    kinds = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {kind: signal.getsignal(kind) for kind in kinds}
+    caught = {kind: how for kind, how in before.items() if how in (signal.SIG_DFL, signal.default_int_handler)}
+    for kind in caught:
+        signal.signal(kind, end)
+    try:
+        yield
+    finally:
+        for kind, how in caught.items():
+            signal.signal(kind, how)
+        if came:
+            os.kill(os.getpid(), came[0])
+
+
 def main() -> None:
     """Runs the program. What the user can fix, the system's refusals among it, is one sentence on stderr and exit code
     2; Ctrl-C is 130. A traceback (exit code 1) is a mistake of ours."""
@@ -107,11 +145,12 @@ def main() -> None:
     if logging.lastResort:
         logging.lastResort.setFormatter(PlainFormatter())
     try:
-        try:
-            _check_directory()
-            app()
-        finally:
-            flush(sys.stdout)
+        with _tidied_after_signals():
+            try:
+                _check_directory()
+                app()
+            finally:
+                flush(sys.stdout)
     except FruganError as error:
         typer.echo(f"frugan: {sentence(error)}", err=True)
         sys.exit(error.exit_code)

@@ -580,7 +580,7 @@ def _require_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
         raise FruganError(
-            f"the decoded images need {size / 1e9:.1f} GB but {folder.parent} has {free / 1e9:.1f} GB free; "
+            f"the decoded images need {-(-size // 10**6):,} MB but {folder.parent} has {free // 10**6:,} MB free; "
             "make room, set FRUGAN_CACHE to another disk, or choose a smaller --resolution"
         )
 

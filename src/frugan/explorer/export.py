@@ -18,7 +18,7 @@ from frugan.explorer.network import Network, constant_noise
 from frugan.explorer.page import file_page, folder_page
 from frugan.explorer.runtime import WEBGPU_FILES
 from frugan.explorer.weights import Weights, pack, unpack
-from frugan.files import write_text
+from frugan.files import building, write_text
 from frugan.interop.export import ExportConfig, Part, export_onnx
 from frugan.networks import typical_labels
 
@@ -73,10 +73,11 @@ def export_page(
         raise FruganError(
             f"{folder} exists: a page of {total >> 20} MB is written as a folder of that name; choose another"
         )
-    folder.mkdir(parents=True)
     html, scripts = folder_page(blocks)
-    for name, content in {"index.html": html, **scripts}.items():
-        write_text(folder / name, content)
+    with building(folder) as made:
+        made.mkdir()
+        for name, content in {"index.html": html, **scripts}.items():
+            write_text(made / name, content)
     return ExportedPage(folder / "index.html", sum(f.stat().st_size for f in folder.iterdir()), mean, largest)
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import tarfile
 import urllib.request
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
 
 from frugan.errors import FruganError
+from frugan.files import replacing
 
 VERSION = "1.30.0"
 ADDRESS = f"https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz"
@@ -45,11 +46,11 @@ def read_runtime(path: str | Path | None = None, *, webgpu: bool = False) -> dic
     if all((folder / name).is_file() for name in digests):
         return _checked(_from(folder, digests), digests, str(folder))
     found = _checked(_unpacked(_fetched(), digests), digests, ADDRESS)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in found.items():
-        scratch = folder / f".{name}.{os.getpid()}"
-        scratch.write_bytes(content)
-        os.replace(scratch, folder / name)
+    with suppress(OSError):  # a cache without room, or that is only read: fetched again the next time
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in found.items():
+            with replacing(folder / name) as unfinished:
+                unfinished.write_bytes(content)
     return found
 
 

@@ -5,6 +5,7 @@ Its weights are those of the releases under other names and with dimensions of o
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -307,6 +308,8 @@ def write_community(
         content["d"] = community_state(discriminator)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    written = io.BytesIO()  # PyTorch hides why a file cannot be written
+    torch.save(content, written)
     with replacing(path, durable=True) as unfinished:
-        torch.save(content, unfinished)
+        unfinished.write_bytes(written.getbuffer())
     return path

@@ -6,6 +6,7 @@ Both are traced from one graph in float32 whose batch is free, and are read back
 from __future__ import annotations
 
 import copy
+import io
 import json
 import logging
 import warnings
@@ -146,11 +147,13 @@ def export_program(path: str | Path, G: Generator, config: ExportConfig = Export
     program = torch.export.export(module, (), **_traced(module))
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # lines of our source, by their place on this machine
+    content = io.BytesIO()  # PyTorch hides why a file cannot be written
+    torch.export.save(program, content, extra_files={ABOUT: _about(G, config)})
     with replacing(path, durable=True) as unfinished:
-        torch.export.save(program, unfinished, extra_files={ABOUT: _about(G, config)})
-    with _quiet():
-        read = torch.export.load(path).module()
-        return _compare(path, module, lambda inputs: read(**inputs))
+        unfinished.write_bytes(content.getbuffer())
+        with _quiet():
+            read = torch.export.load(unfinished).module()
+            return _compare(path, module, lambda inputs: read(**inputs))
 
 
 def export_onnx(path: str | Path, G: Generator, config: ExportConfig = ExportConfig()) -> Exported:
@@ -179,16 +182,16 @@ def export_onnx(path: str | Path, G: Generator, config: ExportConfig = ExportCon
     written.model.metadata_props["frugan"] = _about(G, config)
     with replacing(path, durable=True) as unfinished:
         written.save(unfinished)
-    if find_spec("onnxruntime") is None:
-        return _compare(path, module, None)
-    import onnxruntime
+        if find_spec("onnxruntime") is None:
+            return _compare(path, module, None)
+        import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return _compare(
-        path,
-        module,
-        lambda inputs: torch.from_numpy(session.run([output], {k: v.numpy() for k, v in _flat(inputs).items()})[0]),
-    )
+        session = onnxruntime.InferenceSession(unfinished, providers=["CPUExecutionProvider"])
+        return _compare(
+            path,
+            module,
+            lambda inputs: torch.from_numpy(session.run([output], {k: v.numpy() for k, v in _flat(inputs).items()})[0]),
+        )
 
 
 def _about(G: Generator, config: ExportConfig) -> str:
@@ -219,7 +222,7 @@ def _flat(inputs: Inputs) -> dict[str, Tensor]:
 
 
 def _compare(path: Path, module: ExportedPart, run: Callable[[Inputs], Tensor] | None) -> Exported:
-    """Runs what was read back on other batches than it was traced with; a file that differs is not left behind."""
+    """Runs what was read back on other batches than it was traced with. Raises `FruganError` where it differs."""
     batches = [module.example(n) for n in (1, 3)]
     outputs = [module(**inputs) for inputs in batches]
     difference = None
@@ -227,7 +230,6 @@ def _compare(path: Path, module: ExportedPart, run: Callable[[Inputs], Tensor] |
         apart = [(run(x) - y).abs().max() / y.abs().max() for x, y in zip(batches, outputs)]
         difference = float(torch.stack(apart).max())  # nan, if there is one
         if not difference <= TOLERANCE:
-            path.unlink()
             raise FruganError(
                 f"{path} was not kept: read back, its output differs by {difference:.1e} of its range, above {TOLERANCE:.0e}"
             )

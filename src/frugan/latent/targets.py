@@ -14,7 +14,7 @@ from frugan.channels import CHANNEL_NAMES, has_alpha
 from frugan.checks import beside
 from frugan.data.decode import FORMATS, convert, read_pixels, resize
 from frugan.data.values import stretch
-from frugan.errors import FruganError, shown, some
+from frugan.errors import FruganError, abbreviated, shown
 from frugan.images import to_float
 from frugan.latent.code import different
 from frugan.networks import Generator
@@ -59,7 +59,7 @@ def read_targets(paths: Sequence[str | Path], G: Generator) -> Targets:
             changes.setdefault(what + over, []).append(file.name)
         fitted = resize(convert(pixels, G.channels), size, alpha=G.pixels.alpha)
         images.append(to_float(torch.from_numpy(np.array(fitted))[None]))
-    notes = [f"{what}: {some(names)}" for what, names in changes.items()]
+    notes = [f"{what}: {abbreviated(names)}" for what, names in changes.items()]
     return Targets(different([file.stem for file in files], RESERVED), torch.cat(images).contiguous(), notes)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +108,7 @@ def write_video(
 def _write_mp4(file: Path, images: Iterator[Image.Image], fps: float, quality: int) -> int:
     import imageio_ffmpeg
 
-    count, writer = 0, None
+    count, kept, writer = 0, 0, None
     try:
         for image in images:
             pixels = _even(np.asarray(_opaque(image)))
@@ -124,9 +126,16 @@ def _write_mp4(file: Path, images: Iterator[Image.Image], fps: float, quality: i
                 writer.send(None)
             writer.send(np.ascontiguousarray(pixels))
             count += 1
+    except OSError as error:
+        if error.errno is not None:  # else the encoder has ended, and told why
+            raise
     finally:
         if writer is not None:
             writer.close()
+    with suppress(RuntimeError):  # the writer does not tell of an encoder that failed
+        kept, _ = imageio_ffmpeg.count_frames_and_secs(str(file))
+    if kept != count:
+        raise OSError(errno.EIO, f"the encoder kept {kept} of {count} frames")
     return count
 
 

@@ -537,5 +537,7 @@ def _load(file: Path, count: int) -> Array | None:
 def _save(file: Path, features: np.ndarray[Any, Any]) -> None:
     """Writes the features whole or not at all, even if several processes do at once."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as unfinished:
-        np.save(unfinished, features)
+    features = np.ascontiguousarray(features)
+    with replacing(file) as unfinished, unfinished.open("wb") as opened:  # by np.save no full disk is told of
+        np.lib.format.write_array_header_1_0(opened, np.lib.format.header_data_from_array_1_0(features))
+        opened.write(features.data)

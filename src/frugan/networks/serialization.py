@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,7 +59,12 @@ def save_tensors(tensors: Mapping[str, Tensor], file: Path, metadata: dict[str, 
     with replacing(file) as unfinished:
         unfinished.touch()  # an empty file shows what the umask, or the folder's access list, makes of a new one
         mode = unfinished.stat().st_mode
-        safetensors.torch.save_file(plain, unfinished, metadata=metadata)
+        try:
+            safetensors.torch.save_file(plain, unfinished, metadata=metadata)
+        except safetensors.SafetensorError as error:  # hides what the system said
+            if number := re.search(r"os error (\d+)", str(error)):
+                raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+            raise
         unfinished.chmod(mode)
 
 

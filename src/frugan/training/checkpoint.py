@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -124,13 +123,8 @@ def save(directory: Path, state: TrainState, metrics: Mapping[str, float] | None
 def _fill(folder: Path, state: TrainState, metrics: Mapping[str, float]) -> None:
     """Writes the files of a checkpoint, the manifest last, and waits until the disk has them."""
     tensors, facts = state.state_dict()
-    try:
-        save_tensors(tensors, folder / "training.safetensors")
-        save_generator(folder, state.ema, discriminator=state.D.config)
-    except safetensors.SafetensorError as error:  # hides what the system said
-        if number := re.search(r"os error (\d+)", str(error)):
-            raise OSError(int(number[1]), os.strerror(int(number[1])), str(folder)) from error
-        raise
+    save_tensors(tensors, folder / "training.safetensors")
+    save_generator(folder, state.ema, discriminator=state.D.config)
     _write_json(folder / "training.json", {**facts, "metrics": dict(metrics)})
     files = {f.name: {"bytes": f.stat().st_size, "sha256": _sha256(f)} for f in sorted(folder.iterdir())}
     _write_json(folder / MANIFEST, {"format": 1, "files": files})

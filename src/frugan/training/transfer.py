@@ -16,7 +16,7 @@ from typing import Literal, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from frugan.errors import FruganError, some
+from frugan.errors import FruganError, abbreviated
 from frugan.networks import Discriminator, Generator, typical_labels
 from frugan.networks.layers import normalize_2nd_moment
 from frugan.networks.stylegan2.synthesis import block_name
@@ -89,7 +89,7 @@ class StartReport:
                 if d.network == network:
                     groups.setdefault((d.outcome, d.reason), []).append(d.name)
             for (outcome, reason), names in groups.items():
-                yield f"  {outcome}: {some(names, 4)}: {reason}"
+                yield f"  {outcome}: {abbreviated(names, 4)}: {reason}"
         yield from self.notes
 
 

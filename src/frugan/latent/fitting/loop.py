@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -192,9 +191,7 @@ class _Loop:
             tensors |= {f"adam.{part}.{name}": value for part, value in self.adam.state[leaf].items()}
         tensors |= {f"kept.{name}": tensor for name, tensor in self.kept.items()}
         tensors |= {"distance": self.distance, "reached": self.reached, "images": self.images}
-        scratch = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-        save_tensors(tensors, scratch, metadata={"key": key, "step": str(self.step)})
-        os.replace(scratch, file)
+        save_tensors(tensors, file, metadata={"key": key, "step": str(self.step)})
 
     def load(self, file: Path, key: str) -> None:
         """Takes the state up where it is of this very fit; a damaged one, or another's, is ignored."""
