@@ -22,9 +22,9 @@ CACHE = ROOT / ".cache" / "docs"
 
 
 def export_explorer() -> Path:
-    """The explorer of the sample generator as one file, kept by the hash of the code and network that it is made of."""
-    rooms = [ROOT / "src" / "frugan" / room for room in ("explorer", "interop", "networks", "sample")]
-    sources = sorted(path for room in rooms for path in room.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    """The explorer of the sample generator as one file, kept by the hash of the package, the network included."""
+    package = (ROOT / "src" / "frugan").rglob("*")
+    sources = sorted(path for path in package if path.is_file() and path.suffix != ".pyc")
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     out = CACHE / f"sample-{digest}.html"
     if not out.exists():
