@@ -233,9 +233,9 @@ def photos(root: Path) -> tuple[Path, Path]:
         exif = Image.Exif()
         exif[274] = 6  # lies on its side
         mask = Image.fromarray((rng.random(size) < 0.5).astype(np.uint8) * 7)
-        for folder, picture, ending in (("photos", image, suffix), ("masks", mask, "png")):
+        for folder, stored, ending in (("photos", image, suffix), ("masks", mask, "png")):
             (root / folder / name).parent.mkdir(parents=True, exist_ok=True)
-            turned = picture.transpose(Image.Transpose.ROTATE_90) if i == 7 else picture
+            turned = stored.transpose(Image.Transpose.ROTATE_90) if i == 7 else stored
             options: dict[str, Any] = {"exif": exif} if i == 7 else {}
             turned.save(root / folder / f"{name}.{ending}", **options)
     return root / "photos", root / "masks"
