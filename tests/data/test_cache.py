@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -327,8 +328,28 @@ def test_progress_runs_from_start_to_end(folder: Path) -> None:
 def test_a_full_disk_is_told_before_anything_is_written(folder: Path, monkeypatch, cache: Path) -> None:
     usage = shutil.disk_usage(folder)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100))
-    with pytest.raises(FruganError, match=r"GB free; make room, set FRUGAN_CACHE"):
+    with pytest.raises(FruganError, match=r"MB free; make room, set FRUGAN_CACHE"):
         _open(folder)
+    assert _entries(cache) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no room can be reserved here")
+def test_the_disk_has_room_for_all_pixels_before_the_first_is_written(
+    folder: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserve = os.posix_fallocate
+    sizes = []
+
+    def full(descriptor: int, start: int, size: int) -> None:
+        reserve(descriptor, start, size)
+        sizes.append((os.fstat(descriptor).st_blocks * 512, size))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*pixels.npy'"):
+        _open(folder)
+    ((held, size),) = sizes
+    assert held >= size == 128 + 20 * 8 * 8 * 3
     assert _entries(cache) == []
 
 

@@ -11,6 +11,7 @@ finish, and the second throws its own away. A killed process leaves a scratch fo
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -38,7 +39,7 @@ from frugan.data.target import PixelConfig, Plan, make_plan, unusual_types
 from frugan.data.values import is_counted, range_name, settle_range, stretch
 from frugan.data.workers import Progress, in_threads
 from frugan.errors import FruganError, fault
-from frugan.files import read_json, write_text
+from frugan.files import located, read_json, write_text
 from frugan.images import Pixels
 from frugan.pixel_format import NumberType, Range, held_type, is_plain
 from frugan.structure import converter
@@ -426,7 +427,22 @@ def _empty_array(file: Path, count: int, plan: Plan, config: PixelConfig) -> np.
     value_range = None if is_counted(config.value_range) else settle_range(config.value_range, plan.dtype, None)
     dtype = np.dtype(held_type(plan.dtype, value_range))
     _require_space(file.parent, int(np.prod(shape)) * dtype.itemsize)
-    return np.lib.format.open_memmap(file, "w+", dtype, shape)
+    return _reserved(file, dtype, shape)
+
+
+def _reserved(file: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
+    """A new array file that has its room on the disk: a write into a file with holes, where the disk has filled meanwhile, would
+    end the process (SIGBUS)."""
+    array = np.lib.format.open_memmap(file, "w+", dtype, shape)
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as opened:
+            try:
+                os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # file systems that cannot
+                    located(error, file)
+                    raise
+    return array
 
 
 def _masks_of(source: Source) -> tuple[MaskChannel, ...]:
@@ -470,7 +486,7 @@ def _fitted_image(pixels: np.ndarray, plan: Plan, config: PixelConfig) -> np.nda
 def _keep_rows(file: Path, rows: Sequence[int]) -> None:
     pixels = np.load(file, mmap_mode="r")
     shorter = file.with_name("shorter.npy")
-    kept = np.lib.format.open_memmap(shorter, "w+", pixels.dtype, (len(rows), *pixels.shape[1:]))
+    kept = _reserved(shorter, pixels.dtype, (len(rows), *pixels.shape[1:]))
     for target, row in enumerate(rows):
         kept[target] = pixels[row]
     kept.flush()
