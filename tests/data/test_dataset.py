@@ -328,6 +328,17 @@ def test_classes_that_keep_no_training_image_are_named(
         assert told.startswith(f"--held-out {held_out} leaves no training image of class {', '.join(map(str, lost))}, ")
 
 
+def test_a_column_of_groups_among_the_labels_is_told(tmp_path: Path, make_images) -> None:
+    make_images(tmp_path / "set", [f"{i}.png" for i in range(8)])
+    rows = [f"{i}.png,{'ill' if i % 2 else 'well'},P{i // 2}" for i in range(8)]
+    (tmp_path / "set/labels.csv").write_text("\n".join(["file,kind,patient", *rows]))
+    config = DataConfig(str(tmp_path / "set"), labels="auto", group="labels.csv:patient", held_out=4)
+    told = untrained_warning(open_dataset(config)) or ""
+    assert told.endswith("nothing will be learned: --labels FILE:COLUMN,… without patient")
+    assert untrained_warning(open_dataset(replace(config, labels="labels.csv:kind"))) is None
+    assert "hold out fewer" in (untrained_warning(open_dataset(replace(config, group="regex:(.)", held_out=7))) or "")
+
+
 def test_on_the_command_line_classes_without_training_images_are_told_before_the_first_step(
     tmp_path: Path, make_images, capsys: pytest.CaptureFixture[str]
 ) -> None:

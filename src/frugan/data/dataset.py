@@ -320,9 +320,14 @@ def untrained_warning(dataset: Dataset) -> str | None:
         return None
     names = ", ".join(shown(dataset.class_names[k]) if dataset.class_names else str(k) for k in lost[:_NAMED])
     more = f", … ({len(lost)} in all)" if len(lost) > _NAMED else ""
+    column = (dataset.config.group or "").rpartition(":")[2]  # whose groups train or are held out as a whole
+    grouped = any(name.startswith(f"{column}=") for name in dataset.class_names or () if column)
+    remedy = (
+        f"--labels FILE:COLUMN,… without {column}" if grouped else "hold out fewer images, or add more of that class"
+    )
     return (
         f"--held-out {dataset.config.held_out:g} leaves no training image of class {names}{more}, of which nothing will be "
-        "learned: hold out fewer images, or add more of that class"
+        f"learned: {remedy}"
     )
 
 
