@@ -112,9 +112,10 @@ def _tidied_after_signals() -> Iterator[None]:
     came: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> None:
-        if (
-            frame and frame.f_code.co_filename == "<frozen importlib._bootstrap>"
-        ):  # in its callbacks exceptions are lost
+        lost = frame is not None and frame.f_code.co_filename == "<frozen importlib._bootstrap>"  # by its callbacks
+        while frame and not lost:
+            lost, frame = frame.f_code is end.__code__, frame.f_back  # while the first one is on its way
+        if lost:
             threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
