@@ -107,6 +107,7 @@ def run(part: Part, out: Path, device: str, caches: Path) -> subprocess.Popen[by
         "FRUGAN_BENCHMARK_OUT": str(out),
         **({"OMP_NUM_THREADS": "1"} if device == "cpu" else {}),
     }
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
     with (out / f"{part.name}.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, *words], stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True

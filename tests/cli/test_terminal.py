@@ -141,11 +141,13 @@ def test_ctrl_c_is_told_whenever_it_comes(
 
 
 SIGNALLED = """
-import os, sys, time, weakref
+import os, signal, sys, time, weakref
 from frugan.cli import main
 from frugan.data.tools import avatars
 
 number, where = int(sys.argv.pop()), sys.argv.pop()
+# not as in the background of a shell, or under nohup, where it is ignored
+signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 class Thing: ...
 
