@@ -38,15 +38,22 @@ ALL_SPEEDS = [
     ("cifar", 32, "eager"),
 ]
 SMALL_64: dict[str, Any] = {"batch": 64, "channel_base": 4096, "channel_max": 144, "latent": 128, "mapping_layers": 4}
-RUN = ("--tick-kimg", "2", "--samples-kimg", "50", "--checkpoint-kimg", "50", "--evaluate-kimg", "50")
+RUN = ("--tick-kimg", "2", "--samples-kimg", "20", "--checkpoint-kimg", "20", "--evaluate-kimg", "20")
 RUN = (*RUN, "--kimg", "25000", "--held-out", "100", "--evaluate-samples", "2000")
+LEARNS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "learns": (64, ()),
+    "learns-gamma-2": (64, ("--r1-gamma", "2")),
+    "learns-tiny-32": (32, ("--preset", "tiny")),
+}
+"""Whole runs on drawings: their size, and options beside `RUN`."""
 DRY_RUN = ("--preset", "tiny", "--batch", "8", "--tick-kimg", "0.016", "--kimg", "0.064")
 GRACE = 8
 """Seconds from the interruption of a part whose time has passed to its end by force."""
 TESTS = ("tests/ops", "tests/networks", "tests/augment", "tests/training/test_on_device.py")
+TESTS = (*TESTS, "tests/metrics", "tests/data/test_dataset.py", "tests/tracking", "tests/training/test_reference.py")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """One process: `command` after the interpreter, or a function of `gpu_parts` or `gpu_run` with settings."""
 
@@ -71,12 +78,18 @@ def parts(device: str, dry: bool) -> list[Part]:
     pytest = (*pytest, "-n", workers, "--device", device)
     chosen = ("tests/ops/test_fir.py",) if dry else TESTS
     preset = {"preset": "auto", "size": 256}
-    drawings = {"size": 64, "count": 40 if dry else 1000, "options": DRY_RUN if dry else RUN}
+    runs = [
+        job(
+            name, 150, "learns", timed=False, minutes=1.5, size=size, count=40 if dry else 1000,
+            options=DRY_RUN if dry else (*RUN, *options), picture=f"{name}.png",
+        )
+        for name, (size, options) in LEARNS.items()
+    ]  # fmt: skip
     short = {"size": 64, "count": 40 if dry else 200, "options": DRY_RUN[:-4] if dry else ()}
     return [
-        Part("tests", 110, command=(*pytest, *chosen), timed=False),
+        Part("tests", 150, command=(*pytest, *chosen), timed=False),
         job("all-speeds", 120, "speeds", runs=ALL_SPEEDS[:1] if dry else ALL_SPEEDS),
-        job("learns", 150, "learns", minutes=2.0, **drawings),
+        *runs,
         job("resumes", 120, "resumes", kimg=0.064 if dry else 2, **short),
         job("profile-256", 60, "profile", **preset),
         job("profile-32", 40, "profile", preset="cifar", size=32),
@@ -168,7 +181,9 @@ def work(name: str, settings: str, out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--only", nargs="+", metavar="PART", help="parts, or the beginnings of their names")
+    parser.add_argument(
+        "--only", nargs="+", metavar="PART", help="parts, or the beginnings of their names, in this order"
+    )
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, with tiny sizes")
     parser.add_argument("--minutes", type=float, default=9.0)
@@ -182,7 +197,8 @@ def main() -> None:
     device = "cpu" if args.dry_run else args.device
     if device.startswith("cuda") and not torch.cuda.is_available():
         parser.error("no CUDA device is visible; --dry-run tries every part on the CPU")
-    chosen = [p for p in parts(device, args.dry_run) if p.name.startswith(tuple(args.only or ("",)))]
+    every = parts(device, args.dry_run)
+    chosen = list(dict.fromkeys(p for name in args.only or ("",) for p in every if p.name.startswith(name)))
     args.out.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + 60 * args.minutes
     heading = gpu_parts.machine(device)

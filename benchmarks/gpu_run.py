@@ -58,8 +58,12 @@ def _figures(run: Path) -> dict[str, Any]:
     }
 
 
-def learns(device: str, keep: Keep, *, size: int, count: int, minutes: float, options: Sequence[str]) -> dict[str, Any]:
-    """A run on drawings, interrupted after so many minutes as by Ctrl-C; it stops after a step and writes a checkpoint."""
+def learns(
+    device: str, keep: Keep, *, size: int, count: int, minutes: float, options: Sequence[str], picture: str
+) -> dict[str, Any]:
+    """A run on drawings, interrupted after so many minutes as by Ctrl-C; it stops after a step and writes a checkpoint.
+    Its last samples are kept as `picture`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         images, run = _images(Path(folder), count, size), Path(folder) / "run"
         words = [*FRUGAN, "train", str(images), "--out", str(run), "--device", device, *options]
@@ -71,8 +75,8 @@ def learns(device: str, keep: Keep, *, size: int, count: int, minutes: float, op
             process.send_signal(signal.SIGINT)
         code = process.wait(120)
         found = {"images": images.name, "exit code": code, "first record after, s": _first(run), **_figures(run)}
-        for grid in sorted((run / "samples").glob("*.png"))[-1:]:
-            shutil.copy(grid, Path(os.environ.get("FRUGAN_BENCHMARK_OUT", folder)) / "learns.png")
+        for grid in sorted((run / "samples").glob("samples-0*.png"))[-1:]:
+            shutil.copy(grid, Path(os.environ.get("FRUGAN_BENCHMARK_OUT", folder)) / picture)
         return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -90,6 +91,38 @@ def test_replayed_steps_are_eager_ones(rounds: int) -> None:
         assert torch.equal(network.weight, twin.weight)
     assert [g.replays for g in backend.graphs] == [8 * rounds - 1], "captured once, replayed from then on"
     assert len({float(r.sum()) for r in results}) == len(results), "results handed out before are not overwritten"
+
+
+def test_no_autograd_graph_of_eager_work_outlives_it_into_the_capture() -> None:
+    """Its AccumulateGrad nodes belong to the stream of eager work, which a capture may not touch."""
+    network, rng = made()
+    alive: list[bool] = []
+
+    def node() -> Any:
+        return network.weight.view_as(network.weight).grad_fn.next_functions[0][0]  # pyright: ignore[reportOptionalMemberAccess]
+
+    class Watching(Simulated):
+        def capture(self, rng: torch.Generator | None, work: Callable[[], Any]) -> tuple[Again, Any]:
+            alive.append("kept" in node().metadata)
+            return super().capture(rng, work)
+
+    def in_a_cycle(network: nn.Linear, rng: torch.Generator, rounds: int, x: Tensor) -> tuple[Tensor, ...]:
+        loss = network(x).square().mean()
+        node().metadata["kept"] = True
+        loss.backward()
+        held: list[Any] = [loss]
+        held.append(held)
+        return (loss.detach(),)
+
+    graphs = Graphs(list(network.parameters()), Watching(list(network.parameters())))
+    gc.disable()
+    try:
+        graphs(in_a_cycle, network, rng, 1, torch.ones(5, 3))
+        assert "kept" in node().metadata
+        graphs(in_a_cycle, network, rng, 1, torch.ones(5, 3))
+    finally:
+        gc.enable()
+    assert alive == [False]
 
 
 def test_other_shapes_and_other_trained_parameters_are_other_graphs() -> None:

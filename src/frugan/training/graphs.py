@@ -9,6 +9,7 @@ generator's seed and equal those of the eager step.
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -125,6 +126,7 @@ class Graphs:
         before = [p.grad for p in trained]
         for p in trained:
             p.grad = None
+        gc.collect()  # an autograd graph of eager work, kept by a cycle, has nodes that belong to a stream outside of the capture
         inputs = [t.detach().clone() for t in tensors]
         graph, outputs = self.backend.capture(rng, lambda: work(phases, rng, rounds, *inputs))
         grads = [p.grad for p in trained]
