@@ -88,7 +88,10 @@ def timed_training(device: str, *, steps: int, flop: bool = False, **options: An
     figures |= {"s/kimg": taken * 1000, "peak MB": peak.megabytes()}
     figures["graphs compiled anew"] = counters["stats"]["unique_graphs"] - graphs
     if device.startswith("cuda"):
-        figures["reserved MB"] = torch.cuda.max_memory_reserved() / 1e6
+        torch.cuda.empty_cache()
+        figures["held MB"] = (
+            torch.cuda.memory_reserved() / 1e6
+        )  # without what cuDNN's search took, graphs' memory included
         figures["waits in 16 steps"] = training.waits(loop, 16)
     if flop:
         figures["TFLOP/kimg"] = training.arithmetic(loop) / (16 * config.training.batch) / 1e9

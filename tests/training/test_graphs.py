@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Sequence
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from frugan.errors import FruganError
 from frugan.training.graphs import Graphs, eagerly
 
 
@@ -123,6 +125,21 @@ def test_no_autograd_graph_of_eager_work_outlives_it_into_the_capture() -> None:
     finally:
         gc.enable()
     assert alive == [False]
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("no such stream"), torch.OutOfMemoryError("no such room")])
+def test_a_capture_that_fails_says_how_to_train_without(raised: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, rng = made()
+    graphs = Graphs(list(network.parameters()), backend := Simulated([]))
+    monkeypatch.setattr(backend, "capture", Mock(side_effect=raised))
+    given = network, rng, 1, torch.ones(5, 3), torch.tensor(1.0)
+    graphs(work, *given)
+    if isinstance(raised, torch.OutOfMemoryError):  # has advice of its own
+        with pytest.raises(torch.OutOfMemoryError, match="no such room"):
+            graphs(work, *given)
+    else:
+        with pytest.raises(FruganError, match=r"no such stream.*--no-cuda-graphs"):
+            graphs(work, *given)
 
 
 def test_other_shapes_and_other_trained_parameters_are_other_graphs() -> None:

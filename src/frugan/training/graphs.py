@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from frugan.errors import FruganError, fault
 from frugan.training.state import TrainingConfig, TrainState
 
 Work = Callable[..., tuple[Tensor, ...]]
@@ -128,7 +129,15 @@ class Graphs:
             p.grad = None
         gc.collect()  # an autograd graph of eager work, kept by a cycle, has nodes that belong to a stream outside of the capture
         inputs = [t.detach().clone() for t in tensors]
-        graph, outputs = self.backend.capture(rng, lambda: work(phases, rng, rounds, *inputs))
+        try:
+            graph, outputs = self.backend.capture(rng, lambda: work(phases, rng, rounds, *inputs))
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            why = fault(error, "it fails here")
+            raise FruganError(
+                f"a phase of training cannot be captured as a CUDA graph ({why}); --no-cuda-graphs trains without, more slowly"
+            ) from error
         grads = [p.grad for p in trained]
         for p, grad in zip(trained, before):
             p.grad = grad
