@@ -90,6 +90,7 @@ def parts(device: str, dry: bool) -> list[Part]:
         Part("tests", 150, command=(*pytest, *chosen), timed=False),
         job("all-speeds", 120, "speeds", runs=ALL_SPEEDS[:1] if dry else ALL_SPEEDS),
         *runs,
+        job("uses", 200, "uses", timed=False, size=64, count=120),
         job("resumes", 120, "resumes", kimg=0.064 if dry else 2, **short),
         job("profile-256", 60, "profile", **preset),
         job("profile-32", 40, "profile", preset="cifar", size=32),

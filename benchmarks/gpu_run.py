@@ -16,6 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from safetensors.torch import load_file
 
 Keep = Callable[[Any], None]
@@ -100,6 +102,49 @@ def resumes(device: str, keep: Keep, *, size: int, count: int, kimg: float, opti
         keep(found)
         _frugan("train", images, "--out", again, "--kimg", 2 * kimg, *length)
         found["run again, largest difference of weights"] = _difference(whole, again)
+        return found
+
+
+USES: dict[str, str] = {
+    "generate": "generate sample --seeds 0-15 --out {out}/generated",
+    "directions": "directions sample --count 2 --samples 2000 --out {out}/directions",
+    "edit": "edit sample --direction sample:wide --seeds 0-1 --out {out}/edited",
+    "mix": "mix sample --rows 0-1 --columns 2-3 --levels 4-8 --out {out}/mixed.png",
+    "sweep": "sweep sample --seeds 0-1 --truncation 0:1:3 --out {out}/sweep.png",
+    "video": "video sample --loop --seeds 0-2 --seconds 1 --fps 8 --out {out}/loop.webp",
+    "project": "project sample {images}/000000.png --steps-w 20 --steps 20 --tune --tune-steps 10 --out {out}/projected",
+    "encode": "encode sample --train --steps 20 --out {out}/encoder",
+    "evaluate": "evaluate sample --reference {images} --metrics kid,recall,memorisation --samples 500 --out {out}/card.json",
+    "export": "export sample {out}/sample.onnx --format onnx",
+    "leaks": "leaks --data {images} --transforms bgc --p 0.5",
+    "report": "report sample --reference {images} --samples 300 --out {out}/report",
+}
+
+
+def uses(device: str, keep: Keep, *, size: int, count: int) -> dict[str, Any]:
+    """Seconds of each command with the generator that comes along, or how it failed; and the largest difference of pixels of
+    generated images from those made on the CPU.
+    """
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        images = _images(Path(folder), count, size)
+        for name, words in USES.items():
+            began = time.monotonic()
+            filled = words.format(out=folder, images=images, device=device).split()
+            more = () if name == "export" else ("--device", device)
+            done = subprocess.run(
+                [*FRUGAN, *filled, *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            print(f"$ frugan {' '.join(filled)}\n{done.stdout}", flush=True)
+            last = (done.stdout.strip().splitlines() or [""])[-1]
+            found[name] = time.monotonic() - began if done.returncode == 0 else f"failed ({done.returncode}): {last}"
+            keep(found)
+        _frugan(*USES["generate"].format(out=Path(folder) / "cpu").split(), "--device", "cpu")
+        pairs = zip(*(sorted((Path(folder) / where / "generated").glob("*.png")) for where in ("", "cpu")), strict=True)
+        found["generated, largest difference from the CPU's"] = max(
+            int(np.abs(np.subtract(*(np.asarray(Image.open(path), dtype=np.int16) for path in pair))).max())
+            for pair in pairs
+        )
         return found
 
 
