@@ -116,7 +116,6 @@ USES: dict[str, str] = {
     "encode": "encode sample --train --steps 20 --out {out}/encoder",
     "evaluate": "evaluate sample --reference {images} --metrics kid,recall,memorisation --samples 500 --out {out}/card.json",
     "export": "export sample {out}/sample.onnx --format onnx",
-    "leaks": "leaks --data {images} --transforms bgc --p 0.5",
     "report": "report sample --reference {images} --samples 300 --out {out}/report",
 }
 

@@ -74,6 +74,17 @@ def test_tests_whose_time_has_passed_tell_of_their_failures(tmp_path: Path, monk
 @pytest.mark.slow
 def test_all_of_it_runs_on_the_cpu(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.gpu", "--dry-run", "--minutes", "60", "--out", tmp_path]
-    parts = ("tests", "learns", "resumes", "speed-auto-256", "profile", "roofline", "generate-256", "augment", "start")
+    parts = (
+        "tests",
+        "learns",
+        "resumes",
+        "speed-auto-256",
+        "profile",
+        "roofline",
+        "generate-256",
+        "augment",
+        "uses",
+        "start",
+    )
     subprocess.run([*command, "--only", *parts], check=True, cwd=ROOT)
     assert "failed" not in (tmp_path / "gpu.md").read_text("utf-8")
