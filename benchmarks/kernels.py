@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from frugan.ops import epilogue_triton, fir_triton, styles_triton
+from frugan.ops import epilogue_triton, fir_triton, styles_triton, warp_triton
 from frugan.ops.kernels import LAUNCH
 
 DIVISIBLE = {"channels", "pixels", "total", "height", "width", "x_n", "x_h", "x_w"}
@@ -36,7 +36,7 @@ class Case(NamedTuple):
 
 def cases() -> Iterator[Case]:
     """As training at 256² uses them: bfloat16 (float16 before capability 8.0), channels-last; 64 and 512 channels where a tile
-    holds all of them.
+    holds all of them. Warps are of float32 images.
     """
     upfirdn, _, sums = fir_triton._kernel()
     fixed = {"taps_y": 4, "taps_x": 4, "rows": 4, "phase": 0, "last": True, "wide": False, "sums": sums, "x_c": 1}
@@ -61,6 +61,25 @@ def cases() -> Iterator[Case]:
         flags = {"by_x": True, "by_weight": True, "maps": 3}
         addresses = wide | maps | {"up": "*fp32"}
         yield Case(f"projected backward, {channels}", projected_backward, flags | tile, addresses, 4096)
+    yield from warp_cases()
+
+
+def warp_cases() -> Iterator[Case]:
+    """The maps of the affine warp at 256², upsampling with its adjoint and downsampling, and the sampling positions."""
+    *maps, positions = warp_triton._kernels()
+    numbers = {f"{name}_{axis}": "fp32" for name in ("period", "start", "reach") for axis in "yx"}
+    kinds = dict.fromkeys(("x", "y", "weights", "inverse", "grid"), "*fp32") | {"columns": "*i32"} | numbers
+    for kernel, axis in zip(maps, (-1, -2)):
+        tall, wide = warp_triton._TILES[axis]
+        tile = {"tall": tall, "wide": wide} | ({"width": 256} if axis == -2 else {})
+        for label, inputs, outputs, entries in (
+            ("up", 256, 1021, 6),
+            ("up, adjoint", 1021, 256, 25),
+            ("down", 522, 256, 12),
+        ):
+            sizes = {"inputs": inputs, "outputs": outputs, "entries": entries}
+            yield Case(f"warp, axis {axis}, {label}", kernel, sizes | tile, kinds, tall * wide)
+    yield Case("warp, positions", positions, {"block": 1024}, kinds, 1024)
 
 
 def compiled(case: Case, target: str) -> Any:

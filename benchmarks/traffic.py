@@ -71,7 +71,7 @@ PHASES = {
 """The functions of `training.step` within which an operation belongs to a phase."""
 SOURCES = {
     "augmentation, draws": r"augment/transforms|augment/pipeline (parameters|draw|__call__|<lambda>|_to_grey)",
-    "augmentation, images": r"augment/|ops/warp|ops/periodic",
+    "augmentation, images": r"augment/|ops/(warp|periodic|linear)",
     "optimiser": r"training/(step (update|finite)|graphs in_place)",
     "moving average": r"training/state",
     "statistics, controller": r"training/(stats|loop)|tracking/|^images|training/step \w+_step|update_average",
@@ -92,6 +92,7 @@ OPERATORS = {
     "fir": ("ops.fir._in_one_kernel",),
     "epilogue": ("ops.epilogue.fused", "networks.layers.fused"),
     "styles": ("ops.styles.fused",),
+    "warp": ("ops.warp._in_kernels",),
 }
 """The functions that decide whether operators of each kind are used."""
 SHARES = {"path length": 1 / 4, "R1": 1 / 16}
@@ -129,10 +130,10 @@ class Traffic(TorchDispatchMode):
     def counted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function as one operation."""
 
-        def call(*args: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
             with _disable_current_modes():
-                out = function(*args)
-            read, written = ([t for t in tree_leaves(x) if isinstance(t, Tensor)] for x in (args, out))
+                out = function(*args, **kwargs)
+            read, written = ([t for t in tree_leaves(x) if isinstance(t, Tensor)] for x in ((args, kwargs), out))
             self.note(name, read, written)
             return out
 
@@ -188,6 +189,16 @@ def _resampled(x: Tensor, weight: Tensor, up: Any, down: Any, padding: Any) -> T
     return fir._upfirdn(x, weight, tuple(up), tuple(down), tuple(padding))
 
 
+def _mapped(x: Tensor, columns: Tensor, weights: Tensor, axis: int) -> Tensor:
+    shape = list(x.shape)
+    shape[axis] = columns.shape[1]
+    return x.new_zeros(shape)
+
+
+def _positions(inverse: Tensor, size: tuple[int, int], axes: Sequence[tuple[float, float, float]]) -> Tensor:
+    return inverse.new_zeros(len(inverse), *size, 2)
+
+
 def _finite(grads: Sequence[Tensor]) -> Tensor:
     norm = torch.nn.utils.get_total_norm(grads)
     replace_non_finite(grads)
@@ -205,6 +216,8 @@ def as_on_a_gpu(traffic: Traffic, without: Sequence[str]) -> Iterator[None]:
         "styles_triton.scaled_backward": traffic.counted("scaled, gradients", _scaled_backward),
         "styles_triton.projected": _projected,
         "styles_triton.projected_backward": traffic.counted("projected, gradients", styles._by_operations),
+        "warp_triton.mapped": traffic.counted("warp, along an axis", _mapped),
+        "warp_triton.positions": traffic.counted("warp, positions", _positions),
     }
     with ExitStack() as stack:
         for where, function in kernels.items():

@@ -111,6 +111,15 @@ def sample_places(size: int) -> np.ndarray:
     return (np.arange(2 * size + 2 * _REACH) - (size - 1 + _REACH)) / 2
 
 
+def folding(size: int, *, repeats: bool = False) -> tuple[float, float, float]:
+    """(period, start, reach) of an axis: position p, in pixels from its centre, becomes the fractional part of p/period + start,
+    and positions further than `reach` from the centre lie beyond the extension.
+
+    The arguments are those of `fold`.
+    """
+    return (size, (size - 1) / (2 * size), np.inf) if repeats else (2 * (size - 1), 0.25, 1.5 * size - 1)
+
+
 def fold(pixels: Tensor, size: int, *, repeats: bool = False) -> tuple[Tensor, Tensor]:
     """Positions on an infinitely extended axis, as fractions of its period.
 
@@ -123,11 +132,9 @@ def fold(pixels: Tensor, size: int, *, repeats: bool = False) -> tuple[Tensor, T
         Fractions in [0, 1) from the first pixel on, and a boolean mask of the positions beyond the extension, where the
         warped image is 0: more than one reflection away. A periodic extension does not end, and the mask is all False.
     """
-    if repeats:
-        turns = pixels / size + (size - 1) / (2 * size)
-        return turns - turns.floor(), torch.zeros_like(pixels, dtype=torch.bool)
-    turns = pixels / (2 * (size - 1)) + 0.25
-    return turns - turns.floor(), pixels.abs() > 1.5 * size - 1
+    length, start, reach = folding(size, repeats=repeats)
+    turns = pixels / length + start
+    return turns - turns.floor(), pixels.abs() > reach
 
 
 def bilinear(image: Float[Tensor, "N C H W"], grid: Float[Tensor, "N gh gw 2"]) -> Float[Tensor, "N C gh gw"]:

@@ -5,21 +5,25 @@ bilinearly, and downsampled with the time-reversed filter (Karras et al., "Train
 Limited Data", 2020, appendix B). The identity warp returns the image up to rounding.
 
 The cost is fixed: one period of the upsampled extension is computed whatever the transform, so nothing depends on the drawn
-values, which a GPU would have to wait for. On a CPU, where reading values is free, each image is warped by the cheapest
-method that its matrix allows instead (`warp_cpu`).
+values, which a GPU would have to wait for. There Triton kernels compute the maps along the axes and the sampling positions
+(`warp_triton`). On a CPU, where reading values is free, each image is warped by the cheapest method that its matrix allows
+instead (`warp_cpu`).
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from frugan.ops import warp_cpu
+from frugan.ops import warp_cpu, warp_triton
+from frugan.ops.kernels import fused
+from frugan.ops.linear import linear
 from frugan.ops.operator import transformed
-from frugan.ops.periodic import bilinear, downsampling_matrix, fold, sample_places, upsampling_matrix
+from frugan.ops.periodic import bilinear, downsampling_matrix, fold, folding, sample_places, upsampling_matrix
 from frugan.ops.tiling import Tile, tiles_along
 
 if TYPE_CHECKING:
@@ -32,14 +36,21 @@ _WORKSPACE = 2**26
 """Samples of upsampled extensions that are held at once; a larger batch is warped in parts."""
 
 
+def _in_kernels(x: Tensor) -> bool:
+    """Whether Triton kernels warp x. Compiled code does without them, since they have no derivative there (`ops.linear`)."""
+    return not torch.compiler.is_compiling() and fused(x, warp_triton.usable)
+
+
 class AxisMap:
     """A fixed linear map along one axis of `[N, C, H, W]`, given as a banded matrix `[outputs, inputs]`.
 
-    A large matrix is multiplied in blocks of outputs, each with only those inputs that its rows have entries for.
+    On a GPU with Triton one kernel multiplies by the entries of the matrix, and the adjoint by those of its transpose. Elsewhere
+    a large matrix is multiplied in blocks of outputs, each with only those inputs that its rows have entries for.
     """
 
     def __init__(self, matrix: np.ndarray, device: torch.device | str | None = None) -> None:
         self.size, inputs = matrix.shape
+        self.rows, self.columns = _entries(matrix, device), _entries(matrix.T, device)
         self.touched: Tensor | None = None
         if inputs > _DENSE_UP_TO:
             matrix = np.pad(matrix, ((0, -self.size % _BLOCK), (0, 0))).reshape(-1, _BLOCK, inputs)
@@ -52,6 +63,11 @@ class AxisMap:
 
     def __call__(self, x: Tensor, axis: int) -> Tensor:
         """The map of x `[N, C, H, W]` along `axis` −2 → `[N, C, H', W]`, or along −1 → `[N, C, H, W']`, in x's dtype."""
+        if _in_kernels(x):
+            forward, adjoint = (
+                partial(warp_triton.mapped, axis=axis, **entries) for entries in (self.rows, self.columns)
+            )
+            return linear(x, forward, adjoint)
         if axis == -2:
             return self(x.mT, -1).mT
         matrix = self.matrix.to(x.dtype)
@@ -59,6 +75,19 @@ class AxisMap:
             return x @ matrix.mT
         blocks = x.mT.index_select(-2, self.touched).unflatten(-2, (matrix.shape[0], matrix.shape[2]))
         return (matrix @ blocks).flatten(-3, -2)[..., : self.size, :].mT
+
+
+def _entries(matrix: np.ndarray, device: torch.device | str | None) -> dict[str, Tensor]:
+    """The non-zero entries of each row of a matrix `[outputs, inputs]`: `columns` and `weights` of `warp_triton.mapped`. Rows with
+    fewer than others have weights of zero besides.
+    """
+    most = np.count_nonzero(matrix, axis=1).max()
+    columns = np.argsort(matrix == 0, axis=1, kind="stable")[:, :most]
+    weights = np.take_along_axis(matrix, columns, axis=1)
+    return {
+        "columns": torch.as_tensor(columns.T, dtype=torch.int32, device=device).contiguous(),
+        "weights": torch.as_tensor(weights.T, dtype=torch.float32, device=device).contiguous(),
+    }
 
 
 class AffineWarp:
@@ -103,15 +132,21 @@ class AffineWarp:
     def in_parts(self, images: Tensor, inverse: Tensor) -> Tensor:
         """The warp on any device, in parts that fit the workspace. The arguments are those of `__call__`."""
         some = max(1, _WORKSPACE // (16 * images.shape[1:].numel()))
-        parts = [self.whole(*part) for part in zip(images.split(some), inverse.split(some))]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        if len(images) <= some:
+            return self.whole(images, inverse)
+        return torch.cat([self.whole(*part) for part in zip(images.split(some), inverse.split(some))])
 
     def whole(self, images: Tensor, inverse: Tensor) -> Tensor:
         """The warp of all images at once, by interpolation in one period of the upsampled extension of each. The arguments
         are those of `__call__`.
         """
         extended = self.up[1](self.up[0](images, -2), -1)
-        samples = bilinear(extended, self._grid(inverse).to(images.dtype))
+        if _in_kernels(images):
+            folded = [folding(size, repeats=r) for size, r in zip(self.resolution, self.repeats)]
+            grid = warp_triton.positions(inverse, (len(self.y), len(self.x)), folded)
+        else:
+            grid = self._grid(inverse)
+        samples = bilinear(extended, grid.to(images.dtype))
         return self.down[0](self.down[1](samples, -1), -2)
 
     def _grid(self, inverse: Tensor) -> Tensor:
