@@ -44,23 +44,22 @@ def cases() -> Iterator[Case]:
         factors = {"up_y": up, "up_x": up, "down_y": down, "down_x": down, "block": 1024}
         yield Case(f"FIR, {label}", upfirdn, fixed | factors, dict.fromkeys(("x", "weight", "y"), "*bf16"), 4096)
     wide = {"scale": "*fp32", "noise": "*fp32", "bias": "*fp32", "clamp": "fp32"}
-    forward, backward = epilogue_triton._kernels()
+    forward, backward, tangent = epilogue_triton._kernels()
     flags: dict[str, Any] = {"has_scale": True, "has_noise": True, "has_clamp": True}
     yield Case("epilogue", forward, flags | {"huge": False, "block": 1024}, wide | {"x": "*bf16", "y": "*bf16"}, 1024)
-    maps = dict.fromkeys(("up", "x", "y", "for_x"), "*bf16")
-    wide |= dict.fromkeys(("for_scale", "for_noise", "for_bias", "weight", "for_weight"), "*fp32")
+    maps = dict.fromkeys(("up", "x", "y", "for_x", "other", "result"), "*bf16")
+    wide |= dict.fromkeys(("for_scale", "for_noise", "for_bias", "weight", "for_weight", "by"), "*fp32")
+    yield Case("epilogue tangent", tangent, {"has_clamp": True, "huge": False, "block": 1024}, wide | maps, 1024)
     scaled, scaled_backward, projected, projected_backward = styles_triton._kernels()
     yield Case("scaled", scaled, {"huge": False, "block": 1024}, wide | maps, 1024)
     for channels in (64, 512):
         tile = {"wide": channels, "tall": 4096 // channels}
         flags = {"has_scale": True, "by_noise": True, "has_clamp": True, "tiles": 8}
         yield Case(f"epilogue backward, {channels}", backward, flags | tile, wide | maps, 8 * 4096)
-        flags = {"by_x": True, "by_scale": True, "tiles": 8}
-        yield Case(f"scaled backward, {channels}", scaled_backward, flags | tile, wide | maps, 8 * 4096)
+        yield Case(f"scaled backward, {channels}", scaled_backward, {"tiles": 8} | tile, wide | maps, 8 * 4096)
         yield Case(f"projected, {channels}", projected, {"maps": 3} | tile, wide | maps | {"y": "*fp32"}, 4096)
-        flags = {"by_x": True, "by_weight": True, "maps": 3}
         addresses = wide | maps | {"up": "*fp32"}
-        yield Case(f"projected backward, {channels}", projected_backward, flags | tile, addresses, 4096)
+        yield Case(f"projected backward, {channels}", projected_backward, {"maps": 3} | tile, addresses, 4096)
     yield from warp_cases()
 
 

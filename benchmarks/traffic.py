@@ -22,13 +22,12 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
 from benchmarks import training
-from frugan.ops import epilogue, fir, styles
+from frugan.ops import fir
 from frugan.ops.warp import AffineWarp
 from frugan.training.step import replace_non_finite
 
@@ -170,19 +169,24 @@ def _bytes(t: Tensor) -> int:
     return count * t.element_size()
 
 
-def _epilogue(x: Tensor, scale: Tensor | None, noise: Tensor | None, bias: Tensor, clamp: float) -> Tensor:
-    x = x if scale is None else x * scale.to(x.dtype)[:, :, None, None]
-    x = (x if noise is None else x + noise.to(x.dtype)) + bias.to(x.dtype)[:, None, None]
-    return F.leaky_relu(x, 0.2).clamp(-clamp, clamp).contiguous(memory_format=torch.channels_last)
+def _channels_last(x: Tensor) -> Tensor:
+    return torch.zeros_like(x, memory_format=torch.channels_last)
 
 
-def _scaled_backward(up: Tensor, x: Tensor, scale: Tensor, by_x: bool, by_scale: bool) -> tuple[Tensor | None, ...]:
-    for_x = up * scale.to(up.dtype)[:, :, None, None] if by_x else None
-    return for_x, (up.float() * x.float()).sum((2, 3)) if by_scale else None
+def _epilogue_gradients(
+    up: Tensor, x: Tensor | None, scale: Tensor | None, y: Tensor, clamp: float, by_noise: bool, by_bias: bool
+) -> tuple[Tensor | None, ...]:
+    n, channels, h, w = y.shape
+    wanted = {(n, channels): scale is not None, (n, 1, h, w): by_noise, (channels,): by_bias}
+    return _channels_last(up), *(torch.zeros(shape) if there else None for shape, there in wanted.items())
 
 
 def _projected(x: Tensor, weight: Tensor) -> Tensor:
-    return torch.einsum("nchw,nkc->nkhw", x.float(), weight).contiguous(memory_format=torch.channels_last)
+    return _channels_last(torch.zeros(x.shape[0], weight.shape[1], *x.shape[2:]))
+
+
+def _gradients(up: Tensor, x: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    return _channels_last(x), torch.zeros(other.shape)
 
 
 def _resampled(x: Tensor, weight: Tensor, up: Any, down: Any, padding: Any) -> Tensor:
@@ -210,12 +214,13 @@ def as_on_a_gpu(traffic: Traffic, without: Sequence[str]) -> Iterator[None]:
     """Context with the operators of a GPU, but for some."""
     kernels: dict[str, Callable[..., Any]] = {
         "fir_triton.upfirdn": _resampled,
-        "epilogue_triton.forward": _epilogue,
-        "epilogue_triton.backward": traffic.counted("epilogue, gradients", epilogue._by_operations),
-        "styles_triton.scaled": lambda x, scale: x * scale.to(x.dtype)[:, :, None, None],
-        "styles_triton.scaled_backward": traffic.counted("scaled, gradients", _scaled_backward),
+        "epilogue_triton.forward": lambda x, *_: _channels_last(x),
+        "epilogue_triton.backward": _epilogue_gradients,
+        "epilogue_triton.tangent": lambda x, *_: _channels_last(x),
+        "styles_triton.scaled": lambda x, _: _channels_last(x),
+        "styles_triton.scaled_backward": _gradients,
         "styles_triton.projected": _projected,
-        "styles_triton.projected_backward": traffic.counted("projected, gradients", styles._by_operations),
+        "styles_triton.projected_backward": _gradients,
         "warp_triton.mapped": traffic.counted("warp, along an axis", _mapped),
         "warp_triton.positions": traffic.counted("warp, positions", _positions),
     }

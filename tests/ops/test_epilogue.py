@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from frugan.ops import epilogue as module
 from frugan.ops import epilogue_triton
 from frugan.ops.epilogue import epilogue
 
-CASES = list(product((3, 16, 20), (True, False), (True, False), (0.7, None), (torch.float32, torch.bfloat16)))
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+CASES = list(product((3, 16, 20, 600), (True, False), (True, False), (0.7, None), DTYPES))
+"""Channels, with a scale, with noise, clamp, dtype."""
 
 
 def plain(x: Tensor, scale: Tensor | None, noise: Tensor | None, bias: Tensor, clamp: float | None) -> Tensor:
@@ -44,6 +47,26 @@ def test_is_its_definition_anywhere(scaled: bool, noisy: bool, clamp: float | No
     assert torch.equal(epilogue(x.clone(), *others, clamp), plain(x, *others, clamp))  # pyright: ignore[reportCallIssue]
 
 
+def slope(y: Tensor, clamp: float) -> Tensor:
+    """Of leaky ReLU and clamp where the result is y."""
+    return torch.where(y > 0, 1.0, 0.2).to(y.dtype) * (y.abs() < torch.tensor(clamp).to(y.dtype))
+
+
+def gradients(
+    up: Tensor, x: Tensor | None, scale: Tensor | None, y: Tensor, clamp: float, by_noise: bool, by_bias: bool
+) -> tuple[Tensor | None, ...]:
+    inner = up * slope(y, clamp)
+    wide = inner.to(torch.promote_types(up.dtype, torch.float32))
+    for_x = inner if scale is None else (inner * scale[:, :, None, None]).to(up.dtype)
+    for_scale = None if scale is None or x is None else (wide * x).sum((2, 3))
+    return for_x, for_scale, wide.sum(1, keepdim=True) if by_noise else None, wide.sum((0, 2, 3)) if by_bias else None
+
+
+def tangent(x: Tensor, scale: Tensor, other: Tensor, by: Tensor, y: Tensor, clamp: float) -> Tensor:
+    moved = x * scale[:, :, None, None] + other * by[:, :, None, None]
+    return (moved * slope(y, clamp)).to(y.dtype)
+
+
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch's operations in place of the kernels."""
 
@@ -51,7 +74,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
         return plain(x, scale, noise, bias, None if clamp == float("inf") else clamp)
 
     monkeypatch.setattr(epilogue_triton, "forward", forward)
-    monkeypatch.setattr(epilogue_triton, "backward", module._by_operations)
+    monkeypatch.setattr(epilogue_triton, "backward", gradients)
+    monkeypatch.setattr(epilogue_triton, "tangent", tangent)
 
 
 @pytest.fixture
@@ -76,28 +100,108 @@ def test_first_and_second_derivatives(scaled: bool, noisy: bool, clamp: float) -
     assert torch.autograd.gradgradcheck(f, real)
 
 
+@pytest.mark.usefixtures("on_a_gpu_without_one")
+@pytest.mark.parametrize("scaled, clamp", list(product((True, False), (0.7, float("inf")))))
+def test_third_derivatives(scaled: bool, clamp: float) -> None:
+    """Those of the operators of which second derivatives consist."""
+    x, scale, _, _ = given(2, True, False, torch.float64)
+    other, by, _, _ = given(3, True, False, torch.float64)
+    up, y = torch.randn(2, *x.shape, dtype=torch.float64)
+    if not scaled:
+        only = [up.requires_grad_()]
+        assert torch.autograd.gradgradcheck(lambda up: module._gradients(up, None, None, y, clamp, True, True), only)
+        return
+    inputs = [t.requires_grad_() for t in (up, x, scale)]
+    assert torch.autograd.gradgradcheck(lambda *t: module._gradients(*t, y, clamp, True, True), inputs)
+    inputs = [t.requires_grad_() for t in (x, scale, other[:, :2], by[:, :2])]
+    assert torch.autograd.gradgradcheck(lambda *t: module._tangent(*t, y, clamp), inputs)
+
+
+def test_results_have_the_shape_and_dtype_that_is_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch)
+    for scaled, noisy, clamp, dtype in product((True, False), (True, False), (0.7, float("inf")), DTYPES):
+        x, scale, noise, bias = given(4, scaled, noisy, dtype)
+        y = module._epilogue(x, scale, None if noise is None else noise.to(dtype), bias.to(dtype), clamp)
+        arguments = x, x if scaled else None, scale, y, clamp, noisy, noisy
+        pairs = list(zip(module._gradients(*arguments), module._shapes(*arguments), strict=True))
+        if scale is not None:
+            moved = x, scale, x, scale, y, clamp
+            pairs.append((module._tangent(*moved), module._moved(*moved)))
+        for found, traced in pairs:
+            assert found.shape == traced.shape
+            assert found.dtype == traced.dtype or not found.numel()
+
+
+def test_other_shapes_are_refused_before_the_kernel_reads_them() -> None:
+    x, scale, _, _ = given(4, True, False, torch.float32)
+    for arguments in (
+        (x, scale[:1], x, scale, x),
+        (x, scale, x, scale[:, :2], x),
+        (x, scale, x[:1], scale, x),
+        (x[:, :2], scale, x, scale, x),
+    ):
+        with pytest.raises(ValueError, match="feature maps"):
+            epilogue_triton.tangent(*arguments, 1.0)
+
+
+def derivatives(
+    f: Callable[..., Tensor], up: Tensor, inputs: list[Tensor | None], dtype: torch.dtype | None = None
+) -> dict[str, Tensor]:
+    """Gradients of ⟨f, up⟩ by each of the inputs, and those of a random combination of these by each of them and by `up`.
+
+    Args:
+        f: of x, scale, noise and bias.
+        up: the gradient of its result.
+        inputs: x, scale, noise and bias.
+        dtype: to compute in; None: as given.
+    """
+    torch.manual_seed(0)
+    factors = [torch.randn(t.shape).to(t) for t in inputs if t is not None]
+    first_up, *values = (None if t is None else t.detach().to(dtype or t.dtype).requires_grad_() for t in (up, *inputs))
+    leaves = {name: t for name, t in zip(("x", "scale", "noise", "bias"), values) if t is not None}
+    first = torch.autograd.grad(f(*values), list(leaves.values()), first_up, create_graph=True)
+    wide = dtype or torch.float32
+    combined = torch.stack([(g.to(wide) * t.to(wide)).sum() for g, t in zip(first, factors, strict=True)]).sum()
+    again = {"up": first_up, **leaves}
+    second = torch.autograd.grad(combined, [t for t in again.values() if t is not None], allow_unused=True)
+    found = zip((*leaves, *(f"{name} again" for name in again)), (*first, *second), strict=True)
+    return {name: t.detach() for name, t in found if t is not None}
+
+
 def check(cases: list, device: Any) -> None:
+    """Values, first and second derivatives against float64; the slope where a float64 result is not near a kink."""
     for channels, scaled, noisy, clamp, dtype in cases:
-        x, *others = given(channels, scaled, noisy, dtype, device)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x, scale, noise, bias = given(channels, scaled, noisy, dtype, device)
+        laid = x if channels == 3 else x.contiguous(memory_format=torch.channels_last)
         limit = float("inf") if clamp is None else clamp
-        y = epilogue_triton.forward(x, *others, limit)  # pyright: ignore[reportCallIssue]
-        expected = plain(x.float(), *others, clamp)  # pyright: ignore[reportCallIssue]
+        y = module._epilogue(laid, scale, noise, bias, limit)
+        wide = [None if t is None else t.double() for t in (x, scale, noise, bias)]
+        expected = plain(*wide, clamp)  # pyright: ignore[reportArgumentType, reportCallIssue]
         assert y.dtype == dtype
         assert y.is_contiguous(memory_format=torch.channels_last)
-        tolerance = 4 * torch.finfo(dtype).eps
-        assert float((y.float() - expected).abs().max()) <= tolerance * float(expected.abs().max())
+        eps = torch.finfo(dtype).eps
+        assert float((y.double() - expected).abs().max()) <= 4 * eps * float(expected.abs().max())
+        m = torch.where(y > 0, 1.0, 0.2).double() * (y.abs() < torch.tensor(limit).to(dtype))
+        value = plain(*wide, None)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        certain = ((value.abs() - limit).abs() > 2 * eps) & (value.abs() > 1e-6)
+        assert torch.equal(m[certain], (torch.where(value > 0, 1.0, 0.2).double() * (value.abs() < limit))[certain])
+
+        def reference(x: Tensor, scale: Tensor | None, noise: Tensor | None, bias: Tensor, m: Tensor = m) -> Tensor:
+            x = x if scale is None else x * scale[:, :, None, None]
+            return ((x if noise is None else x + noise) + bias[:, None, None]) * m
+
         up = torch.randn_like(x)
-        wanted = scaled, noisy, True
-        found = epilogue_triton.backward(up, x if scaled else None, others[0], y, limit, *wanted)
-        expected = module._by_operations(
-            up.float(), x.float() if scaled else None, others[0], y.float(), limit, *wanted
-        )
-        for a, b in zip(found, expected):
-            assert (a is None) == (b is None)
-            if a is not None and b is not None:
-                assert a.shape == b.shape
-                assert float((a.float() - b).abs().max()) <= max(tolerance, 1e-5) * float(b.abs().max())
+        inputs = [laid, scale, noise, bias]
+        found = derivatives(lambda *t, limit=limit: module._epilogue(*t, limit), up, inputs)
+        for name, exact in derivatives(reference, up, inputs, torch.float64).items():
+            error = float((found[name].double() - exact).abs().max())
+            tolerance = max(1e-5, 4 * eps * (found[name].dtype == dtype))
+            assert error <= tolerance * float(exact.abs().max()), (channels, dtype, name, error)
+        if scale is not None:  # expanded tensors, as autograd's sums give them
+            row = scale.to(dtype)[:, :, None, None].expand_as(x)
+            exact = (x.double() + row.double()) * scale.double()[:, :, None, None] * m
+            moved = epilogue_triton.tangent(x, scale, row, scale.t().contiguous().t(), y, limit)
+            assert float((moved.double() - exact).abs().max()) <= 4 * eps * float(exact.abs().max())
 
 
 def test_kernels_on_a_gpu(device: torch.device) -> None:
@@ -110,6 +214,6 @@ def test_kernels_on_a_gpu(device: torch.device) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 def test_kernels_in_the_interpreter() -> None:
     """In a process of its own: Triton decides at import whether it interprets."""
-    code = "from tests.ops.test_epilogue import *; check(CASES[::5], torch.device('cpu'))"
+    code = "from tests.ops.test_epilogue import *; check(CASES[::7], torch.device('cpu'))"
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=Path(__file__).parents[2])

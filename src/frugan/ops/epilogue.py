@@ -3,8 +3,12 @@
     y = clamp(leaky_relu(x·scale + noise + bias), ±clamp)
 
 On a GPU with Triton one kernel computes y, and another one all four gradients. Elsewhere PyTorch's operations compute y
-in x's memory; x is the fresh result of a convolution, which nothing else needs. A gradient that will be differentiated
-again (R1, path length) is computed by PyTorch's operations everywhere.
+in x's memory; x is the fresh result of a convolution, which nothing else needs.
+
+Second derivatives (R1, path length) need one kernel more. Let m be the slope of leaky ReLU and clamp, 1, 0.2 or 0, which
+is read from y. The gradients of x and scale for a gradient u of y are G(u, x, scale) = (m·u·scale, Σ m·u·x). For gradients
+(g, h) of those two, the gradient of u is m·(g·scale + x·h), the tangent of y, and the gradients of x and scale are
+G(u, g, h). The gradients of the tangent are again given by G.
 """
 
 from __future__ import annotations
@@ -73,37 +77,78 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, up: Tensor) -> tuple[Tensor | None, ...]:
     x, scale, y = ctx.saved_tensors
     _, by_scale, by_noise, by_bias, _ = ctx.needs_input_grad
-    if torch.is_grad_enabled():
-        found = _by_operations(up, x, scale, y.detach(), ctx.clamp, by_scale, by_noise, by_bias)
-    else:
-        found = epilogue_triton.backward(up, x, scale, y, ctx.clamp, by_scale, by_noise, by_bias)
-    for_x, *others = found
-    return for_x, *(None if t is None else t.to(dtype) for t, dtype in zip(others, ctx.dtypes)), None
+    for_x, *others = _gradients(up, x, scale, y.detach(), ctx.clamp, by_noise, by_bias)
+    wanted = by_scale, by_noise, by_bias
+    return for_x, *(t.to(dtype) if by else None for t, by, dtype in zip(others, wanted, ctx.dtypes)), None
 
 
-def _by_operations(
-    up: Tensor,
-    x: Tensor | None,
-    scale: Tensor | None,
-    y: Tensor,
-    clamp: float,
-    by_scale: bool,
-    by_noise: bool,
-    by_bias: bool,
-) -> tuple[Tensor | None, ...]:
-    """The gradients of x, scale, noise and bias by operations that autograd can differentiate again.
-
-    The arguments are those of `epilogue_triton.backward`.
-    """
-    wide = torch.promote_types(up.dtype, torch.float32)
-    inner = torch.ops.aten.leaky_relu_backward(up, y, SLOPE, True)
-    if clamp != float("inf"):
-        inner = torch.where(y.abs() < clamp, inner, 0)
-    for_x = inner if scale is None else inner * scale.to(inner.dtype)[:, :, None, None]
-    for_scale = (inner * x).sum((2, 3), dtype=wide) if by_scale and x is not None else None
-    for_noise = inner.sum(1, keepdim=True, dtype=wide) if by_noise else None
-    for_bias = inner.sum((0, 2, 3), dtype=wide) if by_bias else None
+def _differentiate(
+    up: Tensor, x: Tensor | None, scale: Tensor | None, y: Tensor, clamp: float, by_noise: bool, by_bias: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    for_x, *others = epilogue_triton.backward(up, x, scale, y, clamp, by_noise, by_bias)
+    for_scale, for_noise, for_bias = (up.new_empty(0) if t is None else t for t in others)
     return for_x, for_scale, for_noise, for_bias
 
 
+def _shapes(
+    up: Tensor, x: Tensor | None, scale: Tensor | None, y: Tensor, clamp: float, by_noise: bool, by_bias: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    n, channels, h, w = y.shape
+    shapes = ((n, channels), scale is not None), ((n, 1, h, w), by_noise), ((channels,), by_bias)
+    for_scale, for_noise, for_bias = (
+        up.new_empty(shape if there else 0, dtype=torch.float32) for shape, there in shapes
+    )
+    return torch.empty_like(up, memory_format=torch.channels_last), for_scale, for_noise, for_bias
+
+
+def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.clamp, _, _ = inputs
+    ctx.save_for_backward(*tensors)
+    ctx.set_materialize_grads(False)
+
+
+def _gradients_backward(
+    ctx: Any, g: Tensor | None, g_scale: Tensor | None, g_noise: Tensor | None, g_bias: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    up, x, scale, y = ctx.saved_tensors
+    rest = y, ctx.clamp, False, False
+    g = torch.zeros_like(up) if g is None else g
+    for_x = for_scale = None
+    if scale is None:
+        for_up = _gradients(g, None, None, *rest)[0]
+    else:
+        g_scale = torch.zeros_like(scale) if g_scale is None else g_scale
+        for_up = _tangent(g, scale, x, g_scale, y, ctx.clamp)
+        for_x, for_scale, *_ = _gradients(up, g, g_scale, *rest)
+        for_scale = for_scale.to(scale.dtype)
+    for t in (g_noise, None if g_bias is None else g_bias[:, None, None]):  # which no penalty differentiates
+        if t is not None:
+            for_up = for_up + _gradients(t.to(up.dtype).expand_as(up), None, None, *rest)[0]
+    return for_up, for_x, for_scale, *[None] * 4
+
+
+def _move(x: Tensor, scale: Tensor, other: Tensor, by: Tensor, y: Tensor, clamp: float) -> Tensor:
+    return epilogue_triton.tangent(x, scale, other, by, y, clamp)
+
+
+def _moved(x: Tensor, scale: Tensor, other: Tensor, by: Tensor, y: Tensor, clamp: float) -> Tensor:
+    return torch.empty_like(y, memory_format=torch.channels_last)
+
+
+def _keep_tangent(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.clamp = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _tangent_backward(ctx: Any, up: Tensor) -> tuple[Tensor | None, ...]:
+    *pairs, y = ctx.saved_tensors
+    found = []
+    for x, scale in (pairs[:2], pairs[2:]):
+        for_x, for_scale, *_ = _gradients(up, x, scale, y, ctx.clamp, False, False)
+        found += [for_x, for_scale.to(scale.dtype)]
+    return *found, None, None
+
+
 _epilogue = operator("epilogue", _compute, _backward, _keep, _shape)
+_gradients = operator("epilogue_gradients", _differentiate, _gradients_backward, _keep_gradients, _shapes)
+_tangent = operator("epilogue_tangent", _move, _tangent_backward, _keep_tangent, _moved)

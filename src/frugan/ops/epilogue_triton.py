@@ -11,12 +11,12 @@ from torch import Tensor
 from frugan.ops.kernels import LAUNCH, usable_where
 
 _BLOCK, _TILE, _TILES = 1024, 4096, 8
-"""Elements that a program of the forward kernel computes; elements in a tile of the backward kernel, and tiles that one of
-its programs works through."""
+"""Elements that a program of the forward and tangent kernels computes; elements in a tile of the backward kernel, and tiles that
+one of its programs works through."""
 
 
 @cache
-def _kernels() -> tuple[Any, Any]:
+def _kernels() -> tuple[Any, ...]:
     """The kernels, made when they are first needed: importing Triton takes a second."""
     import triton  # pyright: ignore[reportMissingImports]
     import triton.language as tl  # pyright: ignore[reportMissingImports]
@@ -78,7 +78,28 @@ def _kernels() -> tuple[Any, Any]:
         if has_scale:
             tl.store(for_scale + row, sum_scale, mask=there)
 
-    return forward, backward
+    @triton.jit
+    def tangent(
+        x, scale, other, by, result, y, total, pixels, channels, clamp,
+        has_clamp: tl.constexpr, huge: tl.constexpr, block: tl.constexpr,
+    ):  # fmt: skip  # pragma: no cover (runs on the device)
+        first = tl.program_id(0)
+        if huge:  # offsets beyond 31 bits
+            first = first.to(tl.int64)
+        at = first * block + tl.arange(0, block)
+        inside = at < total
+        row = (at // channels // pixels) * channels + at % channels
+        value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+        value *= tl.load(scale + row, mask=inside, other=0.0).to(tl.float32)
+        factor = tl.load(by + row, mask=inside, other=0.0).to(tl.float32)
+        value += tl.load(other + at, mask=inside, other=0.0).to(tl.float32) * factor
+        kept = tl.load(result + at, mask=inside, other=0.0).to(tl.float32)
+        value = tl.where(kept > 0, value, value * 0.2)
+        if has_clamp:
+            value = tl.where(tl.abs(kept) < clamp, value, 0.0)
+        tl.store(y + at, value.to(y.dtype.element_ty), mask=inside)
+
+    return forward, backward, tangent
 
 
 def forward(x: Tensor, scale: Tensor | None, noise: Tensor | None, bias: Tensor, clamp: float) -> Tensor:
@@ -104,7 +125,7 @@ def forward(x: Tensor, scale: Tensor | None, noise: Tensor | None, bias: Tensor,
             f"feature maps {tuple(x.shape)} with {[None if t is None else tuple(t.shape) for t, _ in expected]}"
         )
     _kernels()[0][(-(-x.numel() // _BLOCK),)](
-        x, _or(scale, bias), _or(noise, bias), bias.contiguous(), y, x.numel(), h * w, channels, _finite(clamp),
+        x, _or(scale, bias), _or(noise, bias), bias.contiguous(), y, x.numel(), h * w, channels, _limit(clamp, y.dtype),
         scale is not None, noise is not None, clamp != float("inf"), x.numel() + _BLOCK > 2**31, _BLOCK, **LAUNCH,
     )  # fmt: skip
     return y
@@ -116,10 +137,9 @@ def backward(
     scale: Tensor | None,
     y: Tensor,
     clamp: float,
-    by_scale: bool,
     by_noise: bool,
     by_bias: bool,
-) -> tuple[Tensor | None, ...]:
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """The gradients of `forward`.
 
     Args:
@@ -128,10 +148,11 @@ def backward(
         scale: `[N, C]`, or None.
         y: the result, from which the slope and the clamp are read.
         clamp: as in `forward`.
-        by_scale, by_noise, by_bias: which gradients are wanted besides that of x.
+        by_noise, by_bias: which gradients are wanted besides those of x and scale.
 
     Returns:
-        Gradients of x (in `up`'s dtype), of scale, noise and bias (float32). A gradient that is not wanted may be None.
+        Gradients of x (in `up`'s dtype), of scale, noise and bias (float32); None for one that is not wanted, or without a
+        scale.
     """
     up, y = (t.contiguous(memory_format=torch.channels_last) for t in (up, y))
     n, channels, h, w = y.shape
@@ -143,11 +164,37 @@ def backward(
     for_noise = torch.empty(n, 1, h, w, dtype=torch.float32, device=up.device) if by_noise else None
     x = up if x is None else x.contiguous(memory_format=torch.channels_last)
     _kernels()[1][(parts, n)](
-        up, x, _or(scale, sums), y, for_x, sums[0], _or(for_noise, sums), sums[1], h * w, channels, parts, _finite(clamp),
+        up, x, _or(scale, sums), y, for_x, sums[0], _or(for_noise, sums), sums[1], h * w, channels, parts, _limit(clamp, y.dtype),
         scale is not None, by_noise, clamp != float("inf"), wide, tall, _TILES, **LAUNCH,
     )  # fmt: skip
-    for_scale = sums[0].sum(1) if by_scale and scale is not None else None
+    for_scale = None if scale is None else sums[0].sum(1)
     return for_x, for_scale, for_noise, sums[1].sum((0, 1)) if by_bias else None
+
+
+def tangent(x: Tensor, scale: Tensor, other: Tensor, by: Tensor, y: Tensor, clamp: float) -> Tensor:
+    """m·(x·scale + other·by), m being the slope of leaky ReLU and clamp at y.
+
+    Args:
+        x, other: `[N, C, H, W]` on a GPU.
+        scale, by: `[N, C]`.
+        y: the result of `forward`, `[N, C, H, W]`.
+        clamp: as in `forward`.
+
+    Returns:
+        `[N, C, H, W]`, channels-last, in y's dtype. Raises `ValueError` where shapes do not match.
+    """
+    if not x.shape == other.shape == y.shape or not scale.shape == by.shape == y.shape[:2]:
+        raise ValueError(
+            f"feature maps {[tuple(t.shape) for t in (x, other, y)]} with {tuple(scale.shape)}, {tuple(by.shape)}"
+        )
+    x, other, y = (t.contiguous(memory_format=torch.channels_last) for t in (x, other, y))
+    found = torch.empty_like(y)
+    total, (_, channels, h, w) = y.numel(), y.shape
+    _kernels()[2][(-(-total // _BLOCK),)](
+        x, scale.contiguous(), other, by.contiguous(), y, found, total, h * w, channels, _limit(clamp, y.dtype),
+        clamp != float("inf"), total + _BLOCK > 2**31, _BLOCK, **LAUNCH,
+    )  # fmt: skip
+    return found
 
 
 def _or(tensor: Tensor | None, stand_in: Tensor) -> Tensor:
@@ -155,16 +202,17 @@ def _or(tensor: Tensor | None, stand_in: Tensor) -> Tensor:
     return stand_in if tensor is None else tensor.contiguous()
 
 
-def _finite(clamp: float) -> float:
-    return 0.0 if clamp == float("inf") else float(clamp)
+def _limit(clamp: float, dtype: torch.dtype) -> float:
+    """The clamp as results of that dtype have it, which the derivatives compare with."""
+    return 0.0 if clamp == float("inf") else torch.tensor(clamp, device="cpu").to(dtype).item()
 
 
 def _is_right(device: torch.device) -> bool:
     x = torch.ones(1, 2, 2, 2, device=device).contiguous(memory_format=torch.channels_last)
-    y = forward(x, x[:, :, 0, 0], x[:, :1], x[0, :, 0, 0], 2.5)
-    for_x = backward(x, x, x[:, :, 0, 0], y, 2.5, True, True, True)[0]
-    assert for_x is not None
-    return bool((y.sum() + for_x.sum()).item() == 8 * 2.5)
+    scale = x[:, :, 0, 0]
+    y = forward(x, scale, x[:, :1], scale[0], 2.5)
+    found = y, backward(x, x, scale, y, 2.5, True, True)[0], tangent(x, scale, x, scale, x, 2.5)
+    return [float(t.sum()) for t in found] == [8 * 2.5, 0, 16]
 
 
 usable = usable_where(_is_right, "activations run without Triton here, which is slower")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, library
+from torch import library
+
+Result = TypeVar("Result")
+"""A tensor, or a tuple of tensors."""
 
 
 def transformed() -> bool:
@@ -16,21 +19,21 @@ def transformed() -> bool:
 
 def operator(
     name: str,
-    compute: Callable[..., Tensor],
+    compute: Callable[..., Result],
     backward: Callable[..., Any],
-    keep: Callable[[Any, tuple[Any, ...], Tensor], None],
-    shape: Callable[..., Tensor] | None = None,
-) -> Callable[..., Tensor]:
+    keep: Callable[[Any, tuple[Any, ...], Any], None],
+    shape: Callable[..., Result] | None = None,
+) -> Callable[..., Result]:
     """Registers a function as the PyTorch operator `frugan::name` and returns that.
 
     Args:
         name: unique within the package.
         compute: the operation. Its arguments carry type annotations, from which the schema is inferred; its result
-            shares no memory with them.
-        backward: `backward(ctx, gradient)` → a gradient, or None, for each argument of `compute`. It can be
-            differentiated again if it consists of differentiable operations itself.
+            (or results: a tuple of tensors) shares no memory with them.
+        backward: `backward(ctx, gradient)`, with a gradient of each result, → a gradient, or None, for each argument of
+            `compute`. It can be differentiated again if it consists of differentiable operations itself.
         keep: `keep(ctx, inputs, output)` saves on `ctx` whatever `backward` needs.
-        shape: returns an empty tensor of the result's shape, dtype and layout, for tracing without values. By default
+        shape: returns empty tensors of the results' shape, dtype and layout, for tracing without values. By default
             `compute` itself is traced, which must then not depend on values.
     """
     qualified = f"frugan::{name}"

@@ -2,6 +2,9 @@
 
 On a GPU with Triton one kernel computes each, and another one both gradients in one pass over the feature maps, where
 PyTorch's operations take three. Elsewhere PyTorch's operations compute both.
+
+Both are bilinear. Their gradients G(u, x, s), for a gradient u of the result y(x, s), have second derivatives among the
+same: for gradients (g, h) of the two, the gradient of u is y(g, s) + y(x, h), and those of x and s are G(u, g, h).
 """
 
 from __future__ import annotations
@@ -63,33 +66,29 @@ def _like(x: Tensor, scale: Tensor) -> Tensor:
     return torch.empty_like(x, memory_format=torch.channels_last)
 
 
-def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
     ctx.save_for_backward(*inputs)
 
 
-def _scaled_backward(ctx: Any, up: Tensor) -> tuple[Tensor | None, ...]:
+def _scaled_backward(ctx: Any, up: Tensor) -> tuple[Tensor, Tensor]:
     x, scale = ctx.saved_tensors
-    by_x, by_scale = ctx.needs_input_grad
-    if torch.is_grad_enabled():  # to be differentiated again
-        return _scaled(up, scale) if by_x else None, _products(up, x).to(scale.dtype) if by_scale else None
-    for_x, for_scale = styles_triton.scaled_backward(up, x, scale, by_x, by_scale)
-    return for_x, None if for_scale is None else for_scale.to(scale.dtype)
+    for_x, for_scale = _scaled_gradients(up, x, scale)
+    return for_x, for_scale.to(scale.dtype)
 
 
-def _multiply(a: Tensor, b: Tensor) -> Tensor:
-    found = styles_triton.scaled_backward(a, b, b[:, :, 0, 0], False, True)[1]
-    assert found is not None
-    return found
+def _differentiate_scaled(up: Tensor, x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    return styles_triton.scaled_backward(up, x, scale)
 
 
-def _sums(a: Tensor, b: Tensor) -> Tensor:
-    return a.new_empty(a.shape[:2], dtype=torch.float32)
+def _gradients_like(up: Tensor, x: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    for_x = torch.empty_like(x, memory_format=torch.channels_last)
+    return for_x, other.new_empty(other.shape, dtype=torch.float32)
 
 
-def _products_backward(ctx: Any, up: Tensor) -> tuple[Tensor | None, ...]:
-    a, b = ctx.saved_tensors
-    by_a, by_b = ctx.needs_input_grad
-    return _scaled(b, up).to(a.dtype) if by_a else None, _scaled(a, up).to(b.dtype) if by_b else None
+def _scaled_gradients_backward(ctx: Any, g: Tensor, g_scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    up, x, scale = ctx.saved_tensors
+    for_x, for_scale = _scaled_gradients(up, g, g_scale)
+    return _scaled(g, scale) + _scaled(x, g_scale), for_x, for_scale.to(scale.dtype)
 
 
 def _project(x: Tensor, weight: Tensor) -> Tensor:
@@ -101,31 +100,27 @@ def _maps(x: Tensor, weight: Tensor) -> Tensor:
     return x.new_empty(n, h, w, weight.shape[1], dtype=torch.float32).permute(0, 3, 1, 2)
 
 
-def _projected_backward(ctx: Any, up: Tensor) -> tuple[Tensor | None, ...]:
+def _projected_backward(ctx: Any, up: Tensor) -> tuple[Tensor, Tensor]:
     x, weight = ctx.saved_tensors
-    by_x, by_weight = ctx.needs_input_grad
-    if torch.is_grad_enabled():
-        return _by_operations(up, x, weight, by_x, by_weight)
-    for_x, for_weight = styles_triton.projected_backward(up, x, weight, by_x, by_weight)
-    return for_x, None if for_weight is None else for_weight.to(weight.dtype)
+    for_x, for_weight = _projected_gradients(up, x, weight)
+    return for_x, for_weight.to(weight.dtype)
 
 
-def _by_operations(
-    up: Tensor, x: Tensor, weight: Tensor, by_x: bool, by_weight: bool
-) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients of `projected` by operations that autograd can differentiate again.
+def _differentiate_projected(up: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    return styles_triton.projected_backward(up, x, weight)
 
-    The arguments are those of `styles_triton.projected_backward`.
-    """
-    pixels = up.to(x.dtype).permute(0, 2, 3, 1).flatten(1, 2)  # [N, H·W, K]
-    for_x = for_weight = None
-    if by_x:
-        for_x = (pixels @ weight.to(x.dtype)).unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
-    if by_weight:
-        for_weight = (pixels.transpose(1, 2) @ x.permute(0, 2, 3, 1).flatten(1, 2)).to(weight.dtype)
-    return for_x, for_weight
+
+def _projected_gradients_backward(ctx: Any, g: Tensor, g_weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    up, x, weight = ctx.saved_tensors
+    for_x, for_weight = _projected_gradients(up, g, g_weight)
+    return _projected(g, weight) + _projected(x, g_weight), for_x, for_weight.to(weight.dtype)
 
 
 _scaled = operator("scaled", _scale, _scaled_backward, _keep, _like)
-_products = operator("products", _multiply, _products_backward, _keep, _sums)
+_scaled_gradients = operator(
+    "scaled_gradients", _differentiate_scaled, _scaled_gradients_backward, _keep, _gradients_like
+)
 _projected = operator("projected", _project, _projected_backward, _keep, _maps)
+_projected_gradients = operator(
+    "projected_gradients", _differentiate_projected, _projected_gradients_backward, _keep, _gradients_like
+)

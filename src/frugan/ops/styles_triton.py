@@ -37,7 +37,7 @@ def _kernels() -> tuple[Any, ...]:
     @triton.jit
     def scaled_backward(
         up, x, scale, for_x, for_scale, pixels, channels, parts,
-        by_x: tl.constexpr, by_scale: tl.constexpr, wide: tl.constexpr, tall: tl.constexpr, tiles: tl.constexpr,
+        wide: tl.constexpr, tall: tl.constexpr, tiles: tl.constexpr,
     ):  # fmt: skip  # pragma: no cover (runs on the device)
         part, n = tl.program_id(0), tl.program_id(1)
         c = tl.arange(0, wide)
@@ -50,12 +50,9 @@ def _kernels() -> tuple[Any, ...]:
             mask = (pixel < pixels)[:, None] & there[None, :]
             at = (image + pixel)[:, None] * channels + c[None, :]
             gradient = tl.load(up + at, mask=mask, other=0.0).to(tl.float32)
-            if by_x:
-                tl.store(for_x + at, (gradient * factor[None, :]).to(for_x.dtype.element_ty), mask=mask)
-            if by_scale:
-                sums += tl.sum(gradient * tl.load(x + at, mask=mask, other=0.0).to(tl.float32), axis=0)
-        if by_scale:
-            tl.store(for_scale + (n * parts + part) * channels + c, sums, mask=there)
+            tl.store(for_x + at, (gradient * factor[None, :]).to(for_x.dtype.element_ty), mask=mask)
+            sums += tl.sum(gradient * tl.load(x + at, mask=mask, other=0.0).to(tl.float32), axis=0)
+        tl.store(for_scale + (n * parts + part) * channels + c, sums, mask=there)
 
     @triton.jit
     def projected(
@@ -75,7 +72,7 @@ def _kernels() -> tuple[Any, ...]:
     @triton.jit
     def projected_backward(
         up, x, weight, for_x, for_weight, pixels, channels, parts,
-        by_x: tl.constexpr, by_weight: tl.constexpr, maps: tl.constexpr, wide: tl.constexpr, tall: tl.constexpr,
+        maps: tl.constexpr, wide: tl.constexpr, tall: tl.constexpr,
     ):  # fmt: skip  # pragma: no cover (runs on the device)
         part, n = tl.program_id(0), tl.program_id(1)
         c = tl.arange(0, wide)
@@ -85,19 +82,14 @@ def _kernels() -> tuple[Any, ...]:
         mask = (pixel < pixels)[:, None] & there[None, :]
         at = (image + pixel)[:, None] * channels + c[None, :]
         total = tl.zeros((tall, wide), dtype=tl.float32)
-        value = total
-        if by_weight:
-            value = tl.load(x + at, mask=mask, other=0.0).to(tl.float32)
+        value = tl.load(x + at, mask=mask, other=0.0).to(tl.float32)
         for k in tl.static_range(maps):
             gradient = tl.load(up + (image + pixel) * maps + k, mask=pixel < pixels, other=0.0).to(tl.float32)
-            if by_x:
-                row = tl.load(weight + (n * maps + k) * channels + c, mask=there, other=0.0).to(tl.float32)
-                total += gradient[:, None] * row[None, :]
-            if by_weight:
-                sums = tl.sum(gradient[:, None] * value, axis=0)
-                tl.store(for_weight + ((n * parts + part) * maps + k) * channels + c, sums, mask=there)
-        if by_x:
-            tl.store(for_x + at, total.to(for_x.dtype.element_ty), mask=mask)
+            row = tl.load(weight + (n * maps + k) * channels + c, mask=there, other=0.0).to(tl.float32)
+            total += gradient[:, None] * row[None, :]
+            sums = tl.sum(gradient[:, None] * value, axis=0)
+            tl.store(for_weight + ((n * parts + part) * maps + k) * channels + c, sums, mask=there)
+        tl.store(for_x + at, total.to(for_x.dtype.element_ty), mask=mask)
 
     return scaled, scaled_backward, projected, projected_backward
 
@@ -120,30 +112,26 @@ def scaled(x: Tensor, scale: Tensor) -> Tensor:
     return y
 
 
-def scaled_backward(
-    up: Tensor, x: Tensor, scale: Tensor, by_x: bool, by_scale: bool
-) -> tuple[Tensor | None, Tensor | None]:
+def scaled_backward(up: Tensor, x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """The gradients of `scaled`: up·scale, and Σ up·x over pixels.
 
     Args:
         up: the gradient of the result, `[N, C, H, W]`.
-        x, scale: as given to `scaled`; only the shape of `scale` is used where `by_x` is False.
-        by_x, by_scale: which gradients are wanted.
+        x, scale: as given to `scaled`.
 
     Returns:
-        The gradient of x in `up`'s dtype, that of scale in float32; None for one that is not wanted.
+        The gradient of x in `up`'s dtype, that of scale in float32.
     """
     x, n, channels, pixels = _checked(x, scale, x.shape[:2])
     up = up.contiguous(memory_format=torch.channels_last)
     wide, tall = _tile(channels)
     parts = -(-pixels // (tall * _TILES))
-    for_x = torch.empty_like(up) if by_x else None
+    for_x = torch.empty_like(up)
     sums = torch.empty(n, parts, channels, dtype=torch.float32, device=x.device)
     _kernels()[1][(parts, n)](
-        up, x, scale.contiguous(), sums if for_x is None else for_x, sums, pixels, channels, parts,
-        by_x, by_scale, wide, tall, _TILES, **LAUNCH,
-    )  # fmt: skip
-    return for_x, sums.sum(1) if by_scale else None
+        up, x, scale.contiguous(), for_x, sums, pixels, channels, parts, wide, tall, _TILES, **LAUNCH
+    )
+    return for_x, sums.sum(1)
 
 
 def projected(x: Tensor, weight: Tensor) -> Tensor:
@@ -164,31 +152,27 @@ def projected(x: Tensor, weight: Tensor) -> Tensor:
     return y
 
 
-def projected_backward(
-    up: Tensor, x: Tensor, weight: Tensor, by_x: bool, by_weight: bool
-) -> tuple[Tensor | None, Tensor | None]:
+def projected_backward(up: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """The gradients of `projected`.
 
     Args:
         up: the gradient of the result, `[N, K, H, W]`.
         x, weight: as given to `projected`.
-        by_x, by_weight: which gradients are wanted.
 
     Returns:
-        The gradient of x in its dtype, that of weight in float32; None for one that is not wanted.
+        The gradient of x in its dtype, that of weight in float32.
     """
     maps = weight.shape[1]
     x, n, channels, pixels = _checked(x, weight, (x.shape[0], maps, x.shape[1]))
     up = _maps(x, maps).copy_(up)
     wide, tall = _tile(channels)
     parts = -(-pixels // tall)
-    for_x = torch.empty_like(x) if by_x else None
-    sums = torch.empty(n, parts if by_weight else 1, maps, channels, dtype=torch.float32, device=x.device)
+    for_x = torch.empty_like(x)
+    sums = torch.empty(n, parts, maps, channels, dtype=torch.float32, device=x.device)
     _kernels()[3][(parts, n)](
-        up, x, weight.contiguous(), sums if for_x is None else for_x, sums, pixels, channels, parts,
-        by_x, by_weight, maps, wide, tall, **LAUNCH,
-    )  # fmt: skip
-    return for_x, sums.sum(1) if by_weight else None
+        up, x, weight.contiguous(), for_x, sums, pixels, channels, parts, maps, wide, tall, **LAUNCH
+    )
+    return for_x, sums.sum(1)
 
 
 def _checked(x: Tensor, other: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, int, int, int]:
@@ -214,9 +198,9 @@ def _tile(channels: int) -> tuple[int, int]:
 def _is_right(device: torch.device) -> bool:
     x = torch.ones(1, 2, 2, 2, device=device).contiguous(memory_format=torch.channels_last)
     scale, weight = x[:, :, 0, 0], x[:, :, :, 0]
-    found = [scaled(x, scale), *scaled_backward(x, x, scale, True, True), projected(x, weight)]
-    found += projected_backward(x, x, weight, True, True)
-    return [float(t.sum()) for t in found if t is not None] == [8, 8, 8, 16, 16, 16]
+    found = [scaled(x, scale), *scaled_backward(x, x, scale), projected(x, weight)]
+    found += projected_backward(x, x, weight)
+    return [float(t.sum()) for t in found] == [8, 8, 8, 16, 16, 16]
 
 
 usable = usable_where(_is_right, "styles are applied without Triton here, which is slower")
