@@ -91,6 +91,19 @@ def _normalisation(styles: Tensor, squares: Tensor, gain: float) -> Tensor:
     return (styles.square() @ squares.t() + 1e-8).rsqrt() * gain
 
 
+class _Squares(torch.autograd.Function):
+    """The squares of a weight that are known, with a gradient in one pass over the weight."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, squares: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return squares.view_as(squares)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.saved_tensors[0] * (2 * gradients[0])[:, :, None, None], None
+
+
 class _Demodulation(torch.autograd.Function):
     """`_demodulation` with a gradient in a third of the operations that autograd needs.
 
@@ -112,7 +125,7 @@ class _Demodulation(torch.autograd.Function):
         t = gradients[0] * d.pow(3) * (-1 / ctx.gain**2)
         for_styles = for_weight = None
         if by_styles:
-            for_styles = styles * (t @ (_squares(weight) if torch.is_grad_enabled() else squares))
+            for_styles = styles * (t @ (_Squares.apply(weight, squares) if torch.is_grad_enabled() else squares))
         if by_weight and (ctx.inner is None or not ctx.inner.active):  # as in `ops.conv`
             for_weight = weight * (t.t() @ styles.square())[:, :, None, None]
         return for_styles, for_weight, None
