@@ -208,7 +208,7 @@ def test_kernels_on_a_gpu(device: torch.device) -> None:
     if device.type != "cuda":
         pytest.skip("needs --device cuda")
     assert epilogue_triton.usable(torch.device("cuda", 0))
-    check(CASES, device)
+    check(CASES[::5], device)  # each of which compiles kernels
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")

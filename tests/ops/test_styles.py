@@ -244,7 +244,7 @@ def test_kernels_on_a_gpu(device: torch.device) -> None:
     if device.type != "cuda":
         pytest.skip("needs --device cuda")
     assert styles_triton.usable(torch.device("cuda", 0))
-    check(CASES, device)
+    check(CASES[::2], device)  # each of which compiles kernels
 
 
 def test_modulated_convolution_on_a_gpu(device: torch.device) -> None:
