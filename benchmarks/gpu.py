@@ -50,7 +50,13 @@ DRY_RUN = ("--preset", "tiny", "--batch", "8", "--tick-kimg", "0.016", "--kimg",
 GRACE = 8
 """Seconds from the interruption of a part whose time has passed to its end by force."""
 TESTS = ("tests/ops", "tests/networks", "tests/augment", "tests/training/test_on_device.py")
-TESTS = (*TESTS, "tests/metrics", "tests/data/test_dataset.py", "tests/tracking", "tests/training/test_reference.py")
+TESTS = (
+    *TESTS,
+    "tests/metrics/test_evaluator.py",
+    "tests/data/test_dataset.py",
+    "tests/tracking",
+    "tests/training/test_reference.py",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +86,7 @@ def parts(device: str, dry: bool) -> list[Part]:
     preset = {"preset": "auto", "size": 256}
     runs = [
         job(
-            name, 150, "learns", timed=False, minutes=1.5, size=size, count=40 if dry else 1000,
+            name, 150, "learns", minutes=1.5, size=size, count=40 if dry else 1000,
             options=DRY_RUN if dry else (*RUN, *options), picture=f"{name}.png",
         )
         for name, (size, options) in LEARNS.items()
@@ -88,17 +94,17 @@ def parts(device: str, dry: bool) -> list[Part]:
     short = {"size": 64, "count": 40 if dry else 200, "options": DRY_RUN[:-4] if dry else ()}
     return [
         Part("tests", 150, command=(*pytest, *chosen), timed=False),
+        job("uses", 150, "uses", timed=False, size=64, count=120),
+        job("augmentation-256", 60, "augmentation", **preset),
         job("all-speeds", 120, "speeds", runs=ALL_SPEEDS[:1] if dry else ALL_SPEEDS),
+        job("precision-256", 120, "precisions", **preset),
         *runs,
-        job("uses", 200, "uses", timed=False, size=64, count=120),
-        job("resumes", 120, "resumes", kimg=0.064 if dry else 2, **short),
         job("profile-256", 60, "profile", **preset),
         job("profile-32", 40, "profile", preset="cifar", size=32),
-        job("augmentation-256", 40, "augmentation", **preset),
         job("generate-256", 40, "generation", size=256, channel_base=16384),
-        job("precision-256", 60, "precisions", **preset),
         job("generate-1024", 60, "generation", size=1024, channel_base=32768),
         job("roofline-256", 60, "roofline", **preset),
+        job("resumes", 120, "resumes", kimg=0.064 if dry else 2, **short),
         job("speed-auto-256", 60, "speed", modes=["graphs", "eager"], **preset),
         job("speed-small-64", 40, "speed", preset="auto", size=64, modes=["graphs"], **SMALL_64),
         job("start", 60, "start", size=256),

@@ -67,6 +67,7 @@ def test_graphs_train_like_eager_steps(
     ends = []
     for graphs in (False, True):
         options = {"precision": "fp32", "method": method, "batch_per_device": batch_per_device, "lr": 1e-4}
+        options["target"] = -0.999  # p falls only where D takes every real image for a generated one
         state, steps = begin(image_folder, device, graphs=graphs, **options)
         start = parameters(state)
         record = list(islice(steps, 34))[-1].stats.collect()
@@ -74,8 +75,7 @@ def test_graphs_train_like_eager_steps(
         ends.append((parameters(state), state.path_length_mean.item(), state.controller.p.item(), record))
     (eager, mean, p, record), (replayed, other_mean, other_p, other_record) = ends
     assert (eager - replayed).norm() < 0.02 * (eager - start).norm()
-    assert p == other_p
-    assert p > 0 or record["r_t"] <= PLAIN["target"]
+    assert p == other_p > 0
     assert mean == pytest.approx(other_mean, rel=1e-2)
     for key in ("loss/generator", "loss/discriminator", "penalty/r1"):
         assert record[key] == pytest.approx(other_record[key], rel=1e-2), key
