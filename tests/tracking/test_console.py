@@ -101,6 +101,15 @@ def test_the_pace_is_smooth_and_follows() -> None:
     assert pace.seconds_per_kimg == pytest.approx(100, rel=0.1)
 
 
+@pytest.mark.parametrize("slow", [(0,), (0, 3, 15), (0, 1, 3, 4, 15, 16)])
+def test_steps_that_prepare_others_are_forgotten(slow: tuple[int, ...]) -> None:
+    """As on a GPU: phases are compiled and captured in steps 1 to 17, for ten seconds each, before steps of a hundredth."""
+    pace = Pace()
+    for step in range(40):
+        pace.add(10.0 if step in slow else 0.02 + 0.02 * (step % 16 == 0), 0.016)
+    assert pace.seconds_per_kimg == pytest.approx(1.25, rel=0.2)
+
+
 @given(st.floats(0, 10**8))
 def test_a_duration_in_words_is_that_duration(seconds: float) -> None:
     words = duration(seconds).split()

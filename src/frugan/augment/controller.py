@@ -64,7 +64,9 @@ class ControllerConfig:
         if self.target is not None and not rule.heuristic:
             raise FruganError(f"controller {self.kind!r} has no target, but {self.target} was given; leave it out")
         if self.target is not None and not low < self.target < high:
-            raise FruganError(f"the target of {rule.heuristic} is {self.target}; it must lie above {low} and below {high}")
+            raise FruganError(
+                f"the target of {rule.heuristic} is {self.target}; it must lie above {low} and below {high}"
+            )
         if self.kind == "none" and self.p_init:
             raise FruganError(f'p_init is {self.p_init}, but controller "none" keeps p at 0; use "fixed"')
         highest = self.p_max if (rule.heuristic and self.p_max) or self.kind == "scheduled" else 1

@@ -26,19 +26,34 @@ _SHORT = {
     "non_finite": "non-finite",
 }
 
+_MUCH_FASTER, _RUNNING = 5, 3
+"""How many times as fast as the average so far, and how many steps running, shows that the average is of something else."""
+
 
 class Pace:
-    """Seconds per kimg, smoothed over some minutes of steps, so that a remaining time neither jumps nor lags for long."""
+    """Seconds per kimg, smoothed over some minutes of steps, so that a remaining time neither jumps nor lags for long.
+
+    Steps that compile, search for algorithms or capture graphs take some hundred times as long as those that follow: three
+    steps running, each several times as fast as the average, begin it again.
+    """
 
     def __init__(self, half_life_seconds: float = 120.0) -> None:
         self.half_life = half_life_seconds
         self._seconds = self._kimg = 0.0
+        self._fast: list[tuple[float, float]] = []  # the latest steps, as long as they are that much faster
 
     def add(self, seconds: float, kimg: float) -> None:
         """Steps that took so long and made so many kimg; what came before counts half after each half-life."""
-        if seconds >= 0 and kimg > 0:
-            kept = 0.5 ** (seconds / self.half_life)
-            self._seconds, self._kimg = self._seconds * kept + seconds, self._kimg * kept + kimg
+        if not (seconds >= 0 and kimg > 0):
+            return
+        before = self.seconds_per_kimg
+        kept = 0.5 ** (seconds / self.half_life)
+        self._seconds, self._kimg = self._seconds * kept + seconds, self._kimg * kept + kimg
+        fast = before is not None and seconds / kimg < before / _MUCH_FASTER
+        self._fast = [*self._fast, (seconds, kimg)] if fast else []
+        if len(self._fast) == _RUNNING:
+            self._seconds, self._kimg = map(sum, zip(*self._fast))
+            self._fast = []
 
     @property
     def seconds_per_kimg(self) -> float | None:
