@@ -106,6 +106,7 @@ def resumes(device: str, keep: Keep, *, size: int, count: int, kimg: float, opti
 
 
 USES: dict[str, str] = {
+    "dry-run": "train {images} --dry-run",
     "generate": "generate sample --seeds 0-15 --out {out}/generated",
     "directions": "directions sample --count 2 --samples 2000 --out {out}/directions",
     "edit": "edit sample --direction sample:wide --seeds 0-1 --out {out}/edited",

@@ -9,6 +9,7 @@ import torch
 from frugan.config.schema import RunConfig
 from frugan.device import choose_device
 from frugan.run.build import build_phases
+from frugan.training.graphs import runner_for
 from frugan.training.pacing import seconds_per_kimg
 from frugan.training.phases import training_only
 from frugan.training.trial import bytes_kept, passes, weight_bytes
@@ -28,12 +29,13 @@ class Cost:
 
 def estimate(config: RunConfig, device: str = "auto") -> Cost:
     """Times each phase on a minibatch-std group of noise images, on a whole micro-batch where that is soon done, or on one image
-    where it takes long, and scales up to the batch. Trains nothing."""
+    where it takes long, and scales up to the batch; on a GPU on a whole micro-batch, by CUDA graphs as in training. Trains nothing.
+    """
     place = choose_device(device)
     phases = build_phases(config, place)
     whole = config.training.batch_per_device
     n = min(whole, max(config.discriminator.mbstd_group or 1, 4))
-    seconds = seconds_per_kimg(phases, n, whole) / 1000
+    seconds = seconds_per_kimg(phases, n, whole, runner_for((phases.G, phases.D), config.training)) / 1000
     if seconds > _LONG:
         n = 1
     kept = 0

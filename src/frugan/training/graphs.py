@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from frugan.errors import FruganError, fault
-from frugan.training.state import TrainingConfig, TrainState
+from frugan.training.state import TrainingConfig
 
 Work = Callable[..., tuple[Tensor, ...]]
 """`work(phases, rng, rounds, *tensors)` adds to gradients of the networks' parameters and returns tensors."""
@@ -168,11 +168,12 @@ class Graphs:
         return made.clone()
 
 
-def runner_for(state: TrainState, config: TrainingConfig) -> Runner:
-    """CUDA graphs on a CUDA device, unless the configuration excludes them; else direct execution."""
-    if state.device.type != "cuda" or not config.cuda_graphs:
+def runner_for(networks: Sequence[nn.Module], config: TrainingConfig) -> Runner:
+    """CUDA graphs for networks on a CUDA device, unless the configuration excludes them; else direct execution."""
+    parameters = [p for network in networks for p in network.parameters()]
+    if parameters[0].device.type != "cuda" or not config.cuda_graphs:
         return eagerly
-    return Graphs([*state.G.parameters(), *state.D.parameters()], Cuda())
+    return Graphs(parameters, Cuda())
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def train(
         vicinity: draws target labels for each step in place of `labels` (CcGAN); None for classes.
     """
     stats = Stats(state.device)
-    run = runner_for(state, config)
+    run = runner_for((state.G, state.D), config)
     while True:
         indices, targets = state.sampler.next(config.batch), None
         if vicinity:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import torch
 
 from frugan.tracking.text import duration
+from frugan.training.graphs import Runner, eagerly, search_algorithms
 from frugan.training.phases import Phases, training_only
 from frugan.training.trial import passes, seconds_per_image
 
@@ -21,16 +22,25 @@ _SOON = 2.0
 """Seconds of a micro-batch up to which all of it is timed, which is more exact: an image takes less time in a larger batch."""
 
 
-def seconds_per_kimg(phases: Phases, group: int, micro_batch: int) -> float:
+def seconds_per_kimg(phases: Phases, group: int, micro_batch: int, execute: Runner = eagerly) -> float:
     """Seconds of training for a thousand images, from a trial.
 
     Args:
         phases: the losses.
-        group: number of images with which all phases are timed. Where a single image is slow, its first pass of the
+        group: number of images with which all phases are timed. Where a single image is slow on a CPU, its first pass of the
             generator is the estimate instead.
-        micro_batch: number of images in training, with which the phases are timed once more where that is soon done.
+        micro_batch: number of images in training, with which the phases are timed once more where that is soon done; on a GPU
+            with nothing else, unless it does not fit into memory.
+        execute: as training does, directly or by replaying graphs.
     """
-    one = passes(phases, 1, torch.Generator(phases.G.mapping.w_avg.device).manual_seed(0))[0]
+    device = phases.G.mapping.w_avg.device
+    if device.type != "cpu":  # whose first pass compiles kernels and tells nothing
+        with search_algorithms(device):
+            try:
+                return 1000 * seconds_per_image(phases, micro_batch, execute)
+            except torch.OutOfMemoryError:
+                return 1000 * seconds_per_image(phases, group, execute)
+    one = passes(phases, 1, torch.Generator(device).manual_seed(0))[0]
     started = time.perf_counter()
     with training_only(one.network, one.other):
         one.run()

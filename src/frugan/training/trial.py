@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from frugan.errors import FruganError, fault
 from frugan.tracking import free_memory
-from frugan.training.graphs import Work
+from frugan.training.graphs import Runner, Work, eagerly
 from frugan.training.phases import Phases, training_only
 from frugan.training.step import (
     discriminator_gradients,
@@ -46,13 +46,14 @@ class Pass(NamedTuple):
     share: float
 
 
-def passes(phases: Phases, n: int, rng: torch.Generator) -> list[Pass]:
+def passes(phases: Phases, n: int, rng: torch.Generator, execute: Runner = eagerly) -> list[Pass]:
     """The phases of the objective, each as a pass on noise at augmentation probability ½.
 
     Args:
         phases: the losses.
         n: images in a micro-batch.
         rng: on the networks' device.
+        execute: directly, or by replaying a graph.
     """
     G, D, objective, device = phases.G, phases.D, phases.config, rng.device
     labels = torch.zeros(1, G.label_size, device=device)
@@ -61,7 +62,7 @@ def passes(phases: Phases, n: int, rng: torch.Generator) -> list[Pass]:
     zero, zeros = torch.zeros((), device=device), torch.zeros(2, device=device)
 
     def made(work: Work, *given: Tensor) -> Callable[[], tuple[Tensor, ...]]:
-        return lambda: work(phases, rng, 1, images, labels.expand(n, -1), labels, *given)
+        return lambda: execute(work, phases, rng, 1, images, labels.expand(n, -1), labels, *given)
 
     plans = [
         Pass("generator", made(generator_gradients, p), G, D, 1.0),
@@ -79,16 +80,19 @@ def _forget_gradients(phases: Phases) -> None:
         network.zero_grad(set_to_none=True)
 
 
-def seconds_per_image(phases: Phases, n: int) -> float:
+def seconds_per_image(phases: Phases, n: int, execute: Runner = eagerly) -> float:
     """Seconds of training for an image, without data loading and optimisers.
 
-    Each phase runs on n images of noise, once to warm up and once timed, and counts by the share of steps that have it.
+    Each phase runs on n images of noise, once to warm up and once timed, and counts by the share of steps that have it. A graph
+    is captured and replayed once before that.
     """
     device = phases.G.mapping.w_avg.device
     seconds = 0.0
-    for one in passes(phases, n, torch.Generator(device).manual_seed(0)):
+    for one in passes(phases, n, torch.Generator(device).manual_seed(0), execute):
         with training_only(one.network, one.other):
-            one.run()
+            for _ in range(1 if execute is eagerly else 3):
+                one.run()
+                _forget_gradients(phases)
             seconds += _timed(one.run, device) * one.share / n
     _forget_gradients(phases)
     return seconds
