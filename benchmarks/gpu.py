@@ -87,7 +87,7 @@ def parts(device: str, dry: bool) -> list[Part]:
     runs = [
         job(
             name, 150, "learns", minutes=1.5, size=size, count=40 if dry else 1000,
-            options=DRY_RUN if dry else (*RUN, *options), picture=f"{name}.png",
+            options=DRY_RUN if dry else (*RUN, *options), samples=f"{name}.png",
         )
         for name, (size, options) in LEARNS.items()
     ]  # fmt: skip

@@ -61,10 +61,10 @@ def _figures(run: Path) -> dict[str, Any]:
 
 
 def learns(
-    device: str, keep: Keep, *, size: int, count: int, minutes: float, options: Sequence[str], picture: str
+    device: str, keep: Keep, *, size: int, count: int, minutes: float, options: Sequence[str], samples: str
 ) -> dict[str, Any]:
     """A run on drawings, interrupted after so many minutes as by Ctrl-C; it stops after a step and writes a checkpoint.
-    Its last samples are kept as `picture`.
+    Its last samples are kept as `samples`.
     """
     with tempfile.TemporaryDirectory() as folder:
         images, run = _images(Path(folder), count, size), Path(folder) / "run"
@@ -78,7 +78,7 @@ def learns(
         code = process.wait(120)
         found = {"images": images.name, "exit code": code, "first record after, s": _first(run), **_figures(run)}
         for grid in sorted((run / "samples").glob("samples-0*.png"))[-1:]:
-            shutil.copy(grid, Path(os.environ.get("FRUGAN_BENCHMARK_OUT", folder)) / picture)
+            shutil.copy(grid, Path(os.environ.get("FRUGAN_BENCHMARK_OUT", folder)) / samples)
         return found
 
 

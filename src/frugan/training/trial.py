@@ -83,8 +83,13 @@ def _forget_gradients(phases: Phases) -> None:
 def seconds_per_image(phases: Phases, n: int, execute: Runner = eagerly) -> float:
     """Seconds of training for an image, without data loading and optimisers.
 
-    Each phase runs on n images of noise, once to warm up and once timed, and counts by the share of steps that have it. A graph
-    is captured and replayed once before that.
+    Each phase runs on noise, once to warm up and once timed, and counts by the share of steps that have it. A graph is captured
+    and replayed once before that.
+
+    Args:
+        phases: the losses.
+        n: images in a micro-batch.
+        execute: directly, or by replaying a graph.
     """
     device = phases.G.mapping.w_avg.device
     seconds = 0.0
