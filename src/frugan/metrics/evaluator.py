@@ -447,8 +447,8 @@ def control_in(reference: ImageSet, train: ImageSet | None) -> np.ndarray:
     """
     if train is None:
         raise FruganError(
-            "this needs images that were not trained on, to compare samples with: hold some out (--held-out), or give others "
-            "of the same kind (--reference)"
+            "this needs the images that were trained on (--data, of a generator without its run) and others of the same kind: "
+            "hold some out (--held-out), or give them (--reference)"
         )
     return np.flatnonzero(independent_of(reference.chosen_groups, train.chosen_groups, len(reference)))
 
