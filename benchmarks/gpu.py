@@ -41,8 +41,8 @@ SMALL_64: dict[str, Any] = {"batch": 64, "channel_base": 4096, "channel_max": 14
 RUN = ("--tick-kimg", "2", "--samples-kimg", "20", "--checkpoint-kimg", "20", "--evaluate-kimg", "20")
 RUN = (*RUN, "--kimg", "25000", "--held-out", "100", "--evaluate-samples", "2000")
 LEARNS: dict[str, tuple[int, tuple[str, ...]]] = {
-    "learns": (64, ()),
     "learns-gamma-2": (64, ("--r1-gamma", "2")),
+    "learns": (64, ()),
     "learns-tiny-32": (32, ("--preset", "tiny")),
 }
 """Whole runs on drawings: their size, and options beside `RUN`."""
@@ -96,9 +96,10 @@ def parts(device: str, dry: bool) -> list[Part]:
         Part("tests", 150, command=(*pytest, *chosen), timed=False),
         job("uses", 150, "uses", timed=False, size=64, count=120),
         job("augmentation-256", 60, "augmentation", **preset),
+        runs[0],
         job("all-speeds", 120, "speeds", runs=ALL_SPEEDS[:1] if dry else ALL_SPEEDS),
         job("precision-256", 120, "precisions", **preset),
-        *runs,
+        *runs[1:],
         job("profile-256", 60, "profile", **preset),
         job("profile-32", 40, "profile", preset="cifar", size=32),
         job("generate-256", 40, "generation", size=256, channel_base=16384),
