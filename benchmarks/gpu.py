@@ -49,9 +49,11 @@ LEARNS: dict[str, tuple[int, tuple[str, ...]]] = {
 DRY_RUN = ("--preset", "tiny", "--batch", "8", "--tick-kimg", "0.016", "--kimg", "0.064")
 GRACE = 8
 """Seconds from the interruption of a part whose time has passed to its end by force."""
-TESTS = ("tests/ops", "tests/networks", "tests/augment", "tests/training/test_on_device.py")
 TESTS = (
-    *TESTS,
+    "tests/ops",
+    "tests/networks",
+    "tests/augment",
+    "tests/training/test_on_device.py",
     "tests/metrics/test_evaluator.py",
     "tests/data/test_dataset.py",
     "tests/tracking",

@@ -130,7 +130,7 @@ def uses(device: str, keep: Keep, *, size: int, count: int) -> dict[str, Any]:
         images = _images(Path(folder), count, size)
         for name, words in USES.items():
             began = time.monotonic()
-            filled = words.format(out=folder, images=images, device=device).split()
+            filled = words.format(out=folder, images=images).split()
             more = () if name == "export" else ("--device", device)
             done = subprocess.run(
                 [*FRUGAN, *filled, *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
