@@ -1,5 +1,5 @@
 # make demo   draw 100 images, train on them and watch augmentation adapt (about ten minutes on two CPU cores)
-# make test   lint, types and the fast tests
+# make test   lint, types and the fast tests (half an hour on two cores)
 # make coverage  the fast tests, and which share of the lines of each file they run (half an hour)
 # make mutants  whether the tests notice the mutations of tests/mutants/table.py (a quarter of an hour)
 # make docs   the documentation site in site/, with the explorer of the sample generator (a minute; once, 33 MB are fetched for it)
@@ -8,6 +8,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+WORKERS = $(shell $(BIN)/python -c "import os; print(min(os.cpu_count() + 1, 9))")
 STAMP := $(VENV)/.installed
 DEMO_STAMP := $(VENV)/.installed-demo
 PIP := $(BIN)/pip install --quiet --constraint constraints.txt
@@ -18,7 +19,7 @@ demo: $(DEMO_STAMP)
 	$(BIN)/frugan demo demo
 
 test: $(STAMP) lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" -n 3 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" -n $(WORKERS) --dist worksteal
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -q -m slow

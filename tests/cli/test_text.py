@@ -96,7 +96,7 @@ def test_samples_are_of_the_class(run: Run, monkeypatch: pytest.MonkeyPatch, met
         return mapping(self, z, c, **options)
 
     monkeypatch.setattr(Mapping, "forward", watched)
-    words = ("--neutral", "a square", "--target", "a red square", "--images", 30, "--channels", 5)
+    words = ("--neutral", "a square", "--target", "a red square", "--images", 12, "--channels", 5)
     steps = ("--steps", 6) if method == "mapper" else ()
     chosen = () if label is None else ("--class", label)
     run(

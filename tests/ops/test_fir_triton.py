@@ -29,12 +29,19 @@ ALL = list(
 )
 CASES = random.Random(0).sample(ALL, 96)
 """Some of all kinds, since each is a kernel of its own, which takes half a second to compile."""
+LARGE = [
+    (True, (2, 2), (1, 1), (2, 1, 2, 1), (4, 4), 512, torch.bfloat16),
+    (True, (1, 1), (2, 2), (2, 1, 2, 1), (4, 4), 200, torch.float16),
+    (True, (1, 1), (1, 1), (2, 1, 2, 1), (4, 4), 130, torch.float32),
+    (False, (2, 2), (1, 1), (2, 1, 2, 1), (4, 4), 3, torch.float32),
+]
+"""Layers as networks have them; rows that several programs compute."""
 
 
-def check(cases: list, device: torch.device) -> None:
+def check(cases: list, device: torch.device, size: tuple[int, int] = (9, 6)) -> None:
     torch.manual_seed(0)
     for last, up, down, padding, taps, channels, dtype in cases:
-        x = torch.randn(2, channels, 9, 6, dtype=dtype)
+        x = torch.randn(2, channels, *size, dtype=dtype)
         if last:
             x = x.contiguous(memory_format=torch.channels_last)
         weight = torch.randn(*taps, dtype=dtype)
@@ -54,6 +61,7 @@ def test_kinds_on_a_gpu(part: int, device: torch.device) -> None:
         pytest.skip("needs --device cuda")
     assert fir_triton.usable(torch.device("cuda", 0))
     check(CASES[part::8], device)
+    check(LARGE[part : part + 1], device, (10, 300))
 
 
 def test_derivatives_on_a_gpu(device: torch.device) -> None:
@@ -82,7 +90,7 @@ def interpreted() -> bool:
 @pytest.mark.skipif(not interpreted(), reason="Triton is not installed, or its interpreter is broken")
 def test_some_kinds_in_the_interpreter() -> None:
     """In a process of its own: Triton decides at import whether it interprets."""
-    code = "from tests.ops.test_fir_triton import *; check(CASES[::4], torch.device('cpu'))"
+    code = "from tests.ops.test_fir_triton import *; cpu = torch.device('cpu'); check(CASES[::4], cpu); check(LARGE, cpu, (6, 20))"
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=Path(__file__).parents[2])
 
