@@ -20,6 +20,7 @@ from frugan.errors import FruganError
 from frugan.interop import Imported, write_directory
 from frugan.latent.direction import load_directions, save_directions
 from tests.explorer.conftest import make_directions, make_network
+from tests.program import foreground
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,10 @@ def run(*arguments: object) -> str:
 
 def test_explore_prints_an_address_that_answers(source: Path) -> None:
     command = [sys.executable, "-m", "frugan", "explore", str(source), str(source), "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    with (
+        foreground(),
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running,
+    ):
         try:
             assert running.stdout
             address = running.stdout.readline().strip()

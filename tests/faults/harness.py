@@ -31,6 +31,7 @@ from frugan.files import UNFINISHED
 from frugan.run.train import Run
 from frugan.tracking import read_stats
 from frugan.training import checkpoint
+from tests.program import foreground
 
 OPTIONS = shlex.split(
     "--preset tiny --batch 8 --channel-base 64 --channel-max 8 --latent 16 --kimg 0.16 --tick-kimg 0.016 --samples-kimg 0.032 "
@@ -249,7 +250,7 @@ def together(bench: Bench, run: Path, *, before: tuple[str, ...] = (), **environ
         2,
     ]
     surroundings = os.environ | {"FRUGAN_CACHE": str(bench.folder / "cache"), "FRUGAN_PATIENCE": "240"} | environment
-    with output.open("wb") as file:
+    with output.open("wb") as file, foreground():
         process = subprocess.Popen(
             [str(word) for word in words], stdout=file, stderr=file, env=surroundings, start_new_session=True
         )
@@ -277,6 +278,7 @@ def children(process: int) -> list[int]:
 def _work(arguments: list[str], output: str, cache: str, plant: Plant | None) -> None:
     for stream in (1, 2):
         os.dup2(os.open(output, os.O_CREAT | os.O_WRONLY | os.O_APPEND), stream)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # where the suite runs under nohup, it is ignored
     os.environ |= {"FRUGAN_CACHE": cache, "COLUMNS": "200"}
     sys.argv = ["frugan", *arguments]
     torch.set_num_threads(1)

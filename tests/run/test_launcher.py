@@ -22,6 +22,7 @@ from frugan.errors import FruganError
 from frugan.run.train import Run
 from frugan.tracking import read_stats
 from tests.faults.harness import NAMELESS
+from tests.program import foreground
 
 TINY = (
     "--preset", "tiny", "--channel-base", 64, "--channel-max", 8, "--latent", 16, "--batch", 16, "--device", "cpu",
@@ -85,7 +86,7 @@ def stopped_well(code: int, run: Path, said: str) -> None:
     [pytest.param(*case, marks=pytest.mark.slow) for case in (("SIGHUP", 2), ("SIGHUP", 1), ("SIGTERM", 2))],
 )
 def test_a_signal_to_stop_saves(kind: str, processes: int, images: Path, tmp_path: Path) -> None:
-    with training(images, tmp_path, "--processes", processes) as (process, run, log):
+    with foreground(), training(images, tmp_path, "--processes", processes) as (process, run, log):
         for _ in range(2):  # schedulers repeat it
             process.send_signal(getattr(signal, kind))
             time.sleep(0.1)
@@ -116,7 +117,8 @@ def test_a_terminal_that_closes(processes: int, images: Path, tmp_path: Path) ->
     ours, theirs = pty.openpty()
     leads = "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
     train = command("train", images, "--out", run, *TINY, "--kimg", 100, "--processes", processes)
-    process = subprocess.Popen([sys.executable, "-c", leads, *train], stdin=theirs, stdout=theirs, stderr=theirs)
+    with foreground():
+        process = subprocess.Popen([sys.executable, "-c", leads, *train], stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     try:
         os.set_blocking(ours, False)
@@ -172,7 +174,7 @@ def test_what_cannot_get_better_is_said_once(images: Path, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_a_suspended_process_is_replaced(images: Path, tmp_path: Path) -> None:
-    with training(images, tmp_path, "--processes", 2, FRUGAN_PATIENCE="15") as (process, run, log):
+    with foreground(), training(images, tmp_path, "--processes", 2, FRUGAN_PATIENCE="15") as (process, run, log):
         kimg = read_stats(run / "stats.jsonl")[-1]["kimg"]
         workers = subprocess.run(["pgrep", "-P", str(process.pid)], check=True, text=True, stdout=subprocess.PIPE)
         os.kill(int(workers.stdout.split()[-1]), signal.SIGSTOP)
