@@ -12,7 +12,6 @@ import math
 import os
 import shutil
 import stat
-import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from typing import Any, Literal
 import yaml
 
 from frugan.errors import FruganError, fault, shown
+from frugan.signals import unbroken
 
 MAX_DEPTH = 64
 """Levels of nesting. What frugan writes has fewer than ten."""
@@ -138,22 +138,50 @@ def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     unfinished = path.with_name(f".{path.stem[:_KEPT]}.{uuid.uuid4().hex[:12]}.tmp{path.suffix}")
-    try:
+    with _tidied(unfinished, path):
         yield unfinished
         if durable:
             sync(unfinished)
         os.replace(unfinished, path)
+
+
+def located(error: OSError, path: Path, scratch: Path | None = None) -> None:
+    """Gives an error a name, where the system tells none, as of a write that failed on a full disk.
+
+    Args:
+        error: of the system.
+        path: the name.
+        scratch: a file or folder that stands for `path`, whose name is replaced.
+    """
+    known = error.filename is not None and not (scratch and str(error.filename).startswith(str(scratch)))
+    if not known and error.errno is not None:
+        error.filename = str(path)
+
+
+@unbroken
+def discard(path: Path) -> None:
+    """Removes a file, or a folder with all that is in it, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _tidied(scratch: Path, path: Path) -> Iterator[None]:
+    """Removes in the end what the block has made at `scratch`. Errors name `path`, for which that stands."""
+    try:
+        yield
     except OSError as error:
-        located(error, path)
+        located(error, path, scratch)
         raise
     finally:
-        unfinished.unlink(missing_ok=True)
+        discard(scratch)
 
 
-def located(error: OSError, path: Path) -> None:
-    """Gives the error a file's name where the system tells none, as of a write that failed on a full disk."""
-    if error.filename is None and error.errno is not None:
-        error.filename = str(path)
+def _hidden(folder: Path, name: str) -> Path:
+    """A new name in the folder, for what is removed in the end."""
+    return folder / f".{name[:_KEPT]}.{uuid.uuid4().hex[:12]}.tmp"
 
 
 UNFINISHED = ".*.tmp*"
@@ -211,17 +239,19 @@ def check_writable(path: str | Path, kind: Literal["file", "folder", "either"] =
     if not os.path.isdir(place):
         raise FruganError(f"{path} cannot be written: {place} is not a folder; name another place")
     inner = [part for part in path.relative_to(place).parts if part != ".."]
+    scratch = _hidden(place, "frugan")
     try:
-        with tempfile.TemporaryDirectory(prefix=".frugan-", suffix=".tmp", dir=place) as scratch:
-            file = Path(scratch, *inner, *(["file"] if kind == "folder" else []))
-            os.makedirs(file.parent, exist_ok=True)
-            file.write_bytes(b"0")
+        file = scratch.joinpath(*inner, *(["file"] if kind == "folder" else []))
+        os.makedirs(file.parent)
+        file.write_bytes(b"0")
     except (OSError, ValueError) as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise FruganError(
             f"{shown(path)} cannot be written: {shown(place)} takes no such file ({fault(error)}); "
             f"{'make room there, or ' if full else ''}name another place"
         ) from None
+    finally:
+        discard(scratch)
 
 
 @contextmanager
@@ -233,14 +263,13 @@ def building(out: Path) -> Iterator[Path]:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise FruganError(f"{out} exists already; name another place or remove it first")
     out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name[:_KEPT]}-", dir=out.parent))
-    try:
+    scratch = _hidden(out.parent, out.name)
+    with _tidied(scratch, out):
+        scratch.mkdir()
         yield scratch / out.name
         if out.exists():
             out.rmdir()
         os.rename(scratch / out.name, out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager
@@ -253,20 +282,24 @@ def refilling(folder: Path, key: str, owned: Sequence[str] = ()) -> Iterator[Pat
     """
     (folder if folder.exists() else folder.parent).mkdir(parents=True, exist_ok=True)  # raises where it is a file
     home = folder if folder.exists() else folder.parent
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name[:_KEPT]}.", suffix=".tmp", dir=home))
-    try:
-        inner = scratch / folder.name
-        inner.mkdir()  # by the umask, where a temporary folder is for its owner alone
+    scratch = _hidden(home, folder.name)
+    inner = scratch / folder.name
+    with _tidied(scratch, folder):
+        inner.mkdir(parents=True)
         yield inner
         names = sorted((file.name for file in inner.iterdir()), key=lambda name: name == key)
         for name in names:
             sync(inner / name)
-        if not folder.exists():
-            os.rename(inner, folder)
-            return
-        for name in (key, *owned):
-            (folder / name).unlink(missing_ok=True)
-        for name in names:
-            os.replace(inner / name, folder / name)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        _move(names, inner, folder, without=(key, *owned))
+
+
+@unbroken
+def _move(names: Sequence[str], source: Path, folder: Path, *, without: Sequence[str]) -> None:
+    """Moves all that is in `source`, of these names, to `folder`, from which other names are removed first."""
+    if not folder.exists():
+        os.rename(source, folder)
+        return
+    for name in without:
+        (folder / name).unlink(missing_ok=True)
+    for name in names:
+        os.replace(source / name, folder / name)

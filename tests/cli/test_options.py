@@ -836,7 +836,7 @@ def watch_fitting(rec: Recorder) -> None:
     rung = Rung("pn", torch.zeros(1, 14, 8), (), torch.zeros(1, 3, 8, 8), torch.zeros(1), torch.zeros(1), 0.0, 1)
     encoder = MagicMock()
     encoder.encode.return_value = [*range(10)]
-    for name in ("check_out", "_show", "_remove"):
+    for name in ("check_out", "_show"):
         rec.watch(f"frugan.cli.project.{name}")
     rec.watch("frugan.cli.project.open_network", (G, None))
     rec.monkeypatch.setattr(Path, "mkdir", rec.noting("mkdir"))
@@ -890,12 +890,12 @@ PROJECT = Command(
             Case(
                 "--out=there",
                 {"check_out.out": "there", "write_projection.out": "there"}
-                | {"mkdir.0": "there/.fits/00008", "project.states": "there/.fits/00008", "_remove.states": "there/.fits"},
+                | {"mkdir.0": "there/.fits/00008", "project.states": "there/.fits/00008"},
             ),
             Case(
                 "--out=there",
                 {"check_out.out": "there", "write_projection.out": "there"}
-                | {"mkdir.0": "there/.fits/00008", "project.states": "there/.fits/00008", "_remove.states": "there/.fits"}
+                | {"mkdir.0": "there/.fits/00008", "project.states": "there/.fits/00008"}
                 | dict.fromkeys(("save_tuned.out", "load_generator.directory"), "there/tuned")
                 | {"tune.state": "there/.fits/tuned.fit"},
                 TUNED,

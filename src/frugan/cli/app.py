@@ -7,10 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,6 +34,7 @@ from frugan.cli import (
 from frugan.cli.signature import Command, Group, short_help
 from frugan.cli.terminal import PlainFormatter, flush, outlasting, sentence
 from frugan.errors import FruganError, explain
+from frugan.signals import UNBROKEN, unbroken
 
 app = typer.Typer(
     name="frugan",
@@ -47,7 +46,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_INTERRUPTED = 130
+_INTERRUPTED, _STOPPED = 130, "frugan: interrupted"
+_PATIENCE = 0.5
+"""Seconds within which a signal's exception has begun to end the program."""
 examples = (" ".join(["frugan", "train", example]) for example in train.EXAMPLES)
 train_help = {"cls": short_help(*train.BASICS), "epilog": "\n\n".join(["Examples:", *examples])}
 app.command("train", **train_help)(checked(train.train))
@@ -105,38 +106,82 @@ def _check_directory() -> None:
         ) from None
 
 
-@contextmanager
-def _tidied_after_signals() -> Iterator[None]:
+class _Signals:
     """Ctrl-C, SIGTERM, and SIGHUP of a terminal that closes, unless `nohup` bars it, raise an exception in the block, so that it
     removes what it has begun to write; the last two then end the process as they always do."""
-    came: list[int] = []
 
-    def end(number: int, frame: FrameType | None) -> None:
-        lost = frame is not None and frame.f_code.co_filename == "<frozen importlib._bootstrap>"  # by its callbacks
-        while frame and not lost:
-            lost, frame = frame.f_code is end.__code__, frame.f_back  # while the first one is on its way
-        if lost:
-            threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
-        elif number == signal.SIGINT:
-            raise KeyboardInterrupt
-        elif not came:
-            came.append(number)
-            sys.exit(_INTERRUPTED)
+    def __init__(self) -> None:
+        self._came: list[int] = []
+        self._delayed: list[threading.Timer] = []
+        self._watches: list[threading.Timer] = []
+        self._watching = False
 
-    # of several processes each may wait for another, deaf to signals: the launcher tidies up
-    names = ("SIGINT",) if "RANK" in os.environ else ("SIGINT", "SIGTERM", "SIGHUP")
-    kinds = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {kind: signal.getsignal(kind) for kind in kinds}
-    caught = {kind: how for kind, how in before.items() if how in (signal.SIG_DFL, signal.default_int_handler)}
-    for kind in caught:
-        signal.signal(kind, end)
-    try:
-        yield
-    finally:
-        for kind, how in caught.items():
-            signal.signal(kind, how)
-        if came:
-            os.kill(os.getpid(), came[0])
+    @unbroken
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        again, self._watching = self._watching, False
+        if _swallows(frame) or (again and _is_ending()):
+            self._later(0.02, number, again)
+        elif again or number == signal.SIGINT or number not in self._came:
+            self._came.append(number)
+            self._later(_PATIENCE, number, True)
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(_INTERRUPTED)
+
+    def _later(self, seconds: float, number: int, again: bool) -> None:
+        """Sends a signal that waits; or `again`, in case that its exception was lost: libraries that are imported forget some."""
+
+        def send() -> None:
+            self._watching = again
+            os.kill(os.getpid(), number)
+
+        timer = threading.Timer(seconds, send)
+        timer.daemon = True
+        timer.start()
+        (self._watches if again else self._delayed).append(timer)
+
+    def __enter__(self) -> None:
+        # of several processes each may wait for another, deaf to signals: the launcher tidies up
+        names = ("SIGINT",) if "RANK" in os.environ else ("SIGINT", "SIGTERM", "SIGHUP")
+        kinds = [getattr(signal, name) for name in names if hasattr(signal, name)]
+        before: dict[signal.Signals, Any] = {kind: signal.getsignal(kind) for kind in kinds}
+        self._caught = {k: how for k, how in before.items() if how in (signal.SIG_DFL, signal.default_int_handler)}
+        for kind in self._caught:
+            signal.signal(kind, self._end)
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            for timer in self._delayed:
+                timer.join()  # its signal comes before the end
+        finally:
+            for timer in self._watches:
+                timer.cancel()
+            for kind, how in self._caught.items():
+                signal.signal(kind, how)
+            if (number := next((n for n in self._came if n != signal.SIGINT), None)) is not None:
+                typer.echo(_STOPPED, err=True)
+                os.kill(os.getpid(), number)
+        if self._came and isinstance(
+            error, Exception
+        ):  # of an import whose first half was lost with the signal's exception
+            raise KeyboardInterrupt from error
+
+
+def _swallows(frame: FrameType | None) -> bool:
+    """Whether an exception would be lost here, in a callback of Python's import, or is to wait for the end of a function."""
+    if frame is not None and frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+        return True
+    while frame:
+        if frame.f_code in UNBROKEN:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _is_ending() -> bool:
+    """Whether the exception of a signal is on its way, or what it was made into."""
+    error = sys.exc_info()[1]
+    while error and not isinstance(error, (KeyboardInterrupt, SystemExit)):
+        error = error.__context__
+    return error is not None
 
 
 def main() -> None:
@@ -146,7 +191,7 @@ def main() -> None:
     if logging.lastResort:
         logging.lastResort.setFormatter(PlainFormatter())
     try:
-        with _tidied_after_signals():
+        with _Signals():
             try:
                 _check_directory()
                 app()
@@ -157,10 +202,10 @@ def main() -> None:
         sys.exit(error.exit_code)
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # which Typer makes of Ctrl-C without a word
-            typer.echo("frugan: interrupted", err=True)
+            typer.echo(_STOPPED, err=True)
         raise
     except KeyboardInterrupt:
-        typer.echo("frugan: interrupted", err=True)
+        typer.echo(_STOPPED, err=True)
         sys.exit(_INTERRUPTED)
     except Exception as error:
         if (reason := explain(error)) is None:

@@ -159,6 +159,17 @@ def bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
+def resuming(state: Path) -> Iterator[Path]:
+    """The file or folder that keeps the state of the block's work; a stop tells that the same command resumes from it."""
+    try:
+        yield state
+    except (KeyboardInterrupt, SystemExit, OSError):
+        if state.exists():
+            say("stopped; the same command resumes it")
+        raise
+
+
+@contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
     """Ctrl-C, SIGTERM and a terminal that closes ask for a stop after the step at hand; a Ctrl-C after that stops at once."""
     from frugan.distributed import launched

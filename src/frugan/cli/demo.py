@@ -113,11 +113,13 @@ def show(run: Run, out: Path, device: str) -> None:
     say(f"Curves: {run.page}")
     say("")
     say(seen_of_p(read_stats(run.path / "stats.jsonl"), run.config.controller.target or 0.6))
-    say(seen_of_distance(run, device))
+    finished = latest.images >= 1000 * run.config.kimg
+    if finished:  # a training that was stopped has said how to resume it
+        say(seen_of_distance(run, device))
     say("")
     print_command("Make more", "generate", run.path, "--seeds", "0-63", "--grid", "--out", out / "generated")
     print_command("Steer by hand", "explore", run.path)
-    if latest.images >= 1000 * run.config.kimg:  # a training that was stopped has said how to resume it
+    if finished:
         print_command("Train longer", "resume", run.path, "--kimg", f"{2 * latest.images / 1000:g}")
 
 

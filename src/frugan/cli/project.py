@@ -11,7 +11,7 @@ import typer
 from typer import Option
 
 from frugan.checks import Limits, Only
-from frugan.cli.common import bar, check_out, counted, open_network, print_command, say, tell_of_sheet
+from frugan.cli.common import bar, check_out, counted, open_network, print_command, resuming, say, tell_of_sheet
 from frugan.cli.signature import Device, Network, Out
 from frugan.command_line import command
 from frugan.errors import FruganError
@@ -59,6 +59,7 @@ def project(
 
     A projection that was stopped is resumed by the same command.
     """
+    from frugan.files import discard
     from frugan.latent.fitting import open_distance
     from frugan.latent.fitting.distances import Setting
     from frugan.latent.projected import write_projection
@@ -86,12 +87,13 @@ def project(
     with bar("statistics of w") as progress:
         statistics = statistics_of(G, samples=SAMPLES, progress=progress)
     task = _Task(G, found, measure, statistics, keep, out)
-    made = _fit(task, config, labels=c, encoded=first, batch=batch)
-    if home is not None:
-        _tune(task, network, home, made, TuningConfig(steps=tune_steps, target=target, seed=seed), rank=rank)
-    write_projection(out, made, made.codes(G, found.names), found.images, target, pixels=G.pixels)
-    _remove(task.states)
-    (out / "progress.png").unlink(missing_ok=True)
+    with resuming(task.states):
+        made = _fit(task, config, labels=c, encoded=first, batch=batch)
+        if home is not None:
+            _tune(task, network, home, made, TuningConfig(steps=tune_steps, target=target, seed=seed), rank=rank)
+        write_projection(out, made, made.codes(G, found.names), found.images, target, pixels=G.pixels)
+    for file in (out / "progress.png", task.states):
+        discard(file)
     _show(found.names, made, target, network)
     say(f"{counted(len(found.names), 'code')} in {out}; look at {out / 'sheet.png'} ({made.distance}: lower is closer)")
     tell_of_sheet(G)
@@ -113,6 +115,7 @@ def encode(
     device: Device = "auto",
 ) -> None:  # fmt: skip
     """Train an encoder for a generator, or write the codes that it finds for images at once."""
+    from frugan.files import discard
     from frugan.latent.code import Code, save_code
     from frugan.latent.direction import Identity
     from frugan.latent.encoder import EncoderConfig, save_encoder, train_encoder
@@ -124,10 +127,11 @@ def encode(
     if train:
         config = EncoderConfig(steps=steps, batch=batch, seed=seed)
         check_out(out)
-        with bar("training the encoder") as progress:
-            made, error = train_encoder(G, config, state=out / ".fit", progress=progress)
-        save_encoder(made, G, out, config, error)
-        (out / ".fit").unlink(missing_ok=True)
+        with resuming(out / ".fit") as state:
+            with bar("training the encoder") as progress:
+                made, error = train_encoder(G, config, state=state, progress=progress)
+            save_encoder(made, G, out, config, error)
+        discard(state)
         say(f"encoder in {out}: it explains {1 - error:.0%} of the variance of w of samples that it has not seen")
         print_command("Use it with", "project", network, "IMAGES", "--encoder", out)
         return
@@ -263,12 +267,6 @@ def _tune(task: _Task, network: str, home: Path, made: Projection, config: Tunin
 
 def _rows(noise: Any, i: int) -> Any:
     return noise if noise == "const" else [n[i : i + 1] for n in noise]
-
-
-def _remove(states: Path) -> None:
-    for file in sorted(states.rglob("*"), reverse=True):
-        file.rmdir() if file.is_dir() else file.unlink()
-    states.rmdir()
 
 
 def _show(names: Sequence[str], made: Projection, target: float | None, network: str) -> None:

@@ -9,7 +9,7 @@ import typer
 from typer import Option
 
 from frugan.checks import Limits, Seed, Truncation
-from frugan.cli.common import bar, say
+from frugan.cli.common import bar, resuming, say
 from frugan.cli.signature import Device, completing
 
 IMAGES = "Images"
@@ -48,7 +48,7 @@ def report(
     from frugan.distributed import joined, rank
     from frugan.reports.report import report as write
 
-    with joined(choose_device(device).type) as place, bar("computing") as progress:
+    with joined(choose_device(device).type) as place, resuming(out / "sections"), bar("computing") as progress:
         made = write(
             source,
             out,

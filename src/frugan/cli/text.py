@@ -19,6 +19,7 @@ from frugan.cli.common import (
     parse_points,
     parse_seeds,
     print_command,
+    resuming,
     say,
     tell_of_sheet,
 )
@@ -129,6 +130,7 @@ def edit(
 
     A mapper or an optimisation that was stopped is resumed by the same command.
     """
+    from frugan.files import discard
     from frugan.latent.code import file_stems
     from frugan.latent.edit import Truncation
     from frugan.latent.levels import parse_levels
@@ -159,11 +161,13 @@ def edit(
         to_edit = ("edit", network, "--direction", f"{out}:0", "--strengths", f"0:{strength:g}:5")
         print_command("Edit with", *to_edit, *class_option(G, label))
         return
-    ws = _edited(
-        G, joint, statistics, end, points, c, Truncation(truncation), method, out, groups=groups, steps=steps, keep=keep,
-        wanted=wanted, mapper=mapper, seed=seed, target=target,
-    )  # fmt: skip
-    _save_codes(G, joint, end, points, c, Truncation(truncation), ws, out, method, target)
+    with resuming(out / ".fit") as state:
+        ws = _edited(
+            G, joint, statistics, end, points, c, Truncation(truncation), method, out, state, groups=groups, steps=steps, keep=keep,
+            wanted=wanted, mapper=mapper, seed=seed, target=target,
+        )  # fmt: skip
+        _save_codes(G, joint, end, points, c, Truncation(truncation), ws, out, method, target)
+    discard(state)
     print_command("Use them with", "generate", network, "--code", out / f"{file_stems(points)[0]}.safetensors")
 
 
@@ -190,6 +194,7 @@ def adapt(
     """
     import torch
 
+    from frugan.files import discard
     from frugan.images import save_image
     from frugan.latent.sheets import table
     from frugan.latent.targets import read_targets
@@ -212,8 +217,7 @@ def adapt(
         end = prompt_vector(joint, _prompt(target, G), template)
     check_out(out)
     shown, trained, folder = {"parent": _samples(G, numbers)}, dict[str, int](), out
-    with bar("adapting") as progress:
-        state = out / ".fit"
+    with resuming(out / ".fit") as state, bar("adapting") as progress:
         for snapshot in nada.adapt(G, joint, way, end, config, every=every, state=state, progress=progress):
             if not trained:  # the first, or, of one that was stopped and is resumed, the last before
                 shown |= _samples_before(out, range(every, snapshot.step, every), numbers, device)
@@ -221,10 +225,10 @@ def adapt(
             save_tuned(snapshot.child, G, home, folder, class_names=read_class_names(network))
             shown[str(snapshot.step)] = _samples(snapshot.child, numbers)
             trained = snapshot.chosen
-        state.unlink(missing_ok=True)
     columns = torch.stack([*shown.values()], 1).flatten(0, 1)
     strip = table(columns, len(shown), column_names=[*shown], row_names=[str(n) for n in numbers])
     save_image(strip, out / "strip.png")
+    discard(state)
     tell_of_sheet(G)
     top = sorted(trained.items(), key=lambda item: -item[1])
     say(f"convolutions trained most: {', '.join(f'{name} ({count})' for name, count in top[:5])}")
@@ -370,7 +374,7 @@ def _groups(text: str) -> tuple[str, ...]:
 
 def _edited(
     G: Generator, joint: JointModel, statistics, end: Tensor, points: Sequence[Point], c: Tensor | None, truncation, method: str,
-    out: Path, *, groups: str, steps: int | None, keep: float | None, wanted: float | None, mapper: Path | None, seed: int, target: str,
+    out: Path, state: Path, *, groups: str, steps: int | None, keep: float | None, wanted: float | None, mapper: Path | None, seed: int, target: str,
 ) -> Tensor:  # fmt: skip
     """ws of the points, edited by optimisation or by a mapper."""
     import torch
@@ -383,9 +387,7 @@ def _edited(
     if method == "optimise":
         config = styleclip.OptimiseConfig(steps=steps or 150, keep=1.5 if keep is None else keep, wanted=wanted)
         with bar("optimising") as progress:
-            ws = styleclip.optimise(G, joint, ws, end, statistics, config, state=out / ".fit", progress=progress)[0]
-        (out / ".fit").unlink(missing_ok=True)
-        return ws
+            return styleclip.optimise(G, joint, ws, end, statistics, config, state=state, progress=progress)[0]
     if mapper is not None:
         made = styleclip.load_mapper(mapper, G)
     else:
@@ -397,8 +399,7 @@ def _edited(
             seed=seed,
         )
         with bar("training the mapper") as progress:
-            made = styleclip.train_mapper(G, joint, end, statistics, config, c=c, state=out / ".fit", progress=progress)
-        (out / ".fit").unlink(missing_ok=True)
+            made = styleclip.train_mapper(G, joint, end, statistics, config, c=c, state=state, progress=progress)
         styleclip.save_mapper(made, G, out / "mapper", target=target, model=joint.name)
     with torch.no_grad():
         return made(ws)

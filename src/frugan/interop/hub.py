@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from frugan.errors import FruganError
+from frugan.files import refilling
 from frugan.interop.model_card import SAMPLES, UNKNOWN, Provenance, write_card
-from frugan.interop.native import write_directory
+from frugan.interop.native import WEIGHTS, write_directory
 from frugan.interop.nvidia import Imported
 from frugan.networks import Generator, load_generator
 
@@ -52,8 +53,12 @@ def save_pretrained(
     if push_to_hub and repo_id is None:
         raise FruganError('push_to_hub needs to know where to: give repo_id="user/name"')
     found = Imported(networks) if isinstance(networks, Generator) else networks
-    directory = write_directory(directory, found, class_names=class_names)
-    write_card(directory, found.generator, repo_id or f"USER/{directory.resolve().name}", class_names, provenance)
+    directory = Path(directory)
+    with refilling(directory, "config.json", WEIGHTS) as scratch:
+        write_directory(scratch, found, class_names=class_names)
+        if not (directory / "README.md").exists():
+            name = repo_id or f"USER/{directory.resolve().name}"
+            write_card(scratch, found.generator, name, class_names, provenance)
     if push_to_hub:
         api = _hub().HfApi(token=token)
         try:

@@ -46,7 +46,7 @@ def write_card(
     class_names: Sequence[str] | None = None,
     provenance: Provenance = UNKNOWN,
 ) -> None:
-    """Writes a model card (README.md) and an image of samples into a folder; where there is a README.md, nothing is written.
+    """Writes a model card (README.md) and an image of samples into a folder.
 
     Args:
         folder: the generator's.
@@ -55,8 +55,6 @@ def write_card(
         class_names: of one-hot labels, or None.
         provenance: what the card says of data, training, figures and licence.
     """
-    if (folder / "README.md").exists():
-        return
     labels = typical_labels(G.label_size, G.config.measured)
     c = labels[torch.arange(NUM_SAMPLES) % len(labels)] if len(labels) else None
     save_images(G.sample(seeds=range(NUM_SAMPLES), c=c, truncation=TRUNCATION), folder / SAMPLES, columns=8)

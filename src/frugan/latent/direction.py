@@ -23,7 +23,7 @@ from torch import Tensor
 from frugan.checks import check_file_name, check_number
 from frugan.command_line import command
 from frugan.errors import FruganError, shown
-from frugan.files import read_json, write_json
+from frugan.files import read_json, refilling, write_json
 from frugan.latent.levels import level_names, ws_of_levels
 from frugan.latent.statistics import draw_latents, tensor_converter
 from frugan.networks import Generator
@@ -247,16 +247,16 @@ def save_directions(directions: Sequence[Direction], folder: str | Path) -> Path
     if not directions or len({d.name for d in directions}) < len(directions):
         raise FruganError("give at least one direction, and a name of its own to each")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     generator = directions[0].generator
     tensors = {f"vector.{i}": d.vector.float().contiguous() for i, d in enumerate(directions)}
-    save_tensors(tensors | {"probe": generator.probe}, folder / WEIGHTS)
     plain = [
         {k: v for k, v in vars(d).items() if k not in ("vector", "generator")} | {"source": dict(d.source)}
         for d in directions
     ]
     facts = {"format": 1, "generator": {"digest": generator.digest, "levels": generator.levels}, "directions": plain}
-    write_json(folder / FACTS, facts)
+    with refilling(folder, FACTS) as scratch:
+        save_tensors(tensors | {"probe": generator.probe}, scratch / WEIGHTS)
+        write_json(scratch / FACTS, facts)
     return folder
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from frugan.checks import Limits, Seed, check_fields, check_number
 from frugan.command_line import command
 from frugan.errors import FruganError
-from frugan.files import read_json, write_json
+from frugan.files import read_json, refilling, write_json
 from frugan.latent.direction import RELATED, Identity
 from frugan.latent.fitting.loop import Schedule, Terms, fit
 from frugan.latent.statistics import draw_latents
@@ -200,16 +200,16 @@ def save_encoder(encoder: Encoder, G: Generator, folder: Path, config: EncoderCo
         config: size and schedule.
         error: the unexplained share, for information.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     identity = Identity.of(G)
-    save_tensors({**encoder.state_dict(), "probe": identity.probe}, folder / WEIGHTS)
     facts: dict[str, Any] = {
         "format": 1,
         "generator": {"digest": identity.digest, "levels": list(identity.levels)},
         "config": asdict(config),
         "unexplained": error,
     }
-    write_json(folder / FACTS, facts)
+    with refilling(folder, FACTS) as scratch:
+        save_tensors({**encoder.state_dict(), "probe": identity.probe}, scratch / WEIGHTS)
+        write_json(scratch / FACTS, facts)
     return folder
 
 

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from frugan.checks import check_file_name
 from frugan.errors import FruganError
-from frugan.files import write_json
+from frugan.files import refilling, write_json
 from frugan.images import save_image
 from frugan.latent.code import Code, Point, check_points, code_ws
-from frugan.latent.direction import Direction, overlap, save_directions
+from frugan.latent.direction import FACTS, Direction, overlap, save_directions
 from frugan.latent.directions import (
     SOURCES,
     boundary_direction,
@@ -210,20 +210,20 @@ def explore(
         if progress:
             progress(i + 1, len(found))
     directions = [direction for direction, _ in looked_at]
-    save_directions(directions, out)
-    strips = []
-    for i, direction in enumerate(directions):
-        save_image(
-            direction_sheet(G, direction, baseline, f"{i} {direction.name}"), out / f"{i:02d}-{direction.name}.png"
-        )
-        strips.append(direction_sheet(G, direction, baseline, f"{i} {direction.name}", seeds=2))
-    save_image(stacked(strips), out / "all.png")
     report = {
         "directions": [{"name": d.name, **asdict(effect)} for d, effect in looked_at],
         "overlap": overlap(directions).tolist(),
         "seeds": list(seeds),
     }
-    write_json(out / "effects.json", report)
+    with refilling(out, FACTS) as scratch:
+        save_directions(directions, scratch)
+        strips = []
+        for i, direction in enumerate(directions):
+            title = f"{i} {direction.name}"
+            save_image(direction_sheet(G, direction, baseline, title), scratch / f"{i:02d}-{direction.name}.png")
+            strips.append(direction_sheet(G, direction, baseline, title, seeds=2))
+        save_image(stacked(strips), scratch / "all.png")
+        write_json(scratch / "effects.json", report)
     return looked_at
 
 

@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frugan.files import write_json
+from frugan.files import refilling, write_json
 from frugan.image_files import choose_output
 from frugan.images import save_image
 from frugan.latent.code import Code, save_code
 from frugan.latent.projection import Projection, Rung
 from frugan.latent.sheets import table
 from frugan.pixel_format import PixelFormat
+
+REPORT = "projection.json"
 
 
 def joined(parts: Sequence[Projection]) -> Projection:
@@ -73,11 +75,6 @@ def write_projection(
         target: the distance that suffices, see `Projection.sufficient`.
         pixels: how image files hold numbers, the generator's.
     """
-    for code in codes:
-        save_code(code, out / f"{code.name}.safetensors")
-    texts = [{"Code": code.name, "Network": code.generator.digest} for code in codes]
-    choose_output(pixels, targets.shape[1]).save(made.last.images, [out / code.name for code in codes], texts)
-    save_image(comparison([code.name for code in codes], targets, made.rungs), out / "sheet.png")
     images = {}
     for i, code in enumerate(codes):
         rungs = {r.name: {"distance": float(r.distance[i]), "psnr": float(r.psnr[i])} for r in made.rungs}
@@ -89,7 +86,13 @@ def write_projection(
         "rungs": {r.name: {"seconds": r.seconds, "steps": r.steps} for r in made.rungs},
         "images": images,
     }
-    write_json(out / "projection.json", report)
+    with refilling(out, REPORT) as scratch:
+        for code in codes:
+            save_code(code, scratch / f"{code.name}.safetensors")
+        texts = [{"Code": code.name, "Network": code.generator.digest} for code in codes]
+        choose_output(pixels, targets.shape[1]).save(made.last.images, [scratch / code.name for code in codes], texts)
+        save_image(comparison([code.name for code in codes], targets, made.rungs), scratch / "sheet.png")
+        write_json(scratch / REPORT, report)
 
 
 def comparison(names: Sequence[str], targets: Tensor, rungs: Sequence[Rung]) -> np.ndarray:

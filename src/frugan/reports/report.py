@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from frugan.checks import check_choice
 from frugan.distributed import from_first, rank
 from frugan.errors import FruganError, explain
-from frugan.files import check_writable, write_json, write_text
+from frugan.files import check_writable, refilling, write_json, write_text
 from frugan.reports.card import report_card
 from frugan.reports.context import Context, Settings
 from frugan.reports.page import render
@@ -158,7 +158,7 @@ def _run_files(subject: Subject) -> list[Any]:
 
 
 def _write(made: Report, context: Context) -> None:
-    """The three files, each whole or not at all."""
+    """The three files, whole or not at all."""
     subject = context.subject
     name = subject.source.resolve().name
     titles = {key: section.title for key, section in SECTIONS.items()} | {STATEMENT: "Limits and statement"}
@@ -171,12 +171,11 @@ def _write(made: Report, context: Context) -> None:
         "reference": subject.reference.fingerprint if subject.reference else None,
         "settings": asdict(context.settings),
     }
-    made.folder.mkdir(parents=True, exist_ok=True)
-    write_json(
-        made.folder / NUMBERS, {**header, "sections": {key: _kept(found) for key, found in made.sections.items()}}
-    )
-    write_text(made.folder / CARD, report_card(subject, made.sections, context.settings))
-    write_text(made.folder / PAGE, render(header, titles, made.sections))
+    numbers = {**header, "sections": {key: _kept(found) for key, found in made.sections.items()}}
+    with refilling(made.folder, PAGE) as scratch:
+        write_json(scratch / NUMBERS, numbers)
+        write_text(scratch / CARD, report_card(subject, made.sections, context.settings))
+        write_text(scratch / PAGE, render(header, titles, made.sections))
 
 
 def _kept(found: Findings) -> Mapping[str, Any]:

@@ -120,11 +120,11 @@ def evaluate(
 def _save_card(
     card: EvaluationCard, file: Path, nearest_sheet: Callable[[], np.ndarray], written: Callable[[Path], object]
 ) -> None:
-    """Writes the card, and beside it the sheet of nearest neighbours where it has any; `written` hears the path of each."""
-    written(card.save(file))
-    if card.nearest:
-        sheet = file.with_name(f"{file.name.removesuffix('.json')}.nearest.png")
-        written(save_image(nearest_sheet(), sheet))
+    """Writes the card, after the sheet of nearest neighbours beside it where it has any; `written` hears the path of each."""
+    sheet = file.with_name(f"{file.name.removesuffix('.json')}.nearest.png")
+    sheets = [save_image(nearest_sheet(), sheet)] if card.nearest else []
+    for path in (card.save(file), *sheets):
+        written(path)
 
 
 def _attacks(folder: Path, generator: Generator, device: torch.device) -> tuple[dict[str, ImageScore], dict[str, str]]:

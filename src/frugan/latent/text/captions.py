@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from frugan.checks import Count, Limits, Seed, check_fields
 from frugan.command_line import command
 from frugan.errors import FruganError, shown
-from frugan.files import read_json, write_json
+from frugan.files import read_json, refilling, write_json
 from frugan.metrics.features.base import on_white
 from frugan.networks.serialization import load_weights, save_tensors
 
@@ -262,8 +262,6 @@ def save_captioner(model: Captioner, folder: str | Path, attributes: Attributes,
         facts: further entries of captions.json.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_tensors(model.state_dict(), folder / WEIGHTS)
     about = {
         "format": FORMAT,
         "vocabulary": model.vocabulary,
@@ -271,7 +269,9 @@ def save_captioner(model: Captioner, folder: str | Path, attributes: Attributes,
         "attributes": attributes,
         **facts,
     }
-    write_json(folder / FACTS, about)
+    with refilling(folder, FACTS) as scratch:
+        save_tensors(model.state_dict(), scratch / WEIGHTS)
+        write_json(scratch / FACTS, about)
     return folder
 
 

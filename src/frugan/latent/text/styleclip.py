@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from frugan.checks import Limits, NotNegative, Seed, check_fields, check_number
 from frugan.command_line import command
 from frugan.errors import FruganError, shown
-from frugan.files import read_json, write_json
+from frugan.files import read_json, refilling, write_json
 from frugan.latent.direction import RELATED, Direction, Identity
 from frugan.latent.edit import Edit, edit_ws
 from frugan.latent.fitting.loop import FitReport, Schedule, Terms, fit
@@ -254,10 +254,10 @@ def save_mapper(mapper: Mapper, G: Generator, folder: str | Path, **facts: Any) 
         facts: further entries of mapper.json.
     """
     folder, identity = Path(folder), Identity.of(G)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_tensors({**mapper.state_dict(), "probe": identity.probe}, folder / "mapper.safetensors")
     about = {"format": 1, "groups": mapper.groups, "scale": mapper.scale, "digest": identity.digest, **facts}
-    write_json(folder / "mapper.json", about)
+    with refilling(folder, "mapper.json") as scratch:
+        save_tensors({**mapper.state_dict(), "probe": identity.probe}, scratch / "mapper.safetensors")
+        write_json(scratch / "mapper.json", about)
     return folder
 
 

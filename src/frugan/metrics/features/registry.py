@@ -138,9 +138,9 @@ def _imported(name: str) -> nn.Module:
     home, _, attribute = name.partition(":")
     try:
         made = getattr(importlib.import_module(home), attribute)
-    except (ImportError, AttributeError) as error:
+        module = made() if callable(made) and not isinstance(made, nn.Module) else made
+    except (ImportError, AttributeError, TypeError) as error:
         raise FruganError(f"feature network {name}: {error}") from error
-    module = made() if callable(made) and not isinstance(made, nn.Module) else made
     if not isinstance(module, nn.Module):
         raise FruganError(f"feature network {name} gives {type(module).__name__}, not a torch module")
     return module
