@@ -60,7 +60,9 @@ def literal_rle(frame: np.ndarray) -> bytes:
     count=st.integers(1, 4),
     white=st.booleans(),
     rescale=st.sampled_from([None, ("1", "0"), ("1", "-1024"), ("-2", "3"), ("1", "0.5"), ("0.25", "7.5")]),
-    syntax=st.sampled_from([uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.RLELossless]),
+    syntax=st.sampled_from(
+        [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian, uid.RLELossless]
+    ),
     junk=st.booleans(),
     seed=st.integers(0, 99),
 )
@@ -97,7 +99,9 @@ def test_grey_of_any_bits(
         pydicom.dcmwrite(file, made)
         content = file.getvalue()
     else:
-        content = dicom(stored, syntax, **elements)
+        order = ">" if syntax == uid.ExplicitVRBigEndian else "<"
+        pixels = stored.astype(stored.dtype.newbyteorder(order)).tobytes()
+        content = dicom(stored, syntax, PixelData=pixels + bytes(len(pixels) % 2), **elements)
     values = low + high - 1 - values if white else values
     slope, intercept = map(float, rescale or (1, 0))
     as_stored, large = (slope, intercept) == (1, 0), bits > 16

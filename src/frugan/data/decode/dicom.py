@@ -139,7 +139,7 @@ class Dicom:
                     found = pydicom.pixels.convert_color_space(found, "YBR_FULL", "RGB")
         if found.size != facts.height * facts.width * facts.samples:
             raise ValueError(f"a frame of shape {found.shape} where the header says {shape}")
-        return found.reshape(shape)
+        return found.reshape(shape).astype(found.dtype.newbyteorder("="), copy=False)
 
 
 def _number_type(facts: _Facts, slope: float, intercept: float) -> NumberType | Literal[""]:
