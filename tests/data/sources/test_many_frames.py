@@ -20,6 +20,8 @@ from frugan.data.decode import header, read_header
 from frugan.data.decode import tiff as tiff_module
 from frugan.data.decode.reading import open_frames, pixels_of
 from frugan.data.decode.tiff import Pages
+from frugan.data.sources.open import open_source
+from frugan.data.sources.parts import Taken
 from frugan.errors import FruganError
 from tests import containers
 
@@ -96,13 +98,15 @@ def test_a_gif_with_bytes_between_its_blocks_is_whole() -> None:
         assert (frames.count, frames.lost) == (len(IMAGES), "")
 
 
-@pytest.mark.parametrize("name", ["a.gif", "a.tif"])
+@pytest.mark.parametrize("name", ["a.gif", "pages.tif", "stack.tif"])
 def test_files_that_are_cut_short_say_so(name: str, tmp_path: Path) -> None:
     """Wherever a file is cut, its whole frames are those of the whole file, and the loss of the others is told."""
     file = io.BytesIO()
     if name == "a.gif":
         first, *others = map(Image.fromarray, IMAGES)
         first.save(file, "GIF", save_all=True, append_images=others)
+    elif name == "stack.tif":  # the tags of its first page, all pixels, the tags of the other pages
+        tifffile.imwrite(file, IMAGES, photometric="rgb")
     else:
         with tifffile.TiffWriter(file) as writer:
             for image in IMAGES:
@@ -122,7 +126,10 @@ def test_files_that_are_cut_short_say_so(name: str, tmp_path: Path) -> None:
         assert frames.lost or frames.count == len(IMAGES)
         for i in range(whole_ones):
             np.testing.assert_array_equal(pixels_of(frames.stored(i)), whole[i])
-    assert len(counts) > 5
+        (tmp_path / name).write_bytes(content[:size])
+        source = open_source(tmp_path / name, taken=Taken("all"))
+        assert (len(source.names), bool(source.unreadable)) == (frames.count, bool(frames.lost))
+    assert len(counts) > 5 or (name == "stack.tif" and 1 in counts)
     (tmp_path / name).write_bytes(content[: len(content) // 2])
     data = open_dataset(DataConfig(str(tmp_path / name), frames="all"), cache_dir=tmp_path / "cache")
     assert 0 < len(data) < len(IMAGES)

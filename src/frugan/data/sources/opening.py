@@ -88,4 +88,4 @@ def _read_parts(file: BinaryIO, suffix: str, stride: int) -> Parts | None:
 
         return Rows(file, suffix)
     frames = open_frames(file)
-    return FrameParts(frames, stride) if frames is not None and frames.count > 1 else None
+    return FrameParts(frames, stride) if frames is not None and (frames.count > 1 or frames.lost) else None
