@@ -34,6 +34,11 @@ def shown(text: object, longest: int = 200) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def counted(number: int, word: str) -> str:
+    """ "1 image", "2 images"."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def abbreviated(names: Sequence[str], most: int = 3) -> str:
     """The first `most` names as a part of a sentence, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

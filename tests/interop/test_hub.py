@@ -27,13 +27,15 @@ from frugan.interop import Imported, read_network, read_release
 from frugan.interop.hub import FILES
 from frugan.interop.model_card import SAMPLES, Provenance, _address, model_card
 from frugan.networks import Generator, GeneratorConfig, MappingConfig, SynthesisConfig
+from frugan.pixel_format import PixelFormat
 from frugan.run.load import generator_folder, read_class_names, read_source
 
 SYNTHESIS = SynthesisConfig(channel_base=64, channel_max=8)
 
 
-def small(label_size: int = 0) -> Generator:
-    return Generator(GeneratorConfig((12, 16), 1, label_size, 8, 8, MappingConfig(num_layers=2), SYNTHESIS))
+def small(label_size: int = 0, channels: int = 1, pixels: PixelFormat | None = None) -> Generator:
+    mapping = MappingConfig(num_layers=2)
+    return Generator(GeneratorConfig((12, 16), channels, label_size, 8, 8, mapping, SYNTHESIS, pixels=pixels))
 
 
 def assert_same(ours: torch.nn.Module | None, theirs: torch.nn.Module | None) -> None:
@@ -187,6 +189,15 @@ def test_the_card(label_size: int, names: list[str] | None, tmp_path: Path, monk
     scope: dict[str, torch.Tensor] = {}
     exec(body.split("```python\n")[1].split("```")[0], scope)
     assert scope["images"].shape == (16, 1, 12, 16)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_card_says_what_numbers_the_data_holds(channels: int) -> None:
+    G = small(channels=channels)
+    assert f"12×16 pixels, {channels} channel{'s' * (channels > 1)} |" in model_card(G, "me/scans")
+    assert "Numbers of the data" not in model_card(G, "me/scans")
+    measured = small(channels=channels, pixels=PixelFormat("int16", ((-1024.0, 958.0),)))
+    assert "| Numbers of the data | int16, -1024 to 958 |" in model_card(measured, "me/scans")
 
 
 @given(st.text(max_size=120) | st.text('aZ0 .-_"ü\n\\', max_size=120))

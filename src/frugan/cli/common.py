@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from frugan.checks import check_number
 from frugan.cli.terminal import console
 from frugan.command_line import command
-from frugan.errors import FruganError, by_reason
+from frugan.errors import FruganError, by_reason, counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,11 +140,6 @@ def check_image(out: Path) -> None:
     if out.is_dir():
         raise FruganError(f"--out {out} is a folder; give an image file in it")
     out.parent.mkdir(parents=True, exist_ok=True)
-
-
-def counted(number: int, word: str) -> str:
-    """ "1 image", "2 images"."""
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typer import Option
 from frugan.checks import Only
 from frugan.cli.common import print_command, say
 from frugan.cli.signature import Destination
-from frugan.errors import FruganError
+from frugan.errors import FruganError, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ def import_(
     G = found.generator
     count = sum(p.numel() for p in G.parameters())
     (h, w), labels = G.resolution, f", labels of size {G.label_size}" if G.label_size else ""
-    say(f"generator of {h}x{w}, {G.channels} channels, {count:,} parameters{labels}")
+    say(f"generator of {h}x{w}, {counted(G.channels, 'channel')}, {count:,} parameters{labels}")
     others = {"raw generator": found.raw_generator, "discriminator": found.discriminator}
     if kept := " and ".join(name for name, network in others.items() if network is not None):
         say(f"kept beside it, to train on from: {kept}")

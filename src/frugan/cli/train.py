@@ -14,7 +14,7 @@ from frugan.checks import Limits
 from frugan.cli.common import bar, console, print_command, say, stop_on_signal, tell_of_files
 from frugan.cli.signature import Device, HelpAll, read_options, with_options
 from frugan.config.options import MACHINE, DataOptions, Options, displays
-from frugan.errors import FruganError
+from frugan.errors import FruganError, counted
 
 if TYPE_CHECKING:
     from frugan.config.resolve import Derived
@@ -228,7 +228,7 @@ def describe(dataset: Dataset, derived: list[Derived]) -> None:
 
     h, w = dataset.resolution
     console.print(
-        f"{len(dataset.train_indices)} images of {h}x{w}, {dataset.channels} channels"
+        f"{counted(len(dataset.train_indices), 'image')} of {h}x{w}, {counted(dataset.channels, 'channel')}"
         + (f"; {len(dataset.held_out_indices)} held out" if len(dataset.held_out_indices) else "")
         + (f"; labels of size {dataset.label_size} from {dataset.label_origin}" if dataset.label_size else "")
     )

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 import yaml
 
-from frugan.errors import shown
+from frugan.data.stats import spans
+from frugan.errors import counted, shown
 from frugan.files import write_text
 from frugan.images import save_images
 from frugan.label_parts import label_parts
@@ -91,7 +92,12 @@ def model_card(
             else []
         ),
         "| | |\n|---|---|",
-        f"| Images | {h}×{w} pixels, {G.channels} channels |",
+        f"| Images | {h}×{w} pixels, {counted(G.channels, 'channel')} |",
+        *(
+            [f"| Numbers of the data | {G.pixels.dtype}, {spans(G.pixels.value_range)} |"]
+            if G.pixels.value_range
+            else []
+        ),
         f"| Parameters | {sum(p.numel() for p in G.parameters()):,} |",
         f"| z, w | {G.z_dim}, {G.w_dim} |",
         *([f"| Labels | {_labels(G, class_names)} |"] if G.label_size else []),

@@ -28,7 +28,7 @@ from frugan.data.sources.declared import DATA_FILE, Named
 from frugan.data.stats import kept_share, percent
 from frugan.data.target import MixedImages, size_name
 from frugan.data.workers import Progress, in_threads, per_image
-from frugan.errors import FruganError, by_reason, shown
+from frugan.errors import FruganError, by_reason, counted, shown
 from frugan.image_files import Kind, choose_sheet
 from frugan.images import beside_masks, grid, to_float
 from frugan.pixel_format import full_value, is_colour
@@ -74,7 +74,7 @@ class Inspection:
         """(what, finding) line by line, to be shown as a table."""
         data = self.dataset
         h, w = data.resolution
-        labels = f"{self.label_size} columns from {self.label_origin}, used with --conditional"
+        labels = f"{counted(self.label_size, 'column')} from {self.label_origin}, used with --conditional"
         enlarged = sum(n for size, n in self.sizes.items() if _smaller(size, (h, w)))
         return [
             ("images", f"{self.count} readable in {self.kind} {self.path}"),
@@ -378,4 +378,5 @@ def _groups(groups: list[list[str]]) -> str:
     if not groups:
         return "none"
     first = "; ".join(" = ".join(map(shown, group[:4])) for group in groups[:_SHOWN])
-    return f"{sum(len(group) - 1 for group in groups)} copies: {first}{' …' if len(groups) > _SHOWN else ''}"
+    count = sum(len(group) - 1 for group in groups)
+    return f"{count} {'copy' if count == 1 else 'copies'}: {first}{' …' if len(groups) > _SHOWN else ''}"

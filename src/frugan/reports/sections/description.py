@@ -14,7 +14,7 @@ from frugan.config.presets import PRESETS
 from frugan.config.resolve import Facts, resolve
 from frugan.config.schema import RunConfig, to_dict
 from frugan.data import Dataset
-from frugan.errors import FruganError
+from frugan.errors import FruganError, counted
 from frugan.files import read_bytes
 from frugan.images import to_float
 from frugan.label_parts import LabelPart, label_parts
@@ -79,7 +79,7 @@ def _network(subject: Subject) -> list[tuple[str, str]]:
     rows = [
         ("name", subject.source.resolve().name),
         ("checkpoint", subject.folder.name),
-        ("images", f"{h}×{w} pixels, {_channels(G.channels)}"),
+        ("images", f"{h}×{w} pixels, {counted(G.channels, 'channel')}"),
         ("parameters of the generator", f"{sum(p.numel() for p in G.parameters()):,}"),
         ("z, w", f"{G.z_dim}, {G.w_dim}"),
         ("SHA-256 of its weights", subject.digest),
@@ -108,7 +108,8 @@ def _set_rows(data: Dataset, prefix: str) -> list[tuple[str, str]]:
     count, held_out = f"{len(data):,}", len(data.held_out_indices)
     if held_out:
         count += f", of which {len(data.train_indices):,} to train on and {held_out:,} held out"
-    shape = f"{h}×{w} pixels, {_channels(data.channels)}, {data.depth} bits{', x-flips added' if data.config.mirror else ''}"
+    mirrored = ", x-flips added" if data.config.mirror else ""
+    shape = f"{h}×{w} pixels, {counted(data.channels, 'channel')}, {data.depth} bits{mirrored}"
     rows = [
         ("name", Path(data.config.path.rstrip("/")).name),
         ("images", count),
@@ -119,10 +120,6 @@ def _set_rows(data: Dataset, prefix: str) -> list[tuple[str, str]]:
     if data.groups is not None:
         rows.insert(2, ("groups", data.groups.describe(data.held_out_indices)))
     return [(prefix + name, text) for name, text in rows]
-
-
-def _channels(count: int) -> str:
-    return "1 channel" if count == 1 else f"{count} channels"
 
 
 def _licence(subject: Subject) -> str | None:

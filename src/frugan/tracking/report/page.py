@@ -252,7 +252,11 @@ def _facts(run: Mapping[str, Any], records: Sequence[Record]) -> Iterator[tuple[
             yield title, number(count)
     if isinstance(size := run.get("resolution"), list):
         channels = run.get("channels")
-        yield "size", "×".join(map(shown, size)) + (f", {shown(channels)} channels" if channels else "")
+        yield (
+            "size",
+            "×".join(map(shown, size))
+            + (f", {shown(channels)} channel{'' if channels == 1 else 's'}" if channels else ""),
+        )
     if run.get("device"):
         yield "device", shown(run["device"])
     if bad := sum(finite(r.get("non_finite")) or 0 for r in records):
