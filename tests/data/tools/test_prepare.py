@@ -6,13 +6,16 @@ import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from frugan.data import DataConfig, open_dataset
 from frugan.data.tools import prepare
 from frugan.errors import FruganError
+from tests.containers import write_hdf5, write_zarr
 
 OUTPUTS = ("out", "out.zip", "out.npz")
 
@@ -70,6 +73,30 @@ def test_sixteen_bits(channels: int, tmp_path: Path, noise) -> None:
             with pytest.raises(FruganError, match=r"5 channels of uint16 numbers.*\.npz"):
                 prepare(config, tmp_path / out)
             assert not (tmp_path / out).exists()
+
+
+@pytest.mark.parametrize("kind", [".npy", ".npz", ".h5", ".zarr", ".tif"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("out", OUTPUTS)
+def test_a_channel_that_is_no_opacity_stays_none(
+    kind: str, dtype: type, channels: int, out: str, tmp_path: Path, noise
+) -> None:
+    """As opacity it would weigh the other channels in resizing and leave them out where it is 0."""
+    images = noise(3, 16, 16, channels, dtype=dtype)
+    if kind == ".tif":
+        (tmp_path / "set.tif").mkdir()
+        for i, image in enumerate(images):
+            tifffile.imwrite(tmp_path / f"set.tif/{i}.tif", image, photometric="minisblack", planarconfig="contig")
+    else:
+        writers: dict[str, Any] = {".npy": np.save, ".h5": write_hdf5, ".zarr": write_zarr}
+        writers.get(kind, lambda path, images: np.savez(path, images=images))(tmp_path / f"set{kind}", images)
+    config = DataConfig(str(tmp_path / f"set{kind}"))
+    prepare(config, tmp_path / out)
+    for small in (config, replace(config, resolution=(8, 8))):
+        before, after = open_dataset(small), open_dataset(replace(small, path=str(tmp_path / out)))
+        assert before.alpha == after.alpha
+        np.testing.assert_array_equal(before.pixels, after.pixels)
 
 
 def test_nothing_is_overwritten(tmp_path: Path, make_images) -> None:

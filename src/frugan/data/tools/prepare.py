@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from frugan.channels import has_alpha
 from frugan.data.config import DataConfig
 from frugan.data.dataset import Dataset
 from frugan.data.labels.encode import one_hot
@@ -20,7 +21,7 @@ from frugan.data.sources.declared import are_names
 from frugan.data.sources.own import INDEX, PREPARED_FROM
 from frugan.data.values import restore
 from frugan.data.workers import Progress, in_threads
-from frugan.errors import FruganError
+from frugan.errors import FruganError, counted
 from frugan.files import building
 from frugan.image_files import png16
 from frugan.images import pil_image
@@ -131,6 +132,8 @@ def _files(
     labels = [list(pair) for pair in zip(names, _labels(dataset).tolist())] if dataset.label_size else None
     index = {**origin, "labels": labels} | ({"class_names": dataset.class_names} if dataset.class_names else {})
     called = dataset.pixel_format.names
+    if has_alpha(dataset.channels) and not dataset.alpha:  # else the last one of a PNG is opacity
+        called = dataset.pixel_format.channel_names(dataset.channels)
     index |= {"channel_names": called} if called and are_names(called) and "mask" not in called else {}
     yield INDEX, json.dumps(index).encode()
 
@@ -165,6 +168,6 @@ def refuse_what_png_cannot_hold(dtype: np.dtype | str, channels: int, where: str
     """
     if channels > 4 or not is_plain(dtype):
         raise FruganError(
-            f"{where} gives {channels} channels of {dtype} numbers, which cannot be written as PNG; "
+            f"{where} gives {counted(channels, 'channel')} of {dtype} numbers, which cannot be written as PNG; "
             "name an output that ends in .npz"
         )
