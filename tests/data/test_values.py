@@ -238,6 +238,27 @@ def test_percentiles_are_those_of_the_values(dtype: str, tmp_path: Path) -> None
     assert [float(images[:, i].max()) for i in range(3)] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("dtype", ["int16", "int32", "float32", "float64"])
+@pytest.mark.parametrize("channels", [1, 2, 4, 5])
+def test_values_in_a_small_part_of_their_range_are_told(dtype: str, channels: int, tmp_path: Path) -> None:
+    """Few values far off, or a channel beside one of larger numbers; with the range that is advised nothing is left to tell."""
+    rng = np.random.default_rng(0)
+    stored = rng.uniform(0, 1000, (8, 16, 16, channels))
+    if channels in (2, 4):
+        stored[..., 0] *= 0.05
+    else:
+        stored[0, 0, 0] = 30000
+    plain = _saved(tmp_path, stored.astype(dtype), "auto")
+    each = "each:" if channels > 1 else ""
+    assert [
+        note
+        for note in plain.notes
+        if f"a small part of the range: cut off the rest with --value-range {each}p1,p99" in note
+    ]
+    advised = open_dataset(replace(plain.config, value_range=f"{each}p1,p99"))
+    assert not [note for note in advised.notes if "a small part" in note]
+
+
 def test_channels_that_hold_one_value_are_refused(tmp_path: Path) -> None:
     stored = np.random.default_rng(0).normal(size=(4, 8, 8, 5)).astype(np.float32)
     stored[..., 3] = 7

@@ -241,18 +241,17 @@ def _value_notes(stats: SourceStats, depth: int) -> Iterable[str]:
         )
         if types and held_type(next(iter(types)), stats.value_range) == "float32":
             yield (
-                f"{types.pop()} numbers are held as float32, 4 bytes each; networks see all of their digits with --precision fp32"
+                f"{next(iter(types))} numbers are held as float32, 4 bytes each; networks see all of their digits with "
+                "--precision fp32"
             )
         if stats.clipped:
             yield f"{percent(stats.clipped)} of all values lie outside {spans(stats.value_range)} and are clipped"
-        if types and (
-            narrow := next(
-                (value for value in colour if value.p99 - value.p1 < _NARROW * (value.high - value.low)), None
-            )
-        ):
+        pairs = stats.value_range * (len(colour) if len(stats.value_range) == 1 else 1)
+        narrow = [value for value, (lo, hi) in zip(colour, pairs) if value.p99 - value.p1 < _NARROW * (hi - lo)]
+        if types and narrow:
             yield (
-                f"98 % of all values ({narrow.channel}) lie from {narrow.p1:.4g} to {narrow.p99:.4g}, a small part of the range: "
-                "cut off the rest with --value-range p1,p99"
+                f"98 % of all values ({narrow[0].channel}) lie from {narrow[0].p1:.4g} to {narrow[0].p99:.4g}, a small part of the "
+                f"range: cut off the rest with --value-range {'each:' if len(colour) > 1 else ''}p1,p99"
             )
     elif high and (most := max(_held(value, value.p99, depth) for value in colour)) < _DARK * top:
         end = max(high if high < _DARK * top else most, 1)
