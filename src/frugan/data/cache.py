@@ -609,6 +609,8 @@ def _not_writable(root: Path, error: OSError) -> FruganError:
 
 def _nothing_readable(source: Source, lost: Sequence[tuple[str, str]]) -> NothingReadable:
     name, reason = lost[0]
+    if [name] == [source.path.name]:
+        return NothingReadable(f"{source.path} cannot be read: {reason}")
     return NothingReadable(
         f"none of the {len(lost)} images in {source.path} can be read, the first is {name} ({reason}); "
         "check that they open elsewhere"

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
+import tarfile
+import warnings
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -116,6 +121,107 @@ def test_arrays_of_any_numbers_and_layout(
             path, stored, version=int(container[-1]), chunks=chunks, **({} if packed else {"compressors": None})
         )
     np.testing.assert_array_equal(all_of(open_source(path)), images)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("kind", ["U7", "S7"])
+def test_labels_of_zarr_may_be_words_of_a_fixed_length(kind: str, version: int, tmp_path: Path) -> None:
+    words = np.array(["one", "two", "three"] * 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zarr says that others may not read such text
+        containers.write_zarr(tmp_path / "a.zarr", drawn((9, 8, 8)), words.astype(kind), version)
+    stored = open_source(tmp_path / "a.zarr").stored_labels()
+    assert stored is not None
+    assert stored.tolist() == words.tolist()
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_arrays_of_zarr_that_are_not_read_do_not_matter(version: int, tmp_path: Path) -> None:
+    """Unless they are called as images or labels are, or no other array may hold images."""
+    images = drawn((9, 8, 8))
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=version)  # pyright: ignore[reportArgumentType]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        group.create_array("names", shape=(9,), dtype=str)[:] = np.array(["a name"] * 9, object)
+    group.create_array("times", data=np.arange(9))
+    with pytest.raises(
+        FruganError, match=r"a\.zarr cannot be read: an array (packed by|of)|describes no array that is read"
+    ):
+        open_dataset(DataConfig(str(tmp_path / "a.zarr")), cache_dir=tmp_path / "cache")
+    group.create_array("raw", data=images)
+    np.testing.assert_array_equal(all_of(open_source(tmp_path / "a.zarr"))[..., 0], images)
+    (tmp_path / "a.zarr/names").rename(tmp_path / "a.zarr/labels")
+    with pytest.raises(FruganError, match=r"a\.zarr cannot be read: "):
+        open_dataset(DataConfig(str(tmp_path / "a.zarr")), cache_dir=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".zarr"])
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        (None, "no array is in it"),
+        (np.zeros((2, 3, 4, 8, 8), np.uint16), r"its array volume holds uint16 of shape \(2, 3, 4, 8, 8\); store"),
+        (
+            np.ones((4, 8, 8), bool),
+            r"its array volume holds bool of shape \(4, 8, 8\); store images as one array of numbers",
+        ),
+    ],
+)
+def test_an_array_file_without_images_says_what_it_holds(
+    suffix: str, array: np.ndarray | None, says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    group: Any = zarr.open_group(str(path), mode="w") if suffix == ".zarr" else h5py.File(path, "w")
+    if array is not None:
+        group.create_array("volume", data=array) if suffix == ".zarr" else group.create_dataset("volume", data=array)
+    if suffix == ".h5":
+        group.close()
+    with pytest.raises(FruganError, match=rf"a{suffix} holds no images: {says}"):
+        open_source(path)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_a_table_without_images_says_what_it_holds(suffix: str, tmp_path: Path) -> None:
+    table = pa.table({"image": [[[1, 2], [3, 4]]], "label": [3]})
+    if suffix == ".parquet":
+        parquet.write_table(table, tmp_path / "a.parquet")
+    else:
+        with pa.ipc.new_stream(str(tmp_path / "a.arrow"), table.schema) as writer:
+            writer.write_table(table)
+    with pytest.raises(
+        FruganError, match=rf"a{suffix} holds no images: its columns are image: list<.*, label: int64; store"
+    ):
+        open_source(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize("odd", [-1, 2])
+def test_a_class_that_is_not_told_is_no_label(odd: int, tmp_path: Path) -> None:
+    """As in the test split of a Hugging Face data set, whose labels are kept back: told by the image's name."""
+    parquet.write_table(
+        containers.table(drawn((4, 8, 8, 3)), np.array([0, 1, 0, 1]), ["cat", "dog"]), tmp_path / "train.parquet"
+    )
+    parquet.write_table(
+        containers.table(drawn((3, 8, 8, 3)), np.array([odd] * 3), ["cat", "dog"]), tmp_path / "z.parquet"
+    )
+    with pytest.raises(FruganError, match=r"z\.parquet#000000 has no label beside it \(3 of 7"):
+        open_dataset(DataConfig(str(tmp_path), labels="auto"), cache_dir=tmp_path / "cache")
+    assert any("3 of 7 images have none" in problem for problem in inspect(str(tmp_path)).problems)
+    (tmp_path / "labels.csv").write_text(
+        "".join(f"{name},{i % 2}\n" for i, name in enumerate(open_source(tmp_path).names))
+    )
+    data = open_dataset(DataConfig(str(tmp_path), labels="auto"), cache_dir=tmp_path / "cache")
+    assert data.label_origin == "labels.csv"
+
+
+def test_whole_numbers_and_fractions_are_one_kind_of_label(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for i, label in enumerate(["3", "2.5", "7"]):
+            for suffix, content in (("png", containers.png(drawn((8, 8, 3), seed=i))), ("json", label.encode())):
+                member = tarfile.TarInfo(f"{i}.{suffix}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    data = open_dataset(DataConfig(str(tmp_path / "a.tar"), labels="auto"), cache_dir=tmp_path / "cache")
+    assert data.labels.ravel().tolist() == [3, 2.5, 7]
 
 
 @settings(max_examples=25)

@@ -63,14 +63,17 @@ def read_labels(source: Source, specification: str, names: Sequence[str]) -> Lab
 
 def find_labels(source: Source, names: Sequence[str]) -> str:
     """The meaning of labels "auto" for these images: "array", one of `FILES`, "folders" or "none"."""
-    if source.stored_labels() is not None:
+    stored = source.stored_labels()
+    if stored is not None and stored.dtype != object:
         return "array"
     for file in FILES:
         if places := source.places(file):
             null = file.endswith(".json") and all(_read_json(f, names)[0] is None for f in _beside(source, places))
             return "none" if null else file
     folders = _class_folders(names)
-    return "folders" if len(set(folders)) > 1 and "" not in folders else "none"
+    if len(set(folders)) > 1 and "" not in folders:
+        return "folders"
+    return "none" if stored is None else "array"
 
 
 def tables_beside(source: Source, specification: str) -> list[str]:
@@ -114,8 +117,8 @@ def stored_labels(labels: Sequence[Any], names: Sequence[str], where: str, origi
     lost = [name for name, label in zip(names, labels) if label is None]
     if lost:
         raise FruganError(
-            f"{lost[0]} has no label beside it in its shard ({len(lost)} of {len(names)} images have none); add a .cls "
-            "or .json file of the same key, or train without --conditional"
+            f"{lost[0]} has no label beside it ({len(lost)} of {len(names)} images have none); add it, beside an image in a tar "
+            "as a .cls or .json file of the same key, or train without --conditional"
         )
     return encode(labels, names, where, origin)
 
@@ -124,20 +127,20 @@ def _from_array(source: Source, names: Sequence[str]) -> Labels:
     labels = source.stored_labels()
     if labels is None:
         raise FruganError(f"{source.path} holds no label array; store one named labels beside the images in a .npz")
-    if len(labels) != len(source.names) or labels.ndim not in (1, 2) or labels.dtype.kind not in "biufUS":
+    if len(labels) != len(source.names) or labels.ndim not in (1, 2) or labels.dtype.kind not in "biufUSO":
         raise FruganError(
             f"{source.path} holds {len(source.names)} images but labels of shape {labels.shape} and type "
             f"{labels.dtype}; store integers or words (N,) or numbers (N, K)"
         )
+    at = {name: i for i, name in enumerate(source.names)}
+    labels = labels[[at[name] for name in names]]
     if labels.dtype.kind == "S":
         labels = np.char.decode(labels, "utf-8", "replace")
     if labels.dtype.kind == "b" and 1 in (labels.ndim, *labels.shape[1:]):
         labels = labels.astype(np.int64)
     if labels.dtype.kind != "f" and labels.shape[1:] == (1,):
         labels = labels[:, 0]
-    at = {name: i for i, name in enumerate(source.names)}
-    kept = labels[[at[name] for name in names]]
-    return stored_labels([row.tolist() for row in kept], names, str(source.path), "labels in the array file")
+    return stored_labels(labels.tolist(), names, str(source.path), "labels in the array file")
 
 
 def _from_folders(source: Source, names: Sequence[str]) -> Labels:

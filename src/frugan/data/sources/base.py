@@ -78,7 +78,8 @@ class Source(Protocol):
         ...
 
     def stored_labels(self) -> np.ndarray | None:
-        """Labels kept in the array file or tar itself: `[N]` (numbers or words) or `[N, K]`."""
+        """Labels kept in the array file or tar itself: `[N]` (numbers or words) or `[N, K]`; of type object where some are
+        missing (None) or of another kind."""
         ...
 
 
@@ -112,6 +113,7 @@ class Files(ABC):
         self.unreadable: list[tuple[str, str]] = []
         self.ignored: Counter[str] = Counter()
         self.own = OwnFiles()
+        self.no_images = "it is empty"  # why a file that could hold several images holds none
         self._markers: list[str] = []  # files that may tell what a folder is
         self._others: list[str] = []
         self._taken = Taken()
@@ -181,7 +183,8 @@ class Files(ABC):
             if len(parts.numbers) > MOST:
                 return None, f"holds {len(parts.numbers):,} images; the limit is {MOST:,} a file: cut it into several"
             return parts.numbers, parts.lost
-        except NoImages:
+        except NoImages as error:
+            self.no_images = str(error)
             return range(0), ""
         except Exception as error:  # a reader given a broken file raises anything at all
             return None, str(error) if isinstance(error, FruganError) else fault(error)
@@ -291,9 +294,11 @@ class Files(ABC):
 
 
 def alike(labels: list[Any]) -> np.ndarray | None:
-    """Labels as an array, where all images have one, of one kind."""
+    """Labels as an array, of type object where not all images have one of one kind; None where no image has one."""
     kinds = {(type(label), len(label) if isinstance(label, list) else 0) for label in labels}
-    return np.array(labels) if len(kinds) == 1 and labels[0] is not None else None
+    if kinds <= {(type(None), 0)}:
+        return None
+    return np.array(labels, None if len(kinds) == 1 else object)
 
 
 def as_text(content: bytes, where: str) -> str:

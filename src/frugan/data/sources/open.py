@@ -56,6 +56,8 @@ def _no_images(source: Source) -> FruganError:
         return FruganError(
             f"{source.path} holds no images but {source.own.count} that frugan wrote ({source.own.shown()}); {remedy}"
         )
+    if isinstance(source, SingleFile):
+        return FruganError(f"{source.path} holds no images: {source.no_images}")
     found = ", ".join(f"{count} × {suffix or 'no suffix'}" for suffix, count in source.ignored.most_common(5))
     return FruganError(
         f"{source.path} holds no images (files ending in {', '.join(SUFFIXES)}); found: {found or 'nothing'}; "

@@ -18,7 +18,7 @@ from frugan.data.decode import Header, read_header, read_pixels
 from frugan.data.decode.reel import Reel
 from frugan.data.sources.parts import MOST, NoImages
 from frugan.data.sources.stacks import LABEL_KEYS
-from frugan.errors import shown
+from frugan.errors import abbreviated, shown
 from frugan.files import parse_json
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ class Rows:
                 blocks = range(len(self._table.sizes))
                 self._labels = [label for i in blocks for label in self._table.cells(i, self._column)]
         label = self._labels[number]
-        if self._classes and isinstance(label, int) and 0 <= label < len(self._classes):
-            return self._classes[label]
+        if self._classes and isinstance(label, int):
+            return self._classes[label] if 0 <= label < len(self._classes) else None  # -1: not told
         return label
 
     def _bytes(self, number: int) -> bytes:
@@ -177,7 +177,10 @@ def _image_column(schema: pyarrow.Schema) -> str:
     for found in (declared, named, structs, may_be):
         if found:
             return found[0]
-    raise NoImages
+    raise NoImages(
+        f"its columns are {abbreviated([shown(f'{field.name}: {field.type}') for field in schema], 5)}; store the bytes of PNG or "
+        "other files in a column"
+    )
 
 
 def _features(schema: pyarrow.Schema) -> dict[str, Any]:

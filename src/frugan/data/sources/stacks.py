@@ -71,7 +71,7 @@ def find_arrays(arrays: Mapping[str, Array]) -> tuple[str, str | None]:
     if images is None:
         stacks = [path for path in may_be if len(arrays[path].shape) in (3, 4) and path != labels]
         if not stacks:
-            raise NoImages
+            raise NoImages(_no_images(arrays))
         if len(stacks) > 1:
             raise ValueError(
                 f"{len(stacks)} arrays may be the images, such as {shown(stacks[0])} and {shown(stacks[1])}; name one of them "
@@ -79,6 +79,17 @@ def find_arrays(arrays: Mapping[str, Array]) -> tuple[str, str | None]:
             )
         images = stacks[0]
     return images, labels
+
+
+def _no_images(arrays: Mapping[str, Array]) -> str:
+    largest = max(arrays, key=lambda path: len(arrays[path].shape), default=None)
+    if largest is None:
+        return "no array is in it; store one named images"
+    found = arrays[largest]
+    return (
+        f"its array {shown(largest)} holds {found.dtype} of shape {tuple(found.shape)}; store images as one array of numbers, "
+        "(N, H, W) or (N, H, W, C)"
+    )
 
 
 class Stack:

@@ -14,7 +14,7 @@ import numpy as np
 
 from frugan.data.sources.packing import PACKERS, check_block, limit_of
 from frugan.data.sources.parts import NoImages
-from frugan.data.sources.stacks import Stack, find_arrays
+from frugan.data.sources.stacks import IMAGE_KEYS, LABEL_KEYS, Stack, find_arrays
 from frugan.errors import fault, shown
 from frugan.files import read_json
 
@@ -41,6 +41,7 @@ _CODECS = (
     *("delta", "transpose", "sharding_indexed"),
 )
 """That only pack numbers. The others include "pickle", which runs what a file says."""
+_TEXTS = {"fixed_length_utf32": ("U", 4), "null_terminated_bytes": ("S", 1)}  # letter of NumPy, bytes a character
 
 
 class Zarr(Stack):
@@ -53,8 +54,14 @@ class Zarr(Stack):
             import zarr
         except ImportError:
             raise ValueError("Zarr needs a reader: pip install 'frugan[zarr]'") from None
-        arrays = _arrays(path)
-        images, labels = find_arrays(arrays)
+        arrays, refused = _arrays(path)
+        named = [error for name, error in refused.items() if name.rpartition("/")[2] in (*IMAGE_KEYS, *LABEL_KEYS)]
+        if named:
+            raise named[0]
+        try:
+            images, labels = find_arrays(arrays)
+        except NoImages as error:
+            raise next(iter(refused.values()), error) from None
         opened = {name: zarr.open_array(str(path / name), mode="r") for name in (images, labels) if name is not None}
         array = opened[images]
         _check_chunks(path / images, arrays[images])
@@ -145,7 +152,7 @@ class _Array:
         try:
             three = facts["zarr_format"] == 3
             self.shape: tuple[int, ...] = tuple(map(int, facts["shape"]))
-            self.dtype = np.dtype(facts["data_type"] if three else facts["dtype"])
+            self.dtype = _dtype(facts["data_type"] if three else facts["dtype"])
             grid = facts["chunk_grid"]["configuration"]["chunk_shape"] if three else facts["chunks"]
             self.chunks: tuple[int, ...] = tuple(map(int, grid))
             if three:
@@ -177,6 +184,14 @@ class _Array:
         return math.prod(self.shape) * self.dtype.itemsize <= 1 << 26
 
 
+def _dtype(kind: Any) -> np.dtype:
+    """The type of an array; version 3 describes text of a fixed length by an object. Others raise `KeyError` or `TypeError`."""
+    if isinstance(kind, str):
+        return np.dtype(kind)
+    letter, size = _TEXTS[kind["name"]]
+    return np.dtype(f"{letter}{int(kind['configuration']['length_bytes']) // size}")
+
+
 def _names(codecs: Any) -> list[str]:
     """The names of all codecs, those within shards included."""
     found = []
@@ -187,9 +202,10 @@ def _names(codecs: Any) -> list[str]:
     return found
 
 
-def _arrays(path: Path) -> dict[str, _Array]:
-    """The arrays in a folder, by path. Links that leave it are not followed."""
+def _arrays(path: Path) -> tuple[dict[str, _Array], dict[str, ValueError]]:
+    """The arrays in a folder, by path, and those that are not read, with the reason. Links that leave it are not followed."""
     found: dict[str, _Array] = {}
+    refused: dict[str, ValueError] = {}
     top = path.resolve()
     for folder, subfolders, files in os.walk(path):
         here = Path(folder)
@@ -199,13 +215,15 @@ def _arrays(path: Path) -> dict[str, _Array]:
                 raise ValueError(f"{name} is a link to another place")
             facts = read_json(here / name, _LARGEST_METADATA)
             if name == ".zarray" or (isinstance(facts, dict) and facts.get("node_type") == "array"):
-                found[here.relative_to(path).as_posix().removeprefix(".")] = _Array(here / name, facts)
+                place = here.relative_to(path).as_posix().removeprefix(".")
+                try:
+                    found[place] = _Array(here / name, facts)
+                except ValueError as error:
+                    refused[place] = error
                 subfolders.clear()
-        if len(found) > _MOST_ARRAYS:
+        if len(found) + len(refused) > _MOST_ARRAYS:
             raise ValueError(f"more than {_MOST_ARRAYS:,} arrays; store the images in one")
-    if not found:
-        raise NoImages
-    return found
+    return found, refused
 
 
 def _check_chunks(path: Path, array: _Array) -> None:
@@ -215,7 +233,10 @@ def _check_chunks(path: Path, array: _Array) -> None:
         raise ValueError("blocks are links to another place; copy them")
     wanted = math.prod(-(-n // m) for n, m in zip(array.shape, array.chunks))
     if len(blocks) < wanted:
-        raise ValueError(f"{len(blocks):,} of {wanted:,} blocks are there: cut short, or never written")
+        raise ValueError(
+            f"{len(blocks):,} of {wanted:,} blocks are there: cut short, or those of one value left out; write all of them "
+            "(write_empty_chunks)"
+        )
 
 
 def _files(path: Path) -> list[os.DirEntry[str]]:
