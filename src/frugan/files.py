@@ -163,7 +163,7 @@ def discard(path: Path) -> None:
     """Removes a file, or a folder with all that is in it, if it is there."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
-    else:
+    elif os.path.lexists(path):  # a read-only disk refuses to remove what is not there, too
         path.unlink(missing_ok=True)
 
 

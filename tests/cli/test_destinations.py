@@ -135,6 +135,14 @@ def test_the_reason_and_remedy(number: int, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_read_only_disk_which_refuses_removals_too(tmp_path: Path) -> None:
+    refusal = OSError(errno.EROFS, os.strerror(errno.EROFS))
+    with mock.patch.object(os, "makedirs", side_effect=refusal), mock.patch.object(Path, "unlink", side_effect=refusal):
+        for kind in ("file", "folder"):
+            with pytest.raises(FruganError, match=r"cannot be written.*Read-only.*name another place"):
+                check_writable(tmp_path / "out", kind)
+
+
 def test_odd_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for path in ("new/../other/x.png", "./x", "../sibling/x.png"):
