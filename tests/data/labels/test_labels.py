@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -355,16 +356,22 @@ def test_a_number_beside_a_class_and_a_flag(folder: Path) -> None:
     [
         (np.array([[0], [0], [1], [1]]), None),
         (np.array([[101], [101], [2045], [2045]], np.uint16), ["101", "2045"]),
+        (np.array([0, 0, 1, 1])[:, None, None, None], None),
         (np.array([False, False, True, True])[:, None], None),
         (np.array(["cat", "cat", "dog", "dog"]), ["cat", "dog"]),
         (np.array([[b"cat"], [b"cat"], [b"dog"], [b"dog"]]), ["cat", "dog"]),
     ],
 )
 def test_class_arrays_of_all_shapes(labels: np.ndarray, names: list[str] | None, tmp_path: Path, noise) -> None:
-    np.savez(tmp_path / "set.npz", images=noise(4, 8, 8, 3), labels=labels)
-    found = _read(tmp_path / "set.npz")
-    assert found.values.tolist() == ONE_HOT
-    assert (found.class_names, found.measured) == (names, ())
+    images = noise(4, 8, 8, 3)
+    np.savez(tmp_path / "set.npz", images=images, labels=labels)
+    with h5py.File(tmp_path / "set.h5", "w") as file:
+        file["images"] = images
+        file["labels"] = np.char.encode(labels) if labels.dtype.kind == "U" else labels
+    for name in ("set.npz", "set.h5"):
+        found = _read(tmp_path / name)
+        assert found.values.tolist() == ONE_HOT
+        assert (found.class_names, found.measured) == (names, ())
 
 
 @pytest.mark.parametrize(

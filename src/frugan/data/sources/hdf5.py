@@ -117,7 +117,8 @@ def _check_blocks(array: h5py.Dataset, number: int | None, seen: set[tuple[int, 
 
 
 def _labels(array: h5py.Dataset, path: str) -> np.ndarray | None:
-    if array.ndim not in (1, 2) or array.dtype.kind not in "biufSO" or array.size * array.dtype.itemsize > _MOST_LABELS:
+    numbers = array.ndim > 0 and math.prod(array.shape[2:]) == 1  # (N,), (N, K) or (N, K, 1, 1)
+    if not numbers or array.dtype.kind not in "biufSO" or array.size * array.dtype.itemsize > _MOST_LABELS:
         return None
     _check(array, path)
     _check_blocks(array, None, set())
