@@ -159,9 +159,8 @@ class _Signals:
             if (number := next((n for n in self._came if n != signal.SIGINT), None)) is not None:
                 typer.echo(_STOPPED, err=True)
                 os.kill(os.getpid(), number)
-        if self._came and isinstance(
-            error, Exception
-        ):  # of an import whose first half was lost with the signal's exception
+        # of an import whose first half was lost with the signal's exception
+        if self._came and isinstance(error, Exception):
             raise KeyboardInterrupt from error
 
 
