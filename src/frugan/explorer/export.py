@@ -21,6 +21,7 @@ from frugan.explorer.weights import Weights, pack, unpack
 from frugan.files import building, write_text
 from frugan.interop.export import ExportConfig, Part, export_onnx
 from frugan.networks import typical_labels
+from frugan.telemetry import import_onnxruntime
 
 PARTS: tuple[Part, ...] = ("mapping", "styles", "render")
 LARGEST_FILE = 50 << 20
@@ -107,8 +108,7 @@ def packed(parts: Mapping[str, bytes], weights: Weights) -> dict[str, bytes]:
 
 def distances(network: Network, parts: Mapping[str, bytes]) -> tuple[float, float]:
     """Mean and largest difference of the packed parts' images from the network's own, over a few seeds, in steps of 8 bits."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     G = network.G
     sessions = {
         name: onnxruntime.InferenceSession(unpack(content), providers=["CPUExecutionProvider"])

@@ -25,6 +25,7 @@ from frugan.checks import Limits, Truncation, as_option, check_fields
 from frugan.errors import FruganError
 from frugan.files import replacing
 from frugan.networks import Generator, typical_labels
+from frugan.telemetry import import_onnxruntime
 
 Part = Literal["whole", "mapping", "synthesis", "styles", "render"]
 PARTS: tuple[Part, ...] = ("whole", "mapping", "synthesis", "styles", "render")
@@ -184,9 +185,7 @@ def export_onnx(path: str | Path, G: Generator, config: ExportConfig = ExportCon
         written.save(unfinished)
         if find_spec("onnxruntime") is None:
             return _compare(path, module, None)
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(unfinished, providers=["CPUExecutionProvider"])
+        session = import_onnxruntime().InferenceSession(unfinished, providers=["CPUExecutionProvider"])
         return _compare(
             path,
             module,

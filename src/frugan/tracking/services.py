@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from frugan.checks import check_choice
 from frugan.errors import FruganError, shown
 from frugan.files import plain, read_json, read_yaml, write_json
+from frugan.telemetry import no_telemetry
 from frugan.tracking.report.page import find_samples, flat
 from frugan.tracking.tensorboard import TensorBoard
 from frugan.tracking.tracker import Record, Tracker
@@ -88,8 +89,9 @@ class MLflow:
     """
 
     def __init__(self, home: Path, config: Mapping[str, Any], kept: Names | None) -> None:
-        import mlflow  # pyright: ignore[reportMissingImports]
-        from mlflow.entities import Metric, Param  # pyright: ignore[reportMissingImports]
+        with no_telemetry():
+            import mlflow  # pyright: ignore[reportMissingImports]
+            from mlflow.entities import Metric, Param  # pyright: ignore[reportMissingImports]
 
         self._metric: Any = Metric
         where = (kept or {}).get("uri") or os.environ.get("MLFLOW_TRACKING_URI") or mlflow.get_tracking_uri()

@@ -23,6 +23,7 @@ from frugan.metrics.features.networks import (
     inception,
     vision_transformer,
 )
+from frugan.telemetry import import_onnxruntime
 
 FEATURES: dict[str, Callable[..., Features]] = {
     "efficientnet-lite0": efficientnet_lite0,
@@ -123,7 +124,7 @@ class _Onnx(nn.Module):
 
 def _onnx(path: Path, device: torch.device) -> nn.Module:
     try:
-        import onnxruntime  # pyright: ignore[reportMissingImports]
+        onnxruntime = import_onnxruntime()
     except ImportError as error:
         raise FruganError(f"{path} needs onnxruntime: pip install onnxruntime") from error
     wanted = ["CUDAExecutionProvider"] if device.type == "cuda" else []
