@@ -48,7 +48,7 @@ def test_sizes_and_presets(preset: str, size: str, tmp_path: Path, capsys: pytes
     code, text = call(capsys, tmp_path, "train", "photo", *options)
     assert code == 0, text
     h, w = (size if "x" in size else f"{size}x{size}").split("x")
-    assert f"1 images of {h}x{w}" in text
+    assert f"1 image of {h}x{w}" in text
     assert "generator:" in text
     assert [path.name for path in tmp_path.iterdir()] == ["photo"]
 

@@ -152,7 +152,7 @@ def test_labels_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(FruganError, match="both match"):
         open_dataset(DataConfig(str(tmp_path / "*.tar"), labels="auto"))
     tar(tmp_path / "1.tar", {"10.png": png(pil_image(0)), "10.cls": b"1", "11.png": png(pil_image(1))})
-    with pytest.raises(FruganError, match=r"has no label beside it .* \(5 of 6"):
+    with pytest.raises(FruganError, match=r"has no label beside it \(5 of 6"):
         open_dataset(DataConfig(str(tmp_path / "*.tar"), labels="auto"))
 
 
