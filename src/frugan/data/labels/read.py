@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -127,7 +128,7 @@ def _from_array(source: Source, names: Sequence[str]) -> Labels:
     labels = source.stored_labels()
     if labels is None:
         raise FruganError(f"{source.path} holds no label array; store one named labels beside the images in a .npz")
-    if labels.ndim > 2 and labels[0].size == labels.shape[1]:  # (N, K, 1, 1)
+    if labels.ndim > 2 and math.prod(labels.shape[2:]) == 1:  # (N, K, 1, 1)
         labels = labels.reshape(labels.shape[:2])
     if len(labels) != len(source.names) or labels.ndim not in (1, 2) or labels.dtype.kind not in "biufUSO":
         raise FruganError(
